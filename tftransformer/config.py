@@ -1,0 +1,209 @@
+"""The configuration of a Transformer: one frozen object that the builders read and checkpoints store."""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+from tftransformer.errors import TransformerError, near_miss
+
+ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu")
+POSITIONS = ("learned", "sinusoidal", "rotary", "alibi", "relative", "relative_buckets", "none")
+
+# What a family fixes unless the caller says otherwise. "bert" follows Devlin et al. 2018 (arXiv 1810.04805),
+# "transformer" Vaswani et al. 2017 (arXiv 1706.03762), whose layer norm has TensorFlow's usual epsilon.
+FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "bert": {
+        "position": "learned",
+        "num_segments": 2,
+        "activation": "gelu",
+        "normalize_first": False,
+        "embedding_norm": True,
+        "scale_embeddings": False,
+        "layer_norm_epsilon": 1e-12,
+    },
+    "transformer": {
+        "position": "sinusoidal",
+        "num_segments": 0,
+        "activation": "relu",
+        "normalize_first": False,
+        "embedding_norm": False,
+        "scale_embeddings": True,
+        "layer_norm_epsilon": 1e-6,
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes and choices of a Transformer, checked on construction.
+
+    Arguments left at None take the family's default (`FAMILY_DEFAULTS`), so that a config states only
+    what is special about a model.
+
+    Args:
+        family: "bert" (an encoder; Devlin et al. 2018) or "transformer" (Vaswani et al. 2017; the default
+            choice for decoders and encoder-decoders).
+        vocabulary_size: V, rows of the token embedding table (the encoder's, where there are two).
+        num_layers: Number of blocks (of the encoder, where there are two stacks).
+        hidden_dim: D, width of the residual stream.
+        num_heads: N, query heads.
+        intermediate_dim: Width of the feed-forward layer between its two products.
+        max_sequence_length: Rows of the learned position table; the longest input it can take. The other
+            position schemes have no table and only use it as the default length of inputs.
+        num_segments: Rows of the segment table; 0 leaves segments out. None: the family's.
+        num_key_value_heads: Grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245): this many
+            key and value heads, each shared by `num_heads / num_key_value_heads` query heads.
+            None: as many as query heads.
+        head_dim: H, width of one head. None: `hidden_dim / num_heads`.
+        dropout: Rate on embeddings and on what each sublayer adds to the residual stream (0 to 1).
+        attention_dropout: Rate on the attention scores. None: the same as `dropout`.
+        activation: "gelu" (exact), "gelu_tanh", "relu" or "silu". None: the family's.
+        gated: Multiply the activated product by a second, linear one (Shazeer 2020, arXiv 2002.05202).
+        use_bias: Biases in the dense projections of the blocks.
+        position: "learned", "sinusoidal", "rotary", "alibi", "relative", "relative_buckets" or "none".
+            None: the family's.
+        normalize_first: Pre-norm blocks (with one last norm after them) instead of post-norm. None: the
+            family's.
+        embedding_norm: Layer norm on the summed embeddings. None: the family's.
+        scale_embeddings: Multiply token embeddings by sqrt(D), as Vaswani et al. do. None: the family's.
+        layer_norm_epsilon: Added to the variance. None: the family's.
+        tie_embeddings: Decoders: the output projection is the token table, transposed.
+        decoder_vocabulary_size: Encoder-decoders: rows of the decoder's table. None: `vocabulary_size`.
+        num_decoder_layers: Encoder-decoders: decoder blocks. None: `num_layers`.
+
+    Raises:
+        TransformerError: A size is not a positive integer, sizes do not divide, or a name is unknown.
+
+    Example:
+        >>> config = TransformerConfig(vocabulary_size=1000, num_layers=2, hidden_dim=32, num_heads=4,
+        ...                            intermediate_dim=64)
+        >>> config.head_dim, config.position
+        (8, 'learned')
+        >>> TransformerConfig.from_json(config.to_json()) == config
+        True
+    """
+
+    family: str = "bert"
+    _: dataclasses.KW_ONLY
+    vocabulary_size: int
+    num_layers: int
+    hidden_dim: int
+    num_heads: int
+    intermediate_dim: int
+    max_sequence_length: int = 512
+    num_segments: int | None = None
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None
+    dropout: float = 0.1
+    attention_dropout: float | None = None
+    activation: str | None = None
+    gated: bool = False
+    use_bias: bool = True
+    position: str | None = None
+    normalize_first: bool | None = None
+    embedding_norm: bool | None = None
+    scale_embeddings: bool | None = None
+    layer_norm_epsilon: float | None = None
+    tie_embeddings: bool = True
+    decoder_vocabulary_size: int | None = None
+    num_decoder_layers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILY_DEFAULTS:
+            raise TransformerError(
+                f"family must be one of {', '.join(FAMILY_DEFAULTS)}; got {self.family!r}"
+                f"{near_miss(self.family, FAMILY_DEFAULTS)}"
+            )
+        for name in ("vocabulary_size", "num_layers", "hidden_dim", "num_heads", "intermediate_dim",
+                     "max_sequence_length"):
+            _check_positive(name, getattr(self, name))
+        for name, value in FAMILY_DEFAULTS[self.family].items():
+            self._default(name, value)
+        self._default("attention_dropout", self.dropout)
+        self._default("num_key_value_heads", self.num_heads)
+        self._default("decoder_vocabulary_size", self.vocabulary_size)
+        self._default("num_decoder_layers", self.num_layers)
+        if self.head_dim is None and self.hidden_dim % self.num_heads:
+            raise TransformerError(
+                "hidden_dim must be a multiple of num_heads unless head_dim is given; got "
+                f"hidden_dim={self.hidden_dim}, num_heads={self.num_heads}"
+            )
+        self._default("head_dim", self.hidden_dim // self.num_heads)
+        self._check()
+
+    def _default(self, name: str, value: Any) -> None:
+        if getattr(self, name) is None:
+            object.__setattr__(self, name, value)  # the documented way inside a frozen dataclass
+
+    def _check(self) -> None:
+        for name in ("num_key_value_heads", "head_dim", "decoder_vocabulary_size", "num_decoder_layers"):
+            _check_positive(name, getattr(self, name))
+        if not isinstance(self.num_segments, int) or self.num_segments < 0:
+            raise TransformerError(f"num_segments must be 0 or a positive integer; got {self.num_segments!r}")
+        if self.num_heads % self.num_key_value_heads:
+            raise TransformerError(
+                "num_heads must be a multiple of num_key_value_heads; got "
+                f"{self.num_heads} and {self.num_key_value_heads}"
+            )
+        if self.position == "rotary" and self.head_dim % 2:
+            raise TransformerError(f"head_dim must be even for rotary positions; got {self.head_dim}")
+        for name in ("dropout", "attention_dropout"):
+            rate = getattr(self, name)
+            if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+                raise TransformerError(f"{name} must be at least 0 and below 1; got {rate!r}")
+        if not isinstance(self.layer_norm_epsilon, (int, float)) or not (
+            0 < self.layer_norm_epsilon and math.isfinite(self.layer_norm_epsilon)
+        ):
+            raise TransformerError(f"layer_norm_epsilon must be positive; got {self.layer_norm_epsilon!r}")
+        for name, known in (("activation", ACTIVATIONS), ("position", POSITIONS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise TransformerError(
+                    f"{name} must be one of {', '.join(known)}; got {value!r}{near_miss(value, known)}"
+                )
+
+    def replace(self, **changes: Any) -> "TransformerConfig":
+        """A copy with some fields changed, checked like a new one."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by name, family defaults filled in, as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "TransformerConfig":
+        """The inverse of `to_dict`.
+
+        Raises:
+            TransformerError: A field is unknown or missing.
+        """
+        known = [f.name for f in dataclasses.fields(cls)]
+        for name in fields:
+            if name not in known:
+                raise TransformerError(f"unknown field {name!r} in a TransformerConfig{near_miss(name, known)}")
+        required = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING]
+        missing = [name for name in required if name not in fields]
+        if missing:
+            raise TransformerError(f"a TransformerConfig needs {', '.join(missing)}; they are missing")
+        return cls(**fields)
+
+    def to_json(self) -> str:
+        """The config as JSON text; `from_json` reads it back to an equal config."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "TransformerConfig":
+        """The inverse of `to_json`."""
+        try:
+            fields = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise TransformerError(f"a TransformerConfig must be JSON; line {error.lineno}: {error.msg}") from None
+        if not isinstance(fields, dict):
+            raise TransformerError(f"a TransformerConfig must be a JSON object; got {type(fields).__name__}")
+        return cls.from_dict(fields)
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise TransformerError(f"{name} must be a positive integer; got {value!r}")

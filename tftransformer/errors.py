@@ -1,0 +1,36 @@
+"""One-line errors for mistakes a user can make, with near misses for names that were almost right."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class TransformerError(ValueError):
+    """A mistake in what the user passed: one plain line naming the argument, the rule and the value.
+
+    It is a `ValueError`, so code that knows only Keras still catches it. The examples print its
+    message without a traceback and exit with status 1.
+
+    Example:
+        >>> raise TransformerError("max_length must be at least 2; got 1")
+        Traceback (most recent call last):
+        ...
+        tftransformer.errors.TransformerError: max_length must be at least 2; got 1
+    """
+
+
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """The tail of an error message that suggests the known names closest to `name`.
+
+    Args:
+        name: What the user wrote.
+        known: The names that would have been right.
+
+    Returns:
+        `"; did you mean 'a' or 'b'?"`, or an empty string where nothing is close.
+
+    Example:
+        >>> near_miss("linaer", ["linear", "cosine"])
+        "; did you mean 'linear'?"
+    """
+    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""

@@ -1,0 +1,247 @@
+"""Multi-head attention, softmax(QK^T/sqrt(H)) V, after Vaswani et al. 2017 (arXiv 1706.03762)."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from tftransformer.errors import TransformerError
+from tftransformer.layers.masking import causal_mask, merge_masks, merge_padding
+from tftransformer.layers.projection import Projection
+
+
+def attention_scores(query: Any, key: Any, mask: Any = None, bias: Any = None) -> Any:
+    """softmax(QK^T/sqrt(H) + bias) over the keys that the mask allows, with shared key heads.
+
+    The softmax runs in float32 whatever the inputs, as in the autocast modes of the large frameworks: in
+    half precision sums over long rows lose too much.
+
+    Args:
+        query: (B, N, T, H).
+        key: (B, K, S, H); head n of the query uses head n*K//N of the key.
+        mask: Boolean, broadcastable to (B, T, S).
+        bias: Broadcastable to (B, N, T, S).
+
+    Returns:
+        (B, N, T, S) in the dtype of the query. Each row sums to 1, and to 0 where the mask allows no key.
+    """
+    _, heads, _, width = query.shape
+    groups = heads // key.shape[1]
+    length = ops.shape(query)[2]
+    # Query heads that share a key head stand below each other as further rows of one product.
+    rows = query if groups == 1 else ops.reshape(query, (-1, key.shape[1], groups * length, width))
+    scores = ops.matmul(rows * (1.0 / math.sqrt(width)), ops.transpose(key, (0, 1, 3, 2)))
+    if groups != 1:
+        scores = ops.reshape(scores, (-1, heads, length, ops.shape(key)[2]))
+    scores = ops.cast(scores, "float32")
+    if bias is not None:
+        scores = scores + ops.cast(bias, "float32")
+    if mask is None:
+        return ops.cast(ops.softmax(scores, axis=-1), query.dtype)
+    mask = ops.expand_dims(mask, 1)
+    # A finite floor: with -inf a row without any key would be 0/0. The second `where` makes such a row zero
+    # in value and in gradient.
+    scores = ops.softmax(ops.where(mask, scores, -1e9), axis=-1)
+    return ops.cast(ops.where(mask, scores, 0.0), query.dtype)
+
+
+def weighted_values(scores: Any, value: Any) -> Any:
+    """Sum of the values, (B, K, S, H), weighted by the scores, (B, N, T, S): (B, N, T, H)."""
+    _, heads, _, _ = scores.shape
+    groups = heads // value.shape[1]
+    if groups == 1:
+        return ops.matmul(scores, value)
+    length, keys = ops.shape(scores)[2], ops.shape(scores)[3]
+    rows = ops.reshape(scores, (-1, value.shape[1], groups * length, keys))
+    return ops.reshape(ops.matmul(rows, value), (-1, heads, length, value.shape[-1]))
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class MultiHeadAttention(keras.layers.Layer):
+    """Self- and cross-attention with padding, causal and pair masks, grouped heads and a cache.
+
+    Args:
+        num_heads: N, query heads.
+        head_dim: H. None: width of the query divided by N.
+        num_key_value_heads: K, key and value heads, each shared by N/K query heads (grouped-query attention,
+            Ainslie et al. 2023, arXiv 2305.13245). None: N.
+        use_bias: Biases in the four projections.
+        dropout: Rate on the attention scores (0 to 1).
+        position: None, or a part that puts positions into the attention itself: `RotaryPosition` or
+            `RelativePosition`. (A bias on the scores, such as ALiBi's, comes in as `attention_bias`.)
+        kernel_initializer: Of the four kernels.
+
+    Call arguments:
+        query: (B, T, D).
+        key: (B, S, D'). None: the query (self-attention).
+        value: (B, S, D'). None: the key.
+        padding_mask: (B, S), 1 at real keys. A Keras mask that comes with the key (in self-attention: with the
+            query) is merged in.
+        attention_mask: (B, T, S) or (T, S), 1 where the query may see the key.
+        attention_bias: Added to the scores before the softmax; broadcastable to (B, N, T, S).
+        causal: Query t sees keys up to its own position only.
+        cache: Pair of (B, K, S_max, H) tensors of keys and values from earlier calls (`empty_cache` makes one;
+            `project_keys_and_values` one for a fixed memory in cross-attention).
+        cache_index: Position of the first query: its keys and values are written into the cache from there
+            on, and attention runs over the cache causally. None with a cache given: the cache is
+            used as it is, and `key` and `value` are not looked at.
+        return_attention_scores: Also return the scores, after the softmax and before dropout.
+
+    Returns:
+        (B, T, D). With `return_attention_scores` or `cache`, a tuple of it, the (B, N, T, S) scores if asked
+        for, and the new cache if `cache_index` was given. A query that may see no key gets the output bias
+        alone, and contributes nothing to any gradient but that bias's.
+
+    Raises:
+        TransformerError: `num_heads` and `num_key_value_heads` or the width do not divide.
+
+    Example:
+        >>> x = keras.random.normal((2, 7, 16))
+        >>> y, scores = MultiHeadAttention(num_heads=4)(x, causal=True, return_attention_scores=True)
+        >>> y.shape, scores.shape
+        (TensorShape([2, 7, 16]), TensorShape([2, 4, 7, 7]))
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        head_dim: int | None = None,
+        num_key_value_heads: int | None = None,
+        use_bias: bool = True,
+        dropout: float = 0.0,
+        position: keras.layers.Layer | None = None,
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.num_key_value_heads = num_key_value_heads or num_heads
+        check_divides("num_heads", num_heads, "num_key_value_heads", self.num_key_value_heads)
+        self.use_bias = use_bias
+        self.dropout = dropout
+        self.position = position
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.supports_masking = True
+
+    def build(self, query_shape: tuple, key_shape: tuple | None = None, value_shape: tuple | None = None) -> None:
+        width = query_shape[-1]
+        if self.head_dim is None:
+            check_divides("the width of the query", width, "num_heads", self.num_heads)
+            self.head_dim = width // self.num_heads
+        key_shape = key_shape or query_shape
+        inner, shared = self.num_heads * self.head_dim, self.num_key_value_heads * self.head_dim
+        self.query_projection = self._projection("query", inner, query_shape)
+        self.key_projection = self._projection("key", shared, key_shape)
+        self.value_projection = self._projection("value", shared, value_shape or key_shape)
+        self.output_projection = self._projection("output", width, (*query_shape[:-1], inner))
+        self.score_dropout = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy, name="dropout")
+        if self.position is not None and not self.position.built:
+            self.position.build((None, self.num_heads, None, self.head_dim))
+
+    def _projection(self, name: str, units: int, input_shape: tuple) -> Projection:
+        layer = Projection(
+            units,
+            use_bias=self.use_bias,
+            kernel_initializer=self.kernel_initializer,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        layer.build(input_shape)
+        return layer
+
+    def call(
+        self,
+        query: Any,
+        key: Any = None,
+        value: Any = None,
+        padding_mask: Any = None,
+        attention_mask: Any = None,
+        attention_bias: Any = None,
+        causal: bool = False,
+        cache: tuple | None = None,
+        cache_index: Any = None,
+        return_attention_scores: bool = False,
+        mask: Any = None,
+        query_mask: Any = None,
+        key_mask: Any = None,
+        training: bool | None = None,
+    ) -> Any:
+        # Keras hands over the mask on its inputs as `mask` where the query is the only tensor, else by name.
+        incoming = merge_padding(mask, query_mask) if key is None and cache is None else key_mask
+        padding_mask = merge_padding(padding_mask, incoming)
+        offset = 0 if cache_index is None else cache_index
+        q = self._split(self.query_projection(query), self.num_heads)
+        if cache is None or cache_index is not None:
+            k, v = self.project_keys_and_values(query if key is None else key, value)
+            if self.position is not None:
+                q, k = self.position.rotate(q, offset), self.position.rotate(k, offset)
+            if cache is not None:
+                cache = (_write(cache[0], k, offset), _write(cache[1], v, offset))
+                k, v = cache
+        else:
+            k, v = cache
+        steps = causal_mask(ops.shape(q)[2], ops.shape(k)[2], offset) if causal or cache_index is not None else None
+        if self.position is not None:
+            relative = self.position.score_bias(q, ops.shape(k)[2], offset)
+            if relative is not None:
+                attention_bias = relative if attention_bias is None else attention_bias + relative
+        scores = attention_scores(q, k, merge_masks(padding_mask, attention_mask, steps), attention_bias)
+        x = weighted_values(self.score_dropout(scores, training=training), v)
+        x = ops.transpose(x, (0, 2, 1, 3))
+        x = ops.reshape(x, (-1, ops.shape(query)[1], self.num_heads * self.head_dim))
+        results = [self.output_projection(x)]
+        if return_attention_scores:
+            results.append(scores)
+        if cache_index is not None:
+            results.append(cache)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def project_keys_and_values(self, key: Any, value: Any = None) -> tuple[Any, Any]:
+        """Keys and values of a (B, S, D') memory as a cache: a pair of (B, K, S, H)."""
+        k = self._split(self.key_projection(key), self.num_key_value_heads)
+        v = self._split(self.value_projection(key if value is None else value), self.num_key_value_heads)
+        return k, v
+
+    def empty_cache(self, batch_size: int, length: int) -> tuple[Any, Any]:
+        """A cache of zeros for up to `length` positions: a pair of (B, K, length, H)."""
+        shape = (batch_size, self.num_key_value_heads, length, self.head_dim)
+        return ops.zeros(shape, self.compute_dtype), ops.zeros(shape, self.compute_dtype)
+
+    def _split(self, x: Any, heads: int) -> Any:
+        x = ops.reshape(x, (-1, ops.shape(x)[1], heads, self.head_dim))
+        return ops.transpose(x, (0, 2, 1, 3))
+
+    def compute_mask(self, query: Any, previous_mask: Any = None, **_: Any) -> Any:
+        return previous_mask[0] if isinstance(previous_mask, (list, tuple)) else previous_mask
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "head_dim": self.head_dim,
+            "num_key_value_heads": self.num_key_value_heads,
+            "use_bias": self.use_bias,
+            "dropout": self.dropout,
+            "position": keras.saving.serialize_keras_object(self.position),
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "MultiHeadAttention":
+        return cls(**{**config, "position": keras.saving.deserialize_keras_object(config.get("position"))})
+
+
+def _write(cache: Any, new: Any, index: Any) -> Any:
+    zero = ops.zeros((), "int32")
+    return ops.slice_update(cache, (zero, zero, ops.cast(index, "int32"), zero), ops.cast(new, cache.dtype))
+
+
+def check_divides(name: str, value: int, divisor_name: str, divisor: int) -> None:
+    """Raise a `TransformerError` unless both are positive integers and the divisor divides the value."""
+    for label, number in ((name, value), (divisor_name, divisor)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise TransformerError(f"{label} must be a positive integer; got {number!r}")
+    if value % divisor:
+        raise TransformerError(f"{name} must be a multiple of {divisor_name}; got {value} and {divisor}")

@@ -1,0 +1,150 @@
+"""Token, position and segment embeddings, summed as BERT sums them, with a tied output."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from tftransformer.layers.positions import LearnedPosition, SinusoidalPosition
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class TokenEmbedding(keras.layers.Embedding):
+    """A table of token vectors that also gives logits over its rows (tied output, Press & Wolf 2017).
+
+    Args:
+        vocabulary_size: V, rows of the table.
+        hidden_dim: D, width of a row.
+        initializer: Of the table; a truncated normal distribution of deviation 0.02 by default.
+
+    Shapes: ids (B, T) -> (B, T, D); `logits`: (..., D) -> (..., V).
+
+    Example:
+        >>> layer = TokenEmbedding(100, 16)
+        >>> hidden = layer(keras.ops.ones((2, 3), "int32"))
+        >>> layer.logits(hidden).shape
+        TensorShape([2, 3, 100])
+    """
+
+    def __init__(self, vocabulary_size: int, hidden_dim: int, initializer: Any = None, **kwargs: Any) -> None:
+        initializer = initializer or keras.initializers.TruncatedNormal(stddev=0.02)
+        super().__init__(vocabulary_size, hidden_dim, embeddings_initializer=initializer, **kwargs)
+
+    def logits(self, hidden: Any) -> Any:
+        """Product of every hidden vector with every row of the table."""
+        hidden = ops.convert_to_tensor(hidden)
+        table = ops.cast(self.embeddings, hidden.dtype)
+        leading = ops.shape(hidden)[:-1]
+        flat = ops.matmul(ops.reshape(hidden, (-1, self.output_dim)), ops.transpose(table))
+        return ops.reshape(flat, (*leading, self.input_dim))
+
+    def get_config(self) -> dict:
+        config = super().get_config()
+        known = {name: config[name] for name in ("name", "trainable", "dtype")}
+        return {
+            **known,
+            "vocabulary_size": self.input_dim,
+            "hidden_dim": self.output_dim,
+            "initializer": keras.initializers.serialize(self.embeddings_initializer),
+        }
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class TransformerEmbedding(keras.layers.Layer):
+    """Token plus position plus segment embeddings, then a layer norm and dropout.
+
+    While frozen (`trainable = False`) it runs without dropout, also in `fit`.
+
+    Args:
+        vocabulary_size: V.
+        hidden_dim: D.
+        max_length: Rows of the learned position table.
+        position: "learned", "sinusoidal", or "none" where positions enter in the attention.
+        num_segments: Rows of the segment table; 0 for none.
+        norm: Layer norm on the sum.
+        scale: Multiply the token vectors by sqrt(D), as Vaswani et al. do.
+        dropout: Rate (0 to 1).
+        layer_norm_epsilon: Added to the variance.
+
+    Call arguments:
+        token_ids: (B, T) integers.
+        segment_ids: (B, T) integers; left out: segment 0 everywhere.
+
+    Returns: (B, T, D).
+
+    Example:
+        >>> layer = TransformerEmbedding(100, 16, max_length=32, num_segments=2)
+        >>> layer(keras.ops.ones((2, 3), "int32")).shape
+        TensorShape([2, 3, 16])
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        hidden_dim: int,
+        max_length: int = 512,
+        position: str = "learned",
+        num_segments: int = 0,
+        norm: bool = True,
+        scale: bool = False,
+        dropout: float = 0.0,
+        layer_norm_epsilon: float = 1e-12,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.max_length = max_length
+        self.num_segments = num_segments
+        self.scale = scale
+        self.dropout_rate = dropout
+        self.layer_norm_epsilon = layer_norm_epsilon
+        policy = self.dtype_policy
+        self.token = TokenEmbedding(vocabulary_size, hidden_dim, dtype=policy, name="token")
+        self.position_kind = position
+        self.position = None
+        if position == "learned":
+            self.position = LearnedPosition(max_length, dtype=policy, name="position")
+        elif position == "sinusoidal":
+            self.position = SinusoidalPosition(dtype=policy, name="position")
+        self.segment = TokenEmbedding(num_segments, hidden_dim, dtype=policy, name="segment") if num_segments else None
+        self.norm = (
+            keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=policy, name="norm") if norm else None
+        )
+        self.dropout = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
+
+    def build(self, token_ids_shape: tuple, **_: Any) -> None:
+        hidden_shape = (*token_ids_shape, self.token.output_dim)
+        self.token.build(token_ids_shape)
+        for layer in (self.position, self.norm):
+            if layer is not None:
+                layer.build(hidden_shape)
+        if self.segment is not None:
+            self.segment.build(token_ids_shape)
+
+    def call(self, token_ids: Any, segment_ids: Any = None, offset: Any = 0, training: bool | None = None) -> Any:
+        x = self.token(token_ids)
+        if self.scale:
+            x = x * ops.cast(self.token.output_dim**0.5, x.dtype)
+        if self.segment is not None:
+            x = x + (self.segment(segment_ids) if segment_ids is not None else self.segment.embeddings[0])
+        if self.position is not None:
+            x = self.position(x, offset=offset)
+        if self.norm is not None:
+            x = self.norm(x)
+        return self.dropout(x, training=bool(training) and self.trainable)
+
+    def compute_output_shape(self, token_ids_shape: tuple, **_: Any) -> tuple:
+        return (*token_ids_shape, self.token.output_dim)
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.token.input_dim,
+            "hidden_dim": self.token.output_dim,
+            "max_length": self.max_length,
+            "position": self.position_kind,
+            "num_segments": self.num_segments,
+            "norm": self.norm is not None,
+            "scale": self.scale,
+            "dropout": self.dropout_rate,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+        }

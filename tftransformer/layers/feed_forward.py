@@ -1,0 +1,96 @@
+"""The position-wise feed-forward layer, plain or gated (Shazeer 2020, arXiv 2002.05202)."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.layers.projection import Projection
+
+ACTIVATIONS = {
+    "gelu": lambda x: ops.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: ops.gelu(x, approximate=True),
+    "relu": ops.relu,
+    "silu": ops.silu,
+}
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class FeedForward(keras.layers.Layer):
+    """`activation(x W1) W2`, or gated `(activation(x Wg) * x W1) W2`, applied to every position alone.
+
+    Args:
+        intermediate_dim: Width between the two products.
+        activation: "gelu" (exact), "gelu_tanh", "relu" or "silu".
+        gated: With the gate; "silu" makes it SwiGLU, "gelu" GEGLU.
+        use_bias: Biases in the projections.
+        kernel_initializer: Of the kernels.
+
+    Shapes: (B, T, D) -> (B, T, D).
+
+    Raises:
+        TransformerError: The activation is unknown.
+
+    Example:
+        >>> FeedForward(64)(keras.ops.ones((2, 3, 16))).shape
+        TensorShape([2, 3, 16])
+    """
+
+    def __init__(
+        self,
+        intermediate_dim: int,
+        activation: str = "gelu",
+        gated: bool = False,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if activation not in ACTIVATIONS:
+            raise TransformerError(
+                f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}"
+                f"{near_miss(activation, ACTIVATIONS)}"
+            )
+        self.intermediate_dim = intermediate_dim
+        self.activation = activation
+        self.gated = gated
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.supports_masking = True
+
+    def build(self, input_shape: tuple) -> None:
+        inner = (*input_shape[:-1], self.intermediate_dim)
+        self.intermediate = self._projection("intermediate", self.intermediate_dim, input_shape)
+        self.gate = self._projection("gate", self.intermediate_dim, input_shape) if self.gated else None
+        self.output_projection = self._projection("output", input_shape[-1], inner)
+
+    def _projection(self, name: str, units: int, input_shape: tuple) -> Projection:
+        layer = Projection(
+            units,
+            use_bias=self.use_bias,
+            kernel_initializer=self.kernel_initializer,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        layer.build(input_shape)
+        return layer
+
+    def call(self, x: Any) -> Any:
+        activate = ACTIVATIONS[self.activation]
+        if self.gate is None:
+            return self.output_projection(activate(self.intermediate(x)))
+        return self.output_projection(activate(self.gate(x)) * self.intermediate(x))
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "intermediate_dim": self.intermediate_dim,
+            "activation": self.activation,
+            "gated": self.gated,
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }

@@ -1,0 +1,57 @@
+"""Output heads: from a pooled vector to logits."""
+
+from typing import Any
+
+import keras
+
+from tftransformer.layers.projection import Projection
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class ClassificationHead(keras.layers.Layer):
+    """Dropout, then one dense layer to a logit for each class.
+
+    Logits are float32 under every dtype policy, so that the loss is.
+
+    Args:
+        num_classes: C.
+        dropout: Rate on the pooled vector (0 to 1); 0.1 as in BERT's fine-tuning.
+        kernel_initializer: A truncated normal distribution of deviation 0.02 by default.
+
+    Shapes: (B, D) -> (B, C).
+
+    Example:
+        >>> ClassificationHead(3)(keras.ops.ones((2, 16))).shape
+        TensorShape([2, 3])
+    """
+
+    def __init__(
+        self, num_classes: int, dropout: float = 0.1, kernel_initializer: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.dropout_rate = dropout
+        self.kernel_initializer = keras.initializers.get(
+            kernel_initializer or keras.initializers.TruncatedNormal(stddev=0.02)
+        )
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.logits = Projection(
+            num_classes, kernel_initializer=self.kernel_initializer, dtype="float32", name="logits"
+        )
+
+    def build(self, x_shape: tuple) -> None:
+        self.logits.build(x_shape)
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        return self.logits(self.dropout(x, training=bool(training) and self.trainable))
+
+    def compute_output_spec(self, x: Any, **_: Any) -> Any:
+        return keras.KerasTensor((x.shape[0], self.num_classes), dtype="float32")
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "dropout": self.dropout_rate,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }

@@ -1,0 +1,103 @@
+"""From one vector a token to one vector a text: CLS, mean and maximum over the real tokens."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from tftransformer.layers.projection import Projection
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class CLSPooling(keras.layers.Layer):
+    """The first token's vector, through BERT's dense layer and tanh unless `dense` is False.
+
+    Args:
+        dense: With the dense layer, whose weights BERT checkpoints hold (`pooler/dense/kernel`).
+        kernel_initializer: Of that layer; a truncated normal distribution of deviation 0.02 by default.
+
+    Shapes: (B, T, D) -> (B, D).
+
+    Example:
+        >>> CLSPooling()(keras.ops.ones((2, 3, 16))).shape
+        TensorShape([2, 16])
+    """
+
+    def __init__(self, dense: bool = True, kernel_initializer: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.with_dense = dense
+        self.kernel_initializer = keras.initializers.get(
+            kernel_initializer or keras.initializers.TruncatedNormal(stddev=0.02)
+        )
+
+    def build(self, x_shape: tuple, **_: Any) -> None:
+        self.dense = None
+        if self.with_dense:
+            self.dense = Projection(
+                x_shape[-1], kernel_initializer=self.kernel_initializer, dtype=self.dtype_policy, name="dense"
+            )
+            self.dense.build((x_shape[0], x_shape[-1]))
+
+    def call(self, x: Any, padding_mask: Any = None) -> Any:
+        first = x[:, 0]
+        return first if self.dense is None else ops.tanh(self.dense(first))
+
+    def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
+        return (x_shape[0], x_shape[-1])
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "dense": self.with_dense,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class MeanPooling(keras.layers.Layer):
+    """The mean over the real tokens; zeros where there are none.
+
+    Shapes: x (B, T, D), padding_mask (B, T) or None -> (B, D).
+
+    Example:
+        >>> MeanPooling()(keras.ops.ones((2, 3, 16)), padding_mask=[[1, 1, 0], [1, 0, 0]]).shape
+        TensorShape([2, 16])
+    """
+
+    def call(self, x: Any, padding_mask: Any = None, x_mask: Any = None, mask: Any = None) -> Any:
+        real = _real(x, padding_mask, x_mask, mask)
+        # Summed in float32: in half precision a long text's sum would swallow its last tokens.
+        total = ops.sum(ops.cast(x, "float32") * real, axis=1)
+        return ops.cast(total / ops.maximum(ops.sum(real, axis=1), 1.0), x.dtype)
+
+    def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
+        return (x_shape[0], x_shape[-1])
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class MaxPooling(keras.layers.Layer):
+    """The maximum over the real tokens, channel by channel; zeros where there are none.
+
+    Shapes: x (B, T, D), padding_mask (B, T) or None -> (B, D).
+
+    Example:
+        >>> MaxPooling()(keras.ops.ones((2, 3, 16))).shape
+        TensorShape([2, 16])
+    """
+
+    def call(self, x: Any, padding_mask: Any = None, x_mask: Any = None, mask: Any = None) -> Any:
+        real = _real(x, padding_mask, x_mask, mask)
+        highest = ops.max(ops.where(real > 0, ops.cast(x, "float32"), -3e38), axis=1)
+        return ops.cast(ops.where(ops.sum(real, axis=1) > 0, highest, 0.0), x.dtype)
+
+    def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
+        return (x_shape[0], x_shape[-1])
+
+
+def _real(x: Any, *masks: Any) -> Any:
+    """(B, T, 1) of ones and zeros in float32: where all the masks that are given allow a token."""
+    real = ops.ones_like(ops.cast(x[:, :, :1], "float32"))
+    for mask in masks:
+        if mask is not None:
+            real = real * ops.expand_dims(ops.cast(mask, "float32"), -1)
+    return real

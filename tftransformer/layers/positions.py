@@ -1,0 +1,96 @@
+"""Positions that are added to the embeddings: learned and sinusoidal."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tftransformer.errors import TransformerError
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class LearnedPosition(keras.layers.Layer):
+    """Adds a learned vector for each position, as BERT does. It cannot extrapolate past its table.
+
+    Args:
+        max_length: Rows of the table, the longest input.
+        initializer: Of the table; BERT's normal distribution of deviation 0.02, truncated, by default.
+
+    Shapes: (B, T, D) -> (B, T, D) with T up to `max_length`.
+
+    Raises:
+        TransformerError: The input is longer than the table, where its length is known beforehand.
+
+    Example:
+        >>> LearnedPosition(512)(keras.ops.zeros((2, 7, 16))).shape
+        TensorShape([2, 7, 16])
+    """
+
+    def __init__(self, max_length: int, initializer: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.max_length = max_length
+        self.initializer = keras.initializers.get(initializer or keras.initializers.TruncatedNormal(stddev=0.02))
+        self.supports_masking = True
+
+    def build(self, x_shape: tuple, **_: Any) -> None:
+        self.embeddings = self.add_weight(
+            name="embeddings", shape=(self.max_length, x_shape[-1]), initializer=self.initializer
+        )
+
+    def call(self, x: Any, offset: Any = 0) -> Any:
+        if x.shape[1] is not None and isinstance(x.shape[1], int) and x.shape[1] > self.max_length:
+            raise TransformerError(
+                f"the input may be at most {self.max_length} positions long, the rows of the learned position "
+                f"table; got {x.shape[1]}"
+            )
+        length = ops.shape(x)[1]
+        rows = ops.take(self.embeddings, ops.arange(length, dtype="int32") + ops.cast(offset, "int32"), axis=0)
+        return x + ops.cast(rows, x.dtype)
+
+    def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
+        return x_shape
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "max_length": self.max_length,
+            "initializer": keras.initializers.serialize(self.initializer),
+        }
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class SinusoidalPosition(keras.layers.Layer):
+    """Adds sines and cosines of the position (Vaswani et al. 2017). Defined for every length.
+
+    Channel 2i holds sin(t / period^(2i/D)), channel 2i+1 the cosine of the same angle.
+
+    Args:
+        period: Longest wavelength divided by 2 pi; 10000 in the paper.
+
+    Shapes: (B, T, D) -> (B, T, D).
+
+    Example:
+        >>> SinusoidalPosition()(keras.ops.zeros((1, 3, 4)))[0, 0].numpy().tolist()
+        [0.0, 1.0, 0.0, 1.0]
+    """
+
+    def __init__(self, period: float = 10000.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.period = period
+        self.supports_masking = True
+
+    def call(self, x: Any, offset: Any = 0) -> Any:
+        width = x.shape[-1]
+        channels = np.arange(width)
+        rates = np.exp(-math.log(self.period) * (channels // 2 * 2) / width).astype("float32")
+        steps = ops.arange(ops.shape(x)[1], dtype="float32") + ops.cast(offset, "float32")
+        angles = ops.expand_dims(steps, 1) * rates
+        return x + ops.cast(ops.where(channels % 2 == 0, ops.sin(angles), ops.cos(angles)), x.dtype)
+
+    def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
+        return x_shape
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "period": self.period}
