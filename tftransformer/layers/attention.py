@@ -69,7 +69,7 @@ class MultiHeadAttention(keras.layers.Layer):
         use_bias: Biases in the four projections.
         dropout: Rate on the attention scores (0 to 1).
         position: None, or a part that puts positions into the attention itself: `RotaryPosition` or
-            `RelativePosition`. (A bias on the scores, such as ALiBi's, comes in as `attention_bias`.)
+            `RelativePosition`. (A bias on the scores, such as `ALiBi`'s, comes in as `attention_bias`.)
         kernel_initializer: Of the four kernels.
 
     Call arguments:
@@ -90,8 +90,8 @@ class MultiHeadAttention(keras.layers.Layer):
 
     Returns:
         (B, T, D). With `return_attention_scores` or `cache`, a tuple of it, the (B, N, T, S) scores if asked
-        for, and the new cache if `cache_index` was given. A query that may see no key gets the output bias
-        alone, and contributes nothing to any gradient but that bias's.
+        for, and the new cache if `cache_index` was given. A query that may see no key gets zeros, without the
+        output bias, and contributes nothing to any gradient.
 
     Raises:
         TransformerError: `num_heads` and `num_key_value_heads` or the width do not divide.
@@ -117,7 +117,7 @@ class MultiHeadAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.head_dim = head_dim
-        self.num_key_value_heads = num_key_value_heads or num_heads
+        self.num_key_value_heads = num_heads if num_key_value_heads is None else num_key_value_heads
         check_divides("num_heads", num_heads, "num_key_value_heads", self.num_key_value_heads)
         self.use_bias = use_bias
         self.dropout = dropout
@@ -172,11 +172,9 @@ class MultiHeadAttention(keras.layers.Layer):
         incoming = merge_padding(mask, query_mask) if key is None and cache is None else key_mask
         padding_mask = merge_padding(padding_mask, incoming)
         offset = 0 if cache_index is None else cache_index
-        q = self._split(self.query_projection(query), self.num_heads)
+        q = self._rotate(self._split(self.query_projection(query), self.num_heads), offset)
         if cache is None or cache_index is not None:
-            k, v = self.project_keys_and_values(query if key is None else key, value)
-            if self.position is not None:
-                q, k = self.position.rotate(q, offset), self.position.rotate(k, offset)
+            k, v = self.project_keys_and_values(query if key is None else key, value, offset)
             if cache is not None:
                 cache = (_write(cache[0], k, offset), _write(cache[1], v, offset))
                 k, v = cache
@@ -187,20 +185,29 @@ class MultiHeadAttention(keras.layers.Layer):
             relative = self.position.score_bias(q, ops.shape(k)[2], offset)
             if relative is not None:
                 attention_bias = relative if attention_bias is None else attention_bias + relative
-        scores = attention_scores(q, k, merge_masks(padding_mask, attention_mask, steps), attention_bias)
-        x = weighted_values(self.score_dropout(scores, training=training), v)
+        visible = merge_masks(padding_mask, attention_mask, steps)
+        scores = attention_scores(q, k, visible, attention_bias)
+        weights = self.score_dropout(scores, training=bool(training) and self.trainable)
+        x = weighted_values(weights, v)
+        if self.position is not None:
+            relative = self.position.value_bias(weights, offset)
+            x = x if relative is None else x + relative
         x = ops.transpose(x, (0, 2, 1, 3))
         x = ops.reshape(x, (-1, ops.shape(query)[1], self.num_heads * self.head_dim))
-        results = [self.output_projection(x)]
+        x = self.output_projection(x)
+        if padding_mask is not None or attention_mask is not None:
+            # Causal masks alone leave every query a key. Only the bias is left to silence here.
+            x = ops.where(ops.any(visible, axis=-1, keepdims=True), x, ops.zeros((), x.dtype))
+        results = [x]
         if return_attention_scores:
             results.append(scores)
         if cache_index is not None:
             results.append(cache)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def project_keys_and_values(self, key: Any, value: Any = None) -> tuple[Any, Any]:
-        """Keys and values of a (B, S, D') memory as a cache: a pair of (B, K, S, H)."""
-        k = self._split(self.key_projection(key), self.num_key_value_heads)
+    def project_keys_and_values(self, key: Any, value: Any = None, offset: Any = 0) -> tuple[Any, Any]:
+        """Keys and values of a (B, S, D') memory, the first at position `offset`, as a cache: a pair of (B, K, S, H)."""
+        k = self._rotate(self._split(self.key_projection(key), self.num_key_value_heads), offset)
         v = self._split(self.value_projection(key if value is None else value), self.num_key_value_heads)
         return k, v
 
@@ -208,6 +215,9 @@ class MultiHeadAttention(keras.layers.Layer):
         """A cache of zeros for up to `length` positions: a pair of (B, K, length, H)."""
         shape = (batch_size, self.num_key_value_heads, length, self.head_dim)
         return ops.zeros(shape, self.compute_dtype), ops.zeros(shape, self.compute_dtype)
+
+    def _rotate(self, x: Any, offset: Any) -> Any:
+        return x if self.position is None else self.position.rotate(x, offset)
 
     def _split(self, x: Any, heads: int) -> Any:
         x = ops.reshape(x, (-1, ops.shape(x)[1], heads, self.head_dim))

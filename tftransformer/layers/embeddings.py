@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tftransformer.errors import TransformerError
 from tftransformer.layers.positions import LearnedPosition, SinusoidalPosition
 
 
@@ -40,9 +41,9 @@ class TokenEmbedding(keras.layers.Embedding):
 
     def get_config(self) -> dict:
         config = super().get_config()
-        known = {name: config[name] for name in ("name", "trainable", "dtype")}
+        renamed = ("input_dim", "output_dim", "embeddings_initializer")
         return {
-            **known,
+            **{name: value for name, value in config.items() if name not in renamed},
             "vocabulary_size": self.input_dim,
             "hidden_dim": self.output_dim,
             "initializer": keras.initializers.serialize(self.embeddings_initializer),
@@ -67,10 +68,15 @@ class TransformerEmbedding(keras.layers.Layer):
         layer_norm_epsilon: Added to the variance.
 
     Call arguments:
-        token_ids: (B, T) integers.
+        token_ids: (B, T) integers. With `reverse`: (B, T, D) hidden vectors.
         segment_ids: (B, T) integers; left out: segment 0 everywhere.
+        offset: Position of the first token; how many are already in a cache.
+        reverse: Give the logits of hidden vectors over the token table instead (a tied output head).
 
-    Returns: (B, T, D).
+    Raises:
+        TransformerError: The position is none of the three.
+
+    Returns: (B, T, D); with `reverse` (B, T, V).
 
     Example:
         >>> layer = TransformerEmbedding(100, 16, max_length=32, num_segments=2)
@@ -99,6 +105,10 @@ class TransformerEmbedding(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         policy = self.dtype_policy
         self.token = TokenEmbedding(vocabulary_size, hidden_dim, dtype=policy, name="token")
+        if position not in ("learned", "sinusoidal", "none"):
+            raise TransformerError(
+                f"position must be 'learned', 'sinusoidal' or 'none', which leaves it to the attention; got {position!r}"
+            )
         self.position_kind = position
         self.position = None
         if position == "learned":
@@ -120,7 +130,16 @@ class TransformerEmbedding(keras.layers.Layer):
         if self.segment is not None:
             self.segment.build(token_ids_shape)
 
-    def call(self, token_ids: Any, segment_ids: Any = None, offset: Any = 0, training: bool | None = None) -> Any:
+    def call(
+        self,
+        token_ids: Any,
+        segment_ids: Any = None,
+        offset: Any = 0,
+        reverse: bool = False,
+        training: bool | None = None,
+    ) -> Any:
+        if reverse:
+            return self.token.logits(token_ids)
         x = self.token(token_ids)
         if self.scale:
             x = x * ops.cast(self.token.output_dim**0.5, x.dtype)
@@ -132,8 +151,9 @@ class TransformerEmbedding(keras.layers.Layer):
             x = self.norm(x)
         return self.dropout(x, training=bool(training) and self.trainable)
 
-    def compute_output_shape(self, token_ids_shape: tuple, **_: Any) -> tuple:
-        return (*token_ids_shape, self.token.output_dim)
+    def compute_output_spec(self, token_ids: Any, *_: Any, reverse: bool = False, **__: Any) -> Any:
+        shape = (*token_ids.shape[:2], self.token.input_dim if reverse else self.token.output_dim)
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
 
     def get_config(self) -> dict:
         return {

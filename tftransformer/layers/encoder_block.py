@@ -124,7 +124,15 @@ class EncoderBlock(keras.layers.Layer):
             x = self.feed_forward_norm(x)
         return (x, scores) if return_attention_scores else x
 
-    def compute_output_spec(self, x: Any, *_: Any, return_attention_scores: bool = False, **__: Any) -> Any:
+    def compute_output_spec(
+        self,
+        x: Any,
+        padding_mask: Any = None,
+        attention_mask: Any = None,
+        attention_bias: Any = None,
+        return_attention_scores: bool = False,
+        **_: Any,
+    ) -> Any:
         # Known beforehand: without this Keras would trace the whole block once more to find it out.
         hidden = keras.KerasTensor(x.shape, dtype=self.compute_dtype)
         if not return_attention_scores:

@@ -38,6 +38,9 @@ class CLSPooling(keras.layers.Layer):
             )
             self.dense.build((x_shape[0], x_shape[-1]))
 
+    def compute_mask(self, x: Any, previous_mask: Any = None) -> None:
+        return None  # the mask ends here: there are no more positions
+
     def call(self, x: Any, padding_mask: Any = None) -> Any:
         first = x[:, 0]
         return first if self.dense is None else ops.tanh(self.dense(first))
@@ -64,6 +67,9 @@ class MeanPooling(keras.layers.Layer):
         TensorShape([2, 16])
     """
 
+    def compute_mask(self, x: Any, previous_mask: Any = None) -> None:
+        return None
+
     def call(self, x: Any, padding_mask: Any = None, x_mask: Any = None, mask: Any = None) -> Any:
         real = _real(x, padding_mask, x_mask, mask)
         # Summed in float32: in half precision a long text's sum would swallow its last tokens.
@@ -84,6 +90,9 @@ class MaxPooling(keras.layers.Layer):
         >>> MaxPooling()(keras.ops.ones((2, 3, 16))).shape
         TensorShape([2, 16])
     """
+
+    def compute_mask(self, x: Any, previous_mask: Any = None) -> None:
+        return None
 
     def call(self, x: Any, padding_mask: Any = None, x_mask: Any = None, mask: Any = None) -> Any:
         real = _real(x, padding_mask, x_mask, mask)

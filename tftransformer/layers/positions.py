@@ -21,7 +21,9 @@ class LearnedPosition(keras.layers.Layer):
     Shapes: (B, T, D) -> (B, T, D) with T up to `max_length`.
 
     Raises:
-        TransformerError: The input is longer than the table, where its length is known beforehand.
+        TransformerError: The input is longer than the table. Inside a compiled TensorFlow graph with unknown
+            lengths, where no Python runs, the slice of the table fails instead (`InvalidArgumentError`), on
+            every device. Under JAX an `offset` past the table cannot be noticed.
 
     Example:
         >>> LearnedPosition(512)(keras.ops.zeros((2, 7, 16))).shape
@@ -40,13 +42,14 @@ class LearnedPosition(keras.layers.Layer):
         )
 
     def call(self, x: Any, offset: Any = 0) -> Any:
-        if x.shape[1] is not None and isinstance(x.shape[1], int) and x.shape[1] > self.max_length:
+        known = x.shape[1] if isinstance(x.shape[1], int) else 0
+        if known + (offset if isinstance(offset, int) else 0) > self.max_length:
             raise TransformerError(
                 f"the input may be at most {self.max_length} positions long, the rows of the learned position "
-                f"table; got {x.shape[1]}"
+                f"table; got {known + (offset if isinstance(offset, int) else 0)}"
             )
-        length = ops.shape(x)[1]
-        rows = ops.take(self.embeddings, ops.arange(length, dtype="int32") + ops.cast(offset, "int32"), axis=0)
+        # A slice, not a lookup: past the end a lookup gives zeros on GPUs, a slice an error everywhere.
+        rows = ops.slice(self.embeddings, (offset, 0), (ops.shape(x)[1], x.shape[2]))
         return x + ops.cast(rows, x.dtype)
 
     def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:

@@ -1,0 +1,235 @@
+import numpy as np
+import pytest
+
+from tftransformer.data.buckets import length_buckets
+from tftransformer.data.examples import Examples, build_examples
+from tftransformer.data.pipeline import (
+    Epoch,
+    num_batches,
+    ordered_batches,
+    plan_epoch,
+    stream_batches,
+    token_batches,
+)
+from tftransformer.data.records import Records, as_records
+from tftransformer.errors import TransformerError
+
+hypothesis = pytest.importorskip("hypothesis")
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
+tf = pytest.importorskip("tensorflow")
+
+MAX_LENGTH = 12
+LENGTHS = st.lists(st.integers(1, MAX_LENGTH), min_size=1, max_size=70)
+
+
+def tokenize(texts):
+    """One token a character: its code point."""
+    return tf.strings.unicode_decode(texts, "UTF-8")
+
+
+def pack(first, second=None):
+    """[1] first [2] second [2], each side trimmed to a fixed share."""
+    room = MAX_LENGTH - 2 if second is None else (MAX_LENGTH - 3) // 2
+
+    def column(rows, value):
+        return tf.fill([tf.cast(rows.nrows(), tf.int32), 1], value)
+
+    ids = tf.concat([column(first, 1), first[:, :room], column(first, 2)], axis=1)
+    segments = tf.zeros_like(ids)
+    if second is not None:
+        more = tf.concat([second[:, :room], column(second, 2)], axis=1)
+        ids, segments = tf.concat([ids, more], 1), tf.concat([segments, tf.ones_like(more)], 1)
+    mask = tf.ones_like(ids)
+    return {
+        "token_ids": ids.to_tensor(),
+        "segment_ids": segments.to_tensor(),
+        "padding_mask": mask.to_tensor(),
+    }
+
+
+def examples_of(lengths, labels=True):
+    """Sequence i is i, i, i, … so that a batch says which rows it holds."""
+    lengths = np.asarray(lengths, "int64")
+    return Examples(
+        np.repeat(np.arange(len(lengths)), lengths).astype("int32"),
+        np.concatenate([[0], np.cumsum(lengths)]),
+        lengths.astype("int32"),
+        lengths.astype("int32"),
+        np.arange(len(lengths), dtype="int32") if labels else None,
+        pad_id=-1,
+    )
+
+
+@given(LENGTHS, st.integers(1, 9), st.integers(0, 5), st.integers(0, 3))
+def test_an_epoch_holds_every_row_once_in_full_batches(lengths, batch_size, num_buckets, seed):
+    lengths = np.array(lengths)
+    boundaries = length_buckets(lengths, MAX_LENGTH, num_buckets) if num_buckets else None
+    plan = plan_epoch(lengths, batch_size, boundaries, np.random.default_rng(seed))
+    assert sorted(np.concatenate([rows for rows, _ in plan]).tolist()) == list(range(len(lengths)))
+    sizes = sorted(len(rows) for rows, _ in plan)
+    assert len(plan) == num_batches(len(lengths), batch_size) and all(s == batch_size for s in sizes[1:])
+    assert all(lengths[rows].max() <= length for rows, length in plan)
+    assert boundaries is None or {length for _, length in plan} <= set(boundaries)
+    assert sum(len(rows) * length for rows, length in plan) <= len(lengths) * MAX_LENGTH
+
+
+@settings(max_examples=8, deadline=None)
+@given(LENGTHS, st.integers(1, 9))
+def test_same_seed_same_order_and_a_new_one_each_epoch(lengths, batch_size):
+    examples = examples_of(lengths)
+
+    def epochs(seed):
+        dataset = token_batches(examples, batch_size, boundaries=(4, MAX_LENGTH), seed=seed)
+        return [[y.tolist() for _, y in dataset.as_numpy_iterator()] for _ in range(2)]
+
+    first, second = epochs(1)
+    assert [first, second] == epochs(1)
+    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(len(lengths)))
+    if len(lengths) > 20:
+        assert first != second and first != epochs(2)[0]
+
+
+def test_an_epoch_number_from_outside_decides_the_order():
+    examples, epoch = examples_of([3] * 40), Epoch()
+    dataset = token_batches(examples, 8, epoch=epoch)
+
+    def order():
+        return np.concatenate([y for _, y in dataset.as_numpy_iterator()]).tolist()
+
+    zero = order()
+    assert order() == zero
+    epoch.number = 1
+    assert order() != zero
+    counted = token_batches(examples, 8)
+    list(counted)
+    assert np.concatenate([y for _, y in counted.as_numpy_iterator()]).tolist() == order()
+
+
+def test_batches_carry_the_rows_they_say():
+    lengths = [3, 12, 1, 7, 5, 5, 2]
+    dataset = token_batches(examples_of(lengths), 2, boundaries=(5, 8, 12))
+    assert int(dataset.cardinality()) == 4
+    for x, y in dataset.as_numpy_iterator():
+        for row, i in enumerate(y):
+            real = x["token_ids"][row][: lengths[i]]
+            assert (real == i).all() and (x["token_ids"][row][lengths[i] :] == -1).all()
+            assert x["padding_mask"][row].sum() == lengths[i] and x["token_ids"].dtype == "int32"
+        assert x["token_ids"].shape[1] in (5, 8, 12)
+
+
+def test_order_is_kept_without_shuffling():
+    dataset = token_batches(examples_of([3, 12, 1, 7, 5]), 2, shuffle=False)
+    assert [y.tolist() for _, y in dataset.as_numpy_iterator()] == [[0, 1], [2, 3], [4]]
+    assert dataset.element_spec[1].shape.as_list() == [None]
+    assert token_batches(examples_of([3, 4]), 2).element_spec[1].shape.as_list() == [2]
+
+
+@settings(max_examples=8, deadline=None)
+@given(LENGTHS, st.integers(1, 9), st.booleans())
+def test_ordered_batches_can_be_put_back(lengths, batch_size, bucketed):
+    boundaries = (4, MAX_LENGTH) if bucketed else None
+    dataset, inverse = ordered_batches(examples_of(lengths, False), batch_size, boundaries=boundaries)
+    outputs = np.concatenate([x["token_ids"][:, 0] for x in dataset.as_numpy_iterator()])
+    assert outputs[inverse].tolist() == list(range(len(lengths)))
+    assert int(dataset.cardinality()) == num_batches(len(lengths), batch_size)
+
+
+def test_bad_arguments():
+    with pytest.raises(TransformerError, match="^batch_size must be at least 1; got 0$"):
+        token_batches(examples_of([3]), 0)
+    with pytest.raises(TransformerError, match="^there are no examples"):
+        token_batches(examples_of([]), 4)
+    with pytest.raises(TransformerError, match="^there are no examples"):
+        ordered_batches(examples_of([]), 4)
+    with pytest.raises(TransformerError, match="longest row, 9 tokens; the last is 8"):
+        token_batches(examples_of([9]), 4, boundaries=(4, 8))
+    with pytest.raises(TransformerError, match="^labels must be as many as texts, 2; got 1$"):
+        build_examples(Records(["a", "b"]), np.array([0]), tokenize=tokenize, pack=pack)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.lists(st.tuples(st.text("abé ", max_size=20), st.text("xyz", max_size=20)), min_size=1, max_size=8),
+    st.booleans(),
+)
+def test_examples_hold_what_packing_gives(rows, pair):
+    records = Records([a for a, _ in rows], [b for _, b in rows] if pair else None)
+    examples = build_examples(records, tokenize=tokenize, pack=pack)
+    sides = [records.first, records.second] if pair else [records.first]
+    expected = pack(*[tokenize(tf.constant(side)) for side in sides])
+    features = examples.features(np.arange(len(rows)), expected["token_ids"].shape[1])
+    for key, value in expected.items():
+        np.testing.assert_array_equal(features[key], value, key)
+    full = [len(a) + (len(b) + 3 if pair else 2) for a, b in rows]
+    assert examples.full_lengths.tolist() == full and len(examples) == len(rows)
+
+
+def test_taking_rows_of_examples():
+    records = as_records([("abc", "d"), ("", "ef"), ("g", "")], sample_weight=[1, 2, 3])
+    examples = build_examples(records, np.array([5, 6, 7], "int32"), tokenize=tokenize, pack=pack)
+    part = examples.take([2, 0])
+    x, y, weights = part.batch(np.arange(2), 8)
+    whole = examples.features(np.array([2, 0]), 8)
+    assert all((x[key] == whole[key]).all() for key in x)
+    assert y.tolist() == [7, 5] and weights.tolist() == [3.0, 1.0]
+    assert len(build_examples(Records([]), tokenize=tokenize, pack=pack)) == 0
+
+
+def test_more_rows_than_one_tokenizer_batch():
+    texts = ["x" * (i % 7) for i in range(2500)]
+    examples = build_examples(Records(texts), tokenize=tokenize, pack=pack)
+    assert examples.lengths.tolist() == [len(t) + 2 for t in texts]
+
+
+def test_streams_keep_order_and_batches():
+    texts, labels = ["a" * i for i in range(9)], ["x", "y", "x"] * 3
+    rows = tf.data.Dataset.from_tensor_slices((texts, labels, np.ones(9, "float32")))
+    arguments = dict(tokenize=tokenize, pack=pack, max_length=MAX_LENGTH, labels=["x", "y"], pad_id=0)
+    for dataset, sizes in ((rows, [4, 4, 1]), (rows.batch(3), [3, 3, 3])):
+        batches = list(stream_batches(dataset, 4, lengths=(4, 8, 64), **arguments).as_numpy_iterator())
+        assert [len(y) for _, y, _ in batches] == sizes
+        assert np.concatenate([y for _, y, _ in batches]).tolist() == [0, 1, 0] * 3
+        assert np.concatenate([x["padding_mask"].sum(1) for x, _, _ in batches]).tolist() == list(range(2, 11))
+        assert {x["token_ids"].shape[1] for x, _, _ in batches} <= {4, 8, MAX_LENGTH}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a label is not among x, y"):
+        list(stream_batches(tf.data.Dataset.from_tensor_slices((["a"], ["z"])), 4, **arguments))
+    with pytest.raises(TransformerError, match="batch_size must be at least 1"):
+        stream_batches(rows, 0, **arguments)
+
+
+def test_streams_of_pairs_and_of_texts_alone():
+    arguments = dict(tokenize=tokenize, pack=pack, max_length=MAX_LENGTH)
+    keyed = tf.data.Dataset.from_tensor_slices({"text": ["ab", "c"], "text_pair": ["d", ""]})
+    nested = tf.data.Dataset.from_tensor_slices(((["ab", "c"], ["d", ""]), [0, 1]))
+    for dataset in (keyed, keyed.batch(2), nested):
+        batch = next(iter(stream_batches(dataset, 2, **arguments)))
+        x = batch[0] if isinstance(batch, tuple) else batch
+        assert x["segment_ids"].numpy()[:, :6].tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 0, 0]]
+    alone = stream_batches(tf.data.Dataset.from_tensor_slices(["ab", "c"]), 2, **arguments)
+    assert next(iter(alone))["token_ids"].shape == (2, MAX_LENGTH)
+
+
+def test_keras_trains_on_them():
+    keras = pytest.importorskip("keras")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("tf.data feeds the TensorFlow backend here")
+    records = Records([("good " if i % 2 else "bad ") * (1 + i % 3) for i in range(30)])
+    labels = np.arange(30, dtype="int32") % 2
+    examples = build_examples(records, labels, tokenize=tokenize, pack=pack)
+    ids = keras.Input((None,), dtype="int32", name="token_ids")
+    mask = keras.Input((None,), dtype="int32", name="padding_mask")
+    hidden = keras.layers.Embedding(128, 4)(ids) * keras.ops.cast(mask, "float32")[..., None]
+    inputs = {"token_ids": ids, "padding_mask": mask}
+    outputs = keras.layers.Dense(2)(keras.ops.sum(hidden, axis=1))
+    model = keras.Model(inputs, outputs)
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+
+    def chosen(*batch):
+        return ({k: batch[0][k] for k in inputs}, *batch[1:])
+
+    history = model.fit(token_batches(examples, 8, boundaries=(8, 12)).map(chosen), epochs=2, verbose=0)
+    assert history.params["steps"] == 4
+    dataset, inverse = ordered_batches(examples, 8)
+    outputs = model.predict(dataset.map(chosen), verbose=0)[inverse]
+    x = examples.features(np.arange(30), MAX_LENGTH)
+    np.testing.assert_allclose(outputs, model.predict_on_batch({k: x[k] for k in inputs}), atol=1e-6)

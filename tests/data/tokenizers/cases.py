@@ -1,0 +1,67 @@
+"""Texts that tokenizers get wrong, shared by the golden generator and the tests."""
+
+import string
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SETTINGS = {
+    "uncased": {"lowercase": True, "strip_accents": None, "split_on_cjk": True},
+    "cased": {"lowercase": False, "strip_accents": None, "split_on_cjk": True},
+}
+BLOCK = 4096
+
+TEXTS = [
+    "",
+    " ",
+    " \t\n\r\u00a0\u1680\u2003\u2028\u2029\u202f\u205f\u3000",
+    "\x0b\x0c\x1c\x1d\x1e\x1f\x85",
+    "The quick brown fox, they said, isn't unaffable.",
+    "literal [CLS] [SEP] [MASK] [PAD] [UNK] and [unused1] ##ing ## #",
+    "Crème brûlée, naïve façade; Ångström ÆØÅ",
+    "e\u0301 o\u0308 a\u0323\u0307 \u0301alone q\u0307\u0323",
+    "İstanbul ıslak ΣΊΣΥΦΟΣ ΑΣ straße ẞ ǅ ﬁ ﬀ",
+    "日本語とEnglish 漢字かな混じり文 \uf900\U00020000\U0002f800",
+    "한국어 한글 각 힣 \u1112\u1161\u11ab",
+    "שלום עולם مرحبا بالعالم \u202eRTL\u202c לָ֫",
+    "हिन्दी ภาษาไทย বাংলা தமிழ்",
+    "👩\u200d👩\u200d👧\u200d👦 🏳\ufe0f\u200d🌈 👍🏽 ☺\ufe0f",
+    "zero\u200bwidth soft\u00adhyphen word\u2060joiner \ufeffbom a\u200db",
+    "nul\x00in\x00side bell\x07 esc\x1b[0m del\x7f",
+    "\ufffd repl\ufffdaced \ufffe\uffff",
+    "private \ue000\uf8ff\U000f0000\U0010fffd",
+    "unassigned \u0378\u0530\U0001fbff\U0003ffff\U000e0080",
+    "tags \U000e0001\U000e0041 variation a\ufe00\U000e0100",
+    "1e-5 3.14 $5 50% a@b.c x_y ~ ` ^ | \\ < > = + 中a中1中",
+    "“quotes” ‘single’ — dash… ¿qué? ¡no! «oui» ・、。！？",
+    "\u037e \u1fef \u2260 \u212b \u2126 \u0340\u0341\u0343\u0344",
+    "\U0001d15e\U0001d15f\U0001d1bb \ua953\u302e \u302e\ua953 \U0001d165\u0344\u1b44 \u302f\u034f\u1b44",
+    "ж" * 99 + " " + "ж" * 100 + " " + "ж" * 101,
+    "é" * 100 + " " + "é" * 101 + " " + "e\u0301" * 100 + " " + "가" * 50 + " " + "가" * 51,
+    "a" * 10_000,
+    "un" * 50 + " " + "un" * 51,
+    "x" * 99 + "\x00" * 5 + "y",
+    "\U0001f600" * 100 + " " + "𝒜𝓑" * 51,
+    "trailing space ",
+    "Ünïcödé MIXED cAsE ÀÉÎÕÜ Ёлка Йод",
+]
+
+BYTES = [b"\xff", b"ab\xffcd", b"\xe4\xb8", b"\xe4\xb8a", b"\xc0\x80", b"\xed\xa0\x80x", b"\xf4\x90\x80\x80y",
+         b"a\xf0\x9f\x98b", b"caf\xe9 noir", b"\x80\x80\x80", b"ok"]
+
+
+def block_text(block: int) -> str:
+    """Every code point of a block, alone and between letters."""
+    points = range(block * BLOCK, (block + 1) * BLOCK)
+    return " ".join(f"{chr(c)} a{chr(c)}b" for c in points if not 0xD800 <= c < 0xE000)
+
+
+def vocabulary() -> list[str]:
+    """A small vocabulary in which most of TEXTS is known and some of it is not."""
+    letters = string.ascii_lowercase + string.ascii_uppercase + string.digits
+    others = "жёлкайодЁЙЮйстрßæøιςσαυφοşı日本語漢字かなとのעבשלוםمرحباहनदภาษไย가각éèêåÅçïîöüÜñ\u0301\u0308\u0307"
+    others += "\u1112\u1161\u11ab\u1100\u11a8\u302e\ua953\u1b44\U0001d165☺🌈👩👍🏽\U0001f600𝒜"
+    characters = list(dict.fromkeys(letters + others))
+    pieces = ["the", "quick", "##ick", "un", "##aff", "##able", "##un", "isn", "they", "##ing", "said", "crem", "##eme",
+              "жж", "##жж", "##жжж", "日本", "##ée", "straße", "[unused1]", "e\u0301", "\u1112\u1161", "MIX", "##ED"]
+    tokens = [*SPECIAL, *string.punctuation, *characters, *("##" + c for c in characters if c not in "qé語🌈"), *pieces,
+              *"—…“”¿、。"]
+    return list(dict.fromkeys(tokens))

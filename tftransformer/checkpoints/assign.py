@@ -1,0 +1,242 @@
+"""Strict assignment of a source's tensors to a model's variables: everything fits, or nothing is touched.
+
+The strictness (report every missing, unused and misshapen name at once) follows big_vision's loader.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tftransformer.checkpoints.rules import Rule, Shape, Table, Transform
+from tftransformer.checkpoints.sources import FLOATING, Source
+from tftransformer.errors import TransformerError
+
+_SHOWN = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadSummary:
+    """What came from a source, what was left there, and what starts fresh.
+
+    Args:
+        source: Where the weights came from.
+        loaded: The source's name of each variable that was set, by address.
+        ignored: Why each left-over tensor was not needed, by the source's name.
+        fresh: Why each variable that was not set was left as initialised, by address.
+    """
+
+    source: str
+    loaded: Mapping[str, str]
+    ignored: Mapping[str, str]
+    fresh: Mapping[str, str]
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.loaded)} variables loaded from {self.source}"]
+        for title, entries in (("not needed", self.ignored), ("starting fresh", self.fresh)):
+            for reason in dict.fromkeys(entries.values()):
+                lines.append(f"{title}: {_listed(n for n, r in entries.items() if r == reason)} ({reason})")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as plain JSON values, the loaded variables as their number."""
+        return {
+            "source": self.source,
+            "loaded": len(self.loaded),
+            "ignored": dict(self.ignored),
+            "fresh": dict(self.fresh),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which tensor goes to which variable, checked: what `assign` then carries out."""
+
+    keys: Mapping[str, str]
+    transforms: Mapping[str, Transform]
+    ignored: Mapping[str, str]
+    fresh: Mapping[str, str]
+
+
+def assign(
+    variables: Mapping[str, Any],
+    source: Source,
+    table: Table,
+    *,
+    optional: str | Iterable[str] = (),
+    fresh: str | Iterable[str] = (),
+) -> LoadSummary:
+    """Set every variable from its tensor, exactly, or raise and set none.
+
+    Every tensor is used once or ignored with the table's reason; every variable is set once or may start
+    fresh. Values are cast to the variable's dtype.
+
+    Args:
+        variables: `keras.Variable`s by address (`patterns.addresses(model)`).
+        source: The tensors.
+        table: What the source calls them.
+        optional: Regular expressions of addresses that may start fresh where the source has nothing for
+            them, such as `("head/.*", r"extra_block_\\d+/.*")`. A head (a rule that `may_differ`) also
+            does where the source's has another shape.
+        fresh: Regular expressions of addresses that start fresh whatever the source has.
+
+    Returns:
+        What was loaded, ignored and left fresh.
+
+    Raises:
+        TransformerError: Missing, unused and misshapen names, all in one line; or a tensor that holds NaN
+            or infinity (or does in the variable's dtype).
+
+    Example:
+        >>> import keras
+        >>> from tftransformer.checkpoints.sources import ArraySource
+        >>> from tftransformer.checkpoints.tables.own import OWN
+        >>> variable = keras.Variable(np.zeros((2,)), name="bias")
+        >>> str(assign({"head/logits/bias": variable}, ArraySource({"head/logits/bias": np.ones(2)}), OWN))
+        '1 variables loaded from the given arrays'
+    """
+    shapes = {address: tuple(variable.shape) for address, variable in variables.items()}
+    plan = make_plan(shapes, source, table, optional=optional, fresh=fresh)
+    # Two passes over the file rather than one that holds all of it: the second reads from the page cache.
+    broken = []
+    for address in plan.keys:
+        if not np.isfinite(_value(address, plan, source, variables[address])).all():
+            broken.append(plan.keys[address])
+    if broken:
+        raise TransformerError(
+            f"weights of {source.name} must be finite numbers (in the dtype of the model, too); "
+            f"{_listed(broken)} hold NaN or infinity"
+        )
+    for address in plan.keys:
+        variables[address].assign(_value(address, plan, source, variables[address]))
+    return LoadSummary(source.name, plan.keys, plan.ignored, plan.fresh)
+
+
+def make_plan(
+    shapes: Mapping[str, Shape],
+    source: Source,
+    table: Table,
+    *,
+    optional: str | Iterable[str] = (),
+    fresh: str | Iterable[str] = (),
+) -> Plan:
+    """Match names and shapes without reading a tensor or having a model: `assign`'s first half.
+
+    Args:
+        shapes: The shapes of the variables by address.
+        source: See `assign`, as for the others.
+        table: See `assign`.
+        optional: See `assign`.
+        fresh: See `assign`.
+
+    Raises:
+        TransformerError: Names that are missing, unused or misshapen, all in one line.
+    """
+    optional, fresh = _patterns(optional, "optional"), _patterns(fresh, "fresh")
+    present = set(source.keys())
+    keys: dict[str, str] = {}
+    rules: dict[str, Rule] = {}
+    ignored: dict[str, str] = {}
+    started: dict[str, str] = {}
+    missing, misshapen = [], []
+    for address, shape in shapes.items():
+        names = [name for name in table.names(address) if name in present]
+        if _matches(fresh, address):
+            started[address] = "left fresh, as asked"
+            ignored.update(dict.fromkeys(names, "its variable is left fresh, as asked"))
+        elif names:
+            # A second spelling of the same tensor stays behind and is reported as unused.
+            keys[address], rules[address] = names[0], table.rule(address)
+        elif _matches(optional, address):
+            started[address] = "the source has no such weights"
+        else:
+            usual = next(iter(table.names(address)), None)
+            missing.append(address if usual in (None, address) else f"{address} ({usual})")
+
+    for address in _misfits(keys, rules, shapes, source, optional):
+        key = keys.pop(address)
+        found = _found_shape(rules[address], source.shape(key))
+        reason = f"the source's has shape {found}, the model's {tuple(shapes[address])}"
+        started[address] = reason if found != tuple(shapes[address]) else "it belongs to a head of another shape"
+        ignored[key] = "a head of another shape"
+    for address, key in keys.items():
+        found = _found_shape(rules[address], source.shape(key))
+        if found != tuple(shapes[address]):
+            misshapen.append(f"{address} is {found} in the source and {tuple(shapes[address])} in the model")
+        elif source.dtype(key) not in FLOATING:
+            misshapen.append(f"{address} has the dtype {source.dtype(key)}, which is no floating point")
+
+    unused = []
+    for key in sorted(present - set(keys.values()) - set(ignored)):
+        reason = table.reason_to_ignore(key)
+        if reason is None:
+            unused.append(key)
+        else:
+            ignored[key] = reason
+    _raise_misfit(source, missing, unused, misshapen)
+    return Plan(keys, {address: rules[address].transform for address in keys}, ignored, started)
+
+
+def _misfits(
+    keys: Mapping[str, str],
+    rules: Mapping[str, Rule],
+    shapes: Mapping[str, Shape],
+    source: Source,
+    optional: list[re.Pattern[str]],
+) -> list[str]:
+    """Addresses of heads that do not fit and may start fresh: whole heads, never a kernel without its bias."""
+    heads = {a: a.split("/")[0] for a in keys if rules[a].may_differ and _matches(optional, a)}
+    wrong = {
+        heads[a] for a in heads if _found_shape(rules[a], source.shape(keys[a])) != tuple(shapes[a])
+    }
+    return [address for address, head in heads.items() if head in wrong]
+
+
+def _found_shape(rule: Rule, shape: Shape) -> Shape:
+    """The shape that a source's tensor has in our layout, or its own where the layout cannot be changed."""
+    transform = rule.transform
+    if transform.rank is not None and len(shape) != transform.rank:
+        return tuple(shape)
+    return tuple(transform.shape(tuple(shape)))
+
+
+def _value(address: str, plan: Plan, source: Source, variable: Any) -> np.ndarray:
+    value = plan.transforms[address].forward(source.get(plan.keys[address]))
+    name = str(getattr(variable.dtype, "name", variable.dtype))
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return value.astype(ml_dtypes.bfloat16)
+    with np.errstate(over="ignore"):  # what overflows is reported by name instead
+        return value.astype(name)
+
+
+def _raise_misfit(source: Source, missing: list[str], unused: list[str], misshapen: list[str]) -> None:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} missing in it: {_listed(missing)}")
+    if unused:
+        parts.append(f"{len(unused)} in it that the model has no place for: {_listed(unused)}")
+    if misshapen:
+        parts.append(f"{len(misshapen)} that do not fit: {_listed(misshapen)}")
+    if parts:
+        raise TransformerError(f"the weights of {source.name} are not the model's; {'; '.join(parts)}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _patterns(patterns: str | Iterable[str], argument: str) -> list[re.Pattern[str]]:
+    try:
+        return [re.compile(p) for p in ([patterns] if isinstance(patterns, str) else patterns)]
+    except re.error as error:
+        raise TransformerError(f"{argument} must be regular expressions; {error.pattern!r}: {error}") from None
+
+
+def _matches(patterns: list[re.Pattern[str]], address: str) -> bool:
+    return any(pattern.fullmatch(address) for pattern in patterns)

@@ -1,0 +1,103 @@
+"""What a preset is, wherever it came from: configuration, weights, vocabulary and settings."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tftransformer import patterns
+from tftransformer.checkpoints.assign import LoadSummary, assign
+from tftransformer.checkpoints.rules import Table
+from tftransformer.checkpoints.sources import Source
+from tftransformer.config import TransformerConfig
+from tftransformer.errors import TransformerError
+
+POOLINGS = ("cls", "mean", "max")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A checkpoint that was found and checked against its own configuration; no weights are read yet.
+
+    Args:
+        name: What the caller asked for.
+        origin: "tftransformer", "huggingface" or "keras_hub".
+        config: The encoder's sizes and choices.
+        source: The weights, read when they are asked for.
+        table: What the source calls them.
+        vocabulary: The pieces of the tokenizer; their position is their id.
+        tokenizer: Keyword arguments of `data.tokenizers.WordPieceTokenizer`, the vocabulary left out.
+        pooling: How texts become one vector: "cls", "mean" or "max".
+        pooler: The source has BERT's dense layer for the first token, and `pooling` is "cls".
+        labels: The names of the classes of the source's classification head; None where it has none.
+        head: Settings of that head, such as `dropout` and `multi_label`.
+        task: Whatever else the task that saved the preset wrote (our own folders).
+        modifications: Changes of structure to replay before the weights fit (our own folders).
+    """
+
+    name: str
+    origin: str
+    config: TransformerConfig
+    source: Source
+    table: Table
+    vocabulary: tuple[str, ...]
+    tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    pooling: str = "cls"
+    pooler: bool = False
+    labels: tuple[str, ...] | None = None
+    head: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    modifications: tuple[Any, ...] = ()
+
+    def load_into(
+        self, model: Any, *, optional: str | Iterable[str] = (), fresh: str | Iterable[str] = ()
+    ) -> LoadSummary:
+        """Set a model's weights from the preset's; see `assign` for what that promises.
+
+        Args:
+            model: A built Keras model whose variables have the usual addresses.
+            optional: Addresses that may start fresh.
+            fresh: Addresses that start fresh in any case.
+
+        Raises:
+            TransformerError: The weights are not the model's; nothing was set.
+        """
+        return assign(patterns.addresses(model), self.source, self.table, optional=optional, fresh=fresh)
+
+    def build_encoder(self, dtype: str | None = None) -> Any:
+        """The encoder, with the preset's weights.
+
+        Args:
+            dtype: A Keras dtype policy, such as "mixed_bfloat16". None: the global one.
+
+        Returns:
+            The functional `keras.Model` of `models.build_encoder`.
+
+        Example:
+            >>> from tftransformer.checkpoints import load_preset
+            >>> encoder = load_preset("bert_12x192_en_uncased").build_encoder()  # doctest: +SKIP
+        """
+        from tftransformer.models.encoder import build_encoder
+
+        encoder = build_encoder(self.config, dtype=dtype)
+        self.load_into(encoder)
+        return encoder
+
+
+def check_vocabulary(vocabulary: tuple[str, ...], rows: int, where: str, *, exact: bool) -> None:
+    """A vocabulary must fit the embedding table.
+
+    Args:
+        vocabulary: The pieces.
+        rows: Rows of the token embedding table.
+        where: For messages.
+        exact: Whether rows beyond the vocabulary are an error too. Other projects pad tables to a multiple
+            of 8 or 64, so theirs may have spare rows; ours have none.
+
+    Raises:
+        TransformerError: It does not.
+    """
+    if len(vocabulary) > rows or (exact and len(vocabulary) != rows):
+        raise TransformerError(
+            f"the vocabulary of {where} must fit its embeddings; it has {len(vocabulary)} pieces and the "
+            f"embeddings {rows} rows"
+        )

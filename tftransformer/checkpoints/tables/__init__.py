@@ -1,0 +1,1 @@
+"""Names that other projects give to tensors and settings, family by family: pure data."""

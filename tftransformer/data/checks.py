@@ -1,0 +1,187 @@
+"""The data report: what is in the splits and what is wrong with them, before anything is trained.
+
+Texts are compared folded (folding.py): Unicode NFKC, case folding, whitespace; pairs by both sides.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tftransformer.data.data_report import DataReport, Leak, SplitReport
+from tftransformer.data.folding import fold_record
+from tftransformer.data.split import Split, Splits
+from tftransformer.errors import TransformerError
+
+PERCENTILES = (50, 90, 95, 99, 100)
+EXAMPLES = 3
+
+
+def check(
+    splits: Splits,
+    token_lengths: Mapping[str, Sequence[int] | np.ndarray] | None = None,
+    max_length: int | None = None,
+) -> DataReport:
+    """Examines the splits.
+
+    Args:
+        splits: As `load` gives them.
+        token_lengths: For each split name the tokens of each row before trimming, special tokens
+            included (`Examples.full_lengths`).
+        max_length: Tokens a row is trimmed to.
+
+    Raises:
+        TransformerError: if token lengths are not as many as the rows of their split.
+
+    Example:
+        >>> train = Split(["Good!", "bad"], ["1", "0"])
+        >>> check(Splits(train, None, Split(["good!  "], ["1"], "test"))).leaks["train/test"].rows
+        1
+    """
+    present = splits.present()
+    token_lengths = dict(token_lengths or {})
+    for name, lengths in token_lengths.items():
+        if name not in present or len(lengths) != len(present[name]):
+            rows = len(present[name]) if name in present else 0
+            raise TransformerError(
+                f"token_lengths must have one number for each of the {rows} rows of {name};"
+                f" got {len(lengths)}"
+            )
+    keys = {name: [fold_record(text) for text in split.texts] for name, split in present.items()}
+    labels = {name: _labels_by_text(keys[name], split) for name, split in present.items()}
+    known = splits.train.labels
+    reports = {
+        name: _split_report(split, keys[name], labels[name], known, token_lengths.get(name), max_length)
+        for name, split in present.items()
+    }
+    leaks = {}
+    for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        if first in present and second in present:
+            leak = _leak(present[first], keys[first], labels[first], labels[second])
+            if leak.rows:
+                leaks[f"{first}/{second}"] = leak
+    everywhere: dict = {}
+    for of_split in labels.values():
+        for key, kinds in of_split.items():
+            everywhere.setdefault(key, set()).update(kinds)
+    conflicts = [(key, kinds) for key, kinds in everywhere.items() if len(kinds) > 1]
+    held_out = set(keys.get("validation", ())) | set(keys.get("test", ()))
+    tested = set(keys.get("test", ()))
+    return DataReport(
+        reports,
+        leaks,
+        len(conflicts),
+        [f"{_short(key)} [{', '.join(sorted(map(_shown, kinds)))}]" for key, kinds in conflicts[:EXAMPLES]],
+        max_length,
+        [row for row, key in enumerate(keys["train"]) if key in held_out],
+        [row for row, key in enumerate(keys.get("validation", ())) if key in tested],
+    )
+
+
+def drop_leaked(splits: Splits, report: DataReport | None = None) -> Splits:
+    """Removes leaked rows from the training side.
+
+    Test is never touched. Rows of train whose text stands in validation or test go; rows of validation
+    whose text stands in test go. Validation is compared as it came, before its own rows go.
+
+    Args:
+        splits: As `load` gives them.
+        report: From `check` on the same splits, if at hand.
+
+    Raises:
+        TransformerError: if fewer than two classes are left to train on, or no validation row is left.
+
+    Example:
+        >>> train = Split(["a", "b", "c"], ["1", "0", "1"])
+        >>> drop_leaked(Splits(train, None, Split(["A"], ["1"], "test"))).train.texts
+        ['b', 'c']
+    """
+    report = report or check(splits)
+    train, validation = splits.train, splits.validation
+    if report.leaked_train_indices:
+        train = _without(train, report.leaked_train_indices)
+        if len(set(train.targets or ())) < 2 <= len(set(splits.train.targets or ())):
+            raise TransformerError(
+                "drop_leaked leaves fewer than 2 classes to train on: nearly all training texts stand in"
+                " validation or test too"
+            )
+        lost = sorted(set(splits.train.labels) - set(train.labels))
+        if lost:
+            raise TransformerError(
+                f"drop_leaked leaves no training row of label {lost[0]!r}: all its texts stand in validation"
+                " or test too"
+            )
+    if report.leaked_validation_indices:
+        validation = _without(validation, report.leaked_validation_indices)
+        if not len(validation):
+            raise TransformerError("drop_leaked leaves no validation row: all their texts stand in test too")
+    return splits._replace(train=train, validation=validation)
+
+
+def _without(split: Split, rows: Sequence[int]) -> Split:
+    gone = set(rows)
+    return split.take(row for row in range(len(split)) if row not in gone)
+
+
+def _labels_by_text(keys: list, split: Split) -> dict:
+    """The set of targets that each folded text carries; a multi-label target counts as a set."""
+    found: dict = {}
+    for row, key in enumerate(keys):
+        kinds = found.setdefault(key, set())
+        if split.targets is not None:
+            target = split.targets[row]
+            kinds.add(frozenset(target) if split.multi_label else target)
+    return found
+
+
+def _split_report(
+    split: Split, keys: list, labels: dict, known: Sequence[str], tokens, max_length: int | None
+) -> SplitReport:
+    targets = split.targets or []
+    counts = Counter(label for t in targets for label in (t if split.multi_label else (t,)))
+    counts = {label: counts.get(label, 0) for label in known or split.labels}
+    words = [len(key.split()) if isinstance(key, str) else sum(len(k.split()) for k in key) for key in keys]
+    smallest = min(counts.values(), default=0)
+    tokens = None if tokens is None else np.asarray(tokens)
+    truncated = None
+    if tokens is not None and max_length is not None:
+        truncated = float((tokens > max_length).mean()) if len(tokens) else 0.0
+    return SplitReport(
+        rows=len(split),
+        source=split.source,
+        labels=counts,
+        imbalance=max(counts.values()) / smallest if smallest else float("inf"),
+        words=_percentiles(words),
+        tokens=None if tokens is None else _percentiles(tokens),
+        truncated=truncated,
+        empty=sum(not (key if isinstance(key, str) else any(key)) for key in keys),
+        duplicates=len(keys) - len(labels),
+        conflicting=sum(len(kinds) > 1 for kinds in labels.values()),
+        unlabelled=sum(not t for t in targets) if split.multi_label else 0,
+    )
+
+
+def _percentiles(lengths) -> dict[str, int]:
+    if not len(lengths):
+        return {str(p): 0 for p in PERCENTILES}
+    # "higher" gives a length that occurs, not one in between.
+    values = np.percentile(np.asarray(lengths), PERCENTILES, method="higher")
+    return {str(p): int(v) for p, v in zip(PERCENTILES, values, strict=True)}
+
+
+def _leak(split: Split, keys: list, labels: dict, other: dict) -> Leak:
+    rows = [row for row, key in enumerate(keys) if key in other]
+    shared = list(dict.fromkeys(keys[row] for row in rows))
+    differing = sum(labels[key] != other[key] for key in shared)
+    return Leak(len(rows), len(shared), differing, [_short(key) for key in shared[:EXAMPLES]])
+
+
+def _short(key, width: int = 70) -> str:
+    text = key if isinstance(key, str) else " | ".join(key)
+    return repr(text if len(text) <= width else text[: width - 1] + "…")
+
+
+def _shown(kind) -> str:
+    return kind if isinstance(kind, str) else "+".join(sorted(kind)) or "none"

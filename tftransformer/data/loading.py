@@ -1,0 +1,256 @@
+"""Loading labelled texts from wherever they are into train, validation and test splits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+from tftransformer.data.cutting import cut
+from tftransformer.data.readers.columns import as_list, choose
+from tftransformer.data.readers.delimited import read_delimited
+from tftransformer.data.readers.jsonl import read_json_splits, read_jsonl
+from tftransformer.data.readers.labelled import to_split
+from tftransformer.data.readers.table import Table
+from tftransformer.data.readers.text_file import existing_path
+from tftransformer.data.split import Split, Splits
+from tftransformer.errors import TransformerError
+
+READERS = {
+    ".csv": read_delimited, ".tsv": read_delimited, ".tab": read_delimited, ".txt": read_delimited,
+    ".jsonl": read_jsonl, ".ndjson": read_jsonl, ".json": read_jsonl,
+}  # fmt: skip
+SPLIT_WORDS = {
+    "train": "train", "training": "train",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "devel": "validation", "test": "test", "testing": "test",
+}  # fmt: skip
+SAMPLE = "sample"
+
+
+def load(
+    source: str | Path | tuple | Split | Splits | None = None,
+    *,
+    train: str | Path | None = None,
+    validation: str | Path | None = None,
+    test: str | Path | None = None,
+    text_columns: str | Sequence[str | int] | None = None,
+    label_column: str | int | None = None,
+    label_columns: str | Sequence[str | int] | None = None,
+    label_delimiter: str | None = None,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    data_dir: str | Path | None = None,
+    download: bool = False,
+) -> Splits:
+    """Loads labelled texts and returns their train, validation and test splits.
+
+    Args:
+        source: A CSV, TSV, JSONL or JSON file; a folder with one such file for each split, found by a word
+            in its name (train, valid, dev, test …); `"sample"` for the embedded sample;
+            `"tfds:NAME/CONFIG"` for a data set prepared by tensorflow-datasets; `(texts, labels)` lists;
+            or None with `train`.
+        train, validation, test: Files for single splits, where names do not tell them apart; a path
+            relative to the folder `source`, else to the working directory.
+        text_columns: One or two columns, by name or by number from 1; found by their usual names if None.
+        label_column: Column of the label; found by its usual names if None.
+        label_columns: For multi-label data: one column of 0 and 1 for each label.
+        label_delimiter: For multi-label data: what separates the labels in the label column, such as `"|"`.
+        validation_fraction, test_fraction: Shares of the rows of the file with the training rows that a
+            missing split is cut off with; 0 cuts none. The cut is stratified by label, seeded, and keeps
+            rows of one text (folded) on one side.
+        seed: Of the cut.
+        data_dir, download: For `tfds:` only; nothing is downloaded unless asked for.
+
+    Returns:
+        Splits of which validation or test is None where it is missing and its fraction is 0.
+
+    Raises:
+        TransformerError: one line that says what is wrong and in which file and line.
+
+    Example:
+        >>> splits = load((["a", "b", "c", "d", "e", "f"], list("xyxyxy")), validation_fraction=0.2)
+        >>> [len(split) for split in splits]
+        [3, 1, 2]
+    """
+    given = {"train": train, "validation": validation, "test": test}
+    given = {name: path for name, path in given.items() if path is not None}
+    columns = {
+        "text_columns": as_list(text_columns),
+        "label_column": as_list(label_column),
+        "label_columns": as_list(label_columns),
+    }
+    options = {**columns, "label_delimiter": _delimiter(label_delimiter)}
+    for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
+        if not 0 <= fraction < 1:
+            raise TransformerError(f"{name} must be at least 0 and below 1; got {fraction}")
+    if validation_fraction + test_fraction >= 1:
+        raise TransformerError(
+            "validation_fraction + test_fraction must be below 1, or nothing is left to train on;"
+            f" got {validation_fraction} + {test_fraction}"
+        )
+    if isinstance(source, (Split, Splits, tuple, list)):
+        if given:
+            raise TransformerError("train, validation and test go with files; the source is in memory")
+        found = _from_memory(source)
+    elif isinstance(source, str) and source.startswith("tfds:"):
+        from tftransformer.data.readers.tfds import read_tfds
+
+        found = read_tfds(source.removeprefix("tfds:"), data_dir=data_dir, download=download, **options)
+    else:
+        files = _files(source, given)
+        found = _read_together(files, options) or {name: _read(p, name, options) for name, p in files.items()}
+    _check_classes(found["train"])
+    splits = _complete(found, validation_fraction, test_fraction, seed)
+    _check_labels(splits)
+    return splits
+
+
+def _delimiter(delimiter: str | None) -> str | None:
+    if delimiter is not None and not delimiter:
+        raise TransformerError("label_delimiter must be at least one character; got ''")
+    return delimiter
+
+
+def _from_memory(source: Split | Splits | tuple | list) -> dict[str, Split]:
+    if isinstance(source, Splits):
+        return source.present()
+    if isinstance(source, Split):
+        return {"train": replace(source, name="train")}
+    if len(source) != 2:
+        raise TransformerError(f"source must be (texts, labels) if it is a tuple; got {len(source)} items")
+    from tftransformer.data.records import as_split
+
+    return {"train": as_split(*source)}
+
+
+def _read_together(files: dict[str, Path], options: dict) -> dict[str, Split] | None:
+    """The splits of a single .json file that holds several, by its keys train, val, test …"""
+    path = files["train"]
+    if len(files) > 1 or path.suffix.lower() != ".json":
+        return None
+    tables = {}
+    for key, table in (read_json_splits(path) or {}).items():
+        name = SPLIT_WORDS.get(key.casefold())
+        if name in tables:
+            raise TransformerError(f"{path}: several of its keys mean the {name} split; keep one")
+        if name:
+            tables[name] = table
+    if "train" not in tables:
+        return None
+    return {name: _split(table, name, options) for name, table in tables.items()}
+
+
+def _split(table: Table, name: str, options: dict) -> Split:
+    columns = {key: value for key, value in options.items() if key != "label_delimiter"}
+    table, chosen = choose(table, **columns)
+    return to_split(table, chosen, name, options["label_delimiter"])
+
+
+def _read(path: Path, name: str, options: dict) -> Split:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        kinds = ", ".join(sorted(READERS))
+        raise TransformerError(f"{path} must end in one of {kinds}; got {path.suffix or 'no extension'!r}")
+    return _split(reader(path), name, options)
+
+
+def _files(source: str | Path | None, given: dict[str, str | Path]) -> dict[str, Path]:
+    """The file of each split that has one."""
+    if source is None:
+        if "train" not in given:
+            raise TransformerError("name the data: a file, a folder, 'sample', 'tfds:NAME', or train=PATH")
+        return {name: existing_path(path) for name, path in given.items()}
+    if source == SAMPLE:
+        source = Path(str(resources.files("tftransformer.data").joinpath(SAMPLE)))
+    source = existing_path(source)
+    if not source.is_dir():
+        if "train" in given:
+            raise TransformerError(f"source is the file {source} and train is {given['train']}; pass one")
+        return {"train": source} | {name: existing_path(path) for name, path in given.items()}
+    named = {
+        name: (source / path if (source / path).exists() else existing_path(path))
+        for name, path in given.items()
+    }
+    found = _find_splits(source, skip=set(named)) | named
+    if "train" not in found:
+        files = sorted(entry.name for entry in source.iterdir() if entry.is_file())
+        shown = ", ".join(files[:10]) + (", …" if len(files) > 10 else "")
+        raise TransformerError(
+            f"{source} has no file for the train split such as train.csv; name it with train=FILE; it has"
+            f" {shown or 'no files'}"
+        )
+    return {name: found[name] for name in ("train", "validation", "test") if name in found}
+
+
+def _find_splits(folder: Path, skip: set[str]) -> dict[str, Path]:
+    """Files whose name holds exactly one word that means a split, set off by `_`, `-` or `.`."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in READERS or not path.is_file():
+            continue
+        words = {w for w in re.split(r"[_\-.\s]+", path.stem.casefold()) if w in SPLIT_WORDS}
+        if len(words) != 1:
+            continue
+        name = SPLIT_WORDS[words.pop()]
+        if name in skip:
+            continue
+        if name in found:
+            raise TransformerError(
+                f"{folder}: both {found[name].name} and {path.name} may be the {name} split; name the one"
+                f" to use with {name}={path.name}"
+            )
+        found[name] = path
+    return found
+
+
+def _complete(found: dict[str, Split], validation: float, test: float, seed: int) -> Splits:
+    """Cuts the missing splits off the training rows; both shares are of the rows as they came."""
+    train = found["train"]
+    fractions = {"test": test, "validation": validation}
+    left = 1.0
+    for name, fraction in fractions.items():
+        if name not in found and fraction > 0:
+            train, found[name] = cut(train, fraction / left, seed, name)
+            left -= fraction
+    return Splits(train, found.get("validation"), found.get("test"))
+
+
+def _check_classes(train: Split) -> None:
+    kinds = set(train.targets or ())
+    if len(kinds) < 2:
+        raise TransformerError(
+            f"{train.source or 'train'}: training needs at least 2 classes; the train split has {len(kinds)}:"
+            f" {_listed(train.labels) or 'none'}"
+        )
+
+
+def _check_labels(splits: Splits) -> None:
+    train = splits.train
+    if any(split.multi_label != train.multi_label for split in splits.present().values()):
+        raise TransformerError(
+            f"{train.source or 'train'}: some splits have several labels a row, others one"
+        )
+    if any(split.is_pair != train.is_pair for split in splits.present().values() if len(split)):
+        raise TransformerError(f"{train.source or 'train'}: some splits hold pairs of texts, others texts")
+    known = set(train.labels)
+    for name, split in splits.present().items():
+        for row, target in enumerate(split.targets or ()):
+            unseen = [t for t in (target if split.multi_label else (target,)) if t not in known]
+            if unseen:
+                raise TransformerError(
+                    f"{split.where(row)}: label {_short(unseen[0])!r} of the {name} split never occurs in"
+                    f" train, which has {_listed(train.labels)}"
+                )
+
+
+def _short(label: str, width: int = 30) -> str:
+    return label if len(label) <= width else label[: width - 1] + "…"
+
+
+def _listed(labels: Sequence[str], shown: int = 10) -> str:
+    """The first few labels, each shortened, for a message of one line."""
+    return ", ".join(map(_short, labels[:shown])) + (f", … ({len(labels)})" if len(labels) > shown else "")

@@ -1,0 +1,279 @@
+"""Integer batches for Keras: shuffled, bucketed by length, batched and prefetched.
+
+`token_batches` is for training: all batches but one have `batch_size` rows, their number is known
+before the first one is made, and nothing is dropped. `ordered_batches` is for prediction: rows are sorted
+by length over the whole set, which leaves the least padding there can be, and the permutation that
+undoes it is returned. `stream_batches` follows a `tf.data.Dataset` of the user's without holding it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tftransformer.data.buckets import DEFAULT_LENGTHS, bucket_of
+from tftransformer.data.examples import Examples
+from tftransformer.data.records import is_batched
+from tftransformer.errors import TransformerError
+
+WINDOW_BATCHES = 50
+Plan = list[tuple[np.ndarray, int]]
+
+
+@dataclass
+class Epoch:
+    """The number of the epoch, where somebody outside keeps it.
+
+    Keras may start an iteration only to look at a first batch (it does under `tf.distribute`), and a
+    resumed run starts in the middle; a callback that sets `number` in `on_epoch_begin` gives epoch e the
+    same order in all these cases.
+    """
+
+    number: int = 0
+
+
+def num_batches(num_examples: int, batch_size: int) -> int:
+    """Batches in an epoch; the last one may be smaller.
+
+    Raises:
+        TransformerError: if batch_size is below 1.
+    """
+    if batch_size < 1:
+        raise TransformerError(f"batch_size must be at least 1; got {batch_size}")
+    return -(-num_examples // batch_size)
+
+
+def plan_epoch(
+    lengths: np.ndarray,
+    batch_size: int,
+    boundaries: Sequence[int] | None,
+    rng: np.random.Generator,
+) -> Plan:
+    """Rows and padded length of each batch of one shuffled epoch.
+
+    With boundaries, the rows of a bucket that do not fill a batch move to the next longer bucket, so
+    that only the last batch is short. Without, windows of 50 batches of shuffled rows are sorted by
+    length and each batch is as long as its longest row: the least padding, but many shapes.
+
+    Args:
+        lengths: (B,) tokens of each row.
+        batch_size: Rows a batch.
+        boundaries: Rising padded lengths, or None.
+        rng: Source of the order.
+
+    Returns:
+        `num_batches(B, batch_size)` pairs (row indices, padded length), in shuffled order.
+
+    Example:
+        >>> plan = plan_epoch(np.array([3, 9, 4]), 2, (4, 10), np.random.default_rng(0))
+        >>> sorted((len(rows), length) for rows, length in plan)
+        [(1, 10), (2, 4)]
+    """
+    num_batches(len(lengths), batch_size)
+    order = rng.permutation(len(lengths))
+    plan: Plan = []
+    if boundaries is None:
+        window = WINDOW_BATCHES * batch_size
+        for start in range(0, len(order), window):
+            rows = order[start : start + window]
+            rows = rows[np.argsort(lengths[rows], kind="stable")]
+            for i in range(0, len(rows), batch_size):
+                chunk = rows[i : i + batch_size]
+                plan.append((chunk, int(lengths[chunk].max())))
+    else:
+        buckets = bucket_of(lengths[order], boundaries)
+        left = np.zeros(0, "int64")
+        for bucket, boundary in enumerate(boundaries):
+            rows = np.concatenate([left, order[buckets == bucket]])
+            # Shuffled again, or the rows left over would always come first.
+            rng.shuffle(rows)
+            full = len(rows) - len(rows) % batch_size
+            plan.extend((rows[i : i + batch_size], int(boundary)) for i in range(0, full, batch_size))
+            left = rows[full:]
+        if len(left):
+            longest = int(lengths[left].max())
+            plan.append((left, int(boundaries[int(bucket_of(np.array([longest]), boundaries)[0])])))
+    return [plan[i] for i in rng.permutation(len(plan))]
+
+
+def token_batches(
+    examples: Examples,
+    batch_size: int,
+    *,
+    boundaries: Sequence[int] | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    epoch: Epoch | None = None,
+):
+    """Batches for `fit`: a new seeded order in each epoch, every example once an epoch.
+
+    Args:
+        examples: From `build_examples`.
+        batch_size: Rows a batch (the global batch under `tf.distribute`).
+        boundaries: Padded lengths from `length_buckets`, where each new shape is compiled (XLA); None
+            pads each batch to its longest row.
+        shuffle: False keeps the order of the examples, as for validation during training.
+        seed: Epoch e of two datasets with one seed has the same order.
+        epoch: Who keeps the number of the epoch; None counts the iterations over the dataset.
+
+    Returns:
+        `tf.data.Dataset` of (x, y), (x, y, weight) or x, with x a dict of int32 (B, T), of known
+        cardinality.
+
+    Raises:
+        TransformerError: if there are no examples, batch_size is below 1, or the boundaries too short.
+    """
+    count = num_batches(len(examples), batch_size)
+    if not count:
+        raise TransformerError("there are no examples to make batches of")
+    lengths = examples.lengths
+    if boundaries is not None:
+        bucket_of(lengths, boundaries)
+    started = Epoch()
+
+    def batches() -> Iterator:
+        number = started.number if epoch is None else epoch.number
+        started.number += 1
+        if shuffle:
+            plan = plan_epoch(lengths, batch_size, boundaries, np.random.default_rng([seed, number]))
+        else:
+            plan = _in_order(np.arange(len(lengths)), lengths, batch_size, boundaries)
+        for chunk, length in plan:
+            yield examples.batch(chunk, length)
+
+    return _dataset(batches, examples, count, len(examples) % batch_size == 0, batch_size)
+
+
+def ordered_batches(examples: Examples, batch_size: int, *, boundaries: Sequence[int] | None = None):
+    """Batches for `predict` and `evaluate`, sorted by length over the whole set.
+
+    Args:
+        examples: From `build_examples`.
+        batch_size: Rows a batch.
+        boundaries: As in `token_batches`.
+
+    Returns:
+        (dataset, inverse): `outputs[inverse]` is in the order of the examples.
+
+    Raises:
+        TransformerError: as `token_batches`.
+    """
+    count = num_batches(len(examples), batch_size)
+    if not count:
+        raise TransformerError("there are no examples to make batches of")
+    order = np.argsort(examples.lengths, kind="stable")
+    plan = _in_order(order, examples.lengths, batch_size, boundaries)
+
+    def batches() -> Iterator:
+        for chunk, length in plan:
+            yield examples.batch(chunk, length)
+
+    inverse = np.argsort(order, kind="stable")
+    return _dataset(batches, examples, count, len(examples) % batch_size == 0, batch_size), inverse
+
+
+def _in_order(
+    order: np.ndarray, lengths: np.ndarray, batch_size: int, boundaries: Sequence[int] | None
+) -> Plan:
+    plan = []
+    for start in range(0, len(order), batch_size):
+        chunk = order[start : start + batch_size]
+        longest = lengths[chunk].max()
+        if boundaries is not None:
+            longest = boundaries[int(bucket_of(np.array([longest]), boundaries)[0])]
+        plan.append((chunk, int(longest)))
+    return plan
+
+
+def _dataset(batches: Callable[[], Iterator], examples: Examples, count: int, even: bool, batch_size: int):
+    """A prefetched dataset of known cardinality over a generator that starts anew each epoch."""
+    import tensorflow as tf
+
+    rows = batch_size if even else None
+    x = {name: tf.TensorSpec([rows, None], tf.int32) for name in ("token_ids", "segment_ids", "padding_mask")}
+    signature: object = x
+    if examples.labels is not None:
+        y = tf.TensorSpec([rows, *examples.labels.shape[1:]], tf.as_dtype(examples.labels.dtype))
+        signature = (x, y)
+        if examples.weights is not None:
+            signature = (x, y, tf.TensorSpec([rows], tf.float32))
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
+
+
+def stream_batches(
+    dataset,
+    batch_size: int,
+    *,
+    tokenize: Callable,
+    pack: Callable,
+    max_length: int,
+    labels: Sequence[str] | None = None,
+    lengths: Sequence[int] = DEFAULT_LENGTHS,
+    pad_id: int = 0,
+):
+    """Tokenises a `tf.data.Dataset` of texts batch by batch, in its own order and with its own batches.
+
+    Args:
+        dataset: Of text, (text, label) or (text, label, weight), where text is a string, a tuple of two
+            or a dict with `text` and `text_pair`. Batched datasets keep their batches.
+        batch_size: For a dataset that is not batched.
+        tokenize: As in `build_examples`.
+        pack: As in `build_examples`.
+        max_length: Longest sequence; the last padded length.
+        labels: Label names, to turn string labels into ids; an unknown one stops the run.
+        lengths: Padded lengths; a batch takes the first that holds its longest row, so that few shapes
+            are compiled.
+        pad_id: The id that padding has.
+
+    Returns:
+        `tf.data.Dataset` as from `token_batches`; its cardinality is that of the source, if known.
+    """
+    import tensorflow as tf
+
+    if not is_batched(dataset):
+        num_batches(0, batch_size)
+        dataset = dataset.batch(batch_size)
+    steps = tf.constant([*(n for n in lengths if n < max_length), max_length], tf.int32)
+    table = None
+    if labels is not None:
+        keys = tf.constant(list(labels), tf.string)
+        ids = tf.range(len(labels), dtype=tf.int32)
+        table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), -1)
+
+    def features(text):
+        if isinstance(text, dict):
+            text = (text["text"], text["text_pair"]) if "text_pair" in text else (text["text"],)
+        sides = [tokenize(side) for side in (text if isinstance(text, tuple) else (text,))]
+        packed = pack(*sides)
+        needed = tf.shape(packed["token_ids"])[1]
+        length = tf.reduce_min(tf.boolean_mask(steps, steps >= needed))
+        extra = length - needed
+        pad = {"token_ids": pad_id}
+        return {
+            key: tf.cast(tf.pad(value, [[0, 0], [0, extra]], constant_values=pad.get(key, 0)), tf.int32)
+            for key, value in packed.items()
+        }
+
+    def ids_of(label):
+        if label.dtype != tf.string or table is None:
+            return label
+        found = table.lookup(label)
+        known = tf.debugging.assert_non_negative(found, f"a label is not among {', '.join(labels)[:200]}")
+        with tf.control_dependencies([known] if known is not None else []):
+            return tf.identity(found)
+
+    def convert(*row):
+        text, rest = row[0], row[1:]
+        if not rest:
+            return features(text)
+        return (features(text), ids_of(rest[0]), *rest[1:])
+
+    spec = dataset.element_spec
+    if isinstance(spec, dict):
+        mapped = dataset.map(features, num_parallel_calls=tf.data.AUTOTUNE)
+    else:
+        mapped = dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+    return mapped.prefetch(tf.data.AUTOTUNE)

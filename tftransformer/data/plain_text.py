@@ -1,0 +1,112 @@
+"""Plain text for pretraining: finding files, reading paragraphs, cutting them into short texts."""
+
+import gzip
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tftransformer.errors import TransformerError
+
+SUFFIXES = (".txt", ".txt.gz")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
+
+
+def find_text_files(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Path]:
+    """Text files by name: files as they are, folders searched for `.txt` and `.txt.gz`, subfolders too.
+
+    Raises:
+        TransformerError: A path does not exist, or a folder holds no text.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "a.txt").write_text("A text.")
+        >>> [path.name for path in find_text_files(folder)]
+        ['a.txt']
+    """
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
+    found: list[Path] = []
+    for given in paths:
+        path = Path(given).expanduser()
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES) and p.is_file())
+            if not inside:
+                raise TransformerError(f"texts: the folder {path} holds no {' or '.join(SUFFIXES)} file")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise TransformerError(f"texts: there is no file or folder {path}")
+    if not found:
+        raise TransformerError("texts must name at least one file or folder; got none")
+    return found
+
+
+def read_paragraphs(path: str | os.PathLike) -> Iterator[str]:
+    """The lines of a UTF-8 text file, plain or gzipped; "" where blank lines end a document.
+
+    Raises:
+        TransformerError: The file is not UTF-8 (with the line number) or a damaged `.gz`.
+    """
+    path = Path(path)
+    opener = gzip.open if path.name.endswith(".gz") else open
+    with opener(path, "rb") as file:
+        try:
+            for number, line in enumerate(file, 1):
+                yield line.decode("utf-8").strip()
+        except UnicodeDecodeError:
+            raise TransformerError(f"{path}, line {number}: the text is not UTF-8") from None
+        except (EOFError, OSError) as error:
+            raise TransformerError(f"{path} is damaged or no gzip file ({error})") from None
+
+
+def sentences(paragraph: str) -> list[str]:
+    """A paragraph cut behind full stops, question and exclamation marks.
+
+    A rule of thumb (it also cuts behind "Dr."): the pieces only have to be texts, not sentences.
+
+    Example:
+        >>> sentences('He left. "Why?" she asked.')
+        ['He left.', '"Why?"', 'she asked.']
+    """
+    ends = [match.end() for match in _SENTENCE_END.finditer(paragraph)]
+    cuts = [paragraph[start:end].strip() for start, end in zip([0, *ends], [*ends, len(paragraph)], strict=True)]
+    return [cut for cut in cuts if cut]
+
+
+def pack_texts(
+    paragraphs: Iterable[str], most_words: int, fewest_words: int | None = None, seed: int = 0
+) -> Iterator[str]:
+    """Texts of whole consecutive sentences of one document, as long as fits.
+
+    Args:
+        paragraphs: As `read_paragraphs` gives them; "" ends a document.
+        most_words: Words (between spaces) that a text may have; longer sentences are cut.
+        fewest_words: If given, the limit of each text is drawn between it and `most_words`, evenly, so that
+            lengths vary. None packs every text as full as it goes.
+        seed: Of the drawing.
+
+    Example:
+        >>> list(pack_texts(["One two. Three four.", "Five.", "", "Six."], most_words=4))
+        ['One two. Three four.', 'Five.', 'Six.']
+    """
+    draw = np.random.default_rng(seed)
+    limit = most_words if fewest_words is None else int(draw.integers(fewest_words, most_words + 1))
+    held: list[str] = []
+    for paragraph in paragraphs:
+        words_by_sentence = [sentence.split() for sentence in sentences(paragraph)] or [None]
+        for words in words_by_sentence:
+            while held and (words is None or len(held) + len(words) > limit):
+                yield " ".join(held)
+                held = []
+                limit = most_words if fewest_words is None else int(draw.integers(fewest_words, most_words + 1))
+            while words and len(words) > limit:
+                yield " ".join(words[:limit])
+                words = words[limit:]
+            held += words or []
+    if held:
+        yield " ".join(held)

@@ -1,0 +1,1 @@
+"""Readers: files and data sets into tables, and tables into splits."""

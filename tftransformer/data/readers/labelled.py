@@ -1,0 +1,84 @@
+"""From a table and its columns to a split: texts as they stand, labels as names."""
+
+from __future__ import annotations
+
+from tftransformer.data.folding import well_formed
+from tftransformer.data.readers.columns import Columns
+from tftransformer.data.readers.jsonl import MISSING
+from tftransformer.data.readers.table import Table
+from tftransformer.data.split import Split
+from tftransformer.errors import TransformerError
+
+_TRUE = frozenset({"1", "1.0", "true"})
+_FALSE = frozenset({"0", "0.0", "false"})
+
+
+def to_split(table: Table, columns: Columns, name: str, label_delimiter: str | None = None) -> Split:
+    """Takes texts and labels out of the table.
+
+    Texts are kept as they are, empty ones too; labels lose whitespace around them. Several labels come
+    from a delimiter, from one 0/1 column each, or from JSON lists; such a row may have no label at all.
+
+    Raises:
+        TransformerError: with file and line, for a row without a label or without a text, or a cell of a
+            wrong kind; or if there are no rows.
+    """
+    if not table.rows:
+        raise TransformerError(f"{table.path} has a header row but no rows")
+    lists = columns.label is not None and any(isinstance(row[columns.label], list) for row in table.rows)
+    multi_label = bool(columns.labels) or bool(label_delimiter) or lists
+    texts, targets = [], []
+    for row, line in zip(table.rows, table.lines, strict=True):
+        where = f"{table.path}:{line}"
+        cells = [_text(row[i], where, table.names[i]) for i in columns.text]
+        texts.append(cells[0] if len(cells) == 1 else tuple(cells))
+        if columns.labels:
+            targets.append(_marked(row, columns.labels, where, table.names))
+        elif multi_label:
+            targets.append(_several(row[columns.label], label_delimiter, where, table.names[columns.label]))
+        else:
+            targets.append(_one(row[columns.label], where, table.names[columns.label]))
+    return Split(texts, targets, name, multi_label, list(table.lines), table.path)
+
+
+def _text(cell, where: str, column: str) -> str:
+    if cell is MISSING:
+        raise TransformerError(f"{where}: no text, the row lacks {column!r}")
+    if cell is None:
+        return ""
+    if not isinstance(cell, str):
+        raise TransformerError(f"{where}: {column!r} must be a string; got a {type(cell).__name__}")
+    return well_formed(cell)
+
+
+def _one(cell, where: str, column: str) -> str:
+    if isinstance(cell, bool):
+        cell = str(cell).lower()
+    if isinstance(cell, (dict, list)):
+        raise TransformerError(f"{where}: {column!r} must be a label; got {cell!r}"[:200])
+    if cell is MISSING or cell is None or not cell.strip():
+        raise TransformerError(f"{where}: a row without a label, {column!r} is empty")
+    return well_formed(cell.strip())
+
+
+def _several(cell, delimiter: str | None, where: str, column: str) -> tuple[str, ...]:
+    if cell is MISSING or cell is None:
+        return ()
+    if isinstance(cell, list):
+        items = [_one(item, where, column) for item in cell]
+    else:
+        cell = _one(cell, where, column) if not isinstance(cell, str) else cell
+        items = [item.strip() for item in (cell.split(delimiter) if delimiter else [cell])]
+    return tuple(dict.fromkeys(item for item in items if item))
+
+
+def _marked(row, positions: tuple[int, ...], where: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    marked = []
+    for i in positions:
+        value = "" if row[i] is MISSING or row[i] is None else str(row[i]).strip().lower()
+        if value in _TRUE:
+            marked.append(names[i])
+        elif value not in _FALSE:
+            what = f"got {value!r}" if value else "it is empty"
+            raise TransformerError(f"{where}: label column {names[i]!r} must be 0 or 1; {what}")
+    return tuple(marked)

@@ -1,0 +1,114 @@
+"""Splits: labelled texts as plain Python lists, before any tokenizer has seen them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+from tftransformer.errors import TransformerError
+
+Record = str | tuple[str, str]
+Target = str | tuple[str, ...]
+
+
+def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Distinct labels in order: by value where all of them are integers, else alphabetically.
+
+    Example:
+        >>> sort_labels(["10", "9", "10"])
+        ('9', '10')
+    """
+    distinct = set(labels)
+    try:
+        return tuple(sorted(distinct, key=lambda label: (int(label), label)))
+    except ValueError:
+        return tuple(sorted(distinct))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Texts and their targets, in the order of the source.
+
+    Args:
+        texts: B texts, or B pairs of texts.
+        targets: B label names; for multi-label data B tuples of label names, which may be empty;
+            None where there are no labels, as for prediction.
+        name: "train", "validation" or "test"; used in messages and reports.
+        multi_label: Whether `targets` are tuples.
+        rows: Line number of each row in its source, from 1; None where there is no file.
+        source: The file or data set the rows come from, for messages.
+
+    Raises:
+        TransformerError: if the lengths differ.
+
+    Example:
+        >>> split = Split(["good", "bad", "fine"], ["1", "0", "1"])
+        >>> split.labels, len(split.take([0, 2]))
+        (('0', '1'), 2)
+    """
+
+    texts: list[Record]
+    targets: list[Target] | None = None
+    name: str = "train"
+    multi_label: bool = False
+    rows: list[int] | None = field(default=None, repr=False)
+    source: str = ""
+
+    def __post_init__(self):
+        for what in ("targets", "rows"):
+            values = getattr(self, what)
+            if values is not None and len(values) != len(self.texts):
+                raise TransformerError(
+                    f"{what} must be as many as texts, {len(self.texts)}; got {len(values)}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __repr__(self) -> str:
+        kind = "pairs" if self.is_pair else "texts"
+        labels = f", {len(self.labels)} labels" if self.targets is not None else ""
+        return f"Split({self.name!r}, {len(self)} {kind}{labels})"
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The distinct label names in order; the position of a name is its id."""
+        if self.targets is None:
+            return ()
+        if self.multi_label:
+            return sort_labels(label for target in self.targets for label in target)
+        return sort_labels(self.targets)
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether each record is a pair of texts."""
+        return bool(self.texts) and not isinstance(self.texts[0], str)
+
+    def take(self, indices: Iterable[int]) -> Split:
+        """The rows at these positions, in the order given."""
+        indices = [int(i) for i in indices]
+
+        def pick(values: Sequence | None):
+            return None if values is None else [values[i] for i in indices]
+
+        return replace(self, texts=pick(self.texts), targets=pick(self.targets), rows=pick(self.rows))
+
+    def where(self, index: int) -> str:
+        """Where row `index` stands, for messages: `file.csv:12`, or `train row 3` (from 0)."""
+        if self.rows is None:
+            return f"{self.source or self.name} row {index}"
+        return f"{self.source}:{self.rows[index]}"
+
+
+class Splits(NamedTuple):
+    """The three splits; validation or test is None where its fraction was 0 and none was given."""
+
+    train: Split
+    validation: Split | None
+    test: Split | None
+
+    def present(self) -> dict[str, Split]:
+        """The splits that exist, by name, in the order train, validation, test."""
+        return {name: split for name, split in zip(self._fields, self, strict=True) if split is not None}

@@ -1,0 +1,101 @@
+"""Confidence intervals of accuracy (Wilson's score interval) and of F1 (percentile bootstrap over rows).
+
+Wilson, "Probable inference, the law of succession, and statistical inference", 1927; Efron, "Bootstrap
+methods: another look at the jackknife", 1979.
+"""
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+
+# Draws held at once by the bootstrap: about 64 MB of float64.
+_CHUNK = 8_000_000
+
+
+def wilson(successes: float, total: float, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a proportion; unlike the plain normal one it stays inside 0 to 1 at the ends.
+
+    Args:
+        successes: How many of `total` succeeded. Both may be fractional (weighted counts).
+        total: Number of trials; at 0 the interval is (0, 1).
+        level: Coverage.
+
+    Example:
+        >>> wilson(90, 100)
+        (0.8256..., 0.9447...)
+    """
+    if total <= 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    rate = successes / total
+    centre = rate + z * z / (2 * total)
+    half = z * math.sqrt(max(rate * (1 - rate), 0.0) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def f1_scores(hits: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Macro and micro F1 from counts per class.
+
+    A class that stands neither in the targets nor in the predictions has no F1 and is left out of the macro
+    mean, as scikit-learn does by default.
+
+    Args:
+        hits: (..., C) rows of the class that were predicted as it.
+        predicted: (..., C) rows predicted as the class.
+        actual: (..., C) rows of the class.
+
+    Returns:
+        macro (...), micro (...); 0 where no class is present.
+    """
+    denominator = predicted + actual
+    present = denominator > 0
+    scores = np.divide(2.0 * hits, denominator, out=np.zeros(denominator.shape), where=present)
+    macro = scores.sum(-1) / np.maximum(present.sum(-1), 1)
+    total = denominator.sum(-1)
+    micro = np.divide(2.0 * hits.sum(-1), total, out=np.zeros(total.shape), where=total > 0)
+    return macro, micro
+
+
+def bootstrap_f1(
+    hits: np.ndarray,
+    predicted: np.ndarray,
+    actual: np.ndarray,
+    *,
+    counts: np.ndarray | None = None,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Percentile bootstrap intervals of macro and micro F1 over rows.
+
+    Rows that are alike are drawn together (one multinomial per resample instead of B draws), which is the
+    same distribution and keeps thousands of resamples under a second.
+
+    Args:
+        hits, predicted, actual: (G, C) what one row of each of G kinds adds to the counts of `f1_scores`.
+        counts: (G,) how many rows there are of each kind; None is one each.
+        resamples: At 2000 the ends move by about a twentieth of the interval from seed to seed.
+        level: Coverage.
+        seed: The same seed gives the same interval.
+
+    Returns:
+        (low, high) of macro F1, (low, high) of micro F1.
+    """
+    counts = np.ones(len(hits), np.int64) if counts is None else np.asarray(counts)
+    total = int(counts.sum())
+    if total == 0:
+        return (0.0, 1.0), (0.0, 1.0)
+    generator = np.random.default_rng(seed)
+    share = counts / total
+    macro, micro = [], []
+    step = max(1, _CHUNK // len(counts))
+    for start in range(0, resamples, step):
+        draws = generator.multinomial(total, share, size=min(step, resamples - start)).astype(np.float64)
+        a, b = f1_scores(draws @ hits, draws @ predicted, draws @ actual)
+        macro.append(a)
+        micro.append(b)
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    low_high = [tuple(float(v) for v in np.quantile(np.concatenate(s), ends)) for s in (macro, micro)]
+    return low_high[0], low_high[1]

@@ -1,0 +1,265 @@
+"""What a classifier's probabilities are worth: the figures of metrics.json, one label per text or many."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn import metrics as sk
+
+from tftransformer.errors import TransformerError
+from tftransformer.evaluation import intervals
+from tftransformer.evaluation.arguments import checked, indicator
+
+LEVEL = 0.95
+# Keras's own epsilon: a probability of exactly 0 costs 16.1, not infinity.
+_EPSILON = 1e-7
+
+
+def classification_metrics(
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    labels: Sequence[str],
+    *,
+    sample_weight: np.ndarray | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The figures of a single-label classifier on one set of texts.
+
+    Macro figures are means over the classes that stand in the targets or in the predictions (scikit-learn's
+    default); a class that nobody has and nobody predicts does not pull them down.
+
+    Args:
+        targets: (B,) integers from 0 to C-1.
+        probabilities: (B, C), rows summing to 1. The prediction is the largest, the first of equals.
+        labels: C names.
+        sample_weight: (B,) weights of the rows, not negative; None counts every row once.
+        seed: Of the bootstrap behind the interval of macro F1.
+
+    Returns:
+        `accuracy`, `macro_f1`, `weighted_f1`, `micro`/`macro`/`weighted` (each precision, recall, f1), `auc`
+        (macro one-vs-rest; with two classes that of class 1; None, with the reason in `auc_note`, where a
+        class is absent), `loss` (mean cross-entropy in nats), `per_class` {label: precision, recall, f1,
+        support}, `confusion_matrix` (C rows of targets by C predictions), `confidence_interval`
+        {level, accuracy, macro_f1} and `examples` (B). Everything is plain Python, ready for JSON.
+
+    Raises:
+        TransformerError: Shapes or values that do not fit.
+
+    Example:
+        >>> m = classification_metrics([0, 1, 1], [[.9, .1], [.2, .8], [.6, .4]], ["no", "yes"])
+        >>> round(m["accuracy"], 3), m["confusion_matrix"]
+        (0.667, [[1, 0], [1, 1]])
+    """
+    targets, probabilities, weight = checked(targets, probabilities, labels, sample_weight)
+    num_classes = len(labels)
+    if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+        raise TransformerError(f"targets must be (B,) integers; got {targets.dtype} of shape {targets.shape}")
+    if targets.min() < 0 or targets.max() >= num_classes:
+        wrong = targets[(targets < 0) | (targets >= num_classes)][0]
+        raise TransformerError(
+            f"targets must be between 0 and {num_classes - 1}, the last label; got {wrong}"
+        )
+    sums = probabilities.sum(-1)
+    if np.abs(sums - 1).max() > 0.02:
+        raise TransformerError(
+            f"probabilities must sum to 1 in each row; got {sums[np.abs(sums - 1).argmax()]:.4g} (logits?)"
+        )
+    predictions = probabilities.argmax(-1)
+    confusion = sk.confusion_matrix(targets, predictions, labels=np.arange(num_classes), sample_weight=weight)
+    result = _figures(targets, predictions, labels, weight, np.union1d(targets, predictions))
+    accuracy = float(sk.accuracy_score(targets, predictions, sample_weight=weight))
+    chosen = np.clip(probabilities[np.arange(len(targets)), targets], _EPSILON, 1.0)
+    result.update(
+        accuracy=accuracy,
+        micro={"precision": accuracy, "recall": accuracy, "f1": accuracy},
+        loss=float(np.average(-np.log(chosen), weights=weight)),
+        confusion_matrix=confusion.tolist(),
+        confidence_interval={
+            "level": LEVEL,
+            "accuracy": _accuracy_interval(accuracy, len(targets), weight),
+            "macro_f1": _single_label_interval(targets, predictions, weight, num_classes, seed),
+        },
+        **_auc(
+            np.eye(num_classes, dtype=bool)[targets],
+            probabilities,
+            labels,
+            weight,
+            columns=[1] if num_classes == 2 else range(num_classes),
+        ),
+    )
+    return _ordered(result, len(targets))
+
+
+def multilabel_metrics(
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    labels: Sequence[str],
+    thresholds: float | Sequence[float] = 0.5,
+    *,
+    sample_weight: np.ndarray | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The figures of a classifier that may give a text any number of labels, none included.
+
+    Args:
+        targets: (B, C) of 0 and 1.
+        probabilities: (B, C), each of its own sigmoid.
+        labels: C names.
+        thresholds: A label is predicted where its probability is at least this; one number, or C.
+        sample_weight: (B,) or None.
+        seed: Of the bootstrap behind the intervals.
+
+    Returns:
+        The keys of `classification_metrics`, and: `accuracy` is the share of texts whose whole set of labels is
+        right (`subset_accuracy` is the same number), `hamming_loss` the share of single decisions that are
+        wrong, `micro_f1` stands beside `macro_f1`, `loss` is the mean binary cross-entropy, `auc` the macro
+        mean over labels, `thresholds` the C thresholds, `confusion_matrix` C times [[true negatives, false
+        positives], [false negatives, true positives]]; `confidence_interval` has accuracy, macro_f1, micro_f1.
+
+    Raises:
+        TransformerError: Shapes or values that do not fit.
+
+    Example:
+        >>> m = multilabel_metrics([[1, 0], [1, 1]], [[.9, .2], [.8, .4]], ["a", "b"], 0.5)
+        >>> m["subset_accuracy"], m["hamming_loss"]
+        (0.5, 0.25)
+    """
+    targets, probabilities, weight = checked(targets, probabilities, labels, sample_weight)
+    actual = indicator(targets, probabilities)
+    if probabilities.max() > 1 + 1e-3:
+        raise TransformerError(
+            f"probabilities must be between 0 and 1; got {probabilities.max():.4g} (logits?)"
+        )
+    cut = (
+        np.broadcast_to(np.asarray(thresholds, np.float64), (len(labels),))
+        if np.ndim(thresholds) == 0 or len(thresholds) == len(labels)
+        else None
+    )
+    if cut is None or not np.isfinite(cut).all() or cut.min() < 0 or cut.max() > 1:
+        raise TransformerError(
+            f"thresholds must be one number or {len(labels)} between 0 and 1; got {thresholds}"
+        )
+    predicted = probabilities >= cut
+    present = np.flatnonzero(actual.any(0) | predicted.any(0))
+    result = _figures(actual.astype(int), predicted.astype(int), labels, weight, present)
+    subset = float(sk.accuracy_score(actual, predicted, sample_weight=weight))
+    precision, recall, f1, _ = sk.precision_recall_fscore_support(
+        actual, predicted, average="micro", sample_weight=weight, zero_division=0
+    )
+    clipped = np.clip(probabilities, _EPSILON, 1 - _EPSILON)
+    entropy = -np.where(actual, np.log(clipped), np.log1p(-clipped)).mean(-1)
+    scale = np.ones(len(actual)) if weight is None else weight
+    macro_interval, micro_interval = intervals.bootstrap_f1(
+        (actual & predicted) * scale[:, None],
+        predicted * scale[:, None],
+        actual * scale[:, None],
+        seed=seed,
+        level=LEVEL,
+        resamples=_resamples(len(actual)),
+    )
+    result.update(
+        accuracy=subset,
+        subset_accuracy=subset,
+        micro_f1=float(f1),
+        hamming_loss=float(sk.hamming_loss(actual, predicted, sample_weight=weight)),
+        micro={"precision": float(precision), "recall": float(recall), "f1": float(f1)},
+        loss=float(np.average(entropy, weights=weight)),
+        thresholds=cut.tolist(),
+        confusion_matrix=sk.multilabel_confusion_matrix(actual, predicted, sample_weight=weight).tolist(),
+        confidence_interval={
+            "level": LEVEL,
+            "accuracy": _accuracy_interval(subset, len(actual), weight),
+            "macro_f1": list(macro_interval),
+            "micro_f1": list(micro_interval),
+        },
+        **_auc(actual, probabilities, labels, weight, columns=range(len(labels))),
+    )
+    return _ordered(result, len(actual))
+
+
+def _figures(actual, predicted, labels, weight, present):
+    precision, recall, f1, support = sk.precision_recall_fscore_support(
+        actual, predicted, labels=np.arange(len(labels)), sample_weight=weight, zero_division=0
+    )
+    counts = [float(s) if weight is not None else int(s) for s in support]
+    columns = {"precision": precision, "recall": recall, "f1": f1}
+    mass = support / support.sum() if support.sum() > 0 else np.zeros(len(labels))
+    result = {
+        "macro": {k: float(v[present].mean()) if len(present) else 0.0 for k, v in columns.items()},
+        "weighted": {k: float(v @ mass) for k, v in columns.items()},
+    }
+    result["macro_f1"], result["weighted_f1"] = result["macro"]["f1"], result["weighted"]["f1"]
+    result["per_class"] = {
+        str(label): {**{k: float(v[i]) for k, v in columns.items()}, "support": counts[i]}
+        for i, label in enumerate(labels)
+    }
+    return result
+
+
+def _auc(actual, probabilities, labels, weight, columns):
+    seen = actual if weight is None else actual[weight > 0]
+    for label, column in zip(labels, seen.T, strict=True):
+        if column.all() or not column.any():
+            missing = "every text has" if column.all() else "no text has"
+            return {"auc": None, "auc_note": f"undefined: {missing} the label {str(label)!r}"}
+    return {
+        "auc": float(
+            np.mean(
+                [sk.roc_auc_score(actual[:, c], probabilities[:, c], sample_weight=weight) for c in columns]
+            )
+        )
+    }
+
+
+def _accuracy_interval(accuracy, rows, weight):
+    # Kish's effective sample size: unequal weights carry less information than their number says.
+    effective = rows if weight is None else weight.sum() ** 2 / (weight**2).sum()
+    return list(intervals.wilson(accuracy * effective, effective, LEVEL))
+
+
+def _single_label_interval(targets, predictions, weight, num_classes, seed):
+    rows = np.stack([targets, predictions, np.ones(len(targets)) if weight is None else weight], -1)
+    kinds, counts = np.unique(rows, axis=0, return_counts=True)
+    one_hot = np.eye(num_classes)
+    actual = one_hot[kinds[:, 0].astype(int)] * kinds[:, 2:]
+    predicted = one_hot[kinds[:, 1].astype(int)] * kinds[:, 2:]
+    hits = actual * (kinds[:, :1] == kinds[:, 1:2])
+    return list(
+        intervals.bootstrap_f1(
+            hits, predicted, actual, counts=counts, seed=seed, level=LEVEL, resamples=_resamples(len(kinds))
+        )[0]
+    )
+
+
+def _resamples(kinds: int) -> int:
+    return 2000 if kinds <= 5000 else 1000
+
+
+_ORDER = (
+    "examples",
+    "accuracy",
+    "subset_accuracy",
+    "hamming_loss",
+    "macro_f1",
+    "micro_f1",
+    "weighted_f1",
+    "auc",
+    "auc_note",
+    "loss",
+    "thresholds",
+    "confidence_interval",
+    "micro",
+    "macro",
+    "weighted",
+    "per_class",
+    "confusion_matrix",
+)
+
+
+def _ordered(result: dict[str, Any], examples: int) -> dict[str, Any]:
+    result["examples"] = examples
+    for key, value in result.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            result[key] = None
+    return {key: result[key] for key in _ORDER if key in result}

@@ -1,0 +1,257 @@
+"""confusion_matrix.png, roc.png and curves.png, drawn without pyplot, so no global state is touched."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from sklearn.metrics import auc, roc_curve
+
+from tftransformer.errors import TransformerError
+from tftransformer.evaluation.figures import COLOURS, GREY, STYLES, drawable, new_figure, plain_axes, save
+
+_ROC_CURVES = 10
+_WORST = 6
+
+
+def plot_confusion_matrix(
+    path: str | os.PathLike, confusion: Sequence[Sequence[float]], labels: Sequence[str]
+) -> None:
+    """Draw a confusion matrix: counts in the cells, shaded by their share of the row.
+
+    Args:
+        path: The PNG.
+        confusion: (C, C) counts, a row a true label, a column a predicted one; or (C, 2, 2) as
+            `multilabel_metrics` has it, drawn as four columns a label.
+        labels: C names.
+
+    Raises:
+        TransformerError: A shape that does not fit, or the disk refused.
+
+    Example:
+        >>> plot_confusion_matrix("confusion_matrix.png", [[8, 2], [1, 9]], ["no", "yes"])
+    """
+    matrix = np.asarray(confusion, np.float64)
+    number = len(labels)
+    several = matrix.ndim == 3
+    names, fonts = drawable(labels)
+    if matrix.shape == (number, 2, 2) and number > 0:
+        columns = ["found", "missed", "false alarm", "rightly left out"]
+        matrix = matrix[:, [1, 1, 0, 0], [1, 0, 1, 0]]
+    elif matrix.shape == (number, number) and number > 0:
+        columns = names
+    else:
+        raise TransformerError(
+            f"confusion must be ({number}, {number}), or ({number}, 2, 2) for several labels per "
+            f"text; got shape {matrix.shape}"
+        )
+    totals = matrix.sum(1, keepdims=True)
+    shares = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
+    cell, size = (0.62, 9) if number <= 12 else (0.42, 7) if number <= 25 else (0.27, 5.5)
+    longest = max(len(name) for name in names)
+    margin = 0.9 + 0.085 * longest * (1.15 if number <= 12 else 0.85)
+    figure = new_figure(max(4.2, cell * len(columns) + margin + 1.0), max(3.4, cell * number + margin + 0.3))
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto" if several else "equal")
+    text_size = size if number > 25 else size + 0.5
+    for (row, column), value in np.ndenumerate(matrix):
+        if value or number <= 25:
+            axes.text(
+                column,
+                row,
+                f"{value:.0f}" if value == int(value) else f"{value:.1f}",
+                ha="center",
+                va="center",
+                fontsize=text_size if value < 1000 else text_size * 0.8,
+                color="white" if shares[row, column] > 0.55 else "#b0b0b0" if value == 0 else "#202020",
+            )
+    tick = 9 if number <= 12 else 8 if number <= 25 else 6.5
+    turned = max(len(column) for column in columns) > 3
+    axes.set_xticks(
+        range(len(columns)),
+        columns,
+        fontsize=tick,
+        rotation=90 if number > 12 else 40 if turned else 0,
+        ha="center" if number > 12 or not turned else "right",
+        rotation_mode="default" if number > 12 or not turned else "anchor",
+        family=fonts,
+    )
+    axes.set_yticks(range(number), names, fontsize=tick, family=fonts)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        label.set_parse_math(False)
+    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(number + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#e4e4e4", linewidth=0.5)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("" if several else "predicted label")
+    axes.set_ylabel("label" if several else "true label")
+    bar = figure.colorbar(
+        image,
+        ax=axes,
+        fraction=0.04 if number <= 12 else 0.02,
+        aspect=20 if number <= 12 else 40,
+        pad=0.02,
+        format=PercentFormatter(1.0, decimals=0),
+    )
+    bar.set_label("share of the texts" if several else "share of the true label", fontsize=8)
+    bar.ax.tick_params(labelsize=8, length=2)
+    bar.outline.set_visible(False)
+    save(figure, path)
+
+
+def plot_roc(
+    path: str | os.PathLike, targets: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]
+) -> None:
+    """Draw receiver operating characteristics, one label against the rest, with their areas and chance.
+
+    With two classes there is one curve, that of class 1. Above ten labels the six worst are coloured and the
+    others grey. A label that no text or every text has cannot be drawn; the legend says so.
+
+    Args:
+        path: The PNG.
+        targets: (B,) integers, or (B, C) of 0 and 1.
+        probabilities: (B, C).
+        labels: C names.
+
+    Raises:
+        TransformerError: Shapes that do not fit, or the disk refused.
+
+    Example:
+        >>> plot_roc("roc.png", [0, 1, 1], [[.8, .2], [.3, .7], [.6, .4]], ["no", "yes"])
+    """
+    targets, probabilities = np.asarray(targets), np.asarray(probabilities, np.float64)
+    single = targets.ndim == 1
+    if probabilities.shape != (len(targets), len(labels)) or not (
+        single or targets.shape == probabilities.shape
+    ):
+        raise TransformerError(
+            f"targets and probabilities must be (B,) or (B, {len(labels)}) and "
+            f"(B, {len(labels)}); got shapes {targets.shape} and {probabilities.shape}"
+        )
+    actual = np.eye(len(labels), dtype=bool)[targets] if single else targets.astype(bool)
+    names, fonts = drawable(labels)
+    chosen = [1] if single and len(labels) == 2 else range(len(labels))
+    defined = [c for c in chosen if actual[:, c].any() and not actual[:, c].all()]
+    curves = {c: roc_curve(actual[:, c], probabilities[:, c], drop_intermediate=True)[:2] for c in defined}
+    areas = {c: auc(*curves[c]) for c in defined}
+    order = sorted(defined, key=lambda c: areas[c])
+    coloured = order if len(order) <= _ROC_CURVES else order[:_WORST]
+    figure = new_figure(8.4, 5.0)
+    axes = figure.add_subplot()
+    entries = []
+    others = [c for c in order if c not in coloured]
+    for c in others:
+        (line,) = axes.plot(*curves[c], color="#c4c4c4", linewidth=0.7, zorder=1)
+    for rank, c in enumerate(coloured):
+        (line,) = axes.plot(*curves[c], color=COLOURS[rank % 7], linestyle=STYLES[rank // 7], linewidth=1.6)
+        entries.append((line, f"{areas[c]:.3f}  {names[c]}"))
+    if others:
+        entries.append(
+            (axes.plot([], [], color="#c4c4c4")[0], f"{areas[others[0]]:.3f} or more  {len(others)} others")
+        )
+    if len(defined) > 1:
+        rates = np.linspace(0, 1, 501)
+        mean = np.mean([np.interp(rates, *curves[c]) for c in defined], axis=0)
+        (line,) = axes.plot(
+            np.r_[0, rates], np.r_[0, mean], color="black", linewidth=2.4, alpha=0.75, zorder=3
+        )
+        entries.insert(0, (line, f"{np.mean(list(areas.values())):.3f}  mean of {len(defined)} labels"))
+    entries.append(
+        (axes.plot([0, 1], [0, 1], color=GREY, linestyle=(0, (4, 4)), linewidth=1)[0], "0.500  chance")
+    )
+    missing = [names[c] for c in chosen if c not in areas]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        entries.append((axes.plot([], [], " ")[0], f"undefined: {', '.join(missing[:3])}{more}"))
+    axes.set(
+        xlim=(-0.01, 1.01),
+        ylim=(-0.01, 1.01),
+        aspect="equal",
+        xlabel="false positive rate",
+        ylabel="true positive rate",
+    )
+    plain_axes(axes)
+    legend = axes.legend(
+        *zip(*entries, strict=True),
+        loc="upper left",
+        bbox_to_anchor=(1.02, 1.0),
+        frameon=False,
+        title="area under the curve" + (", lowest first" if len(coloured) > 1 else ""),
+        alignment="left",
+        fontsize=9,
+        title_fontsize=9,
+    )
+    for text in legend.get_texts():
+        text.set(parse_math=False, family=fonts)
+    save(figure, path)
+
+
+def plot_curves(
+    path: str | os.PathLike, history: Mapping[str, Sequence[float]] | Sequence[Mapping[str, Any]]
+) -> None:
+    """Draw the loss and each metric by epoch, training and validation in one panel.
+
+    Args:
+        path: The PNG.
+        history: `History.history` of `fit` ({"loss": [...], "val_loss": [...], ...}), or one dictionary per
+            epoch. Entries that are not numbers, the learning rate and counts of time are left out.
+
+    Raises:
+        TransformerError: No curve in `history`, or the disk refused.
+
+    Example:
+        >>> plot_curves("curves.png", {"loss": [1.0, 0.5], "val_loss": [0.9, 0.6]})
+    """
+    if not isinstance(history, Mapping):
+        keys = list(dict.fromkeys(key for epoch in history for key in epoch))
+        history = {key: [epoch.get(key) for epoch in history] for key in keys}
+    curves = {
+        key: np.array([np.nan if v is None else v for v in values], np.float64)
+        for key, values in history.items()
+        if len(values) and all(_is_number(v) for v in values)
+    }
+    hidden = ("epoch", "learning_rate", "lr", "seconds", "examples_per_second")
+    names = list(
+        dict.fromkeys(k.removeprefix("val_") for k in curves if k.removeprefix("val_") not in hidden)
+    )
+    if not names:
+        raise TransformerError(f"history must hold at least one curve; got {list(history)}")
+    names.sort(key=lambda name: name != "loss")
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = new_figure(max(5.0, 3.9 * columns), 3.3 * rows + 0.35)
+    for index, name in enumerate(names):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        for key, title, colour, style in (
+            (name, "training", COLOURS[0], "-"),
+            (f"val_{name}", "validation", COLOURS[1], "--"),
+        ):
+            if key in curves:
+                values = curves[key]
+                axes.plot(
+                    np.arange(1, len(values) + 1),
+                    values,
+                    style,
+                    color=colour,
+                    linewidth=1.8,
+                    label=title,
+                    marker="o" if len(values) <= 30 else None,
+                    markersize=4,
+                )
+        longest = max(len(curves[k]) for k in (name, f"val_{name}") if k in curves)
+        margin = max(0.5, 0.02 * longest)
+        axes.set_xlim(1 - margin, longest + margin)
+        axes.set_title(name.replace("_", " "), fontsize=11, loc="left", parse_math=False)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+        plain_axes(axes)
+    handles = {line.get_label(): line for panel in figure.axes for line in panel.get_lines()}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False)
+    save(figure, path)
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (np.ndim(value) == 0 and np.issubdtype(np.asarray(value).dtype, np.number))

@@ -1,0 +1,256 @@
+"""report.txt, the "test" section of metrics.json, and predictions.csv."""
+
+import csv
+import io
+import os
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tftransformer import files
+from tftransformer.errors import TransformerError
+
+# Columns on the terminal that a label may take, and classes up to which a matrix of numbers can be read.
+_LABEL_WIDTH = 40
+_MATRIX_CLASSES = 12
+
+
+class Report:
+    """The figures of a classifier on one set of texts; `str(report)` is report.txt.
+
+    Args:
+        metrics: What `classification_metrics` or `multilabel_metrics` returned.
+        labels: The C names, in order; None takes them from `metrics`.
+        baseline: What `tfidf_baseline` returned for the same texts, shown beside the model.
+        title: The first line: what was evaluated.
+
+    Attributes:
+        metrics, labels, baseline: As passed.
+
+    Raises:
+        TransformerError: `labels` are not those of `metrics`.
+
+    Example:
+        >>> from tftransformer.evaluation import classification_metrics
+        >>> m = classification_metrics([0, 1], [[.9, .1], [.2, .8]], ["no", "yes"])
+        >>> print(Report(m))  # doctest: +ELLIPSIS
+        Test: 2 texts, 2 classes
+        ...
+    """
+
+    def __init__(
+        self,
+        metrics: Mapping[str, Any],
+        labels: Sequence[str] | None = None,
+        baseline: Mapping[str, Any] | None = None,
+        *,
+        title: str = "Test",
+    ) -> None:
+        self.metrics = dict(metrics)
+        self.labels = tuple(metrics["per_class"]) if labels is None else tuple(str(label) for label in labels)
+        self.baseline = None if baseline is None else dict(baseline)
+        self._title = title
+        if list(self.labels) != list(metrics["per_class"]):
+            raise TransformerError(
+                f"labels must be those of the metrics, {list(metrics['per_class'])[:8]}; "
+                f"got {list(self.labels)[:8]}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The "test" section of metrics.json: the metrics, and the baseline's under `baseline`."""
+        return {**self.metrics, "baseline": self.baseline}
+
+    def __getitem__(self, key: str) -> Any:
+        return self.metrics[key]
+
+    def __repr__(self) -> str:
+        return f"Report(accuracy={self.metrics['accuracy']:.4f}, macro_f1={self.metrics['macro_f1']:.4f})"
+
+    def __str__(self) -> str:
+        parts = [
+            f"{self._title}: {_count(self.metrics['examples'], 'text')}, "
+            f"{_count(len(self.labels), 'class', 'classes')}",
+            self._per_class(),
+            self._summary(),
+            self._against_baseline(),
+            self._confusion(),
+        ]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def _per_class(self) -> str:
+        figures = self.metrics["per_class"]
+        support = sum(row["support"] for row in figures.values())
+        rows = [["", "precision", "recall", "F1", "support"]]
+        rows += [
+            [_short(label), *_three(figures[label]), _number(figures[label]["support"])]
+            for label in self.labels
+        ]
+        rows.append([])
+        rows += [
+            [f"{kind} average", *_three(self.metrics[kind]), _number(support)]
+            for kind in ("micro", "macro", "weighted")
+        ]
+        return _table(rows)
+
+    def _summary(self) -> str:
+        m, interval = self.metrics, self.metrics["confidence_interval"]
+        several = "subset_accuracy" in m
+        rows = [
+            [
+                "accuracy" + (" (whole set of labels right)" if several else ""),
+                _with_interval(m["accuracy"], interval["accuracy"]),
+            ],
+            ["macro F1", _with_interval(m["macro_f1"], interval["macro_f1"])],
+        ]
+        if several:
+            rows += [
+                ["micro F1", _with_interval(m["micro_f1"], interval["micro_f1"])],
+                ["wrong single decisions (Hamming loss)", f"{m['hamming_loss']:.4f}"],
+                ["threshold", ", ".join(f"{t:.3f}" for t in sorted(set(m["thresholds"])))],
+            ]
+        auc = f"{m['auc']:.4f}" if m["auc"] is not None else m.get("auc_note", "undefined")
+        rows += [["AUC (ROC)", auc], ["loss", "-" if m["loss"] is None else f"{m['loss']:.4f}"]]
+        width = max(_width(name) for name, _ in rows)
+        head = f"In brackets: {100 * interval['level']:.0f} % confidence intervals."
+        return "\n".join([f"{_pad(name, width)}  {value}" for name, value in rows] + [head])
+
+    def _against_baseline(self) -> str:
+        if self.baseline is None:
+            return ""
+        name = self.baseline.get("name", "baseline")
+        shown = [("accuracy", "accuracy"), ("macro F1", "macro_f1")]
+        if "micro_f1" in self.metrics:
+            shown.append(("micro F1", "micro_f1"))
+        rows = [["", *(title for title, _ in shown)]]
+        for row_name, figures in (("this model", self.metrics), (name, self.baseline)):
+            rows.append(
+                [
+                    row_name,
+                    *(_with_interval(figures[key], figures["confidence_interval"][key]) for _, key in shown),
+                ]
+            )
+        rows.append(
+            ["difference", *(f"{self.metrics[key] - self.baseline[key]:+.4f}" + " " * 16 for _, key in shown)]
+        )
+        return _table(rows)
+
+    def _confusion(self) -> str:
+        matrix = np.asarray(self.metrics.get("confusion_matrix", []))
+        if matrix.ndim != 2 or not 0 < len(matrix) <= _MATRIX_CLASSES:
+            return ""
+        rows = [["", *(str(i + 1) for i in range(len(matrix)))]]
+        rows += [
+            [f"{i + 1:2} {_short(label)}", *(_number(v) for v in matrix[i])]
+            for i, label in enumerate(self.labels)
+        ]
+        return "Confusion matrix: a row is the true label, a column the predicted one\n" + _table(rows)
+
+
+def write_predictions(
+    path: str | os.PathLike,
+    texts: Sequence[str] | Sequence[tuple[str, str]],
+    labels: Sequence[str] | Sequence[Sequence[str]] | None,
+    predictions: Sequence[str] | Sequence[Sequence[str]],
+    probabilities: Sequence[float] | Sequence[Sequence[float]] | np.ndarray,
+    *,
+    delimiter: str = "|",
+) -> None:
+    """Write predictions.csv (RFC 4180, UTF-8), one row per text, atomically.
+
+    Columns: `text` (pairs: `text`, `text_pair`), `label`, `prediction`, `probability`. Cells are data and are
+    not changed, whatever sign they start with.
+
+    Args:
+        path: The file.
+        texts: B texts or pairs.
+        labels: B true labels, or B collections of them; None leaves the column empty.
+        predictions: B labels, or B collections (several labels per text, joined by `delimiter`).
+        probabilities: B numbers, the probability of the prediction; or (B, C), the largest of each row
+            taken. With several labels per text: B sequences that match `predictions` one to one.
+        delimiter: Between the labels of one text.
+
+    Raises:
+        TransformerError: Lengths that differ, or the disk refused.
+
+    Example:
+        >>> write_predictions("predictions.csv", ["good film"], ["pos"], ["pos"], [0.93])
+    """
+    known = [len(texts), len(predictions), len(probabilities)] + ([] if labels is None else [len(labels)])
+    if len(set(known)) > 1:
+        raise TransformerError(
+            "texts, predictions, probabilities and labels must be equally long; got "
+            f"{', '.join(map(str, known))}"
+        )
+    pairs = bool(len(texts)) and not isinstance(texts[0], str)
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow([*(("text", "text_pair") if pairs else ("text",)), "label", "prediction", "probability"])
+    for index, text in enumerate(texts):
+        prediction, probability = predictions[index], probabilities[index]
+        if isinstance(prediction, str) or not isinstance(prediction, Sequence):
+            shown = f"{float(np.max(probability)):.6f}"
+        elif len(prediction) != len(probability):
+            raise TransformerError(
+                f"probabilities must match predictions one to one; row {index} has "
+                f"{len(probability)} for {len(prediction)}"
+            )
+        else:
+            shown = delimiter.join(f"{float(p):.6f}" for p in probability)
+        truth = "" if labels is None else _joined(labels[index], delimiter)
+        writer.writerow([*(text if pairs else (text,)), truth, _joined(prediction, delimiter), shown])
+    files.write_text(path, out.getvalue())
+
+
+def _joined(label, delimiter: str) -> str:
+    return delimiter.join(map(str, label)) if isinstance(label, (tuple, list, set, frozenset)) else str(label)
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: two for a wide East Asian character, none for a combining mark."""
+    return sum(
+        0
+        if unicodedata.combining(c) or unicodedata.category(c) == "Cf"
+        else 2
+        if unicodedata.east_asian_width(c) in "WF"
+        else 1
+        for c in text
+    )
+
+
+def _pad(text: str, width: int, right: bool = False) -> str:
+    space = " " * (width - _width(text))
+    return space + text if right else text + space
+
+
+def _short(label: str) -> str:
+    label = " ".join(label.split()) or "(empty)"
+    if _width(label) <= _LABEL_WIDTH:
+        return label
+    while _width(label) > _LABEL_WIDTH - 1:
+        label = label[:-1]
+    return label + "…"
+
+
+def _table(rows: list[list[str]]) -> str:
+    widths = [max(_width(row[i]) for row in rows if row) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(_pad(cell, widths[i], right=i > 0) for i, cell in enumerate(row)).rstrip() for row in rows
+    )
+
+
+def _three(figures: Mapping[str, float]) -> list[str]:
+    return [f"{figures[key]:.4f}" for key in ("precision", "recall", "f1")]
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
+
+
+def _with_interval(value: float, interval: Sequence[float]) -> str:
+    return f"{value:.4f} ({interval[0]:.4f}-{interval[1]:.4f})"
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,319 @@
+"""One classification run from data to a reported, saved and exported model, as `examples/classify.py` runs it."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tftransformer import files
+from tftransformer.data import checks, loading
+from tftransformer.data.cutting import subset
+from tftransformer.data.split import Split, Splits
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.evaluation import plots
+from tftransformer.evaluation.baselines import tfidf_baseline
+from tftransformer.evaluation.reports import Report, write_predictions
+from tftransformer.experiments.runs import RunFolder
+from tftransformer.finetuning.freezing import FreezeSummary, freeze
+from tftransformer.tasks.text_classifier import TextClassifier
+from tftransformer.training.progress_lines import ProgressLines
+from tftransformer.training.strategies import build_strategy
+
+PRECISIONS = {"none": None, "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationOptions:
+    """Everything that decides a run. The fields are the flags of `examples/classify.py`, which explain them.
+
+    Raises:
+        TransformerError: A number out of range, or an unknown name, before any data are read.
+    """
+
+    preset: str = "bert_12x192_en_uncased"
+    pretrained: bool = True
+    dataset: str = "sample"
+    train_path: str | None = None
+    validation_path: str | None = None
+    test_path: str | None = None
+    text_columns: Sequence[str] | None = None
+    label_column: str | None = None
+    label_columns: Sequence[str] | None = None
+    label_delimiter: str | None = None
+    train_examples: int | None = None
+    drop_leaked: bool = False
+    freeze_layers: int = 0
+    extra_blocks: int = 0
+    pooling: str | None = None
+    max_length: int | None = None
+    epochs: int | None = None
+    batch_size: int = 16
+    learning_rate: float | None = None
+    schedule: str = "linear"
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.0
+    gradient_accumulation: int = 1
+    class_weight: str = "none"
+    mixed_precision: str = "none"
+    strategy: str = "default"
+    early_stopping: int = 0
+    seed: int = 0
+    output_dir: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("train_examples", 2), ("freeze_layers", 0), ("extra_blocks", 0), ("max_length", 3),
+                            ("epochs", 1), ("batch_size", 1), ("gradient_accumulation", 1), ("early_stopping", 0),
+                            ("seed", 0)):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise TransformerError(f"{name} must be at least {least}; got {value}")
+        if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
+            raise TransformerError(f"learning_rate must be above 0 and at most 1; got {self.learning_rate}")
+        if self.mixed_precision not in PRECISIONS:
+            raise TransformerError(
+                f"mixed_precision must be one of {', '.join(PRECISIONS)}; got {self.mixed_precision!r}"
+                f"{near_miss(self.mixed_precision, PRECISIONS)}"
+            )
+
+
+def train(options: ClassificationOptions) -> Report:
+    """Fine-tune, evaluate, save and export; everything is left in the run's folder.
+
+    Args:
+        options: The run.
+
+    Returns:
+        The report on the test split, which is also printed.
+
+    Raises:
+        TransformerError: Anything wrong with the data, the preset or the options; or a loss that is not finite.
+    """
+    keras.utils.set_random_seed(options.seed)
+    splits = load_splits(options)
+    strategy = build_strategy(options.strategy)
+    with strategy.scope():
+        classifier = _build(options, splits.train)
+        frozen = _freeze(classifier, options)
+        recipe = _compile(classifier, options)
+    lengths = {name: classifier.preprocess(split).full_lengths for name, split in splits.present().items()}
+    data_report = checks.check(splits, lengths, classifier.max_length)
+    print(data_report, flush=True)
+    if options.drop_leaked:
+        splits = checks.drop_leaked(splits, data_report)
+        print(f"dropped what leaked: {len(splits.train)} rows are left to train on", flush=True)
+    print(classifier.load_summary or "all weights start from random numbers")
+    print(frozen, flush=True)
+    settings = {**dataclasses.asdict(options), **recipe}
+    with RunFolder.create(
+        options.output_dir, _name(options), overwrite=options.overwrite, config=settings
+    ) as run:
+        print(f"writing to {run.path}", flush=True)
+        trained = _fit(classifier, splits, options, recipe["epochs"], run)
+        report, sections = _evaluate(classifier, splits, options, run)
+        trained["trainable_parameters"] = frozen.trainable_parameters
+        _say("saving model/ and saved_model/1/")
+        classifier.save_to_preset(run.model_path)
+        classifier.export(run.saved_model_path)
+        run.finish({"test": sections, "train": trained, "data": data_report.to_dict()})
+        print(f"\n{report}\n\nThe run is in {run.path}: report.txt, metrics.json, three plots, predictions.csv, "
+              f"model/ and saved_model/1/.")
+    return report
+
+
+def evaluate(run: str | Path, options: ClassificationOptions) -> Report:
+    """The report of a finished run's model on the test split of the options' data; nothing is written."""
+    classifier = load_classifier(run)
+    splits = load_splits(options)
+    if splits.test is None:
+        raise TransformerError("evaluate needs a test split; the data have none")
+    report = classifier.report(splits.test)
+    print(report)
+    return report
+
+
+def predict(run: str | Path, texts: Sequence[Any]) -> list[tuple[str, float]]:
+    """Label and probability of each text by a finished run's model, which are also printed.
+
+    Args:
+        run: The run's folder.
+        texts: Texts, or pairs of texts.
+    """
+    if not texts:
+        raise TransformerError("predict needs a text: pass --text=\"…\" once or more")
+    classifier = load_classifier(run)
+    probabilities = classifier.predict(list(texts), verbose=0)
+    answers = []
+    for text, label, row in zip(texts, classifier.predicted_labels(probabilities), probabilities):
+        shown = "|".join(label) if isinstance(label, tuple) else label
+        answers.append((shown, float(row.max())))
+        print(f"{shown}\t{row.max():.4f}\t{text if isinstance(text, str) else ' / '.join(text)}")
+    return answers
+
+
+def pair_up(texts: Sequence[str] | None, second: Sequence[str] | None) -> list:
+    """Texts, or pairs of texts where second texts are given.
+
+    Raises:
+        TransformerError: There are not as many second texts as first.
+    """
+    if not second:
+        return list(texts or [])
+    if len(second) != len(texts or []):
+        raise TransformerError(f"text_pair must be given once for each text, {len(texts or [])} times; got {len(second)}")
+    return list(zip(texts, second))
+
+
+def load_classifier(run: str | Path) -> TextClassifier:
+    """The model of a finished run."""
+    if not str(run):
+        raise TransformerError("model must be given: the folder of a finished run, such as --model=runs/sample-1")
+    return TextClassifier.from_preset(RunFolder.open(run).model_path)
+
+
+def load_splits(options: ClassificationOptions) -> Splits:
+    """The data of a run, with the training rows that `train_examples` leaves."""
+    _say(f"reading {options.dataset if options.train_path is None else options.train_path}")
+    source = None if options.train_path and options.dataset == "sample" else options.dataset
+    splits = loading.load(
+        source,
+        train=options.train_path,
+        validation=options.validation_path,
+        test=options.test_path,
+        text_columns=options.text_columns,
+        label_column=options.label_column,
+        label_columns=options.label_columns,
+        label_delimiter=options.label_delimiter,
+        seed=options.seed,
+    )
+    if options.train_examples is not None:
+        splits = splits._replace(train=subset(splits.train, options.train_examples, options.seed))
+    return splits
+
+
+def _build(options: ClassificationOptions, data: Split) -> TextClassifier:
+    _say(f"loading {options.preset}")
+    given = {"pooling": options.pooling, "max_length": options.max_length}
+    return TextClassifier.from_preset(
+        options.preset,
+        labels=data.labels,
+        load_weights=options.pretrained,
+        extra_blocks=options.extra_blocks,
+        multi_label=data.multi_label,
+        text_pairs=data.is_pair,
+        seed=options.seed,
+        dtype=PRECISIONS[options.mixed_precision],
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def _freeze(classifier: TextClassifier, options: ClassificationOptions) -> FreezeSummary:
+    blocks = classifier.config.num_layers
+    if options.freeze_layers > blocks:
+        raise TransformerError(
+            f"freeze_layers must be between 0 and {blocks}, the number of blocks; got {options.freeze_layers}"
+        )
+    # 0 trains everything; any other number freezes the embeddings too, which lie below every block.
+    return freeze(classifier, layers=options.freeze_layers, embeddings=options.freeze_layers > 0)
+
+
+def _compile(classifier: TextClassifier, options: ClassificationOptions) -> dict[str, Any]:
+    advice = classifier.advice
+    recipe = {
+        "learning_rate": options.learning_rate or advice.get("learning_rate", 2e-5),
+        "epochs": options.epochs or advice.get("epochs", 3),
+    }
+    classifier.compile(
+        learning_rate=recipe["learning_rate"],
+        schedule=options.schedule,
+        warmup=options.warmup if options.schedule != "constant" else None,
+        weight_decay=options.weight_decay,
+        label_smoothing=options.label_smoothing,
+        gradient_accumulation_steps=options.gradient_accumulation,
+    )
+    return recipe
+
+
+def _fit(
+    classifier: TextClassifier, splits: Splits, options: ClassificationOptions, epochs: int, run: RunFolder
+) -> dict[str, Any]:
+    callbacks = [
+        keras.callbacks.CSVLogger(str(run.history_path)),
+        keras.callbacks.TensorBoard(str(run.tensorboard_path), write_graph=False),
+    ]
+    if options.early_stopping:
+        if splits.validation is None:
+            raise TransformerError("early_stopping needs a validation split; the data have none")
+        monitor = "val_micro_f1" if classifier.multi_label else "val_macro_f1"
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                monitor, mode="max", patience=options.early_stopping, restore_best_weights=True
+            )
+        )
+    _say("training; the first step takes longest, while TensorFlow traces the model")
+    started = time.perf_counter()
+    terminal = sys.stdout.isatty()
+    try:
+        history = classifier.fit(
+            splits.train,
+            validation_data=splits.validation,
+            batch_size=options.batch_size,
+            epochs=epochs,
+            class_weight=None if options.class_weight == "none" else options.class_weight,
+            callbacks=callbacks if terminal else [*callbacks, ProgressLines()],
+            verbose=1 if terminal else 0,
+        )
+    except TransformerError:
+        # The guard has put back the best weights there were; they are worth having.
+        if classifier.optimizer.iterations > 0:
+            classifier.save_to_preset(run.model_path)
+        raise
+    seconds = time.perf_counter() - started
+    epochs_run = [dict(zip(history.history, row)) for row in zip(*history.history.values())]
+    plots.plot_curves(run.curves_path, history.history)
+    return {
+        "seconds": seconds,
+        "examples_per_second": len(splits.train) * len(epochs_run) / seconds,
+        "epochs": epochs_run,
+    }
+
+
+def _evaluate(
+    classifier: TextClassifier, splits: Splits, options: ClassificationOptions, run: RunFolder
+) -> tuple[Report, dict[str, Any]]:
+    if classifier.multi_label and splits.validation is not None:
+        print(f"threshold tuned on validation: {classifier.tune_threshold(splits.validation):.3f}", flush=True)
+    test = splits.test if splits.test is not None else splits.validation
+    if test is None:
+        raise TransformerError("a run needs a test split to report on; the data have none")
+    _say(f"evaluating on {len(test)} rows of {test.name}")
+    probabilities = classifier.predict(test, verbose=0)
+    _say("training the word-counting baseline, TF-IDF and logistic regression")
+    targets = classifier.encode_targets(test.targets)
+    baseline = tfidf_baseline(
+        splits.train.texts, classifier.encode_targets(splits.train.targets), test.texts, targets, classifier.labels,
+        options.seed,
+    )  # fmt: skip
+    report = Report(classifier.metrics_of(test.targets, probabilities), classifier.labels, baseline)
+    files.write_text(run.report_path, f"{report}\n")
+    write_predictions(
+        run.predictions_path, test.texts, test.targets, classifier.predicted_labels(probabilities), probabilities
+    )
+    plots.plot_confusion_matrix(run.confusion_matrix_path, report["confusion_matrix"], classifier.labels)
+    plots.plot_roc(run.roc_path, np.asarray(targets), probabilities, classifier.labels)
+    return report, report.to_dict()
+
+
+def _name(options: ClassificationOptions) -> str:
+    source = options.train_path or options.dataset
+    return Path(source.removeprefix("tfds:").rstrip("/")).stem or "run"
+
+
+def _say(what: str) -> None:
+    print(f"{what} …", flush=True)

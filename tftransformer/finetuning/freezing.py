@@ -1,0 +1,216 @@
+"""Freeze the lower layers of a pretrained model: the embeddings, the first N blocks, or what patterns name.
+
+Why it works: Lee et al. 2019, "What would Elsa do?" (arXiv:1911.03090).
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tftransformer.errors import TransformerError
+from tftransformer.patterns import address, addresses, leaf_layers, select
+
+_BLOCK = re.compile(r"encoder_block_(\d+)")
+
+
+@dataclass(frozen=True)
+class FreezeSummary:
+    """What is frozen in a model, and how much still trains. `str()` of it is for people.
+
+    Attributes:
+        frozen_layers: Names of the layers that are frozen as a whole, in the model's order.
+        frozen_weights: Addresses of weights that are frozen one by one in layers that train.
+        trainable_parameters: The number of parameters that still train.
+        total_parameters: The number of all parameters.
+        needs_compile: Whether the model was compiled for other weights, and has to be compiled again.
+    """
+
+    frozen_layers: tuple[str, ...]
+    frozen_weights: tuple[str, ...]
+    trainable_parameters: int
+    total_parameters: int
+    needs_compile: bool = False
+
+    def __str__(self) -> str:
+        share = 100.0 * self.trainable_parameters / max(self.total_parameters, 1)
+        lines = [f"frozen: {', '.join(_ranges(self.frozen_layers)) or 'no whole layer'}"]
+        if self.frozen_weights:
+            lines.append(f"frozen weights in layers that train: {', '.join(self.frozen_weights)}")
+        lines.append(f"training: {self.trainable_parameters:,} of {self.total_parameters:,} parameters ({share:.1f} %)")
+        if self.needs_compile:
+            lines.append("the model was compiled for other weights: call compile() again before fit()")
+        return "\n".join(lines)
+
+
+def freeze(
+    model: Any,
+    layers: int | None = None,
+    patterns: str | Iterable[str] | None = None,
+    embeddings: bool = True,
+) -> FreezeSummary:
+    """Stop weights from training. What was frozen before stays frozen.
+
+    Frozen weights get no gradient, no optimizer slots and no decay. A layer of this package that is frozen as
+    a whole also runs without dropout during training, as it does in inference.
+
+    A model that is compiled has to be compiled again if its optimizer already holds slots; until then `fit`
+    refuses to run, instead of training what is meant to be frozen.
+
+    Args:
+        model: A built Keras model or a task, functional or not.
+        layers: N: the layers `encoder_block_0` to `encoder_block_{N-1}` and, if `embeddings`, the layer
+            `embeddings`. Blocks called `extra_block_{i}` do not count.
+        patterns: Regular expressions that have to match the name of a layer (`pooler`), the address of a part
+            of it (`encoder_block_3/attention`) or of a weight (`encoder_block_3/attention/query/bias`) from
+            end to end.
+        embeddings: Whether `layers` includes the embeddings; they hold most of a small model's parameters and
+            lie below every block.
+
+    Returns:
+        A summary of everything that is now frozen in the model.
+
+    Raises:
+        TransformerError: Neither `layers` nor `patterns` is given; `layers` is no whole number from 0 to the
+            number of blocks; a pattern is malformed or matches nothing; the model has no weights yet.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="embeddings"),
+        ...                           keras.layers.Dense(1, name="head")])
+        >>> print(freeze(model, layers=0))
+        frozen: embeddings
+        training: 3 of 11 parameters (27.3 %)
+    """
+    if layers is None and patterns is None:
+        raise TransformerError("freeze needs layers, the number of blocks to freeze, or patterns; got neither")
+    weights = _weights(model)
+    chosen: set[str] = set()
+    if layers is not None:
+        chosen |= _lower_layers(model, weights, layers, embeddings)
+    if patterns is not None:
+        chosen |= _selected(weights, patterns)
+    return _apply(model, weights, chosen, trainable=False)
+
+
+def unfreeze(model: Any, patterns: str | Iterable[str] | None = None) -> FreezeSummary:
+    """Let frozen weights train again: all of them, or those that patterns name.
+
+    Args:
+        model: The model.
+        patterns: As for `freeze`; None for everything.
+
+    Returns:
+        A summary of what is still frozen.
+
+    Raises:
+        TransformerError: A pattern is malformed or matches nothing.
+    """
+    weights = _weights(model)
+    return _apply(model, weights, set(weights) if patterns is None else _selected(weights, patterns), trainable=True)
+
+
+def frozen_addresses(model: Any) -> tuple[str, ...]:
+    """The addresses of all frozen weights: what has to be stored to freeze a reloaded model alike.
+
+    Args:
+        model: The model.
+
+    Returns:
+        Addresses in the model's order. `freeze(other, patterns=map(re.escape, addresses))` repeats them.
+    """
+    return tuple(name for name, variable in _weights(model).items() if not variable.trainable)
+
+
+def _weights(model: Any) -> dict[str, Any]:
+    weights = addresses(model)
+    if not weights:
+        raise TransformerError("model must be built, with weights to freeze; got one without any")
+    return weights
+
+
+def _own_weights(layer: Any) -> list[Any]:
+    return [variable for variable in layer.weights if "seed_generator" not in variable.path]
+
+
+def _lower_layers(model: Any, weights: dict[str, Any], layers: Any, embeddings: bool) -> set[str]:
+    names = [layer.name for layer in leaf_layers(model)]
+    blocks = sorted(int(match.group(1)) for name in set(names) if (match := _BLOCK.fullmatch(name)))
+    if isinstance(layers, bool) or not isinstance(layers, int):
+        raise TransformerError(f"layers must be a whole number of blocks; got {layers!r}")
+    if not 0 <= layers <= len(blocks):
+        raise TransformerError(f"layers must be between 0 and {len(blocks)}, the number of blocks; got {layers}")
+    chosen = {f"encoder_block_{index}" for index in blocks[:layers]}
+    if embeddings:
+        if "embeddings" not in names:
+            raise TransformerError("layers freezes the layer 'embeddings' too, which the model does not have; "
+                                   "pass embeddings=False")
+        chosen.add("embeddings")
+    return {name for name in weights if name.split("/")[0] in chosen}
+
+
+def _selected(weights: dict[str, Any], patterns: str | Iterable[str]) -> set[str]:
+    parents = {}
+    for name in weights:
+        parts = name.split("/")
+        for end in range(1, len(parts) + 1):
+            parents.setdefault("/".join(parts[:end]), []).append(name)
+    return {name for selected in select(parents, patterns) for name in parents[selected]}
+
+
+def _apply(model: Any, weights: dict[str, Any], chosen: set[str], trainable: bool) -> FreezeSummary:
+    before = {name for name, variable in weights.items() if variable.trainable}
+    after = before | chosen if trainable else before - chosen
+    whole = []
+    for layer in leaf_layers(model):
+        names = [address(variable, layer) for variable in _own_weights(layer)]
+        if not names:
+            continue
+        frozen = after.isdisjoint(names)
+        # The layer's own switch is what its dropout looks at. It reaches every weight below, so the
+        # weights that are to differ from it are set afterwards.
+        layer.trainable = not frozen
+        for name in names:
+            if not frozen:
+                weights[name].trainable = name in after
+        if frozen:
+            whole.append(layer.name)
+    single = [name for name in weights if name not in after and name.split("/")[0] not in whole]
+    changed = {name for name, variable in weights.items() if variable.trainable} != before
+    return FreezeSummary(
+        frozen_layers=tuple(whole),
+        frozen_weights=tuple(single),
+        trainable_parameters=sum(_size(weights[name]) for name in weights if weights[name].trainable),
+        total_parameters=sum(_size(variable) for variable in weights.values()),
+        needs_compile=changed and _forget_training(model),
+    )
+
+
+def _forget_training(model: Any) -> bool:
+    if not getattr(model, "compiled", False):
+        return False
+    model.train_function = None
+    if not getattr(model.optimizer, "built", False):
+        return False
+    # Keras would go on training the weights that the optimizer was built for and say nothing.
+    model.compiled = False
+    return True
+
+
+def _size(variable: Any) -> int:
+    size = 1
+    for dimension in variable.shape:
+        size *= dimension
+    return size
+
+
+def _ranges(names: tuple[str, ...]) -> list[str]:
+    runs: list[list[str]] = []
+    for name in names:
+        stem, _, number = name.rpartition("_")
+        last_stem, _, last_number = runs[-1][-1].rpartition("_") if runs else ("", "", "")
+        if number.isdigit() and last_number.isdigit() and stem == last_stem and int(number) == int(last_number) + 1:
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    return [run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]

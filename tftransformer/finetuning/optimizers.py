@@ -1,0 +1,222 @@
+"""AdamW and SGD for fine-tuning, with the rate, the decay and the clipping that BERT-like models want.
+
+AdamW follows Loshchilov & Hutter 2017 (arXiv:1711.05101); the numbers are those of Devlin et al. 2018
+(arXiv:1810.04805, A.3). For TensorFlow.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tftransformer.finetuning.reduced_gradients import NO_DECAY, ReducedGradients
+from tftransformer.finetuning.schedules import build_schedule, check_number
+
+# Layers that no checkpoint fills.
+FRESH = (r"(extra_block_\d+|head)/.*",)
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class AdamW(ReducedGradients, keras.optimizers.AdamW):
+    """Adam with decoupled weight decay, a rate per weight, and clipping after the reduction over replicas.
+
+    Args:
+        learning_rate: A float, a `Schedule` or a Keras schedule. 2e-5 is in the middle of what BERT is
+            fine-tuned with.
+        weight_decay: See `ReducedGradients`. It acts at each weight's own rate, multiplier included.
+        beta_1: Decay of the first moment.
+        beta_2: Decay of the second moment.
+        epsilon: Added to the root of the second moment. BERT's 1e-6 rather than Adam's 1e-8: it holds still
+            the weights whose gradient is rounding noise, such as key biases.
+        global_clipnorm, gradient_accumulation_steps, rate_multipliers, no_decay: See `ReducedGradients`.
+        loss_scale_factor: A fixed loss scale. Keras wraps the optimizer in its own dynamic one where the
+            dtype policy is "mixed_float16".
+        name: The optimizer's name.
+
+    Raises:
+        TransformerError: A number out of its range; when built, a pattern that matches no trained weight.
+
+    Example:
+        >>> optimizer = AdamW(2e-5, rate_multipliers={"head/.*": 25.0})
+        >>> optimizer.global_clipnorm
+        1.0
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 2e-5,
+        weight_decay: float | None = 0.01,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-6,
+        global_clipnorm: float | None = 1.0,
+        gradient_accumulation_steps: int | None = None,
+        rate_multipliers: Mapping[str, float] | None = None,
+        no_decay: Sequence[str] | str = NO_DECAY,
+        loss_scale_factor: float | None = None,
+        name: str = "adamw",
+    ):
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            global_clipnorm=global_clipnorm,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            rate_multipliers=rate_multipliers,
+            no_decay=no_decay,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            loss_scale_factor=loss_scale_factor,
+            name=name,
+        )
+
+    def _step_constants(self) -> tuple[tf.Tensor, ...]:
+        step = tf.cast(self.iterations, tf.float32) + 1.0
+        return tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
+
+    def _slots(self, place: int) -> tuple[Any, ...]:
+        return self._momentums[place].value, self._velocities[place].value
+
+    def _update_weight(self, variable: Any, grad: Any, rate: Any, keep: Any, beta_1_power: Any = None,
+                       beta_2_power: Any = None, momentum: Any = None, velocity: Any = None) -> None:
+        powers = tf.cast(beta_1_power, grad.dtype), tf.cast(beta_2_power, grad.dtype)
+        if variable.dtype != grad.dtype:
+            self._update_half(variable, grad, rate, keep, *powers, momentum, velocity)
+            return
+        if keep is not None:
+            variable.assign(variable * keep)
+        # One kernel for both moments and the weight: written out, the step reads and writes each of them
+        # several times, which is a visible part of a training step on the token table.
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=momentum.handle,
+            v=velocity.handle,
+            beta1_power=powers[0],
+            beta2_power=powers[1],
+            lr=rate,
+            beta1=tf.cast(self.beta_1, grad.dtype),
+            beta2=tf.cast(self.beta_2, grad.dtype),
+            epsilon=tf.cast(self.epsilon, grad.dtype),
+            grad=grad,
+        )
+
+    def _update_half(self, variable: Any, grad: Any, rate: Any, keep: Any, beta_1_power: Any,
+                     beta_2_power: Any, momentum: Any, velocity: Any) -> None:
+        """The same for a weight in half precision: the arithmetic in float32, the weight rounded once."""
+        momentum.assign_add((grad - momentum) * (1.0 - self.beta_1))
+        velocity.assign_add((grad * grad - velocity) * (1.0 - self.beta_2))
+        rate = rate * tf.sqrt(1.0 - beta_2_power) / (1.0 - beta_1_power)
+        weight = tf.cast(variable, grad.dtype) * (1.0 if keep is None else keep)
+        weight -= rate * momentum / (tf.sqrt(velocity) + self.epsilon)
+        variable.assign(tf.cast(weight, variable.dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["amsgrad"]
+        return config
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class SGD(ReducedGradients, keras.optimizers.SGD):
+    """Gradient descent, with the same reduction, accumulation, clipping, decay and rates as `AdamW`.
+
+    Args:
+        learning_rate: A float, a `Schedule` or a Keras schedule.
+        momentum: Between 0 and 1.
+        nesterov: Nesterov's form of the momentum.
+        weight_decay, global_clipnorm, gradient_accumulation_steps, rate_multipliers, no_decay: See
+            `ReducedGradients`.
+        loss_scale_factor: A fixed loss scale.
+        name: The optimizer's name.
+
+    Raises:
+        TransformerError: A number out of its range; when built, a pattern that matches no trained weight.
+
+    Example:
+        >>> float(SGD(0.5).learning_rate)
+        0.5
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float | None = None,
+        global_clipnorm: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        rate_multipliers: Mapping[str, float] | None = None,
+        no_decay: Sequence[str] | str = NO_DECAY,
+        loss_scale_factor: float | None = None,
+        name: str = "sgd",
+    ):
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            global_clipnorm=global_clipnorm,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            rate_multipliers=rate_multipliers,
+            no_decay=no_decay,
+            momentum=check_number("momentum", momentum, "between 0 and 1", lambda value: 0 <= value <= 1),
+            nesterov=nesterov,
+            loss_scale_factor=loss_scale_factor,
+            name=name,
+        )
+
+
+def build_optimizer(
+    learning_rate: float = 2e-5,
+    *,
+    schedule: str = "linear",
+    warmup: int | float | None = None,
+    total_steps: int | None = None,
+    weight_decay: float = 0.01,
+    global_clipnorm: float | None = 1.0,
+    gradient_accumulation_steps: int | None = None,
+    fresh: Sequence[str] | str = FRESH,
+    fresh_multiplier: float = 25.0,
+) -> AdamW:
+    """The optimizer that fine-tunes a classifier unless told otherwise.
+
+    Args:
+        learning_rate: The highest rate of pretrained weights.
+        schedule: A name for `build_schedule`.
+        warmup: Updates (int) or a fraction of the run (float); None for the schedule's default.
+        total_steps: The length in updates; None leaves it to `fit`.
+        weight_decay: On all weights but biases and norms.
+        global_clipnorm: Of the whole reduced gradient; 1.0 is BERT's.
+        gradient_accumulation_steps: Batches to an update.
+        fresh: Patterns of weights that start from random numbers: the head and the user's own blocks.
+        fresh_multiplier: Their rate relative to `learning_rate`. 25 makes 5e-4 of 2e-5: what small layers
+            are trained with from scratch, while at 2e-5 a head would still be near its random start when the
+            few hundred updates of a small data set are over.
+
+    Returns:
+        An `AdamW`.
+
+    Raises:
+        TransformerError: An unknown schedule, or a number out of its range.
+
+    Example:
+        >>> build_optimizer(3e-5, schedule="constant").learning_rate.shape
+        ()
+    """
+    fresh = (fresh,) if isinstance(fresh, str) else tuple(fresh)
+    return AdamW(
+        learning_rate=build_schedule(schedule, learning_rate, total_steps, warmup),
+        weight_decay=weight_decay,
+        global_clipnorm=global_clipnorm,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        rate_multipliers={pattern: fresh_multiplier for pattern in fresh},
+    )
+
+
+def inner_optimizer(optimizer: Any) -> Any:
+    """The optimizer itself, or the one inside Keras's `LossScaleOptimizer` (float16).
+
+    Example:
+        >>> inner_optimizer(keras.optimizers.LossScaleOptimizer(SGD(0.1))).name
+        'sgd'
+    """
+    return getattr(optimizer, "inner_optimizer", optimizer)

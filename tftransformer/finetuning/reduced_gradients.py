@@ -1,0 +1,293 @@
+"""What an optimizer does with gradients before its own update: reduce over replicas, accumulate, clip.
+
+Keras clips every replica's gradient before they are summed, so that a step on two replicas differs from the
+same step on one, and accumulates inside a condition from which replicas cannot meet. Here the order is
+reduce, accumulate, clip, then update (or not).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.finetuning.schedules import Schedule, check_number, check_total_steps
+
+# Biases, and the scales and offsets of norms: pulling them to zero regularises nothing.
+NO_DECAY = (r".*(bias|gamma|beta)",)
+
+
+class ReducedGradients:
+    """Mixed into a Keras optimizer: global clipping, accumulation, a rate and a decay mask per weight.
+
+    - The global norm is taken of the reduced and accumulated gradient, so an update on several replicas equals
+      the one on a single device.
+    - An update whose gradient is not finite changes no weight and no slot; `first_bad_step` then holds its
+      number, counted from 1.
+    - Weights are told apart by their address, matched from end to end by regular expressions. An optimizer
+      sees only paths (`name_of_a_task/head/logits/kernel`), so every tail of the path that starts at a layer
+      counts as an address.
+    - Schedules count updates, not accumulated batches.
+
+    Args:
+        learning_rate: A float, a `Schedule`, or a Keras schedule.
+        weight_decay: The decoupled decay (Loshchilov & Hutter 2017, arXiv:1711.05101): an update multiplies a
+            decayed weight by `1 - rate * weight_decay` first. None or 0 is none.
+        global_clipnorm: The largest global norm of the gradient; None for no clipping.
+        gradient_accumulation_steps: The number of batches whose mean gradient makes one update. Equal to one
+            batch of all their rows if they have equal sizes. None or 1 for no accumulation.
+        rate_multipliers: Pattern to factor on the rate. The first pattern that matches a weight counts.
+        no_decay: Patterns of weights without decay; biases and norms by default.
+
+    Raises:
+        TransformerError: A number out of its range; or, when the optimizer is built, a pattern that matches
+            no trained weight.
+    """
+
+    def __init__(
+        self,
+        *,
+        learning_rate: Any,
+        weight_decay: float | None,
+        global_clipnorm: float | None,
+        gradient_accumulation_steps: int | None,
+        rate_multipliers: Mapping[str, float] | None,
+        no_decay: Sequence[str] | str,
+        **kwargs: Any,
+    ):
+        if not callable(learning_rate):
+            learning_rate = check_number("learning_rate", learning_rate, "at least 0", lambda value: value >= 0)
+        if global_clipnorm is not None:
+            global_clipnorm = check_number("global_clipnorm", global_clipnorm, "positive", lambda value: value > 0)
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=check_number("weight_decay", weight_decay or 0.0, "at least 0", lambda value: value >= 0),
+            global_clipnorm=global_clipnorm,
+            gradient_accumulation_steps=_accumulation_steps(gradient_accumulation_steps),
+            **kwargs,
+        )
+        self._rate_patterns = tuple(
+            (pattern, check_number(f"rate_multipliers[{pattern!r}]", factor, "at least 0", lambda value: value >= 0))
+            for pattern, factor in dict(rate_multipliers or {}).items()
+        )
+        self._no_decay = (no_decay,) if isinstance(no_decay, str) else tuple(no_decay)
+        total = getattr(learning_rate, "total_steps", None) if isinstance(learning_rate, Schedule) else None
+        self._length_known = total is not None
+        # Variables, not numbers: a second `fit` has another length and runs the graph of the first.
+        self._schedule_start = self._add_counter("schedule_start")
+        self._schedule_steps = self._add_counter("schedule_steps")
+        self._first_bad_step = self._add_counter("first_bad_step")
+        if total is not None:
+            self._schedule_steps.assign(total)
+
+    def _add_counter(self, name: str) -> keras.Variable:
+        return self.add_variable((), dtype="int64", aggregation="only_first_replica", name=name)
+
+    @property
+    def first_bad_step(self) -> int:
+        """The first update whose gradient was not finite, counted from 1; 0 while there was none."""
+        return int(keras.ops.convert_to_numpy(self._first_bad_step.value))
+
+    def reset_first_bad_step(self) -> None:
+        """Forget the update that was not finite, as at the start of a new run."""
+        self._first_bad_step.assign(0)
+
+    def bind_schedule(self, total_steps: int, start: int | None = None) -> None:
+        """Give a `Schedule` its length; the graph that trains need not be traced again.
+
+        Args:
+            total_steps: The length of the run, in optimizer updates.
+            start: The update at which the schedule is at its first step; by default the current one. It may
+                be negative: a run that is continued in the middle.
+
+        Raises:
+            TransformerError: `total_steps` is no whole number of at least 1.
+        """
+        steps = check_total_steps(total_steps)
+        if steps is None:
+            raise TransformerError("total_steps must be a whole number of at least 1; got None")
+        if start is None:
+            start = int(keras.ops.convert_to_numpy(self.iterations))
+        self._schedule_start.assign(start)
+        self._schedule_steps.assign(steps)
+        self._length_known = True
+
+    def load_own_variables(self, store: Any) -> None:
+        super().load_own_variables(store)
+        self._length_known = int(keras.ops.convert_to_numpy(self._schedule_steps.value)) > 0
+
+    def _get_current_learning_rate(self) -> Any:
+        rate = self._learning_rate
+        if isinstance(rate, Schedule):
+            if not self._length_known:
+                raise TransformerError(
+                    "the schedule has no length: pass total_steps to it, or the callback BindSchedule to fit"
+                )
+            return rate.rate(self.iterations - self._schedule_start.value, self._schedule_steps.value)
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            return rate(self.iterations)
+        return super()._get_current_learning_rate()
+
+    def add_variable(self, shape: Any, initializer: Any = "zeros", dtype: Any = None, **kwargs: Any) -> Any:
+        # In half precision a moment stands still: what a step adds to it is below its last bit.
+        dtype = _slot_dtype(dtype).name if dtype in ("float16", "bfloat16") else dtype
+        return super().add_variable(shape, initializer, dtype, **kwargs)
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        if self.built:
+            return
+        super().build(variables)
+        paths = [variable.path for variable in variables]
+        factors = [1.0] * len(paths)
+        # From the last pattern to the first, so that the first one that matches has the last word.
+        for pattern, factor in reversed(self._rate_patterns):
+            for index in _matches(pattern, paths, "rate_multipliers", strict=True):
+                factors[index] = factor
+        spared = set()
+        for pattern in self._no_decay:
+            spared |= _matches(pattern, paths, "no_decay", strict=self._no_decay != NO_DECAY)
+        self._rate_factors = tuple(factors)
+        self._decayed = tuple(
+            bool(self.weight_decay) and index not in spared and self._use_weight_decay(variable)
+            for index, variable in enumerate(variables)
+        )
+
+    def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[Any]) -> None:
+        places = [self._get_variable_index(variable) for variable in trainable_variables]
+        variables = [v.value if isinstance(v, keras.Variable) else v for v in trainable_variables]
+        reduced = self._all_reduce_sum_gradients(zip(grads, variables))
+        grads = [tf.cast(tf.convert_to_tensor(grad), _slot_dtype(variable.dtype)) for grad, variable in reduced]
+        steps = self.gradient_accumulation_steps
+        accumulators = [self._accumulated_gradients[place].value for place in places] if steps else []
+        grads = [total + grad for total, grad in zip(accumulators, grads)] if steps else grads
+        norm = _global_norm(grads) / (steps or 1)
+        finite = tf.math.is_finite(norm)
+        self._note(finite)
+        scale = tf.constant(1.0 / (steps or 1))
+        if self.global_clipnorm:
+            scale *= self.global_clipnorm / tf.maximum(norm, self.global_clipnorm)
+        shared = (scale, tf.cast(tf.convert_to_tensor(self.learning_rate), tf.float32), *self._step_constants())
+
+        def finish(strategy: tf.distribute.Strategy, grads: Any, shared: Any, finite: Any) -> None:
+            # Replicas meet only here: conditions are legal where all of them are one, not inside each.
+            finite = _local(strategy, finite)
+
+            def update() -> None:
+                for variable, grad, place in zip(variables, grads, places):
+                    strategy.extended.update(variable, self._updater(place), group=False,
+                                             args=(grad, *shared, *self._slots(place)))
+
+            def accumulate() -> None:
+                for accumulator, grad in zip(accumulators, grads):
+                    strategy.extended.update(accumulator, _assign, args=(grad,), group=False)
+
+            def update_and_reset() -> None:
+                _when(finite, update)
+                for accumulator in accumulators:
+                    strategy.extended.update(accumulator, _reset, group=False)
+
+            if steps:
+                last = tf.equal((self._iterations.value + 1) % steps, 0)
+                _when(last, update_and_reset, lambda: _when(finite, accumulate))
+            else:
+                _when(finite, update)
+
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            finish, self._distribution_strategy, grads, shared, finite
+        )
+
+    def _note(self, finite: tf.Tensor) -> None:
+        first = self._first_bad_step.value
+        step = tf.cast(self.iterations, tf.int64) + 1
+        self._first_bad_step.assign(tf.where(tf.logical_or(finite, first > 0), tf.identity(first), step))
+
+    def _updater(self, place: int) -> Any:
+        factor, decayed = self._rate_factors[place], self._decayed[place]
+
+        def update(variable: Any, grad: Any, scale: Any, rate: Any, *rest: Any) -> None:
+            rate, grad = tf.cast(rate * factor, grad.dtype), grad * tf.cast(scale, grad.dtype)
+            keep = 1.0 - rate * self.weight_decay if decayed else None
+            self._update_weight(variable, grad, rate, keep, *rest)
+
+        return update
+
+    def _step_constants(self) -> tuple[tf.Tensor, ...]:
+        """Scalars that every weight's update needs, computed once a step."""
+        return ()
+
+    def _slots(self, place: int) -> tuple[Any, ...]:
+        """The optimizer's variables of one weight, handed to `_update_weight`."""
+        return ()
+
+    def _update_weight(self, variable: Any, grad: Any, rate: Any, keep: Any) -> None:
+        """Multiply the weight by `keep`, if it is decayed, and make the optimizer's own step of this rate."""
+        if keep is not None:
+            variable.assign(tf.cast(tf.cast(variable, keep.dtype) * keep, variable.dtype))
+        self.update_step(grad, variable, rate)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        for name in ("clipnorm", "clipvalue", "use_ema", "ema_momentum", "ema_overwrite_frequency"):
+            del config[name]
+        return {**config, "rate_multipliers": dict(self._rate_patterns), "no_decay": list(self._no_decay)}
+
+
+def _global_norm(grads: Sequence[tf.Tensor]) -> tf.Tensor:
+    # l2_loss reads each gradient once and writes nothing of its size; in float16 it would overflow.
+    return tf.sqrt(2.0 * tf.add_n([tf.nn.l2_loss(tf.cast(grad, tf.float32)) for grad in grads]))
+
+
+def _slot_dtype(dtype: Any) -> tf.DType:
+    return tf.float64 if tf.as_dtype(dtype) == tf.float64 else tf.float32
+
+
+def _local(strategy: tf.distribute.Strategy, value: Any) -> Any:
+    return strategy.experimental_local_results(value)[0] if tf.distribute.in_cross_replica_context() else value
+
+
+def _when(condition: Any, then: Any, otherwise: Any = None) -> None:
+    def run(branch: Any) -> Any:
+        def body() -> tf.Tensor:
+            if branch is not None:
+                branch()
+            return tf.constant(0)
+
+        return body
+
+    tf.cond(condition, run(then), run(otherwise))
+
+
+def _assign(variable: Any, value: Any) -> None:
+    variable.assign(value)
+
+
+def _reset(variable: Any) -> None:
+    variable.assign(tf.zeros_like(variable))
+
+
+def _matches(pattern: str, paths: Sequence[str], argument: str, strict: bool) -> set[int]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise TransformerError(f"{argument}: {pattern!r} is not a regular expression: {error}") from None
+    matched = {i for i, path in enumerate(paths) if any(expression.fullmatch(tail) for tail in _tails(path))}
+    if strict and not matched:
+        raise TransformerError(
+            f"{argument}: {pattern!r} matches none of the {len(paths)} trained weights{near_miss(pattern, paths)}"
+        )
+    return matched
+
+
+def _tails(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _accumulation_steps(steps: Any) -> int | None:
+    if steps is None:
+        return None
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise TransformerError(f"gradient_accumulation_steps must be a whole number of at least 1; got {steps!r}")
+    return steps if steps > 1 else None

@@ -1,0 +1,86 @@
+"""Where a schedule meets `fit`: how long the run is, and which callbacks do not go with a schedule."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+from tftransformer.errors import TransformerError
+from tftransformer.finetuning.optimizers import inner_optimizer
+from tftransformer.finetuning.schedules import Schedule
+
+
+def bind_schedule(optimizer: Any, steps_per_epoch: int | None, epochs: int, initial_epoch: int = 0) -> None:
+    """Tell the optimizer's schedule how long the run is that now starts.
+
+    Every `fit` starts its schedule anew, warmup included, whatever was trained before: after a decay to zero
+    a second `fit` would otherwise train nothing. A run continued with `initial_epoch` goes on where
+    that epoch stands in the schedule of all `epochs`.
+
+    Args:
+        optimizer: The compiled optimizer. Nothing is done unless it is one of ours with a `Schedule`.
+        steps_per_epoch: Batches to an epoch (not updates: accumulation is taken into account here).
+        epochs: The number of the last epoch, as `fit` takes it.
+        initial_epoch: The epoch to start with, counted from 0, as `fit` takes it.
+
+    Raises:
+        TransformerError: The number of batches is not known.
+
+    Example:
+        >>> bind_schedule(keras.optimizers.SGD(0.1), 10, epochs=2)
+    """
+    optimizer = inner_optimizer(optimizer)
+    if not hasattr(optimizer, "bind_schedule") or not isinstance(optimizer._learning_rate, Schedule):
+        return
+    if steps_per_epoch is None:
+        raise TransformerError(
+            "steps_per_epoch must be given: the data do not say how many batches they have, and the schedule "
+            "has to know; or pass schedule=\"constant\" to compile"
+        )
+    accumulated = optimizer.gradient_accumulation_steps or 1
+    total = max(1, math.ceil(steps_per_epoch * epochs / accumulated))
+    done = steps_per_epoch * initial_epoch // accumulated
+    current = int(keras.ops.convert_to_numpy(optimizer.iterations))
+    optimizer.bind_schedule(total, start=current - done)
+
+
+class BindSchedule(keras.callbacks.Callback):
+    """A callback that calls `bind_schedule` when `fit` starts, for models that are no task.
+
+    Args:
+        initial_epoch: What `fit` is given as `initial_epoch`, which Keras does not tell callbacks.
+    """
+
+    def __init__(self, initial_epoch: int = 0):
+        super().__init__()
+        self.initial_epoch = initial_epoch
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        bind_schedule(self.model.optimizer, self.params.get("steps"), self.params.get("epochs", 1), self.initial_epoch)
+
+
+def check_callbacks(callbacks: Iterable[Any] | Any, optimizer: Any) -> None:
+    """Refuse callbacks that set the learning rate while a schedule computes it.
+
+    Args:
+        callbacks: What `fit` is given: None, one callback, several, or a `CallbackList`.
+        optimizer: The compiled optimizer.
+
+    Raises:
+        TransformerError: LearningRateScheduler or ReduceLROnPlateau together with a schedule.
+
+    Example:
+        >>> check_callbacks([keras.callbacks.ReduceLROnPlateau()], keras.optimizers.SGD(0.1))
+    """
+    rate = getattr(inner_optimizer(optimizer), "_learning_rate", None)
+    if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return
+    callbacks = getattr(callbacks, "callbacks", callbacks) or ()
+    setters = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
+    for callback in callbacks if isinstance(callbacks, (list, tuple)) else (callbacks,):
+        if isinstance(callback, setters):
+            raise TransformerError(
+                f"{type(callback).__name__} sets the learning rate, which the {type(rate).__name__} computes: "
+                "compile with schedule=\"constant\" to use it"
+            )

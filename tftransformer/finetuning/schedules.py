@@ -1,0 +1,259 @@
+"""Learning rate schedules: a linear warmup, then linear, cosine, polynomial or exponential decay, or none.
+
+The slanted triangle (Howard & Ruder 2018, arXiv:1801.06146) and BERT's schedule (Devlin et al. 2018,
+arXiv:1810.04805) are the linear one; the cosine is Loshchilov & Hutter 2016 (arXiv:1608.03983).
+"""
+
+import math
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any
+
+import keras
+from keras import ops
+
+from tftransformer.errors import TransformerError, near_miss
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises linearly over the warmup and then decays over the remaining steps.
+
+    With W warmup steps out of T, step i (counted from 0, in optimizer updates) has the rate
+    `peak * (i + 1) / (W + 1)` while i < W, the peak itself at i = W, and from there the decay, whose final
+    value belongs to step T, the first one after the end. So no step is wasted on a rate of zero.
+    Beyond T the rate stays at its final value.
+
+    The length may be left open: the optimizers here are told it by `fit` (`bind_schedule`).
+
+    Args:
+        peak: The highest rate, per update.
+        total_steps: T, the number of optimizer updates, or None where it is bound later.
+        warmup: W as a number of updates (an int), or as a fraction of T (a float below 1). 0.1 is what BERT was
+            fine-tuned with.
+        end_factor: The final rate as a fraction of the peak.
+
+    Raises:
+        TransformerError: An argument is out of its range; or the schedule is asked for a rate while it has
+            no length.
+
+    Example:
+        >>> schedule = LinearSchedule(1.0, total_steps=10, warmup=0)
+        >>> [round(float(schedule(step)), 2) for step in (0, 5, 10)]
+        [1.0, 0.5, 0.0]
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        total_steps: int | None = None,
+        warmup: int | float = 0.1,
+        end_factor: float = 0.0,
+        name: str | None = None,
+    ):
+        super().__init__()
+        self.peak = check_number("peak", peak, "positive", lambda value: value > 0)
+        self.total_steps = check_total_steps(total_steps)
+        self.warmup = _check_warmup(warmup, self.total_steps)
+        self.end_factor = check_number("end_factor", end_factor, "between 0 and 1", lambda value: 0 <= value <= 1)
+        self.name = name
+
+    def decay(self, progress: Any) -> Any:
+        """The rate as a fraction of the peak at a progress from 0 (end of the warmup) to 1 (end)."""
+        raise NotImplementedError
+
+    def rate(self, step: Any, total_steps: Any) -> Any:
+        """The rate of one step of a run of `total_steps`; both may be tensors.
+
+        Args:
+            step: The number of optimizer updates done before this one.
+            total_steps: The length of the run, in optimizer updates.
+
+        Returns:
+            A float32 scalar.
+        """
+        step = ops.maximum(ops.cast(step, "float32"), 0.0)
+        total = ops.cast(total_steps, "float32")
+        if isinstance(self.warmup, int):
+            warmup = ops.minimum(ops.cast(self.warmup, "float32"), total)
+        else:
+            warmup = ops.floor(total * self.warmup)
+        progress = ops.clip((step - warmup) / ops.maximum(total - warmup, 1.0), 0.0, 1.0)
+        rising = (step + 1.0) / (warmup + 1.0)
+        return self.peak * ops.where(step < warmup, rising, self.decay(progress))
+
+    def __call__(self, step: Any) -> Any:
+        if self.total_steps is None:
+            raise TransformerError(
+                "total_steps must be set before the schedule is used: pass total_steps, or train with one of "
+                "tftransformer's optimizers, which learn it when fit starts"
+            )
+        return self.rate(step, self.total_steps)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "peak": self.peak,
+            "total_steps": self.total_steps,
+            "warmup": self.warmup,
+            "end_factor": self.end_factor,
+            "name": self.name,
+        }
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class LinearSchedule(Schedule):
+    """Linear decay from the peak to `end_factor * peak`. Arguments as in `Schedule`."""
+
+    def decay(self, progress: Any) -> Any:
+        return self.end_factor + (1.0 - self.end_factor) * (1.0 - progress)
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class CosineSchedule(Schedule):
+    """Half a cosine from the peak to `end_factor * peak`. Arguments as in `Schedule`."""
+
+    def decay(self, progress: Any) -> Any:
+        return self.end_factor + (1.0 - self.end_factor) * 0.5 * (1.0 + ops.cos(math.pi * progress))
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class PolynomialSchedule(Schedule):
+    """Decay with `(1 - progress) ** power`. Arguments as in `Schedule`, and:
+
+    Args:
+        power: 1 is the linear schedule; the default 2 spends more of the run at small rates.
+    """
+
+    def __init__(self, peak: float, total_steps: int | None = None, warmup: int | float = 0.1,
+                 end_factor: float = 0.0, power: float = 2.0, name: str | None = None):
+        super().__init__(peak, total_steps, warmup, end_factor, name)
+        self.power = check_number("power", power, "positive", lambda value: value > 0)
+
+    def decay(self, progress: Any) -> Any:
+        return self.end_factor + (1.0 - self.end_factor) * ops.power(1.0 - progress, self.power)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "power": self.power}
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class ExponentialSchedule(Schedule):
+    """Decay by a constant factor a step, to `end_factor * peak`. Arguments as in `Schedule`.
+
+    `end_factor` must be above 0, which no exponential reaches; 0.01 by default.
+    """
+
+    def __init__(self, peak: float, total_steps: int | None = None, warmup: int | float = 0.1,
+                 end_factor: float = 0.01, name: str | None = None):
+        super().__init__(peak, total_steps, warmup, end_factor, name)
+        if self.end_factor == 0:
+            raise TransformerError("end_factor must be above 0 for the exponential schedule; got 0")
+
+    def decay(self, progress: Any) -> Any:
+        return ops.exp(math.log(self.end_factor) * progress)
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class ConstantSchedule(Schedule):
+    """The peak, for ever, after the warmup. `end_factor` has no effect. Arguments as in `Schedule`."""
+
+    def decay(self, progress: Any) -> Any:
+        return ops.ones_like(progress)
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "linear": LinearSchedule,
+    "cosine": CosineSchedule,
+    "polynomial": PolynomialSchedule,
+    "exponential": ExponentialSchedule,
+    "constant": ConstantSchedule,
+}
+
+
+def build_schedule(
+    name: str,
+    peak: float,
+    total_steps: int | None = None,
+    warmup: int | float | None = None,
+    **options: float,
+) -> Schedule | float:
+    """A schedule by its name.
+
+    `"constant"` without a warmup is the plain float `peak`, so that Keras's LearningRateScheduler and
+    ReduceLROnPlateau, which set the rate, can be used with it.
+
+    Args:
+        name: One of "linear", "cosine", "polynomial", "exponential", "constant".
+        peak: The highest rate.
+        total_steps: The length in optimizer updates; None leaves it to `fit`.
+        warmup: Updates (int) or a fraction of the length (float below 1). None means 0.1, and 0 for "constant".
+        options: `end_factor`, and `power` for "polynomial".
+
+    Returns:
+        A `Schedule`, or a float.
+
+    Raises:
+        TransformerError: An unknown name or option, or a number out of its range.
+
+    Example:
+        >>> build_schedule("constant", 2e-5)
+        2e-05
+    """
+    if name not in SCHEDULES:
+        raise TransformerError(
+            f"schedule must be one of {', '.join(SCHEDULES)}; got {name!r}{near_miss(str(name), SCHEDULES)}"
+        )
+    known = ("end_factor", "power") if name == "polynomial" else ("end_factor",)
+    for option in options:
+        if option not in known:
+            raise TransformerError(
+                f"schedule {name!r} takes the options {', '.join(known)}; got {option!r}{near_miss(option, known)}"
+            )
+    if name == "constant" and not warmup:
+        _check_warmup(warmup or 0, check_total_steps(total_steps))
+        return check_number("peak", peak, "positive", lambda value: value > 0)
+    return SCHEDULES[name](peak, total_steps, 0.1 if warmup is None else warmup, **options)
+
+
+def check_total_steps(total_steps: Any) -> int | None:
+    """`total_steps` as an int, or None.
+
+    Raises:
+        TransformerError: It is neither None nor a whole number of at least 1.
+    """
+    if total_steps is None:
+        return None
+    # NumPy's integers are `Integral`; so is bool, which is a slip.
+    if isinstance(total_steps, bool) or not isinstance(total_steps, Integral) or total_steps < 1:
+        raise TransformerError(f"total_steps must be a whole number of at least 1; got {total_steps!r}")
+    return int(total_steps)
+
+
+def _check_warmup(warmup: Any, total_steps: int | None) -> int | float:
+    if isinstance(warmup, bool) or not isinstance(warmup, (int, float)):
+        raise TransformerError(f"warmup must be a number of steps or a fraction below 1; got {warmup!r}")
+    if isinstance(warmup, float) and not 0.0 <= warmup < 1.0:
+        raise TransformerError(f"warmup as a fraction must be at least 0 and below 1; got {warmup!r}")
+    if isinstance(warmup, int) and warmup < 0:
+        raise TransformerError(f"warmup must not be negative; got {warmup!r}")
+    if isinstance(warmup, int) and total_steps is not None and warmup > total_steps:
+        raise TransformerError(f"warmup must not exceed total_steps, {total_steps}; got {warmup!r}")
+    return warmup
+
+
+def check_number(argument: str, value: Any, rule: str, holds: Callable[[float], bool]) -> float:
+    """`value` as a float.
+
+    Args:
+        argument: What the user calls it.
+        value: A number of Python or NumPy.
+        rule: What is required, in words, such as "positive".
+        holds: What is required, as a test.
+
+    Raises:
+        TransformerError: It is no number, not finite, or breaks the rule.
+    """
+    if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
+        raise TransformerError(f"{argument} must be a number; got {value!r}")
+    if not math.isfinite(float(value)) or not holds(float(value)):
+        raise TransformerError(f"{argument} must be {rule}; got {value!r}")
+    return float(value)

@@ -1,0 +1,51 @@
+"""Quiet start of TensorFlow for command-line programs: its C++ start-up messages are kept off the screen."""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+# Lines in glog's format of level info or warning, and the continuation that TensorFlow prints below one of them.
+_CHATTER = re.compile(
+    r"^([IW]\d{4} |\d{4}-\d\d-\d\d [\d:.]+: [IW] |WARNING: All log messages before absl::InitializeLog|To enable the following)"
+)
+
+
+def start_quietly() -> None:
+    """Import TensorFlow without its start-up messages; errors that it prints still appear.
+
+    TF_CPP_MIN_LOG_LEVEL, which the user may set, silences what TensorFlow logs later on; what it logs
+    while it is being loaded goes straight to the standard error stream and is filtered here.
+
+    Raises:
+        ImportError: TensorFlow is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _without_chatter():
+        import tensorflow  # noqa: F401
+        import tensorflow_text  # noqa: F401
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Hold back the process's standard error, then write the lines that are not chatter."""
+    sys.stderr.flush()
+    try:
+        saved = os.dup(2)
+    except OSError:  # no standard error at all, as in some services
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            held.seek(0)
+            for line in held.read().decode("utf-8", "replace").splitlines(keepends=True):
+                if not _CHATTER.match(line):
+                    sys.stderr.write(line)

@@ -1,0 +1,337 @@
+"""What every task over raw text shares: texts become integer batches, then Keras's own loops run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tftransformer.data.buckets import length_buckets
+from tftransformer.data.examples import Examples, build_examples
+from tftransformer.data.pipeline import Epoch, ordered_batches, stream_batches, token_batches
+from tftransformer.data.records import Records, as_records
+from tftransformer.data.split import Split
+from tftransformer.data.tokenizers.packing import pack
+from tftransformer.errors import TransformerError
+from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks
+from tftransformer.training.guards import StopOnNonFinite
+
+
+class TextTask(keras.Model):
+    """A model over raw text: an encoder, a tokenizer, and `fit`, `evaluate` and `predict` that take texts.
+
+    Texts are tokenised once, in `tf.data`; the compiled step sees integers only. Subclasses build the rest of
+    the network, encode targets (`encode_targets`) and turn the network's output into what
+    `predict` returns (`activate`).
+
+    Args:
+        tokenizer: Text to ids.
+        max_length: Longest sequence in tokens, special tokens included; longer ones are truncated.
+        seed: Of the order of the training examples.
+        name, dtype: As for any Keras model.
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.seed = seed
+        self.text_pairs: bool | None = None
+
+    # What subclasses say.
+
+    def encode_targets(self, targets: Any) -> np.ndarray:
+        """Targets as the numbers that the loss takes."""
+        raise TransformerError(f"{type(self).__name__} has no targets")
+
+    def activate(self, output: Any) -> Any:
+        """The network's output as what `predict` returns."""
+        return output
+
+    def example_weights(self, class_weight: Any, targets: np.ndarray | None) -> tf.Tensor | None:
+        """A weight for each class id, or None."""
+        if class_weight is None:
+            return None
+        raise TransformerError(f"class_weight is not for a {type(self).__name__}")
+
+    # Text to integers.
+
+    def pack(self, first: tf.RaggedTensor, second: tf.RaggedTensor | None = None, length: int | None = None) -> dict:
+        """Special tokens, truncation and padding around token ids; see `data.tokenizers.packing.pack`."""
+        return pack(
+            first,
+            second,
+            max_length=self.max_length,
+            start_id=self.tokenizer.start_id,
+            separator_id=self.tokenizer.separator_id,
+            pad_id=self.tokenizer.pad_id,
+            length=length,
+        )
+
+    def preprocess(self, texts: Any, targets: Any = None, sample_weight: Any = None) -> Examples:
+        """Tokenised examples of texts in any form that `fit` takes.
+
+        Args:
+            texts: A Split, texts, pairs or a finite dataset; see `data.records.as_records`.
+            targets: Labels, where the texts come without.
+            sample_weight: A weight for each text.
+
+        Returns:
+            `Examples`, which `data.pipeline` makes batches of.
+        """
+        return self._examples(as_records(texts, targets, sample_weight))
+
+    def _examples(self, records: Records) -> Examples:
+        self._note_pairs(records.second is not None)
+        targets = None if records.targets is None else self.encode_targets(records.targets)
+        return build_examples(
+            records, targets, tokenize=self.tokenizer.tokenize, pack=self.pack, pad_id=self.tokenizer.pad_id
+        )
+
+    def _note_pairs(self, pairs: bool) -> None:
+        if self.text_pairs is None:
+            self.text_pairs = pairs
+        elif self.text_pairs != pairs:
+            kinds = ("single texts", "pairs of texts")
+            raise TransformerError(f"this model was trained on {kinds[self.text_pairs]}; got {kinds[pairs]}")
+
+    # Keras's loops.
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """`keras.Model.fit` over raw text.
+
+        Args:
+            x: A `Split`; texts in a list or any string array; pairs as tuples in a list; a `tf.data.Dataset`
+                of (text, label) or (text, label, weight), batched or not, whose order is kept; or a
+                dataset of integer batches, as a task makes them.
+            y: Labels, by name or id, where `x` comes without.
+            batch_size: Rows a batch, over all replicas; 32 by default.
+            epochs: Number of the last epoch.
+            verbose: As in Keras.
+            callbacks: Keras callbacks. A stop at the first loss that is not finite comes on its own.
+            validation_split: Share of the rows, taken from the end as Keras does, to validate on.
+            validation_data: A Split, (texts, labels), (texts, labels, weights) or a dataset.
+            shuffle: A new order in each epoch, by `seed`.
+            class_weight: "balanced", or weights by label name or id.
+            sample_weight: A weight for each text.
+            initial_epoch, steps_per_epoch, kwargs: As in Keras.
+
+        Returns:
+            Keras's History.
+
+        Raises:
+            TransformerError: The data do not fit the task, a callback sets the rate beside a schedule, or the
+                loss is not finite.
+        """
+        if not self.compiled:
+            self.compile()
+        check_callbacks(callbacks, self.optimizer)
+        epoch = Epoch(initial_epoch)
+        if _is_tokenized(x):
+            train = x
+            _only_without(class_weight=class_weight, sample_weight=sample_weight, y=y, validation_split=validation_split)
+        elif _is_dataset(x):
+            _only_without(y=y, sample_weight=sample_weight, validation_split=validation_split)
+            train = self._weighted(self._stream(x, batch_size or 32), self.example_weights(class_weight, None))
+        else:
+            examples, held_out = _split_end(self.preprocess(x, y, sample_weight), validation_split)
+            if examples.labels is None:
+                raise TransformerError("fit needs labels: give a Split with targets, or y")
+            if held_out is not None:
+                _only_without(validation_data=validation_data)
+                validation_data = token_batches(held_out, batch_size or 32, shuffle=False)
+            weights = self.example_weights(class_weight, examples.labels)
+            train = self._batches(examples, batch_size or 32, shuffle, epoch)
+            train = self._weighted(train, weights)
+        steps = steps_per_epoch if steps_per_epoch is not None else _known_cardinality(train)
+        bind_schedule(self.optimizer, steps, epochs, initial_epoch)
+        callbacks = [_EpochNumber(epoch), *_as_list(callbacks), StopOnNonFinite()]
+        return super().fit(
+            train,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_data=self._validation(validation_data, batch_size or 32),
+            shuffle=False,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            **kwargs,
+        )
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, sample_weight: Any = None, **kwargs: Any
+    ) -> Any:
+        """`keras.Model.evaluate` over raw text, in all the forms that `fit` takes."""
+        return super().evaluate(self._inference(x, y, sample_weight, batch_size or 64)[0], **kwargs)
+
+    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> np.ndarray:
+        """What the task makes of each text, in the order of the texts.
+
+        Args:
+            x: Texts or pairs in any form that `fit` takes; one string is a list of one.
+            batch_size: Rows a batch; 64 by default.
+            kwargs: As in Keras.
+
+        Returns:
+            One row a text; an array without rows for no texts.
+        """
+        batches, inverse = self._inference(x, None, None, batch_size or 64)
+        if batches is None:
+            return self._no_predictions()
+        outputs = super().predict(batches, **kwargs)
+        return outputs if inverse is None else outputs[inverse]
+
+    def predict_step(self, data: Any) -> Any:
+        return self.activate(super().predict_step(data))
+
+    def _no_predictions(self) -> np.ndarray:
+        return np.zeros((0, *self.output_width()), "float32")
+
+    def output_width(self) -> tuple[int, ...]:
+        """The shape of what `predict` returns for one text."""
+        raise TransformerError(f"{type(self).__name__} does not say what shape its outputs have")
+
+    # Datasets.
+
+    def _batches(self, examples: Examples, batch_size: int, shuffle: bool, epoch: Epoch) -> tf.data.Dataset:
+        return token_batches(
+            examples,
+            batch_size,
+            boundaries=self._boundaries(examples),
+            shuffle=shuffle,
+            seed=self.seed,
+            epoch=epoch,
+        )
+
+    def _boundaries(self, examples: Examples) -> tuple[int, ...] | None:
+        # XLA compiles anew for each shape; without it a batch is as long as its longest row.
+        return length_buckets(examples.lengths, self.max_length) if self.jit_compile else None
+
+    def _stream(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+        pairs = _dataset_has_pairs(dataset)
+        self._note_pairs(pairs)
+        return stream_batches(
+            dataset,
+            batch_size,
+            tokenize=self.tokenizer.tokenize,
+            pack=self.pack,
+            max_length=self.max_length,
+            labels=self.stream_labels(),
+            pad_id=self.tokenizer.pad_id,
+        )
+
+    def stream_labels(self) -> Sequence[str] | None:
+        """Label names with which to read string labels of a dataset."""
+        return None
+
+    def _inference(self, x: Any, y: Any, sample_weight: Any, batch_size: int) -> tuple[Any, np.ndarray | None]:
+        if _is_tokenized(x):
+            return x, None
+        if _is_dataset(x):
+            return self._stream(x, batch_size), None
+        examples = self.preprocess(x, y, sample_weight)
+        if not len(examples):
+            return None, None
+        return ordered_batches(examples, batch_size, boundaries=self._boundaries(examples))
+
+    def _validation(self, data: Any, batch_size: int) -> tf.data.Dataset | None:
+        if data is None or _is_tokenized(data):
+            return data
+        if isinstance(data, Split) or _is_dataset(data):
+            data = (data,)
+        if not isinstance(data, tuple) or not 1 <= len(data) <= 3:
+            raise TransformerError(
+                "validation_data must be a Split, a dataset, (texts, labels) or (texts, labels, weights); got "
+                f"{type(data).__name__}"
+            )
+        return self._inference(*data, *[None] * (3 - len(data)), batch_size)[0]
+
+    @staticmethod
+    def _weighted(dataset: tf.data.Dataset, weights: tf.Tensor | None) -> tf.data.Dataset:
+        """The dataset with the weight of its class multiplied into each example's."""
+        if weights is None:
+            return dataset
+
+        def weigh(x: Any, y: tf.Tensor, weight: tf.Tensor | None = None) -> tuple:
+            own = tf.gather(weights, y)
+            return x, y, own if weight is None else own * tf.cast(weight, own.dtype)
+
+        return dataset.map(weigh, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+class _EpochNumber(keras.callbacks.Callback):
+    """Tells the batches which epoch it is, so that their order depends on nothing else."""
+
+    def __init__(self, epoch: Epoch) -> None:
+        super().__init__()
+        self._epoch = epoch
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._epoch.number = epoch
+
+
+def _is_dataset(x: Any) -> bool:
+    return isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset))
+
+
+def _is_tokenized(x: Any) -> bool:
+    """Whether x is a dataset of integer batches already, as Keras hands back to `evaluate` inside `fit`."""
+    if not _is_dataset(x):
+        return False
+    spec = x.element_spec
+    first = spec[0] if isinstance(spec, tuple) else spec
+    return isinstance(first, dict) and "token_ids" in first
+
+
+def _dataset_has_pairs(dataset: tf.data.Dataset) -> bool:
+    spec = dataset.element_spec
+    first = spec[0] if isinstance(spec, tuple) else spec
+    return isinstance(first, (tuple, list)) or isinstance(first, dict) and "text_pair" in first
+
+
+def _known_cardinality(dataset: tf.data.Dataset) -> int | None:
+    count = int(dataset.cardinality())
+    if count >= 0:
+        return count
+    # Unknown (-2) though finite: counted in one pass. Without end (-1) only the caller can say.
+    return int(dataset.reduce(0, lambda n, _: n + 1)) if count == -2 else None
+
+
+def _split_end(examples: Examples, share: float) -> tuple[Examples, Examples | None]:
+    if not share:
+        return examples, None
+    if not 0 < share < 1:
+        raise TransformerError(f"validation_split must be at least 0 and below 1; got {share}")
+    kept = len(examples) - int(len(examples) * share)
+    if kept < 1 or kept == len(examples):
+        raise TransformerError(f"validation_split={share} of {len(examples)} examples leaves one side empty")
+    return examples.take(range(kept)), examples.take(range(kept, len(examples)))
+
+
+def _as_list(callbacks: Any) -> list:
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+
+
+def _only_without(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if value is not None and not (isinstance(value, float) and value == 0.0):
+            raise TransformerError(f"{name} does not go with this kind of data: put it into the data themselves")

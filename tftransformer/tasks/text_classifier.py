@@ -1,0 +1,322 @@
+"""Text classification: an encoder, pooling and a linear head over raw texts, single- or multi-label."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tftransformer import patterns
+from tftransformer.checkpoints.own import save_preset
+from tftransformer.checkpoints.preset import POOLINGS
+from tftransformer.checkpoints.presets import load_preset
+from tftransformer.config import TransformerConfig
+from tftransformer.data.records import encode_targets
+from tftransformer.data.split import Split
+from tftransformer.data.tokenizers.wordpiece import WordPieceTokenizer
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, tune_threshold
+from tftransformer.evaluation.reports import Report
+from tftransformer.finetuning.balancing import class_weights
+from tftransformer.layers.heads import ClassificationHead
+from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
+from tftransformer.models.encoder import build_encoder, build_encoder_block, encoder_inputs
+from tftransformer.tasks.base import TextTask
+from tftransformer.tasks.compilation import classification_defaults, restore_compilation
+
+# What may start from random numbers when a preset's weights are loaded: it belongs to the task.
+FRESH = ("head/.*", r"extra_block_\d+/.*", "pooler/.*")
+_POOLING = {"cls": CLSPooling, "mean": MeanPooling, "max": MaxPooling}
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class TextClassifier(TextTask):
+    """A classifier over raw texts or pairs of texts; usually made by `from_preset`.
+
+    Its parts can be used alone: `encoder` (a functional model), `extra_blocks`, `pooler`, `head`, `tokenizer`.
+    Called on integer inputs it returns (B, C) logits; `predict` takes texts and returns probabilities.
+
+    Args:
+        config: Sizes and choices of the encoder.
+        tokenizer: Text to ids; its vocabulary fits `config.vocabulary_size`.
+        labels: The C names of the classes, in the order of the logits.
+        pooling: "cls", "mean" or "max": how a text's vectors become one.
+        pooler: With "cls": BERT's dense layer and tanh on the first vector.
+        extra_blocks: Transformer blocks of the same sizes, named `extra_block_{i}`, between the encoder and
+            the pooling. They start fresh, and freezing by number never counts them: freezing the encoder and
+            training one block and the head is a recipe of medical text mining.
+        head_dropout: Rate on the pooled vector (0 to 1).
+        multi_label: A text may have any number of the labels.
+        threshold: Multi-label: the probability from which on a label is predicted; `tune_threshold` sets it.
+        max_length: Longest sequence in tokens. None: the encoder's `max_sequence_length`.
+        text_pairs: Whether it takes pairs; None until the first data say so.
+        seed: Of the order of the training examples.
+        dtype: Keras dtype policy, such as "mixed_bfloat16". None: the global one.
+
+    Raises:
+        TransformerError: Too few or double labels, a length that the encoder cannot take, a vocabulary of another
+            size.
+
+    Example:
+        >>> classifier = TextClassifier.from_preset("bert_12x192_en_uncased", labels=["no", "yes"])
+        >>> classifier.predict(["perhaps"]).shape
+        (1, 2)
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig | dict,
+        tokenizer: Any,
+        labels: Sequence[str],
+        *,
+        pooling: str = "cls",
+        pooler: bool = True,
+        extra_blocks: int = 0,
+        head_dropout: float = 0.1,
+        multi_label: bool = False,
+        threshold: float = 0.5,
+        max_length: int | None = None,
+        text_pairs: bool | None = None,
+        seed: int = 0,
+        dtype: Any = None,
+        name: str = "text_classifier",
+    ) -> None:
+        config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
+        if isinstance(tokenizer, dict):
+            tokenizer = WordPieceTokenizer(**tokenizer)
+        _check(config, tokenizer, labels, pooling, extra_blocks, max_length)
+        super().__init__(tokenizer, max_length or config.max_sequence_length, seed=seed, dtype=dtype, name=name)
+        self.config = config
+        self.labels = tuple(labels)
+        self.pooling = pooling
+        self.multi_label = multi_label
+        self.threshold = threshold
+        self.text_pairs = text_pairs
+        self.head_dropout = head_dropout
+        self.load_summary = None
+        # What the makers of the preset found to work: `learning_rate`, `epochs`.
+        self.advice: dict[str, Any] = {}
+        # Addresses of weights that no checkpoint filled: they train at a higher rate.
+        self.fresh: tuple[str, ...] = (".*",)
+
+        policy = self.dtype_policy
+        self.encoder = build_encoder(config, dtype=policy)
+        self.extra_blocks = [build_encoder_block(config, f"extra_block_{i}", policy) for i in range(extra_blocks)]
+        self.with_pooler = pooling == "cls" and pooler
+        arguments = {"dense": self.with_pooler} if pooling == "cls" else {}
+        self.pooler = _POOLING[pooling](**arguments, dtype=policy, name="pooler")
+        self.head = ClassificationHead(len(self.labels), head_dropout, dtype=policy, name="head")
+        for block in self.extra_blocks:
+            block.build((None, None, config.hidden_dim))
+        self.pooler.build((None, None, config.hidden_dim))
+        self.head.build((None, config.hidden_dim))
+        self.built = True
+
+    @classmethod
+    def from_preset(
+        cls, preset: str | os.PathLike, labels: Sequence[str] | None = None, *, load_weights: bool = True, **options: Any
+    ) -> "TextClassifier":
+        """A classifier on the encoder of a preset, with its head where labels are the same or not given.
+
+        Args:
+            preset: Anything that `checkpoints.load_preset` takes: the embedded preset's name, a keras-nlp name
+                or handle, a Hugging Face folder, or a folder of `save_to_preset`.
+            labels: Names of the classes. None: those of the preset, if it was saved with a head.
+            load_weights: False builds the same network from random numbers, as a baseline.
+            options: Other arguments of the constructor, which take the place of the preset's, and
+                `dropout`, the rate inside the encoder while it is fine-tuned.
+
+        Returns:
+            The classifier. `load_summary` says what was loaded and what starts fresh.
+
+        Raises:
+            TransformerError: The preset is unknown, broken or of another family, or has no labels.
+        """
+        found = load_preset(preset)
+        labels = found.labels if labels is None else tuple(str(label) for label in labels)
+        if labels is None:
+            raise TransformerError(f"labels must be given: the preset {str(preset)!r} has no classification head")
+        config = found.config
+        if (dropout := options.pop("dropout", None)) is not None:
+            config = config.replace(dropout=dropout, attention_dropout=dropout)
+        saved = {**found.task, **found.head} if found.origin == "tftransformer" and found.labels else {}
+        saved.pop("advice", None)
+        arguments = {"pooling": found.pooling, "pooler": found.pooler or found.pooling == "cls", **saved, **options}
+        classifier = cls(config, WordPieceTokenizer(found.vocabulary, **found.tokenizer), labels, **arguments)
+        classifier.advice = dict(found.task.get("advice", {}))
+        if load_weights:
+            # A head is its labels: with others, even as many, its rows would answer other questions.
+            other = () if found.labels is None or labels == tuple(found.labels) else ("head/.*",)
+            classifier.load_summary = found.load_into(classifier, optional=FRESH, fresh=other)
+            classifier.fresh = tuple(classifier.load_summary.fresh)
+        return classifier
+
+    def call(self, inputs: dict, training: bool | None = None) -> Any:
+        mask = inputs["padding_mask"]
+        x = self.encoder({name: inputs[name] for name in encoder_inputs(self.config)}, training=training)
+        for block in self.extra_blocks:
+            x = block(x, padding_mask=mask, training=training)
+        return self.head(self.pooler(x, padding_mask=mask), training=training)
+
+    def activate(self, output: Any) -> Any:
+        return ops.sigmoid(output) if self.multi_label else ops.softmax(output, axis=-1)
+
+    def output_width(self) -> tuple[int, ...]:
+        return (len(self.labels),)
+
+    def encode_targets(self, targets: Any) -> np.ndarray:
+        return encode_targets(targets, self.labels, self.multi_label)
+
+    def stream_labels(self) -> Sequence[str] | None:
+        return self.labels
+
+    def example_weights(self, class_weight: Any, targets: np.ndarray | None) -> tf.Tensor | None:
+        if class_weight is None:
+            return None
+        if self.multi_label:
+            raise TransformerError("class_weight is for one label a text; weigh the examples with sample_weight")
+        if targets is None and isinstance(class_weight, str):
+            raise TransformerError(
+                f"class_weight={class_weight!r} needs all labels at once, which a tf.data.Dataset does not give: "
+                "pass a weight for each label"
+            )
+        names = [] if targets is None else [self.labels[i] for i in targets]
+        weights = class_weights(class_weight, names, self.labels)
+        return None if weights is None else tf.constant([weights[i] for i in range(len(self.labels))], tf.float32)
+
+    def compile(self, optimizer: Any = None, loss: Any = None, metrics: Any = None, **options: Any) -> None:
+        """`keras.Model.compile`, with the usual recipe for whatever is not given.
+
+        Args:
+            optimizer: A Keras optimizer. None: AdamW as `finetuning.build_optimizer` makes it, 2e-5 for
+                pretrained weights and 25 times that for fresh ones, with linear warmup and decay.
+            loss: None: cross-entropy, over all labels or, multi-label, for each.
+            metrics: None: accuracy and macro-F1.
+            options: `learning_rate`, `schedule`, `warmup`, `weight_decay`, `global_clipnorm`,
+                `gradient_accumulation_steps`, `fresh_multiplier` (for the optimizer), `label_smoothing`,
+                `l1`, `l2`, and all other arguments of Keras's compile.
+
+        Raises:
+            TransformerError: An option is unknown or out of range, or is for the optimizer beside one.
+        """
+        super().compile(**classification_defaults(self, optimizer, loss, metrics, options))
+
+    def get_compile_config(self) -> dict | None:
+        return self._compile_config.serialize() if self.compiled and self._compile_config else None
+
+    def compile_from_config(self, config: dict) -> None:
+        super().compile(**keras.saving.deserialize_keras_object(config))
+        restore_compilation(self)
+
+    def tune_threshold(self, data: Any) -> float:
+        """Set the multi-label threshold to the one with the best micro-F1 on labelled data, and return it."""
+        if not self.multi_label:
+            raise TransformerError("tune_threshold is for multi-label classifiers; this one picks the likeliest label")
+        self.threshold = float(tune_threshold(self.encode_targets(data.targets), self.predict(data, verbose=0)))
+        return self.threshold
+
+    def report(self, data: Split, baseline: dict | None = None) -> Report:
+        """Precision, recall, F1, intervals and confusion on labelled data; `print` it.
+
+        Args:
+            data: A Split with targets.
+            baseline: What `evaluation.tfidf_baseline` returned on the same texts, to stand beside it.
+        """
+        probabilities = self.predict(data, verbose=0)
+        return Report(self.metrics_of(data.targets, probabilities), self.labels, baseline)
+
+    def metrics_of(self, targets: Any, probabilities: np.ndarray) -> dict:
+        """The figures of `report` as a dict, from probabilities that `predict` returned."""
+        encoded = self.encode_targets(targets)
+        if self.multi_label:
+            return multilabel_metrics(encoded, probabilities, self.labels, self.threshold)
+        return classification_metrics(encoded, probabilities, self.labels)
+
+    def predicted_labels(self, probabilities: np.ndarray) -> list:
+        """The label, or for multi-label data the tuple of labels, of each row of probabilities."""
+        if self.multi_label:
+            chosen = probabilities >= self.threshold
+            return [tuple(label for label, on in zip(self.labels, row) if on) for row in chosen]
+        return [self.labels[i] for i in probabilities.argmax(axis=-1)]
+
+    def save_to_preset(self, folder: str | os.PathLike, *, dtype: str | None = None, overwrite: bool = False) -> None:
+        """Write a folder that `from_preset` reads: weights, vocabulary, labels and settings.
+
+        Args:
+            folder: Where to; appears whole or not at all.
+            dtype: Of the stored weights, such as "float16". None: as they are, bit by bit.
+            overwrite: Replace a folder that holds files.
+        """
+        settings = {"multi_label": self.multi_label, "threshold": self.threshold, "head_dropout": self.head_dropout}
+        save_preset(
+            folder,
+            config=self.config,
+            tokenizer=self.tokenizer,
+            variables=patterns.addresses(self),
+            pooling=self.pooling,
+            labels=self.labels,
+            head=settings,
+            task=self._task_settings(),
+            dtype=dtype,
+            overwrite=overwrite,
+        )
+
+    def export(self, folder: str | os.PathLike, **options: Any) -> None:
+        """Write a TensorFlow SavedModel, strings in and probabilities out; see `export.export_classifier`."""
+        from tftransformer.export.saved_model import export_classifier
+
+        export_classifier(self, folder, **options)
+
+    def _task_settings(self) -> dict:
+        return {
+            "pooler": self.with_pooler,
+            "extra_blocks": len(self.extra_blocks),
+            "max_length": self.max_length,
+            "text_pairs": self.text_pairs,
+        }
+
+    def get_config(self) -> dict:
+        return {
+            "config": self.config.to_dict(),
+            "tokenizer": {**self.tokenizer.get_config(), "vocabulary": list(self.tokenizer.vocabulary)},
+            "labels": list(self.labels),
+            "pooling": self.pooling,
+            **self._task_settings(),
+            "head_dropout": self.head_dropout,
+            "multi_label": self.multi_label,
+            "threshold": self.threshold,
+            "seed": self.seed,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "TextClassifier":
+        return cls(**{**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])})
+
+
+def _check(
+    config: TransformerConfig, tokenizer: Any, labels: Sequence[str], pooling: str, extra_blocks: int,
+    max_length: int | None,
+) -> None:
+    if len(set(labels)) != len(labels) or len(labels) < 2:
+        raise TransformerError(f"labels must be at least two different names; got {list(labels)[:8]}")
+    if pooling not in POOLINGS:
+        raise TransformerError(f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}{near_miss(pooling, POOLINGS)}")
+    if isinstance(extra_blocks, bool) or not isinstance(extra_blocks, int) or extra_blocks < 0:
+        raise TransformerError(f"extra_blocks must be 0 or a positive integer; got {extra_blocks!r}")
+    if tokenizer.vocabulary_size > config.vocabulary_size:
+        raise TransformerError(
+            f"the vocabulary must fit the embeddings; it has {tokenizer.vocabulary_size} tokens and the embeddings "
+            f"{config.vocabulary_size} rows"
+        )
+    # Two tokens are [CLS] and [SEP]; below that there is no room for any text.
+    bound = config.max_sequence_length if config.position == "learned" else None
+    if max_length is not None and (
+        isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 3 or bound and max_length > bound
+    ):
+        limit = f"between 3 and {bound}, the encoder's longest input" if bound else "at least 3"
+        raise TransformerError(f"max_length must be {limit}; got {max_length!r}")
