@@ -49,7 +49,7 @@ flags.DEFINE_integer("batch_size", 16, "Rows a batch, over all replicas.")
 flags.DEFINE_float("learning_rate", None, "Highest rate of pretrained weights, fresh ones have 25 times it; default: the "
                    "preset's advice, else 2e-5.")
 flags.DEFINE_string("schedule", "linear", "linear, cosine, polynomial, exponential or constant.")
-flags.DEFINE_float("warmup", 0.1, "Share of the run in which the rate rises.")
+flags.DEFINE_float("warmup", None, "Share of the run in which the rate rises; default: 0.1, constant: 0.")
 flags.DEFINE_float("weight_decay", 0.01, "Decoupled decay, not on biases and norms.")
 flags.DEFINE_float("label_smoothing", 0.0, "Share of the label's weight spread over all classes.")
 flags.DEFINE_integer("gradient_accumulation", 1, "Batches to an update.")

@@ -11,7 +11,8 @@ ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu")
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi", "relative", "relative_buckets", "none")
 
 # What a family fixes unless the caller says otherwise. "bert" follows Devlin et al. 2018 (arXiv 1810.04805),
-# "transformer" Vaswani et al. 2017 (arXiv 1706.03762), whose layer norm has TensorFlow's usual epsilon.
+# "gpt2" Radford et al. 2019, "transformer" Vaswani et al. 2017 (arXiv 1706.03762), whose layer norm has
+# TensorFlow's usual epsilon.
 FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     "bert": {
         "position": "learned",
@@ -21,6 +22,15 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
         "embedding_norm": True,
         "scale_embeddings": False,
         "layer_norm_epsilon": 1e-12,
+    },
+    "gpt2": {
+        "position": "learned",
+        "num_segments": 0,
+        "activation": "gelu_tanh",
+        "normalize_first": True,
+        "embedding_norm": False,
+        "scale_embeddings": False,
+        "layer_norm_epsilon": 1e-5,
     },
     "transformer": {
         "position": "sinusoidal",
@@ -42,8 +52,8 @@ class TransformerConfig:
     what is special about a model.
 
     Args:
-        family: "bert" (an encoder; Devlin et al. 2018) or "transformer" (Vaswani et al. 2017; the default
-            choice for decoders and encoder-decoders).
+        family: "bert" (an encoder; Devlin et al. 2018), "gpt2" (a decoder; Radford et al. 2019) or "transformer"
+            (an encoder-decoder; Vaswani et al. 2017). Every builder takes every family: it fixes defaults.
         vocabulary_size: V, rows of the token embedding table (the encoder's, where there are two).
         num_layers: Number of blocks (of the encoder, where there are two stacks).
         hidden_dim: D, width of the residual stream.

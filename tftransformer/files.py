@@ -33,8 +33,8 @@ def disk_errors(path: str | os.PathLike) -> Iterator[None]:
     types with the system's words inside).
 
     Raises:
-        TransformerError: For an `OSError` about `path` or something beside or inside it, and for any exception
-            whose text says that no space is left.
+        TransformerError: For an `OSError` about `path` or something beside or inside it, and for any
+            exception whose text says that no space is left.
 
     Example:
         >>> with disk_errors("/nowhere/x"):

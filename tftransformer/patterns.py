@@ -46,12 +46,12 @@ def addresses(model: Any) -> dict[str, Any]:
 
 def address(variable: Any, layer: Any) -> str:
     """The address of one weight of a top-level layer: the layer's name, then the path inside it."""
-    parts = variable.path.split("/")
-    # The path starts with whatever the layer was built in. Its own name comes last among equals there only
-    # if a sublayer were called like it, which the layers here never are.
-    if layer.name not in parts:
-        return "/".join([layer.name, parts[-1]])
-    return "/".join(parts[parts.index(layer.name):])
+    # Both paths start with whatever the layer was built in, such as the name of a task.
+    built_in = f"{layer.path}/"
+    if variable.path.startswith(built_in):
+        return f"{layer.name}/{variable.path[len(built_in):]}"
+    # A part that was built on its own before the layer took it in.
+    return f"{layer.name}/{variable.path}"
 
 
 def leaf_layers(model: Any) -> Iterator[Any]:

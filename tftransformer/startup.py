@@ -1,6 +1,7 @@
 """Quiet start of TensorFlow for command-line programs: its C++ start-up messages are kept off the screen."""
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -24,8 +25,11 @@ def start_quietly() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _without_chatter():
-        import tensorflow  # noqa: F401
+        import tensorflow
         import tensorflow_text  # noqa: F401
+    # Its Python side tells of every file of a SavedModel.
+    tensorflow.get_logger().setLevel("ERROR")
+    logging.getLogger("absl").setLevel("ERROR")
 
 
 @contextlib.contextmanager

@@ -104,7 +104,11 @@ def test_lists_pairs_and_splits_in_memory():
     assert splits.train.is_pair and splits.train.labels == ("0", "1")
     again = load(Split(pairs, ["x", "y"] * 10, "all"))
     assert again.train.name == "train" and len(again.test) == 4
-    assert load(Splits(again.train, None, again.test), validation_fraction=0) == (again.train, None, again.test)
+    assert load(Splits(again.train, None, again.test), validation_fraction=0) == (
+        again.train,
+        None,
+        again.test,
+    )
 
 
 def test_numbers_without_a_header(tmp_path):
@@ -152,15 +156,27 @@ def test_texts_stay_as_they_are_and_labels_are_stripped(tmp_path):
     [
         ("f.csv", "text,label\na,x\nb,\n", "f.csv:3: a row without a label, 'label' is empty"),
         ("f.csv", "text,label\na,x\nb, \n", "f.csv:3: a row without a label"),
-        ("f.csv", "text,label\na,x\nb,x\n", "f.csv: training needs at least 2 classes; the train split has 1: x"),
+        (
+            "f.csv",
+            "text,label\na,x\nb,x\n",
+            "f.csv: training needs at least 2 classes; the train split has 1: x",
+        ),
         ("f.csv", "text,label\n", "f.csv has a header row but no rows"),
         ("f.csv", "", "f.csv is empty"),
         ("f.csv", "text,label\na\n", "f.csv:2: 1 field, but the first row has 2"),
         ("f.csv", "title,review,label\na,b,c\n", "name it with text_columns"),
         ("f.jsonl", '{"text": "a", "label": "x"}\n{"text": "b"}\n', "f.jsonl:2: a row without a label"),
-        ("f.jsonl", '{"text": "a", "label": "x"}\n{"label": "b"}\n', "f.jsonl:2: no text, the row lacks 'text'"),
+        (
+            "f.jsonl",
+            '{"text": "a", "label": "x"}\n{"label": "b"}\n',
+            "f.jsonl:2: no text, the row lacks 'text'",
+        ),
         ("f.jsonl", '{"text": ["a"], "label": "x"}\n', "f.jsonl:1: 'text' must be a string; got a list"),
-        ("f.jsonl", '{"text": "a", "label": {"x": 1}}\n', "f.jsonl:1: 'label' must be a label; got {'x': '1'}"),
+        (
+            "f.jsonl",
+            '{"text": "a", "label": {"x": 1}}\n',
+            "f.jsonl:1: 'label' must be a label; got {'x': '1'}",
+        ),
         ("f.parquet", "x", "f.parquet must end in one of .csv"),
         ("f", "x", "got 'no extension'"),
     ],
@@ -197,6 +213,12 @@ def test_splits_must_be_of_one_kind():
         load(Splits(one, None, Split(["c"], [("x",)], "test", multi_label=True)), validation_fraction=0)
     with pytest.raises(TransformerError, match="some splits hold pairs of texts"):
         load(Splits(one, None, Split([("c", "d")], ["x"], "test")), validation_fraction=0)
+
+
+def test_the_embedded_sample_loads():
+    splits = load("sample")
+    assert len(splits.train.labels) >= 6 and sum(map(len, splits)) >= 600
+    assert all(split.labels == splits.train.labels for split in splits)
 
 
 def test_missing_files_suggest_near_ones(tmp_path):

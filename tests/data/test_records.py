@@ -117,6 +117,7 @@ def test_names_and_ids():
     assert encode_targets([1, 5], ["1", "5"]).tolist() == [0, 1]
     assert encode_targets(["1", "5"], ["1", "5"]).tolist() == [0, 1]
     assert encode_targets(np.eye(2), ["a", "b"]).tolist() == [0, 1]
+    assert encode_targets(np.array([[1], [0]]), ["a", "b"]).tolist() == [1, 0]
 
 
 def test_several_labels():

@@ -21,7 +21,9 @@ def test_macro_f1_is_scikit_learns(weight, column):
     metric = MacroF1(4)
     for rows in np.array_split(np.arange(90), 4):
         metric.update_state(
-            TARGETS[rows, None] if column else TARGETS[rows], LOGITS[rows], None if weight is None else weight[rows]
+            TARGETS[rows, None] if column else TARGETS[rows],
+            LOGITS[rows],
+            None if weight is None else weight[rows],
         )
     expected = f1_score(TARGETS, LOGITS.argmax(-1), average="macro", sample_weight=weight)
     assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
@@ -63,7 +65,9 @@ def test_in_fit_and_evaluate(metric, targets, activation, jit_compile):
     metric.reset_state()
     model.compile("sgd", loss, weighted_metrics=[metric], jit_compile=jit_compile)
     model.fit(LOGITS, targets, batch_size=40, sample_weight=WEIGHT, verbose=0)
-    figures = model.evaluate(LOGITS, targets, batch_size=40, sample_weight=WEIGHT, verbose=0, return_dict=True)
+    figures = model.evaluate(
+        LOGITS, targets, batch_size=40, sample_weight=WEIGHT, verbose=0, return_dict=True
+    )
     out = model.predict(LOGITS, verbose=0)
     expected = (
         f1_score(targets, out.argmax(-1), average="macro", sample_weight=WEIGHT)
@@ -102,7 +106,9 @@ def test_replicas_add_up():
         model = keras.Sequential([keras.Input((4,)), keras.layers.Activation("softmax")])
         model.compile(loss="sparse_categorical_crossentropy", metrics=[metric])
     figures = model.evaluate(LOGITS, TARGETS, batch_size=20, verbose=0, return_dict=True)
-    assert figures["macro_f1"] == pytest.approx(f1_score(TARGETS, LOGITS.argmax(-1), average="macro"), abs=1e-5)
+    assert figures["macro_f1"] == pytest.approx(
+        f1_score(TARGETS, LOGITS.argmax(-1), average="macro"), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,13 @@ def test_the_default_is_the_next_free_folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "folder"),
-    [("tfds:glue/sst2", "tfds-glue-sst2-1"), ("../..", "run-1"), ("", "run-1"), ("票", "票-1"), ("a" * 300, "a" * 60 + "-1")],
+    [
+        ("tfds:glue/sst2", "tfds-glue-sst2-1"),
+        ("../..", "run-1"),
+        ("", "run-1"),
+        ("票", "票-1"),
+        ("a" * 300, "a" * 60 + "-1"),
+    ],
 )
 def test_any_name_makes_one_folder_below_the_root(tmp_path, name, folder):
     with RunFolder.create(name=name, root=tmp_path) as run:
@@ -54,7 +60,11 @@ def test_folders_are_handed_out_once(tmp_path):
 
 def test_the_layout(tmp_path):
     with RunFolder.create(tmp_path / "r") as run:
-        assert {name: os.fspath(getattr(run, name).relative_to(run.path)) for name in dir(run) if name.endswith("_path")} == {
+        assert {
+            name: os.fspath(getattr(run, name).relative_to(run.path))
+            for name in dir(run)
+            if name.endswith("_path")
+        } == {
             "metrics_path": "metrics.json",
             "report_path": "report.txt",
             "history_path": "history.csv",
@@ -105,7 +115,9 @@ def test_overwriting_that_fails_at_once_destroys_nothing(tmp_path):
 
 def test_overwriting_on_a_full_disk_destroys_nothing(tmp_path, monkeypatch):
     finished(tmp_path / "r")
-    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(TransformerError, match="No space left"):
         RunFolder.create(tmp_path / "r", overwrite=True, config=CONFIG)
     with pytest.raises(TransformerError, match="No space left"):
@@ -228,7 +240,9 @@ def test_open_says_what_is_wrong_with_a_path(tmp_path):
     cases = {
         tmp_path / "tikets-1": "does not exist; did you mean 'tickets-1'?",
         tmp_path / "file": "is a file",
-        tmp_path / "tickets-1" / "model": f"with a run.json of this project in it; did you mean '{tmp_path / 'tickets-1'}'?",
+        tmp_path
+        / "tickets-1"
+        / "model": f"with a run.json of this project in it; did you mean '{tmp_path / 'tickets-1'}'?",
         tmp_path: f"with a run.json of this project in it; it holds {tmp_path / 'tickets-1'}",
     }
     for path, message in cases.items():

@@ -64,7 +64,7 @@ def test_updates_are_counted_and_not_batches(small):
 
 
 def test_a_keras_schedule_counts_updates_too(small):
-    rate = keras.optimizers.schedules.PolynomialDecay(1.0, 4)
+    rate = keras.optimizers.schedules.PolynomialDecay(1.0, 4, end_learning_rate=0.0)
     model = compiled(small, AdamW(rate, gradient_accumulation_steps=2))
     assert fit(small, model, 2) == [1.0, 1.0, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]
 

@@ -94,7 +94,7 @@ def test_bad_arguments(arguments, message):
 
 
 def test_bad_options():
-    with pytest.raises(TransformerError, match="takes the options end_factor, power; got 'powr'; did you mean 'power'"):
+    with pytest.raises(TransformerError, match="options end_factor, power; got 'powr'; did you mean 'power'"):
         build_schedule("polynomial", 1.0, powr=2)
     with pytest.raises(TransformerError, match="takes the options end_factor; got 'power'"):
         build_schedule("linear", 1.0, power=2)

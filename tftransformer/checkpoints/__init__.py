@@ -15,7 +15,7 @@ _HOME = {
     "load_preset": "presets",
     "save_preset": "own",
 }
-__all__ = sorted(_HOME)
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -141,7 +141,7 @@ def make_plan(
     ignored: dict[str, str] = {}
     started: dict[str, str] = {}
     missing, misshapen = [], []
-    for address, shape in shapes.items():
+    for address in shapes:
         names = [name for name in table.names(address) if name in present]
         if _matches(fresh, address):
             started[address] = "left fresh, as asked"
@@ -159,12 +159,13 @@ def make_plan(
         key = keys.pop(address)
         found = _found_shape(rules[address], source.shape(key))
         reason = f"the source's has shape {found}, the model's {tuple(shapes[address])}"
-        started[address] = reason if found != tuple(shapes[address]) else "it belongs to a head of another shape"
+        whole = "the rest of its head has another shape in the source"
+        started[address] = reason if found != tuple(shapes[address]) else whole
         ignored[key] = "a head of another shape"
     for address, key in keys.items():
         found = _found_shape(rules[address], source.shape(key))
         if found != tuple(shapes[address]):
-            misshapen.append(f"{address} is {found} in the source and {tuple(shapes[address])} in the model")
+            misshapen.append(f"{address} is {found} there and {tuple(shapes[address])} in the model")
         elif source.dtype(key) not in FLOATING:
             misshapen.append(f"{address} has the dtype {source.dtype(key)}, which is no floating point")
 
@@ -186,7 +187,7 @@ def _misfits(
     source: Source,
     optional: list[re.Pattern[str]],
 ) -> list[str]:
-    """Addresses of heads that do not fit and may start fresh: whole heads, never a kernel without its bias."""
+    """Addresses of heads that do not fit and may start fresh: whole heads, no kernel without its bias."""
     heads = {a: a.split("/")[0] for a in keys if rules[a].may_differ and _matches(optional, a)}
     wrong = {
         heads[a] for a in heads if _found_shape(rules[a], source.shape(keys[a])) != tuple(shapes[a])
@@ -222,7 +223,7 @@ def _raise_misfit(source: Source, missing: list[str], unused: list[str], misshap
     if misshapen:
         parts.append(f"{len(misshapen)} that do not fit: {_listed(misshapen)}")
     if parts:
-        raise TransformerError(f"the weights of {source.name} are not the model's; {'; '.join(parts)}")
+        raise TransformerError(f"the weights of {source.name} must be the model's; {'; '.join(parts)}")
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -235,7 +236,7 @@ def _patterns(patterns: str | Iterable[str], argument: str) -> list[re.Pattern[s
     try:
         return [re.compile(p) for p in ([patterns] if isinstance(patterns, str) else patterns)]
     except re.error as error:
-        raise TransformerError(f"{argument} must be regular expressions; {error.pattern!r}: {error}") from None
+        raise TransformerError(f"{argument} must be regular expressions; {error.pattern!r} is not") from None
 
 
 def _matches(patterns: list[re.Pattern[str]], address: str) -> bool:

@@ -41,7 +41,6 @@ def load_huggingface(folder: Path, name: str) -> Preset:
         raise TransformerError(f"{folder} has no vocab.txt; a tokenizer.json alone is not read")
     vocabulary = read_vocabulary(folder / "vocab.txt")
     check_vocabulary(vocabulary, config.vocabulary_size, str(folder), exact=False)
-    has_pooler = any(key in source.keys() for key in table.names("pooler/dense/kernel"))
     return Preset(
         name=name,
         origin="huggingface",
@@ -51,7 +50,7 @@ def load_huggingface(folder: Path, name: str) -> Preset:
         vocabulary=vocabulary,
         tokenizer=tokenizer_settings(folder),
         pooling=pooling or "cls",
-        pooler=has_pooler and pooling is None,
+        pooler=pooling is None and _stored(source, table, "pooler/dense/kernel") is not None,
         labels=labels,
         head=head,
     )
@@ -77,10 +76,9 @@ def convert_config(settings: dict[str, Any], where: Any = "config.json") -> Tran
             raise TransformerError(f"{where}: {key} must be {required!r}; got {settings[key]!r}")
     settings = {**bert.HUGGING_FACE_DEFAULTS, **settings}
     activation = settings["hidden_act"]
-    if activation not in bert.HUGGING_FACE_ACTIVATIONS:
-        raise TransformerError(
-            f"{where}: hidden_act must be one of {', '.join(bert.HUGGING_FACE_ACTIVATIONS)}; got {activation!r}"
-        )
+    if not isinstance(activation, str) or activation not in bert.HUGGING_FACE_ACTIVATIONS:
+        known = ", ".join(bert.HUGGING_FACE_ACTIVATIONS)
+        raise TransformerError(f"{where}: hidden_act must be one of {known}; got {activation!r}")
     sizes = {ours: settings[theirs] for theirs, ours in bert.HUGGING_FACE_SETTINGS.items()}
     try:
         return TransformerConfig("bert", **sizes, activation=bert.HUGGING_FACE_ACTIVATIONS[activation])
@@ -91,17 +89,17 @@ def convert_config(settings: dict[str, Any], where: Any = "config.json") -> Tran
 def tokenizer_settings(folder: Path) -> dict[str, Any]:
     """The tokenizer's rules: tokenizer_config.json, and tokenizer.json where that leaves one open."""
     stated = read_optional_json(folder / "tokenizer_config.json")
-    normalizer = read_optional_json(folder / "tokenizer.json").get("normalizer") or {}
-    if normalizer.get("type") != "BertNormalizer":
+    normalizer = read_optional_json(folder / "tokenizer.json").get("normalizer")
+    if not isinstance(normalizer, dict) or normalizer.get("type") != "BertNormalizer":
         normalizer = {}
-    special = {
-        ours: stated[theirs] for theirs, ours in bert.HUGGING_FACE_TOKENS.items() if isinstance(stated.get(theirs), str)
-    }
+    tokens = bert.HUGGING_FACE_TOKENS.items()
+    special = {ours: stated[theirs] for theirs, ours in tokens if isinstance(stated.get(theirs), str)}
+    cjk = stated.get("tokenize_chinese_chars", normalizer.get("handle_chinese_chars", True))
     return {
         **special,
         "lowercase": bool(stated.get("do_lower_case", normalizer.get("lowercase", True))),
         "strip_accents": stated.get("strip_accents", normalizer.get("strip_accents")),
-        "split_on_cjk": bool(stated.get("tokenize_chinese_chars", normalizer.get("handle_chinese_chars", True))),
+        "split_on_cjk": bool(cjk),
     }
 
 
@@ -115,22 +113,28 @@ def _above_the_encoder(
         if stated.get(f"pooling_mode_{key}"):
             pooling = value
             break
-    has_head = any(key in source.keys() for key in table.names("head/logits/kernel"))
-    architectures = settings.get("architectures") or []
-    if not has_head:
+    kernel = _stored(source, table, "head/logits/kernel")
+    if kernel is None:
         return pooling, None, {}, table
-    if architectures and not any("SequenceClassification" in a for a in architectures):
+    architectures = settings.get("architectures") or []
+    if architectures and not any("SequenceClassification" in str(a) for a in architectures):
         return pooling, None, {}, table.without("head/.*", f"the head of {architectures[0]}, another task")
-    count = source.shape(next(k for k in table.names("head/logits/kernel") if k in source.keys()))[0]
+    count = source.shape(kernel)[0] if source.shape(kernel) else 0
     if settings.get("problem_type") == "regression" or count < 2:
         return pooling, None, {}, table.without("head/.*", "the head of a regression, another task")
     names = settings.get("id2label") or {str(i): f"LABEL_{i}" for i in range(count)}
     if not isinstance(names, dict) or sorted(names) != sorted(str(i) for i in range(count)):
         raise TransformerError(
             f"{folder / 'config.json'}: id2label must name the {count} classes of the classifier from 0 on; "
-            f"got {list(names)[:20]}"
+            f"got {names!r:.80}"
         )
     head: dict[str, Any] = {"multi_label": settings.get("problem_type") == "multi_label_classification"}
     if isinstance(settings.get("classifier_dropout"), (int, float)):
         head["head_dropout"] = float(settings["classifier_dropout"])
     return pooling, tuple(str(names[str(i)]) for i in range(count)), head, table
+
+
+def _stored(source: Source, table: Table, address: str) -> str | None:
+    """The name under which a source holds one of our variables; None where it does not."""
+    present = source.keys()
+    return next((name for name in table.names(address) if name in present), None)

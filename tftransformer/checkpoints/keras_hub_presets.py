@@ -16,6 +16,7 @@ from tftransformer.errors import TransformerError
 
 FAMILIES = ("bert",)
 _BACKBONES = ("BertBackbone",)
+_TOKENIZERS = ("BertTokenizer",)
 
 
 def preset_names() -> tuple[str, ...]:
@@ -39,13 +40,14 @@ def load_keras_hub_folder(folder: Path, name: str) -> Preset:
     Raises:
         TransformerError: Another family, or a file that is missing or damaged.
     """
-    for file in ("config.json", "tokenizer.json"):
-        read_json(folder / file)
-    found = read_json(folder / "config.json").get("class_name")
-    if found not in _BACKBONES:
-        raise TransformerError(
-            f"{folder} must be of a family that loads ({', '.join(_BACKBONES)}); it holds a {found}"
-        )
+    for file, classes in (("config.json", _BACKBONES), ("tokenizer.json", _TOKENIZERS)):
+        stated = read_json(folder / file)
+        # The module is checked too: keras-hub imports whatever stands there.
+        if stated.get("class_name") not in classes or not _is_hubs(stated.get("module")):
+            raise TransformerError(
+                f"{folder / file} must be of a family that loads ({', '.join(classes)}); it describes a "
+                f"{stated.get('class_name')} of {stated.get('module')}"
+            )
     if not any(folder.glob("model*.weights.*")):
         raise TransformerError(f"{folder} has no model.weights.h5")
     return load_keras_hub(str(folder), name)
@@ -96,6 +98,10 @@ def explain(error: BaseException) -> str:
     if any(word in lowered for word in network):
         return "the network or the hub cannot be reached, and it is not in the local cache"
     return text[:300] or type(error).__name__
+
+
+def _is_hubs(module: Any) -> bool:
+    return isinstance(module, str) and module.split(".")[0] in ("keras_hub", "keras_nlp")
 
 
 def _tokenizer_settings(tokenizer: Any) -> dict[str, Any]:

@@ -18,6 +18,14 @@ from tftransformer.errors import TransformerError, near_miss
 
 FORMAT = 1
 TOKEN_TABLE = "embeddings/token/embeddings"
+_KINDS = {
+    "config": dict,
+    "tokenizer": dict,
+    "pooling": str,
+    "head": dict,
+    "modifications": list,
+    "task": dict,
+}
 
 
 def save_preset(
@@ -96,15 +104,11 @@ def load_own(folder: Path, name: str) -> Preset:
     stated = read_json(path)
     if stated.get("format") != FORMAT:
         raise TransformerError(f"{path} must have format {FORMAT}; got {stated.get('format')!r}")
-    kinds = {"config": dict, "tokenizer": dict, "pooling": str, "head": dict, "modifications": list, "task": dict}
-    for key, kind in kinds.items():
-        if not isinstance(stated.get(key), kind):
-            raise TransformerError(f"{path} must have {key} as a JSON {kind.__name__}; got {stated.get(key)!r:.80}")
-    labels = stated.get("labels")
-    if not (labels is None or isinstance(labels, list) and all(isinstance(label, str) for label in labels)):
-        raise TransformerError(f"{path} must have labels as a list of strings or null; got {labels!r:.80}")
+    _check_kinds(path, stated)
+    labels = stated["labels"]
     if stated["pooling"] not in POOLINGS:
-        raise TransformerError(f"{path}: pooling must be one of {', '.join(POOLINGS)}; got {stated['pooling']!r}")
+        known = ", ".join(POOLINGS)
+        raise TransformerError(f"{path}: pooling must be one of {known}; got {stated['pooling']!r}")
     try:
         config = TransformerConfig.from_dict(stated["config"])
     except TransformerError as error:
@@ -129,6 +133,17 @@ def load_own(folder: Path, name: str) -> Preset:
     )
 
 
+def _check_kinds(path: Path, stated: dict[str, Any]) -> None:
+    for key, kind in _KINDS.items():
+        value = stated.get(key)
+        if not isinstance(value, kind):
+            raise TransformerError(f"{path} must have {key} as a JSON {kind.__name__}; got {value!r:.80}")
+    labels = stated.get("labels", 0)
+    strings = isinstance(labels, list) and all(isinstance(name, str) for name in labels)
+    if labels is not None and not strings:
+        raise TransformerError(f"{path} must have labels as a list of strings or null; got {labels!r:.80}")
+
+
 def _checked_weights(folder: Path, stated: dict[str, Any], config: TransformerConfig) -> SafetensorsSource:
     weights = weights_file(folder)
     source = SafetensorsSource(weights)
@@ -138,8 +153,8 @@ def _checked_weights(folder: Path, stated: dict[str, Any], config: TransformerCo
     found = source.shape(TOKEN_TABLE) if TOKEN_TABLE in source.keys() else None
     if found != expected:
         raise TransformerError(
-            f"{folder / 'preset.json'} must fit the weights; its config says that {TOKEN_TABLE} is {expected}, "
-            f"and in the weights it is {found or 'missing'}"
+            f"{folder / 'preset.json'} must fit the weights; by its config {TOKEN_TABLE} is {expected}, in "
+            f"the weights it is {found or 'missing'}"
         )
     return source
 

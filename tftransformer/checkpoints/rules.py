@@ -121,7 +121,9 @@ class Table:
         rule = self.rule(address)
         return tuple(p + name for name in rule.names_of(address) for p in self.prefixes) if rule else ()
 
-    def to_source(self, address: str, value: np.ndarray, num_heads: int, prefix: str = "") -> tuple[str, np.ndarray]:
+    def to_source(
+        self, address: str, value: np.ndarray, num_heads: int, prefix: str = ""
+    ) -> tuple[str, np.ndarray]:
         """The source's name and layout of one of our variables: loading's inverse."""
         rule = self.rule(address)
         if rule is None:

@@ -112,7 +112,7 @@ class SafetensorsSource:
             import ml_dtypes  # noqa: F401  (gives NumPy its bfloat16, which the reader looks up by name)
         try:
             return self._file.get_tensor(key)
-        except (self._error, OSError, TypeError) as error:
+        except (self._error, OSError, TypeError, AttributeError) as error:
             raise TransformerError(
                 f"tensor {key!r} of {self.name} cannot be read ({_one_line(error)})"
             ) from None

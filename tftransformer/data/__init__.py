@@ -20,6 +20,7 @@ _HOMES = {
     "encode_targets": "records",
     "Examples": "examples",
     "build_examples": "examples",
+    "packer": "examples",
     "length_buckets": "buckets",
     "Epoch": "pipeline",
     "token_batches": "pipeline",

@@ -11,6 +11,8 @@ from tftransformer.data.records import Records
 from tftransformer.errors import TransformerError
 
 TOKENIZE_BATCH = 1024
+# Tracing a tf.data pipeline takes longer than tokenising this many texts eagerly.
+EAGER_TEXTS = 128
 
 
 @dataclass(frozen=True)
@@ -107,15 +109,18 @@ def build_examples(
         TransformerError: if labels are not as many as texts.
 
     Example:
-        >>> tokenize = lambda texts: tf.strings.unicode_decode(texts, "UTF-8")  # doctest: +SKIP
-        >>> pack = functools.partial(packing.pack, max_length=128, ...)         # doctest: +SKIP
-        >>> examples = build_examples(Records(["a", "bc"]), tokenize=tokenize, pack=pack)  # doctest: +SKIP
+        >>> examples = build_examples(  # doctest: +SKIP
+        ...     Records(["a", "bc"]), tokenize=tokenizer.tokenize, pack=packer(tokenizer, 128)
+        ... )
     """
     import tensorflow as tf
 
     if labels is not None and len(labels) != len(records):
         raise TransformerError(f"labels must be as many as texts, {len(records)}; got {len(labels)}")
     sides = [records.first] if records.second is None else [records.first, records.second]
+    # Packing adds as many special tokens to every row as to an empty one; asked here, outside of any
+    # graph, it also raises its own errors as they are.
+    special = _special_tokens(pack, len(sides))
 
     def encode(*texts):
         ids = [tokenize(side) for side in texts]
@@ -128,18 +133,19 @@ def build_examples(
             "token_ids": tf.boolean_mask(tf.cast(packed["token_ids"], tf.int32), mask),
             "lengths": lengths,
             "boundaries": lengths - tf.reduce_sum(tf.where(mask, segments, 0), axis=1),
-            # Packing adds as many special tokens to every row as to an empty one.
-            "full_lengths": raw + _special_tokens(pack, len(sides)),
+            "full_lengths": raw + special,
         }
 
     parts: dict[str, list[np.ndarray]] = {}
-    if len(records):
-        constants = tuple(tf.constant(side, tf.string) for side in sides)
+    constants = tuple(tf.constant(side, tf.string) for side in sides)
+    if len(records) > EAGER_TEXTS:
         dataset = tf.data.Dataset.from_tensor_slices(constants).batch(TOKENIZE_BATCH)
-        dataset = dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
-        for part in dataset.as_numpy_iterator():
-            for key, value in part.items():
-                parts.setdefault(key, []).append(value)
+        encoded = iter(dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2))
+    else:
+        encoded = iter([encode(*constants)] if len(records) else [])
+    for part in encoded:
+        for key, value in part.items():
+            parts.setdefault(key, []).append(value.numpy())
 
     def joined(key: str, dtype: str) -> np.ndarray:
         return np.concatenate(parts.get(key, [np.zeros(0)])).astype(dtype)
@@ -156,8 +162,33 @@ def build_examples(
     )
 
 
-def _special_tokens(pack: Callable, sides: int):
+def packer(tokenizer, max_length: int) -> Callable:
+    """`pack` for `build_examples` from a tokenizer of this package.
+
+    Args:
+        tokenizer: Has `start_id`, `separator_id` and `pad_id`.
+        max_length: Tokens a row is trimmed to, special tokens included.
+
+    Example:
+        >>> examples = build_examples(  # doctest: +SKIP
+        ...     records, tokenize=tokenizer.tokenize, pack=packer(tokenizer, 128), pad_id=tokenizer.pad_id
+        ... )
+    """
+    from functools import partial
+
+    from tftransformer.data.tokenizers.packing import pack
+
+    return partial(
+        pack,
+        max_length=max_length,
+        start_id=tokenizer.start_id,
+        separator_id=tokenizer.separator_id,
+        pad_id=tokenizer.pad_id,
+    )
+
+
+def _special_tokens(pack: Callable, sides: int) -> int:
     import tensorflow as tf
 
     empty = tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.int32), tf.constant([0], tf.int64))
-    return tf.reduce_sum(tf.cast(pack(*[empty] * sides)["padding_mask"], tf.int32))
+    return int(tf.reduce_sum(tf.cast(pack(*[empty] * sides)["padding_mask"], tf.int32)))

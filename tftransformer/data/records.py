@@ -143,6 +143,8 @@ def encode_targets(
         ([1, 0], [0, 1])
     """
     ids = {name: i for i, name in enumerate(labels)}
+    if isinstance(targets, np.ndarray) and targets.ndim == 2 and targets.shape[1] == 1 and not multi_label:
+        targets = targets[:, 0]
     if isinstance(targets, np.ndarray) and targets.ndim == 2 and targets.dtype.kind in "iufb":
         if targets.shape[1] != len(ids):
             raise TransformerError(

@@ -111,11 +111,11 @@ def multilabel_metrics(
         seed: Of the bootstrap behind the intervals.
 
     Returns:
-        The keys of `classification_metrics`, and: `accuracy` is the share of texts whose whole set of labels is
-        right (`subset_accuracy` is the same number), `hamming_loss` the share of single decisions that are
-        wrong, `micro_f1` stands beside `macro_f1`, `loss` is the mean binary cross-entropy, `auc` the macro
-        mean over labels, `thresholds` the C thresholds, `confusion_matrix` C times [[true negatives, false
-        positives], [false negatives, true positives]]; `confidence_interval` has accuracy, macro_f1, micro_f1.
+        The keys of `classification_metrics`, and: `accuracy` is the share of texts whose whole set of labels
+        is right (`subset_accuracy` is the same number), `hamming_loss` the share of single decisions that
+        are wrong, `micro_f1` stands beside `macro_f1`, `loss` is the mean binary cross-entropy, `auc` the
+        macro mean over labels, `thresholds` the C thresholds, `confusion_matrix` C times [[true negatives,
+        false positives], [false negatives, true positives]]; `confidence_interval` has micro_f1 too.
 
     Raises:
         TransformerError: Shapes or values that do not fit.

@@ -66,6 +66,7 @@ def plot_confusion_matrix(
                 va="center",
                 fontsize=text_size if value < 1000 else text_size * 0.8,
                 color="white" if shares[row, column] > 0.55 else "#b0b0b0" if value == 0 else "#202020",
+                in_layout=False,
             )
     tick = 9 if number <= 12 else 8 if number <= 25 else 6.5
     turned = max(len(column) for column in columns) > 3

@@ -77,7 +77,7 @@ class Report:
             self._against_baseline(),
             self._confusion(),
         ]
-        return "\n\n".join(part for part in parts if part) + "\n"
+        return "\n\n".join(part for part in parts if part)
 
     def _per_class(self) -> str:
         figures = self.metrics["per_class"]
@@ -167,8 +167,9 @@ def write_predictions(
         texts: B texts or pairs.
         labels: B true labels, or B collections of them; None leaves the column empty.
         predictions: B labels, or B collections (several labels per text, joined by `delimiter`).
-        probabilities: B numbers, the probability of the prediction; or (B, C), the largest of each row
-            taken. With several labels per text: B sequences that match `predictions` one to one.
+        probabilities: B numbers, the probability of the prediction; or (B, C), the largest of each row taken.
+            With several labels per text: B sequences that match `predictions` one to one; or a (B, C) array,
+            of which a row's k largest are taken in column order, as one threshold for all labels predicts.
         delimiter: Between the labels of one text.
 
     Raises:
@@ -184,6 +185,7 @@ def write_predictions(
             f"{', '.join(map(str, known))}"
         )
     pairs = bool(len(texts)) and not isinstance(texts[0], str)
+    matrix = isinstance(probabilities, np.ndarray) and probabilities.ndim == 2
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow([*(("text", "text_pair") if pairs else ("text",)), "label", "prediction", "probability"])
@@ -191,6 +193,9 @@ def write_predictions(
         prediction, probability = predictions[index], probabilities[index]
         if isinstance(prediction, str) or not isinstance(prediction, Sequence):
             shown = f"{float(np.max(probability)):.6f}"
+        elif matrix:
+            columns = np.sort(np.argsort(-probability, kind="stable")[: len(prediction)])
+            shown = delimiter.join(f"{float(p):.6f}" for p in probability[columns])
         elif len(prediction) != len(probability):
             raise TransformerError(
                 f"probabilities must match predictions one to one; row {index} has "

@@ -55,7 +55,7 @@ class ClassificationOptions:
     batch_size: int = 16
     learning_rate: float | None = None
     schedule: str = "linear"
-    warmup: float = 0.1
+    warmup: float | None = None
     weight_decay: float = 0.01
     label_smoothing: float = 0.0
     gradient_accumulation: int = 1
@@ -232,7 +232,7 @@ def _compile(classifier: TextClassifier, options: ClassificationOptions) -> dict
     classifier.compile(
         learning_rate=recipe["learning_rate"],
         schedule=options.schedule,
-        warmup=options.warmup if options.schedule != "constant" else None,
+        warmup=options.warmup,
         weight_decay=options.weight_decay,
         label_smoothing=options.label_smoothing,
         gradient_accumulation_steps=options.gradient_accumulation,

@@ -29,8 +29,8 @@ def class_weights(
         `{class number: weight}`, or None.
 
     Raises:
-        TransformerError: An unknown spec or class, a weight that is negative or no number, or with "balanced" a
-            class without an example.
+        TransformerError: An unknown spec or class, a weight that is negative or no number, or with
+            "balanced" a class without an example.
 
     Example:
         >>> class_weights("balanced", ["no", "no", "no", "yes"])

@@ -37,7 +37,9 @@ class FreezeSummary:
         lines = [f"frozen: {', '.join(_ranges(self.frozen_layers)) or 'no whole layer'}"]
         if self.frozen_weights:
             lines.append(f"frozen weights in layers that train: {', '.join(self.frozen_weights)}")
-        lines.append(f"training: {self.trainable_parameters:,} of {self.total_parameters:,} parameters ({share:.1f} %)")
+        lines.append(
+            f"training: {self.trainable_parameters:,} of {self.total_parameters:,} parameters ({share:.1f} %)"
+        )
         if self.needs_compile:
             lines.append("the model was compiled for other weights: call compile() again before fit()")
         return "\n".join(lines)
@@ -83,7 +85,7 @@ def freeze(
         training: 3 of 11 parameters (27.3 %)
     """
     if layers is None and patterns is None:
-        raise TransformerError("freeze needs layers, the number of blocks to freeze, or patterns; got neither")
+        raise TransformerError("freeze needs layers, the number of blocks to freeze, or patterns; got none")
     weights = _weights(model)
     chosen: set[str] = set()
     if layers is not None:
@@ -107,7 +109,8 @@ def unfreeze(model: Any, patterns: str | Iterable[str] | None = None) -> FreezeS
         TransformerError: A pattern is malformed or matches nothing.
     """
     weights = _weights(model)
-    return _apply(model, weights, set(weights) if patterns is None else _selected(weights, patterns), trainable=True)
+    chosen = set(weights) if patterns is None else _selected(weights, patterns)
+    return _apply(model, weights, chosen, trainable=True)
 
 
 def frozen_addresses(model: Any) -> tuple[str, ...]:
@@ -139,12 +142,15 @@ def _lower_layers(model: Any, weights: dict[str, Any], layers: Any, embeddings: 
     if isinstance(layers, bool) or not isinstance(layers, int):
         raise TransformerError(f"layers must be a whole number of blocks; got {layers!r}")
     if not 0 <= layers <= len(blocks):
-        raise TransformerError(f"layers must be between 0 and {len(blocks)}, the number of blocks; got {layers}")
+        raise TransformerError(
+            f"layers must be between 0 and {len(blocks)}, the number of blocks; got {layers}"
+        )
     chosen = {f"encoder_block_{index}" for index in blocks[:layers]}
     if embeddings:
         if "embeddings" not in names:
-            raise TransformerError("layers freezes the layer 'embeddings' too, which the model does not have; "
-                                   "pass embeddings=False")
+            raise TransformerError(
+                "layers freezes the layer 'embeddings' too, which the model lacks; pass embeddings=False"
+            )
         chosen.add("embeddings")
     return {name for name in weights if name.split("/")[0] in chosen}
 
@@ -168,11 +174,12 @@ def _apply(model: Any, weights: dict[str, Any], chosen: set[str], trainable: boo
             continue
         frozen = after.isdisjoint(names)
         # The layer's own switch is what its dropout looks at. It reaches every weight below, so the
-        # weights that are to differ from it are set afterwards.
+        # weights that are to differ from it are set afterwards. Keras ignores an assignment that changes
+        # nothing, and a reloaded layer may be frozen while its parts are not: hence both ways.
+        layer.trainable = frozen
         layer.trainable = not frozen
         for name in names:
-            if not frozen:
-                weights[name].trainable = name in after
+            weights[name].trainable = name in after
         if frozen:
             whole.append(layer.name)
     single = [name for name in weights if name not in after and name.split("/")[0] not in whole]
@@ -209,7 +216,8 @@ def _ranges(names: tuple[str, ...]) -> list[str]:
     for name in names:
         stem, _, number = name.rpartition("_")
         last_stem, _, last_number = runs[-1][-1].rpartition("_") if runs else ("", "", "")
-        if number.isdigit() and last_number.isdigit() and stem == last_stem and int(number) == int(last_number) + 1:
+        counted = number.isdigit() and last_number.isdigit() and stem == last_stem
+        if counted and int(number) == int(last_number) + 1:
             runs[-1].append(name)
         else:
             runs.append([name])

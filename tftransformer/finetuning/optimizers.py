@@ -199,8 +199,8 @@ def build_optimizer(
         TransformerError: An unknown schedule, or a number out of its range.
 
     Example:
-        >>> build_optimizer(3e-5, schedule="constant").learning_rate.shape
-        ()
+        >>> print(f"{float(build_optimizer(3e-5, schedule='constant').learning_rate):.0e}")
+        3e-05
     """
     fresh = (fresh,) if isinstance(fresh, str) else tuple(fresh)
     return AdamW(

@@ -18,12 +18,15 @@ from tftransformer.finetuning.schedules import Schedule, check_number, check_tot
 # Biases, and the scales and offsets of norms: pulling them to zero regularises nothing.
 NO_DECAY = (r".*(bias|gamma|beta)",)
 
+_NOT_NEGATIVE = ("at least 0", lambda value: value >= 0)
+_POSITIVE = ("positive", lambda value: value > 0)
+
 
 class ReducedGradients:
     """Mixed into a Keras optimizer: global clipping, accumulation, a rate and a decay mask per weight.
 
-    - The global norm is taken of the reduced and accumulated gradient, so an update on several replicas equals
-      the one on a single device.
+    - The global norm is taken of the reduced and accumulated gradient, so an update on several replicas
+      equals the one on a single device.
     - An update whose gradient is not finite changes no weight and no slot; `first_bad_step` then holds its
       number, counted from 1.
     - Weights are told apart by their address, matched from end to end by regular expressions. An optimizer
@@ -58,18 +61,18 @@ class ReducedGradients:
         **kwargs: Any,
     ):
         if not callable(learning_rate):
-            learning_rate = check_number("learning_rate", learning_rate, "at least 0", lambda value: value >= 0)
+            learning_rate = check_number("learning_rate", learning_rate, *_NOT_NEGATIVE)
         if global_clipnorm is not None:
-            global_clipnorm = check_number("global_clipnorm", global_clipnorm, "positive", lambda value: value > 0)
+            global_clipnorm = check_number("global_clipnorm", global_clipnorm, *_POSITIVE)
         super().__init__(
             learning_rate=learning_rate,
-            weight_decay=check_number("weight_decay", weight_decay or 0.0, "at least 0", lambda value: value >= 0),
+            weight_decay=check_number("weight_decay", weight_decay or 0.0, *_NOT_NEGATIVE),
             global_clipnorm=global_clipnorm,
             gradient_accumulation_steps=_accumulation_steps(gradient_accumulation_steps),
             **kwargs,
         )
         self._rate_patterns = tuple(
-            (pattern, check_number(f"rate_multipliers[{pattern!r}]", factor, "at least 0", lambda value: value >= 0))
+            (pattern, check_number(f"rate_multipliers[{pattern!r}]", factor, *_NOT_NEGATIVE))
             for pattern, factor in dict(rate_multipliers or {}).items()
         )
         self._no_decay = (no_decay,) if isinstance(no_decay, str) else tuple(no_decay)
@@ -157,8 +160,10 @@ class ReducedGradients:
     def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[Any]) -> None:
         places = [self._get_variable_index(variable) for variable in trainable_variables]
         variables = [v.value if isinstance(v, keras.Variable) else v for v in trainable_variables]
-        reduced = self._all_reduce_sum_gradients(zip(grads, variables))
-        grads = [tf.cast(tf.convert_to_tensor(grad), _slot_dtype(variable.dtype)) for grad, variable in reduced]
+        grads = [
+            tf.cast(tf.convert_to_tensor(grad), _slot_dtype(variable.dtype))
+            for grad, variable in self._all_reduce_sum_gradients(zip(grads, variables))
+        ]
         steps = self.gradient_accumulation_steps
         accumulators = [self._accumulated_gradients[place].value for place in places] if steps else []
         grads = [total + grad for total, grad in zip(accumulators, grads)] if steps else grads
@@ -168,7 +173,8 @@ class ReducedGradients:
         scale = tf.constant(1.0 / (steps or 1))
         if self.global_clipnorm:
             scale *= self.global_clipnorm / tf.maximum(norm, self.global_clipnorm)
-        shared = (scale, tf.cast(tf.convert_to_tensor(self.learning_rate), tf.float32), *self._step_constants())
+        rate = tf.cast(tf.convert_to_tensor(self.learning_rate), tf.float32)
+        shared = (scale, rate, *self._step_constants())
 
         def finish(strategy: tf.distribute.Strategy, grads: Any, shared: Any, finite: Any) -> None:
             # Replicas meet only here: conditions are legal where all of them are one, not inside each.
@@ -244,7 +250,9 @@ def _slot_dtype(dtype: Any) -> tf.DType:
 
 
 def _local(strategy: tf.distribute.Strategy, value: Any) -> Any:
-    return strategy.experimental_local_results(value)[0] if tf.distribute.in_cross_replica_context() else value
+    # All replicas hold the same value: it was computed from reduced gradients.
+    together = tf.distribute.in_cross_replica_context()
+    return strategy.experimental_local_results(value)[0] if together else value
 
 
 def _when(condition: Any, then: Any, otherwise: Any = None) -> None:
@@ -275,7 +283,8 @@ def _matches(pattern: str, paths: Sequence[str], argument: str, strict: bool) ->
     matched = {i for i, path in enumerate(paths) if any(expression.fullmatch(tail) for tail in _tails(path))}
     if strict and not matched:
         raise TransformerError(
-            f"{argument}: {pattern!r} matches none of the {len(paths)} trained weights{near_miss(pattern, paths)}"
+            f"{argument}: {pattern!r} matches none of the {len(paths)} trained weights"
+            f"{near_miss(pattern, paths)}"
         )
     return matched
 
@@ -289,5 +298,7 @@ def _accumulation_steps(steps: Any) -> int | None:
     if steps is None:
         return None
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise TransformerError(f"gradient_accumulation_steps must be a whole number of at least 1; got {steps!r}")
+        raise TransformerError(
+            f"gradient_accumulation_steps must be a whole number of at least 1; got {steps!r}"
+        )
     return steps if steps > 1 else None

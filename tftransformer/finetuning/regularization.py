@@ -10,7 +10,9 @@ from tftransformer.errors import TransformerError
 from tftransformer.patterns import addresses, select
 
 
-def regularize(model: Any, l1: float = 0.0, l2: float = 0.0, patterns: str | Iterable[str] = ".*kernel") -> int:
+def regularize(
+    model: Any, l1: float = 0.0, l2: float = 0.0, patterns: str | Iterable[str] = ".*kernel"
+) -> int:
     """Add `l1 * sum|w| + l2 * sum w²` over the model's kernels to its training and validation loss.
 
     Only weights that train count: a frozen kernel adds nothing. Calling it again replaces the penalties, and
@@ -35,7 +37,8 @@ def regularize(model: Any, l1: float = 0.0, l2: float = 0.0, patterns: str | Ite
         1
     """
     for argument, value in (("l1", l1), ("l2", l2)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < 0:
             raise TransformerError(f"{argument} must be a number of at least 0; got {value!r}")
     weights = addresses(model)
     chosen = select(weights, patterns)

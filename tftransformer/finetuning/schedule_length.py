@@ -57,7 +57,8 @@ class BindSchedule(keras.callbacks.Callback):
         self.initial_epoch = initial_epoch
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        bind_schedule(self.model.optimizer, self.params.get("steps"), self.params.get("epochs", 1), self.initial_epoch)
+        steps, epochs = self.params.get("steps"), self.params.get("epochs", 1)
+        bind_schedule(self.model.optimizer, steps, epochs, self.initial_epoch)
 
 
 def check_callbacks(callbacks: Iterable[Any] | Any, optimizer: Any) -> None:
@@ -81,6 +82,6 @@ def check_callbacks(callbacks: Iterable[Any] | Any, optimizer: Any) -> None:
     for callback in callbacks if isinstance(callbacks, (list, tuple)) else (callbacks,):
         if isinstance(callback, setters):
             raise TransformerError(
-                f"{type(callback).__name__} sets the learning rate, which the {type(rate).__name__} computes: "
-                "compile with schedule=\"constant\" to use it"
+                f"{type(callback).__name__} sets the learning rate, which the {type(rate).__name__} "
+                "computes: compile with schedule=\"constant\" to use it"
             )

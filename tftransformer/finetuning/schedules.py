@@ -28,8 +28,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     Args:
         peak: The highest rate, per update.
         total_steps: T, the number of optimizer updates, or None where it is bound later.
-        warmup: W as a number of updates (an int), or as a fraction of T (a float below 1). 0.1 is what BERT was
-            fine-tuned with.
+        warmup: W as a number of updates (an int), or as a fraction of T (a float below 1). 0.1 is what BERT
+            was fine-tuned with.
         end_factor: The final rate as a fraction of the peak.
 
     Raises:
@@ -54,7 +54,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         self.peak = check_number("peak", peak, "positive", lambda value: value > 0)
         self.total_steps = check_total_steps(total_steps)
         self.warmup = _check_warmup(warmup, self.total_steps)
-        self.end_factor = check_number("end_factor", end_factor, "between 0 and 1", lambda value: 0 <= value <= 1)
+        self.end_factor = check_number("end_factor", end_factor, "between 0 and 1", lambda f: 0 <= f <= 1)
         self.name = name
 
     def decay(self, progress: Any) -> Any:
@@ -185,7 +185,8 @@ def build_schedule(
         name: One of "linear", "cosine", "polynomial", "exponential", "constant".
         peak: The highest rate.
         total_steps: The length in optimizer updates; None leaves it to `fit`.
-        warmup: Updates (int) or a fraction of the length (float below 1). None means 0.1, and 0 for "constant".
+        warmup: Updates (int) or a fraction of the length (float below 1). None means 0.1, and 0 for
+            "constant".
         options: `end_factor`, and `power` for "polynomial".
 
     Returns:
@@ -206,7 +207,8 @@ def build_schedule(
     for option in options:
         if option not in known:
             raise TransformerError(
-                f"schedule {name!r} takes the options {', '.join(known)}; got {option!r}{near_miss(option, known)}"
+                f"schedule {name!r} takes the options {', '.join(known)}; got {option!r}"
+                f"{near_miss(option, known)}"
             )
     if name == "constant" and not warmup:
         _check_warmup(warmup or 0, check_total_steps(total_steps))

@@ -1,0 +1,35 @@
+"""Layers that stand alone in anybody's functional model. Keras only: they run on TensorFlow, JAX and torch."""
+
+from tftransformer.layers.attention import MultiHeadAttention
+from tftransformer.layers.decoder_block import DecoderBlock
+from tftransformer.layers.embeddings import TokenEmbedding, TransformerEmbedding
+from tftransformer.layers.encoder_block import EncoderBlock
+from tftransformer.layers.feed_forward import FeedForward
+from tftransformer.layers.heads import ClassificationHead
+from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
+from tftransformer.layers.position_biases import ALiBi, PositionBias, RelativePositionBuckets
+from tftransformer.layers.positions import LearnedPosition, SinusoidalPosition
+from tftransformer.layers.projection import Projection
+from tftransformer.layers.relative_positions import AttentionPosition, RelativePosition, RotaryPosition
+
+__all__ = [
+    "ALiBi",
+    "AttentionPosition",
+    "CLSPooling",
+    "ClassificationHead",
+    "DecoderBlock",
+    "EncoderBlock",
+    "FeedForward",
+    "LearnedPosition",
+    "MaxPooling",
+    "MeanPooling",
+    "MultiHeadAttention",
+    "PositionBias",
+    "Projection",
+    "RelativePosition",
+    "RelativePositionBuckets",
+    "RotaryPosition",
+    "SinusoidalPosition",
+    "TokenEmbedding",
+    "TransformerEmbedding",
+]

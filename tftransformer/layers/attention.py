@@ -9,6 +9,7 @@ from keras import ops
 from tftransformer.errors import TransformerError
 from tftransformer.layers.masking import causal_mask, merge_masks, merge_padding
 from tftransformer.layers.projection import Projection
+from tftransformer.layers.relative_positions import AttentionPosition, position_from_config
 
 
 def attention_scores(query: Any, key: Any, mask: Any = None, bias: Any = None) -> Any:
@@ -110,7 +111,7 @@ class MultiHeadAttention(keras.layers.Layer):
         num_key_value_heads: int | None = None,
         use_bias: bool = True,
         dropout: float = 0.0,
-        position: keras.layers.Layer | None = None,
+        position: AttentionPosition | None = None,
         kernel_initializer: Any = "glorot_uniform",
         **kwargs: Any,
     ) -> None:
@@ -240,7 +241,7 @@ class MultiHeadAttention(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict) -> "MultiHeadAttention":
-        return cls(**{**config, "position": keras.saving.deserialize_keras_object(config.get("position"))})
+        return cls(**{**config, "position": position_from_config(config.get("position"))})
 
 
 def _write(cache: Any, new: Any, index: Any) -> Any:

@@ -7,6 +7,7 @@ import keras
 from tftransformer.layers.attention import MultiHeadAttention
 from tftransformer.layers.feed_forward import FeedForward
 from tftransformer.layers.masking import merge_padding
+from tftransformer.layers.relative_positions import AttentionPosition, position_from_config
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -59,7 +60,7 @@ class EncoderBlock(keras.layers.Layer):
         use_bias: bool = True,
         normalize_first: bool = False,
         layer_norm_epsilon: float = 1e-12,
-        position: keras.layers.Layer | None = None,
+        position: AttentionPosition | None = None,
         kernel_initializer: Any = "glorot_uniform",
         **kwargs: Any,
     ) -> None:
@@ -155,4 +156,4 @@ class EncoderBlock(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict) -> "EncoderBlock":
-        return cls(**{**config, "position": keras.saving.deserialize_keras_object(config.get("position"))})
+        return cls(**{**config, "position": position_from_config(config.get("position"))})

@@ -49,7 +49,8 @@ class LearnedPosition(keras.layers.Layer):
                 f"table; got {known + (offset if isinstance(offset, int) else 0)}"
             )
         # A slice, not a lookup: past the end a lookup gives zeros on GPUs, a slice an error everywhere.
-        rows = ops.slice(self.embeddings, (offset, 0), (ops.shape(x)[1], x.shape[2]))
+        table = ops.convert_to_tensor(self.embeddings)
+        rows = ops.slice(table, (offset, 0), (ops.shape(x)[1], x.shape[2]))
         return x + ops.cast(rows, x.dtype)
 
     def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:

@@ -157,6 +157,15 @@ class RelativePosition(AttentionPosition):
         }
 
 
+def position_from_config(config: dict | None) -> AttentionPosition | None:
+    """The part that `get_config` of a layer stored under `position`."""
+    if config is None:
+        return None
+    # Not built yet, as Keras would: built on its own its weights would not carry the block's name.
+    config = {key: value for key, value in config.items() if key != "build_config"}
+    return keras.saving.deserialize_keras_object(config)
+
+
 def relative_offsets(query_length: Any, key_length: Any, offset: Any = 0) -> Any:
     """(T, S) integers j - (offset + i): how far key j stands behind query i.
 

@@ -1,10 +1,13 @@
 """Encoders: a config becomes a plain functional model with named layers."""
 
+from typing import Any
+
 import keras
 
 from tftransformer.config import TransformerConfig
-from tftransformer.layers.embeddings import TransformerEmbedding
-from tftransformer.layers.encoder_block import EncoderBlock
+from tftransformer.models.parts import build_embeddings, build_encoder_block, build_norm, build_position_bias
+
+__all__ = ["build_encoder", "build_encoder_block", "encode", "encoder_inputs"]
 
 
 def build_encoder(config: TransformerConfig, dtype: str | None = None, name: str = "encoder") -> keras.Model:
@@ -18,8 +21,8 @@ def build_encoder(config: TransformerConfig, dtype: str | None = None, name: str
     Returns:
         A `keras.Model` from a dict of `token_ids` (B, T), `padding_mask` (B, T, 1 at real tokens) and,
         where the config has segments, `segment_ids` (B, T), to the last block's output (B, T, D). Layers are
-        named `embeddings`, `encoder_block_0`, ...; `keras.Model(encoder.input,
-        encoder.get_layer("encoder_block_3").output)` looks inside.
+        named `embeddings`, `encoder_block_0`, ... (and `position_bias`, for ALiBi and relative buckets);
+        `keras.Model(encoder.input, encoder.get_layer("encoder_block_3").output)` looks inside.
 
     Example:
         >>> config = TransformerConfig(vocabulary_size=100, num_layers=2, hidden_dim=16, num_heads=2,
@@ -29,51 +32,28 @@ def build_encoder(config: TransformerConfig, dtype: str | None = None, name: str
         >>> encoder({"token_ids": ids, "padding_mask": ids, "segment_ids": ids * 0}).shape
         TensorShape([2, 7, 16])
     """
-    # Layers
     inputs = {key: keras.Input((None,), dtype="int32", name=key) for key in encoder_inputs(config)}
-    embeddings = TransformerEmbedding(
-        config.vocabulary_size,
-        config.hidden_dim,
-        max_length=config.max_sequence_length,
-        position=config.position,
-        num_segments=config.num_segments,
-        norm=config.embedding_norm,
-        scale=config.scale_embeddings,
-        dropout=config.dropout,
-        layer_norm_epsilon=config.layer_norm_epsilon,
-        dtype=dtype,
-        name="embeddings",
-    )
+    hidden = encode(config, inputs["token_ids"], inputs["padding_mask"], inputs.get("segment_ids"), dtype)
+    return keras.Model(inputs, hidden, name=name)
+
+
+def encode(
+    config: TransformerConfig, token_ids: Any, padding_mask: Any, segment_ids: Any = None, dtype: str | None = None
+) -> Any:
+    """The encoder's graph on symbolic inputs: (B, T) ids and mask to (B, T, D), with fresh layers."""
+    # Layers
+    num_segments = config.num_segments if segment_ids is not None else 0
+    embeddings = build_embeddings(config, config.vocabulary_size, num_segments, "embeddings", dtype)
+    position_bias = build_position_bias(config, "position_bias", bidirectional=True, dtype=dtype)
     blocks = [build_encoder_block(config, f"encoder_block_{i}", dtype) for i in range(config.num_layers)]
+    final_norm = build_norm(config, "final_norm", dtype)
 
     # Graph
-    x = embeddings(inputs["token_ids"], segment_ids=inputs.get("segment_ids"))
+    x = embeddings(token_ids, segment_ids=segment_ids)
+    bias = {} if position_bias is None else {"attention_bias": position_bias(token_ids)}
     for block in blocks:
-        x = block(x, padding_mask=inputs["padding_mask"])
-    if config.normalize_first:
-        norm = keras.layers.LayerNormalization(epsilon=config.layer_norm_epsilon, dtype=dtype, name="final_norm")
-        x = norm(x)
-    return keras.Model(inputs, x, name=name)
-
-
-def build_encoder_block(config: TransformerConfig, name: str, dtype: str | None = None) -> EncoderBlock:
-    """One encoder block of the sizes and choices of a config."""
-    return EncoderBlock(
-        config.num_heads,
-        config.intermediate_dim,
-        head_dim=config.head_dim,
-        num_key_value_heads=config.num_key_value_heads,
-        dropout=config.dropout,
-        attention_dropout=config.attention_dropout,
-        activation=config.activation,
-        gated=config.gated,
-        use_bias=config.use_bias,
-        normalize_first=config.normalize_first,
-        layer_norm_epsilon=config.layer_norm_epsilon,
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-        dtype=dtype,
-        name=name,
-    )
+        x = block(x, padding_mask=padding_mask, **bias)
+    return x if final_norm is None else final_norm(x)
 
 
 def encoder_inputs(config: TransformerConfig) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Text classification: an encoder, pooling and a linear head over raw texts, single- or multi-label."""
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,9 +19,11 @@ from tftransformer.data.records import encode_targets
 from tftransformer.data.split import Split
 from tftransformer.data.tokenizers.wordpiece import WordPieceTokenizer
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, tune_threshold
+from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics
 from tftransformer.evaluation.reports import Report
+from tftransformer.evaluation.thresholds import tune_threshold
 from tftransformer.finetuning.balancing import class_weights
+from tftransformer.finetuning.freezing import freeze, frozen_addresses
 from tftransformer.layers.heads import ClassificationHead
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
 from tftransformer.models.encoder import build_encoder, build_encoder_block, encoder_inputs
@@ -86,7 +89,8 @@ class TextClassifier(TextTask):
     ) -> None:
         config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
         if isinstance(tokenizer, dict):
-            tokenizer = WordPieceTokenizer(**tokenizer)
+            settings = dict(tokenizer)
+            tokenizer = WordPieceTokenizer.from_config(settings, settings.pop("vocabulary"))
         _check(config, tokenizer, labels, pooling, extra_blocks, max_length)
         super().__init__(tokenizer, max_length or config.max_sequence_length, seed=seed, dtype=dtype, name=name)
         self.config = config
@@ -142,10 +146,10 @@ class TextClassifier(TextTask):
         config = found.config
         if (dropout := options.pop("dropout", None)) is not None:
             config = config.replace(dropout=dropout, attention_dropout=dropout)
-        saved = {**found.task, **found.head} if found.origin == "tftransformer" and found.labels else {}
-        saved.pop("advice", None)
-        arguments = {"pooling": found.pooling, "pooler": found.pooler or found.pooling == "cls", **saved, **options}
-        classifier = cls(config, WordPieceTokenizer(found.vocabulary, **found.tokenizer), labels, **arguments)
+        saved = {name: value for name, value in found.task.items() if name != "advice"}
+        arguments = {"pooling": found.pooling, "pooler": found.pooler, **found.head, **saved, **options}
+        tokenizer = WordPieceTokenizer.from_config(found.tokenizer, found.vocabulary)
+        classifier = cls(config, tokenizer, labels, **arguments)
         classifier.advice = dict(found.task.get("advice", {}))
         if load_weights:
             # A head is its labels: with others, even as many, its rows would answer other questions.
@@ -289,13 +293,20 @@ class TextClassifier(TextTask):
             "multi_label": self.multi_label,
             "threshold": self.threshold,
             "seed": self.seed,
+            "frozen": list(frozen_addresses(self)),
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "name": self.name,
         }
 
     @classmethod
     def from_config(cls, config: dict) -> "TextClassifier":
-        return cls(**{**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])})
+        config = {**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])}
+        frozen = config.pop("frozen")
+        classifier = cls(**config)
+        classifier.fresh = ()  # Keras loads every weight after this
+        if frozen:
+            freeze(classifier, patterns=[re.escape(name) for name in frozen])
+        return classifier
 
 
 def _check(

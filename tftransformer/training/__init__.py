@@ -1,4 +1,4 @@
-"""Training: strategies that spread a step over devices, and the guard that stops at a loss that is not finite.
+"""Training: strategies that spread a step over devices, and the guard that stops at a loss of NaN.
 
 Names load on first use: importing this package loads neither Keras nor TensorFlow.
 """

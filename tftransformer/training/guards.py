@@ -11,13 +11,13 @@ from tftransformer.errors import TransformerError
 class StopOnNonFinite(keras.callbacks.Callback):
     """A callback that stops `fit` at the first loss that is NaN or infinite.
 
-    The batch is found from the running mean of the loss, which stays NaN from that batch on. It reads what Keras
-    logs anyway, so that it makes no step wait.
+    The batch is found from the running mean of the loss, which stays NaN from that batch on. It reads what
+    Keras logs anyway, so that it makes no step wait.
 
-    With the optimizers of this package the weights are never spoilt: they skip an update whose gradient is not
-    finite. With another optimizer a copy of the trained weights is kept for the purpose. After stopping, the
-    model has the weights of the best epoch so far; before the first validation, those before the bad
-    update (or, with another optimizer, of the last epoch that was good, or of the start).
+    With the optimizers of this package the weights are never spoilt: they skip an update whose gradient is
+    not finite. With another optimizer a copy of the trained weights is kept for the purpose. After
+    stopping, the model has the weights of the best epoch so far; before the first validation, those before
+    the bad update (or, with another optimizer, of the last epoch that was good, or of the start).
 
     Put it last in the list of callbacks: at the end of training it raises, and later ones would not be told.
 
@@ -111,7 +111,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         return self._best is None or (score < self._best if self.mode == "min" else score > self._best)
 
     def _keep(self, label: str) -> None:
-        self._kept = [keras.ops.convert_to_numpy(variable.value) for variable in self.model.trainable_variables]
+        self._kept = [keras.ops.convert_to_numpy(weight.value) for weight in self.model.trainable_variables]
         self._kept_from = label
 
     def _describe(self) -> str:
@@ -122,5 +122,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
             what = f"the loss is not finite at step {update or step} (epoch {epoch + 1}, batch {batch})"
         else:
             what = f"the gradient is not finite at step {update} (epoch {epoch + 1})"
-        kept = f"the weights of {self._kept_from} are" if self._kept_from else "the weights before that step are"
-        return f"{what}: training stopped, and {kept} kept; try a smaller learning_rate, or look for faulty rows"
+        kept = f"of {self._kept_from}" if self._kept_from else "before that step"
+        return (
+            f"{what}: training stopped, and the weights {kept} are kept; "
+            "try a smaller learning_rate, or look for faulty rows"
+        )

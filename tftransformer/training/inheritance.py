@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from keras import ops
 
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
@@ -100,9 +101,10 @@ def shared_basis(stream: Sequence[np.ndarray], mask: np.ndarray, width: int, see
     """
     moments = 0.0
     for i, x in enumerate(stream):
-        rows = x[mask].astype("float64")
+        rows = x[mask]
         weight = LAST_OUTPUT_WEIGHT if i == len(stream) - 1 else 1.0
-        moments = moments + weight * (rows.T @ rows) / np.square(rows).sum()
+        product = ops.convert_to_numpy(ops.matmul(rows.T, rows)).astype("float64")
+        moments = moments + weight * product / np.trace(product)
     directions = np.linalg.eigh(moments)[1][:, ::-1][:, :width]
     start = np.random.default_rng(seed).normal(size=(width, width))
     start[:, 0] = 1.0
@@ -192,7 +194,7 @@ def _ridge(features, targets):
     mean, target_mean = features.mean(0), targets.mean(0)
     centred = features - mean
     # The sums in float32 for speed, the solution in float64 because they are nearly singular.
-    gram = (centred.T @ centred).astype("float64")
+    gram = ops.convert_to_numpy(ops.matmul(centred.T, centred)).astype("float64")
     gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
     kernel = np.linalg.solve(gram, centred.T @ (targets - target_mean))
     return kernel.astype("float32"), (target_mean - mean @ kernel).astype("float32")
@@ -210,21 +212,18 @@ def _attend(x, mask, block, num_heads, head_dim):
     """Self-attention up to its output projection: (B, T, N*H)."""
     batch, length, _ = x.shape
     query, key, value = (
-        _dense(x, block, f"attention/{name}").reshape(batch, length, num_heads, head_dim).transpose(0, 2, 1, 3)
+        ops.transpose(ops.reshape(_dense(x, block, f"attention/{name}"), (batch, length, num_heads, head_dim)), (0, 2, 1, 3))
         for name in ("query", "key", "value")
     )
-    scores = query @ key.transpose(0, 1, 3, 2) / math.sqrt(head_dim)
-    scores = np.where(mask[:, None, None, :], scores, np.float32(-1e9))
-    scores = np.exp(scores - scores.max(-1, keepdims=True))
-    scores /= scores.sum(-1, keepdims=True)
-    return (scores @ value).transpose(0, 2, 1, 3).reshape(batch, length, num_heads * head_dim)
+    scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) / math.sqrt(head_dim)
+    scores = ops.softmax(scores - 1e9 * (1.0 - mask[:, None, None, :].astype("float32")))
+    heads = ops.transpose(ops.matmul(scores, value), (0, 2, 1, 3))
+    return ops.convert_to_numpy(ops.reshape(heads, (batch, length, num_heads * head_dim)))
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
     """x times the normal distribution function at x (Hendrycks & Gimpel 2016)."""
-    import keras
-
-    return keras.ops.convert_to_numpy(keras.ops.gelu(x.astype("float32"), approximate=False))
+    return ops.convert_to_numpy(ops.gelu(x, approximate=False))
 
 
 def _summed_embeddings(weights, token_ids):
@@ -238,7 +237,9 @@ def _block(weights, number):
 
 
 def _dense(x, block, name):
-    return x @ block[f"{name}/kernel"] + block[f"{name}/bias"]
+    # Through Keras: NumPy multiplies (B, T, D) one row at a time.
+    rows = ops.matmul(x.reshape(-1, x.shape[-1]), block[f"{name}/kernel"]) + block[f"{name}/bias"]
+    return ops.convert_to_numpy(rows).reshape(*x.shape[:-1], -1)
 
 
 def _norm(block, name):

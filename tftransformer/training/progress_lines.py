@@ -35,5 +35,7 @@ class ProgressLines(keras.callbacks.Callback):
         self._print("done", logs)
 
     def _print(self, where: str, logs: Mapping[str, Any] | None) -> None:
-        figures = "".join(f", {name} {value:.4f}" for name, value in (logs or {}).items() if name != "learning_rate")
+        logs = {name: value for name, value in (logs or {}).items() if name != "learning_rate"}
+        first = sorted(logs, key=lambda name: name not in ("loss", "val_loss"))
+        figures = "".join(f", {name} {logs[name]:.4f}" for name in first)
         print(f"epoch {self._epoch}/{self.params.get('epochs', '?')}: {where}{figures}", flush=True)

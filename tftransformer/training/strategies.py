@@ -10,15 +10,19 @@ from tftransformer.errors import TransformerError, near_miss
 STRATEGIES = ("default", "mirrored", "tpu")
 
 
-def build_strategy(name: str = "default", devices: Sequence[str] | str | None = None) -> tf.distribute.Strategy:
+def build_strategy(
+    name: str = "default", devices: Sequence[str] | str | None = None
+) -> tf.distribute.Strategy:
     """The strategy under whose `scope()` the model and its optimizer have to be built.
 
+    A model on several CPUs has to be compiled with `jit_compile=False`: XLA compiles for one device.
+
     Args:
-        name: "default" for one device; "mirrored" for a copy of the model on every GPU of this machine, batches
-            split among them; "tpu" for the cores of a TPU.
-        devices: For "mirrored", the devices, such as `["GPU:0", "GPU:1"]`; all GPUs by default, and all logical
-            CPUs where there is no GPU. For "tpu", the TPU's name or address; by default what the environment
-            variable TPU_NAME says, or the TPU of this machine.
+        name: "default" for one device; "mirrored" for a copy of the model on every GPU of this machine,
+            batches split among them; "tpu" for the cores of a TPU.
+        devices: For "mirrored", the devices, such as `["GPU:0", "GPU:1"]`; all GPUs by default, and all
+            logical CPUs where there is no GPU. For "tpu", the TPU's name or address; by default what the
+            environment variable TPU_NAME says, or the TPU of this machine.
 
     Returns:
         A strategy. Batches are global: of 32 rows each of 2 replicas sees 16.
@@ -39,12 +43,13 @@ def build_strategy(name: str = "default", devices: Sequence[str] | str | None = 
     if name == "tpu":
         return _tpu(devices)
     if devices is not None:
-        raise TransformerError(f"devices goes with the strategies mirrored and tpu; got {devices!r} with 'default'")
+        raise TransformerError(f"devices goes with 'mirrored' and 'tpu'; got {devices!r} with 'default'")
     return tf.distribute.get_strategy()
 
 
 def _mirrored(devices: Sequence[str] | str | None) -> tf.distribute.Strategy:
-    known = [_short(device.name) for kind in ("GPU", "CPU") for device in tf.config.list_logical_devices(kind)]
+    listed = [device for kind in ("GPU", "CPU") for device in tf.config.list_logical_devices(kind)]
+    known = [_short(device.name) for device in listed]
     gpus = [device for device in known if device.startswith("GPU")]
     if devices is None:
         chosen = gpus or known

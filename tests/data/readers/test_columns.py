@@ -72,7 +72,11 @@ def test_numbers_with_a_header_do_not_make_it_a_row():
         (["text", "label"], {"label": "lable"}, "label_column: f.csv has no column 'lable'"),
         (["text", "label"], {"text": "3"}, "text_columns: f.csv has no column '3'"),
         (["a", "a", "label"], {"text": "a"}, "2 columns are named 'a'"),
-        (["a", "b", "c", "label"], {"text": "a,b,c"}, "text_columns must name one column or two; got a, b, c"),
+        (
+            ["a", "b", "c", "label"],
+            {"text": "a,b,c"},
+            "text_columns must name one column or two; got a, b, c",
+        ),
         (["a", "b", "c"], {"label": "a,b"}, "label_column must name one column; got a, b"),
         (["a", "b", "c"], {"label": "a", "labels": "b"}, "label_column and label_columns exclude each other"),
         (["text", "label"], {"text": "label", "label": "label"}, "each column can be used once"),

@@ -20,7 +20,12 @@ HIGH, LOW = "\u08d4", "\u1b44"
 
 
 def normalizer(**switches):
-    settings = {"clean_text": False, "handle_chinese_chars": False, "strip_accents": False, "lowercase": False}
+    settings = {
+        "clean_text": False,
+        "handle_chinese_chars": False,
+        "strip_accents": False,
+        "lowercase": False,
+    }
     return normalizers.BertNormalizer(**{**settings, **switches}).normalize_str
 
 
@@ -121,7 +126,7 @@ def main():
         if lower(s) != s:
             lowered[c] = lower(s)
     lines = [
-        f"# Text normalisation of Hugging Face's fast BERT tokenizer (tokenizers {__version__}), by code point.",
+        f"# What Hugging Face's fast BERT tokenizer (tokenizers {__version__}) makes of each code point.",
         "# Written by tests/data/tokenizers/generate_code_points.py; do not edit.",
         "# drop: removed as a control character. space: a separator. cjk: a word of its own where CJK is",
         "# split. punctuation: a word of its own. mark: removed with the accents, and does not stop marks",
@@ -129,8 +134,14 @@ def main():
         "# class: kept with the accents removed; its combining class. strip: what is left of it without",
         "# accents (Hangul syllables are computed). lower: its lower case.",
     ]
-    for kind, members in (("drop", dropped), ("space", spaces), ("cjk", chinese), ("punctuation", punctuation),
-                          ("mark", marks), ("break", breaks)):
+    for kind, members in (
+        ("drop", dropped),
+        ("space", spaces),
+        ("cjk", chinese),
+        ("punctuation", punctuation),
+        ("mark", marks),
+        ("break", breaks),
+    ):
         lines += flag_lines(kind, members)
     lines += [f"class {span(a, b)} {value}" for a, b, value in runs(ordered)]
     lines += mapping_lines("strip", stripped) + mapping_lines("lower", lowered)

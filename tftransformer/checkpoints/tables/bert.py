@@ -55,6 +55,8 @@ HUGGING_FACE = Table(
 
 _HUB = "transformer_layer_{i}"
 _HUB_ATTENTION = f"{_HUB}/self_attention_layer"
+_HUB_OUTPUT = f"{_HUB_ATTENTION}/attention_output"
+_HUB_FEED = f"{_HUB}/feedforward"
 
 KERAS_HUB = Table(
     name="keras-hub's BERT",
@@ -68,12 +70,12 @@ KERAS_HUB = Table(
             for part in ("query", "key", "value")
             for kind in ("kernel", "bias")
         ),
-        Rule(f"{_BLOCK}/attention/output/kernel", (f"{_HUB_ATTENTION}/attention_output/kernel",), MERGE_FIRST),
-        Rule(f"{_BLOCK}/attention/output/bias", (f"{_HUB_ATTENTION}/attention_output/bias",)),
+        Rule(f"{_BLOCK}/attention/output/kernel", (f"{_HUB_OUTPUT}/kernel",), MERGE_FIRST),
+        Rule(f"{_BLOCK}/attention/output/bias", (f"{_HUB_OUTPUT}/bias",)),
         Rule(f"{_BLOCK}/attention_norm/{{path}}", (f"{_HUB}/self_attention_layer_norm/{{path}}",)),
-        Rule(f"{_BLOCK}/feed_forward/intermediate/{{path}}", (f"{_HUB}/feedforward_intermediate_dense/{{path}}",)),
-        Rule(f"{_BLOCK}/feed_forward/output/{{path}}", (f"{_HUB}/feedforward_output_dense/{{path}}",)),
-        Rule(f"{_BLOCK}/feed_forward_norm/{{path}}", (f"{_HUB}/feedforward_layer_norm/{{path}}",)),
+        Rule(f"{_BLOCK}/feed_forward/intermediate/{{path}}", (f"{_HUB_FEED}_intermediate_dense/{{path}}",)),
+        Rule(f"{_BLOCK}/feed_forward/output/{{path}}", (f"{_HUB_FEED}_output_dense/{{path}}",)),
+        Rule(f"{_BLOCK}/feed_forward_norm/{{path}}", (f"{_HUB_FEED}_layer_norm/{{path}}",)),
         Rule("pooler/dense/{path}", ("pooled_dense/{path}",)),
     ),
     ignored=(Ignored(r"pooled_dense/.*", "the model has no pooler"),),

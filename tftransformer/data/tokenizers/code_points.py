@@ -85,7 +85,7 @@ def build_tables(lowercase: bool, strip_accents: bool, split_on_cjk: bool) -> Co
     """
     rules = read_rules()
     lower = rules["lower"] if lowercase else {}
-    ranks = {value: rank for rank, value in enumerate(sorted({v for v, in rules["class"].values()}), 1)}
+    ranks = {value: rank for rank, value in enumerate(sorted({v for (v,) in rules["class"].values()}), 1)}
 
     def symbol(c: int) -> int:
         order = ranks[rules["class"][c][0]] << CLASS_SHIFT if strip_accents and c in rules["class"] else 0

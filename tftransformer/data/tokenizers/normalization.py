@@ -60,7 +60,10 @@ class WordSplitter:
         # The space keeps the last word of one text apart from the first word of the next.
         ragged = tf.strings.unicode_decode(tf.strings.join([texts, " "]), "UTF-8", errors="replace")
         points, row_splits = ragged.values, ragged.row_splits
-        pages, table = self._constant("pages", self.tables.pages), self._constant("entries", self.tables.entries)
+        pages, table = (
+            self._constant("pages", self.tables.pages),
+            self._constant("entries", self.tables.entries),
+        )
         page = tf.gather(pages, points // cp.PAGE_SIZE)
         entries = tf.gather(table, page * cp.PAGE_SIZE + points % cp.PAGE_SIZE)
         symbols = points + entries

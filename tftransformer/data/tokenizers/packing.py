@@ -1,7 +1,7 @@
 """Token ids to BERT's inputs, in core TensorFlow operations that every TF Serving carries.
 
-    [CLS] first [SEP]                 segment ids 0
-    [CLS] first [SEP] second [SEP]    segment ids 0 up to the first [SEP], then 1
+[CLS] first [SEP]                 segment ids 0
+[CLS] first [SEP] second [SEP]    segment ids 0 up to the first [SEP], then 1
 """
 
 import tensorflow as tf
@@ -114,4 +114,6 @@ def _cut(rows: tf.RaggedTensor, kept: tf.Tensor) -> tf.RaggedTensor:
     """The first `kept` (B,) tokens of each row."""
     positions = tf.range(tf.size(rows.values, tf.int64)) - tf.repeat(rows.row_starts(), rows.row_lengths())
     stays = positions < tf.cast(tf.repeat(kept, rows.row_lengths()), tf.int64)
-    return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(rows.values, stays), tf.cast(kept, tf.int64), validate=False)
+    return tf.RaggedTensor.from_row_lengths(
+        tf.boolean_mask(rows.values, stays), tf.cast(kept, tf.int64), validate=False
+    )

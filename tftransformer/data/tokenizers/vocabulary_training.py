@@ -129,11 +129,15 @@ def learn_vocabulary(
     fixed |= dict.fromkeys("##" + c for c in sorted(known) if c in letters or c in inside)
     if vocabulary_size < len(fixed):
         raise TransformerError(
-            f"vocabulary_size must be at least {len(fixed)}, the special tokens and characters; got {vocabulary_size}"
+            f"vocabulary_size must be at least {len(fixed)}, the special tokens and characters; "
+            f"got {vocabulary_size}"
         )
 
-    words = [(word, count) for word, count in counts.most_common()
-             if len(word) <= MOST_WORD_CHARACTERS and known.issuperset(word)][:MOST_WORDS]
+    words = [
+        (word, count)
+        for word, count in _most_common(counts)
+        if len(word) <= MOST_WORD_CHARACTERS and known.issuperset(word)
+    ][:MOST_WORDS]
     pieces = _learn_pieces(words, vocabulary_size, len(fixed), say)
     vocabulary = list(fixed)
     fillers = (word for word, _ in words)
@@ -150,6 +154,11 @@ def learn_vocabulary(
     return vocabulary
 
 
+def _most_common(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Most frequent first and ties by name, so that the order of the texts does not matter."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
 def _frequent_characters(counts: Counter[str], coverage: float) -> Iterator[str]:
     """The most frequent characters of short enough words, until they cover that share of all."""
     characters: Counter[str] = Counter()
@@ -158,14 +167,16 @@ def _frequent_characters(counts: Counter[str], coverage: float) -> Iterator[str]
             for character in word:
                 characters[character] += count
     missing = characters.total() * coverage
-    for character, count in characters.most_common():
+    for character, count in _most_common(characters):
         if missing <= 0:
             return
         missing -= count
         yield character
 
 
-def _learn_pieces(words: list[tuple[str, int]], size: int, fixed: int, say: Callable[[str], None]) -> list[str]:
+def _learn_pieces(
+    words: list[tuple[str, int]], size: int, fixed: int, say: Callable[[str], None]
+) -> list[str]:
     """Pieces from frequent to rare, somewhat more than fit.
 
     The learner takes the least count of a piece, not the number of pieces. Its own bisection over the
@@ -181,8 +192,14 @@ def _learn_pieces(words: list[tuple[str, int]], size: int, fixed: int, say: Call
     while least not in tried and len(tried) < 6:
         say(f"learning from {len(words):,} distinct words: pieces that occur {least:,} times or more")
         tried[least] = learner.learn(
-            words, vocab_size=size, reserved_tokens=list(SPECIAL_TOKENS), lower_thresh=least,
-            upper_thresh=least, max_token_length=MOST_WORD_CHARACTERS, max_unique_chars=sys.maxunicode)
+            words,
+            vocab_size=size,
+            reserved_tokens=list(SPECIAL_TOKENS),
+            lower_thresh=least,
+            upper_thresh=least,
+            max_token_length=MOST_WORD_CHARACTERS,
+            max_unique_chars=sys.maxunicode,
+        )
         found = len(tried[least])
         say(f"{found:,} pieces")
         if size <= found <= size * (1 + SLACK):
@@ -204,13 +221,15 @@ def _steepness(tried: dict[int, list[str]]) -> float:
 def _lines(texts: Iterable[str | os.PathLike] | os.PathLike) -> Iterator[str]:
     """The texts themselves, or the lines of the files they name."""
     if isinstance(texts, str):
-        raise TransformerError("texts must be an iterable of strings, or pathlib.Path of files; got one string")
+        raise TransformerError("texts must be an iterable of strings, or paths of files; got one string")
     if isinstance(texts, os.PathLike):
         texts = [texts]
     for text in texts:
         if not isinstance(text, os.PathLike):
             yield text
             continue
+        if not os.path.isfile(text):
+            raise TransformerError(f"texts must be files that exist; got {os.fspath(text)}")
         opener = gzip.open if os.fspath(text).endswith(".gz") else open
         with opener(text, "rt", encoding="utf-8", errors="replace") as file:
             yield from file

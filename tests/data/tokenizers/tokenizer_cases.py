@@ -8,6 +8,8 @@ SETTINGS = {
     "cased": {"lowercase": False, "strip_accents": None, "split_on_cjk": True},
 }
 BLOCK = 4096
+# Blocks with assigned code points (of the private planes the ends), and one of an empty plane.
+BLOCKS = [*range(0x00, 0x34), 0x50, 0xE0, 0xF0, 0xFF, 0x100, 0x10F]
 
 TEXTS = [
     "",
@@ -44,8 +46,19 @@ TEXTS = [
     "Ünïcödé MIXED cAsE ÀÉÎÕÜ Ёлка Йод",
 ]
 
-BYTES = [b"\xff", b"ab\xffcd", b"\xe4\xb8", b"\xe4\xb8a", b"\xc0\x80", b"\xed\xa0\x80x", b"\xf4\x90\x80\x80y",
-         b"a\xf0\x9f\x98b", b"caf\xe9 noir", b"\x80\x80\x80", b"ok"]
+BYTES = [
+    b"\xff",
+    b"ab\xffcd",
+    b"\xe4\xb8",
+    b"\xe4\xb8a",
+    b"\xc0\x80",
+    b"\xed\xa0\x80x",
+    b"\xf4\x90\x80\x80y",
+    b"a\xf0\x9f\x98b",
+    b"caf\xe9 noir",
+    b"\x80\x80\x80",
+    b"ok",
+]
 
 
 def block_text(block: int) -> str:
@@ -57,11 +70,43 @@ def block_text(block: int) -> str:
 def vocabulary() -> list[str]:
     """A small vocabulary in which most of TEXTS is known and some of it is not."""
     letters = string.ascii_lowercase + string.ascii_uppercase + string.digits
-    others = "жёлкайодЁЙЮйстрßæøιςσαυφοşı日本語漢字かなとのעבשלוםمرحباहनदภาษไย가각éèêåÅçïîöüÜñ\u0301\u0308\u0307"
+    others = (
+        "жёлкайодЁЙЮйстрßæøιςσαυφοşı日本語漢字かなとのעבשלוםمرحباहनदภาษไย가각éèêåÅçïîöüÜñ\u0301\u0308\u0307"
+    )
     others += "\u1112\u1161\u11ab\u1100\u11a8\u302e\ua953\u1b44\U0001d165☺🌈👩👍🏽\U0001f600𝒜"
     characters = list(dict.fromkeys(letters + others))
-    pieces = ["the", "quick", "##ick", "un", "##aff", "##able", "##un", "isn", "they", "##ing", "said", "crem", "##eme",
-              "жж", "##жж", "##жжж", "日本", "##ée", "straße", "[unused1]", "e\u0301", "\u1112\u1161", "MIX", "##ED"]
-    tokens = [*SPECIAL, *string.punctuation, *characters, *("##" + c for c in characters if c not in "qé語🌈"), *pieces,
-              *"—…“”¿、。"]
+    pieces = [
+        "the",
+        "quick",
+        "##ick",
+        "un",
+        "##aff",
+        "##able",
+        "##un",
+        "isn",
+        "they",
+        "##ing",
+        "said",
+        "crem",
+        "##eme",
+        "жж",
+        "##жж",
+        "##жжж",
+        "日本",
+        "##ée",
+        "straße",
+        "[unused1]",
+        "e\u0301",
+        "\u1112\u1161",
+        "MIX",
+        "##ED",
+    ]
+    tokens = [
+        *SPECIAL,
+        *string.punctuation,
+        *characters,
+        *("##" + c for c in characters if c not in "qé語🌈"),
+        *pieces,
+        *"—…“”¿、。",
+    ]
     return list(dict.fromkeys(tokens))

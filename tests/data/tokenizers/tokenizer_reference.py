@@ -8,7 +8,8 @@ VERSION = tokenizers.__version__
 
 def _normalizer(lowercase, strip_accents, split_on_cjk):
     return normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=split_on_cjk, strip_accents=strip_accents, lowercase=lowercase)
+        clean_text=True, handle_chinese_chars=split_on_cjk, strip_accents=strip_accents, lowercase=lowercase
+    )
 
 
 def encoder(vocabulary, **settings):

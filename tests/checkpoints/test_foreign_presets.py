@@ -1,0 +1,300 @@
+import json
+
+import keras
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tftransformer.checkpoints import load_preset
+from tftransformer.checkpoints.keras_hub_presets import explain
+from tftransformer.errors import TransformerError
+from tftransformer.patterns import addresses
+
+
+def one_line(preset):
+    with pytest.raises(TransformerError) as caught:
+        load_preset(preset)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def loaded(preset):
+    return {name: keras.ops.convert_to_numpy(v) for name, v in addresses(preset.build_encoder()).items()}
+
+
+# Hugging Face folders
+
+
+def test_a_folder_describes_itself(folder):
+    preset = load_preset(folder.write())
+    assert preset.config.to_dict().items() >= {"hidden_dim": 8, "num_layers": 2, "activation": "gelu"}.items()
+    assert (preset.origin, preset.pooling, preset.pooler, preset.labels) == ("huggingface", "cls", True, None)
+    assert preset.tokenizer == {"lowercase": True, "strip_accents": None, "split_on_cjk": True}
+    assert preset.vocabulary == tuple(folder.vocabulary)
+
+
+def test_older_names_and_a_prefix_change_nothing(folder):
+    plain = loaded(load_preset(folder.write()))
+    for name in list(folder.tensors):
+        new = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+        folder.rename(name, "bert." + new)
+    folder.tensors["bert.embeddings.position_ids"] = np.arange(10)[None, :]
+    folder.tensors["cls.predictions.bias"] = np.zeros(23, "float32")
+    preset = load_preset(folder.write())
+    for name, value in loaded(preset).items():
+        np.testing.assert_array_equal(value, plain[name])
+    summary = preset.load_into(preset.build_encoder())
+    assert set(summary.ignored) == {
+        "bert.embeddings.position_ids",
+        "cls.predictions.bias",
+        "bert.pooler.dense.bias",
+        "bert.pooler.dense.weight",
+    }
+
+
+@pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16])
+def test_half_precision_is_read_exactly(dtype, folder):
+    folder.tensors = {name: value.astype(dtype) for name, value in folder.tensors.items()}
+    kernel = loaded(load_preset(folder.write()))["encoder_block_1/attention/query/kernel"]
+    stored = folder.tensors["encoder.layer.1.attention.self.query.weight"]
+    np.testing.assert_array_equal(kernel, stored.T.astype("float32"))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("gelu", "gelu"), ("gelu_new", "gelu_tanh"), ("gelu_pytorch_tanh", "gelu_tanh"), ("relu", "relu")],
+)
+def test_activations(theirs, ours, folder):
+    folder.settings["hidden_act"] = theirs
+    assert load_preset(folder.write()).config.activation == ours
+
+
+def test_tokenizer_settings(folder):
+    path = folder.write()
+    described = {
+        "normalizer": {
+            "type": "BertNormalizer",
+            "lowercase": False,
+            "strip_accents": None,
+            "handle_chinese_chars": False,
+        }
+    }
+    (path / "tokenizer.json").write_text(json.dumps(described))
+    assert load_preset(path).tokenizer == {"lowercase": False, "strip_accents": None, "split_on_cjk": False}
+    stated = {
+        "do_lower_case": True,
+        "strip_accents": False,
+        "tokenize_chinese_chars": True,
+        "unk_token": "[UNK]",
+    }
+    (path / "tokenizer_config.json").write_text(json.dumps(stated))
+    assert load_preset(path).tokenizer == {
+        "lowercase": True,
+        "strip_accents": False,
+        "split_on_cjk": True,
+        "unknown_token": "[UNK]",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "pooling"), [("mean_tokens", "mean"), ("max_tokens", "max"), ("cls_token", "cls")]
+)
+def test_sentence_transformers_pooling(key, pooling, folder):
+    path = folder.write()
+    (path / "1_Pooling").mkdir()
+    (path / "1_Pooling" / "config.json").write_text(json.dumps({f"pooling_mode_{key}": True}))
+    preset = load_preset(path)
+    assert (preset.pooling, preset.pooler) == (pooling, False)
+
+
+def test_a_classifiers_head_comes_along(folder):
+    folder.add_head()
+    folder.settings.update(
+        architectures=["BertForSequenceClassification"],
+        classifier_dropout=0.3,
+        id2label={"0": "low", "1": "mid", "2": "high"},
+        problem_type="multi_label_classification",
+    )
+    preset = load_preset(folder.write())
+    assert preset.labels == ("low", "mid", "high")
+    assert preset.head == {"multi_label": True, "head_dropout": 0.3}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"architectures": ["BertForTokenClassification"]}, {"problem_type": "regression"}],
+)
+def test_heads_of_other_tasks_stay_behind(settings, folder):
+    folder.add_head()
+    folder.settings.update(settings)
+    preset = load_preset(folder.write())
+    assert preset.labels is None
+    variables = {**addresses(preset.build_encoder()), "head/logits/kernel": keras.Variable(np.zeros((8, 3)))}
+    from tftransformer.checkpoints.assign import assign
+
+    summary = assign(variables, preset.source, preset.table, optional="head/.*")
+    assert "head/logits/kernel" in summary.fresh
+    assert "another task" in summary.ignored["classifier.weight"]
+
+
+def test_spare_rows_are_padding_and_missing_ones_an_error(folder):
+    folder.vocabulary.pop()
+    assert len(load_preset(folder.write()).vocabulary) == 22
+    folder.vocabulary += ["one", "two"]
+    assert "it has 24 pieces and the embeddings 23 rows" in one_line(folder.write())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model_type": "gpt2"}, "must be of a family that loads (bert); its model_type is 'gpt2'"),
+        ({"model_type": None}, "its model_type is None"),
+        (
+            {"position_embedding_type": "relative_key"},
+            "position_embedding_type must be 'absolute'; got 'relative_key'",
+        ),
+        ({"is_decoder": True}, "is_decoder must be False; got True"),
+        ({"hidden_act": "mish"}, "hidden_act must be one of gelu, gelu_new"),
+        ({"hidden_act": ["gelu"]}, "hidden_act must be one of"),
+        ({"hidden_size": "8"}, "hidden_dim must be a positive integer; got '8'"),
+        ({"num_attention_heads": 3}, "hidden_dim must be a multiple of num_heads"),
+        ({"hidden_size": 16}, "embeddings/token/embeddings is (23, 8) there and (23, 16) in the model"),
+        ({"vocab_size": 40}, "embeddings/token/embeddings is (23, 8) there and (40, 8) in the model"),
+        ({"num_hidden_layers": 3}, "16 missing in it: encoder_block_2/"),
+        ({"num_hidden_layers": 1}, "16 in it that the model has no place for: encoder.layer.1."),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers=1000000000, and the weights are 39 tensors"),
+    ],
+)
+def test_configurations_that_do_not_load(settings, message, folder):
+    folder.settings.update(settings)
+    assert message in one_line(folder.write())
+
+
+def test_labels_that_do_not_fit_the_head(folder):
+    folder.add_head()
+    folder.settings["id2label"] = {"0": "low", "1": "high"}
+    assert "id2label must name the 3 classes" in one_line(folder.write())
+
+
+def test_broken_small_files(folder):
+    path = folder.write()
+    (path / "vocab.txt").write_bytes(b"[PAD]\n[UNK]\n\xff\n")
+    assert "UTF-8" in one_line(path)
+    (path / "vocab.txt").unlink()
+    assert "has no vocab.txt; a tokenizer.json alone is not read" in one_line(path)
+    (path / "config.json").write_text('{"model_type": ')
+    assert "config.json must be JSON; line 1" in one_line(path)
+    (path / "config.json").write_text("[" * 100_000)
+    assert "config.json must be JSON; too deep" in one_line(path)
+    (path / "config.json").write_text("[]")
+    assert "config.json must hold a JSON object; got list" in one_line(path)
+    (path / "config.json").write_bytes(b"{\n\xff}")
+    assert "config.json must be UTF-8; line 2 is not" in one_line(path)
+
+
+def test_truncated_weights(folder):
+    path = folder.write() / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "is damaged, cut off" in one_line(path.parent)
+    path.unlink()
+    assert "has no model.safetensors" in one_line(path.parent)
+
+
+# Names, handles and folders that are nothing
+
+
+def test_unknown_names():
+    assert (
+        "there is no preset or folder 'bert_base_en_uncasd'; did you mean 'bert_base_en_uncased'"
+        in one_line("bert_base_en_uncasd")
+    )
+    assert "presets are for instance" in one_line("qqqqqqqqqqq")
+    assert "a checkpoint of the family gpt2; those that load are bert" in one_line("gpt2_base_en")
+    assert "there is no preset folder ./nowhere" in one_line("./nowhere")
+    assert "must be a name or a folder; got ''" in one_line("")
+    assert "must start with kaggle:// or hf://; got 's3://x/y'" in one_line("s3://x/y")
+
+
+def test_folders_that_are_no_presets(tmp_path):
+    assert "is no preset: it has neither preset.json" in one_line(tmp_path)
+    (tmp_path / "bert_config.json").write_text("{}")
+    assert "is a TensorFlow checkpoint, which is not read" in one_line(tmp_path)
+    assert "bert_config.json is a file (give its folder)" in one_line(tmp_path / "bert_config.json")
+
+
+def test_hubs_that_cannot_be_reached(monkeypatch):
+    import keras_hub
+
+    def refuse(*_, **__):
+        raise ConnectionError("HTTPSConnectionPool(host='api.kaggle.com'): Max retries\nexceeded")
+
+    monkeypatch.setattr(keras_hub.models.BertBackbone, "from_preset", refuse)
+    expected = "cannot be loaded: the network or the hub cannot be reached, and it is not in the local cache"
+    assert expected in one_line("bert_base_en_uncased")
+    assert expected in one_line("kaggle://keras/bert/keras/bert_base_en_uncased")
+
+
+def test_reasons_of_the_hub_are_one_line():
+    assert explain(ValueError("a\n b")) == "a b"
+    assert explain(ValueError()) == "ValueError"
+
+
+def test_hugging_face_handles(folder, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    path = folder.write()
+    monkeypatch.setattr(
+        hub, "snapshot_download", lambda repository, **_: str(path) if repository == "a/b" else 1 / 0
+    )
+    preset = load_preset("hf://a/b")
+    assert (preset.name, preset.config.activation) == ("hf://a/b", "gelu")
+    assert "preset 'hf://c/d' cannot be loaded: division by zero" in one_line("hf://c/d")
+    (path / "model.safetensors").rename(path / "pytorch_model.bin")
+    assert "is a pickle" in one_line("hf://a/b")
+
+
+def test_hugging_face_handles_need_its_client(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert "needs huggingface_hub (pip install huggingface_hub)" in one_line("hf://a/b")
+
+
+# keras-hub folders
+
+
+@pytest.fixture
+def hub_folder(tmp_path):
+    module = {"module": "keras_hub.src.models.bert", "config": {}}
+    (tmp_path / "config.json").write_text(json.dumps({**module, "class_name": "BertBackbone"}))
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**module, "class_name": "BertTokenizer"}))
+    return tmp_path
+
+
+def test_broken_keras_hub_folders(hub_folder):
+    assert "has no model.weights.h5" in one_line(hub_folder)
+    (hub_folder / "model.weights.h5").write_bytes(b"no h5")
+    assert "cannot be loaded: " in one_line(hub_folder)
+    (hub_folder / "config.json").write_text(json.dumps({"class_name": "BertBackbone", "module": "os"}))
+    assert "it describes a BertBackbone of os" in one_line(hub_folder)
+    (hub_folder / "config.json").write_text(
+        json.dumps({"class_name": "GPT2Backbone", "module": "keras_hub.src"})
+    )
+    assert "must be of a family that loads (BertBackbone); it describes a GPT2Backbone" in one_line(
+        hub_folder
+    )
+    (hub_folder / "tokenizer.json").unlink()
+    (hub_folder / "config.json").write_text(
+        json.dumps({"class_name": "BertBackbone", "module": "keras_hub.src"})
+    )
+    assert "has no tokenizer.json" in one_line(hub_folder)
+
+
+def test_keras_hub_vocabulary_must_fit(tmp_path):
+    import keras_hub
+
+    keras_hub.models.BertBackbone(
+        vocabulary_size=6, num_layers=1, num_heads=1, hidden_dim=2, intermediate_dim=2, max_sequence_length=3
+    ).save_to_preset(str(tmp_path))
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
+    keras_hub.models.BertTokenizer(vocabulary=pieces).save_to_preset(str(tmp_path))
+    assert "it has 7 pieces and the embeddings 6 rows" in one_line(tmp_path)

@@ -1,0 +1,67 @@
+"""Quiet TensorFlow, and tiny models that every test can afford."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+import numpy as np
+import pytest
+
+WORDS = (
+    "good bad fine poor great awful plot acting film music story slow quick dull bright "
+    "a the was not very and but it is this movie"
+).split()
+
+
+@pytest.fixture(scope="session")
+def tiny_vocabulary() -> list[str]:
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    marks = list(".,!?'-[]0123456789")
+    return [
+        "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS,
+        *(c for c in letters if c not in WORDS), *marks, *(f"##{c}" for c in letters),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_vocabulary):
+    from tftransformer.config import TransformerConfig
+
+    return TransformerConfig(
+        vocabulary_size=len(tiny_vocabulary), num_layers=3, hidden_dim=16, num_heads=2, intermediate_dim=32,
+        max_sequence_length=32,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny_preset(tmp_path_factory, tiny_vocabulary, tiny_config):
+    """A preset folder of ours with a randomised three-block encoder, without a head."""
+    from tftransformer.checkpoints import save_preset
+    from tftransformer.data.tokenizers import WordPieceTokenizer
+    from tftransformer.models.encoder import build_encoder
+    from tftransformer.patterns import addresses
+
+    draw = np.random.default_rng(0)
+    variables = {
+        name: draw.normal(1.0 if name.endswith("gamma") else 0.0, 0.2, variable.shape).astype("float32")
+        for name, variable in addresses(build_encoder(tiny_config)).items()
+    }
+    folder = tmp_path_factory.mktemp("presets") / "tiny"
+    return save_preset(
+        folder, config=tiny_config, tokenizer=WordPieceTokenizer(tiny_vocabulary), variables=variables, pooling="mean"
+    )
+
+
+@pytest.fixture(scope="session")
+def reviews() -> tuple[list[str], list[str]]:
+    """Sixty short texts and their labels, separable by one word."""
+    draw = np.random.default_rng(1)
+    texts, labels = [], []
+    for i in range(60):
+        kind = i % 2
+        words = list(draw.choice(WORDS[6:], draw.integers(1, 9)))
+        words.insert(int(draw.integers(len(words) + 1)), ("bad", "good")[kind])
+        texts.append(" ".join(words))
+        labels.append(("negative", "positive")[kind])
+    return texts, labels

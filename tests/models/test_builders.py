@@ -1,0 +1,118 @@
+"""The builders: every position scheme saves, loads and trains, and the names are the ones of the file format."""
+
+import keras
+import numpy as np
+import pytest
+
+from tftransformer.config import FAMILY_DEFAULTS, POSITIONS, TransformerConfig
+from tftransformer.models import BUILDERS, build_decoder, build_encoder, build_encoder_decoder, build_model
+from tftransformer.patterns import addresses
+
+
+def config(family="bert", **changes):
+    sizes = {"vocabulary_size": 30, "num_layers": 1, "hidden_dim": 16, "num_heads": 4, "intermediate_dim": 24}
+    return TransformerConfig(family, **{**sizes, "max_sequence_length": 12, **changes})
+
+
+def inputs(model, length=6, seed=0):
+    ids = np.random.default_rng(seed).integers(1, 20, (2, length)).astype("int32")
+    mask = np.ones((2, length), "int32")
+    mask[0, length - 2 :] = 0
+    kinds = {"token_ids": ids, "padding_mask": mask, "segment_ids": (ids > 9).astype("int32")}
+    return {name: next(value for kind, value in kinds.items() if name.endswith(kind)) for name in model.input}
+
+
+def randomise(model):
+    rng = np.random.default_rng(5)
+    for variable in model.weights:
+        variable.assign(rng.normal(size=variable.shape) * 0.3)
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("family", BUILDERS)
+def test_every_family_and_position_scheme_saves_and_loads(family, position, tmp_path):
+    model = build_model(config(family, position=position, num_key_value_heads=2))
+    randomise(model)
+    x = inputs(model)
+    y = model(x)
+    model.save(tmp_path / "x.keras")
+    copy = keras.models.load_model(tmp_path / "x.keras")
+    np.testing.assert_array_equal(copy(x), y)
+    assert list(addresses(copy)) == list(addresses(model))
+    assert copy.output.shape == model.output.shape and copy.output.shape[:2] == (None, None)
+
+
+@pytest.mark.parametrize("position", ["relative", "relative_buckets"])
+def test_position_weights_receive_gradients_and_their_addresses(position):
+    model = build_decoder(config("gpt2", position=position))
+    names = [name for name in addresses(model) if "position" in name]
+    assert names == {
+        "relative": ["decoder_block_0/self_attention/position/keys", "decoder_block_0/self_attention/position/values"],
+        "relative_buckets": ["decoder_position_bias/embeddings"],
+    }[position]
+    before = {name: np.array(addresses(model)[name]) for name in names}
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    model.fit(inputs(model), inputs(model)["token_ids"], verbose=0)
+    for name in names:
+        assert np.abs(before[name] - np.array(addresses(model)[name])).max() > 0
+
+
+def test_the_encoders_addresses_are_those_of_the_file_format():
+    model = build_encoder(config(normalize_first=True, gated=True))
+    block = [
+        *(f"attention/{p}/{w}" for p in ("query", "key", "value", "output") for w in ("kernel", "bias")),
+        *(f"feed_forward/{p}/{w}" for p in ("intermediate", "gate", "output") for w in ("kernel", "bias")),
+        *(f"{norm}/{w}" for norm in ("attention_norm", "feed_forward_norm") for w in ("gamma", "beta")),
+    ]
+    tables = [f"embeddings/{name}/embeddings" for name in ("token", "position", "segment")]
+    norms = [f"{n}/{w}" for n in ("embeddings/norm", "final_norm") for w in ("gamma", "beta")]
+    assert set(addresses(model)) == {*tables, *norms, *(f"encoder_block_0/{name}" for name in block)}
+    assert [layer.name for layer in model.layers if layer.weights] == ["embeddings", "encoder_block_0", "final_norm"]
+
+
+def test_the_encoder_decoders_layers_are_named():
+    model = build_encoder_decoder(config("transformer", position="alibi", normalize_first=True, num_decoder_layers=2))
+    names = {layer.name for layer in model.layers}
+    assert names == {
+        "encoder_token_ids", "encoder_padding_mask", "decoder_token_ids", "decoder_padding_mask",
+        "embeddings", "position_bias", "encoder_block_0", "final_norm",
+        "decoder_embeddings", "decoder_position_bias", "decoder_block_0", "decoder_block_1", "decoder_final_norm",
+        "logits",
+    }  # fmt: skip
+    assert {name.split("/")[1] for name in addresses(model) if name.startswith("decoder_block_1/")} == {
+        "self_attention", "self_attention_norm", "cross_attention", "cross_attention_norm",
+        "feed_forward", "feed_forward_norm",
+    }  # fmt: skip
+
+
+def test_an_untied_decoder_has_a_head_of_its_own():
+    tied, untied = (build_decoder(config("gpt2", tie_embeddings=tie)) for tie in (True, False))
+    assert set(addresses(untied)) - set(addresses(tied)) == {"lm_head/kernel"}
+    hidden = keras.Model(tied.input, tied.get_layer("decoder_final_norm").output)(inputs(tied))
+    table = np.array(addresses(tied)["decoder_embeddings/token/embeddings"])
+    np.testing.assert_allclose(tied(inputs(tied)), np.array(hidden) @ table.T, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("position", ["learned", "rotary", "alibi"])
+def test_mixed_precision_follows_the_argument(dtype, position):
+    encoder = build_encoder(config(position=position), dtype=dtype)
+    decoder = build_decoder(config("gpt2", position=position), dtype=dtype)
+    assert encoder(inputs(encoder)).dtype == dtype.removeprefix("mixed_")
+    assert decoder(inputs(decoder)).dtype == "float32"
+    assert {v.dtype for v in encoder.weights} == {"float32"}
+    wide = build_encoder(config(position=position))
+    wide.set_weights(encoder.get_weights())
+    np.testing.assert_allclose(keras.ops.cast(encoder(inputs(encoder)), "float32"), wide(inputs(wide)), atol=0.1)
+
+
+def test_a_padded_batch_and_a_short_one_agree_through_a_whole_model():
+    model = build_encoder(config(num_layers=2, position="relative_buckets"))
+    randomise(model)
+    x = inputs(model)
+    short = {name: value[:1, :4] for name, value in x.items()}
+    np.testing.assert_allclose(model(x)[0, :4], model(short)[0], atol=1e-5)
+
+
+def test_every_family_has_defaults_and_a_builder():
+    assert set(BUILDERS) == set(FAMILY_DEFAULTS)

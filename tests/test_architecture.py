@@ -1,0 +1,115 @@
+"""The house: imports go to lower floors alone, layers know Keras alone, files stay short, layers are registered."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1] / "tftransformer"
+FLOORS = [
+    {"config", "patterns", "files", "errors", "progress", "startup"},
+    {"layers"},
+    {"models", "data"},
+    {"checkpoints", "finetuning", "training", "evaluation", "interpretation", "export"},
+    {"tasks"},
+    {"experiments"},
+    {"__init__"},
+]
+FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+FILES = sorted(ROOT.rglob("*.py"))
+every_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+
+
+def part(path):
+    """The package or module of the top level that a file belongs to."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """The dotted names that a file imports anywhere, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            if node.module == "tftransformer":
+                yield from (f"tftransformer.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def own_parts(path):
+    names = (name.split(".") for name in imports(path))
+    return {name[1] for name in names if name[0] == "tftransformer" and len(name) > 1}
+
+
+@every_file
+def test_imports_go_to_lower_floors_alone(path):
+    here = part(path)
+    assert here in FLOOR, f"{here} stands on no floor"
+    for other in own_parts(path) - {here}:
+        assert FLOOR[other] < FLOOR[here] or FLOOR[here] == 0 == FLOOR[other], f"{here} imports {other}"
+
+
+@pytest.mark.parametrize(
+    ("package", "allowed"),
+    [
+        *((name, {"numpy"}) for name in sorted(FLOORS[0] - {"startup"})),
+        ("layers", {"keras", "numpy"}),
+        ("models", {"keras", "numpy"}),
+    ],
+)
+def test_lower_floors_import_little(package, allowed):
+    files = [path for path in FILES if part(path) == package]
+    assert files
+    for path in files:
+        outside = {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names - {"tftransformer"}
+        assert outside <= allowed, f"{path.name} imports {outside - allowed}"
+
+
+@every_file
+def test_files_stay_short_and_have_a_job(path):
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) <= 350
+    assert path.name not in ("utils.py", "helpers.py", "common.py", "misc.py")
+    assert not text.strip() or ast.get_docstring(ast.parse(text)), "a file opens with what it is"
+
+
+@every_file
+def test_user_input_is_never_checked_by_assert(path):
+    assert not [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Assert)]
+
+
+def public_layers():
+    import keras
+
+    for path in sorted((ROOT / "layers").glob("*.py")):
+        module = importlib.import_module(f"tftransformer.layers.{path.stem}")
+        for name, value in vars(module).items():
+            if inspect.isclass(value) and issubclass(value, keras.layers.Layer) and value.__module__ == module.__name__:
+                yield name, value
+
+
+def test_every_layer_is_exported_and_registered_for_serialisation():
+    import keras
+
+    from tftransformer import layers
+
+    bases = {"AttentionPosition", "PositionBias"}  # to be derived from, not to stand in a model
+    found = dict(public_layers())
+    assert len(found) > 15 and set(found) == set(layers.__all__)
+    for name, layer in found.items():
+        registered = keras.saving.get_registered_name(layer)
+        assert registered == (name if name in bases else f"tftransformer>{name}")
+        assert "get_config" in vars(layer) or name in bases | {"MeanPooling", "MaxPooling"}, name
+
+
+def test_public_signatures_are_annotated():
+    for path in FILES:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                named = [a for a in [*node.args.args, *node.args.kwonlyargs] if a.annotation is None]
+                assert not named and node.returns is not None, f"{path.name}: {node.name}"

@@ -1,0 +1,83 @@
+"""The configuration: defaults of families, checks, and JSON both ways."""
+
+import dataclasses
+import json
+
+import pytest
+
+from tftransformer.config import FAMILY_DEFAULTS, TransformerConfig
+from tftransformer.errors import TransformerError
+
+SIZES = {"vocabulary_size": 100, "num_layers": 2, "hidden_dim": 24, "num_heads": 4, "intermediate_dim": 48}
+
+
+def test_what_is_left_out_comes_from_the_family_and_the_other_sizes():
+    config = TransformerConfig(**SIZES)
+    assert config.family == "bert" and config.position == "learned" and config.num_segments == 2
+    assert (config.head_dim, config.num_key_value_heads) == (6, 4)
+    assert config.attention_dropout == config.dropout == 0.1
+    assert (config.decoder_vocabulary_size, config.num_decoder_layers) == (100, 2)
+    for family, defaults in FAMILY_DEFAULTS.items():
+        fields = TransformerConfig(family, **SIZES).to_dict()
+        assert {name: fields[name] for name in defaults} == defaults
+
+
+def test_what_is_given_wins_over_the_family():
+    config = TransformerConfig(**SIZES, position="rotary", num_segments=0, attention_dropout=0.0, head_dim=10)
+    assert (config.position, config.num_segments, config.attention_dropout, config.head_dim) == ("rotary", 0, 0.0, 10)
+
+
+@pytest.mark.parametrize("family", FAMILY_DEFAULTS)
+def test_json_both_ways(family):
+    config = TransformerConfig(family, **SIZES, num_key_value_heads=2, gated=True, layer_norm_epsilon=1e-5)
+    assert TransformerConfig.from_json(config.to_json()) == config
+    assert TransformerConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert hash(config) == hash(TransformerConfig.from_json(config.to_json()))
+
+
+def test_it_is_frozen_and_replaced_by_checked_copies():
+    config = TransformerConfig(**SIZES)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.num_layers = 3
+    assert config.replace(num_layers=3).num_layers == 3 and config.num_layers == 2
+    with pytest.raises(TransformerError, match="num_layers must be a positive integer; got -1"):
+        config.replace(num_layers=-1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"family": "brt"}, "family must be one of bert, .*; got 'brt'; did you mean 'bert'"),
+        ({"num_layers": 0}, "num_layers must be a positive integer; got 0"),
+        ({"vocabulary_size": True}, "vocabulary_size must be a positive integer; got True"),
+        ({"hidden_dim": 24.0}, "hidden_dim must be a positive integer; got 24.0"),
+        ({"num_heads": 5}, "hidden_dim must be a multiple of num_heads .*hidden_dim=24, num_heads=5"),
+        ({"num_key_value_heads": 3}, "num_heads must be a multiple of num_key_value_heads; got 4 and 3"),
+        ({"num_segments": -1}, "num_segments must be 0 or a positive integer; got -1"),
+        ({"position": "rotary", "head_dim": 5}, "head_dim must be even for rotary positions; got 5"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1; got 1.0"),
+        ({"attention_dropout": -0.1}, "attention_dropout must be at least 0 and below 1; got -0.1"),
+        ({"layer_norm_epsilon": 0.0}, "layer_norm_epsilon must be positive; got 0.0"),
+        ({"layer_norm_epsilon": float("nan")}, "layer_norm_epsilon must be positive; got nan"),
+        ({"activation": "gleu"}, "activation must be one of .*; got 'gleu'; did you mean 'gelu'"),
+        ({"position": "learnt"}, "position must be one of .*; got 'learnt'; did you mean 'learned'"),
+    ],
+)
+def test_mistakes_are_one_line(changes, message):
+    with pytest.raises(TransformerError, match=message) as error:
+        TransformerConfig(**{**SIZES, **changes})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "must be JSON; line 1"),
+        ("[1]", "must be a JSON object; got list"),
+        ('{"num_layer": 2}', "unknown field 'num_layer' .*did you mean 'num_layers'"),
+        ('{"num_layers": 2}', "needs vocabulary_size, hidden_dim, num_heads, intermediate_dim; they are missing"),
+    ],
+)
+def test_files_that_are_no_config_are_named(text, message):
+    with pytest.raises(TransformerError, match=message):
+        TransformerConfig.from_json(text)

@@ -1,0 +1,86 @@
+"""The parts that encoders and decoders share: a config becomes embeddings, blocks, norms and position biases."""
+
+from typing import Any
+
+import keras
+
+from tftransformer.config import TransformerConfig
+from tftransformer.layers.decoder_block import DecoderBlock
+from tftransformer.layers.embeddings import TransformerEmbedding
+from tftransformer.layers.encoder_block import EncoderBlock
+from tftransformer.layers.position_biases import ALiBi, PositionBias, RelativePositionBuckets
+from tftransformer.layers.relative_positions import AttentionPosition, RelativePosition, RotaryPosition
+
+
+def build_embeddings(
+    config: TransformerConfig, vocabulary_size: int, num_segments: int, name: str, dtype: str | None = None
+) -> TransformerEmbedding:
+    """The embeddings, with vectors for positions where the config's scheme is one of vectors."""
+    return TransformerEmbedding(
+        vocabulary_size,
+        config.hidden_dim,
+        max_length=config.max_sequence_length,
+        position=config.position if config.position in ("learned", "sinusoidal") else "none",
+        num_segments=num_segments,
+        norm=config.embedding_norm,
+        scale=config.scale_embeddings,
+        dropout=config.dropout,
+        layer_norm_epsilon=config.layer_norm_epsilon,
+        dtype=dtype,
+        name=name,
+    )
+
+
+def build_encoder_block(config: TransformerConfig, name: str, dtype: str | None = None) -> EncoderBlock:
+    """One encoder block of the sizes and choices of a config."""
+    return EncoderBlock(**_block_arguments(config), dtype=dtype, name=name)
+
+
+def build_decoder_block(
+    config: TransformerConfig, name: str, cross_attention: bool = False, dtype: str | None = None
+) -> DecoderBlock:
+    """One decoder block of the sizes and choices of a config."""
+    return DecoderBlock(**_block_arguments(config), cross_attention=cross_attention, dtype=dtype, name=name)
+
+
+def build_position_bias(
+    config: TransformerConfig, name: str, bidirectional: bool, dtype: str | None = None
+) -> PositionBias | None:
+    """The layer that makes the bias for all blocks of a stack; None where the scheme needs none."""
+    if config.position == "alibi":
+        return ALiBi(config.num_heads, dtype=dtype, name=name)
+    if config.position == "relative_buckets":
+        return RelativePositionBuckets(config.num_heads, bidirectional=bidirectional, dtype=dtype, name=name)
+    return None
+
+
+def build_norm(config: TransformerConfig, name: str, dtype: str | None = None) -> keras.layers.Layer | None:
+    """The norm after the last block of a pre-norm stack; None where the blocks end in a norm themselves."""
+    if not config.normalize_first:
+        return None
+    return keras.layers.LayerNormalization(epsilon=config.layer_norm_epsilon, dtype=dtype, name=name)
+
+
+def _block_arguments(config: TransformerConfig) -> dict[str, Any]:
+    return {
+        "num_heads": config.num_heads,
+        "intermediate_dim": config.intermediate_dim,
+        "head_dim": config.head_dim,
+        "num_key_value_heads": config.num_key_value_heads,
+        "dropout": config.dropout,
+        "attention_dropout": config.attention_dropout,
+        "activation": config.activation,
+        "gated": config.gated,
+        "use_bias": config.use_bias,
+        "normalize_first": config.normalize_first,
+        "layer_norm_epsilon": config.layer_norm_epsilon,
+        "position": _attention_position(config),
+        "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.02),
+    }
+
+
+def _attention_position(config: TransformerConfig) -> AttentionPosition | None:
+    # One for each block: relative vectors are learned block by block.
+    if config.position == "rotary":
+        return RotaryPosition()
+    return RelativePosition() if config.position == "relative" else None
