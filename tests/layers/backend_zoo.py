@@ -60,7 +60,7 @@ _, zoo["scores"] = run(layers.MultiHeadAttention(4), x, padding_mask=padding, re
 sizes = {"vocabulary_size": 20, "num_layers": 1, "hidden_dim": 16, "num_heads": 4, "intermediate_dim": 24}
 config = TransformerConfig("bert", **sizes, max_sequence_length=8)
 zoo["encoder"] = run(build_encoder(config), {"token_ids": ids, "padding_mask": padding, "segment_ids": ids % 2})
-for position in ("learned", "rotary", "relative", "alibi", "relative_buckets"):
+for position in ("learned", "rotary", "relative_buckets"):
     model = build_decoder(TransformerConfig("gpt2", **sizes, max_sequence_length=8, position=position))
     zoo[f"decoder of {position}"] = run(model, {"token_ids": ids, "padding_mask": np.ones_like(ids)})
     logits, state = decode_step(model, ids[:, :3], start_decoding(model, 2, 8), 0)

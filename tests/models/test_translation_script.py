@@ -32,7 +32,7 @@ def test_an_encoder_decoder_trains_on_tensors():
     )
     before, _ = model.evaluate(inputs, target[:, 1:], batch_size=8, verbose=0)
     assert 0.5 * np.log(5000) < before < 2.5 * np.log(5000)
-    history = model.fit(inputs, target[:, 1:], batch_size=8, epochs=5, verbose=0).history["loss"]
+    history = model.fit(inputs, target[:, 1:], batch_size=8, epochs=4, verbose=0).history["loss"]
     after, _ = model.evaluate(inputs, target[:, 1:], batch_size=8, verbose=0)
     assert after < history[0] - 1 and after < before - 1
     assert model(inputs).shape == (8, 10, 5000)

@@ -105,9 +105,7 @@ def train(options: ClassificationOptions) -> Report:
     lengths = {name: classifier.preprocess(split).full_lengths for name, split in splits.present().items()}
     data_report = checks.check(splits, lengths, classifier.max_length)
     print(data_report, flush=True)
-    if options.drop_leaked:
-        splits = checks.drop_leaked(splits, data_report)
-        print(f"dropped what leaked: {len(splits.train)} rows are left to train on", flush=True)
+    splits = _choose_rows(splits, data_report, options)
     print(classifier.load_summary or "all weights start from random numbers")
     print(frozen, flush=True)
     settings = {**dataclasses.asdict(options), **recipe}
@@ -178,7 +176,7 @@ def load_classifier(run: str | Path) -> TextClassifier:
 
 
 def load_splits(options: ClassificationOptions) -> Splits:
-    """The data of a run, with the training rows that `train_examples` leaves."""
+    """The splits that the options name."""
     _say(f"reading {options.dataset if options.train_path is None else options.train_path}")
     source = None if options.train_path and options.dataset == "sample" else options.dataset
     splits = loading.load(
@@ -192,8 +190,17 @@ def load_splits(options: ClassificationOptions) -> Splits:
         label_delimiter=options.label_delimiter,
         seed=options.seed,
     )
+    return splits
+
+
+def _choose_rows(splits: Splits, report: checks.DataReport, options: ClassificationOptions) -> Splits:
+    # In this order, so that runs with and without leaked rows train on equally many.
+    if options.drop_leaked:
+        splits = checks.drop_leaked(splits, report)
+        print(f"dropped what leaked: {len(splits.train)} rows are left to train on", flush=True)
     if options.train_examples is not None:
         splits = splits._replace(train=subset(splits.train, options.train_examples, options.seed))
+        print(f"training on {len(splits.train)} of them, chosen by the seed", flush=True)
     return splits
 
 

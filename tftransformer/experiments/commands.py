@@ -23,7 +23,7 @@ def run_command(main: Callable[[Sequence[str]], Any]) -> None:
     def guarded(arguments: Sequence[str]) -> None:
         if len(arguments) > 1:
             _fail(f"every argument must be a flag, --name=value; got {arguments[1]!r}")
-        from tftransformer.startup import start_quietly
+        from tftransformer.experiments.startup import start_quietly
 
         start_quietly()
         try:

@@ -1,6 +1,7 @@
 """Pretraining from plain text to a preset folder: what examples/pretrain.py does with its flags."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ WORDS_PER_PIECE = 0.75
 FEWEST_WORDS = 4
 # Longer rows only cost time where a projection is fitted.
 SAMPLE_LENGTH = 40
+MEASURED_BATCHES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,14 +182,6 @@ def prepare(
         teacher_tokenizer = WordPieceTokenizer(teacher.vocabulary, **teacher.tokenizer)
         basis = _inherit(options, config, encoder, tokenizer, texts, teacher, teacher_encoder, teacher_tokenizer)
         distillation = Distillation(teacher_encoder, teacher.config.num_layers, config.num_layers, basis)
-    pretrainer = Pretrainer(
-        encoder,
-        config,
-        options.objective,
-        distillation,
-        learning_rate=options.learning_rate,
-        warmup=options.warmup,
-    )
     batches = PretrainingBatches(
         texts,
         tokenizer,
@@ -196,6 +190,16 @@ def prepare(
         teacher_tokenizer=teacher_tokenizer,
         mask_rate=0.0 if options.objective == "distillation" else options.mask_rate,
         seed=options.seed,
+    )
+    if distillation is not None:
+        distillation.measure(itertools.islice(batches, MEASURED_BATCHES))
+    pretrainer = Pretrainer(
+        encoder,
+        config,
+        options.objective,
+        distillation,
+        learning_rate=options.learning_rate,
+        warmup=options.warmup,
     )
     return encoder, pretrainer, batches
 

@@ -91,7 +91,7 @@ class ReducedGradients:
     @property
     def first_bad_step(self) -> int:
         """The first update whose gradient was not finite, counted from 1; 0 while there was none."""
-        return int(keras.ops.convert_to_numpy(self._first_bad_step.value))
+        return int(tf.convert_to_tensor(self._first_bad_step.value))
 
     def reset_first_bad_step(self) -> None:
         """Forget the update that was not finite, as at the start of a new run."""
@@ -119,7 +119,7 @@ class ReducedGradients:
 
     def load_own_variables(self, store: Any) -> None:
         super().load_own_variables(store)
-        self._length_known = int(keras.ops.convert_to_numpy(self._schedule_steps.value)) > 0
+        self._length_known = int(tf.convert_to_tensor(self._schedule_steps.value)) > 0
 
     def _get_current_learning_rate(self) -> Any:
         rate = self._learning_rate

@@ -198,6 +198,19 @@ class TextTask(keras.Model):
         outputs = super().predict(batches, **kwargs)
         return outputs if inverse is None else outputs[inverse]
 
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if not training or replicas == 1:
+            return loss
+        # Keras gives each replica's mean the same weight in the gradient, whatever its number of rows: the rows
+        # of a last batch that does not divide would count unequally. The value stays the one that Keras reports.
+        rows = tf.cast(tf.shape(y_pred)[0], loss.dtype)
+        share = rows * replicas / tf.distribute.get_replica_context().all_reduce("SUM", rows)
+        return tf.stop_gradient(loss) + share * (loss - tf.stop_gradient(loss))
+
     def predict_step(self, data: Any) -> Any:
         return self.activate(super().predict_step(data))
 
@@ -209,6 +222,19 @@ class TextTask(keras.Model):
         raise TransformerError(f"{type(self).__name__} does not say what shape its outputs have")
 
     # Datasets.
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # Keras learns the shapes of a batch from the mean of all replicas' first batches, which fails where those
+        # are not of one size, or are whole numbers. Any one of them tells the shapes.
+        if iterator is not None and self.distribute_strategy.num_replicas_in_sync > 1:
+            local = self.distribute_strategy.experimental_local_results
+            for _, _, batches in iterator:
+                data_batch = tf.nest.map_structure(
+                    lambda value: local(value)[0], next(batches), expand_composites=False
+                )
+                break
+            iterator = None
+        super()._maybe_symbolic_build(iterator, data_batch)
 
     def _batches(self, examples: Examples, batch_size: int, shuffle: bool, epoch: Epoch) -> tf.data.Dataset:
         return token_batches(

@@ -146,15 +146,18 @@ class TextClassifier(TextTask):
         config = found.config
         if (dropout := options.pop("dropout", None)) is not None:
             config = config.replace(dropout=dropout, attention_dropout=dropout)
-        saved = {name: value for name, value in found.task.items() if name != "advice"}
-        arguments = {"pooling": found.pooling, "pooler": found.pooler, **found.head, **saved, **options}
+        same_task = found.labels is None or labels == tuple(found.labels)
+        saved = {**found.task, **found.head}
+        for name in ("advice", *(() if same_task else ("multi_label", "threshold", "text_pairs"))):
+            saved.pop(name, None)
+        arguments = {"pooling": found.pooling, "pooler": found.pooler, **saved, **options}
         tokenizer = WordPieceTokenizer.from_config(found.tokenizer, found.vocabulary)
         classifier = cls(config, tokenizer, labels, **arguments)
         classifier.advice = dict(found.task.get("advice", {}))
         if load_weights:
             # A head is its labels: with others, even as many, its rows would answer other questions.
-            other = () if found.labels is None or labels == tuple(found.labels) else ("head/.*",)
-            classifier.load_summary = found.load_into(classifier, optional=FRESH, fresh=other)
+            fresh = () if same_task else ("head/.*",)
+            classifier.load_summary = found.load_into(classifier, optional=FRESH, fresh=fresh)
             classifier.fresh = tuple(classifier.load_summary.fresh)
         return classifier
 

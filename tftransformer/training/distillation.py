@@ -4,7 +4,7 @@ After TinyBERT's and MiniLM's matching of blocks (Jiao et al. 2020, arXiv 1909.1
 arXiv 2002.10957), with a term on the mean over the text, which is what a sentence encoder is used for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -56,19 +56,14 @@ def word_means(hidden: Any, words: Any, num_words: Any) -> tuple[Any, Any]:
     return means, ops.cast(counts > 0, "float32")
 
 
-def relative_error(values: Any, wanted: Any, weights: Any) -> Any:
-    """Squared error over the variance of what is wanted: 0 is perfect, 1 is no better than the mean.
+def mean_square(values: Any, weights: Any) -> Any:
+    """Mean over all vectors that count of their squared length.
 
     Args:
         values: (..., D).
-        wanted: (..., D), without gradient.
         weights: (...), 1 where the vectors count.
     """
-    weights = weights[..., None]
-    axes = tuple(range(len(wanted.shape) - 1))
-    mean = ops.sum(wanted * weights, axis=axes) / ops.maximum(ops.sum(weights), 1.0)
-    variance = ops.sum(ops.square(wanted - mean) * weights)
-    return ops.sum(ops.square(values - wanted) * weights) / ops.maximum(variance, 1e-6)
+    return ops.sum(ops.square(values) * weights[..., None]) / ops.maximum(ops.sum(weights), 1.0)
 
 
 class Distillation:
@@ -94,35 +89,77 @@ class Distillation:
         self.teacher = keras.Model(teacher.input, outputs)
         self.teacher.trainable = False
         self.basis = ops.convert_to_tensor(basis, "float32")
+        self.variances = [1.0] * len(self.pairs)
+        self.sentence_variance = 1.0
 
     @property
     def student_blocks(self) -> list[int]:
         """Blocks of the student whose outputs `losses` takes, the last one last."""
         return [block for _, block in self.pairs]
 
+    def measure(self, batches: Iterable[Mapping[str, Any]]) -> None:
+        """Measure how much the teacher's vectors vary, so that the losses are relative to that.
+
+        The scale is fixed once: by batch it would jump, for a batch of one long text has no variance at all.
+
+        Args:
+            batches: A few, of `PretrainingBatches` with a teacher.
+        """
+        gathered: list[list[np.ndarray]] = [[] for _ in self.pairs]
+        texts = []
+        for batch in batches:
+            for vectors, (wanted, there) in zip(gathered, self._wanted(batch), strict=True):
+                kept = ops.convert_to_numpy(there).astype(bool)
+                vectors.append(ops.convert_to_numpy(wanted)[kept])
+            texts.append(ops.convert_to_numpy(text_means(wanted, there)))
+        self.variances = [_variance(np.concatenate(vectors)) for vectors in gathered]
+        self.sentence_variance = _variance(np.concatenate(texts))
+
     def losses(self, hidden: Sequence[Any], batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Terms of the loss, unweighted: `inner`, `word` and `sentence`, relative errors.
+        """Terms of the loss, unweighted, each relative to the teacher's variance: 1 is no better than the mean.
 
         Args:
             hidden: (B, T, D) outputs of `student_blocks`.
             batch: Of `PretrainingBatches` with a teacher.
+
+        Returns:
+            `inner` (mean over the inner blocks), `word` (the last block) and `sentence` (means over each text).
         """
-        inputs = {name: batch[f"teacher_{name}"] for name in self.teacher.input}
-        taught = [ops.stop_gradient(y) for y in self.teacher(inputs, training=False)]
-        num_words = ops.max(batch["words"]) + 1
         errors = []
-        for own, theirs in zip(hidden, taught, strict=True):
-            wanted, _ = word_means(theirs, batch["teacher_words"], num_words)
-            means, there = word_means(own, batch["words"], num_words)
-            wanted = ops.matmul(wanted, self.basis)
-            errors.append(relative_error(means, wanted, there))
-        count = ops.sum(there, axis=1, keepdims=True)
-        sentence = relative_error(ops.sum(means, axis=1) / count, ops.sum(wanted, axis=1) / count, there[:, 0])
+        for own, (wanted, there), variance in zip(hidden, self._wanted(batch), self.variances, strict=True):
+            means, _ = word_means(own, batch["words"], wanted.shape[1] or ops.shape(wanted)[1])
+            errors.append(mean_square(means - wanted, there) / variance)
+        sentence = mean_square(text_means(means, there) - text_means(wanted, there), there[:, 0])
         inner = sum(errors[:-1]) / max(len(errors) - 1, 1)
-        return {"inner": ops.convert_to_tensor(inner, "float32"), "word": errors[-1], "sentence": sentence}
+        return {
+            "inner": ops.convert_to_tensor(inner, "float32"),
+            "word": errors[-1],
+            "sentence": sentence / self.sentence_variance,
+        }
 
     def loss(self, hidden: Sequence[Any], batch: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The weighted sum of the terms, and the terms."""
         terms = self.losses(hidden, batch)
         total = INNER_WEIGHT * terms["inner"] + LAST_WEIGHT * terms["word"] + SENTENCE_WEIGHT * terms["sentence"]
         return total, terms
+
+    def _wanted(self, batch: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+        """What each matched block should give for each word, (B, W, D), and (B, W), 1 where there is a word."""
+        inputs = {name: batch[f"teacher_{name}"] for name in self.teacher.input}
+        taught = self.teacher(inputs, training=False)
+        taught = taught if isinstance(taught, (list, tuple)) else [taught]
+        words, num_words = batch["teacher_words"], ops.max(batch["teacher_words"]) + 1
+        wanted = []
+        for hidden in taught:
+            means, there = word_means(ops.stop_gradient(hidden), words, num_words)
+            wanted.append((ops.matmul(means, self.basis), there))
+        return wanted
+
+
+def text_means(means: Any, there: Any) -> Any:
+    """(B, D): the mean over the words of each text, of (B, W, D) and (B, W)."""
+    return ops.sum(means * there[..., None], axis=1) / ops.maximum(ops.sum(there, axis=1, keepdims=True), 1.0)
+
+
+def _variance(vectors: np.ndarray) -> float:
+    return max(float(np.square(vectors - vectors.mean(axis=0)).sum(axis=-1).mean()), 1e-6)

@@ -77,7 +77,7 @@ def inherit(
     mask = token_ids != pad_id
     stream = teacher_stream(weights, teacher, token_ids, mask)
     basis = shared_basis([x for x, _ in stream], mask, student.hidden_dim, seed)
-    inherited, x = _embeddings(weights, teacher, student, token_ids, pieces, stream[0][0], mask, basis)
+    inherited, x = _embeddings(weights, student, token_ids, pieces, stream[0][0], mask, basis)
     if can_deal_out(teacher, student):
         shares = student.num_layers // teacher.num_layers
         for i in range(teacher.num_layers):
@@ -130,33 +130,24 @@ def teacher_stream(
     return stream
 
 
-def _embeddings(weights, teacher, student, token_ids, pieces, x0, mask, basis):
+def _embeddings(weights, student, token_ids, pieces, x0, mask, basis):
     """The student's embedding weights, and its embeddings of the sample (B, T, D)."""
-    token, position = weights["embeddings/token/embeddings"], weights["embeddings/position/embeddings"]
-    norm = weights["embeddings/norm/gamma"], weights["embeddings/norm/beta"]
-    length = min(token_ids.shape[1], len(position))
-    middle = position[:length].mean(0) + weights["embeddings/segment/embeddings"][0]
-    table = _layer_norm(token + middle, *norm) @ basis
-    # What a position or segment adds is averaged over a sample of tokens, for the norm makes it depend on them.
-    some = token[np.unique(token_ids[mask])[:2000]]
-    plain = _layer_norm(some + middle, *norm).mean(0)
-    places = len(position) if student.max_sequence_length > len(position) else student.max_sequence_length
+    # The norm's gain and its subtraction of the mean are linear, and its division cancels in the student's norm.
+    gain = weights["embeddings/norm/gamma"]
+    token, position, segment = (
+        ((table - table.mean(-1, keepdims=True)) * gain) @ basis
+        for table in (weights[f"embeddings/{name}/embeddings"] for name in ("token", "position", "segment"))
+    )
     positions = np.zeros((student.max_sequence_length, basis.shape[1]), "float32")
-    for p in range(places):
-        shifted = some + position[p] + weights["embeddings/segment/embeddings"][0]
-        positions[p] = (_layer_norm(shifted, *norm).mean(0) - plain) @ basis
-    segments = np.stack([
-        (_layer_norm(some + middle - weights["embeddings/segment/embeddings"][0] + segment, *norm).mean(0) - plain)
-        @ basis
-        for segment in weights["embeddings/segment/embeddings"][: student.num_segments]
-    ])
-    scale = TOKEN_RMS / math.sqrt(float(np.square(table).mean()))
-    summed = (table[token_ids] + positions[: token_ids.shape[1]] + segments[0]) * scale
+    known = min(len(position), student.max_sequence_length)
+    positions[:known] = position[:known]
+    summed = token[token_ids] + position[: token_ids.shape[1]] + segment[0]
+    scale = TOKEN_RMS / math.sqrt(float(np.square(token).mean()))
     gamma, beta = _fit_norm(summed, x0 @ basis, mask)
     return {
-        "embeddings/token/embeddings": np.stack([table[list(ids)].mean(0) for ids in pieces]) * scale,
+        "embeddings/token/embeddings": np.stack([token[list(ids)].mean(0) for ids in pieces]) * scale,
         "embeddings/position/embeddings": positions * scale,
-        "embeddings/segment/embeddings": segments * scale,
+        "embeddings/segment/embeddings": segment[: student.num_segments] * scale,
         "embeddings/norm/gamma": gamma,
         "embeddings/norm/beta": beta,
     }, _layer_norm(summed, gamma, beta)

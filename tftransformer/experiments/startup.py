@@ -1,12 +1,13 @@
 """Quiet start of TensorFlow for command-line programs: its C++ start-up messages are kept off the screen."""
 
 import contextlib
-import logging
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Iterator
+
+import absl.logging
 
 # Lines in glog's format of level info or warning, and the continuation that TensorFlow prints below one of them.
 _CHATTER = re.compile(
@@ -29,7 +30,7 @@ def start_quietly() -> None:
         import tensorflow_text  # noqa: F401
     # Its Python side tells of every file of a SavedModel.
     tensorflow.get_logger().setLevel("ERROR")
-    logging.getLogger("absl").setLevel("ERROR")
+    absl.logging.set_verbosity(absl.logging.ERROR)
 
 
 @contextlib.contextmanager

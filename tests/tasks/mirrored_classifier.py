@@ -1,0 +1,59 @@
+"""Run by test_mirrored_classifier.py in a process of its own, which needs two logical CPUs from the start.
+
+Trains a tiny classifier on raw texts on one device and on two replicas, and prints how far the weights are apart.
+"""
+
+import json
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tftransformer.finetuning import SGD
+from tftransformer.patterns import addresses
+from tftransformer.tasks import TextClassifier
+from tftransformer.training import build_strategy
+
+# Batches of 8 leave a last one of 5, and of 1: rows that two replicas cannot share equally.
+CASES = {
+    "last batch of 5": (21, dict(global_clipnorm=0.05, gradient_accumulation_steps=2)),
+    "last batch of 1": (25, dict(global_clipnorm=0.05)),
+}
+
+
+def train(preset, strategy, rows, options):
+    texts = [" ".join(["good", "film"] * (1 + i % 5)) if i % 3 else "bad " * (1 + i % 4) for i in range(rows)]
+    labels = [int(i % 3 == 0) for i in range(rows)]
+    with strategy.scope():
+        keras.utils.set_random_seed(3)
+        classifier = TextClassifier.from_preset(preset, labels=["no", "yes"], dropout=0.0, head_dropout=0.0)
+        classifier.compile(SGD(0.3, **options))
+        start = values(classifier)
+        classifier.fit(texts, labels, batch_size=8, epochs=2, verbose=0)
+    return start, values(classifier), classifier.predict(texts, verbose=0)
+
+
+def values(classifier):
+    return {name: np.array(variable) for name, variable in addresses(classifier).items()}
+
+
+def main(preset, *cases):
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+    results = {}
+    for case in cases:
+        rows, options = CASES[case]
+        start, one, alone = train(preset, build_strategy("default"), rows, options)
+        _, two, shared = train(preset, build_strategy("mirrored", ["CPU:0", "CPU:1"]), rows, options)
+        results[case] = {
+            "difference": max(float(np.abs(one[name] - two[name]).max()) for name in one),
+            "movement": max(float(np.abs(one[name] - start[name]).max()) for name in one),
+            "probabilities": float(np.abs(alone - shared).max()),
+        }
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,26 @@
+"""A classifier trained on two replicas is the one trained on a single device, uneven last batches included."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("case", ["last batch of 5", pytest.param("last batch of 1", marks=pytest.mark.slow)])
+def test_two_replicas_equal_one_device(tiny_preset, case):
+    script = Path(__file__).with_name("mirrored_classifier.py")
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(script), str(tiny_preset), case], env=environment, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout.splitlines()[-1])[case]
+    assert result["movement"] > 1e-3
+    assert result["difference"] < 1e-6
+    assert result["probabilities"] < 1e-6

@@ -1,0 +1,96 @@
+"""The distillation loss: per word, per text, relative to how much the teacher varies."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from tftransformer.config import TransformerConfig
+from tftransformer.errors import TransformerError
+from tftransformer.models.encoder import build_encoder
+from tftransformer.training import distillation
+
+
+def config_of(**changes):
+    sizes = {"vocabulary_size": 30, "num_layers": 2, "hidden_dim": 8, "num_heads": 2, "intermediate_dim": 16}
+    return TransformerConfig(**{**sizes, "max_sequence_length": 12, "dropout": 0.0, **changes})
+
+
+def batch_of(rows=6, length=7, seed=0):
+    draw = np.random.default_rng(seed)
+    ids = draw.integers(1, 30, (rows, length)).astype("int32")
+    ids[np.arange(length) >= draw.integers(3, length + 1, rows)[:, None]] = 0
+    mask = (ids > 0).astype("int32")
+    words = np.where(mask == 1, np.arange(length), -1).astype("int32")
+    batch = {"token_ids": ids, "padding_mask": mask, "segment_ids": np.zeros_like(ids), "words": words}
+    return {**batch, **{f"teacher_{name}": array for name, array in batch.items()}}
+
+
+def hidden_of(encoder, batch, blocks):
+    model = keras.Model(encoder.input, [encoder.get_layer(f"encoder_block_{i}").output for i in blocks])
+    return model({name: batch[name] for name in encoder.input})
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(0, 3))
+def test_word_means_are_means_over_the_pieces(lengths, padding):
+    hidden = np.random.default_rng(0).normal(size=(1, sum(lengths) + padding, 3)).astype("float32")
+    numbers = np.repeat(np.arange(len(lengths)), lengths)
+    words = np.concatenate([numbers, np.full(padding, -1)])[None]
+    means, there = distillation.word_means(hidden, words, len(lengths))
+    for i in range(len(lengths)):
+        np.testing.assert_allclose(means[0, i], hidden[0, words[0] == i].mean(0), atol=1e-5)
+    assert ops.convert_to_numpy(there).all()
+
+
+def test_the_teacher_itself_has_no_loss_and_its_mean_has_loss_one():
+    config = config_of()
+    teacher = build_encoder(config)
+    loss = distillation.Distillation(teacher, 2, 2, np.eye(8))
+    batch = batch_of()
+    loss.measure([batch])
+    perfect = hidden_of(teacher, batch, loss.student_blocks)
+    for term in loss.losses(perfect, batch).values():
+        assert float(term) == pytest.approx(0.0, abs=1e-6)
+    last = ops.convert_to_numpy(perfect[-1])
+    mean = last[batch["padding_mask"] == 1].mean(0)
+    terms = loss.losses([perfect[0], np.broadcast_to(mean, last.shape)], batch)
+    assert float(terms["word"]) == pytest.approx(1.0, abs=1e-3)
+    assert float(terms["inner"]) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_longer_padding_changes_no_term():
+    config = config_of()
+    teacher, student = build_encoder(config), build_encoder(config)
+    loss = distillation.Distillation(teacher, 2, 2, np.eye(8))
+    batch = batch_of()
+    loss.measure([batch])
+    longer = {
+        name: np.pad(array, ((0, 0), (0, 3)), constant_values=-1 if name.endswith("words") else 0)
+        for name, array in batch.items()
+    }
+    short = loss.losses(hidden_of(student, batch, loss.student_blocks), batch)
+    long = loss.losses(hidden_of(student, longer, loss.student_blocks), longer)
+    for name in short:
+        assert float(short[name]) == pytest.approx(float(long[name]), rel=1e-4)
+
+
+def test_one_text_alone_has_a_finite_loss():
+    config = config_of()
+    loss = distillation.Distillation(build_encoder(config), 2, 2, np.eye(8))
+    loss.measure([batch_of()])
+    alone = batch_of(rows=1)
+    terms = loss.losses(hidden_of(build_encoder(config), alone, loss.student_blocks), alone)
+    assert all(float(term) < 100 for term in terms.values())
+
+
+def test_blocks_are_matched_by_depth():
+    assert distillation.matched_blocks(6, 12) == [(i, 2 * i + 1) for i in range(6)]
+    assert distillation.matched_blocks(6, 4) == [(5, 3)]
+
+
+def test_a_basis_of_another_width_is_an_error():
+    with pytest.raises(TransformerError, match="basis must have as many rows as the teacher is wide, 8; got 5"):
+        distillation.Distillation(build_encoder(config_of()), 2, 2, np.eye(5))
