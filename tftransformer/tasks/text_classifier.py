@@ -32,6 +32,9 @@ from tftransformer.tasks.compilation import classification_defaults, restore_com
 
 # What may start from random numbers when a preset's weights are loaded: it belongs to the task.
 FRESH = ("head/.*", r"extra_block_\d+/.*", "pooler/.*")
+# Settings of a saved classifier that a new one takes over: always, and where its labels are the same.
+_STRUCTURE = ("pooler", "extra_blocks", "max_length", "head_dropout")
+_TASK = ("multi_label", "threshold", "text_pairs")
 _POOLING = {"cls": CLSPooling, "mean": MeanPooling, "max": MaxPooling}
 
 
@@ -147,9 +150,9 @@ class TextClassifier(TextTask):
         if (dropout := options.pop("dropout", None)) is not None:
             config = config.replace(dropout=dropout, attention_dropout=dropout)
         same_task = found.labels is None or labels == tuple(found.labels)
-        saved = {**found.task, **found.head}
-        for name in ("advice", *(() if same_task else ("multi_label", "threshold", "text_pairs"))):
-            saved.pop(name, None)
+        kept = _STRUCTURE if not same_task else (*_STRUCTURE, *_TASK)
+        stated = {**found.task, **found.head}
+        saved = {setting: stated[setting] for setting in kept if setting in stated}
         arguments = {"pooling": found.pooling, "pooler": found.pooler, **saved, **options}
         tokenizer = WordPieceTokenizer.from_config(found.tokenizer, found.vocabulary)
         classifier = cls(config, tokenizer, labels, **arguments)
