@@ -169,8 +169,9 @@ class Pretrainer:
         """
         if (minutes is None) == (steps is None):
             raise TransformerError(f"give either minutes or steps; got minutes={minutes} and steps={steps}")
-        if (minutes or steps) <= 0:
-            raise TransformerError(f"minutes and steps must be above 0; got {minutes or steps}")
+        length = steps if minutes is None else minutes
+        if not length > 0:
+            raise TransformerError(f"minutes and steps must be above 0; got {length}")
         started = last_snapshot = last_report = time.monotonic()
         figures: dict[str, float] = {"step": 0, "tokens": 0, "seconds": 0.0}
         with Progress(steps, "pretraining", line_seconds=3600.0) as bar:
