@@ -64,10 +64,10 @@ flags.DEFINE_boolean("overwrite", False, "Replace a finished or different run in
 
 
 def main(_: list[str]) -> None:
-    from tftransformer.experiments import classification
+    from tftransformer.experiments import ClassificationOptions, classification
 
-    names = classification.ClassificationOptions.__dataclass_fields__
-    options = classification.ClassificationOptions(**{name: FLAGS[name].value for name in names})
+    names = ClassificationOptions.__dataclass_fields__
+    options = ClassificationOptions(**{name: FLAGS[name].value for name in names})
     if FLAGS.mode == "train":
         classification.train(options)
     elif FLAGS.mode == "evaluate":

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1] / "tftransformer"
 FLOORS = [
-    {"config", "patterns", "files", "errors", "progress"},
+    {"config", "patterns", "files", "errors", "lazy", "progress"},
     {"layers"},
     {"models", "data"},
     {"checkpoints", "finetuning", "training", "evaluation", "interpretation", "export"},

@@ -17,6 +17,10 @@ class TransformerError(ValueError):
         tftransformer.errors.TransformerError: max_length must be at least 2; got 1
     """
 
+    # Keras adds many lines about the layer and its arguments to errors raised inside `call`, unless this says
+    # that it has done so already.
+    _keras_call_info_injected = True
+
 
 def near_miss(name: str, known: Iterable[str]) -> str:
     """The tail of an error message that suggests the known names closest to `name`.
@@ -29,7 +33,7 @@ def near_miss(name: str, known: Iterable[str]) -> str:
         `"; did you mean 'a' or 'b'?"`, or an empty string where nothing is close.
 
     Example:
-        >>> near_miss("linaer", ["linear", "cosine"])
+        >>> near_miss("linaer", ["linear", "constant"])
         "; did you mean 'linear'?"
     """
     close = difflib.get_close_matches(str(name), [str(k) for k in known], n=3, cutoff=0.5)

@@ -7,7 +7,7 @@ import pytest
 
 from tftransformer.errors import TransformerError
 from tftransformer.experiments import classification
-from tftransformer.experiments.classification import ClassificationOptions
+from tftransformer.experiments.options import ClassificationOptions
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -162,7 +163,7 @@ def build_examples(
     )
 
 
-def packer(tokenizer, max_length: int) -> Callable:
+def packer(tokenizer: Any, max_length: int) -> Callable:
     """`pack` for `build_examples` from a tokenizer of this package.
 
     Args:

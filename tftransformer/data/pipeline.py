@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from tftransformer.data.buckets import DEFAULT_LENGTHS, bucket_of
 from tftransformer.data.examples import Examples
 from tftransformer.data.records import is_batched
 from tftransformer.errors import TransformerError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 WINDOW_BATCHES = 50
 Plan = list[tuple[np.ndarray, int]]
@@ -106,7 +110,7 @@ def token_batches(
     shuffle: bool = True,
     seed: int = 0,
     epoch: Epoch | None = None,
-):
+) -> tf.data.Dataset:
     """Batches for `fit`: a new seeded order in each epoch, every example once an epoch.
 
     Args:
@@ -146,7 +150,9 @@ def token_batches(
     return _dataset(batches, examples, count, len(examples) % batch_size == 0, batch_size)
 
 
-def ordered_batches(examples: Examples, batch_size: int, *, boundaries: Sequence[int] | None = None):
+def ordered_batches(
+    examples: Examples, batch_size: int, *, boundaries: Sequence[int] | None = None
+) -> tuple[tf.data.Dataset, np.ndarray]:
     """Batches for `predict` and `evaluate`, sorted by length over the whole set.
 
     Args:
@@ -204,7 +210,7 @@ def _dataset(batches: Callable[[], Iterator], examples: Examples, count: int, ev
 
 
 def stream_batches(
-    dataset,
+    dataset: tf.data.Dataset,
     batch_size: int,
     *,
     tokenize: Callable,
@@ -213,7 +219,7 @@ def stream_batches(
     labels: Sequence[str] | None = None,
     lengths: Sequence[int] = DEFAULT_LENGTHS,
     pad_id: int = 0,
-):
+) -> tf.data.Dataset:
     """Tokenises a `tf.data.Dataset` of texts batch by batch, in its own order and with its own batches.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Records:
         return Records(pick(self.first), pick(self.second), pick(self.targets), pick(self.weights))
 
 
-def as_records(x, y=None, sample_weight=None) -> Records:
+def as_records(x: Any, y: Any = None, sample_weight: Any = None) -> Records:
     """Takes any form of texts that `fit`, `evaluate` and `predict` accept.
 
     Args:
@@ -90,7 +91,7 @@ def as_records(x, y=None, sample_weight=None) -> Records:
     return Records(first, second, y, weights)
 
 
-def as_split(texts, labels, name: str = "train") -> Split:
+def as_split(texts: Any, labels: Any, name: str = "train") -> Split:
     """A split from texts and labels in memory; labels that are lists or tuples make it multi-label.
 
     Raises:
@@ -246,7 +247,7 @@ def _from_dataset(dataset) -> tuple:
     return x, y, columns[2] if width > 2 else None
 
 
-def is_batched(dataset) -> bool:
+def is_batched(dataset: Any) -> bool:
     """Whether a tf.data.Dataset of (text, …) yields batches: its texts then have rank 1.
 
     A pair is a tuple of two scalars or a dict; one tensor of shape (2,) cannot be told from a batch of

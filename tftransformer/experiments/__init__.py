@@ -1,21 +1,12 @@
 """Experiments: whole runs, and what they leave on the disk."""
 
-import importlib
-from typing import Any
+from tftransformer.lazy import attach
 
-_HOMES = {
-    "ClassificationOptions": "classification",
-    "RunFolder": "runs",
-    "run_command": "commands",
-}
-__all__ = [*_HOMES]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "ClassificationOptions": "options",
+        "RunFolder": "runs",
+        "run_command": "commands",
+    },
+)

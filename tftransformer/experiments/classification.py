@@ -14,73 +14,16 @@ from tftransformer import files
 from tftransformer.data import checks, loading
 from tftransformer.data.cutting import subset
 from tftransformer.data.split import Split, Splits
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError
 from tftransformer.evaluation import plots
 from tftransformer.evaluation.baselines import tfidf_baseline
 from tftransformer.evaluation.reports import Report, write_predictions
+from tftransformer.experiments.options import PRECISIONS, ClassificationOptions
 from tftransformer.experiments.runs import RunFolder
 from tftransformer.finetuning.freezing import FreezeSummary, freeze
 from tftransformer.tasks.text_classifier import TextClassifier
 from tftransformer.training.progress_lines import ProgressLines
 from tftransformer.training.strategies import build_strategy
-
-PRECISIONS = {"none": None, "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassificationOptions:
-    """Everything that decides a run. The fields are the flags of `examples/classify.py`, which explain them.
-
-    Raises:
-        TransformerError: A number out of range, or an unknown name, before any data are read.
-    """
-
-    preset: str = "bert_12x192_en_uncased"
-    pretrained: bool = True
-    dataset: str = "sample"
-    train_path: str | None = None
-    validation_path: str | None = None
-    test_path: str | None = None
-    text_columns: Sequence[str] | None = None
-    label_column: str | None = None
-    label_columns: Sequence[str] | None = None
-    label_delimiter: str | None = None
-    train_examples: int | None = None
-    drop_leaked: bool = False
-    freeze_layers: int = 0
-    extra_blocks: int = 0
-    pooling: str | None = None
-    max_length: int | None = None
-    epochs: int | None = None
-    batch_size: int = 16
-    learning_rate: float | None = None
-    schedule: str = "linear"
-    warmup: float | None = None
-    weight_decay: float = 0.01
-    label_smoothing: float = 0.0
-    gradient_accumulation: int = 1
-    class_weight: str = "none"
-    mixed_precision: str = "none"
-    strategy: str = "default"
-    early_stopping: int = 0
-    seed: int = 0
-    output_dir: str | None = None
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        for name, least in (("train_examples", 2), ("freeze_layers", 0), ("extra_blocks", 0), ("max_length", 3),
-                            ("epochs", 1), ("batch_size", 1), ("gradient_accumulation", 1), ("early_stopping", 0),
-                            ("seed", 0)):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise TransformerError(f"{name} must be at least {least}; got {value}")
-        if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
-            raise TransformerError(f"learning_rate must be above 0 and at most 1; got {self.learning_rate}")
-        if self.mixed_precision not in PRECISIONS:
-            raise TransformerError(
-                f"mixed_precision must be one of {', '.join(PRECISIONS)}; got {self.mixed_precision!r}"
-                f"{near_miss(self.mixed_precision, PRECISIONS)}"
-            )
 
 
 def train(options: ClassificationOptions) -> Report:

@@ -1,6 +1,6 @@
 """What every task over raw text shares: texts become integer batches, then Keras's own loops run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -8,13 +8,22 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.data.buckets import length_buckets
-from tftransformer.data.examples import Examples, build_examples
+from tftransformer.data.examples import Examples, build_examples, packer
 from tftransformer.data.pipeline import Epoch, ordered_batches, stream_batches, token_batches
 from tftransformer.data.records import Records, as_records
 from tftransformer.data.split import Split
-from tftransformer.data.tokenizers.packing import pack
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks
+from tftransformer.tasks.inputs import (
+    EpochNumber,
+    as_list,
+    dataset_has_pairs,
+    is_dataset,
+    is_tokenized,
+    known_cardinality,
+    only_without,
+    split_end,
+)
 from tftransformer.training.guards import StopOnNonFinite
 
 
@@ -37,6 +46,7 @@ class TextTask(keras.Model):
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.seed = seed
+        self.pack = packer(tokenizer, max_length)
         self.text_pairs: bool | None = None
 
     # What subclasses say.
@@ -56,18 +66,6 @@ class TextTask(keras.Model):
         raise TransformerError(f"class_weight is not for a {type(self).__name__}")
 
     # Text to integers.
-
-    def pack(self, first: tf.RaggedTensor, second: tf.RaggedTensor | None = None, length: int | None = None) -> dict:
-        """Special tokens, truncation and padding around token ids; see `data.tokenizers.packing.pack`."""
-        return pack(
-            first,
-            second,
-            max_length=self.max_length,
-            start_id=self.tokenizer.start_id,
-            separator_id=self.tokenizer.separator_id,
-            pad_id=self.tokenizer.pad_id,
-            length=length,
-        )
 
     def preprocess(self, texts: Any, targets: Any = None, sample_weight: Any = None) -> Examples:
         """Tokenised examples of texts in any form that `fit` takes.
@@ -144,25 +142,25 @@ class TextTask(keras.Model):
             self.compile()
         check_callbacks(callbacks, self.optimizer)
         epoch = Epoch(initial_epoch)
-        if _is_tokenized(x):
+        if is_tokenized(x):
             train = x
-            _only_without(class_weight=class_weight, sample_weight=sample_weight, y=y, validation_split=validation_split)
-        elif _is_dataset(x):
-            _only_without(y=y, sample_weight=sample_weight, validation_split=validation_split)
+            only_without(class_weight=class_weight, sample_weight=sample_weight, y=y, validation_split=validation_split)
+        elif is_dataset(x):
+            only_without(y=y, sample_weight=sample_weight, validation_split=validation_split)
             train = self._weighted(self._stream(x, batch_size or 32), self.example_weights(class_weight, None))
         else:
-            examples, held_out = _split_end(self.preprocess(x, y, sample_weight), validation_split)
+            examples, held_out = split_end(self.preprocess(x, y, sample_weight), validation_split)
             if examples.labels is None:
                 raise TransformerError("fit needs labels: give a Split with targets, or y")
             if held_out is not None:
-                _only_without(validation_data=validation_data)
+                only_without(validation_data=validation_data)
                 validation_data = token_batches(held_out, batch_size or 32, shuffle=False)
             weights = self.example_weights(class_weight, examples.labels)
             train = self._batches(examples, batch_size or 32, shuffle, epoch)
             train = self._weighted(train, weights)
-        steps = steps_per_epoch if steps_per_epoch is not None else _known_cardinality(train)
+        steps = steps_per_epoch if steps_per_epoch is not None else known_cardinality(train)
         bind_schedule(self.optimizer, steps, epochs, initial_epoch)
-        callbacks = [_EpochNumber(epoch), *_as_list(callbacks), StopOnNonFinite()]
+        callbacks = [EpochNumber(epoch), *as_list(callbacks), StopOnNonFinite()]
         return super().fit(
             train,
             epochs=epochs,
@@ -251,7 +249,7 @@ class TextTask(keras.Model):
         return length_buckets(examples.lengths, self.max_length) if self.jit_compile else None
 
     def _stream(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-        pairs = _dataset_has_pairs(dataset)
+        pairs = dataset_has_pairs(dataset)
         self._note_pairs(pairs)
         return stream_batches(
             dataset,
@@ -268,9 +266,9 @@ class TextTask(keras.Model):
         return None
 
     def _inference(self, x: Any, y: Any, sample_weight: Any, batch_size: int) -> tuple[Any, np.ndarray | None]:
-        if _is_tokenized(x):
+        if is_tokenized(x):
             return x, None
-        if _is_dataset(x):
+        if is_dataset(x):
             return self._stream(x, batch_size), None
         examples = self.preprocess(x, y, sample_weight)
         if not len(examples):
@@ -278,9 +276,9 @@ class TextTask(keras.Model):
         return ordered_batches(examples, batch_size, boundaries=self._boundaries(examples))
 
     def _validation(self, data: Any, batch_size: int) -> tf.data.Dataset | None:
-        if data is None or _is_tokenized(data):
+        if data is None or is_tokenized(data):
             return data
-        if isinstance(data, Split) or _is_dataset(data):
+        if isinstance(data, Split) or is_dataset(data):
             data = (data,)
         if not isinstance(data, tuple) or not 1 <= len(data) <= 3:
             raise TransformerError(
@@ -300,64 +298,3 @@ class TextTask(keras.Model):
             return x, y, own if weight is None else own * tf.cast(weight, own.dtype)
 
         return dataset.map(weigh, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-class _EpochNumber(keras.callbacks.Callback):
-    """Tells the batches which epoch it is, so that their order depends on nothing else."""
-
-    def __init__(self, epoch: Epoch) -> None:
-        super().__init__()
-        self._epoch = epoch
-
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self._epoch.number = epoch
-
-
-def _is_dataset(x: Any) -> bool:
-    return isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset))
-
-
-def _is_tokenized(x: Any) -> bool:
-    """Whether x is a dataset of integer batches already, as Keras hands back to `evaluate` inside `fit`."""
-    if not _is_dataset(x):
-        return False
-    spec = x.element_spec
-    first = spec[0] if isinstance(spec, tuple) else spec
-    return isinstance(first, dict) and "token_ids" in first
-
-
-def _dataset_has_pairs(dataset: tf.data.Dataset) -> bool:
-    spec = dataset.element_spec
-    first = spec[0] if isinstance(spec, tuple) else spec
-    return isinstance(first, (tuple, list)) or isinstance(first, dict) and "text_pair" in first
-
-
-def _known_cardinality(dataset: tf.data.Dataset) -> int | None:
-    count = int(dataset.cardinality())
-    if count >= 0:
-        return count
-    # Unknown (-2) though finite: counted in one pass. Without end (-1) only the caller can say.
-    return int(dataset.reduce(0, lambda n, _: n + 1)) if count == -2 else None
-
-
-def _split_end(examples: Examples, share: float) -> tuple[Examples, Examples | None]:
-    if not share:
-        return examples, None
-    if not 0 < share < 1:
-        raise TransformerError(f"validation_split must be at least 0 and below 1; got {share}")
-    kept = len(examples) - int(len(examples) * share)
-    if kept < 1 or kept == len(examples):
-        raise TransformerError(f"validation_split={share} of {len(examples)} examples leaves one side empty")
-    return examples.take(range(kept)), examples.take(range(kept, len(examples)))
-
-
-def _as_list(callbacks: Any) -> list:
-    if callbacks is None:
-        return []
-    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
-
-
-def _only_without(**arguments: Any) -> None:
-    for name, value in arguments.items():
-        if value is not None and not (isinstance(value, float) and value == 0.0):
-            raise TransformerError(f"{name} does not go with this kind of data: put it into the data themselves")

@@ -12,13 +12,12 @@ from keras import ops
 
 from tftransformer import patterns
 from tftransformer.checkpoints.own import save_preset
-from tftransformer.checkpoints.preset import POOLINGS
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
 from tftransformer.data.records import encode_targets
 from tftransformer.data.split import Split
 from tftransformer.data.tokenizers.wordpiece import WordPieceTokenizer
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError
 from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics
 from tftransformer.evaluation.reports import Report
 from tftransformer.evaluation.thresholds import tune_threshold
@@ -27,6 +26,7 @@ from tftransformer.finetuning.freezing import freeze, frozen_addresses
 from tftransformer.layers.heads import ClassificationHead
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
 from tftransformer.models.encoder import build_encoder, build_encoder_block, encoder_inputs
+from tftransformer.tasks.arguments import check_classifier
 from tftransformer.tasks.base import TextTask
 from tftransformer.tasks.compilation import classification_defaults, restore_compilation
 
@@ -94,7 +94,7 @@ class TextClassifier(TextTask):
         if isinstance(tokenizer, dict):
             settings = dict(tokenizer)
             tokenizer = WordPieceTokenizer.from_config(settings, settings.pop("vocabulary"))
-        _check(config, tokenizer, labels, pooling, extra_blocks, max_length)
+        check_classifier(config, tokenizer, labels, pooling, extra_blocks, max_length)
         super().__init__(tokenizer, max_length or config.max_sequence_length, seed=seed, dtype=dtype, name=name)
         self.config = config
         self.labels = tuple(labels)
@@ -313,27 +313,3 @@ class TextClassifier(TextTask):
         if frozen:
             freeze(classifier, patterns=[re.escape(name) for name in frozen])
         return classifier
-
-
-def _check(
-    config: TransformerConfig, tokenizer: Any, labels: Sequence[str], pooling: str, extra_blocks: int,
-    max_length: int | None,
-) -> None:
-    if len(set(labels)) != len(labels) or len(labels) < 2:
-        raise TransformerError(f"labels must be at least two different names; got {list(labels)[:8]}")
-    if pooling not in POOLINGS:
-        raise TransformerError(f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}{near_miss(pooling, POOLINGS)}")
-    if isinstance(extra_blocks, bool) or not isinstance(extra_blocks, int) or extra_blocks < 0:
-        raise TransformerError(f"extra_blocks must be 0 or a positive integer; got {extra_blocks!r}")
-    if tokenizer.vocabulary_size > config.vocabulary_size:
-        raise TransformerError(
-            f"the vocabulary must fit the embeddings; it has {tokenizer.vocabulary_size} tokens and the embeddings "
-            f"{config.vocabulary_size} rows"
-        )
-    # Two tokens are [CLS] and [SEP]; below that there is no room for any text.
-    bound = config.max_sequence_length if config.position == "learned" else None
-    if max_length is not None and (
-        isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 3 or bound and max_length > bound
-    ):
-        limit = f"between 3 and {bound}, the encoder's longest input" if bound else "at least 3"
-        raise TransformerError(f"max_length must be {limit}; got {max_length!r}")

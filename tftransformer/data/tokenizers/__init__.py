@@ -3,26 +3,15 @@
 Names load on first use: the tokenizer needs tensorflow-text, the packer only TensorFlow.
 """
 
-from importlib import import_module
+from tftransformer.lazy import attach
 
-_HOMES = {
-    "WordPieceTokenizer": "wordpiece",
-    "read_vocabulary": "vocabulary",
-    "write_vocabulary": "vocabulary",
-    "pack": "packing",
-    "train_wordpiece": "vocabulary_training",
-}
-
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__():
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "WordPieceTokenizer": "wordpiece",
+        "read_vocabulary": "vocabulary",
+        "write_vocabulary": "vocabulary",
+        "pack": "packing",
+        "train_wordpiece": "vocabulary_training",
+    },
+)
