@@ -22,32 +22,50 @@ flags.DEFINE_multi_string("text", None, "predict: a text; may be given several t
 flags.DEFINE_multi_string("text_pair", None, "predict, for pairs: the second text of each --text.")
 
 # Data
-flags.DEFINE_string("dataset", "sample", "A CSV, TSV or JSONL file, a folder with one file a split, 'sample', or "
-                    "'tfds:NAME'.")
-flags.DEFINE_string("train_path", None, "A file with the training rows, where names do not tell the splits apart.")
+flags.DEFINE_string(
+    "dataset", "sample", "A CSV, TSV or JSONL file, a folder with one file a split, 'sample', or 'tfds:NAME'."
+)
+flags.DEFINE_string(
+    "train_path", None, "A file with the training rows, where names do not tell the splits apart."
+)
 flags.DEFINE_string("validation_path", None, "Likewise, validation.")
 flags.DEFINE_string("test_path", None, "Likewise, test.")
-flags.DEFINE_list("text_columns", None, "The column of the text, or the two of a pair; by name, or by number from 1.")
+flags.DEFINE_list(
+    "text_columns", None, "The column of the text, or the two of a pair; by name, or by number from 1."
+)
 flags.DEFINE_string("label_column", None, "The column of the label.")
 flags.DEFINE_list("label_columns", None, "Several labels a text: a column of 0 and 1 for each.")
-flags.DEFINE_string("label_delimiter", None, "Several labels a text: what separates them in the label column.")
+flags.DEFINE_string(
+    "label_delimiter", None, "Several labels a text: what separates them in the label column."
+)
 flags.DEFINE_integer("train_examples", None, "Train on this many rows, chosen by --seed.")
 flags.DEFINE_boolean("drop_leaked", False, "Drop training rows whose text stands in validation or test too.")
 
 # Model
-flags.DEFINE_string("preset", "bert_12x192_en_uncased", "An embedded preset, a keras-nlp name or handle, a Hugging Face "
-                    "folder, or a folder this project saved.")
-flags.DEFINE_boolean("pretrained", True, "Load the preset's weights; --nopretrained trains from random numbers.")
+flags.DEFINE_string(
+    "preset",
+    "bert_12x192_en_uncased",
+    "An embedded preset, a keras-nlp name or handle, a Hugging Face folder, or a folder this project saved.",
+)
+flags.DEFINE_boolean(
+    "pretrained", True, "Load the preset's weights; --nopretrained trains from random numbers."
+)
 flags.DEFINE_integer("freeze_layers", 0, "Freeze the embeddings and this many blocks; 0 trains everything.")
 flags.DEFINE_integer("extra_blocks", 0, "Fresh Transformer blocks between the encoder and the head.")
-flags.DEFINE_enum("pooling", None, ["cls", "mean", "max"], "From tokens to one vector; default: the preset's.")
+flags.DEFINE_enum(
+    "pooling", None, ["cls", "mean", "max"], "From tokens to one vector; default: the preset's."
+)
 flags.DEFINE_integer("max_length", None, "Longest text in tokens; default: the encoder's limit.")
 
 # Training
 flags.DEFINE_integer("epochs", None, "Passes over the training rows; default: the preset's advice, else 3.")
 flags.DEFINE_integer("batch_size", 16, "Rows a batch, over all replicas.")
-flags.DEFINE_float("learning_rate", None, "Highest rate of pretrained weights, fresh ones have 25 times it; default: the "
-                   "preset's advice, else 2e-5.")
+flags.DEFINE_float(
+    "learning_rate",
+    None,
+    "Highest rate of pretrained weights (the head has 25 times it, fresh blocks at "
+    "least 5e-4); default: the preset's advice, else 2e-5.",
+)
 flags.DEFINE_string("schedule", "linear", "linear, cosine, polynomial, exponential or constant.")
 flags.DEFINE_float("warmup", None, "Share of the run in which the rate rises; default: 0.1, constant: 0.")
 flags.DEFINE_float("weight_decay", 0.01, "Decoupled decay, not on biases and norms.")
@@ -56,8 +74,11 @@ flags.DEFINE_integer("gradient_accumulation", 1, "Batches to an update.")
 flags.DEFINE_string("class_weight", "none", "none or balanced.")
 flags.DEFINE_string("mixed_precision", "none", "none, bfloat16 or float16.")
 flags.DEFINE_string("strategy", "default", "default, mirrored (all GPUs of this machine) or tpu.")
-flags.DEFINE_integer("early_stopping", 0, "Stop after this many epochs without a better validation macro-F1 and keep "
-                     "the best weights; 0: never.")
+flags.DEFINE_integer(
+    "early_stopping",
+    0,
+    "Stop after this many epochs without a better validation macro-F1 and keep the best weights; 0: never.",
+)
 flags.DEFINE_integer("seed", 0, "Of weights, order, splits and subsets.")
 flags.DEFINE_string("output_dir", None, "Folder of the run; default: the next free runs/NAME-N.")
 flags.DEFINE_boolean("overwrite", False, "Replace a finished or different run in --output_dir.")

@@ -1,14 +1,15 @@
-"""Pretrain an encoder on plain text, by masked-LM or by distillation from a larger open encoder, into a preset.
+"""Pretrain an encoder on plain text, by masked-LM or by distillation from a larger open encoder, to a preset.
 
-    python examples/pretrain.py --texts=books/ --objective=masked_lm --minutes=60 --output_dir=presets/mine
-    python examples/pretrain.py --texts=books/ --teacher=all-MiniLM-L6-v2/ --objective=distillation --minutes=60 \\
-        --output_dir=presets/mine
+    python examples/pretrain.py --texts=books/ --minutes=60 --output_dir=presets/mine
+    python examples/pretrain.py --texts=books/ --teacher=all-MiniLM-L6-v2/ --objective=distillation \\
+        --minutes=60 --output_dir=presets/mine
 
-Texts are UTF-8 `.txt` or `.txt.gz` files, one paragraph a line, a blank line between documents. Progress shows the
-loss, tokens a second and the time left; a distilled student starts from its teacher's weights, projected and
-fitted on a sample (a minute or two), and its `word` and `sentence` losses are relative errors: 1 is no better than
-the mean vector, 0 is the teacher. The folder is written every few minutes and at the end, and is what
-`examples/classify.py --preset=FOLDER` and `tt.load_preset` take. The embedded preset came out of the second command.
+Texts are UTF-8 `.txt` or `.txt.gz` files, one paragraph a line, a blank line between documents. Progress
+shows the loss, tokens a second and the time left. A distilled student starts from its teacher's weights,
+projected and fitted on a sample (a minute or two); its `word` and `sentence` losses are relative errors,
+where 1 is no better than the mean vector and 0 is the teacher. The folder is written every few minutes and
+at the end; it is what `examples/classify.py --preset=FOLDER` and `tt.load_preset` take. The embedded preset
+came out of the second command; its card has the figures to expect.
 """
 
 from absl import flags
@@ -22,10 +23,15 @@ flags.DEFINE_string("output_dir", None, "Folder of the preset.")
 flags.DEFINE_boolean("overwrite", False, "Replace what --output_dir holds.")
 
 # What to learn from
-flags.DEFINE_string("objective", "masked_lm", "masked_lm, distillation, or both: masked texts for the student, whole ones "
-                    "for the teacher.")
+flags.DEFINE_string(
+    "objective",
+    "masked_lm",
+    "masked_lm, distillation, or both: masked texts for the student, whole ones for the teacher.",
+)
 flags.DEFINE_string("teacher", None, "Preset or folder of the teacher, an encoder of the BERT family.")
-flags.DEFINE_boolean("inherit", True, "Start from the teacher's weights; --noinherit starts from random ones.")
+flags.DEFINE_boolean(
+    "inherit", True, "Start from the teacher's weights; --noinherit starts from random ones."
+)
 flags.DEFINE_integer("sample_texts", 1500, "Texts on which inherited weights are fitted.")
 flags.DEFINE_float("mask_rate", 0.15, "Share of the words that masked-LM hides.")
 

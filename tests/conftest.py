@@ -5,8 +5,13 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
+import hypothesis
 import numpy as np
 import pytest
+
+# The same examples in every run, and no failure because a machine is busy.
+hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("project")
 
 WORDS = (
     "good bad fine poor great awful plot acting film music story slow quick dull bright "
@@ -29,14 +34,14 @@ def tiny_config(tiny_vocabulary):
     from tftransformer.config import TransformerConfig
 
     return TransformerConfig(
-        vocabulary_size=len(tiny_vocabulary), num_layers=3, hidden_dim=16, num_heads=2, intermediate_dim=32,
+        vocabulary_size=len(tiny_vocabulary), num_layers=2, hidden_dim=16, num_heads=2, intermediate_dim=32,
         max_sequence_length=32,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def tiny_preset(tmp_path_factory, tiny_vocabulary, tiny_config):
-    """A preset folder of ours with a randomised three-block encoder, without a head."""
+    """A preset folder of ours with a randomised two-block encoder, without a head."""
     from tftransformer.checkpoints import save_preset
     from tftransformer.data.tokenizers import WordPieceTokenizer
     from tftransformer.models.encoder import build_encoder
@@ -49,7 +54,11 @@ def tiny_preset(tmp_path_factory, tiny_vocabulary, tiny_config):
     }
     folder = tmp_path_factory.mktemp("presets") / "tiny"
     return save_preset(
-        folder, config=tiny_config, tokenizer=WordPieceTokenizer(tiny_vocabulary), variables=variables, pooling="mean"
+        folder,
+        config=tiny_config,
+        tokenizer=WordPieceTokenizer(tiny_vocabulary),
+        variables=variables,
+        pooling="mean",
     )
 
 

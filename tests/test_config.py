@@ -24,7 +24,12 @@ def test_what_is_left_out_comes_from_the_family_and_the_other_sizes():
 
 def test_what_is_given_wins_over_the_family():
     config = TransformerConfig(**SIZES, position="rotary", num_segments=0, attention_dropout=0.0, head_dim=10)
-    assert (config.position, config.num_segments, config.attention_dropout, config.head_dim) == ("rotary", 0, 0.0, 10)
+    assert (config.position, config.num_segments, config.attention_dropout, config.head_dim) == (
+        "rotary",
+        0,
+        0.0,
+        10,
+    )
 
 
 @pytest.mark.parametrize("family", FAMILY_DEFAULTS)
@@ -75,7 +80,10 @@ def test_mistakes_are_one_line(changes, message):
         ("{", "must be JSON; line 1"),
         ("[1]", "must be a JSON object; got list"),
         ('{"num_layer": 2}', "unknown field 'num_layer' .*did you mean 'num_layers'"),
-        ('{"num_layers": 2}', "needs vocabulary_size, hidden_dim, num_heads, intermediate_dim; they are missing"),
+        (
+            '{"num_layers": 2}',
+            "needs vocabulary_size, hidden_dim, num_heads, intermediate_dim; they are missing",
+        ),
     ],
 )
 def test_files_that_are_no_config_are_named(text, message):

@@ -8,7 +8,16 @@ import pytest
 
 import tftransformer
 
-PACKAGES = ("data", "data.tokenizers", "evaluation", "checkpoints", "training", "finetuning", "tasks", "experiments")
+PACKAGES = (
+    "data",
+    "data.tokenizers",
+    "evaluation",
+    "checkpoints",
+    "training",
+    "finetuning",
+    "tasks",
+    "experiments",
+)
 
 
 @pytest.mark.parametrize("package", ("", *PACKAGES))

@@ -125,8 +125,14 @@ class TransformerConfig:
                 f"family must be one of {', '.join(FAMILY_DEFAULTS)}; got {self.family!r}"
                 f"{near_miss(self.family, FAMILY_DEFAULTS)}"
             )
-        for name in ("vocabulary_size", "num_layers", "hidden_dim", "num_heads", "intermediate_dim",
-                     "max_sequence_length"):
+        for name in (
+            "vocabulary_size",
+            "num_layers",
+            "hidden_dim",
+            "num_heads",
+            "intermediate_dim",
+            "max_sequence_length",
+        ):
             _check_positive(name, getattr(self, name))
         for name, value in FAMILY_DEFAULTS[self.family].items():
             self._default(name, value)
@@ -191,7 +197,9 @@ class TransformerConfig:
         known = [f.name for f in dataclasses.fields(cls)]
         for name in fields:
             if name not in known:
-                raise TransformerError(f"unknown field {name!r} in a TransformerConfig{near_miss(name, known)}")
+                raise TransformerError(
+                    f"unknown field {name!r} in a TransformerConfig{near_miss(name, known)}"
+                )
         required = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING]
         missing = [name for name in required if name not in fields]
         if missing:
@@ -208,7 +216,9 @@ class TransformerConfig:
         try:
             fields = json.loads(text)
         except json.JSONDecodeError as error:
-            raise TransformerError(f"a TransformerConfig must be JSON; line {error.lineno}: {error.msg}") from None
+            raise TransformerError(
+                f"a TransformerConfig must be JSON; line {error.lineno}: {error.msg}"
+            ) from None
         if not isinstance(fields, dict):
             raise TransformerError(f"a TransformerConfig must be a JSON object; got {type(fields).__name__}")
         return cls.from_dict(fields)

@@ -39,7 +39,9 @@ def addresses(model: Any) -> dict[str, Any]:
                 continue
             name = address(variable, layer)
             if found.get(name, variable) is not variable:
-                raise TransformerError(f"two weights have the address {name!r}: give their layers unlike names")
+                raise TransformerError(
+                    f"two weights have the address {name!r}: give their layers unlike names"
+                )
             found[name] = variable
     return found
 
@@ -49,7 +51,7 @@ def address(variable: Any, layer: Any) -> str:
     # Both paths start with whatever the layer was built in, such as the name of a task.
     built_in = f"{layer.path}/"
     if variable.path.startswith(built_in):
-        return f"{layer.name}/{variable.path[len(built_in):]}"
+        return f"{layer.name}/{variable.path[len(built_in) :]}"
     # A part that was built on its own before the layer took it in.
     return f"{layer.name}/{variable.path}"
 

@@ -70,7 +70,9 @@ def test_a_run_prints_progress_and_report_and_no_noise(finished):
 
 
 def test_predict_and_evaluate_use_the_finished_run(finished, folder):
-    done = run(folder, "--mode=predict", "--model=runs/reviews-1", "--text=a good film", "--text=bad, very bad")
+    done = run(
+        folder, "--mode=predict", "--model=runs/reviews-1", "--text=a good film", "--text=bad, very bad"
+    )
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.strip().splitlines()]
     assert [line[2] for line in lines] == ["a good film", "bad, very bad"]

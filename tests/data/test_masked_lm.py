@@ -9,7 +9,15 @@ from tftransformer.data import masked_lm
 from tftransformer.errors import TransformerError
 
 PAD, UNKNOWN, START, SEPARATOR, MASK = range(5)
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(20)), *(f"##c{i}" for i in range(20))]
+VOCABULARY = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *(f"w{i}" for i in range(20)),
+    *(f"##c{i}" for i in range(20)),
+]
 CONTINUES = masked_lm.continuation_table(VOCABULARY)
 SPECIAL = (PAD, UNKNOWN, START, SEPARATOR, MASK)
 
@@ -67,7 +75,12 @@ def test_share_of_hidden_words_and_what_stands_for_them():
     ids = np.random.default_rng(0).integers(5, 25, (200, 64)).astype("int32")
     words = np.tile(np.arange(64, dtype="int32"), (200, 1))
     masked, targets = masked_lm.mask_whole_words(
-        ids, words, np.random.default_rng(1), mask_id=MASK, special_ids=SPECIAL, vocabulary_size=len(VOCABULARY)
+        ids,
+        words,
+        np.random.default_rng(1),
+        mask_id=MASK,
+        special_ids=SPECIAL,
+        vocabulary_size=len(VOCABULARY),
     )
     hidden = targets != masked_lm.IGNORED
     assert hidden.mean() == pytest.approx(0.15, abs=0.01)
@@ -82,7 +95,12 @@ def test_masks_differ_from_epoch_to_epoch_and_repeat_with_the_seed():
 
     def mask(draw):
         return masked_lm.mask_whole_words(
-            batch["token_ids"], words, draw, mask_id=MASK, special_ids=SPECIAL, vocabulary_size=len(VOCABULARY)
+            batch["token_ids"],
+            words,
+            draw,
+            mask_id=MASK,
+            special_ids=SPECIAL,
+            vocabulary_size=len(VOCABULARY),
         )[0].tolist()
 
     draw = np.random.default_rng(0)
@@ -107,4 +125,4 @@ def test_batches_hold_every_row_once_and_stay_within_their_tokens():
     assert sorted(np.concatenate(batches).tolist()) == list(range(500))
     padded = [len(batch) * (lengths[batch].max() + 2) for batch in batches]
     assert max(padded) <= 512
-    assert sum((lengths + 2)) / sum(padded) > 0.9
+    assert sum(lengths + 2) / sum(padded) > 0.9

@@ -38,7 +38,7 @@ MISTAKES = [
     (dict(dataset="{data}/latin.csv"), "latin.csv.*3"),
     (dict(dataset="{data}/empty.csv"), "empty"),
     (dict(dataset="{data}/ok.csv", preset="bert_bse_en_uncased"), "did you mean 'bert_base_en_uncased'"),
-    (dict(dataset="{data}/ok.csv", freeze_layers=13), "freeze_layers must be between 0 and 3.*13"),
+    (dict(dataset="{data}/ok.csv", freeze_layers=13), "freeze_layers must be between 0 and 2.*13"),
     (dict(dataset="{data}/ok.csv", max_length=4000), "max_length must be between 3 and 32.*4000"),
     (dict(dataset="{data}/ok.csv", schedule="linaer"), "did you mean 'linear'"),
     (dict(dataset="{data}/ok.csv", strategy="mirored"), "did you mean 'mirrored'"),
@@ -49,7 +49,9 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("options", "message"), MISTAKES, ids=lambda value: str(value)[:40])
 def test_mistakes_in_one_line(data, tiny_preset, options, message):
-    given = {key: value.format(data=data) if isinstance(value, str) else value for key, value in options.items()}
+    given = {
+        key: value.format(data=data) if isinstance(value, str) else value for key, value in options.items()
+    }
     given = {"preset": str(tiny_preset), "output_dir": str(data / "run"), **given}
     before = sorted(p.name for p in data.iterdir())
     with pytest.raises(TransformerError, match=message) as error:

@@ -43,7 +43,9 @@ def exported(tiny_preset, tmp_path_factory):
         "bfloat16": dict(labels=["no", "yes"], text_pairs=False, dtype="mixed_bfloat16"),
     }
     root = tmp_path_factory.mktemp("serving")
-    classifiers = {kind: TextClassifier.from_preset(tiny_preset, **options) for kind, options in kinds.items()}
+    classifiers = {
+        kind: TextClassifier.from_preset(tiny_preset, **options) for kind, options in kinds.items()
+    }
     for kind, classifier in classifiers.items():
         classifier.export(root / kind / "1")
     folders = [(str(root / kind / "1"), bool(kinds[kind]["text_pairs"])) for kind in kinds]
@@ -51,7 +53,9 @@ def exported(tiny_preset, tmp_path_factory):
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     served = iter(json.loads(done.stdout.splitlines()[-1]))
-    return root, {kind: (classifier, [next(served) for _ in BATCHES]) for kind, classifier in classifiers.items()}
+    return root, {
+        kind: (classifier, [next(served) for _ in BATCHES]) for kind, classifier in classifiers.items()
+    }
 
 
 @pytest.mark.parametrize(("kind", "tolerance"), [("single", 1e-6), ("pairs", 1e-6), ("bfloat16", 1e-2)])

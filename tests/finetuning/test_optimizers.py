@@ -73,8 +73,14 @@ def test_adamw_is_the_published_update(prefix, clip):
     for grads in gradients:
         optimizer.apply_gradients(zip([tf.constant(grad) for grad in grads], weights))
     expected = reference_adamw(
-        start, gradients, [0.1 / 3, 0.2 / 3, 0.1, 0.2 / 3, 0.1 / 3],
-        decay=0.3, clip=clip, epsilon=1e-6, factors=[0.5, 0.5, 1.0, 10.0], decayed=[True, False, False, True],
+        start,
+        gradients,
+        [0.1 / 3, 0.2 / 3, 0.1, 0.2 / 3, 0.1 / 3],
+        decay=0.3,
+        clip=clip,
+        epsilon=1e-6,
+        factors=[0.5, 0.5, 1.0, 10.0],
+        decayed=[True, False, False, True],
     )
     for weight, value in zip(weights, expected):
         np.testing.assert_allclose(host(weight), value, rtol=2e-5, atol=2e-6)
@@ -96,18 +102,27 @@ def test_adamw_agrees_with_keras(small):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("make", [
-    lambda **steps: SGD(0.5, momentum=0.9, global_clipnorm=0.05, weight_decay=0.1, **steps),
-    lambda **steps: AdamW(LinearSchedule(1e-2), epsilon=1e-3, **steps),
-])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **steps: SGD(0.5, momentum=0.9, global_clipnorm=0.05, weight_decay=0.1, **steps),
+        lambda **steps: AdamW(LinearSchedule(1e-2), epsilon=1e-3, **steps),
+    ],
+)
 def test_accumulated_batches_equal_one_large_batch(small, make, jit_compile):
     def run(steps, batch_size):
         model = small.build_model(blocks=1)
         start = model.get_weights()
         model.compile(make(gradient_accumulation_steps=steps), small.loss(), jit_compile=jit_compile)
-        model.fit(*small.data(), epochs=2, batch_size=batch_size, shuffle=False, verbose=0,
-                  callbacks=[BindSchedule()])
+        model.fit(
+            *small.data(),
+            epochs=2,
+            batch_size=batch_size,
+            shuffle=False,
+            verbose=0,
+            callbacks=[BindSchedule()],
+        )
         return start, model.get_weights(), int(model.optimizer.iterations)
 
     start, accumulated, updates = run(4, 6)
@@ -181,10 +196,13 @@ def test_an_update_that_is_not_finite_changes_nothing(steps):
     assert optimizer.first_bad_step == 0
 
 
-@pytest.mark.parametrize("make", [
-    lambda small: small.build_model(),
-    lambda small: small.Task(name="classifier"),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda small: small.build_model(),
+        lambda small: small.Task(name="classifier"),
+    ],
+)
 def test_addresses_are_found_whatever_wraps_the_layers(small, make):
     model = make(small)
     model(small.data()[0])
@@ -203,12 +221,23 @@ def test_keras_exclusions_count_too():
     assert not any(optimizer._decayed)
 
 
-@pytest.mark.parametrize("make", [
-    lambda: AdamW(1e-3, weight_decay=0.02, beta_1=0.8, epsilon=1e-5, global_clipnorm=None, name="mine",
-                  rate_multipliers={"head/.*": 2.0, "extra.*": 3.0}, no_decay=".*bias",
-                  gradient_accumulation_steps=2),
-    lambda: SGD(LinearSchedule(0.1, 10), momentum=0.5, nesterov=True, weight_decay=0.1),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: AdamW(
+            1e-3,
+            weight_decay=0.02,
+            beta_1=0.8,
+            epsilon=1e-5,
+            global_clipnorm=None,
+            name="mine",
+            rate_multipliers={"head/.*": 2.0, "extra.*": 3.0},
+            no_decay=".*bias",
+            gradient_accumulation_steps=2,
+        ),
+        lambda: SGD(LinearSchedule(0.1, 10), momentum=0.5, nesterov=True, weight_decay=0.1),
+    ],
+)
 def test_configuration_survives(make):
     optimizer = make()
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
@@ -216,7 +245,7 @@ def test_configuration_survives(make):
     assert again.get_config() == optimizer.get_config()
 
 
-@pytest.mark.parametrize("learning_rate", [1e-2, "linear"])
+@pytest.mark.parametrize("learning_rate", [pytest.param(1e-2, marks=pytest.mark.slow), "linear"])
 def test_training_goes_on_where_a_saved_model_stopped(small, tmp_path, learning_rate):
     def make():
         rate = LinearSchedule(1e-2) if learning_rate == "linear" else learning_rate
@@ -226,8 +255,15 @@ def test_training_goes_on_where_a_saved_model_stopped(small, tmp_path, learning_
         return model
 
     def fit(model, **options):
-        model.fit(*small.data(), batch_size=8, shuffle=False, verbose=0, epochs=4,
-                  callbacks=[BindSchedule(options.get("initial_epoch", 0))], **options)
+        model.fit(
+            *small.data(),
+            batch_size=8,
+            shuffle=False,
+            verbose=0,
+            epochs=4,
+            callbacks=[BindSchedule(options.get("initial_epoch", 0))],
+            **options,
+        )
 
     whole = make()
     fit(whole)
@@ -239,8 +275,9 @@ def test_training_goes_on_where_a_saved_model_stopped(small, tmp_path, learning_
                 self.model.save(tmp_path / "half.keras")
                 self.model.stop_training = True
 
-    half.fit(*small.data(), batch_size=8, shuffle=False, verbose=0, epochs=4,
-             callbacks=[BindSchedule(), Save()])
+    half.fit(
+        *small.data(), batch_size=8, shuffle=False, verbose=0, epochs=4, callbacks=[BindSchedule(), Save()]
+    )
     again = keras.models.load_model(tmp_path / "half.keras")
     assert int(again.optimizer.iterations) == 6
     assert float(again.optimizer.learning_rate) == pytest.approx(float(half.optimizer.learning_rate))
@@ -283,14 +320,15 @@ def test_early_stopping_restores_the_best_weights_also_when_the_last_epoch_is_th
         model.compile(AdamW(0.05), small.loss(), jit_compile=False)
         validation = small.data(seed=5)
         stop = keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)
-        history = model.fit(*small.data(), epochs=epochs, validation_data=validation, verbose=0,
-                            callbacks=[stop])
+        history = model.fit(
+            *small.data(), epochs=epochs, validation_data=validation, verbose=0, callbacks=[stop]
+        )
         best = min(history.history["val_loss"])
         assert model.evaluate(*validation, verbose=0) == pytest.approx(best, rel=1e-5)
 
 
 def test_default_optimizer(small):
-    optimizer = build_optimizer()
+    optimizer = build_optimizer(fresh="extra_block_0/.*")
     assert isinstance(optimizer._learning_rate, LinearSchedule)
     optimizer.build(small.build_model().trainable_variables)
     assert sorted(set(optimizer._rate_factors)) == [1.0, 25.0]
@@ -309,8 +347,10 @@ def test_default_optimizer(small):
         (lambda: AdamW(gradient_accumulation_steps=1.5), "gradient_accumulation_steps must be"),
         (lambda: AdamW(rate_multipliers={"a": -1}), r"rate_multipliers\['a'\] must be at least 0; got -1"),
         (lambda: SGD(momentum=2.0), "momentum must be between 0 and 1; got 2.0"),
-        (lambda: AdamW(rate_multipliers={"haed/.*": 2.0}).build(variables()),
-         r"rate_multipliers: 'haed/\.\*' matches none of the 4 trained weights"),
+        (
+            lambda: AdamW(rate_multipliers={"haed/.*": 2.0}).build(variables()),
+            r"rate_multipliers: 'haed/\.\*' matches none of the 4 trained weights",
+        ),
         (lambda: AdamW(no_decay="hed/kernel").build(variables()), "no_decay: .* did you mean 'head/kernel'"),
         (lambda: AdamW(no_decay="(").build(variables()), "no_decay: .* is not a regular expression"),
         (lambda: AdamW(LinearSchedule(0.1)).learning_rate, "the schedule has no length"),

@@ -27,8 +27,15 @@ def compiled(small, optimizer, **options):
 def fit(small, model, epochs, rows=24, **options):
     rates = Rates()
     x, y = small.data()
-    model.fit(x[:rows], y[:rows], batch_size=6, epochs=epochs, verbose=0,
-              callbacks=[BindSchedule(options.get("initial_epoch", 0)), rates], **options)
+    model.fit(
+        x[:rows],
+        y[:rows],
+        batch_size=6,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[BindSchedule(options.get("initial_epoch", 0)), rates],
+        **options,
+    )
     return rates.seen
 
 
@@ -89,17 +96,25 @@ def test_inside_the_loss_scale():
     assert int(inner._schedule_steps) == 20
 
 
-@pytest.mark.parametrize("callback", [
-    keras.callbacks.LearningRateScheduler(lambda epoch: 0.1),
-    keras.callbacks.ReduceLROnPlateau(),
-])
+@pytest.mark.parametrize(
+    "callback",
+    [
+        keras.callbacks.LearningRateScheduler(lambda epoch: 0.1),
+        keras.callbacks.ReduceLROnPlateau(),
+    ],
+)
 def test_callbacks_that_set_the_rate(callback):
     name = type(callback).__name__
-    for optimizer in (SGD(build_schedule("linear", 0.1)),
-                      keras.optimizers.LossScaleOptimizer(SGD(build_schedule("cosine", 0.1)))):
-        for callbacks in (callback, [keras.callbacks.TerminateOnNaN(), callback],
-                          keras.callbacks.CallbackList([callback])):
-            with pytest.raises(TransformerError, match=f"{name} .*Schedule.* schedule=\"constant\""):
+    for optimizer in (
+        SGD(build_schedule("linear", 0.1)),
+        keras.optimizers.LossScaleOptimizer(SGD(build_schedule("cosine", 0.1))),
+    ):
+        for callbacks in (
+            callback,
+            [keras.callbacks.TerminateOnNaN(), callback],
+            keras.callbacks.CallbackList([callback]),
+        ):
+            with pytest.raises(TransformerError, match=f'{name} .*Schedule.* schedule="constant"'):
                 check_callbacks(callbacks, optimizer)
         check_callbacks([keras.callbacks.TerminateOnNaN()], optimizer)
         check_callbacks(None, optimizer)
@@ -109,6 +124,11 @@ def test_callbacks_that_set_the_rate(callback):
 def test_callbacks_set_a_constant_rate(small):
     model = compiled(small, AdamW(build_schedule("constant", 0.1)))
     rates = Rates()
-    model.fit(*small.data(), batch_size=48, epochs=3, verbose=0,
-              callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1)), rates])
+    model.fit(
+        *small.data(),
+        batch_size=48,
+        epochs=3,
+        verbose=0,
+        callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1)), rates],
+    )
     assert rates.seen == [0.1, 0.05, 0.0333]

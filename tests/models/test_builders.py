@@ -31,7 +31,12 @@ def randomise(model):
 # The encoder-decoder holds the parts of the other two.
 @pytest.mark.parametrize(
     ("family", "position"),
-    [*(("transformer", p) for p in POSITIONS), ("bert", "learned"), ("bert", "alibi"), ("gpt2", "relative_buckets")],
+    [
+        *(("transformer", p) for p in POSITIONS),
+        ("bert", "learned"),
+        ("bert", "alibi"),
+        ("gpt2", "relative_buckets"),
+    ],
 )
 def test_every_family_and_position_scheme_saves_and_loads(family, position, tmp_path):
     model = build_model(config(family, position=position, num_key_value_heads=2))
@@ -49,10 +54,16 @@ def test_every_family_and_position_scheme_saves_and_loads(family, position, tmp_
 def test_position_weights_receive_gradients_and_their_addresses(position):
     model = build_decoder(config("gpt2", position=position))
     names = [name for name in addresses(model) if "position" in name]
-    assert names == {
-        "relative": ["decoder_block_0/self_attention/position/keys", "decoder_block_0/self_attention/position/values"],
-        "relative_buckets": ["decoder_position_bias/embeddings"],
-    }[position]
+    assert (
+        names
+        == {
+            "relative": [
+                "decoder_block_0/self_attention/position/keys",
+                "decoder_block_0/self_attention/position/values",
+            ],
+            "relative_buckets": ["decoder_position_bias/embeddings"],
+        }[position]
+    )
     before = {name: np.array(addresses(model)[name]) for name in names}
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
     model.fit(inputs(model), inputs(model)["token_ids"], verbose=0)
@@ -70,11 +81,17 @@ def test_the_encoders_addresses_are_those_of_the_file_format():
     tables = [f"embeddings/{name}/embeddings" for name in ("token", "position", "segment")]
     norms = [f"{n}/{w}" for n in ("embeddings/norm", "final_norm") for w in ("gamma", "beta")]
     assert set(addresses(model)) == {*tables, *norms, *(f"encoder_block_0/{name}" for name in block)}
-    assert [layer.name for layer in model.layers if layer.weights] == ["embeddings", "encoder_block_0", "final_norm"]
+    assert [layer.name for layer in model.layers if layer.weights] == [
+        "embeddings",
+        "encoder_block_0",
+        "final_norm",
+    ]
 
 
 def test_the_encoder_decoders_layers_are_named():
-    model = build_encoder_decoder(config("transformer", position="alibi", normalize_first=True, num_decoder_layers=2))
+    model = build_encoder_decoder(
+        config("transformer", position="alibi", normalize_first=True, num_decoder_layers=2)
+    )
     names = {layer.name for layer in model.layers}
     assert names == {
         "encoder_token_ids", "encoder_padding_mask", "decoder_token_ids", "decoder_padding_mask",
@@ -106,7 +123,9 @@ def test_mixed_precision_follows_the_argument(dtype, position):
     assert {v.dtype for v in encoder.weights} == {"float32"}
     wide = build_encoder(config(position=position))
     wide.set_weights(encoder.get_weights())
-    np.testing.assert_allclose(keras.ops.cast(encoder(inputs(encoder)), "float32"), wide(inputs(wide)), atol=0.1)
+    np.testing.assert_allclose(
+        keras.ops.cast(encoder(inputs(encoder)), "float32"), wide(inputs(wide)), atol=0.1
+    )
 
 
 def test_a_padded_batch_and_a_short_one_agree_through_a_whole_model():

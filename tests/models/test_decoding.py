@@ -39,7 +39,9 @@ def step_by_step(model, ids, state, padding_mask=None, prompt=3):
     return np.concatenate(pieces, axis=1)
 
 
-@pytest.mark.parametrize(("position", "key_heads"), [*((p, 4) for p in POSITIONS), ("rotary", 2), ("relative", 1)])
+@pytest.mark.parametrize(
+    ("position", "key_heads"), [*((p, 4) for p in POSITIONS), ("rotary", 2), ("relative", 1)]
+)
 def test_a_cached_decoder_equals_the_whole(position, key_heads):
     model = build_decoder(config("gpt2", position, key_heads, tie_embeddings=key_heads != 1))
     randomise(model)
@@ -52,7 +54,9 @@ def test_a_cached_decoder_equals_the_whole(position, key_heads):
     np.testing.assert_allclose(stepped, whole, atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("position", "key_heads"), [("sinusoidal", 4), ("rotary", 2), ("alibi", 2), ("relative", 4)])
+@pytest.mark.parametrize(
+    ("position", "key_heads"), [("sinusoidal", 4), ("rotary", 2), ("alibi", 2), ("relative", 4)]
+)
 def test_a_cached_encoder_decoder_equals_the_whole(position, key_heads):
     model = build_encoder_decoder(config("transformer", position, key_heads, scale_embeddings=False))
     randomise(model)

@@ -121,32 +121,31 @@ def test_one_seed_gives_one_result(tiny_preset, reviews):
 
 def test_frozen_weights_stay_bit_equal_and_have_no_slots(tiny_preset, reviews):
     classifier = build(tiny_preset, extra_blocks=1)
-    summary = freeze(classifier, layers=2)
-    assert summary.frozen_layers == ("embeddings", "encoder_block_0", "encoder_block_1")
+    summary = freeze(classifier, layers=1)
+    assert summary.frozen_layers == ("embeddings", "encoder_block_0")
     before = weights(classifier)
     classifier.compile(learning_rate=1e-2)
     classifier.fit(*reviews, batch_size=16, epochs=1, verbose=0)
     after = weights(classifier)
-    frozen = re_frozen(before)
     for name in before:
-        same = np.array_equal(before[name], after[name])
-        assert same == (name in frozen) or name.endswith("key/bias"), name
+        frozen = name.split("/")[0] in summary.frozen_layers
+        # Key biases have no gradient but rounding noise: they may or may not move.
+        assert np.array_equal(before[name], after[name]) == frozen or name.endswith("key/bias"), name
     trained = sum(np.prod(variable.shape) for variable in classifier.trainable_variables)
     slots = sum(np.prod(variable.shape) for variable in classifier.optimizer.variables)
     assert 2 * trained <= slots < 2 * trained + 16
 
 
-def re_frozen(names):
-    return {n for n in names if n.split("/")[0] in ("embeddings", "encoder_block_0", "encoder_block_1")}
-
-
-def test_fresh_weights_train_at_a_higher_rate(tiny_preset):
+@pytest.mark.parametrize(("rate", "block"), [(2e-5, 25.0), (2.5e-4, 2.0), (1e-3, 1.0)])
+def test_fresh_weights_train_at_a_higher_rate(tiny_preset, rate, block):
     classifier = build(tiny_preset, extra_blocks=1)
-    classifier.compile()
+    classifier.compile(learning_rate=rate)
     classifier.optimizer.build(classifier.trainable_variables)
     factors = dict(zip((v.path for v in classifier.trainable_variables), classifier.optimizer._rate_factors))
     for path, factor in factors.items():
-        assert factor == (25.0 if "head/" in path or "extra_block_0" in path else 1.0), path
+        assert factor == pytest.approx(
+            25.0 if "head/" in path else block if "extra_block_0" in path else 1.0
+        ), path
 
 
 def test_save_and_load_keeps_every_weight_and_setting(trained, tmp_path, reviews):
@@ -155,7 +154,9 @@ def test_save_and_load_keeps_every_weight_and_setting(trained, tmp_path, reviews
     assert loaded.labels == LABELS and loaded.fresh == ()
     for name, value in weights(trained).items():
         np.testing.assert_array_equal(weights(loaded)[name], value, err_msg=name)
-    np.testing.assert_array_equal(loaded.predict(reviews[0], verbose=0), trained.predict(reviews[0], verbose=0))
+    np.testing.assert_array_equal(
+        loaded.predict(reviews[0], verbose=0), trained.predict(reviews[0], verbose=0)
+    )
     other = TextClassifier.from_preset(tmp_path / "model", labels=["x", "y"])
     assert set(other.load_summary.fresh) == {"head/logits/kernel", "head/logits/bias"}
 
@@ -180,7 +181,9 @@ def test_keras_callbacks_work(tiny_preset, tmp_path, reviews):
     stop = keras.callbacks.EarlyStopping("val_macro_f1", mode="max", patience=1, restore_best_weights=True)
     log = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
     board = keras.callbacks.TensorBoard(str(tmp_path / "board"))
-    classifier.fit(*reviews, batch_size=16, validation_split=0.3, epochs=4, verbose=0, callbacks=[stop, log, board])
+    classifier.fit(
+        *reviews, batch_size=16, validation_split=0.3, epochs=4, verbose=0, callbacks=[stop, log, board]
+    )
     assert "macro_f1" in (tmp_path / "log.csv").read_text().splitlines()[0]
     assert list((tmp_path / "board").rglob("events*"))
     scores = classifier.evaluate(reviews[0][-18:], reviews[1][-18:], verbose=0, return_dict=True)
@@ -198,7 +201,7 @@ def test_callbacks_that_set_the_rate_need_a_constant_schedule(tiny_preset, revie
     assert float(classifier.optimizer.learning_rate) == pytest.approx(0.005)
 
 
-@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("dtype", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"])
 def test_mixed_precision_trains_in_float32_variables(tiny_preset, reviews, dtype):
     classifier = build(tiny_preset, dtype=dtype)
     assert {v.dtype for v in classifier.trainable_variables} == {"float32"}
@@ -217,7 +220,9 @@ def test_pairs_are_one_sequence_with_two_segments(tiny_preset, reviews, tmp_path
     classifier.fit(pairs, labels, batch_size=16, verbose=0)
     assert classifier.text_pairs is True
     both = classifier.predict(pairs[:4], verbose=0)
-    np.testing.assert_allclose(classifier.predict({"text": texts[:4], "text_pair": texts[::-1][:4]}, verbose=0), both)
+    np.testing.assert_allclose(
+        classifier.predict({"text": texts[:4], "text_pair": texts[::-1][:4]}, verbose=0), both
+    )
     with pytest.raises(TransformerError, match="pairs of texts"):
         classifier.predict(texts, verbose=0)
 

@@ -92,5 +92,7 @@ def test_blocks_are_matched_by_depth():
 
 
 def test_a_basis_of_another_width_is_an_error():
-    with pytest.raises(TransformerError, match="basis must have as many rows as the teacher is wide, 8; got 5"):
+    with pytest.raises(
+        TransformerError, match="basis must have as many rows as the teacher is wide, 8; got 5"
+    ):
         distillation.Distillation(build_encoder(config_of()), 2, 2, np.eye(5))

@@ -55,8 +55,8 @@ def test_the_stream_is_what_the_encoder_computes():
 
 
 def test_a_student_of_the_same_shape_becomes_the_teacher():
-    # Without gains and shifts in its norms nothing is lost in the rotated basis. What is left is the fit, which aims at
-    # the stream behind each norm, and so cannot follow the norm's division.
+    # Without gains and shifts in its norms nothing is lost in the rotated basis. What is left is the fit,
+    # which aims at the stream behind each norm, and so cannot follow the norm's division.
     config = config_of()
     encoder, weights = teacher_of(config, plain_norms=True)
     ids = sample(400)
@@ -85,7 +85,7 @@ def test_a_narrow_deep_student_starts_far_ahead_of_a_random_one():
     for name, variable in variables.items():
         variable.assign(inherited[name])
     after = relative_error(outputs(student, ids), wanted, ids > 0)
-    # A random teacher fills its whole width, so half of the width loses far more than it does with a trained one.
+    # A random teacher fills its whole width, so half of it loses far more than with a trained one.
     assert after < 0.8 and after < before / 2
     assert len(lines) == 2 and "relative error" in lines[-1]
     np.testing.assert_allclose(basis.T @ basis, np.eye(8), atol=1e-5)

@@ -17,7 +17,10 @@ from tftransformer.models.encoder import build_encoder
 from tftransformer.training.pretraining import Pretrainer
 
 # Each text tells its last word by its first, so that who looks at the text can guess what frequency cannot.
-TEXTS = [f"{a} was the {b} movie" for a, b in (("good", "great"), ("bad", "awful"), ("slow", "dull"), ("quick", "bright"))]
+TEXTS = [
+    f"{a} was the {b} movie"
+    for a, b in (("good", "great"), ("bad", "awful"), ("slow", "dull"), ("quick", "bright"))
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,9 @@ def config(tiny_vocabulary):
 def test_masked_lm_learns_more_than_word_frequencies(config, tokenizer):
     batches = PretrainingBatches(TEXTS * 8, tokenizer, max_length=16, batch_tokens=256, mask_rate=0.2)
     pretrainer = Pretrainer(build_encoder(config), config, "masked_lm", learning_rate=3e-3, warmup=20)
-    held = next(iter(PretrainingBatches(TEXTS * 8, tokenizer, max_length=16, batch_tokens=512, mask_rate=0.2, seed=9)))
+    held = next(
+        iter(PretrainingBatches(TEXTS * 8, tokenizer, max_length=16, batch_tokens=512, mask_rate=0.2, seed=9))
+    )
     before = float(pretrainer.losses(held)["masked_lm"])
     pretrainer.train(batches, steps=250)
     after = float(pretrainer.losses(held)["masked_lm"])
@@ -63,7 +68,9 @@ def test_distillation_falls_and_both_objectives_report_their_terms(tiny_preset, 
     stated = json.loads((tmp_path / "out" / "preset.json").read_text())["task"]["pretraining"]
     assert stated["teacher"] == tiny_preset.name and str(tmp_path) not in json.dumps(stated)
 
-    both = dataclasses.replace(options, objective="both", steps=2, output_dir=str(tmp_path / "both"), inherit=False)
+    both = dataclasses.replace(
+        options, objective="both", steps=2, output_dir=str(tmp_path / "both"), inherit=False
+    )
     assert {"masked_lm", "word", "sentence", "inner", "loss"} <= set(pretrain(both))
 
 
@@ -71,8 +78,8 @@ def test_a_vocabulary_is_learned_where_none_is_given(tmp_path):
     texts = tmp_path / "a.txt"
     texts.write_text("\n".join(TEXTS))
     options = PretrainingOptions(
-        texts=(str(texts),), output_dir=str(tmp_path / "out"), vocabulary_size=150, num_layers=1, hidden_dim=8,
-        num_heads=1, intermediate_dim=16, max_length=16, batch_size=4, steps=1,
+        texts=(str(texts),), output_dir=str(tmp_path / "out"), vocabulary_size=150, num_layers=1,
+        hidden_dim=8, num_heads=1, intermediate_dim=16, max_length=16, batch_size=4, steps=1,
     )  # fmt: skip
     pretrain(options)
     assert len(load_preset(str(tmp_path / "out")).vocabulary) == 150
@@ -82,7 +89,9 @@ def test_training_stops_by_steps_or_by_the_clock_and_takes_snapshots(config, tok
     batches = PretrainingBatches(TEXTS, tokenizer, max_length=16, batch_tokens=64, mask_rate=0.2)
     pretrainer = Pretrainer(build_encoder(config), config)
     taken = []
-    figures = pretrainer.train(batches, steps=4, snapshot=lambda f: taken.append(dict(f)), snapshot_minutes=0.0)
+    figures = pretrainer.train(
+        batches, steps=4, snapshot=lambda f: taken.append(dict(f)), snapshot_minutes=0.0
+    )
     assert figures["step"] == 4 and len(taken) == 5 and figures["tokens"] > 0
     figures = pretrainer.train(batches, minutes=0.02)
     assert 1.0 < figures["seconds"] < 10.0
@@ -153,7 +162,9 @@ def test_texts_without_words_are_an_error(tmp_path, tokenizer):
 
 
 def test_words_of_student_and_teacher_agree(tiny_vocabulary, tokenizer):
-    letters = WordPieceTokenizer([piece for piece in tiny_vocabulary if piece not in ("good", "movie", "great")])
+    letters = WordPieceTokenizer(
+        [piece for piece in tiny_vocabulary if piece not in ("good", "movie", "great")]
+    )
     batches = PretrainingBatches(TEXTS, tokenizer, max_length=32, batch_tokens=256, teacher_tokenizer=letters)
     batch = next(iter(batches))
     assert batch["token_ids"].shape[1] < batch["teacher_token_ids"].shape[1]

@@ -189,9 +189,7 @@ def _misfits(
 ) -> list[str]:
     """Addresses of heads that do not fit and may start fresh: whole heads, no kernel without its bias."""
     heads = {a: a.split("/")[0] for a in keys if rules[a].may_differ and _matches(optional, a)}
-    wrong = {
-        heads[a] for a in heads if _found_shape(rules[a], source.shape(keys[a])) != tuple(shapes[a])
-    }
+    wrong = {heads[a] for a in heads if _found_shape(rules[a], source.shape(keys[a])) != tuple(shapes[a])}
     return [address for address, head in heads.items() if head in wrong]
 
 

@@ -93,8 +93,18 @@ def explain(error: BaseException) -> str:
     """The reason of a failed download or read in one line, the network's own chatter left out."""
     text = " ".join(str(error).split())
     lowered = f"{type(error).__name__} {text}".lower()
-    network = ("connectionerror", "connecterror", "name or service", "max retries", "resolve", "timed out",
-               "timeout", "unreachable", "offline", "internet connection")
+    network = (
+        "connectionerror",
+        "connecterror",
+        "name or service",
+        "max retries",
+        "resolve",
+        "timed out",
+        "timeout",
+        "unreachable",
+        "offline",
+        "internet connection",
+    )
     if any(word in lowered for word in network):
         return "the network or the hub cannot be reached, and it is not in the local cache"
     return text[:300] or type(error).__name__

@@ -169,8 +169,9 @@ def _write_weights(path: Path, variables: Mapping[str, Any], dtype: str | None) 
             with np.errstate(over="ignore"):  # what overflows is reported by name instead
                 array = array.astype(_numpy_dtype(dtype))
         if not np.isfinite(array).all():
-            raise TransformerError(f"weights must be finite to be saved; {address} holds NaN or infinity as "
-                                   f"{array.dtype}")
+            raise TransformerError(
+                f"weights must be finite to be saved; {address} holds NaN or infinity as {array.dtype}"
+            )
         arrays[address] = np.ascontiguousarray(array)  # the writer takes the memory as it lies
     save_file(arrays, str(path))
 

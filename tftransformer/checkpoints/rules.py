@@ -145,9 +145,7 @@ class Table:
             reason: For the summary of what was loaded.
         """
         dropped = [rule for rule in self.rules if re.fullmatch(pattern, rule.address)]
-        ignored = tuple(
-            Ignored(_pattern(name), reason) for rule in dropped for name in rule.names
-        )
+        ignored = tuple(Ignored(_pattern(name), reason) for rule in dropped for name in rule.names)
         rules = tuple(rule for rule in self.rules if rule not in dropped)
         return dataclasses.replace(self, rules=rules, ignored=ignored + self.ignored)
 

@@ -164,7 +164,7 @@ def weights_file(folder: str | os.PathLike[str]) -> Path:
     if pickles:
         raise TransformerError(
             f"{folder / pickles[0]} is a pickle, which can run any code and is never opened here; convert it "
-            "where torch and transformers are installed: python -c \"from transformers import AutoModel; "
+            'where torch and transformers are installed: python -c "from transformers import AutoModel; '
             f"AutoModel.from_pretrained('{folder}').save_pretrained('{folder}')\""
         )
     raise TransformerError(f"{folder} has no model.safetensors")

@@ -112,7 +112,9 @@ def mask_whole_words(
     ordinary = np.flatnonzero(~special)
     random_ids = ordinary[draw.integers(0, len(ordinary), token_ids.shape)]
     replaced = np.where(fate < 0.8, mask_id, np.where(fate < 0.9, random_ids, token_ids))
-    return np.where(hidden, replaced, token_ids).astype("int32"), np.where(hidden, token_ids, IGNORED).astype("int32")
+    return np.where(hidden, replaced, token_ids).astype("int32"), np.where(hidden, token_ids, IGNORED).astype(
+        "int32"
+    )
 
 
 def tokenize_rows(tokenizer: Any, texts: Sequence[str]) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 import gzip
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def read_paragraphs(path: str | os.PathLike) -> Iterator[str]:
                 yield line.decode("utf-8").strip()
         except UnicodeDecodeError:
             raise TransformerError(f"{path}, line {number}: the text is not UTF-8") from None
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise TransformerError(f"{path} is damaged or no gzip file ({error})") from None
 
 
@@ -74,7 +75,9 @@ def sentences(paragraph: str) -> list[str]:
         ['He left.', '"Why?"', 'she asked.']
     """
     ends = [match.end() for match in _SENTENCE_END.finditer(paragraph)]
-    cuts = [paragraph[start:end].strip() for start, end in zip([0, *ends], [*ends, len(paragraph)], strict=True)]
+    cuts = [
+        paragraph[start:end].strip() for start, end in zip([0, *ends], [*ends, len(paragraph)], strict=True)
+    ]
     return [cut for cut in cuts if cut]
 
 
@@ -103,7 +106,9 @@ def pack_texts(
             while held and (words is None or len(held) + len(words) > limit):
                 yield " ".join(held)
                 held = []
-                limit = most_words if fewest_words is None else int(draw.integers(fewest_words, most_words + 1))
+                limit = (
+                    most_words if fewest_words is None else int(draw.integers(fewest_words, most_words + 1))
+                )
             while words and len(words) > limit:
                 yield " ".join(words[:limit])
                 words = words[limit:]

@@ -81,9 +81,15 @@ class PretrainingBatches:
                 batch.update({f"teacher_{name}": array[same] for name, array in taught.items()})
             yield self._masked(batch, draw) if self.mask_rate else batch
 
-    def _rows(self, rows: list[np.ndarray], chosen: np.ndarray, tokenizer: Any, continues: np.ndarray) -> dict:
+    def _rows(
+        self, rows: list[np.ndarray], chosen: np.ndarray, tokenizer: Any, continues: np.ndarray
+    ) -> dict:
         batch = masked_lm.pad_rows(
-            [rows[i] for i in chosen], tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id, self.max_length
+            [rows[i] for i in chosen],
+            tokenizer.start_id,
+            tokenizer.separator_id,
+            tokenizer.pad_id,
+            self.max_length,
         )
         batch["words"] = masked_lm.number_words(batch["token_ids"], batch["padding_mask"], continues)
         return batch
@@ -95,8 +101,13 @@ class PretrainingBatches:
             batch["words"],
             draw,
             mask_id=tokenizer.mask_id,
-            special_ids=(tokenizer.pad_id, tokenizer.start_id, tokenizer.separator_id, tokenizer.mask_id,
-                         tokenizer.unknown_id),
+            special_ids=(
+                tokenizer.pad_id,
+                tokenizer.start_id,
+                tokenizer.separator_id,
+                tokenizer.mask_id,
+                tokenizer.unknown_id,
+            ),
             vocabulary_size=len(tokenizer.vocabulary),
             rate=self.mask_rate,
         )

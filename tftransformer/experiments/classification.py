@@ -57,14 +57,17 @@ def train(options: ClassificationOptions) -> Report:
     ) as run:
         print(f"writing to {run.path}", flush=True)
         trained = _fit(classifier, splits, options, recipe["epochs"], run)
-        report, sections = _evaluate(classifier, splits, options, run)
         trained["trainable_parameters"] = frozen.trainable_parameters
-        _say("saving model/ and saved_model/1/")
+        # Before anything else can go wrong: the weights are what took the time.
         classifier.save_to_preset(run.model_path)
+        report, sections = _evaluate(classifier, splits, options, run)
+        _say("exporting saved_model/1/")
         classifier.export(run.saved_model_path)
         run.finish({"test": sections, "train": trained, "data": data_report.to_dict()})
-        print(f"\n{report}\n\nThe run is in {run.path}: report.txt, metrics.json, three plots, predictions.csv, "
-              f"model/ and saved_model/1/.")
+        print(
+            f"\n{report}\n\nThe run is in {run.path}: report.txt, metrics.json, three plots, predictions.csv, "
+            f"model/ and saved_model/1/."
+        )
     return report
 
 
@@ -87,7 +90,7 @@ def predict(run: str | Path, texts: Sequence[Any]) -> list[tuple[str, float]]:
         texts: Texts, or pairs of texts.
     """
     if not texts:
-        raise TransformerError("predict needs a text: pass --text=\"…\" once or more")
+        raise TransformerError('predict needs a text: pass --text="…" once or more')
     classifier = load_classifier(run)
     probabilities = classifier.predict(list(texts), verbose=0)
     answers = []
@@ -107,14 +110,18 @@ def pair_up(texts: Sequence[str] | None, second: Sequence[str] | None) -> list:
     if not second:
         return list(texts or [])
     if len(second) != len(texts or []):
-        raise TransformerError(f"text_pair must be given once for each text, {len(texts or [])} times; got {len(second)}")
+        raise TransformerError(
+            f"text_pair must be given once for each text, {len(texts or [])} times; got {len(second)}"
+        )
     return list(zip(texts, second))
 
 
 def load_classifier(run: str | Path) -> TextClassifier:
     """The model of a finished run."""
     if not str(run):
-        raise TransformerError("model must be given: the folder of a finished run, such as --model=runs/sample-1")
+        raise TransformerError(
+            "model must be given: the folder of a finished run, such as --model=runs/sample-1"
+        )
     return TextClassifier.from_preset(RunFolder.open(run).model_path)
 
 
@@ -225,6 +232,10 @@ def _fit(
             classifier.save_to_preset(run.model_path)
         raise
     seconds = time.perf_counter() - started
+    if classifier.multi_label and splits.validation is not None:
+        print(
+            f"threshold tuned on validation: {classifier.tune_threshold(splits.validation):.3f}", flush=True
+        )
     epochs_run = [dict(zip(history.history, row)) for row in zip(*history.history.values())]
     plots.plot_curves(run.curves_path, history.history)
     return {
@@ -237,8 +248,6 @@ def _fit(
 def _evaluate(
     classifier: TextClassifier, splits: Splits, options: ClassificationOptions, run: RunFolder
 ) -> tuple[Report, dict[str, Any]]:
-    if classifier.multi_label and splits.validation is not None:
-        print(f"threshold tuned on validation: {classifier.tune_threshold(splits.validation):.3f}", flush=True)
     test = splits.test if splits.test is not None else splits.validation
     if test is None:
         raise TransformerError("a run needs a test split to report on; the data have none")
@@ -253,7 +262,11 @@ def _evaluate(
     report = Report(classifier.metrics_of(test.targets, probabilities), classifier.labels, baseline)
     files.write_text(run.report_path, f"{report}\n")
     write_predictions(
-        run.predictions_path, test.texts, test.targets, classifier.predicted_labels(probabilities), probabilities
+        run.predictions_path,
+        test.texts,
+        test.targets,
+        classifier.predicted_labels(probabilities),
+        probabilities,
     )
     plots.plot_confusion_matrix(run.confusion_matrix_path, report["confusion_matrix"], classifier.labels)
     plots.plot_roc(run.roc_path, np.asarray(targets), probabilities, classifier.labels)

@@ -69,7 +69,9 @@ class PretrainingOptions:
         if self.objective != "masked_lm" and not self.teacher:
             raise TransformerError(f"objective {self.objective} needs a teacher: --teacher=FOLDER")
         if self.objective == "masked_lm" and self.teacher:
-            raise TransformerError("objective masked_lm has no use for a teacher; leave --teacher out, or take both")
+            raise TransformerError(
+                "objective masked_lm has no use for a teacher; leave --teacher out, or take both"
+            )
         if (self.minutes is None) == (self.steps is None):
             raise TransformerError("give either minutes or steps, how long to train; got both or neither")
         for name in ("vocabulary_size", "batch_size", "sample_texts"):
@@ -80,7 +82,8 @@ class PretrainingOptions:
                 raise TransformerError(f"{name} must be above 0; got {getattr(self, name)}")
         if not 8 <= self.max_length <= self.max_sequence_length:
             raise TransformerError(
-                f"max_length must be between 8 and max_sequence_length, {self.max_sequence_length}; got {self.max_length}"
+                f"max_length must be between 8 and max_sequence_length, {self.max_sequence_length}; "
+                f"got {self.max_length}"
             )
         folder = Path(self.output_dir)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not self.overwrite:
@@ -142,7 +145,6 @@ def pretrain(options: PretrainingOptions) -> dict[str, float]:
         steps=options.steps,
         snapshot=snapshot,
         snapshot_minutes=options.snapshot_minutes,
-        report=_say,
     )
 
 
@@ -160,7 +162,11 @@ def read_texts(paths: list[Path], options: PretrainingOptions) -> list[str]:
 
 
 def prepare(
-    options: PretrainingOptions, config: TransformerConfig, tokenizer: Any, texts: list[str], teacher: Any = None
+    options: PretrainingOptions,
+    config: TransformerConfig,
+    tokenizer: Any,
+    texts: list[str],
+    teacher: Any = None,
 ) -> tuple[Any, Pretrainer, PretrainingBatches]:
     """The encoder, its pretrainer and its batches.
 
@@ -180,7 +186,9 @@ def prepare(
     if teacher is not None:
         teacher_encoder = teacher.build_encoder()
         teacher_tokenizer = WordPieceTokenizer(teacher.vocabulary, **teacher.tokenizer)
-        basis = _inherit(options, config, encoder, tokenizer, texts, teacher, teacher_encoder, teacher_tokenizer)
+        basis = _inherit(
+            options, config, encoder, tokenizer, texts, teacher, teacher_encoder, teacher_tokenizer
+        )
         distillation = Distillation(teacher_encoder, teacher.config.num_layers, config.num_layers, basis)
     batches = PretrainingBatches(
         texts,
@@ -204,7 +212,9 @@ def prepare(
     return encoder, pretrainer, batches
 
 
-def _inherit(options, config, encoder, tokenizer, texts, teacher, teacher_encoder, teacher_tokenizer) -> np.ndarray:
+def _inherit(
+    options, config, encoder, tokenizer, texts, teacher, teacher_encoder, teacher_tokenizer
+) -> np.ndarray:
     """Set the student's weights from the teacher's, if wanted; returns the basis of its targets."""
     import keras
 

@@ -74,8 +74,10 @@ def _number_of(label: Any, classes: Sequence[Any]) -> int:
         return list(classes).index(label)
     if isinstance(label, int) and 0 <= label < len(classes):
         return label
-    raise TransformerError(f"class_weight names the class {label!r}, which the labels do not have"
-                           f"{near_miss(str(label), [str(known) for known in classes])}")
+    raise TransformerError(
+        f"class_weight names the class {label!r}, which the labels do not have"
+        f"{near_miss(str(label), [str(known) for known in classes])}"
+    )
 
 
 def _plain(label: Any) -> Any:

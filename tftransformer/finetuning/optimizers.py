@@ -13,8 +13,9 @@ import tensorflow as tf
 from tftransformer.finetuning.reduced_gradients import NO_DECAY, ReducedGradients
 from tftransformer.finetuning.schedules import build_schedule, check_number
 
-# Layers that no checkpoint fills.
-FRESH = (r"(extra_block_\d+|head)/.*",)
+# A linear head takes a rate far above its encoder's; blocks do not, whatever the encoder's.
+HEAD_MULTIPLIER = 25.0
+FRESH_RATE = 5e-4
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -78,8 +79,17 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
     def _slots(self, place: int) -> tuple[Any, ...]:
         return self._momentums[place].value, self._velocities[place].value
 
-    def _update_weight(self, variable: Any, grad: Any, rate: Any, keep: Any, beta_1_power: Any = None,
-                       beta_2_power: Any = None, momentum: Any = None, velocity: Any = None) -> None:
+    def _update_weight(
+        self,
+        variable: Any,
+        grad: Any,
+        rate: Any,
+        keep: Any,
+        beta_1_power: Any = None,
+        beta_2_power: Any = None,
+        momentum: Any = None,
+        velocity: Any = None,
+    ) -> None:
         powers = tf.cast(beta_1_power, grad.dtype), tf.cast(beta_2_power, grad.dtype)
         if variable.dtype != grad.dtype:
             self._update_half(variable, grad, rate, keep, *powers, momentum, velocity)
@@ -101,8 +111,17 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
             grad=grad,
         )
 
-    def _update_half(self, variable: Any, grad: Any, rate: Any, keep: Any, beta_1_power: Any,
-                     beta_2_power: Any, momentum: Any, velocity: Any) -> None:
+    def _update_half(
+        self,
+        variable: Any,
+        grad: Any,
+        rate: Any,
+        keep: Any,
+        beta_1_power: Any,
+        beta_2_power: Any,
+        momentum: Any,
+        velocity: Any,
+    ) -> None:
         """The same for a weight in half precision: the arithmetic in float32, the weight rounded once."""
         momentum.assign_add((grad - momentum) * (1.0 - self.beta_1))
         velocity.assign_add((grad * grad - velocity) * (1.0 - self.beta_2))
@@ -174,8 +193,9 @@ def build_optimizer(
     weight_decay: float = 0.01,
     global_clipnorm: float | None = 1.0,
     gradient_accumulation_steps: int | None = None,
-    fresh: Sequence[str] | str = FRESH,
-    fresh_multiplier: float = 25.0,
+    head: Sequence[str] | str = ("head/.*",),
+    fresh: Sequence[str] | str = (),
+    fresh_multiplier: float | None = None,
 ) -> AdamW:
     """The optimizer that fine-tunes a classifier unless told otherwise.
 
@@ -187,10 +207,12 @@ def build_optimizer(
         weight_decay: On all weights but biases and norms.
         global_clipnorm: Of the whole reduced gradient; 1.0 is BERT's.
         gradient_accumulation_steps: Batches to an update.
-        fresh: Patterns of weights that start from random numbers: the head and the user's own blocks.
-        fresh_multiplier: Their rate relative to `learning_rate`. 25 makes 5e-4 of 2e-5: what small layers
-            are trained with from scratch, while at 2e-5 a head would still be near its random start when the
-            few hundred updates of a small data set are over.
+        head: Patterns of the weights of a linear head that starts fresh.
+        fresh: Patterns of other weights that start from random numbers, such as the user's own blocks.
+        fresh_multiplier: The rate of all these relative to `learning_rate`. None: 25 for the head, which at
+            2e-5 would still be near its random start when the few hundred updates of a small data set are over;
+            for the others what makes their rate 5e-4, with which blocks are trained from scratch (25 at the
+            default rate), or 1 if `learning_rate` is higher already.
 
     Returns:
         An `AdamW`.
@@ -202,13 +224,19 @@ def build_optimizer(
         >>> print(f"{float(build_optimizer(3e-5, schedule='constant').learning_rate):.0e}")
         3e-05
     """
-    fresh = (fresh,) if isinstance(fresh, str) else tuple(fresh)
+    learning_rate = check_number("learning_rate", learning_rate, "positive", lambda value: value > 0)
+    groups = ((head, HEAD_MULTIPLIER), (fresh, max(1.0, FRESH_RATE / learning_rate)))
+    multipliers = {
+        pattern: usual if fresh_multiplier is None else fresh_multiplier
+        for patterns, usual in groups
+        for pattern in ((patterns,) if isinstance(patterns, str) else patterns)
+    }
     return AdamW(
         learning_rate=build_schedule(schedule, learning_rate, total_steps, warmup),
         weight_decay=weight_decay,
         global_clipnorm=global_clipnorm,
         gradient_accumulation_steps=gradient_accumulation_steps,
-        rate_multipliers={pattern: fresh_multiplier for pattern in fresh},
+        rate_multipliers=multipliers,
     )
 
 

@@ -182,8 +182,9 @@ class ReducedGradients:
 
             def update() -> None:
                 for variable, grad, place in zip(variables, grads, places):
-                    strategy.extended.update(variable, self._updater(place), group=False,
-                                             args=(grad, *shared, *self._slots(place)))
+                    strategy.extended.update(
+                        variable, self._updater(place), group=False, args=(grad, *shared, *self._slots(place))
+                    )
 
             def accumulate() -> None:
                 for accumulator, grad in zip(accumulators, grads):

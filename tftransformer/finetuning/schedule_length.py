@@ -36,7 +36,7 @@ def bind_schedule(optimizer: Any, steps_per_epoch: int | None, epochs: int, init
     if steps_per_epoch is None:
         raise TransformerError(
             "steps_per_epoch must be given: the data do not say how many batches they have, and the schedule "
-            "has to know; or pass schedule=\"constant\" to compile"
+            'has to know; or pass schedule="constant" to compile'
         )
     accumulated = optimizer.gradient_accumulation_steps or 1
     total = max(1, math.ceil(steps_per_epoch * epochs / accumulated))
@@ -83,5 +83,5 @@ def check_callbacks(callbacks: Iterable[Any] | Any, optimizer: Any) -> None:
         if isinstance(callback, setters):
             raise TransformerError(
                 f"{type(callback).__name__} sets the learning rate, which the {type(rate).__name__} "
-                "computes: compile with schedule=\"constant\" to use it"
+                'computes: compile with schedule="constant" to use it'
             )

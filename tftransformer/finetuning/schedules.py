@@ -123,8 +123,15 @@ class PolynomialSchedule(Schedule):
         power: 1 is the linear schedule; the default 2 spends more of the run at small rates.
     """
 
-    def __init__(self, peak: float, total_steps: int | None = None, warmup: int | float = 0.1,
-                 end_factor: float = 0.0, power: float = 2.0, name: str | None = None):
+    def __init__(
+        self,
+        peak: float,
+        total_steps: int | None = None,
+        warmup: int | float = 0.1,
+        end_factor: float = 0.0,
+        power: float = 2.0,
+        name: str | None = None,
+    ):
         super().__init__(peak, total_steps, warmup, end_factor, name)
         self.power = check_number("power", power, "positive", lambda value: value > 0)
 
@@ -142,8 +149,14 @@ class ExponentialSchedule(Schedule):
     `end_factor` must be above 0, which no exponential reaches; 0.01 by default.
     """
 
-    def __init__(self, peak: float, total_steps: int | None = None, warmup: int | float = 0.1,
-                 end_factor: float = 0.01, name: str | None = None):
+    def __init__(
+        self,
+        peak: float,
+        total_steps: int | None = None,
+        warmup: int | float = 0.1,
+        end_factor: float = 0.01,
+        name: str | None = None,
+    ):
         super().__init__(peak, total_steps, warmup, end_factor, name)
         if self.end_factor == 0:
             raise TransformerError("end_factor must be above 0 for the exponential schedule; got 0")

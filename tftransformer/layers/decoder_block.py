@@ -100,17 +100,30 @@ class DecoderBlock(keras.layers.Layer):
             self.cross_attention = MultiHeadAttention(**attention, name="cross_attention")
             self.cross_attention_norm = self._norm("cross_attention_norm")
         self.feed_forward = FeedForward(
-            intermediate_dim, activation, gated, use_bias, kernel_initializer, dtype=policy, name="feed_forward"
+            intermediate_dim,
+            activation,
+            gated,
+            use_bias,
+            kernel_initializer,
+            dtype=policy,
+            name="feed_forward",
         )
         self.feed_forward_norm = self._norm("feed_forward_norm")
         self.residual_dropout = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
         self.supports_masking = True
 
     def _norm(self, name: str) -> keras.layers.Layer:
-        return keras.layers.LayerNormalization(epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name)
+        return keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
 
     def build(self, x_shape: tuple, memory_shape: tuple | None = None) -> None:
-        for layer in (self.self_attention, self.self_attention_norm, self.feed_forward, self.feed_forward_norm):
+        for layer in (
+            self.self_attention,
+            self.self_attention_norm,
+            self.feed_forward,
+            self.feed_forward_norm,
+        ):
             layer.build(x_shape)
         if self.cross_attention is not None:
             self.cross_attention.build(x_shape, memory_shape or x_shape)
@@ -187,7 +200,14 @@ class DecoderBlock(keras.layers.Layer):
 
     def get_config(self) -> dict:
         attention, feed_forward = self.self_attention.get_config(), self.feed_forward.get_config()
-        shared = ("num_heads", "head_dim", "num_key_value_heads", "use_bias", "position", "kernel_initializer")
+        shared = (
+            "num_heads",
+            "head_dim",
+            "num_key_value_heads",
+            "use_bias",
+            "position",
+            "kernel_initializer",
+        )
         return {
             **super().get_config(),
             **{name: attention[name] for name in shared},

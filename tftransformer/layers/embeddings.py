@@ -115,9 +115,13 @@ class TransformerEmbedding(keras.layers.Layer):
             self.position = LearnedPosition(max_length, dtype=policy, name="position")
         elif position == "sinusoidal":
             self.position = SinusoidalPosition(dtype=policy, name="position")
-        self.segment = TokenEmbedding(num_segments, hidden_dim, dtype=policy, name="segment") if num_segments else None
+        self.segment = (
+            TokenEmbedding(num_segments, hidden_dim, dtype=policy, name="segment") if num_segments else None
+        )
         self.norm = (
-            keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=policy, name="norm") if norm else None
+            keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=policy, name="norm")
+            if norm
+            else None
         )
         self.dropout = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
 

@@ -81,7 +81,13 @@ class EncoderBlock(keras.layers.Layer):
             name="attention",
         )
         self.feed_forward = FeedForward(
-            intermediate_dim, activation, gated, use_bias, kernel_initializer, dtype=policy, name="feed_forward"
+            intermediate_dim,
+            activation,
+            gated,
+            use_bias,
+            kernel_initializer,
+            dtype=policy,
+            name="feed_forward",
         )
         self.attention_norm = keras.layers.LayerNormalization(
             epsilon=layer_norm_epsilon, dtype=policy, name="attention_norm"
@@ -143,7 +149,14 @@ class EncoderBlock(keras.layers.Layer):
 
     def get_config(self) -> dict:
         attention, feed_forward = self.attention.get_config(), self.feed_forward.get_config()
-        shared = ("num_heads", "head_dim", "num_key_value_heads", "use_bias", "position", "kernel_initializer")
+        shared = (
+            "num_heads",
+            "head_dim",
+            "num_key_value_heads",
+            "use_bias",
+            "position",
+            "kernel_initializer",
+        )
         return {
             **super().get_config(),
             **{name: attention[name] for name in shared},

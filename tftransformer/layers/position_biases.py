@@ -36,7 +36,9 @@ def bucket_table(num_buckets: int, max_distance: int) -> np.ndarray:
     return np.where(distances < exact, distances, grown).astype("int32")
 
 
-def relative_buckets(offsets: Any, num_buckets: int = 32, max_distance: int = 128, bidirectional: bool = True) -> Any:
+def relative_buckets(
+    offsets: Any, num_buckets: int = 32, max_distance: int = 128, bidirectional: bool = True
+) -> Any:
     """The bucket of each relative offset (key position minus query position).
 
     Args:
@@ -181,7 +183,9 @@ class RelativePositionBuckets(PositionBias):
         self.num_buckets = num_buckets
         self.max_distance = max_distance
         self.bidirectional = bidirectional
-        self.initializer = keras.initializers.get(initializer or keras.initializers.TruncatedNormal(stddev=0.02))
+        self.initializer = keras.initializers.get(
+            initializer or keras.initializers.TruncatedNormal(stddev=0.02)
+        )
 
     def build(self, x_shape: tuple) -> None:
         self.embeddings = self.add_weight(

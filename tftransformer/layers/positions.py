@@ -33,7 +33,9 @@ class LearnedPosition(keras.layers.Layer):
     def __init__(self, max_length: int, initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.max_length = max_length
-        self.initializer = keras.initializers.get(initializer or keras.initializers.TruncatedNormal(stddev=0.02))
+        self.initializer = keras.initializers.get(
+            initializer or keras.initializers.TruncatedNormal(stddev=0.02)
+        )
         self.supports_masking = True
 
     def build(self, x_shape: tuple, **_: Any) -> None:

@@ -40,7 +40,9 @@ class Projection(keras.layers.Layer):
         self.kernel = self.add_weight(
             name="kernel", shape=(input_shape[-1], self.units), initializer=self.kernel_initializer
         )
-        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros") if self.use_bias else None
+        self.bias = (
+            self.add_weight(name="bias", shape=(self.units,), initializer="zeros") if self.use_bias else None
+        )
 
     def call(self, x: Any) -> Any:
         leading = ops.shape(x)[:-1]

@@ -38,7 +38,11 @@ def build_encoder(config: TransformerConfig, dtype: str | None = None, name: str
 
 
 def encode(
-    config: TransformerConfig, token_ids: Any, padding_mask: Any, segment_ids: Any = None, dtype: str | None = None
+    config: TransformerConfig,
+    token_ids: Any,
+    padding_mask: Any,
+    segment_ids: Any = None,
+    dtype: str | None = None,
 ) -> Any:
     """The encoder's graph on symbolic inputs: (B, T) ids and mask to (B, T, D), with fresh layers."""
     # Layers
@@ -58,4 +62,6 @@ def encode(
 
 def encoder_inputs(config: TransformerConfig) -> tuple[str, ...]:
     """The names of the inputs that an encoder of this config takes."""
-    return ("token_ids", "padding_mask", "segment_ids") if config.num_segments else ("token_ids", "padding_mask")
+    return (
+        ("token_ids", "padding_mask", "segment_ids") if config.num_segments else ("token_ids", "padding_mask")
+    )

@@ -9,14 +9,20 @@ from tftransformer.errors import TransformerError, near_miss
 
 
 def check_classifier(
-    config: TransformerConfig, tokenizer: Any, labels: Sequence[str], pooling: str, extra_blocks: int,
+    config: TransformerConfig,
+    tokenizer: Any,
+    labels: Sequence[str],
+    pooling: str,
+    extra_blocks: int,
     max_length: int | None,
 ) -> None:
     """Raise a `TransformerError` for the first of a classifier's arguments that cannot be."""
     if len(set(labels)) != len(labels) or len(labels) < 2:
         raise TransformerError(f"labels must be at least two different names; got {list(labels)[:8]}")
     if pooling not in POOLINGS:
-        raise TransformerError(f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}{near_miss(pooling, POOLINGS)}")
+        raise TransformerError(
+            f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}{near_miss(pooling, POOLINGS)}"
+        )
     if isinstance(extra_blocks, bool) or not isinstance(extra_blocks, int) or extra_blocks < 0:
         raise TransformerError(f"extra_blocks must be 0 or a positive integer; got {extra_blocks!r}")
     if tokenizer.vocabulary_size > config.vocabulary_size:
@@ -27,7 +33,11 @@ def check_classifier(
     # Two tokens are [CLS] and [SEP]; below that there is no room for any text.
     bound = config.max_sequence_length if config.position == "learned" else None
     if max_length is not None and (
-        isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 3 or bound and max_length > bound
+        isinstance(max_length, bool)
+        or not isinstance(max_length, int)
+        or max_length < 3
+        or bound
+        and max_length > bound
     ):
         limit = f"between 3 and {bound}, the encoder's longest input" if bound else "at least 3"
         raise TransformerError(f"max_length must be {limit}; got {max_length!r}")

@@ -144,10 +144,14 @@ class TextTask(keras.Model):
         epoch = Epoch(initial_epoch)
         if is_tokenized(x):
             train = x
-            only_without(class_weight=class_weight, sample_weight=sample_weight, y=y, validation_split=validation_split)
+            only_without(
+                class_weight=class_weight, sample_weight=sample_weight, y=y, validation_split=validation_split
+            )
         elif is_dataset(x):
             only_without(y=y, sample_weight=sample_weight, validation_split=validation_split)
-            train = self._weighted(self._stream(x, batch_size or 32), self.example_weights(class_weight, None))
+            train = self._weighted(
+                self._stream(x, batch_size or 32), self.example_weights(class_weight, None)
+            )
         else:
             examples, held_out = split_end(self.preprocess(x, y, sample_weight), validation_split)
             if examples.labels is None:
@@ -174,7 +178,12 @@ class TextTask(keras.Model):
         )
 
     def evaluate(
-        self, x: Any = None, y: Any = None, batch_size: int | None = None, sample_weight: Any = None, **kwargs: Any
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+        **kwargs: Any,
     ) -> Any:
         """`keras.Model.evaluate` over raw text, in all the forms that `fit` takes."""
         return super().evaluate(self._inference(x, y, sample_weight, batch_size or 64)[0], **kwargs)
@@ -197,7 +206,12 @@ class TextTask(keras.Model):
         return outputs if inverse is None else outputs[inverse]
 
     def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
     ) -> Any:
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -265,7 +279,9 @@ class TextTask(keras.Model):
         """Label names with which to read string labels of a dataset."""
         return None
 
-    def _inference(self, x: Any, y: Any, sample_weight: Any, batch_size: int) -> tuple[Any, np.ndarray | None]:
+    def _inference(
+        self, x: Any, y: Any, sample_weight: Any, batch_size: int
+    ) -> tuple[Any, np.ndarray | None]:
         if is_tokenized(x):
             return x, None
         if is_dataset(x):

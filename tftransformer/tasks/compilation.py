@@ -1,6 +1,7 @@
 """What `compile()` means for a task when arguments are left out."""
 
 import inspect
+import re
 from typing import Any
 
 import keras
@@ -21,7 +22,9 @@ _OPTIMIZER_OPTIONS = (
 _OWN_OPTIONS = ("label_smoothing", "l1", "l2")
 
 
-def classification_defaults(task: Any, optimizer: Any, loss: Any, metrics: Any, options: dict[str, Any]) -> dict:
+def classification_defaults(
+    task: Any, optimizer: Any, loss: Any, metrics: Any, options: dict[str, Any]
+) -> dict:
     """The arguments of Keras's `compile` for a classifier.
 
     Args:
@@ -43,14 +46,22 @@ def classification_defaults(task: Any, optimizer: Any, loss: Any, metrics: Any, 
             known = (*keras_options, *_OPTIMIZER_OPTIONS, *_OWN_OPTIONS)
             raise TransformerError(f"compile has no argument {name!r}{near_miss(name, known)}")
     if optimizer is not None and rates:
-        raise TransformerError(f"{', '.join(rates)} cannot go with an optimizer: give it to the optimizer itself")
-    smoothing = check_number("label_smoothing", own.get("label_smoothing", 0.0), "at least 0 and below 1",
-                             lambda value: 0 <= value < 1)
+        raise TransformerError(
+            f"{', '.join(rates)} cannot go with an optimizer: give it to the optimizer itself"
+        )
+    smoothing = check_number(
+        "label_smoothing",
+        own.get("label_smoothing", 0.0),
+        "at least 0 and below 1",
+        lambda value: 0 <= value < 1,
+    )
     if loss is not None and smoothing:
         raise TransformerError("label_smoothing cannot go with a loss: give it to the loss itself")
     regularize(task, own.get("l1", 0.0), own.get("l2", 0.0))
     return {
-        "optimizer": optimizer if optimizer is not None else build_optimizer(**rates, fresh=_fresh_that_train(task)),
+        "optimizer": optimizer
+        if optimizer is not None
+        else build_optimizer(**rates, **_fresh_that_train(task)),
         "loss": loss if loss is not None else _loss(task, smoothing),
         "metrics": metrics if metrics is not None else _metrics(task),
         # On a CPU every new batch length would cost seconds of compilation, more than XLA saves.
@@ -65,12 +76,12 @@ def restore_compilation(task: Any) -> None:
         task.optimizer.build(task.trainable_variables)
 
 
-def _fresh_that_train(task: Any) -> tuple[str, ...]:
-    weights = patterns.addresses(task)
-    if not task.fresh:
-        return ()
-    chosen = patterns.select(weights, task.fresh, "fresh")
-    return tuple(name for name in chosen if weights[name].trainable)
+def _fresh_that_train(task: Any) -> dict[str, list[str]]:
+    weights = {name: weight for name, weight in patterns.addresses(task).items() if weight.trainable}
+    fresh = re.compile("|".join(task.fresh) or "(?!)")
+    chosen = [name for name in weights if fresh.fullmatch(name)]
+    head = [name for name in chosen if name.startswith("head/")]
+    return {"head": head, "fresh": [name for name in chosen if name not in head]}
 
 
 def _loss(task: Any, smoothing: float) -> keras.losses.Loss:

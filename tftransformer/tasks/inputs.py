@@ -75,4 +75,6 @@ def only_without(**arguments: Any) -> None:
     """Raise unless all these arguments of `fit` were left out."""
     for name, value in arguments.items():
         if value is not None and not (isinstance(value, float) and value == 0.0):
-            raise TransformerError(f"{name} does not go with this kind of data: put it into the data themselves")
+            raise TransformerError(
+                f"{name} does not go with this kind of data: put it into the data themselves"
+            )

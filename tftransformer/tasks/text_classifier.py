@@ -95,7 +95,9 @@ class TextClassifier(TextTask):
             settings = dict(tokenizer)
             tokenizer = WordPieceTokenizer.from_config(settings, settings.pop("vocabulary"))
         check_classifier(config, tokenizer, labels, pooling, extra_blocks, max_length)
-        super().__init__(tokenizer, max_length or config.max_sequence_length, seed=seed, dtype=dtype, name=name)
+        super().__init__(
+            tokenizer, max_length or config.max_sequence_length, seed=seed, dtype=dtype, name=name
+        )
         self.config = config
         self.labels = tuple(labels)
         self.pooling = pooling
@@ -111,7 +113,9 @@ class TextClassifier(TextTask):
 
         policy = self.dtype_policy
         self.encoder = build_encoder(config, dtype=policy)
-        self.extra_blocks = [build_encoder_block(config, f"extra_block_{i}", policy) for i in range(extra_blocks)]
+        self.extra_blocks = [
+            build_encoder_block(config, f"extra_block_{i}", policy) for i in range(extra_blocks)
+        ]
         self.with_pooler = pooling == "cls" and pooler
         arguments = {"dense": self.with_pooler} if pooling == "cls" else {}
         self.pooler = _POOLING[pooling](**arguments, dtype=policy, name="pooler")
@@ -124,7 +128,12 @@ class TextClassifier(TextTask):
 
     @classmethod
     def from_preset(
-        cls, preset: str | os.PathLike, labels: Sequence[str] | None = None, *, load_weights: bool = True, **options: Any
+        cls,
+        preset: str | os.PathLike,
+        labels: Sequence[str] | None = None,
+        *,
+        load_weights: bool = True,
+        **options: Any,
     ) -> "TextClassifier":
         """A classifier on the encoder of a preset, with its head where labels are the same or not given.
 
@@ -145,7 +154,9 @@ class TextClassifier(TextTask):
         found = load_preset(preset)
         labels = found.labels if labels is None else tuple(str(label) for label in labels)
         if labels is None:
-            raise TransformerError(f"labels must be given: the preset {str(preset)!r} has no classification head")
+            raise TransformerError(
+                f"labels must be given: the preset {str(preset)!r} has no classification head"
+            )
         config = found.config
         if (dropout := options.pop("dropout", None)) is not None:
             config = config.replace(dropout=dropout, attention_dropout=dropout)
@@ -187,7 +198,9 @@ class TextClassifier(TextTask):
         if class_weight is None:
             return None
         if self.multi_label:
-            raise TransformerError("class_weight is for one label a text; weigh the examples with sample_weight")
+            raise TransformerError(
+                "class_weight is for one label a text; weigh the examples with sample_weight"
+            )
         if targets is None and isinstance(class_weight, str):
             raise TransformerError(
                 f"class_weight={class_weight!r} needs all labels at once, which a tf.data.Dataset does not give: "
@@ -195,14 +208,18 @@ class TextClassifier(TextTask):
             )
         names = [] if targets is None else [self.labels[i] for i in targets]
         weights = class_weights(class_weight, names, self.labels)
-        return None if weights is None else tf.constant([weights[i] for i in range(len(self.labels))], tf.float32)
+        return (
+            None
+            if weights is None
+            else tf.constant([weights[i] for i in range(len(self.labels))], tf.float32)
+        )
 
     def compile(self, optimizer: Any = None, loss: Any = None, metrics: Any = None, **options: Any) -> None:
         """`keras.Model.compile`, with the usual recipe for whatever is not given.
 
         Args:
             optimizer: A Keras optimizer. None: AdamW as `finetuning.build_optimizer` makes it, 2e-5 for
-                pretrained weights and 25 times that for fresh ones, with linear warmup and decay.
+                pretrained weights and more for fresh ones, with linear warmup and decay.
             loss: None: cross-entropy, over all labels or, multi-label, for each.
             metrics: None: accuracy and macro-F1.
             options: `learning_rate`, `schedule`, `warmup`, `weight_decay`, `global_clipnorm`,
@@ -224,8 +241,12 @@ class TextClassifier(TextTask):
     def tune_threshold(self, data: Any) -> float:
         """Set the multi-label threshold to the one with the best micro-F1 on labelled data, and return it."""
         if not self.multi_label:
-            raise TransformerError("tune_threshold is for multi-label classifiers; this one picks the likeliest label")
-        self.threshold = float(tune_threshold(self.encode_targets(data.targets), self.predict(data, verbose=0)))
+            raise TransformerError(
+                "tune_threshold is for multi-label classifiers; this one picks the likeliest label"
+            )
+        self.threshold = float(
+            tune_threshold(self.encode_targets(data.targets), self.predict(data, verbose=0))
+        )
         return self.threshold
 
     def report(self, data: Split, baseline: dict | None = None) -> Report:
@@ -252,7 +273,9 @@ class TextClassifier(TextTask):
             return [tuple(label for label, on in zip(self.labels, row) if on) for row in chosen]
         return [self.labels[i] for i in probabilities.argmax(axis=-1)]
 
-    def save_to_preset(self, folder: str | os.PathLike, *, dtype: str | None = None, overwrite: bool = False) -> None:
+    def save_to_preset(
+        self, folder: str | os.PathLike, *, dtype: str | None = None, overwrite: bool = False
+    ) -> None:
         """Write a folder that `from_preset` reads: weights, vocabulary, labels and settings.
 
         Args:
@@ -260,7 +283,11 @@ class TextClassifier(TextTask):
             dtype: Of the stored weights, such as "float16". None: as they are, bit by bit.
             overwrite: Replace a folder that holds files.
         """
-        settings = {"multi_label": self.multi_label, "threshold": self.threshold, "head_dropout": self.head_dropout}
+        settings = {
+            "multi_label": self.multi_label,
+            "threshold": self.threshold,
+            "head_dropout": self.head_dropout,
+        }
         save_preset(
             folder,
             config=self.config,

@@ -79,10 +79,13 @@ class Distillation:
         TransformerError: The basis does not fit the teacher.
     """
 
-    def __init__(self, teacher: keras.Model, teacher_layers: int, student_layers: int, basis: np.ndarray) -> None:
+    def __init__(
+        self, teacher: keras.Model, teacher_layers: int, student_layers: int, basis: np.ndarray
+    ) -> None:
         if basis.shape[0] != teacher.output.shape[-1]:
             raise TransformerError(
-                f"basis must have as many rows as the teacher is wide, {teacher.output.shape[-1]}; got {basis.shape[0]}"
+                f"basis must have as many rows as the teacher is wide, {teacher.output.shape[-1]}; "
+                f"got {basis.shape[0]}"
             )
         self.pairs = matched_blocks(teacher_layers, student_layers)
         outputs = [teacher.get_layer(f"encoder_block_{i}").output for i, _ in self.pairs]
@@ -116,14 +119,14 @@ class Distillation:
         self.sentence_variance = _variance(np.concatenate(texts))
 
     def losses(self, hidden: Sequence[Any], batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Terms of the loss, unweighted, each relative to the teacher's variance: 1 is no better than the mean.
+        """Terms of the loss, unweighted, relative to the teacher's variance: 1 is no better than the mean.
 
         Args:
             hidden: (B, T, D) outputs of `student_blocks`.
             batch: Of `PretrainingBatches` with a teacher.
 
         Returns:
-            `inner` (mean over the inner blocks), `word` (the last block) and `sentence` (means over each text).
+            `inner` (mean over the inner blocks), `word` (the last block) and `sentence` (means over texts).
         """
         errors = []
         for own, (wanted, there), variance in zip(hidden, self._wanted(batch), self.variances, strict=True):
@@ -140,11 +143,13 @@ class Distillation:
     def loss(self, hidden: Sequence[Any], batch: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The weighted sum of the terms, and the terms."""
         terms = self.losses(hidden, batch)
-        total = INNER_WEIGHT * terms["inner"] + LAST_WEIGHT * terms["word"] + SENTENCE_WEIGHT * terms["sentence"]
+        total = (
+            INNER_WEIGHT * terms["inner"] + LAST_WEIGHT * terms["word"] + SENTENCE_WEIGHT * terms["sentence"]
+        )
         return total, terms
 
     def _wanted(self, batch: Mapping[str, Any]) -> list[tuple[Any, Any]]:
-        """What each matched block should give for each word, (B, W, D), and (B, W), 1 where there is a word."""
+        """What each matched block should give for words, (B, W, D), and (B, W), 1 where there is a word."""
         inputs = {name: batch[f"teacher_{name}"] for name in self.teacher.input}
         taught = self.teacher(inputs, training=False)
         taught = taught if isinstance(taught, (list, tuple)) else [taught]

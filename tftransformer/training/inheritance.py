@@ -89,7 +89,9 @@ def inherit(
                 number = i * shares + share
                 inherited.update({f"encoder_block_{number}/{name}": array for name, array in block.items()})
             error = np.square(x - after)[mask].sum() / np.square(after - after[mask].mean(0))[mask].sum()
-            progress(f"block {i + 1}/{teacher.num_layers} of the teacher dealt out, relative error {error:.3f}")
+            progress(
+                f"block {i + 1}/{teacher.num_layers} of the teacher dealt out, relative error {error:.3f}"
+            )
     return {name: array.astype("float32") for name, array in inherited.items()}, basis.astype("float32")
 
 
@@ -117,7 +119,9 @@ def teacher_stream(
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """(output, state after the attention norm) of the embeddings and of each block, all (B, T, D)."""
     x = _layer_norm(
-        _summed_embeddings(weights, token_ids), weights["embeddings/norm/gamma"], weights["embeddings/norm/beta"]
+        _summed_embeddings(weights, token_ids),
+        weights["embeddings/norm/gamma"],
+        weights["embeddings/norm/beta"],
     )
     stream: list[tuple[np.ndarray, np.ndarray | None]] = [(x, None)]
     for i in range(config.num_layers):
@@ -125,14 +129,16 @@ def teacher_stream(
         heads = _attend(x, mask, block, config.num_heads, config.head_dim)
         attended = _layer_norm(x + _dense(heads, block, "attention/output"), *_norm(block, "attention_norm"))
         neurons = gelu(_dense(attended, block, "feed_forward/intermediate"))
-        x = _layer_norm(attended + _dense(neurons, block, "feed_forward/output"), *_norm(block, "feed_forward_norm"))
+        x = _layer_norm(
+            attended + _dense(neurons, block, "feed_forward/output"), *_norm(block, "feed_forward_norm")
+        )
         stream.append((x, attended))
     return stream
 
 
 def _embeddings(weights, student, token_ids, pieces, x0, mask, basis):
     """The student's embedding weights, and its embeddings of the sample (B, T, D)."""
-    # The norm's gain and its subtraction of the mean are linear, and its division cancels in the student's norm.
+    # The norm's gain and its subtraction of the mean are linear; its division cancels in the student's norm.
     gain = weights["embeddings/norm/gamma"]
     token, position, segment = (
         ((table - table.mean(-1, keepdims=True)) * gain) @ basis
@@ -164,7 +170,9 @@ def _share_of_block(source, student, share, x, mask, attended, target, basis):
         block[f"attention/{name}/bias"] = source[f"attention/{name}/bias"][heads]
     read = _attend(x, mask, block, student.num_heads, student.head_dim)
     x = _fit_output(block, "attention", "attention/output", read, x, attended, mask)
-    block["feed_forward/intermediate/kernel"] = basis.T @ source["feed_forward/intermediate/kernel"][:, neurons]
+    block["feed_forward/intermediate/kernel"] = (
+        basis.T @ source["feed_forward/intermediate/kernel"][:, neurons]
+    )
     block["feed_forward/intermediate/bias"] = source["feed_forward/intermediate/bias"][neurons]
     read = gelu(_dense(x, block, "feed_forward/intermediate"))
     x = _fit_output(block, "feed_forward", "feed_forward/output", read, x, target, mask)
@@ -203,7 +211,10 @@ def _attend(x, mask, block, num_heads, head_dim):
     """Self-attention up to its output projection: (B, T, N*H)."""
     batch, length, _ = x.shape
     query, key, value = (
-        ops.transpose(ops.reshape(_dense(x, block, f"attention/{name}"), (batch, length, num_heads, head_dim)), (0, 2, 1, 3))
+        ops.transpose(
+            ops.reshape(_dense(x, block, f"attention/{name}"), (batch, length, num_heads, head_dim)),
+            (0, 2, 1, 3),
+        )
         for name in ("query", "key", "value")
     )
     scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) / math.sqrt(head_dim)
@@ -219,7 +230,11 @@ def gelu(x: np.ndarray) -> np.ndarray:
 
 def _summed_embeddings(weights, token_ids):
     position = weights["embeddings/position/embeddings"][: token_ids.shape[1]]
-    return weights["embeddings/token/embeddings"][token_ids] + position + weights["embeddings/segment/embeddings"][0]
+    return (
+        weights["embeddings/token/embeddings"][token_ids]
+        + position
+        + weights["embeddings/segment/embeddings"][0]
+    )
 
 
 def _block(weights, number):

@@ -24,7 +24,10 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     """
 
     def __init__(
-        self, label_smoothing: float = 0.0, name: str = "loss", reduction: str = "sum_over_batch_size",
+        self,
+        label_smoothing: float = 0.0,
+        name: str = "loss",
+        reduction: str = "sum_over_batch_size",
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)

@@ -19,6 +19,7 @@ from tftransformer.progress import Progress
 from tftransformer.training.distillation import Distillation
 
 OBJECTIVES = ("masked_lm", "distillation", "both")
+LINE_SECONDS = 30.0
 # The last part of a run that the rate never falls below, as a share of the peak.
 FINAL_RATE = 0.02
 
@@ -83,7 +84,8 @@ class Pretrainer:
     ) -> None:
         if objective not in OBJECTIVES:
             raise TransformerError(
-                f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}{near_miss(objective, OBJECTIVES)}"
+                f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}"
+                f"{near_miss(objective, OBJECTIVES)}"
             )
         if objective != "masked_lm" and distillation is None:
             raise TransformerError(f"objective {objective!r} needs a teacher; got none")
@@ -104,7 +106,9 @@ class Pretrainer:
             self.head = MaskedLanguageHead(encoder.get_layer("embeddings").token, config.layer_norm_epsilon)
             self.head.build((None, config.hidden_dim))
             self.variables += self.head.trainable_variables
-        self.optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, global_clipnorm=clip)
+        self.optimizer = keras.optimizers.AdamW(
+            learning_rate, weight_decay=weight_decay, global_clipnorm=clip
+        )
         self.optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         self.optimizer.build(self.variables)
         self._step = tf.function(self._step_once, reduce_retracing=True)
@@ -148,7 +152,6 @@ class Pretrainer:
         steps: int | None = None,
         snapshot: Callable[[dict[str, float]], None] | None = None,
         snapshot_minutes: float = 10.0,
-        report: Callable[[str], None] | None = None,
     ) -> dict[str, float]:
         """Train until the time is up or the steps are done, whichever is given.
 
@@ -158,7 +161,6 @@ class Pretrainer:
             steps: Optimizer steps to make.
             snapshot: Called now and then, and at the end, with the figures so far.
             snapshot_minutes: Between two calls.
-            report: Called with a line of figures about every half minute.
 
         Returns:
             The last figures: `step`, `tokens`, `seconds`, `loss` and its terms (means over the last steps).
@@ -172,9 +174,9 @@ class Pretrainer:
         length = steps if minutes is None else minutes
         if not length > 0:
             raise TransformerError(f"minutes and steps must be above 0; got {length}")
-        started = last_snapshot = last_report = time.monotonic()
+        started = last_snapshot = time.monotonic()
         figures: dict[str, float] = {"step": 0, "tokens": 0, "seconds": 0.0}
-        with Progress(steps, "pretraining", line_seconds=3600.0) as bar:
+        with Progress(steps, "pretraining", line_seconds=LINE_SECONDS) as bar:
             for batch in _prefetched(batches):
                 done = figures["step"] / steps if steps else (time.monotonic() - started) / (60.0 * minutes)
                 if done >= 1.0:
@@ -182,12 +184,8 @@ class Pretrainer:
                 self.optimizer.learning_rate.assign(self._rate(int(figures["step"]), done))
                 terms = {name: float(value) for name, value in self._step(batch).items()}
                 self._note(figures, terms, batch, time.monotonic() - started)
-                note = _line(figures, done)
-                bar.update(note=note)
+                bar.update(note=_line(figures, done))
                 now = time.monotonic()
-                if report and now - last_report > 30.0:
-                    report(note)
-                    last_report = now
                 if snapshot and now - last_snapshot > 60.0 * snapshot_minutes:
                     snapshot(figures)
                     last_snapshot = now
@@ -200,7 +198,9 @@ class Pretrainer:
         return self.learning_rate * warm * max(FINAL_RATE, 1.0 - done)
 
     @staticmethod
-    def _note(figures: dict[str, float], terms: dict[str, float], batch: Mapping[str, Any], seconds: float) -> None:
+    def _note(
+        figures: dict[str, float], terms: dict[str, float], batch: Mapping[str, Any], seconds: float
+    ) -> None:
         step = int(figures["step"]) + 1
         if not np.isfinite(terms["loss"]):
             raise TransformerError(
@@ -227,10 +227,12 @@ def _prefetched(batches: Iterable[Mapping[str, np.ndarray]]) -> Iterable[dict[st
 
 
 def _line(figures: Mapping[str, float], done: float) -> str:
-    terms = [f"{name} {value:.3f}" for name, value in figures.items() if name not in ("step", "tokens", "seconds")]
+    terms = [
+        f"{name} {value:.3f}" for name, value in figures.items() if name not in ("step", "tokens", "seconds")
+    ]
     seconds = max(figures["seconds"], 1e-6)
     left = seconds * (1.0 - done) / done / 60.0 if done > 0 else float("nan")
     return (
-        f"step {figures['step']:,.0f}  {', '.join(terms)}  {figures['tokens'] / 1e6:.2f} M tokens, "
+        f"{', '.join(terms)}  {figures['tokens'] / 1e6:.2f} M tokens, "
         f"{figures['tokens'] / seconds:,.0f}/s  {left:.1f} min left"
     )

@@ -1,0 +1,50 @@
+"""What the README says exists: flags, files and names."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import tftransformer
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("command", re.findall(r"python (examples/\S+\.py[^`\n]*)", README))
+def test_flags_of_its_commands_are_defined(command):
+    script, *arguments = command.split()
+    source = (ROOT / script).read_text("utf-8")
+    for flag in re.findall(r"--(\w+)", " ".join(arguments)):
+        assert flag == "helpfull" or re.search(rf'DEFINE_\w+\(\s*"{flag}"', source), (
+            f"{script} has no --{flag}"
+        )
+
+
+def test_flags_in_its_prose_are_those_of_the_example():
+    source = (ROOT / "examples/classify.py").read_text("utf-8")
+    for flag in set(re.findall(r"`--(\w+)", README)) - {"helpfull"}:
+        assert f'"{flag}"' in source, flag
+
+
+def test_the_python_code_is_python_and_its_names_exist():
+    for block in blocks("python"):
+        for node in ast.walk(ast.parse(block)):
+            if not isinstance(node, ast.Attribute):
+                continue
+            path = ast.unparse(node).split(".")
+            if path[0] != "tt" or not all(part.isidentifier() for part in path):
+                continue
+            value = tftransformer
+            for part in path[1:]:
+                value = getattr(value, part)
+
+
+@pytest.mark.parametrize("path", re.findall(r"`((?:tftransformer|examples|tests)/[\w/.]+)`", README))
+def test_paths_exist(path):
+    assert (ROOT / path).exists()
