@@ -11,20 +11,32 @@ ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu")
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi", "relative", "relative_buckets", "none")
 
 # What a family fixes unless the caller says otherwise. "bert" follows Devlin et al. 2018 (arXiv 1810.04805),
+# "distilbert" Sanh et al. 2019 (1910.01108), "roberta" Liu et al. 2019 (1907.11692), "xlm_roberta" Conneau et
+# al. 2019 (1911.02116), "electra" Clark et al. 2020 (2003.10555), "albert" Lan et al. 2019 (1909.11942),
 # "gpt2" Radford et al. 2019, "transformer" Vaswani et al. 2017 (arXiv 1706.03762), whose layer norm has
 # TensorFlow's usual epsilon.
+_BERT: dict[str, Any] = {
+    "position": "learned",
+    "position_offset": 0,
+    "num_segments": 2,
+    "activation": "gelu",
+    "normalize_first": False,
+    "embedding_norm": True,
+    "scale_embeddings": False,
+    "layer_norm_epsilon": 1e-12,
+}
+# Its positions count from the row after the padding token's, which has the id 1 (fairseq's convention).
+_ROBERTA = {**_BERT, "num_segments": 1, "layer_norm_epsilon": 1e-5, "position_offset": 2}
 FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
-    "bert": {
-        "position": "learned",
-        "num_segments": 2,
-        "activation": "gelu",
-        "normalize_first": False,
-        "embedding_norm": True,
-        "scale_embeddings": False,
-        "layer_norm_epsilon": 1e-12,
-    },
+    "bert": _BERT,
+    "distilbert": {**_BERT, "num_segments": 0},
+    "roberta": _ROBERTA,
+    "xlm_roberta": _ROBERTA,
+    "electra": _BERT,
+    "albert": {**_BERT, "activation": "gelu_tanh", "embedding_dim": 128, "num_distinct_blocks": 1},
     "gpt2": {
         "position": "learned",
+        "position_offset": 0,
         "num_segments": 0,
         "activation": "gelu_tanh",
         "normalize_first": True,
@@ -34,6 +46,7 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "transformer": {
         "position": "sinusoidal",
+        "position_offset": 0,
         "num_segments": 0,
         "activation": "relu",
         "normalize_first": False,
@@ -52,8 +65,8 @@ class TransformerConfig:
     what is special about a model.
 
     Args:
-        family: "bert" (an encoder; Devlin et al. 2018), "gpt2" (a decoder; Radford et al. 2019) or "transformer"
-            (an encoder-decoder; Vaswani et al. 2017). Every builder takes every family: it fixes defaults.
+        family: "bert", "distilbert", "roberta", "xlm_roberta", "electra" or "albert" (encoders), "gpt2" (a decoder)
+            or "transformer" (an encoder-decoder). Every builder takes every family: it fixes defaults.
         vocabulary_size: V, rows of the token embedding table (the encoder's, where there are two).
         num_layers: Number of blocks (of the encoder, where there are two stacks).
         hidden_dim: D, width of the residual stream.
@@ -61,7 +74,14 @@ class TransformerConfig:
         intermediate_dim: Width of the feed-forward layer between its two products.
         max_sequence_length: Rows of the learned position table; the longest input it can take. The other
             position schemes have no table and only use it as the default length of inputs.
-        num_segments: Rows of the segment table; 0 leaves segments out. None: the family's.
+        num_segments: Rows of the segment table; 0 leaves segments out, 1 adds the same row to every token, so
+            that there is no such input. None: the family's.
+        embedding_dim: Width of the embedding tables and of the norm on their sum, if another than D; a
+            projection to D follows (Lan et al. 2019). None: the family's, or D without a projection.
+        num_distinct_blocks: Blocks with weights of their own; the `num_layers` applications are dealt out to
+            them evenly, in order (ALBERT shares one block). None: the family's, or one for each layer.
+        position_offset: Rows at the start of the position table that belong to no position (RoBERTa's have 2).
+            None: the family's.
         num_key_value_heads: Grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245): this many
             key and value heads, each shared by `num_heads / num_key_value_heads` query heads.
             None: as many as query heads.
@@ -103,6 +123,9 @@ class TransformerConfig:
     intermediate_dim: int
     max_sequence_length: int = 512
     num_segments: int | None = None
+    embedding_dim: int | None = None
+    num_distinct_blocks: int | None = None
+    position_offset: int | None = None
     num_key_value_heads: int | None = None
     head_dim: int | None = None
     dropout: float = 0.1
@@ -155,8 +178,17 @@ class TransformerConfig:
     def _check(self) -> None:
         for name in ("num_key_value_heads", "head_dim", "decoder_vocabulary_size", "num_decoder_layers"):
             _check_positive(name, getattr(self, name))
-        if not isinstance(self.num_segments, int) or self.num_segments < 0:
-            raise TransformerError(f"num_segments must be 0 or a positive integer; got {self.num_segments!r}")
+        for name in ("num_segments", "position_offset"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise TransformerError(f"{name} must be 0 or a positive integer; got {value!r}")
+        for name in ("embedding_dim", "num_distinct_blocks"):
+            if getattr(self, name) is not None:
+                _check_positive(name, getattr(self, name))
+        if self.num_blocks > self.num_layers:
+            raise TransformerError(
+                f"num_distinct_blocks must be at most num_layers, {self.num_layers}; got {self.num_blocks}"
+            )
         if self.num_heads % self.num_key_value_heads:
             raise TransformerError(
                 "num_heads must be a multiple of num_key_value_heads; got "
@@ -178,6 +210,22 @@ class TransformerConfig:
                 raise TransformerError(
                     f"{name} must be one of {', '.join(known)}; got {value!r}{near_miss(value, known)}"
                 )
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks with weights of their own: `encoder_block_0` to `encoder_block_{num_blocks - 1}`."""
+        return self.num_distinct_blocks or self.num_layers
+
+    def block_of_layer(self, layer: int) -> int:
+        """The number of the block that is applied as layer `layer`, counted from 0.
+
+        Example:
+            >>> config = TransformerConfig(vocabulary_size=9, num_layers=4, num_distinct_blocks=2, hidden_dim=8,
+            ...                            num_heads=2, intermediate_dim=8)
+            >>> [config.block_of_layer(i) for i in range(4)]
+            [0, 0, 1, 1]
+        """
+        return layer * self.num_blocks // self.num_layers
 
     def replace(self, **changes: Any) -> "TransformerConfig":
         """A copy with some fields changed, checked like a new one."""

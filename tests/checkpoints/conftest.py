@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from tftransformer.checkpoints.tables import bert
 from tftransformer.config import TransformerConfig
+from tftransformer.models.shapes import encoder_shapes
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SETTINGS = {
@@ -29,7 +30,7 @@ class Folder:
 
     def __init__(self, path: Path, config: TransformerConfig) -> None:
         rng = np.random.default_rng(0)
-        shapes = {**bert.encoder_shapes(config), "pooler/dense/kernel": (8, 8), "pooler/dense/bias": (8,)}
+        shapes = {**encoder_shapes(config), "pooler/dense/kernel": (8, 8), "pooler/dense/bias": (8,)}
         self.path = path
         self.settings = dict(SETTINGS)
         self.vocabulary = SPECIAL + [f"piece{i}" for i in range(18)]

@@ -6,6 +6,8 @@ import pytest
 
 from tftransformer import patterns
 from tftransformer.checkpoints import embedded_presets, load_preset, presets, save_preset
+from tftransformer.data.tokenizers.spec import TokenizerSpec
+from tftransformer.data.tokenizers.vocabulary import vocabulary_bytes
 from tftransformer.errors import TransformerError
 from tftransformer.models.encoder import build_encoder
 
@@ -17,8 +19,10 @@ class Tokenizer:
 
     vocabulary = tuple(PIECES)
 
-    def get_config(self):
-        return {"lowercase": False, "strip_accents": True}
+    def spec(self):
+        files = {"vocab.txt": vocabulary_bytes(self.vocabulary)}
+        settings = {"lowercase": False, "strip_accents": True}
+        return TokenizerSpec("wordpiece", self.vocabulary, settings, files)
 
 
 @pytest.fixture
@@ -55,8 +59,8 @@ def test_round_trip_is_bit_equal(saved, encoder, config):
     )
     preset = load_preset(folder)
     assert preset.config == config and preset.origin == "tftransformer"
-    assert preset.vocabulary == tuple(PIECES)
-    assert preset.tokenizer == {"lowercase": False, "strip_accents": True}
+    assert preset.tokenizer.vocabulary == tuple(PIECES)
+    assert preset.tokenizer.settings == {"lowercase": False, "strip_accents": True}
     assert (preset.pooling, preset.pooler, preset.labels) == ("mean", False, ("no", "yes"))
     assert (preset.head, preset.task) == ({"multi_label": False}, {"max_length": 9})
     assert preset.modifications == ({"kind": "lora", "rank": 4},)
@@ -97,11 +101,11 @@ def test_saving_refuses(saved, encoder, config, tmp_path):
     with pytest.raises(TransformerError, match="dtype must be one of"):
         saved(dtype="int8")
 
-    class Small(Tokenizer):
-        vocabulary = Tokenizer.vocabulary[:-1]
+    class Large(Tokenizer):
+        vocabulary = (*Tokenizer.vocabulary, "more")
 
-    with pytest.raises(TransformerError, match="22 pieces and the embeddings 23 rows"):
-        save_preset(tmp_path / "own", config=config, tokenizer=Small(), variables={})
+    with pytest.raises(TransformerError, match="24 pieces and the embeddings 23 rows"):
+        save_preset(tmp_path / "own", config=config, tokenizer=Large(), variables={})
     with pytest.raises(TransformerError, match="weights must be finite.*x holds NaN or infinity as float16"):
         save_preset(
             tmp_path / "own",
@@ -164,7 +168,19 @@ def test_a_config_that_lies(saved, config):
 def test_a_vocabulary_of_another_size(saved):
     folder = saved()
     (folder / "vocab.txt").write_text("\n".join(PIECES[:-1]), encoding="utf-8")
-    with pytest.raises(TransformerError, match="it has 22 pieces and the embeddings 23 rows"):
+    with pytest.raises(TransformerError, match="vocab.txt is damaged: its checksum"):
+        load_preset(folder)
+
+
+def test_a_vocabulary_may_be_smaller_than_the_table_of_a_preset_without_checksums(saved):
+    folder = saved()
+    stated = json.loads((folder / "preset.json").read_text())
+    del stated["tokenizer_sha256"]
+    (folder / "preset.json").write_text(json.dumps(stated))
+    (folder / "vocab.txt").write_text("\n".join(PIECES[:-1]), encoding="utf-8")
+    assert len(load_preset(folder).tokenizer.vocabulary) == 22
+    (folder / "vocab.txt").write_text("\n".join([*PIECES, "more"]), encoding="utf-8")
+    with pytest.raises(TransformerError, match="it has 24 pieces and the embeddings 23 rows"):
         load_preset(folder)
 
 

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tftransformer.checkpoints.rules import MERGE_FIRST, MERGE_LAST, SAME, TRANSPOSE, Rule
-from tftransformer.checkpoints.tables import bert
+from tftransformer.checkpoints.tables import bert, keras_hub
 from tftransformer.checkpoints.tables.own import OWN
+from tftransformer.models.shapes import encoder_shapes
 
 SIZE = st.integers(1, 4)
 
@@ -21,9 +22,9 @@ def test_transforms_invert_and_state_their_shape(transform, heads, width, dim):
     np.testing.assert_array_equal(transform.backward(ours, heads), array)
 
 
-@pytest.mark.parametrize("table", [bert.HUGGING_FACE, bert.KERAS_HUB, OWN], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [bert.HUGGING_FACE, keras_hub.BERT, OWN], ids=lambda table: table.name)
 def test_every_address_has_its_own_name(table, config):
-    addresses = [*bert.encoder_shapes(config), "pooler/dense/kernel", "pooler/dense/bias"]
+    addresses = [*encoder_shapes(config), "pooler/dense/kernel", "pooler/dense/bias"]
     names = [name for address in addresses for name in table.names(address)]
     assert all(table.names(address) for address in addresses)
     assert len(names) == len(set(names))

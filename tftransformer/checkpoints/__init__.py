@@ -10,10 +10,12 @@ __getattr__, __dir__, __all__ = attach(
         "LoadSummary": "assign",
         "Preset": "preset",
         "SafetensorsSource": "sources",
+        "SavedModelFeatures": "saved_model_layer",
         "Source": "sources",
         "Table": "rules",
         "embedded_presets": "presets",
         "load_preset": "presets",
+        "open_weights": "sources",
         "save_preset": "own",
     },
 )

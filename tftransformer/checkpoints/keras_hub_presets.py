@@ -11,7 +11,8 @@ from tftransformer.checkpoints.preset import Preset, check_vocabulary
 from tftransformer.checkpoints.sources import KerasHubSource
 from tftransformer.checkpoints.tables import bert
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers.vocabulary import check_tokens
+from tftransformer.data.tokenizers.spec import TokenizerSpec
+from tftransformer.data.tokenizers.vocabulary import check_tokens, vocabulary_bytes
 from tftransformer.errors import TransformerError
 
 FAMILIES = ("bert",)
@@ -76,15 +77,19 @@ def load_keras_hub(handle: str, name: str) -> Preset:
         **bert.KERAS_HUB_FIXED,
     )
     vocabulary = check_tokens(tokenizer.get_vocabulary(), repr(name))
-    check_vocabulary(vocabulary, config.vocabulary_size, repr(name), exact=False)
+    check_vocabulary(vocabulary, config.vocabulary_size, repr(name))
     return Preset(
         name=name,
         origin="keras_hub",
         config=config,
         source=KerasHubSource(backbone),
         table=bert.KERAS_HUB,
-        vocabulary=vocabulary,
-        tokenizer=_tokenizer_settings(tokenizer),
+        tokenizer=TokenizerSpec(
+            "wordpiece",
+            vocabulary,
+            _tokenizer_settings(tokenizer),
+            {"vocab.txt": vocabulary_bytes(vocabulary)},
+        ),
         pooler=True,
     )
 

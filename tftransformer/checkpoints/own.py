@@ -1,19 +1,19 @@
-"""Folders of our own: preset.json, model.safetensors (tensors named by address) and vocab.txt."""
+"""Folders of our own: preset.json, model.safetensors (tensors named by address), the tokenizer's files."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tftransformer import files
 from tftransformer.checkpoints.folders import read_json
 from tftransformer.checkpoints.preset import POOLINGS, Preset, check_vocabulary
 from tftransformer.checkpoints.sources import FLOATING, SafetensorsSource, weights_file
 from tftransformer.checkpoints.tables.own import OWN
+from tftransformer.checkpoints.writing import write_weights
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers.vocabulary import read_vocabulary, write_vocabulary
+from tftransformer.data.tokenizers.spec import TokenizerSpec, read_spec
 from tftransformer.errors import TransformerError, near_miss
 
 FORMAT = 1
@@ -26,6 +26,7 @@ _KINDS = {
     "modifications": list,
     "task": dict,
 }
+_OPTIONAL_KINDS = {"tokenizer_sha256": dict}
 
 
 def save_preset(
@@ -47,7 +48,7 @@ def save_preset(
     Args:
         folder: Where to; its parents are made.
         config: The encoder's configuration.
-        tokenizer: Has `vocabulary` (pieces) and `get_config()` (the other arguments of its constructor).
+        tokenizer: A `data.tokenizers.Tokenizer`.
         variables: `keras.Variable`s or arrays by address (`patterns.addresses(model)`).
         pooling: "cls", "mean" or "max".
         labels: The names of the classes, in the order of the head's logits.
@@ -72,22 +73,23 @@ def save_preset(
         )
     if dtype is not None and dtype not in FLOATING:
         raise TransformerError(f"dtype must be one of {', '.join(FLOATING)}; got {dtype!r}")
-    vocabulary = tuple(tokenizer.vocabulary)
-    check_vocabulary(vocabulary, config.vocabulary_size, "the tokenizer", exact=True)
-    settings = {key: value for key, value in tokenizer.get_config().items() if key != "vocabulary"}
+    spec = tokenizer.spec()
+    check_vocabulary(spec.vocabulary, config.vocabulary_size, "the tokenizer")
     with files.atomic_folder(folder, overwrite=overwrite) as new:
-        write_vocabulary(vocabulary, new)
-        _write_weights(new / "model.safetensors", variables, dtype)
+        for file, data in spec.files.items():
+            files.write_bytes(new / file, data)
+        write_weights(new / "model.safetensors", variables, dtype)
         description = {
             "format": FORMAT,
             "config": config.to_dict(),
-            "tokenizer": settings,
+            "tokenizer": {"kind": spec.kind, **spec.settings},
             "pooling": pooling,
             "labels": None if labels is None else list(labels),
             "head": dict(head or {}),
             "modifications": list(modifications),
             "task": dict(task or {}),
             "weights_sha256": files.sha256(new / "model.safetensors"),
+            "tokenizer_sha256": _digests(spec),
         }
         files.write_json(new / "preset.json", description)
     return folder
@@ -114,16 +116,21 @@ def load_own(folder: Path, name: str) -> Preset:
     except TransformerError as error:
         raise TransformerError(f"{path}: {error}") from None
     source = _checked_weights(folder, stated, config)
-    vocabulary = read_vocabulary(folder / "vocab.txt")
-    check_vocabulary(vocabulary, config.vocabulary_size, str(folder), exact=True)
+    settings = dict(stated["tokenizer"])
+    tokenizer = read_spec(folder, settings.pop("kind", "wordpiece"), settings)
+    for file, digest in _digests(tokenizer).items():
+        if stated.get("tokenizer_sha256", {file: digest}).get(file) != digest:
+            raise TransformerError(
+                f"{folder / file} is damaged: its checksum is not the one that preset.json states"
+            )
+    check_vocabulary(tokenizer.vocabulary, config.vocabulary_size, str(folder))
     return Preset(
         name=name,
         origin="tftransformer",
         config=config,
         source=source,
         table=OWN,
-        vocabulary=vocabulary,
-        tokenizer=stated["tokenizer"],
+        tokenizer=tokenizer,
         pooling=stated["pooling"],
         pooler="pooler/dense/kernel" in source.keys(),
         labels=None if labels is None else tuple(labels),
@@ -134,7 +141,8 @@ def load_own(folder: Path, name: str) -> Preset:
 
 
 def _check_kinds(path: Path, stated: dict[str, Any]) -> None:
-    for key, kind in _KINDS.items():
+    present = {key: kind for key, kind in _OPTIONAL_KINDS.items() if key in stated}
+    for key, kind in {**_KINDS, **present}.items():
         value = stated.get(key)
         if not isinstance(value, kind):
             raise TransformerError(f"{path} must have {key} as a JSON {kind.__name__}; got {value!r:.80}")
@@ -149,7 +157,7 @@ def _checked_weights(folder: Path, stated: dict[str, Any], config: TransformerCo
     source = SafetensorsSource(weights)
     if files.sha256(weights) != stated.get("weights_sha256"):
         raise TransformerError(f"{weights} is damaged: its checksum is not the one that preset.json states")
-    expected = (config.vocabulary_size, config.hidden_dim)
+    expected = (config.vocabulary_size, config.embedding_dim or config.hidden_dim)
     found = source.shape(TOKEN_TABLE) if TOKEN_TABLE in source.keys() else None
     if found != expected:
         raise TransformerError(
@@ -159,34 +167,5 @@ def _checked_weights(folder: Path, stated: dict[str, Any], config: TransformerCo
     return source
 
 
-def _write_weights(path: Path, variables: Mapping[str, Any], dtype: str | None) -> None:
-    from safetensors.numpy import save_file
-
-    arrays = {}
-    for address, variable in variables.items():
-        array = _as_array(variable)
-        if dtype is not None:
-            with np.errstate(over="ignore"):  # what overflows is reported by name instead
-                array = array.astype(_numpy_dtype(dtype))
-        if not np.isfinite(array).all():
-            raise TransformerError(
-                f"weights must be finite to be saved; {address} holds NaN or infinity as {array.dtype}"
-            )
-        arrays[address] = np.ascontiguousarray(array)  # the writer takes the memory as it lies
-    save_file(arrays, str(path))
-
-
-def _as_array(variable: Any) -> np.ndarray:
-    if isinstance(variable, np.ndarray):
-        return variable
-    import keras
-
-    return keras.ops.convert_to_numpy(variable)
-
-
-def _numpy_dtype(name: str) -> Any:
-    if name == "bfloat16":
-        import ml_dtypes
-
-        return ml_dtypes.bfloat16
-    return name
+def _digests(tokenizer: TokenizerSpec) -> dict[str, str]:
+    return {name: hashlib.sha256(data).hexdigest() for name, data in tokenizer.files.items()}

@@ -9,6 +9,7 @@ from tftransformer.checkpoints.assign import LoadSummary, assign
 from tftransformer.checkpoints.rules import Table
 from tftransformer.checkpoints.sources import Source
 from tftransformer.config import TransformerConfig
+from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.errors import TransformerError
 
 POOLINGS = ("cls", "mean", "max")
@@ -24,8 +25,7 @@ class Preset:
         config: The encoder's sizes and choices.
         source: The weights, read when they are asked for.
         table: What the source calls them.
-        vocabulary: The pieces of the tokenizer; their position is their id.
-        tokenizer: Keyword arguments of `data.tokenizers.WordPieceTokenizer`, the vocabulary left out.
+        tokenizer: Text to ids; `tokenizer.build()` makes it.
         pooling: How texts become one vector: "cls", "mean" or "max".
         pooler: The source has BERT's dense layer for the first token, and `pooling` is "cls".
         labels: The names of the classes of the source's classification head; None where it has none.
@@ -39,8 +39,7 @@ class Preset:
     config: TransformerConfig
     source: Source
     table: Table
-    vocabulary: tuple[str, ...]
-    tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tokenizer: TokenizerSpec
     pooling: str = "cls"
     pooler: bool = False
     labels: tuple[str, ...] | None = None
@@ -83,20 +82,18 @@ class Preset:
         return encoder
 
 
-def check_vocabulary(vocabulary: tuple[str, ...], rows: int, where: str, *, exact: bool) -> None:
-    """A vocabulary must fit the embedding table.
+def check_vocabulary(vocabulary: tuple[str, ...], rows: int, where: str) -> None:
+    """A vocabulary must fit the embedding table. Spare rows are usual: tables are padded to a multiple of 8 or 64.
 
     Args:
         vocabulary: The pieces.
         rows: Rows of the token embedding table.
         where: For messages.
-        exact: Whether rows beyond the vocabulary are an error too. Other projects pad tables to a multiple
-            of 8 or 64, so theirs may have spare rows; ours have none.
 
     Raises:
         TransformerError: It does not.
     """
-    if len(vocabulary) > rows or (exact and len(vocabulary) != rows):
+    if len(vocabulary) > rows:
         raise TransformerError(
             f"the vocabulary of {where} must fit its embeddings; it has {len(vocabulary)} pieces and the "
             f"embeddings {rows} rows"

@@ -7,9 +7,24 @@ from tftransformer.checkpoints.folders import read_json
 from tftransformer.checkpoints.huggingface import load_huggingface
 from tftransformer.checkpoints.own import load_own
 from tftransformer.checkpoints.preset import Preset
-from tftransformer.checkpoints.sources import weights_file
+from tftransformer.checkpoints.tensorflow_checkpoints import is_tensorflow_folder, load_tensorflow_folder
 from tftransformer.errors import TransformerError, near_miss
 
+# The files of a repository that a preset may need, the weights in every form but pickles; then those.
+_WANTED = (
+    "*.json",
+    "1_Pooling/*.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+    "model*.safetensors",
+    "*.h5",
+    "assets/*",
+    "*.ckpt*",
+    "README.md",
+    "LICENSE*",
+)
+_PICKLES = (*_WANTED, "pytorch_model*.bin")
 _EMBEDDED = Path(__file__).resolve().parent.parent / "presets"
 
 
@@ -22,8 +37,8 @@ def load_preset(name: str | os.PathLike[str]) -> Preset:
     """Find a preset, check it, and describe it; its weights are read when they are asked for.
 
     Args:
-        name: The name of an embedded preset (`embedded_presets()`); a folder of ours, of keras-hub or in
-            Hugging Face's layout; one of keras-hub's names such as "bert_base_en_uncased"; or a handle
+        name: The name of an embedded preset (`embedded_presets()`); a folder of ours, of keras-hub, in
+            Hugging Face's layout or with one of Google's TensorFlow checkpoints; one of keras-hub's names such as "bert_base_en_uncased"; or a handle
             such as "kaggle://keras/bert/keras/bert_base_en_uncased" or "hf://owner/name".
 
     Returns:
@@ -58,13 +73,16 @@ def _load_folder(folder: Path, name: str) -> Preset:
     if (folder / "preset.json").exists():
         return load_own(folder, name)
     if not (folder / "config.json").exists():
-        if (folder / "bert_config.json").exists() or any(folder.glob("*.ckpt.index")):
+        if is_tensorflow_folder(folder):
+            return load_tensorflow_folder(folder, name)
+        if (folder / "saved_model.pb").exists():
             raise TransformerError(
-                f"{name} is a TensorFlow checkpoint, which is not read; convert it to a Hugging Face folder"
+                f"{name} is a SavedModel, whose network cannot be taken apart; use it as a frozen layer: "
+                "tftransformer.checkpoints.SavedModelFeatures(folder)"
             )
         raise TransformerError(
             f"{name} is no preset: it has neither preset.json (ours) nor config.json (keras-hub's and "
-            "Hugging Face's)"
+            "Hugging Face's) nor a TensorFlow checkpoint with its bert_config.json"
         )
     settings = read_json(folder / "config.json")
     if "class_name" in settings and "model_type" not in settings:
@@ -98,13 +116,13 @@ def _download(repository: str, name: str) -> Path:
         ) from None
     from tftransformer.checkpoints.keras_hub_presets import explain
 
-    wanted = ["*.json", "1_Pooling/*.json", "vocab.txt", "model.safetensors", "*.h5", "assets/*"]
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=wanted, etag_timeout=10))
+        folder = Path(snapshot_download(repository, allow_patterns=list(_WANTED), etag_timeout=10))
+        if not any(any(folder.rglob(kind)) for kind in ("*.safetensors", "*.h5", "*.index")):
+            # Only where there is nothing better: a pickle is read by torch's own safe reader, or not at all.
+            folder = Path(snapshot_download(repository, allow_patterns=list(_PICKLES), etag_timeout=10))
     except Exception as error:  # the client raises its own, httpx's and requests' errors
         raise TransformerError(f"preset {name!r} cannot be loaded: {explain(error)}") from error
-    if not (folder / "model.safetensors").exists() and not any(folder.rglob("*.h5")):
-        weights_file(folder)
     return folder
 
 

@@ -64,6 +64,7 @@ class Rule:
         transform: How the layout differs.
         may_differ: A tensor of another shape is no damage but another task's (a head's): where the
             caller lets it start fresh, it does.
+        outer: The tensor belongs to a task's head, so that the prefix of a wrapped model is not before its name.
 
     Example:
         >>> rule = Rule("encoder_block_{i}/norm/gamma", ("layer.{i}.norm.weight",))
@@ -75,6 +76,7 @@ class Rule:
     names: tuple[str, ...]
     transform: Transform = SAME
     may_differ: bool = False
+    outer: bool = False
 
     def names_of(self, address: str) -> tuple[str, ...] | None:
         """The source's names of one address; None where the rule does not speak of it."""
@@ -128,6 +130,7 @@ class Table:
         rule = self.rule(address)
         if rule is None:
             raise KeyError(f"{self.name} has no name for {address!r}")
+        prefix = "" if rule.outer else prefix
         return prefix + rule.names_of(address)[0], rule.transform.backward(value, num_heads)
 
     def reason_to_ignore(self, key: str) -> str | None:

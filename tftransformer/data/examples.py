@@ -167,7 +167,7 @@ def packer(tokenizer: Any, max_length: int) -> Callable:
     """`pack` for `build_examples` from a tokenizer of this package.
 
     Args:
-        tokenizer: Has `start_id`, `separator_id` and `pad_id`.
+        tokenizer: Has `start_id`, `separator_id`, `pad_id` and `pair_separators`.
         max_length: Tokens a row is trimmed to, special tokens included.
 
     Example:
@@ -185,6 +185,7 @@ def packer(tokenizer: Any, max_length: int) -> Callable:
         start_id=tokenizer.start_id,
         separator_id=tokenizer.separator_id,
         pad_id=tokenizer.pad_id,
+        pair_separators=tokenizer.pair_separators,
     )
 
 

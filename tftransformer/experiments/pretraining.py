@@ -177,7 +177,6 @@ def prepare(
         texts: What to train on.
         teacher: A `Preset`, or None.
     """
-    from tftransformer.data.tokenizers.wordpiece import WordPieceTokenizer
     from tftransformer.models.encoder import build_encoder
 
     # Dropout has nothing to prevent where no text comes by often, and slows the loss's fall.
@@ -185,7 +184,7 @@ def prepare(
     distillation = teacher_tokenizer = None
     if teacher is not None:
         teacher_encoder = teacher.build_encoder()
-        teacher_tokenizer = WordPieceTokenizer(teacher.vocabulary, **teacher.tokenizer)
+        teacher_tokenizer = teacher.tokenizer.build()
         basis = _inherit(
             options, config, encoder, tokenizer, texts, teacher, teacher_encoder, teacher_tokenizer
         )
@@ -233,7 +232,7 @@ def _inherit(
         teacher.config,
         config,
         rows["token_ids"],
-        spell_pieces(tokenizer.vocabulary, teacher.vocabulary, teacher_tokenizer.unknown_id),
+        spell_pieces(tokenizer.vocabulary, teacher_tokenizer.vocabulary, teacher_tokenizer.unknown_id),
         pad_id=teacher_tokenizer.pad_id,
         seed=options.seed,
         progress=_say,

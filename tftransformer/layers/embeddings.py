@@ -7,6 +7,7 @@ from keras import ops
 
 from tftransformer.errors import TransformerError
 from tftransformer.layers.positions import LearnedPosition, SinusoidalPosition
+from tftransformer.layers.projection import Projection
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -52,25 +53,29 @@ class TokenEmbedding(keras.layers.Embedding):
 
 @keras.saving.register_keras_serializable(package="tftransformer")
 class TransformerEmbedding(keras.layers.Layer):
-    """Token plus position plus segment embeddings, then a layer norm and dropout.
+    """Token plus position plus segment embeddings, then a layer norm, dropout and, factorised, a projection.
 
     While frozen (`trainable = False`) it runs without dropout, also in `fit`.
 
     Args:
         vocabulary_size: V.
         hidden_dim: D.
-        max_length: Rows of the learned position table.
+        max_length: The longest input of learned positions.
         position: "learned", "sinusoidal", or "none" where positions enter in the attention.
         num_segments: Rows of the segment table; 0 for none.
+        embedding_dim: Width E of the tables and the norm; a projection to D follows (Lan et al. 2019, arXiv
+            1909.11942). None: D, without a projection.
+        skipped_rows: Rows at the start of the position table that belong to no position.
         norm: Layer norm on the sum.
         scale: Multiply the token vectors by sqrt(D), as Vaswani et al. do.
         dropout: Rate (0 to 1).
         layer_norm_epsilon: Added to the variance.
 
     Call arguments:
-        token_ids: (B, T) integers. With `reverse`: (B, T, D) hidden vectors.
+        token_ids: (B, T) integers. With `reverse`: (B, T, E) hidden vectors.
         segment_ids: (B, T) integers; left out: segment 0 everywhere.
         offset: Position of the first token; how many are already in a cache.
+        position_ids: (B, T) position of each token, for rows that hold several texts.
         reverse: Give the logits of hidden vectors over the token table instead (a tied output head).
 
     Raises:
@@ -95,6 +100,8 @@ class TransformerEmbedding(keras.layers.Layer):
         scale: bool = False,
         dropout: float = 0.0,
         layer_norm_epsilon: float = 1e-12,
+        embedding_dim: int | None = None,
+        skipped_rows: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -104,7 +111,11 @@ class TransformerEmbedding(keras.layers.Layer):
         self.dropout_rate = dropout
         self.layer_norm_epsilon = layer_norm_epsilon
         policy = self.dtype_policy
-        self.token = TokenEmbedding(vocabulary_size, hidden_dim, dtype=policy, name="token")
+        self.hidden_dim = hidden_dim
+        self.embedding_dim = embedding_dim
+        self.skipped_rows = skipped_rows
+        width = hidden_dim if embedding_dim is None else embedding_dim
+        self.token = TokenEmbedding(vocabulary_size, width, dtype=policy, name="token")
         if position not in ("learned", "sinusoidal", "none"):
             raise TransformerError(
                 f"position must be 'learned', 'sinusoidal' or 'none', which leaves it to the attention; got {position!r}"
@@ -112,11 +123,11 @@ class TransformerEmbedding(keras.layers.Layer):
         self.position_kind = position
         self.position = None
         if position == "learned":
-            self.position = LearnedPosition(max_length, dtype=policy, name="position")
+            self.position = LearnedPosition(max_length, skipped_rows, dtype=policy, name="position")
         elif position == "sinusoidal":
             self.position = SinusoidalPosition(dtype=policy, name="position")
         self.segment = (
-            TokenEmbedding(num_segments, hidden_dim, dtype=policy, name="segment") if num_segments else None
+            TokenEmbedding(num_segments, width, dtype=policy, name="segment") if num_segments else None
         )
         self.norm = (
             keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=policy, name="norm")
@@ -124,11 +135,17 @@ class TransformerEmbedding(keras.layers.Layer):
             else None
         )
         self.dropout = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
+        self.projection = None
+        if embedding_dim is not None:
+            initializer = keras.initializers.TruncatedNormal(stddev=0.02)
+            self.projection = Projection(
+                hidden_dim, kernel_initializer=initializer, dtype=policy, name="projection"
+            )
 
     def build(self, token_ids_shape: tuple, **_: Any) -> None:
         hidden_shape = (*token_ids_shape, self.token.output_dim)
         self.token.build(token_ids_shape)
-        for layer in (self.position, self.norm):
+        for layer in (self.position, self.norm, self.projection):
             if layer is not None:
                 layer.build(hidden_shape)
         if self.segment is not None:
@@ -139,6 +156,7 @@ class TransformerEmbedding(keras.layers.Layer):
         token_ids: Any,
         segment_ids: Any = None,
         offset: Any = 0,
+        position_ids: Any = None,
         reverse: bool = False,
         training: bool | None = None,
     ) -> Any:
@@ -150,20 +168,23 @@ class TransformerEmbedding(keras.layers.Layer):
         if self.segment is not None:
             x = x + (self.segment(segment_ids) if segment_ids is not None else self.segment.embeddings[0])
         if self.position is not None:
-            x = self.position(x, offset=offset)
+            x = self.position(x, offset=offset, position_ids=position_ids)
         if self.norm is not None:
             x = self.norm(x)
-        return self.dropout(x, training=bool(training) and self.trainable)
+        x = self.dropout(x, training=bool(training) and self.trainable)
+        return x if self.projection is None else self.projection(x)
 
     def compute_output_spec(self, token_ids: Any, *_: Any, reverse: bool = False, **__: Any) -> Any:
-        shape = (*token_ids.shape[:2], self.token.input_dim if reverse else self.token.output_dim)
+        shape = (*token_ids.shape[:2], self.token.input_dim if reverse else self.hidden_dim)
         return keras.KerasTensor(shape, dtype=self.compute_dtype)
 
     def get_config(self) -> dict:
         return {
             **super().get_config(),
             "vocabulary_size": self.token.input_dim,
-            "hidden_dim": self.token.output_dim,
+            "hidden_dim": self.hidden_dim,
+            "embedding_dim": self.embedding_dim,
+            "skipped_rows": self.skipped_rows,
             "max_length": self.max_length,
             "position": self.position_kind,
             "num_segments": self.num_segments,

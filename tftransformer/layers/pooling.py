@@ -1,19 +1,29 @@
 """From one vector a token to one vector a text: CLS, mean and maximum over the real tokens."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
+from tftransformer.errors import TransformerError, near_miss
 from tftransformer.layers.projection import Projection
+
+_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "tanh": ops.tanh,
+    "relu": ops.relu,
+    "gelu": lambda x: ops.gelu(x, approximate=False),
+}
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
 class CLSPooling(keras.layers.Layer):
-    """The first token's vector, through BERT's dense layer and tanh unless `dense` is False.
+    """The first token's vector, through a dense layer and an activation unless `dense` is False.
 
     Args:
         dense: With the dense layer, whose weights BERT checkpoints hold (`pooler/dense/kernel`).
+        activation: Behind it: "tanh" in BERT, ALBERT and RoBERTa, "relu" in DistilBERT, "gelu" in ELECTRA.
+        dropout: Rate before it (0 to 1); RoBERTa's and ELECTRA's classifiers have one.
         kernel_initializer: Of that layer; a truncated normal distribution of deviation 0.02 by default.
 
     Shapes: (B, T, D) -> (B, D).
@@ -23,9 +33,24 @@ class CLSPooling(keras.layers.Layer):
         TensorShape([2, 16])
     """
 
-    def __init__(self, dense: bool = True, kernel_initializer: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        dense: bool = True,
+        activation: str = "tanh",
+        dropout: float = 0.0,
+        kernel_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.with_dense = dense
+        if activation not in _ACTIVATIONS:
+            raise TransformerError(
+                f"activation must be one of {', '.join(_ACTIVATIONS)}; got {activation!r}"
+                f"{near_miss(activation, _ACTIVATIONS)}"
+            )
+        self.activation = activation
+        self.dropout_rate = dropout
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.kernel_initializer = keras.initializers.get(
             kernel_initializer or keras.initializers.TruncatedNormal(stddev=0.02)
         )
@@ -41,9 +66,12 @@ class CLSPooling(keras.layers.Layer):
     def compute_mask(self, x: Any, previous_mask: Any = None) -> None:
         return None  # the mask ends here: there are no more positions
 
-    def call(self, x: Any, padding_mask: Any = None) -> Any:
+    def call(self, x: Any, padding_mask: Any = None, training: bool | None = None) -> Any:
         first = x[:, 0]
-        return first if self.dense is None else ops.tanh(self.dense(first))
+        if self.dense is None:
+            return first
+        first = self.dropout(first, training=bool(training) and self.trainable)
+        return _ACTIVATIONS[self.activation](self.dense(first))
 
     def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
         return (x_shape[0], x_shape[-1])
@@ -52,6 +80,8 @@ class CLSPooling(keras.layers.Layer):
         return {
             **super().get_config(),
             "dense": self.with_dense,
+            "activation": self.activation,
+            "dropout": self.dropout_rate,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 

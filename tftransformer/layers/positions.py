@@ -15,10 +15,16 @@ class LearnedPosition(keras.layers.Layer):
     """Adds a learned vector for each position, as BERT does. It cannot extrapolate past its table.
 
     Args:
-        max_length: Rows of the table, the longest input.
+        max_length: The longest input; the table has as many rows, and `skipped_rows` before them.
+        skipped_rows: Rows at the start of the table that belong to no position (RoBERTa's tables have 2).
         initializer: Of the table; BERT's normal distribution of deviation 0.02, truncated, by default.
 
-    Shapes: (B, T, D) -> (B, T, D) with T up to `max_length`.
+    Call arguments:
+        x: (B, T, D) with T up to `max_length`.
+        offset: Position of the first token.
+        position_ids: (B, T) position of each token, for rows that hold several texts; `offset` is then unused.
+
+    Shapes: (B, T, D) -> (B, T, D).
 
     Raises:
         TransformerError: The input is longer than the table. Inside a compiled TensorFlow graph with unknown
@@ -30,9 +36,12 @@ class LearnedPosition(keras.layers.Layer):
         TensorShape([2, 7, 16])
     """
 
-    def __init__(self, max_length: int, initializer: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, max_length: int, skipped_rows: int = 0, initializer: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.max_length = max_length
+        self.skipped_rows = skipped_rows
         self.initializer = keras.initializers.get(
             initializer or keras.initializers.TruncatedNormal(stddev=0.02)
         )
@@ -40,10 +49,15 @@ class LearnedPosition(keras.layers.Layer):
 
     def build(self, x_shape: tuple, **_: Any) -> None:
         self.embeddings = self.add_weight(
-            name="embeddings", shape=(self.max_length, x_shape[-1]), initializer=self.initializer
+            name="embeddings",
+            shape=(self.skipped_rows + self.max_length, x_shape[-1]),
+            initializer=self.initializer,
         )
 
-    def call(self, x: Any, offset: Any = 0) -> Any:
+    def call(self, x: Any, offset: Any = 0, position_ids: Any = None) -> Any:
+        if position_ids is not None:
+            rows = ops.take(self.embeddings, position_ids + self.skipped_rows, axis=0)
+            return x + ops.cast(rows, x.dtype)
         known = x.shape[1] if isinstance(x.shape[1], int) else 0
         if known + (offset if isinstance(offset, int) else 0) > self.max_length:
             raise TransformerError(
@@ -52,7 +66,7 @@ class LearnedPosition(keras.layers.Layer):
             )
         # A slice, not a lookup: past the end a lookup gives zeros on GPUs, a slice an error everywhere.
         table = ops.convert_to_tensor(self.embeddings)
-        rows = ops.slice(table, (offset, 0), (ops.shape(x)[1], x.shape[2]))
+        rows = ops.slice(table, (offset + self.skipped_rows, 0), (ops.shape(x)[1], x.shape[2]))
         return x + ops.cast(rows, x.dtype)
 
     def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
@@ -62,6 +76,7 @@ class LearnedPosition(keras.layers.Layer):
         return {
             **super().get_config(),
             "max_length": self.max_length,
+            "skipped_rows": self.skipped_rows,
             "initializer": keras.initializers.serialize(self.initializer),
         }
 
@@ -75,6 +90,8 @@ class SinusoidalPosition(keras.layers.Layer):
     Args:
         period: Longest wavelength divided by 2 pi; 10000 in the paper.
 
+    Call arguments: x, offset and position_ids as for `LearnedPosition`.
+
     Shapes: (B, T, D) -> (B, T, D).
 
     Example:
@@ -87,12 +104,15 @@ class SinusoidalPosition(keras.layers.Layer):
         self.period = period
         self.supports_masking = True
 
-    def call(self, x: Any, offset: Any = 0) -> Any:
+    def call(self, x: Any, offset: Any = 0, position_ids: Any = None) -> Any:
         width = x.shape[-1]
         channels = np.arange(width)
         rates = np.exp(-math.log(self.period) * (channels // 2 * 2) / width).astype("float32")
-        steps = ops.arange(ops.shape(x)[1], dtype="float32") + ops.cast(offset, "float32")
-        angles = ops.expand_dims(steps, 1) * rates
+        if position_ids is None:
+            steps = ops.arange(ops.shape(x)[1], dtype="float32") + ops.cast(offset, "float32")
+        else:
+            steps = ops.cast(position_ids, "float32")
+        angles = ops.expand_dims(steps, -1) * rates
         return x + ops.cast(ops.where(channels % 2 == 0, ops.sin(angles), ops.cos(angles)), x.dtype)
 
     def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:

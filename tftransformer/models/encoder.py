@@ -20,9 +20,10 @@ def build_encoder(config: TransformerConfig, dtype: str | None = None, name: str
 
     Returns:
         A `keras.Model` from a dict of `token_ids` (B, T), `padding_mask` (B, T, 1 at real tokens) and,
-        where the config has segments, `segment_ids` (B, T), to the last block's output (B, T, D). Layers are
-        named `embeddings`, `encoder_block_0`, ... (and `position_bias`, for ALiBi and relative buckets);
-        `keras.Model(encoder.input, encoder.get_layer("encoder_block_3").output)` looks inside.
+        where the config has several segments, `segment_ids` (B, T), to the last block's output (B, T, D). Layers
+        are named `embeddings`, `encoder_block_0`, ... (and `position_bias`, for ALiBi and relative buckets);
+        `keras.Model(encoder.input, encoder.get_layer("encoder_block_3").output)` looks inside. Where blocks are
+        shared (`num_distinct_blocks`), a layer is applied several times: `get_layer("encoder_block_0").get_output_at(3)`.
 
     Example:
         >>> config = TransformerConfig(vocabulary_size=100, num_layers=2, hidden_dim=16, num_heads=2,
@@ -46,22 +47,22 @@ def encode(
 ) -> Any:
     """The encoder's graph on symbolic inputs: (B, T) ids and mask to (B, T, D), with fresh layers."""
     # Layers
-    num_segments = config.num_segments if segment_ids is not None else 0
+    # The one row of a table of one segment is everybody's; several need to be told apart.
+    num_segments = config.num_segments if segment_ids is not None or config.num_segments == 1 else 0
     embeddings = build_embeddings(config, config.vocabulary_size, num_segments, "embeddings", dtype)
     position_bias = build_position_bias(config, "position_bias", bidirectional=True, dtype=dtype)
-    blocks = [build_encoder_block(config, f"encoder_block_{i}", dtype) for i in range(config.num_layers)]
+    blocks = [build_encoder_block(config, f"encoder_block_{i}", dtype) for i in range(config.num_blocks)]
     final_norm = build_norm(config, "final_norm", dtype)
 
     # Graph
     x = embeddings(token_ids, segment_ids=segment_ids)
     bias = {} if position_bias is None else {"attention_bias": position_bias(token_ids)}
-    for block in blocks:
-        x = block(x, padding_mask=padding_mask, **bias)
+    for layer in range(config.num_layers):
+        x = blocks[config.block_of_layer(layer)](x, padding_mask=padding_mask, **bias)
     return x if final_norm is None else final_norm(x)
 
 
 def encoder_inputs(config: TransformerConfig) -> tuple[str, ...]:
     """The names of the inputs that an encoder of this config takes."""
-    return (
-        ("token_ids", "padding_mask", "segment_ids") if config.num_segments else ("token_ids", "padding_mask")
-    )
+    common = ("token_ids", "padding_mask")
+    return (*common, "segment_ids") if config.num_segments > 1 else common

@@ -22,6 +22,8 @@ def build_embeddings(
         max_length=config.max_sequence_length,
         position=config.position if config.position in ("learned", "sinusoidal") else "none",
         num_segments=num_segments,
+        embedding_dim=config.embedding_dim,
+        skipped_rows=config.position_offset,
         norm=config.embedding_norm,
         scale=config.scale_embeddings,
         dropout=config.dropout,

@@ -10,13 +10,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tftransformer import patterns
-from tftransformer.checkpoints.own import save_preset
+from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
 from tftransformer.data.records import encode_targets
 from tftransformer.data.split import Split
-from tftransformer.data.tokenizers.wordpiece import WordPieceTokenizer
+from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics
 from tftransformer.evaluation.reports import Report
@@ -26,9 +25,11 @@ from tftransformer.finetuning.freezing import freeze, frozen_addresses
 from tftransformer.layers.heads import ClassificationHead
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
 from tftransformer.models.encoder import build_encoder, build_encoder_block, encoder_inputs
+from tftransformer.models.families import FAMILIES
 from tftransformer.tasks.arguments import check_classifier
 from tftransformer.tasks.base import TextTask
 from tftransformer.tasks.compilation import classification_defaults, restore_compilation
+from tftransformer.tasks.saving import save_classifier
 
 # What may start from random numbers when a preset's weights are loaded: it belongs to the task.
 FRESH = ("head/.*", r"extra_block_\d+/.*", "pooler/.*")
@@ -50,7 +51,7 @@ class TextClassifier(TextTask):
         tokenizer: Text to ids; its vocabulary fits `config.vocabulary_size`.
         labels: The C names of the classes, in the order of the logits.
         pooling: "cls", "mean" or "max": how a text's vectors become one.
-        pooler: With "cls": BERT's dense layer and tanh on the first vector.
+        pooler: With "cls": the family's dense layer and activation on the first vector (BERT's tanh).
         extra_blocks: Transformer blocks of the same sizes, named `extra_block_{i}`, between the encoder and
             the pooling. They start fresh, and freezing by number never counts them: freezing the encoder and
             training one block and the head is a recipe of medical text mining.
@@ -92,8 +93,7 @@ class TextClassifier(TextTask):
     ) -> None:
         config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
         if isinstance(tokenizer, dict):
-            settings = dict(tokenizer)
-            tokenizer = WordPieceTokenizer.from_config(settings, settings.pop("vocabulary"))
+            tokenizer = TokenizerSpec.from_config(tokenizer).build()
         check_classifier(config, tokenizer, labels, pooling, extra_blocks, max_length)
         super().__init__(
             tokenizer, max_length or config.max_sequence_length, seed=seed, dtype=dtype, name=name
@@ -117,8 +117,7 @@ class TextClassifier(TextTask):
             build_encoder_block(config, f"extra_block_{i}", policy) for i in range(extra_blocks)
         ]
         self.with_pooler = pooling == "cls" and pooler
-        arguments = {"dense": self.with_pooler} if pooling == "cls" else {}
-        self.pooler = _POOLING[pooling](**arguments, dtype=policy, name="pooler")
+        self.pooler = _POOLING[pooling](**self._pooler_arguments(), dtype=policy, name="pooler")
         self.head = ClassificationHead(len(self.labels), head_dropout, dtype=policy, name="head")
         for block in self.extra_blocks:
             block.build((None, None, config.hidden_dim))
@@ -126,10 +125,17 @@ class TextClassifier(TextTask):
         self.head.build((None, config.hidden_dim))
         self.built = True
 
+    def _pooler_arguments(self) -> dict[str, Any]:
+        if self.pooling != "cls":
+            return {}
+        family = FAMILIES[self.config.family]
+        dropout = self.head_dropout if family.pooler_dropout else 0.0
+        return {"dense": self.with_pooler, "activation": family.pooler_activation, "dropout": dropout}
+
     @classmethod
     def from_preset(
         cls,
-        preset: str | os.PathLike,
+        preset: str | os.PathLike | Preset,
         labels: Sequence[str] | None = None,
         *,
         load_weights: bool = True,
@@ -139,7 +145,7 @@ class TextClassifier(TextTask):
 
         Args:
             preset: Anything that `checkpoints.load_preset` takes: the embedded preset's name, a keras-nlp name
-                or handle, a Hugging Face folder, or a folder of `save_to_preset`.
+                or handle, a Hugging Face folder, a folder of `save_to_preset`, or a `Preset`.
             labels: Names of the classes. None: those of the preset, if it was saved with a head.
             load_weights: False builds the same network from random numbers, as a baseline.
             options: Other arguments of the constructor, which take the place of the preset's, and
@@ -151,11 +157,11 @@ class TextClassifier(TextTask):
         Raises:
             TransformerError: The preset is unknown, broken or of another family, or has no labels.
         """
-        found = load_preset(preset)
+        found = preset if isinstance(preset, Preset) else load_preset(preset)
         labels = found.labels if labels is None else tuple(str(label) for label in labels)
         if labels is None:
             raise TransformerError(
-                f"labels must be given: the preset {str(preset)!r} has no classification head"
+                f"labels must be given: the preset {found.name!r} has no classification head"
             )
         config = found.config
         if (dropout := options.pop("dropout", None)) is not None:
@@ -165,8 +171,7 @@ class TextClassifier(TextTask):
         stated = {**found.task, **found.head}
         saved = {setting: stated[setting] for setting in kept if setting in stated}
         arguments = {"pooling": found.pooling, "pooler": found.pooler, **saved, **options}
-        tokenizer = WordPieceTokenizer.from_config(found.tokenizer, found.vocabulary)
-        classifier = cls(config, tokenizer, labels, **arguments)
+        classifier = cls(config, found.tokenizer.build(), labels, **arguments)
         classifier.advice = dict(found.task.get("advice", {}))
         if load_weights:
             # A head is its labels: with others, even as many, its rows would answer other questions.
@@ -273,33 +278,18 @@ class TextClassifier(TextTask):
             return [tuple(label for label, on in zip(self.labels, row) if on) for row in chosen]
         return [self.labels[i] for i in probabilities.argmax(axis=-1)]
 
-    def save_to_preset(
-        self, folder: str | os.PathLike, *, dtype: str | None = None, overwrite: bool = False
-    ) -> None:
-        """Write a folder that `from_preset` reads: weights, vocabulary, labels and settings.
+    def save_to_preset(self, folder: str | os.PathLike, **options: Any) -> None:
+        """Write a folder that `from_preset` reads: weights, tokenizer, labels and settings.
 
         Args:
             folder: Where to; appears whole or not at all.
-            dtype: Of the stored weights, such as "float16". None: as they are, bit by bit.
-            overwrite: Replace a folder that holds files.
+            options: `format` ("tftransformer", or "huggingface" for transformers), `head`, `dtype` and `overwrite`; see
+                `tasks.saving.save_classifier`.
+
+        Raises:
+            TransformerError: The folder holds files, or the format cannot express this classifier.
         """
-        settings = {
-            "multi_label": self.multi_label,
-            "threshold": self.threshold,
-            "head_dropout": self.head_dropout,
-        }
-        save_preset(
-            folder,
-            config=self.config,
-            tokenizer=self.tokenizer,
-            variables=patterns.addresses(self),
-            pooling=self.pooling,
-            labels=self.labels,
-            head=settings,
-            task=self._task_settings(),
-            dtype=dtype,
-            overwrite=overwrite,
-        )
+        save_classifier(self, folder, **options)
 
     def export(self, folder: str | os.PathLike, **options: Any) -> None:
         """Write a TensorFlow SavedModel, strings in and probabilities out; see `export.export_classifier`."""
@@ -307,7 +297,16 @@ class TextClassifier(TextTask):
 
         export_classifier(self, folder, **options)
 
-    def _task_settings(self) -> dict:
+    def head_settings(self) -> dict:
+        """What a preset stores about the head."""
+        return {
+            "multi_label": self.multi_label,
+            "threshold": self.threshold,
+            "head_dropout": self.head_dropout,
+        }
+
+    def task_settings(self) -> dict:
+        """What a preset stores about the rest of the network and its inputs."""
         return {
             "pooler": self.with_pooler,
             "extra_blocks": len(self.extra_blocks),
@@ -318,13 +317,11 @@ class TextClassifier(TextTask):
     def get_config(self) -> dict:
         return {
             "config": self.config.to_dict(),
-            "tokenizer": {**self.tokenizer.get_config(), "vocabulary": list(self.tokenizer.vocabulary)},
+            "tokenizer": self.tokenizer.spec().to_config(),
             "labels": list(self.labels),
             "pooling": self.pooling,
-            **self._task_settings(),
-            "head_dropout": self.head_dropout,
-            "multi_label": self.multi_label,
-            "threshold": self.threshold,
+            **self.task_settings(),
+            **self.head_settings(),
             "seed": self.seed,
             "frozen": list(frozen_addresses(self)),
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),

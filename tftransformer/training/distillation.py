@@ -11,7 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
+from tftransformer.training.encoder_states import encoder_states
 
 LAST_WEIGHT = 1.0
 SENTENCE_WEIGHT = 1.0
@@ -34,26 +36,24 @@ def matched_blocks(teacher_layers: int, student_layers: int) -> list[tuple[int, 
     return [(i, (i + 1) * shares - 1) for i in range(teacher_layers)]
 
 
-def word_means(hidden: Any, words: Any, num_words: Any) -> tuple[Any, Any]:
-    """Mean of the vectors of each word's pieces.
+def word_weights(words: Any, num_words: Any) -> tuple[Any, Any]:
+    """The matrices that turn the vectors of tokens into means of each word's pieces.
 
     Args:
-        hidden: (B, T, D).
         words: (B, T) word numbers; negative at padding.
-        num_words: W, one more than the largest number.
+        num_words: W, more than the largest number.
 
     Returns:
-        (B, W, D) float32, zero where a row has fewer words, and (B, W), 1 where there is a word.
+        (B, W, T) float32 and (B, W), 1 where there is a word.
 
     Example:
-        >>> means, there = word_means(ops.reshape(ops.arange(3.0), (1, 3, 1)), ops.array([[0, 0, 1]]), 2)
-        >>> means[0, :, 0].numpy().tolist()
-        [0.5, 2.0]
+        >>> weights, there = word_weights(ops.array([[0, 0, 1, -1]]), 3)
+        >>> weights[0].numpy().tolist(), there.numpy().tolist()
+        ([[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]], [[1.0, 1.0, 0.0]])
     """
     belongs = ops.cast(words[:, None, :] == ops.arange(num_words)[None, :, None], "float32")
-    counts = ops.sum(belongs, axis=-1)
-    means = ops.matmul(belongs, ops.cast(hidden, "float32")) / ops.maximum(counts, 1.0)[..., None]
-    return means, ops.cast(counts > 0, "float32")
+    counts = ops.sum(belongs, axis=-1, keepdims=True)
+    return belongs / ops.maximum(counts, 1.0), ops.cast(counts[..., 0] > 0, "float32")
 
 
 def mean_square(values: Any, weights: Any) -> Any:
@@ -70,9 +70,9 @@ class Distillation:
     """The distillation loss of a student's block outputs.
 
     Args:
-        teacher: A frozen encoder; its config's and the student's numbers of blocks decide what is matched.
-        teacher_layers: Number of blocks of the teacher.
-        student_layers: Number of blocks of the student.
+        teacher: A frozen encoder.
+        config: Its config.
+        student_layers: Number of layers of the student.
         basis: (D_teacher, D), what the student should make of the teacher's vectors.
 
     Raises:
@@ -80,18 +80,12 @@ class Distillation:
     """
 
     def __init__(
-        self, teacher: keras.Model, teacher_layers: int, student_layers: int, basis: np.ndarray
+        self, teacher: keras.Model, config: TransformerConfig, student_layers: int, basis: np.ndarray
     ) -> None:
-        if basis.shape[0] != teacher.output.shape[-1]:
-            raise TransformerError(
-                f"basis must have as many rows as the teacher is wide, {teacher.output.shape[-1]}; "
-                f"got {basis.shape[0]}"
-            )
-        self.pairs = matched_blocks(teacher_layers, student_layers)
-        outputs = [teacher.get_layer(f"encoder_block_{i}").output for i, _ in self.pairs]
-        self.teacher = keras.Model(teacher.input, outputs)
+        self.pairs = matched_blocks(config.num_layers, student_layers)
+        self.teacher, self.config = teacher, config
         self.teacher.trainable = False
-        self.basis = ops.convert_to_tensor(basis, "float32")
+        self.set_basis(basis)
         self.variances = [1.0] * len(self.pairs)
         self.sentence_variance = 1.0
 
@@ -100,39 +94,93 @@ class Distillation:
         """Blocks of the student whose outputs `losses` takes, the last one last."""
         return [block for _, block in self.pairs]
 
+    def set_basis(self, basis: np.ndarray) -> None:
+        """Take another basis; the variances have to be measured anew."""
+        width = self.config.hidden_dim
+        if basis.shape[0] != width:
+            raise TransformerError(
+                f"basis must have as many rows as the teacher is wide, {width}; got {basis.shape[0]}"
+            )
+        self.basis = np.asarray(basis, "float32")
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """What a continued run needs: the basis and the measured variances."""
+        scales = np.array([*self.variances, self.sentence_variance], "float64")
+        return {"basis": self.basis, "variances": scales}
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """The inverse of `get_state`."""
+        self.set_basis(state["basis"])
+        *self.variances, self.sentence_variance = (float(value) for value in state["variances"])
+
     def measure(self, batches: Iterable[Mapping[str, Any]]) -> None:
         """Measure how much the teacher's vectors vary, so that the losses are relative to that.
 
         The scale is fixed once: by batch it would jump, for a batch of one long text has no variance at all.
 
         Args:
-            batches: A few, of `PretrainingBatches` with a teacher.
+            batches: A few, of `ShardBatches` with a teacher.
         """
         gathered: list[list[np.ndarray]] = [[] for _ in self.pairs]
         texts = []
         for batch in batches:
-            for vectors, (wanted, there) in zip(gathered, self._wanted(batch), strict=True):
-                kept = ops.convert_to_numpy(there).astype(bool)
-                vectors.append(ops.convert_to_numpy(wanted)[kept])
-            texts.append(ops.convert_to_numpy(text_means(wanted, there)))
+            targets = self.targets(batch)
+            there = ops.convert_to_numpy(targets["there"])
+            for vectors, wanted in zip(gathered, targets["words"], strict=True):
+                vectors.append(ops.convert_to_numpy(wanted)[there > 0])
+            means = ops.convert_to_numpy(text_means(targets["words"][-1], targets["there"]))
+            texts.append(means[there.any(axis=1)])
         self.variances = [_variance(np.concatenate(vectors)) for vectors in gathered]
         self.sentence_variance = _variance(np.concatenate(texts))
 
-    def losses(self, hidden: Sequence[Any], batch: Mapping[str, Any]) -> dict[str, Any]:
+    def targets(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """What the student should give; constant, so it belongs outside what is differentiated.
+
+        Returns:
+            `words`: for each matched block (B, W, D) float32; `there`: (B, W), 1 where there is a word.
+        """
+        taught = self.teacher_states(batch)
+        num_words = ops.shape(batch["words"])[1]
+        weights, there = word_weights(batch["teacher_words"], num_words)
+        words = []
+        for hidden in taught:
+            # The projection before the means: it halves the width that they run over.
+            flat = ops.reshape(hidden, (-1, self.basis.shape[0]))
+            projected = ops.matmul(flat, ops.cast(ops.convert_to_tensor(self.basis), hidden.dtype))
+            projected = ops.reshape(projected, (*ops.shape(hidden)[:2], self.basis.shape[1]))
+            words.append(ops.matmul(weights, ops.cast(projected, "float32")))
+        return {"words": words, "there": there}
+
+    def teacher_states(self, batch: Mapping[str, Any]) -> list[Any]:
+        """The outputs (B, T', D_teacher) of the teacher's matched blocks."""
+        inputs = {
+            name: batch[f"teacher_{name}"] for name in ("token_ids", "padding_mask", "segment_ids")
+        }
+        states = encoder_states(self.teacher, self.config, inputs)
+        return [states[block] for block, _ in self.pairs]
+
+    def losses(
+        self, hidden: Sequence[Any], batch: Mapping[str, Any], targets: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Terms of the loss, unweighted, relative to the teacher's variance: 1 is no better than the mean.
 
         Args:
             hidden: (B, T, D) outputs of `student_blocks`.
-            batch: Of `PretrainingBatches` with a teacher.
+            batch: Of `ShardBatches` with a teacher.
+            targets: Of the same batch; None: found here.
 
         Returns:
             `inner` (mean over the inner blocks), `word` (the last block) and `sentence` (means over texts).
         """
+        targets = self.targets(batch) if targets is None else targets
+        there = targets["there"]
+        weights, _ = word_weights(batch["words"], ops.shape(batch["words"])[1])
         errors = []
-        for own, (wanted, there), variance in zip(hidden, self._wanted(batch), self.variances, strict=True):
-            means, _ = word_means(own, batch["words"], wanted.shape[1] or ops.shape(wanted)[1])
+        for own, wanted, variance in zip(hidden, targets["words"], self.variances, strict=True):
+            means = ops.matmul(weights, ops.cast(own, "float32"))
             errors.append(mean_square(means - wanted, there) / variance)
-        sentence = mean_square(text_means(means, there) - text_means(wanted, there), there[:, 0])
+        real = ops.cast(ops.any(there > 0, axis=1), "float32")
+        sentence = mean_square(text_means(means, there) - text_means(wanted, there), real)
         inner = sum(errors[:-1]) / max(len(errors) - 1, 1)
         return {
             "inner": ops.convert_to_tensor(inner, "float32"),
@@ -140,25 +188,15 @@ class Distillation:
             "sentence": sentence / self.sentence_variance,
         }
 
-    def loss(self, hidden: Sequence[Any], batch: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def loss(
+        self, hidden: Sequence[Any], batch: Mapping[str, Any], targets: Mapping[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """The weighted sum of the terms, and the terms."""
-        terms = self.losses(hidden, batch)
+        terms = self.losses(hidden, batch, targets)
         total = (
             INNER_WEIGHT * terms["inner"] + LAST_WEIGHT * terms["word"] + SENTENCE_WEIGHT * terms["sentence"]
         )
         return total, terms
-
-    def _wanted(self, batch: Mapping[str, Any]) -> list[tuple[Any, Any]]:
-        """What each matched block should give for words, (B, W, D), and (B, W), 1 where there is a word."""
-        inputs = {name: batch[f"teacher_{name}"] for name in self.teacher.input}
-        taught = self.teacher(inputs, training=False)
-        taught = taught if isinstance(taught, (list, tuple)) else [taught]
-        words, num_words = batch["teacher_words"], ops.max(batch["teacher_words"]) + 1
-        wanted = []
-        for hidden in taught:
-            means, there = word_means(ops.stop_gradient(hidden), words, num_words)
-            wanted.append((ops.matmul(means, self.basis), there))
-        return wanted
 
 
 def text_means(means: Any, there: Any) -> Any:

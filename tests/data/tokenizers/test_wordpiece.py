@@ -164,8 +164,7 @@ def test_decode_joins_continuations():
 def test_config_round_trip(tmp_path):
     tokenizer = WordPieceTokenizer(SMALL, lowercase=False, strip_accents=True, max_word_characters=7)
     config = json.loads(json.dumps(tokenizer.get_config()))
-    tokenizer.save_vocabulary(tmp_path / "new")
-    again = WordPieceTokenizer.from_config(config, tmp_path / "new" / "vocab.txt")
+    again = WordPieceTokenizer.from_files(config, tokenizer.files())
     assert again.get_config() == tokenizer.get_config() and again.vocabulary == tokenizer.vocabulary
 
 
@@ -206,7 +205,7 @@ def test_wrong_calls():
     with pytest.raises(TransformerError, match="token_id must be between 0 and 7; got -1"):
         tokenizer.id_to_token(-1)
     with pytest.raises(TransformerError, match="'lower_case' is not known; did you mean 'lowercase'"):
-        WordPieceTokenizer.from_config({"lower_case": True}, SMALL)
+        WordPieceTokenizer.from_files({"lower_case": True}, {"vocab.txt": "\n".join(SMALL).encode()})
 
 
 @pytest.mark.live

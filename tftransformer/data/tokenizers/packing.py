@@ -2,6 +2,8 @@
 
 [CLS] first [SEP]                 segment ids 0
 [CLS] first [SEP] second [SEP]    segment ids 0 up to the first [SEP], then 1
+
+RoBERTa writes them <s> and </s>, and puts two </s> between the texts of a pair.
 """
 
 import tensorflow as tf
@@ -18,6 +20,7 @@ def pack(
     separator_id: int,
     pad_id: int,
     length: int | None = None,
+    pair_separators: int = 1,
 ) -> dict[str, tf.Tensor]:
     """Adds the special tokens, truncates and pads.
 
@@ -28,10 +31,11 @@ def pack(
     Args:
         first: int32 (B, None), a tokenizer's output.
         second: int32 (B, None), the second texts of pairs.
-        max_length: Most tokens of a row, special tokens included; at least 2, for pairs 3.
+        max_length: Most tokens of a row, special tokens included; at least the special tokens: 2, for pairs 3 (RoBERTa: 4).
         start_id, separator_id, pad_id: Ids of [CLS], [SEP] and [PAD].
         length: Pad every row to this many tokens, at least `max_length`. None (the default) pads to the
             longest row of the batch, which computes least.
+        pair_separators: Separators between the texts of a pair; they count as the first text's segment.
 
     Returns:
         `token_ids`, `segment_ids` and `padding_mask` (1 = a real token), each int32 (B, T).
@@ -44,7 +48,7 @@ def pack(
         >>> pack(ids, max_length=4, start_id=2, separator_id=3, pad_id=0)["token_ids"].numpy().tolist()
         [[2, 7, 8, 3], [2, 3, 0, 0]]
     """
-    special = 2 if second is None else 3
+    special = 2 if second is None else 2 + pair_separators
     if max_length < special:
         raise TransformerError(f"max_length must be at least {special}, the special tokens; got {max_length}")
     if length is not None and length < max_length:
@@ -62,7 +66,7 @@ def pack(
     start, separator = (_column(token_id, rows) for token_id in (start_id, separator_id))
     parts = [start, segments[0], separator]
     if second is not None:
-        parts += [segments[1], separator]
+        parts += [separator] * (pair_separators - 1) + [segments[1], separator]
     tokens = tf.concat(parts, axis=1)
     shape = None if length is None else [None, length]
     token_ids = tokens.to_tensor(default_value=pad_id, shape=shape)
@@ -73,7 +77,7 @@ def pack(
     if second is None:
         segment_ids = tf.zeros_like(token_ids)
     else:
-        boundary = _lengths(segments[0])[:, tf.newaxis] + 2
+        boundary = _lengths(segments[0])[:, tf.newaxis] + 1 + pair_separators
         segment_ids = tf.cast((position >= boundary) & (position < total), tf.int32)
     return {"token_ids": token_ids, "segment_ids": segment_ids, "padding_mask": padding_mask}
 

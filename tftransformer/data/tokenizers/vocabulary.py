@@ -27,17 +27,29 @@ def read_vocabulary(path: str | os.PathLike) -> tuple[str, ...]:
     path = Path(path)
     if not path.is_file():
         raise TransformerError(f"vocabulary must be a file that exists; got {path}")
-    data = path.read_bytes()
+    return parse_vocabulary(path.read_bytes(), str(path))
+
+
+def parse_vocabulary(data: bytes, source: str) -> tuple[str, ...]:
+    """The tokens that the contents of a vocabulary file hold; `source` names it in messages.
+
+    Raises:
+        TransformerError: as `read_vocabulary`.
+
+    Example:
+        >>> parse_vocabulary(b"[PAD]\\na\\n", "vocab.txt")
+        ('[PAD]', 'a')
+    """
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data[: error.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
-        raise TransformerError(f"vocabulary must be UTF-8; {path} is not, in line {line}") from None
+        raise TransformerError(f"vocabulary must be UTF-8; {source} is not, in line {line}") from None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     tokens = text.removesuffix("\n").split("\n")
     if not text:
-        raise TransformerError(f"vocabulary must hold one token a line; {path} is empty")
-    return check_tokens(tokens, str(path))
+        raise TransformerError(f"vocabulary must hold one token a line; {source} is empty")
+    return check_tokens(tokens, source)
 
 
 def check_tokens(tokens: Iterable[str], source: str = "vocabulary") -> tuple[str, ...]:
@@ -79,8 +91,17 @@ def write_vocabulary(tokens: Iterable[str], folder: str | os.PathLike) -> Path:
         >>> write_vocabulary(["[PAD]", "a"], "my_preset").name
         'vocab.txt'
     """
-    data = "".join(token + "\n" for token in check_tokens(tokens)).encode("utf-8")
+    data = vocabulary_bytes(tokens)
     path = Path(folder) / "vocab.txt"
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     return write_bytes(path, data)
+
+
+def vocabulary_bytes(tokens: Iterable[str]) -> bytes:
+    """The contents of a vocabulary file, such that `parse_vocabulary` gives the tokens back.
+
+    Raises:
+        TransformerError: as `check_tokens`.
+    """
+    return "".join(token + "\n" for token in check_tokens(tokens)).encode("utf-8")

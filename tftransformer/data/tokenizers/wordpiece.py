@@ -5,7 +5,7 @@ linear-time kernel (Song et al. 2021).
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,20 @@ import tensorflow as tf
 import tensorflow_text
 from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_builder as model_builder
 
+from tftransformer.data.tokenizers.base import SPECIAL_TOKENS, Tokenizer, as_texts, check_settings
 from tftransformer.data.tokenizers.normalization import Constants, WordSplitter
-from tftransformer.data.tokenizers.vocabulary import check_tokens, read_vocabulary, write_vocabulary
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.data.tokenizers.vocabulary import (
+    check_tokens,
+    parse_vocabulary,
+    read_vocabulary,
+    vocabulary_bytes,
+)
+from tftransformer.errors import TransformerError
 
 JOINER = "##"
 
 
-class WordPieceTokenizer:
+class WordPieceTokenizer(Tokenizer):
     """Text to token ids, with the ids of Hugging Face's fast BERT tokenizer.
 
     The same operations run eagerly, in `tf.data` and in an exported graph; they need tensorflow-text's
@@ -52,6 +58,8 @@ class WordPieceTokenizer:
         [[5, 6, 1], []]
     """
 
+    kind = "wordpiece"
+
     def __init__(
         self,
         vocabulary: Sequence[str] | str | os.PathLike,
@@ -65,52 +73,22 @@ class WordPieceTokenizer:
         separator_token: str = "[SEP]",
         mask_token: str = "[MASK]",
     ):
-        if isinstance(vocabulary, (str, os.PathLike)):
-            self.vocabulary = read_vocabulary(vocabulary)
-        else:
-            self.vocabulary = check_tokens(vocabulary)
         _check_settings(lowercase, strip_accents, split_on_cjk, max_word_characters)
+        special = (unknown_token, pad_token, start_token, separator_token, mask_token)
+        is_path = isinstance(vocabulary, (str, os.PathLike))
+        super().__init__(
+            read_vocabulary(vocabulary) if is_path else check_tokens(vocabulary),
+            dict(zip(SPECIAL_TOKENS, special, strict=True)),
+        )
         self.lowercase, self.strip_accents, self.split_on_cjk = lowercase, strip_accents, split_on_cjk
         self.max_word_characters = max_word_characters
-        self._special = {
-            "unknown_token": unknown_token,
-            "pad_token": pad_token,
-            "start_token": start_token,
-            "separator_token": separator_token,
-            "mask_token": mask_token,
-        }
-        self._ids = {token: i for i, token in enumerate(self.vocabulary)}
-        missing = [token for token in self._special.values() if token not in self._ids]
-        if missing:
-            size = len(self.vocabulary)
-            raise TransformerError(
-                f"vocabulary must hold the special tokens; {', '.join(missing)} missing of {size} tokens"
-            )
-        self.pad_id, self.start_id = self._ids[pad_token], self._ids[start_token]
-        self.separator_id, self.mask_id = self._ids[separator_token], self._ids[mask_token]
-        self.unknown_id = self._ids[unknown_token]
-
         self._splitter = WordSplitter(lowercase, strip_accents, split_on_cjk)
         self._absent = _absent_character(self.vocabulary)
         self._model = self._build_model()
         self._constant = Constants()
 
     def tokenize(self, texts: tf.Tensor | Sequence[str]) -> tf.RaggedTensor:
-        """Token ids of each text, without special tokens.
-
-        Args:
-            texts: (B,) strings; bytes that are not UTF-8 are decoded with replacement.
-
-        Returns:
-            int32 (B, None).
-
-        Raises:
-            TransformerError: `texts` is not one-dimensional.
-        """
-        texts = tf.convert_to_tensor(texts, tf.string)
-        if texts.shape.rank != 1:
-            raise TransformerError(f"texts must have one dimension, the batch; got shape {texts.shape}")
-        words = self._splitter(texts)
+        words = self._splitter(as_texts(texts))
         values = tf.where(words.lengths > self.max_word_characters, self._absent, words.values)
         kernel = tensorflow_text.FastWordpieceTokenizer(
             model_buffer=self._constant("wordpiece_model", self._model), token_out_type=tf.int32
@@ -118,15 +96,6 @@ class WordPieceTokenizer:
         pieces = kernel.tokenize(values)
         row_splits = tf.gather(pieces.row_splits, words.row_splits)
         return tf.RaggedTensor.from_row_splits(pieces.values, row_splits, validate=False)
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of one text, without special tokens.
-
-        Example:
-            >>> tokenizer.encode("undo")
-            [5, 6]
-        """
-        return self.tokenize([text.encode("utf-8", "surrogatepass")]).values.numpy().tolist()
 
     def decode(self, ids: Iterable[int]) -> str:
         """The tokens of `ids` with continuations joined on and a space between words.
@@ -148,33 +117,6 @@ class WordPieceTokenizer:
                 text += f" {token}" if text else token
         return text
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of tokens, special tokens included."""
-        return len(self.vocabulary)
-
-    def token_to_id(self, token: str) -> int:
-        """The id of a token exactly as the vocabulary writes it.
-
-        Raises:
-            TransformerError: the vocabulary does not hold it.
-        """
-        if token not in self._ids:
-            hint = near_miss(token, self.vocabulary)
-            raise TransformerError(f"token must be in the vocabulary; got {token!r}{hint}")
-        return self._ids[token]
-
-    def id_to_token(self, token_id: int) -> str:
-        """The token of an id.
-
-        Raises:
-            TransformerError: the id is outside 0 ... vocabulary_size - 1.
-        """
-        if not 0 <= token_id < len(self.vocabulary):
-            last = len(self.vocabulary) - 1
-            raise TransformerError(f"token_id must be between 0 and {last}; got {token_id}")
-        return self.vocabulary[token_id]
-
     def get_config(self) -> dict[str, Any]:
         """The settings, without the vocabulary: JSON values."""
         return {
@@ -185,34 +127,14 @@ class WordPieceTokenizer:
             **self._special,
         }
 
+    def files(self) -> dict[str, bytes]:
+        return {"vocab.txt": vocabulary_bytes(self.vocabulary)}
+
     @classmethod
-    def from_config(
-        cls, config: dict[str, Any], vocabulary: Sequence[str] | str | os.PathLike
-    ) -> "WordPieceTokenizer":
-        """A tokenizer from `get_config()` and a vocabulary.
-
-        Raises:
-            TransformerError: `config` names a setting that does not exist.
-        """
-        known = (
-            "lowercase",
-            "strip_accents",
-            "split_on_cjk",
-            "max_word_characters",
-            "unknown_token",
-            "pad_token",
-            "start_token",
-            "separator_token",
-            "mask_token",
-        )
-        for name in config:
-            if name not in known:
-                raise TransformerError(f"tokenizer setting {name!r} is not known{near_miss(name, known)}")
-        return cls(vocabulary, **config)
-
-    def save_vocabulary(self, folder: str | os.PathLike) -> None:
-        """Writes `folder/vocab.txt`."""
-        write_vocabulary(self.vocabulary, folder)
+    def from_files(cls, settings: Mapping[str, Any], files: Mapping[str, bytes]) -> "WordPieceTokenizer":
+        known = ("lowercase", "strip_accents", "split_on_cjk", "max_word_characters", *SPECIAL_TOKENS)
+        check_settings(settings, known)
+        return cls(parse_vocabulary(files["vocab.txt"], "vocab.txt"), **settings)
 
     def _build_model(self) -> np.ndarray:
         """The kernel's automaton, as bytes."""

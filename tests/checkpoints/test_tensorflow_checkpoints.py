@@ -1,0 +1,501 @@
+"""Google's releases: tiny random ones are written under the names of the real ones, and loaded back."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tftransformer import patterns
+from tftransformer.checkpoints.rules import Table
+from tftransformer.checkpoints.sources import TensorFlowSource, open_weights
+from tftransformer.checkpoints.sources.tensorflow_file import find_checkpoint
+from tftransformer.checkpoints.tables import albert_tensorflow, bert_tensorflow, electra_tensorflow
+from tftransformer.checkpoints.tensorflow_checkpoints import guess_lowercase, load_tensorflow_folder
+from tftransformer.config import TransformerConfig
+from tftransformer.errors import TransformerError
+from tftransformer.models.shapes import encoder_shapes
+
+D, HEADS, LAYERS = 8, 2, 2
+CONFIG = TransformerConfig(
+    "bert",
+    vocabulary_size=23,
+    num_layers=LAYERS,
+    hidden_dim=D,
+    num_heads=HEADS,
+    intermediate_dim=12,
+    max_sequence_length=10,
+    activation="gelu_tanh",
+)
+SETTINGS = {
+    "vocab_size": 23,
+    "hidden_size": D,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "intermediate_size": 12,
+    "max_position_embeddings": 10,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "initializer_range": 0.02,
+}
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + [f"piece{i}" for i in range(18)]
+POOLER = {"pooler/dense/kernel": (D, D), "pooler/dense/bias": (D,)}
+GARDEN = bert_tensorflow.model_garden(LAYERS, "encoder/")
+
+
+def numbers(config=CONFIG, **more):
+    """Random values of every variable by our address; `more` adds shapes."""
+    rng = np.random.default_rng(0)
+    shapes = {**encoder_shapes(config), **POOLER, **more}
+    return {address: rng.normal(size=shape).astype("float32") for address, shape in shapes.items()}
+
+
+def save(prefix, tensors):
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=list(tensors),
+        shape_and_slices=[""] * len(tensors),
+        tensors=[tf.constant(value) for value in tensors.values()],
+    )
+
+
+def write(folder, tensors, settings=SETTINGS, vocabulary=VOCABULARY, file="bert_config.json"):
+    folder.mkdir(exist_ok=True)
+    if settings is not None:
+        (folder / file).write_text(json.dumps(settings))
+    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in vocabulary))
+    save(folder / "bert_model.ckpt", tensors)
+    return folder
+
+
+def as_stored(table: Table, values):
+    return dict(table.to_source(address, value, HEADS) for address, value in values.items())
+
+
+def refusal(folder, **options):
+    with pytest.raises(TransformerError) as caught:
+        load_tensorflow_folder(folder, "x", **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def assert_loads(preset, values):
+    encoder = preset.build_encoder()
+    for address, variable in patterns.addresses(encoder).items():
+        np.testing.assert_array_equal(variable.numpy(), values[address], err_msg=address)
+    return encoder
+
+
+# BERT, TensorFlow 1
+
+
+def test_names_of_the_first_generation():
+    stored = as_stored(bert_tensorflow.TENSORFLOW_1, numbers())
+    assert stored["bert/encoder/layer_1/attention/self/query/kernel"].shape == (D, D)
+    assert stored["bert/encoder/layer_0/intermediate/dense/kernel"].shape == (D, 12)
+    assert {"bert/embeddings/LayerNorm/gamma", "bert/pooler/dense/bias"} < set(stored)
+    assert all(re.match("bert/(embeddings|encoder/layer_[01]|pooler)/", name) for name in stored)
+
+
+def test_a_release_of_the_first_generation(tmp_path):
+    values = numbers()
+    stored = as_stored(bert_tensorflow.TENSORFLOW_1, values)
+    extra = {
+        "cls/predictions/output_bias": np.zeros(23, "float32"),
+        "cls/seq_relationship/output_weights": np.zeros((2, D), "float32"),
+        "global_step": np.int64(5),
+        "bert/pooler/dense/kernel/adam_m": np.zeros((D, D), "float32"),
+        "bert/pooler/dense/kernel/adam_v": np.zeros((D, D), "float32"),
+    }
+    folder = write(tmp_path / "uncased_L-2_H-8_A-2", {**stored, **extra})
+    preset = load_tensorflow_folder(folder, str(folder))
+    assert (preset.origin, preset.pooler, preset.labels) == ("tensorflow", True, None)
+    assert preset.config == CONFIG
+    assert preset.tokenizer.vocabulary == tuple(VOCABULARY) and preset.tokenizer.settings["lowercase"] is True
+    encoder = assert_loads(preset, values)
+    ignored = preset.load_into(encoder).ignored
+    assert ignored["global_step"] == "the state of the training, no weight"
+    assert "optimizer" in ignored["bert/pooler/dense/kernel/adam_m"]
+    # Writing back gives every tensor bit for bit.
+    for address, variable in patterns.addresses(encoder).items():
+        name, value = preset.table.to_source(address, variable.numpy(), HEADS)
+        np.testing.assert_array_equal(value, preset.source.get(name))
+
+
+def reference(values, ids):
+    """BERT in NumPy, as Google's modeling.py computes it, for one row without padding."""
+
+    def norm(x, name):
+        centered = x - x.mean(-1, keepdims=True)
+        scaled = centered / np.sqrt((centered**2).mean(-1, keepdims=True) + 1e-12)
+        return scaled * values[f"{name}/gamma"] + values[f"{name}/beta"]
+
+    def dense(x, name):
+        return x @ values[f"{name}/kernel"] + values[f"{name}/bias"]
+
+    def heads(x):
+        return x.reshape(len(ids), HEADS, -1).transpose(1, 0, 2)
+
+    x = values["embeddings/token/embeddings"][ids] + values["embeddings/position/embeddings"][: len(ids)]
+    x = norm(x + values["embeddings/segment/embeddings"][0], "embeddings/norm")
+    for i in range(LAYERS):
+        block = f"encoder_block_{i}"
+        query, key, value = (
+            heads(dense(x, f"{block}/attention/{part}")) for part in ("query", "key", "value")
+        )
+        scores = query @ key.transpose(0, 2, 1) / np.sqrt(D / HEADS)
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        mixed = (scores / scores.sum(-1, keepdims=True)) @ value
+        mixed = mixed.transpose(1, 0, 2).reshape(len(ids), D)
+        x = norm(x + dense(mixed, f"{block}/attention/output"), f"{block}/attention_norm")
+        inner = dense(x, f"{block}/feed_forward/intermediate")
+        inner = inner * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3)))
+        x = norm(x + dense(inner, f"{block}/feed_forward/output"), f"{block}/feed_forward_norm")
+    return x
+
+
+def test_it_computes_what_googles_code_computes(tmp_path):
+    values = numbers()
+    preset = load_tensorflow_folder(
+        write(tmp_path / "a", as_stored(bert_tensorflow.TENSORFLOW_1, values)), "a"
+    )
+    ids = np.array([2, 7, 11, 3, 19])
+    row = ids[None]
+    found = preset.build_encoder()({"token_ids": row, "padding_mask": row * 0 + 1, "segment_ids": row * 0})
+    expected = reference({name: value.astype("float64") for name, value in values.items()}, ids)
+    np.testing.assert_allclose(found.numpy()[0], expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("classes", "labels"), [(3, ("LABEL_0", "LABEL_1", "LABEL_2")), (1, None)])
+def test_a_classifiers_head_comes_along(classes, labels, tmp_path):
+    values = numbers(**{"head/logits/kernel": (D, classes), "head/logits/bias": (classes,)})
+    stored = as_stored(bert_tensorflow.TENSORFLOW_1, values)
+    assert stored["output_weights"].shape == (classes, D)
+    preset = load_tensorflow_folder(write(tmp_path / "a", stored), "a")
+    assert preset.labels == labels
+    if labels:
+        kernel = preset.table.rule("head/logits/kernel").transform.forward(
+            preset.source.get("output_weights")
+        )
+        np.testing.assert_array_equal(kernel, values["head/logits/kernel"])
+
+
+def test_of_several_checkpoints_the_latest_is_taken(tmp_path):
+    folder = write(tmp_path / "a", as_stored(bert_tensorflow.TENSORFLOW_1, numbers()))
+    save(folder / "model.ckpt-9", {"b": np.ones(2, "float32")})
+    assert "must hold one TensorFlow checkpoint" in refusal(folder)
+    (folder / "checkpoint").write_text('model_checkpoint_path: "/gone/on/another/machine/model.ckpt-9"\n')
+    assert open_weights(folder).keys() == ("b",)
+    (folder / "checkpoint").write_text('model_checkpoint_path: "../../etc/passwd"\n')
+    assert "must hold one TensorFlow checkpoint" in refusal(folder)
+
+
+# BERT, Model Garden
+
+
+def write_garden(folder, values, table=GARDEN, **extra):
+    return write(folder, {**as_stored(table, values), "_CHECKPOINTABLE_OBJECT_GRAPH": b"graph", **extra})
+
+
+def test_names_of_model_garden():
+    # As listed in keras-hub's tools/checkpoint_conversion/bert_base_cased.ipynb, with 2 layers of 2 heads.
+    stored = {name: value.shape for name, value in as_stored(GARDEN, numbers()).items()}
+    value = "/.ATTRIBUTES/VARIABLE_VALUE"
+    for name, shape in {
+        "encoder/layer_with_weights-0/embeddings": (23, D),
+        "encoder/layer_with_weights-1/embeddings": (10, D),
+        "encoder/layer_with_weights-2/embeddings": (2, D),
+        "encoder/layer_with_weights-3/gamma": (D,),
+        "encoder/layer_with_weights-5/_attention_layer/_key_dense/bias": (HEADS, D // HEADS),
+        "encoder/layer_with_weights-5/_attention_layer/_key_dense/kernel": (D, HEADS, D // HEADS),
+        "encoder/layer_with_weights-5/_attention_layer/_output_dense/bias": (D,),
+        "encoder/layer_with_weights-5/_attention_layer/_output_dense/kernel": (HEADS, D // HEADS, D),
+        "encoder/layer_with_weights-5/_attention_layer_norm/beta": (D,),
+        "encoder/layer_with_weights-5/_intermediate_dense/kernel": (D, 12),
+        "encoder/layer_with_weights-5/_output_dense/kernel": (12, D),
+        "encoder/layer_with_weights-5/_output_layer_norm/gamma": (D,),
+        "encoder/layer_with_weights-6/kernel": (D, D),
+    }.items():
+        assert stored.pop(name + value) == shape
+    assert len(stored) == len(encoder_shapes(CONFIG)) + 2 - 13
+
+
+def test_a_checkpoint_of_model_garden(tmp_path):
+    values = numbers()
+    preset = load_tensorflow_folder(write_garden(tmp_path / "cased_L-2", values), "here")
+    assert preset.config == CONFIG and preset.pooler and preset.tokenizer.settings["lowercase"] is False
+    encoder = assert_loads(preset, values)
+    for address, variable in patterns.addresses(encoder).items():
+        name, value = preset.table.to_source(address, variable.numpy(), HEADS)
+        np.testing.assert_array_equal(value, preset.source.get(name))
+
+
+def test_a_saved_object_with_the_names_of_attributes(tmp_path):
+    """What tf.train.Checkpoint writes for modules whose attributes are called as the later encoder's."""
+    values = numbers()
+
+    def module(**parts):
+        new = tf.Module()
+        for name, part in parts.items():
+            setattr(new, name, part)
+        return new
+
+    def layer(address, heads=""):
+        kernel, bias = values[f"{address}/kernel"], values[f"{address}/bias"]
+        if heads == "last":
+            kernel, bias = kernel.reshape(D, HEADS, -1), bias.reshape(HEADS, -1)
+        if heads == "first":
+            kernel = kernel.reshape(HEADS, -1, D)
+        return module(kernel=tf.Variable(kernel), bias=tf.Variable(bias))
+
+    def norm(address):
+        return module(**{part: tf.Variable(values[f"{address}/{part}"]) for part in ("gamma", "beta")})
+
+    def table(part):
+        return module(embeddings=tf.Variable(values[f"embeddings/{part}/embeddings"]))
+
+    def block(i):
+        block = f"encoder_block_{i}"
+        attention = module(
+            _query_dense=layer(f"{block}/attention/query", "last"),
+            _key_dense=layer(f"{block}/attention/key", "last"),
+            _value_dense=layer(f"{block}/attention/value", "last"),
+            _output_dense=layer(f"{block}/attention/output", "first"),
+        )
+        return module(
+            _attention_layer=attention,
+            _attention_layer_norm=norm(f"{block}/attention_norm"),
+            _intermediate_dense=layer(f"{block}/feed_forward/intermediate"),
+            _output_dense=layer(f"{block}/feed_forward/output"),
+            _output_layer_norm=norm(f"{block}/feed_forward_norm"),
+        )
+
+    encoder = module(
+        _embedding_layer=table("token"),
+        _position_embedding_layer=table("position"),
+        _type_embedding_layer=table("segment"),
+        _embedding_norm_layer=norm("embeddings/norm"),
+        _transformer_layers=[block(i) for i in range(LAYERS)],
+        _pooler_layer=layer("pooler/dense"),
+    )
+    folder = write(tmp_path / "a", {"unused": np.ones(1, "float32")})
+    for path in folder.glob("bert_model.ckpt*"):
+        path.unlink()
+    heads = module(masked_lm=module(bias=tf.Variable(np.ones(3, "float32"))))
+    tf.train.Checkpoint(encoder=encoder, heads=heads).save(str(folder / "ckpt"))
+    preset = load_tensorflow_folder(folder, "a")
+    assert preset.pooler
+    ignored = preset.load_into(assert_loads(preset, values)).ignored
+    assert (
+        ignored["heads/masked_lm/bias/.ATTRIBUTES/VARIABLE_VALUE"]
+        == "outside of the encoder: heads, training"
+    )
+
+
+def test_the_pooler_beside_the_encoder(tmp_path):
+    # As in keras-hub's bert_base_uncased.ipynb: the older attention, and the pooler of the next-sentence head.
+    values = numbers()
+    table = bert_tensorflow.model_garden(LAYERS, "model/", outer_pooler=True)
+    stored = {
+        name.replace("_attention_layer/_output_dense", "_attention_output_dense"): value
+        for name, value in as_stored(table, values).items()
+    }
+    slot = "model/layer_with_weights-0/embeddings/.OPTIMIZER_SLOT/optimizer/m/.ATTRIBUTES/VARIABLE_VALUE"
+    unused = "model/layer_with_weights-6/kernel/.ATTRIBUTES/VARIABLE_VALUE"
+    extra = {slot: np.zeros(3, "float32"), unused: np.zeros((D, D), "float32")}
+    preset = load_tensorflow_folder(write(tmp_path / "a", {**stored, **extra}), "a")
+    assert preset.pooler
+    pooler = preset.table.names("pooler/dense/kernel")
+    assert pooler == ("next_sentence..pooler_dense/kernel/.ATTRIBUTES/VARIABLE_VALUE",)
+    ignored = preset.load_into(assert_loads(preset, values)).ignored
+    assert "optimizer" in ignored[slot] and "pooler" in ignored[unused]
+
+
+def test_the_depth_must_be_the_weights(tmp_path):
+    folder = write_garden(tmp_path / "a", numbers())
+    for layers in (1, 3):
+        (folder / "bert_config.json").write_text(json.dumps({**SETTINGS, "num_hidden_layers": layers}))
+        assert f"num_hidden_layers={layers}, and the weights have 2 blocks" in refusal(folder)
+    (folder / "bert_config.json").rename(folder / "albert_config.json")
+    assert "Model Garden's albert; only its BERT is read" in refusal(folder)
+
+
+# ALBERT and ELECTRA
+
+
+def test_electras_discriminator(tmp_path):
+    config = CONFIG.replace(
+        family="electra", activation="gelu", embedding_dim=4, hidden_dim=128, head_dim=None
+    )
+    values = {
+        address: value for address, value in numbers(config).items() if not address.startswith("pooler")
+    }
+    stored = as_stored(electra_tensorflow.TENSORFLOW_1, values)
+    assert "electra/embeddings_project/kernel" in stored
+    extra = {
+        "generator/encoder/layer_0/attention/self/query/kernel": np.zeros((4, 4), "float32"),
+        "generator_predictions/dense/bias": np.zeros(4, "float32"),
+        "discriminator_predictions/dense/bias": np.zeros(4, "float32"),
+        "global_step": np.int64(1),
+    }
+    folder = write(tmp_path / "electra", {**stored, **extra}, settings=None)
+    preset = load_tensorflow_folder(folder, "electra")
+    assert preset.config == config and preset.tokenizer.settings["lowercase"] is True
+    assert_loads(preset, values)
+
+
+def test_alberts_names():
+    config = CONFIG.replace(family="albert", embedding_dim=4, num_distinct_blocks=1)
+    stored = as_stored(albert_tensorflow.TENSORFLOW_1, numbers(config))
+    group = "bert/encoder/transformer/group_0/inner_group_0"
+    for name in (
+        "bert/encoder/embedding_hidden_mapping_in/kernel",
+        f"{group}/attention_1/self/query/kernel",
+        f"{group}/attention_1/output/dense/bias",
+        f"{group}/LayerNorm/beta",
+        f"{group}/ffn_1/intermediate/dense/kernel",
+        f"{group}/ffn_1/intermediate/output/dense/kernel",
+        f"{group}/LayerNorm_1/gamma",
+        "bert/pooler/dense/kernel",
+    ):
+        del stored[name]
+    assert len(stored) == len(encoder_shapes(config)) + 2 - 8
+
+
+# Lower case
+
+
+@pytest.mark.parametrize(
+    ("name", "piece", "lowercase"),
+    [
+        ("uncased_L-12_H-768_A-12", "A", True),
+        ("CASED_L-12", "a", False),
+        ("multi_cased_L-12_H-768_A-12", "a", False),
+        ("chinese_L-12_H-768_A-12", "a", True),
+        ("wwm", "Apple", False),
+        ("wwm", "[unused1]", True),
+        ("wwm", "É", False),
+    ],
+)
+def test_lower_case_is_guessed(name, piece, lowercase):
+    assert guess_lowercase(name, ("[PAD]", "[UNK]", piece)) is lowercase
+
+
+def test_lower_case_can_be_said(tmp_path):
+    folder = write(tmp_path / "uncased", as_stored(bert_tensorflow.TENSORFLOW_1, numbers()))
+    assert load_tensorflow_folder(folder, "x", lowercase=False).tokenizer.settings["lowercase"] is False
+
+
+# What does not load
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden_act": "tanh"}, "hidden_act must be one of gelu, relu; got 'tanh'"),
+        ({"hidden_act": 5}, "hidden_act must be one of gelu, relu; got 5"),
+        ({"hidden_size": 10**9}, "that do not fit"),
+        ({"num_hidden_layers": 10**9}, "the number of layers must be at most 1000; got 1000000000"),
+        ({"num_hidden_layers": 3}, "16 missing in it: encoder_block_2/"),
+        ({"vocab_size": 22}, "embeddings/token/embeddings is (23, 8) there and (22, 8) in the model"),
+        ({"num_attention_heads": 3}, "hidden_dim must be a multiple of num_heads"),
+        ({"embedding_size": 4}, "embedding_size must be hidden_size in a BERT; got 4"),
+    ],
+)
+def test_settings_that_do_not_load(settings, message, tmp_path):
+    stored = as_stored(bert_tensorflow.TENSORFLOW_1, numbers())
+    assert message in refusal(write(tmp_path / "a", stored, {**SETTINGS, **settings}))
+
+
+def test_incomplete_folders(tmp_path):
+    folder = write(
+        tmp_path / "a", as_stored(bert_tensorflow.TENSORFLOW_1, numbers()), vocabulary=VOCABULARY + ["x"]
+    )
+    assert "it has 24 pieces and the embeddings 23 rows" in refusal(folder)
+    (folder / "vocab.txt").unlink()
+    assert "vocab.txt" in refusal(folder)
+    (folder / "bert_config.json").write_text(json.dumps({"vocab_size": 23}))
+    assert "must have hidden_size; it is missing" in refusal(folder)
+    (folder / "bert_config.json").unlink()
+    assert "must have its settings too: bert_config.json or albert_config.json" in refusal(folder)
+    (folder / "bert_model.ckpt.index").unlink()
+    assert "has no TensorFlow checkpoint" in refusal(folder)
+
+
+def test_an_electra_without_its_tables(tmp_path):
+    folder = write(tmp_path / "a", {"electra/x": np.ones(1, "float32")}, settings=None)
+    assert "must have electra/encoder/layer_0/attention/self/query/kernel" in refusal(folder)
+
+
+# The source
+
+
+def test_the_source_reads_every_dtype(tmp_path):
+    arrays = {
+        "a/half": np.ones((2, 3), "float16"),
+        "b": np.arange(4, dtype="int64"),
+        "c": np.float64(2),
+        "d/bfloat16": tf.constant([1.5, 2], tf.bfloat16).numpy(),
+    }
+    save(tmp_path / "model.ckpt", arrays)
+    source = open_weights(tmp_path)
+    assert source.keys() == tuple(arrays) and source.name == str(find_checkpoint(tmp_path))
+    for key, value in arrays.items():
+        assert (source.shape(key), source.dtype(key)) == (value.shape, str(value.dtype))
+        assert source.get(key).dtype == value.dtype
+        np.testing.assert_array_equal(source.get(key), value)
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(
+        TransformerError, match="there is no checkpoint .*model.ckpt: it lacks .*model.ckpt.index"
+    ):
+        TensorFlowSource(tmp_path / "model.ckpt")
+    save(tmp_path / "model.ckpt", {"a": np.ones((2, 3), "float32")})
+    data = next(tmp_path.glob("*.data-*"))
+    data.write_bytes(data.read_bytes()[:-1])
+    with pytest.raises(
+        TransformerError, match="its index states 24 bytes of tensors, and its .data files hold 23"
+    ):
+        TensorFlowSource(tmp_path / "model.ckpt")
+    data.unlink()
+    with pytest.raises(TransformerError, match="model.ckpt is "):
+        TensorFlowSource(tmp_path / "model.ckpt")
+
+
+def test_every_damaged_byte_or_end_is_one_line_or_harmless(tmp_path):
+    values = {"a": np.arange(6, dtype="float32"), "b": np.ones((2, 2), "float32"), "c": np.int64(3)}
+    save(tmp_path / "model.ckpt", values)
+    rng = np.random.default_rng(0)
+    outcomes = {"refused": 0, "harmless": 0}
+    for path in sorted(tmp_path.glob("model.ckpt.*")):
+        data = path.read_bytes()
+        damaged = [data[:length] for length in range(0, len(data), 5)]
+        for place in range(len(data)):
+            changed = bytearray(data)
+            changed[place] ^= int(rng.integers(1, 256))
+            damaged.append(bytes(changed))
+        for content in damaged:
+            path.write_bytes(content)
+            try:
+                source = TensorFlowSource(tmp_path / "model.ckpt")
+                for key in source.keys():
+                    np.testing.assert_array_equal(source.get(key), values[key])
+                outcomes["harmless"] += 1
+            except TransformerError as error:
+                assert "\n" not in str(error)
+                outcomes["refused"] += 1
+        path.write_bytes(data)
+    assert outcomes["refused"] > outcomes["harmless"]
+
+
+def test_without_tensorflow_it_says_so(tmp_path, monkeypatch):
+    import sys
+
+    save(tmp_path / "model.ckpt", {"a": np.ones(1, "float32")})
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(TransformerError, match="can only be read where tensorflow is installed"):
+        TensorFlowSource(tmp_path / "model.ckpt")

@@ -1,0 +1,139 @@
+"""Models of ours as folders that transformers loads: the tables of loading, read the other way."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tftransformer import files
+from tftransformer.checkpoints.huggingface import LAYOUTS
+from tftransformer.checkpoints.layout import Layout
+from tftransformer.checkpoints.writing import as_array, write_weights
+from tftransformer.config import TransformerConfig
+from tftransformer.errors import TransformerError
+from tftransformer.models.families import FAMILIES
+
+_POOLINGS = {"mean": "mean_tokens", "max": "max_tokens", "cls": "cls_token"}
+
+
+def save_huggingface(
+    folder: str | os.PathLike[str],
+    *,
+    config: TransformerConfig,
+    tokenizer: Any,
+    variables: Mapping[str, Any],
+    pooling: str = "cls",
+    labels: Sequence[str] | None = None,
+    head: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a folder that transformers loads without a missing or unexpected tensor, and that loads here, too.
+
+    What is written follows from the variables: with a classification head the family's
+    `...ForSequenceClassification`, with a language-modelling head its `...ForMaskedLM`, else its bare `...Model`
+    (with `1_Pooling` and `modules.json` of sentence-transformers where texts are pooled by mean or maximum). BERT's
+    and ALBERT's bare models have a pooler; where ours has none, load them with `add_pooling_layer=False`.
+
+    Args:
+        folder: Where to; appears whole or not at all.
+        config: The encoder's configuration.
+        tokenizer: A `data.tokenizers.Tokenizer`.
+        variables: `keras.Variable`s or arrays by address.
+        pooling: "cls", "mean" or "max".
+        labels: The names of the classes, in the order of the head's logits.
+        head: Its settings: `multi_label`, `head_dropout`.
+        dtype: Store the weights as "float16", "bfloat16" or "float32". None: as they are.
+        overwrite: Replace a folder that holds files.
+
+    Returns:
+        The folder.
+
+    Raises:
+        TransformerError: Their model of the family cannot express this one (its head pools the first token through
+            the family's own dense layer), or the folder cannot be written.
+    """
+    from tftransformer.checkpoints.huggingface_tokenizer import write_tokenizer
+
+    layout = next((row for row in LAYOUTS.values() if row.family == config.family), None)
+    if layout is None:
+        known = ", ".join(row.family for row in LAYOUTS.values())
+        raise TransformerError(
+            f"format 'huggingface' must be of a family it is written for ({known}); got {config.family!r}"
+        )
+    settings = layout.to_settings(config)
+    tensors, kind = _tensors(layout, config, variables, pooling)
+    folder = Path(folder)
+    with files.atomic_folder(folder, overwrite=overwrite) as new:
+        write_weights(new / "model.safetensors", tensors, dtype, metadata={"format": "pt"})
+        settings["architectures"] = [layout.classes + kind]
+        settings["dtype"] = dtype or str(next(iter(tensors.values())).dtype)
+        ids = {"pad_token_id": tokenizer.pad_id, "bos_token_id": tokenizer.start_id}
+        settings = {**ids, "eos_token_id": tokenizer.separator_id, **settings}
+        if kind == "ForSequenceClassification":
+            settings.update(_head_settings(layout, labels or (), head or {}))
+        files.write_json(new / "config.json", settings)
+        write_tokenizer(new, tokenizer.spec(), config.family)
+        if kind == "Model" and pooling != "cls":
+            _write_pooling(new, pooling, config.hidden_dim)
+    return folder
+
+
+def _tensors(
+    layout: Layout, config: TransformerConfig, variables: Mapping[str, Any], pooling: str
+) -> tuple[dict[str, Any], str]:
+    """Their tensors by their names, and the end of the name of the class that holds them."""
+    addresses = set(variables)
+    foreign = sorted({address.split("/")[0] for address in addresses if layout.table.rule(address) is None})
+    if foreign:
+        raise TransformerError(
+            f"format 'huggingface' must leave out what {layout.table.name} has no place for; the model has "
+            f"{', '.join(foreign)}"
+        )
+    pooler = "pooler/dense/kernel" in addresses
+    if "head/logits/kernel" in addresses:
+        kind = "ForSequenceClassification"
+        if pooling != "cls" or not pooler:
+            found = f"the model pools by {pooling}" if pooling != "cls" else "the model has none"
+            raise TransformerError(
+                f"{layout.classes}ForSequenceClassification must pool the first token through a dense layer; {found} "
+                "(head=False saves the encoder alone)"
+            )
+    else:
+        kind = "ForMaskedLM" if "lm_head/bias" in addresses else "Model"
+        keep = kind == "Model" and pooling == "cls" and FAMILIES[config.family].pretrained_pooler
+        addresses -= set() if keep else {"pooler/dense/kernel", "pooler/dense/bias"}
+    prefix = "" if kind == "Model" else layout.prefix
+    chosen = (address for address in variables if address in addresses)
+    tensors = dict(
+        layout.table.to_source(address, as_array(variables[address]), config.num_heads, prefix)
+        for address in chosen
+    )
+    return tensors, kind
+
+
+def _head_settings(layout: Layout, labels: Sequence[str], head: Mapping[str, Any]) -> dict[str, Any]:
+    several = bool(head.get("multi_label"))
+    settings = {
+        "id2label": {str(i): label for i, label in enumerate(labels)},
+        "label2id": {label: i for i, label in enumerate(labels)},
+        "problem_type": "multi_label_classification" if several else "single_label_classification",
+    }
+    if "head_dropout" in head:
+        settings[layout.head_dropout] = head["head_dropout"]
+    return settings
+
+
+def _write_pooling(folder: Path, pooling: str, width: int) -> None:
+    """The two files by which sentence-transformers pools the tokens of a bare model."""
+    (folder / "1_Pooling").mkdir()
+    stated = {f"pooling_mode_{name}": key == pooling for key, name in _POOLINGS.items()}
+    files.write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **stated})
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    files.write_json(
+        folder / "modules.json",
+        [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
+            for i, (path, name) in enumerate(modules)
+        ],
+    )

@@ -1,0 +1,137 @@
+"""The files of a keras-hub preset, wherever they lie: in a folder, or on Kaggle and then in its client's cache."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tftransformer.checkpoints.folders import read_json
+from tftransformer.errors import TransformerError
+
+_OFFLINE = (
+    "connectionerror",
+    "connecterror",
+    "name or service",
+    "max retries",
+    "resolve",
+    "timed out",
+    "timeout",
+    "unreachable",
+    "offline",
+    "internet connection",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class HubFiles:
+    """The files of one preset.
+
+    Args:
+        where: For messages.
+        find: The local path of a file by its name in the preset; None where the preset has no such file.
+    """
+
+    where: str
+    find: Callable[[str], Path | None]
+
+    def path(self, name: str) -> Path:
+        """The local path of a file.
+
+        Raises:
+            TransformerError: The preset has no such file, or it cannot be downloaded.
+        """
+        path = self.find(name)
+        if path is None:
+            raise TransformerError(f"{self.where} has no {name}")
+        return path
+
+
+def folder_files(folder: Path) -> HubFiles:
+    """The files of a folder that `save_to_preset` wrote."""
+    return HubFiles(str(folder), lambda name: folder / name if (folder / name).is_file() else None)
+
+
+def kaggle_files(handle: str, name: str) -> HubFiles:
+    """The files of a preset on Kaggle, downloaded one by one where its client has not cached them.
+
+    Args:
+        handle: "kaggle://owner/model/keras/variation", and "/version" where one is meant.
+        name: What the caller called it.
+    """
+
+    def find(file: str) -> Path | None:
+        try:
+            import kagglehub
+
+            return Path(kagglehub.model_download(handle.removeprefix("kaggle://"), file))
+        except Exception as error:  # the client raises its own and requests' errors
+            # That a classifier's files are not there is not cached: without a network, that is assumed.
+            if is_missing(error) or (file == "task.json" and is_offline(error)):
+                return None
+            raise TransformerError(f"preset {name!r} cannot be loaded: {explain(error)}") from error
+
+    return HubFiles(f"preset {name!r}", find)
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether the hub answered that there is no such file."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status == 404 or "404 Client Error" in str(error) or "is not present in the model files" in str(error)
+
+
+def is_offline(error: BaseException) -> bool:
+    """Whether the hub did not answer at all."""
+    return any(word in f"{type(error).__name__} {error}".lower() for word in _OFFLINE)
+
+
+def explain(error: BaseException) -> str:
+    """The reason of a failed download or read in one line, the network's own chatter left out."""
+    if is_offline(error):
+        return "the network or the hub cannot be reached, and it is not in the local cache"
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def weights_of(files: HubFiles) -> tuple[Path, tuple[Path, ...]]:
+    """The file of a backbone's weights to hand to Keras, and the files that hold them, which may be its shards.
+
+    Raises:
+        TransformerError: There is no such file, or a shard is missing.
+    """
+    path = files.find("model.weights.h5")
+    if path is not None:
+        return path, (path,)
+    index = files.find("model.weights.json")
+    if index is None:
+        raise TransformerError(f"{files.where} has no model.weights.h5")
+    stated = read_json(index).get("weight_map")
+    names: set[Any] = set()
+    for value in stated.values() if isinstance(stated, dict) else ():
+        names.update(value if isinstance(value, list) else (value,))
+    # Keras joins these names to the folder's: none may lead out of it.
+    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise TransformerError(f"{index} must name the files of the weights beside it")
+    return index, tuple(files.path(name) for name in sorted(names))
+
+
+def count_stored(paths: tuple[Path, ...]) -> int:
+    """How many numbers the arrays of some HDF5 files hold, by their headers alone.
+
+    Raises:
+        TransformerError: A file is damaged, or takes an array from another file.
+    """
+    import h5py
+
+    total = 0
+    for path in paths:
+        found: list[Any] = []
+        try:
+            with h5py.File(path, "r") as file:
+                file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
+                elsewhere = any(item.external or item.is_virtual for item in found)
+                total += sum(math.prod(item.shape or ()) for item in found)
+        except Exception as error:  # h5py raises what the C library reports as many kinds
+            raise TransformerError(f"{path} cannot be loaded: {explain(error)}") from error
+        if elsewhere:
+            raise TransformerError(f"{path} must hold its arrays itself; some are in other files")
+    return total

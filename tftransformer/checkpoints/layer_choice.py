@@ -1,0 +1,81 @@
+"""Which blocks of a checkpoint a shallower model keeps."""
+
+import operator
+from collections.abc import Sequence
+
+from tftransformer.errors import TransformerError, near_miss
+
+CHOICES = ("first", "last", "every_second")
+
+
+def choose_layers(
+    layers: int | str | Sequence[int] | None, available: int, count: int | None = None
+) -> tuple[int, ...]:
+    """The numbers of the blocks to keep, in their new order.
+
+    Args:
+        layers: A number n (the first n), "first:n", "last:n", "every_second" (blocks 0, 2, 4, ...; Sanh et al.
+            2019 made DistilBERT from one block in two) or the numbers themselves, from 0, in any order. None:
+            the first `count`.
+        available: How many the checkpoint has.
+        count: How many are wanted, if that is known; "first" and "last" need no number then.
+
+    Raises:
+        TransformerError: An unknown choice, more blocks than there are, or another number than `count`.
+
+    Example:
+        >>> choose_layers("last:2", 6), choose_layers("every_second", 6), choose_layers([0, 5], 6)
+        ((4, 5), (0, 2, 4), (0, 5))
+    """
+    if layers is None:
+        layers = available if count is None else count
+    if isinstance(layers, int) and not isinstance(layers, bool):
+        chosen = tuple(range(_checked(layers, available)))
+    elif isinstance(layers, str):
+        chosen = _named(layers, available, count)
+    else:
+        chosen = _numbered(layers, available)
+    if count is not None and len(chosen) != count:
+        raise TransformerError(
+            f"layers must choose as many as the config has, {count}; {layers!r} chooses {len(chosen)}"
+        )
+    return chosen
+
+
+def _named(layers: str, available: int, count: int | None) -> tuple[int, ...]:
+    name, _, number = layers.partition(":")
+    if name not in CHOICES or number and not number.isdecimal():
+        raise TransformerError(
+            f"layers must be a number, first:N, last:N, every_second or numbers of blocks; got {layers!r}"
+            f"{near_miss(name, CHOICES)}"
+        )
+    if name == "every_second":
+        every = tuple(range(0, available, 2))
+        return every[: _checked(int(number), len(every), " of every second")] if number else every
+    if not number and count is None:
+        raise TransformerError(f"layers must say how many, as in {name}:6; got {layers!r}")
+    wanted = _checked(int(number) if number else count, available)
+    return tuple(range(wanted) if name == "first" else range(available - wanted, available))
+
+
+def _numbered(layers: Sequence[int], available: int) -> tuple[int, ...]:
+    try:
+        chosen = tuple(operator.index(number) for number in layers)
+    except TypeError:
+        raise TransformerError(
+            f"layers must be a number, a choice or a list of whole numbers; got {layers!r}"
+        ) from None
+    wrong = [number for number in chosen if not 0 <= number < available]
+    if wrong or not chosen:
+        raise TransformerError(
+            f"layers must be numbers of blocks between 0 and {available - 1}; got {wrong[0] if wrong else 'none'}"
+        )
+    return chosen
+
+
+def _checked(number: int, available: int, what: str = "") -> int:
+    if not 1 <= number <= available:
+        raise TransformerError(
+            f"layers must be between 1 and {available}, the blocks{what} that the checkpoint has; got {number}"
+        )
+    return number

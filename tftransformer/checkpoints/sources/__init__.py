@@ -1,0 +1,26 @@
+"""Where weights come from: one small, lazy interface over files, loaded models and plain dicts.
+
+`open_weights` finds the weights in a folder; the classes read one form each. Nothing here unpickles
+freely, and nothing leaves the folder that it was given.
+"""
+
+from tftransformer.checkpoints.sources.base import FLOATING, ArraySource, Source
+from tftransformer.checkpoints.sources.folder import open_weights, weights_file
+from tftransformer.checkpoints.sources.keras_hub import KerasHubSource
+from tftransformer.checkpoints.sources.safetensors_file import SafetensorsSource
+from tftransformer.checkpoints.sources.shards import ShardedSource
+from tftransformer.checkpoints.sources.tensorflow_file import TensorFlowSource
+from tftransformer.checkpoints.sources.torch_file import TorchSource
+
+__all__ = [
+    "FLOATING",
+    "ArraySource",
+    "KerasHubSource",
+    "SafetensorsSource",
+    "ShardedSource",
+    "Source",
+    "TensorFlowSource",
+    "TorchSource",
+    "open_weights",
+    "weights_file",
+]

@@ -1,0 +1,71 @@
+"""The interface that every source of weights has, and the simplest one: arrays in memory."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+FLOATING = ("float16", "bfloat16", "float32", "float64")
+
+
+class Source(Protocol):
+    """Named tensors, read one at a time so that memory holds one of them beside the model.
+
+    `name` says in messages where the tensors come from.
+    """
+
+    name: str
+
+    def keys(self) -> tuple[str, ...]:
+        """The names of all tensors."""
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """The shape of one tensor, without reading it."""
+
+    def dtype(self, key: str) -> str:
+        """The dtype of one tensor by its NumPy name, such as "float32" or "bfloat16"."""
+
+    def get(self, key: str) -> np.ndarray:
+        """The values of one tensor."""
+
+
+class ArraySource:
+    """Tensors that are in memory already.
+
+    Args:
+        arrays: Arrays by name.
+        name: What to call the source in messages.
+
+    Example:
+        >>> source = ArraySource({"w": np.zeros((2, 3), "float32")})
+        >>> source.keys(), source.shape("w"), source.dtype("w")
+        (('w',), (2, 3), 'float32')
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], name: str = "the given arrays") -> None:
+        self.name = name
+        self._arrays = dict(arrays)
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self._arrays)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return tuple(self._arrays[key].shape)
+
+    def dtype(self, key: str) -> str:
+        return str(self._arrays[key].dtype)
+
+    def get(self, key: str) -> np.ndarray:
+        return np.asarray(self._arrays[key])
+
+
+def one_line(error: BaseException) -> str:
+    """What another library's exception says, on one line and cut to a readable length.
+
+    Example:
+        >>> one_line(OSError("no\\n  such file"))
+        'no such file'
+    """
+    text = " ".join(str(error).split()).removeprefix("Error while deserializing header: ")
+    text = text or type(error).__name__
+    return text if len(text) <= 200 else text[:200] + "…"

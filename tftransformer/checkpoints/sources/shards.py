@@ -1,0 +1,90 @@
+"""Weights in several files, with an index that says which tensor lies in which of them."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tftransformer.checkpoints.folders import read_json
+from tftransformer.checkpoints.sources.base import Source
+from tftransformer.errors import TransformerError
+
+_SHOWN = 5
+_MOST = 10_000  # shards; each stays open, and an index that names more is a mistake
+
+
+class ShardedSource:
+    """The tensors of all shards that an index names, as one source.
+
+    The index and every shard are checked against each other when the source is made.
+
+    Args:
+        index: The file `*.index.json`, whose `weight_map` gives the file of each tensor.
+        open_shard: Makes the source of one shard from its path, such as `SafetensorsSource`.
+
+    Raises:
+        TransformerError: The index is damaged or names a file outside of its folder, a shard is missing or
+            damaged, or the index and the shards list different tensors; all of a kind in one line.
+    """
+
+    def __init__(self, index: str | os.PathLike[str], open_shard: Callable[[Path], Source]) -> None:
+        index = Path(index)
+        self.name = str(index)
+        self._files = _weight_map(index)
+        names = sorted(set(self._files.values()))
+        if len(names) > _MOST:
+            raise TransformerError(f"{index} must name at most {_MOST} shards; it names {len(names)}")
+        missing = [name for name in names if not (index.parent / name).is_file()]
+        if missing:
+            raise TransformerError(f"{index.parent} lacks shards that {index.name} names: {_listed(missing)}")
+        self._shards = {name: open_shard(index.parent / name) for name in names}
+        _check_tensors(index, self._files, self._shards)
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self._files)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return self._shards[self._files[key]].shape(key)
+
+    def dtype(self, key: str) -> str:
+        return self._shards[self._files[key]].dtype(key)
+
+    def get(self, key: str) -> np.ndarray:
+        return self._shards[self._files[key]].get(key)
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    stated = read_json(index).get("weight_map")
+    if not isinstance(stated, dict) or not stated:
+        raise TransformerError(f"{index} must have weight_map, a JSON object from tensors to their files")
+    # A shard is a file beside its index; anything with a folder in it could be any file of the machine.
+    strays = dict.fromkeys(repr(file) for file in stated.values() if not _is_plain(file))
+    if strays:
+        raise TransformerError(
+            f"{index} must name files beside itself, without a folder; got {_listed(strays)}"
+        )
+    return stated
+
+
+def _is_plain(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\:\0")
+
+
+def _check_tensors(index: Path, files: Mapping[str, str], shards: Mapping[str, Source]) -> None:
+    held = {name: set(shard.keys()) for name, shard in shards.items()}
+    lost = [f"{key} (of {file})" for key, file in files.items() if key not in held[file]]
+    spare = [f"{key} (in {file})" for file in held for key in sorted(held[file]) if files.get(key) != file]
+    parts = []
+    if lost:
+        parts.append(f"{len(lost)} in the index that their shard lacks: {_listed(lost)}")
+    if spare:
+        parts.append(f"{len(spare)} in a shard that the index does not place there: {_listed(spare)}")
+    if parts:
+        raise TransformerError(f"{index} and its shards must list the same tensors; {'; '.join(parts)}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(name if len(name) <= 120 else name[:120] + "…" for name in names[:_SHOWN]) + more

@@ -1,0 +1,59 @@
+"""A one-dimensional .npy file that grows: arrays larger than memory, written in pieces, read memory-mapped."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+# Room for the longest length of a header; NumPy pads headers to a multiple of 64 bytes.
+_HEADER = 128
+
+
+class NpyStream:
+    """Writes a one-dimensional .npy file piece by piece.
+
+    Args:
+        path: The file to make.
+        dtype: Of its values.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "ids.npy"
+        >>> with NpyStream(path, "uint16") as stream:
+        ...     stream.append([1, 2])
+        ...     stream.append([3])
+        >>> np.load(path, mmap_mode="r").tolist()
+        [1, 2, 3]
+    """
+
+    def __init__(self, path: str | os.PathLike, dtype: Any) -> None:
+        self.dtype = np.dtype(dtype)
+        self.length = 0
+        self._file = Path(path).open("wb")
+        self._write_header()
+
+    def append(self, values: Any) -> None:
+        """Add values at the end."""
+        values = np.ascontiguousarray(values, self.dtype)
+        self._file.write(values.tobytes())
+        self.length += len(values)
+
+    def close(self) -> None:
+        """Write the final length; the file is whole only now."""
+        if not self._file.closed:
+            self._write_header()
+            self._file.close()
+
+    def _write_header(self) -> None:
+        self._file.seek(0)
+        text = repr({"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.length,)})
+        body = text.ljust(_HEADER - 11).encode("ascii") + b"\n"
+        self._file.write(npy.magic(1, 0) + len(body).to_bytes(2, "little") + body)
+
+    def __enter__(self) -> "NpyStream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
