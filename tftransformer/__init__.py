@@ -33,5 +33,6 @@ __getattr__, __dir__, __all__ = attach(
         "freeze": "finetuning.freezing",
         "unfreeze": "finetuning.freezing",
         "load_preset": "checkpoints.presets",
+        "describe": "checkpoints.describe",
     },
 )

@@ -8,6 +8,8 @@ from typing import Any
 from tftransformer.errors import TransformerError, near_miss
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu")
+# Far above every model, far below what overflows: a larger number is a damaged file.
+LARGEST_SIZE = 2**31 - 1
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi", "relative", "relative_buckets", "none")
 
 # What a family fixes unless the caller says otherwise. "bert" follows Devlin et al. 2018 (arXiv 1810.04805),
@@ -143,10 +145,10 @@ class TransformerConfig:
     num_decoder_layers: int | None = None
 
     def __post_init__(self) -> None:
-        if self.family not in FAMILY_DEFAULTS:
+        if not isinstance(self.family, str) or self.family not in FAMILY_DEFAULTS:
+            hint = near_miss(self.family, FAMILY_DEFAULTS) if isinstance(self.family, str) else ""
             raise TransformerError(
-                f"family must be one of {', '.join(FAMILY_DEFAULTS)}; got {self.family!r}"
-                f"{near_miss(self.family, FAMILY_DEFAULTS)}"
+                f"family must be one of {', '.join(FAMILY_DEFAULTS)}; got {self.family!r:.80}{hint}"
             )
         for name in (
             "vocabulary_size",
@@ -274,4 +276,6 @@ class TransformerConfig:
 
 def _check_positive(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise TransformerError(f"{name} must be a positive integer; got {value!r}")
+        raise TransformerError(f"{name} must be a positive integer; got {value!r:.80}")
+    if value > LARGEST_SIZE:
+        raise TransformerError(f"{name} must be at most {LARGEST_SIZE}; got a number of {len(str(value))} digits")

@@ -97,6 +97,19 @@ def test_every_source_keeps_the_chosen_blocks_and_all_else(table, prefix, family
     np.testing.assert_array_equal(new[head + 6 :], old[head : head + 3])
 
 
+def test_old_spellings_stay_old_spellings():
+    preset = make_preset(bert.HUGGING_FACE, "bert.")
+    arrays = {
+        key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): array
+        for key, array in preset.source._arrays.items()
+    }
+    old = dataclasses.replace(preset, source=ArraySource(arrays))
+    adapted = adapt(old, layers=[2])
+    make_plan(encoder_shapes(adapted.config), adapted.source, adapted.table)
+    key = "bert.encoder.layer.0.output.LayerNorm.gamma"
+    np.testing.assert_array_equal(adapted.source.get(key), arrays[key.replace("0", "2")])
+
+
 def test_nothing_is_read_until_it_is_loaded_and_dropped_blocks_never():
     preset = make_preset()
     adapted = adapt(preset, layers="last:2", max_sequence_length=12, new_tokens=["spectrum"])
@@ -287,7 +300,10 @@ def test_a_config_that_the_checkpoint_cannot_fill(change, message):
         ({"new_tokens": ["the"]}, "'the' has the id 5 already"),
         ({"new_tokens": ["a", "a"]}, "'a' stands twice"),
         ({"new_tokens": "abc"}, "must be a list of strings; got 'abc'"),
-        ({"new_tokens": ["Covid"]}, "'Covid' can never occur, since the text 'Covid' is read as covid"),
+        (
+            {"new_tokens": ["Spec"]},
+            "'Spec' can never occur, since the text 'Spec' is read as spec; write it in lower",
+        ),
         ({"new_tokens": ["co-19"]}, "is read as c ##o - 19"),
         ({"new_tokens": ["[X]"]}, "can never occur"),
         ({"new_tokens": ["##"]}, "is read as nothing"),

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tftransformer.checkpoints import load_preset
-from tftransformer.checkpoints.keras_hub_presets import explain
 from tftransformer.errors import TransformerError
 from tftransformer.patterns import addresses
 
@@ -29,7 +28,8 @@ def test_a_folder_describes_itself(folder):
     preset = load_preset(folder.write())
     assert preset.config.to_dict().items() >= {"hidden_dim": 8, "num_layers": 2, "activation": "gelu"}.items()
     assert (preset.origin, preset.pooling, preset.pooler, preset.labels) == ("huggingface", "cls", True, None)
-    assert preset.tokenizer.settings == {"lowercase": True, "strip_accents": None, "split_on_cjk": True}
+    stated = {"lowercase": True, "strip_accents": None, "split_on_cjk": True, "unknown_token": "[UNK]"}
+    assert preset.tokenizer.settings.items() >= stated.items()
     assert preset.tokenizer.vocabulary == tuple(folder.vocabulary)
 
 
@@ -80,7 +80,8 @@ def test_tokenizer_settings(folder):
         }
     }
     (path / "tokenizer.json").write_text(json.dumps(described))
-    assert load_preset(path).tokenizer.settings == {"lowercase": False, "strip_accents": None, "split_on_cjk": False}
+    found = load_preset(path).tokenizer.settings
+    assert found.items() >= {"lowercase": False, "strip_accents": None, "split_on_cjk": False}.items()
     stated = {
         "do_lower_case": True,
         "strip_accents": False,
@@ -88,12 +89,9 @@ def test_tokenizer_settings(folder):
         "unk_token": "[UNK]",
     }
     (path / "tokenizer_config.json").write_text(json.dumps(stated))
-    assert load_preset(path).tokenizer.settings == {
-        "lowercase": True,
-        "strip_accents": False,
-        "split_on_cjk": True,
-        "unknown_token": "[UNK]",
-    }
+    found = load_preset(path).tokenizer.settings
+    assert found.items() >= {"lowercase": True, "strip_accents": False, "split_on_cjk": True}.items()
+    assert found["unknown_token"] == "[UNK]"
 
 
 @pytest.mark.parametrize(
@@ -223,23 +221,6 @@ def test_folders_that_are_no_presets(tmp_path):
     assert "bert_config.json is a file (give its folder)" in one_line(tmp_path / "bert_config.json")
 
 
-def test_hubs_that_cannot_be_reached(monkeypatch):
-    import keras_hub
-
-    def refuse(*_, **__):
-        raise ConnectionError("HTTPSConnectionPool(host='api.kaggle.com'): Max retries\nexceeded")
-
-    monkeypatch.setattr(keras_hub.models.BertBackbone, "from_preset", refuse)
-    expected = "cannot be loaded: the network or the hub cannot be reached, and it is not in the local cache"
-    assert expected in one_line("bert_base_en_uncased")
-    assert expected in one_line("kaggle://keras/bert/keras/bert_base_en_uncased")
-
-
-def test_reasons_of_the_hub_are_one_line():
-    assert explain(ValueError("a\n b")) == "a b"
-    assert explain(ValueError()) == "ValueError"
-
-
 def test_hugging_face_handles(folder, monkeypatch):
     hub = pytest.importorskip("huggingface_hub")
     path = folder.write()
@@ -258,44 +239,3 @@ def test_hugging_face_handles_need_its_client(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert "needs huggingface_hub (pip install huggingface_hub)" in one_line("hf://a/b")
-
-
-# keras-hub folders
-
-
-@pytest.fixture
-def hub_folder(tmp_path):
-    module = {"module": "keras_hub.src.models.bert", "config": {}}
-    (tmp_path / "config.json").write_text(json.dumps({**module, "class_name": "BertBackbone"}))
-    (tmp_path / "tokenizer.json").write_text(json.dumps({**module, "class_name": "BertTokenizer"}))
-    return tmp_path
-
-
-def test_broken_keras_hub_folders(hub_folder):
-    assert "has no model.weights.h5" in one_line(hub_folder)
-    (hub_folder / "model.weights.h5").write_bytes(b"no h5")
-    assert "cannot be loaded: " in one_line(hub_folder)
-    (hub_folder / "config.json").write_text(json.dumps({"class_name": "BertBackbone", "module": "os"}))
-    assert "it describes a BertBackbone of os" in one_line(hub_folder)
-    (hub_folder / "config.json").write_text(
-        json.dumps({"class_name": "GPT2Backbone", "module": "keras_hub.src"})
-    )
-    assert "must be of a family that loads (BertBackbone); it describes a GPT2Backbone" in one_line(
-        hub_folder
-    )
-    (hub_folder / "tokenizer.json").unlink()
-    (hub_folder / "config.json").write_text(
-        json.dumps({"class_name": "BertBackbone", "module": "keras_hub.src"})
-    )
-    assert "has no tokenizer.json" in one_line(hub_folder)
-
-
-def test_keras_hub_vocabulary_must_fit(tmp_path):
-    import keras_hub
-
-    keras_hub.models.BertBackbone(
-        vocabulary_size=6, num_layers=1, num_heads=1, hidden_dim=2, intermediate_dim=2, max_sequence_length=3
-    ).save_to_preset(str(tmp_path))
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
-    keras_hub.models.BertTokenizer(vocabulary=pieces).save_to_preset(str(tmp_path))
-    assert "it has 7 pieces and the embeddings 6 rows" in one_line(tmp_path)

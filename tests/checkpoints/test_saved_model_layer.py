@@ -169,6 +169,8 @@ def test_saved_models_that_cannot_be_called(tmp_path):
         "b, a", "a, b"
     )
     assert SavedModelFeatures(folder, output="a")(np.ones((1, 2), "int32")).shape == (1, 2)
+    nothing = tf.function(lambda: tf.ones(3), input_signature=[])
+    assert "it has none" in refusal(saved(tmp_path / "f", {"serving_default": nothing}, __call__=nothing))
     scalar = tf.function(lambda x: {"loss": tf.reduce_sum(tf.cast(x, tf.float32))}, input_signature=[IDS])
     assert "must be a batch of vectors" in refusal(saved(tmp_path / "e", {"serving_default": scalar}))
 

@@ -148,6 +148,8 @@ def test_index_and_shards_must_agree(tmp_path):
     message = refusal(open_weights, tmp_path)
     assert "b (of model-1.safetensors), c (of model-2.safetensors)" in message
     assert "c (in model-1.safetensors), b (in model-2.safetensors)" in message
+    write_shards(tmp_path, weight_map={**PLACES, "a\nb" * 99: "model-1.safetensors"})
+    assert "their shard lacks: 'a\\nb" in refusal(open_weights, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +165,7 @@ def test_index_and_shards_must_agree(tmp_path):
         5,
         None,
         "a\0b",
+        "a\nb",
     ],
 )
 def test_an_index_cannot_leave_its_folder(file, tmp_path):

@@ -102,7 +102,7 @@ def test_the_file_is_mapped_and_not_read(torch, tmp_path):
 @pytest.mark.live
 def test_code_in_a_pickle_never_runs(torch, tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(pickle_that_touches(tmp_path / "ran"))
-    assert "is damaged, or holds more than tensors, which is never opened" in refusal(tmp_path)
+    assert "is damaged, or holds more than tensors and is not opened" in refusal(tmp_path)
 
     class Attack:
         def __reduce__(self):
@@ -111,7 +111,7 @@ def test_code_in_a_pickle_never_runs(torch, tmp_path):
             return os.system, (f"touch {tmp_path / 'ran'}",)
 
     torch.save({"a": torch.ones(1), "b": Attack()}, tmp_path / "pytorch_model.bin")
-    assert "never opened" in refusal(tmp_path)
+    assert "is not opened" in refusal(tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -128,6 +128,15 @@ def test_what_is_no_state_dict(torch, tmp_path):
     ]:
         torch.save(content, tmp_path / "pytorch_model.bin")
         assert message in refusal(tmp_path)
+
+
+@pytest.mark.live
+def test_a_format_that_numpy_lacks(torch, tmp_path):
+    torch.save({"a": torch.ones(4).to(torch.float8_e4m3fn)}, tmp_path / "pytorch_model.bin")
+    source = open_weights(tmp_path)
+    assert source.dtype("a") == "float8_e4m3fn"
+    with pytest.raises(TransformerError, match="tensor 'a' of .*pytorch_model.bin cannot be read"):
+        source.get("a")
 
 
 @pytest.mark.live

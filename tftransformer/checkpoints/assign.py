@@ -227,7 +227,8 @@ def _raise_misfit(source: Source, missing: list[str], unused: list[str], misshap
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    # A tensor of a file may have any name, and a message has one line.
+    return ", ".join(name if name.isprintable() else ascii(name) for name in names[:_SHOWN]) + more
 
 
 def _patterns(patterns: str | Iterable[str], argument: str) -> list[re.Pattern[str]]:

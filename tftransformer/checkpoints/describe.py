@@ -20,8 +20,11 @@ _ORIGINS = {
     "tftransformer": "saved by this project",
     "huggingface": "in Hugging Face's layout",
     "keras_hub": "loaded through keras-hub",
+    "file": "a file by itself",
+    "tensorflow": "a TensorFlow checkpoint",
 }
 _KINDS = {"wordpiece": "WordPiece", "byte_bpe": "byte-level BPE", "sentencepiece": "SentencePiece"}
+_PARTS = ("embeddings", "blocks", "pooler", "head", "lm_head")  # in the order of the data's way
 _BYTES = {"float32": 4, "bfloat16": 2}
 
 
@@ -133,12 +136,12 @@ def describe(preset: str | os.PathLike[str] | Preset) -> Description:
 
 
 def _count(preset: Preset, stored: Mapping[str, str]) -> dict[str, int]:
-    counts = {"embeddings": 0, "blocks": 0}
+    counts = dict.fromkeys(_PARTS, 0)
     for address, key in stored.items():
         part = address.split("/")[0]
         part = "blocks" if part.startswith("encoder_block_") else part
         counts[part] = counts.get(part, 0) + math.prod(preset.source.shape(key))
-    return {**counts, "total": sum(counts.values())}
+    return {**{part: count for part, count in counts.items() if count}, "total": sum(counts.values())}
 
 
 def _where(preset: Preset) -> tuple[Path | None, dict[str, int]]:

@@ -15,10 +15,13 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         TransformerError: There is no such file, or it holds no JSON object.
     """
+    text = _read_text(path)
     try:
-        value = json.loads(_read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        line = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else "too deep"
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TransformerError(f"{path} must be JSON; line {error.lineno}: {error.msg}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is the other ValueError
+        line = "too deep" if isinstance(error, RecursionError) else "a number in it has too many digits"
         raise TransformerError(f"{path} must be JSON; {line}") from None
     if not isinstance(value, dict):
         raise TransformerError(f"{path} must hold a JSON object; got {type(value).__name__}")

@@ -113,6 +113,7 @@ def _above_the_encoder(
     if kernel is None:
         return pooling, None, {}, table
     architectures = settings.get("architectures") or []
+    architectures = architectures if isinstance(architectures, list) else [architectures]
     if architectures and not any("SequenceClassification" in str(a) for a in architectures):
         return pooling, None, {}, _without_head(layout, f"the head of {architectures[0]}, another task")
     count = source.shape(kernel)[0] if source.shape(kernel) else 0

@@ -7,7 +7,9 @@ from typing import Any
 
 from tftransformer import files
 from tftransformer.checkpoints.huggingface import LAYOUTS
+from tftransformer.checkpoints.huggingface_tokenizer import write_tokenizer
 from tftransformer.checkpoints.layout import Layout
+from tftransformer.checkpoints.sources import FLOATING
 from tftransformer.checkpoints.writing import as_array, write_weights
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
@@ -53,14 +55,14 @@ def save_huggingface(
         TransformerError: Their model of the family cannot express this one (its head pools the first token through
             the family's own dense layer), or the folder cannot be written.
     """
-    from tftransformer.checkpoints.huggingface_tokenizer import write_tokenizer
-
     layout = next((row for row in LAYOUTS.values() if row.family == config.family), None)
     if layout is None:
         known = ", ".join(row.family for row in LAYOUTS.values())
         raise TransformerError(
             f"format 'huggingface' must be of a family it is written for ({known}); got {config.family!r}"
         )
+    if dtype is not None and dtype not in FLOATING:
+        raise TransformerError(f"dtype must be one of {', '.join(FLOATING)}; got {dtype!r}")
     settings = layout.to_settings(config)
     tensors, kind = _tensors(layout, config, variables, pooling)
     folder = Path(folder)

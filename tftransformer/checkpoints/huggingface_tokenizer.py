@@ -1,36 +1,221 @@
-"""Tokenizers of Hugging Face's folders."""
+"""The tokenizer of a Hugging Face folder, from whichever files it holds."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tftransformer.checkpoints.folders import read_optional_json
+from tftransformer.checkpoints.folders import read_json, read_optional_json
+from tftransformer.checkpoints.huggingface_tokenizer_json import (
+    Added,
+    added_tokens,
+    pair_separators,
+    read_backend,
+    with_added,
+)
+from tftransformer.checkpoints.huggingface_tokenizer_writing import write_tokenizer
+from tftransformer.data.tokenizers.byte_bpe_files import check_merges, parse_merges, vocabulary_json_bytes
+from tftransformer.data.tokenizers.sentencepiece_charsmap import parse_charsmap
+from tftransformer.data.tokenizers.sentencepiece_model import (
+    PieceType,
+    UnigramModel,
+    model_bytes,
+    parse_model,
+    to_fairseq,
+)
 from tftransformer.data.tokenizers.spec import TokenizerSpec, read_spec
+from tftransformer.data.tokenizers.vocabulary import vocabulary_bytes
+from tftransformer.errors import TransformerError, near_miss
 
-_TOKENS = {
+__all__ = ["read_tokenizer", "write_tokenizer"]
+
+ROLES = {
     "unk_token": "unknown_token",
     "pad_token": "pad_token",
     "cls_token": "start_token",
     "sep_token": "separator_token",
     "mask_token": "mask_token",
 }
+_BERT = ("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]")
+_ROBERTA = ("<unk>", "<pad>", "<s>", "</s>", "<mask>")
+_ALBERT = ("<unk>", "<pad>", "[CLS]", "[SEP]", "[MASK]")
+# Family -> the kind that its checkpoints have as a rule, how they write special tokens, separators of a pair.
+FAMILIES: dict[str, tuple[str, tuple[str, ...], int]] = {
+    "bert": ("wordpiece", _BERT, 1),
+    "distilbert": ("wordpiece", _BERT, 1),
+    "electra": ("wordpiece", _BERT, 1),
+    "roberta": ("byte_bpe", _ROBERTA, 2),
+    "xlm_roberta": ("sentencepiece", _ROBERTA, 2),
+    "albert": ("sentencepiece", _ALBERT, 1),
+}
+_FAIRSEQ_FILE = "sentencepiece.bpe.model"
+_FILES = {
+    "wordpiece": (("vocab.txt",),),
+    "byte_bpe": (("vocab.json", "merges.txt"),),
+    "sentencepiece": (("spiece.model",), (_FAIRSEQ_FILE,)),
+}
 
 
 def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
-    """The tokenizer of a folder."""
-    return read_spec(folder, "wordpiece", tokenizer_settings(folder))
+    """The tokenizer of a folder, with the ids of transformers' own.
 
+    Of a SentencePiece tokenizer, tokenizer.json is read first, as transformers does: its scores may differ from those
+    of the model file beside it. Of the others, vocab.txt or vocab.json and merges.txt. A folder may hold another kind
+    than its family's usual one (BERTs with XLM-RoBERTa's vocabulary exist).
 
-def tokenizer_settings(folder: Path) -> dict[str, Any]:
-    """The tokenizer's rules: tokenizer_config.json, and tokenizer.json where that leaves one open."""
+    Args:
+        folder: The folder.
+        family: The model's: "bert", "distilbert", "electra", "roberta", "xlm_roberta" or "albert".
+
+    Raises:
+        TransformerError: The folder holds no tokenizer, a file is damaged, or something in it cannot be reproduced
+            exactly.
+
+    Example:
+        >>> read_tokenizer(Path("checkpoint"), "bert").kind
+        'wordpiece'
+    """
+    if family not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise TransformerError(f"family must be one of {known}; got {family!r}{near_miss(family, FAMILIES)}")
+    folder = Path(folder)
+    usual, names, separators = FAMILIES[family]
     stated = read_optional_json(folder / "tokenizer_config.json")
-    normalizer = read_optional_json(folder / "tokenizer.json").get("normalizer")
+    where = folder / "tokenizer.json"
+    backend = read_json(where) if where.exists() else None
+    special = dict(zip(ROLES.values(), names, strict=True)) | _special_tokens(folder, stated)
+    added = added_tokens(folder, stated, backend or {})
+    kind = _kind(folder, usual, backend)
+    if backend is not None and (kind == "sentencepiece" or kind not in _present(folder)):
+        separators = pair_separators(backend, special["separator_token"], separators)
+        if kind == "sentencepiece" and backend.get("post_processor") is None and family != "albert":
+            separators = 2
+        return read_backend(backend, kind, special, separators, added, where)
+    if kind == "wordpiece":
+        return _read_wordpiece(folder, stated, backend or {}, special, added)
+    if kind == "byte_bpe":
+        return _read_byte_bpe(folder, stated, special, added)
+    return _read_sentencepiece(folder, stated, special, added)
+
+
+def _present(folder: Path) -> list[str]:
+    """The kinds whose files are all there."""
+    return [
+        kind
+        for kind, choices in _FILES.items()
+        if any(all((folder / name).is_file() for name in names) for names in choices)
+    ]
+
+
+def _kind(folder: Path, usual: str, backend: Mapping[str, Any] | None) -> str:
+    present = _present(folder)
+    if usual in present:
+        return usual
+    if backend is not None:
+        model = backend.get("model")
+        model = model if isinstance(model, dict) else {}
+        kinds = {"WordPiece": "wordpiece", "BPE": "byte_bpe", "Unigram": "sentencepiece"}
+        stated = model.get("type") or ("WordPiece" if "max_input_chars_per_word" in model else None)
+        if stated not in kinds:
+            raise TransformerError(
+                f"{folder / 'tokenizer.json'}: model must be one of {', '.join(kinds)}; got {stated!r}"
+            )
+        return kinds[stated]
+    if present:
+        return present[0]
+    wanted = " and ".join(_FILES[usual][0])
+    raise TransformerError(f"{folder} has no tokenizer: neither {wanted} nor tokenizer.json")
+
+
+def _special_tokens(folder: Path, stated: Mapping[str, Any]) -> dict[str, str]:
+    """Our names of the special tokens that tokenizer_config.json or special_tokens_map.json states."""
+    found = {}
+    for source in (read_optional_json(folder / "special_tokens_map.json"), stated):
+        for theirs, ours in ROLES.items():
+            token = source.get(theirs)
+            token = token.get("content") if isinstance(token, dict) else token
+            if isinstance(token, str):
+                found[ours] = token
+    return found
+
+
+def _switch(folder: Path, stated: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = stated.get(name, default)
+    if not isinstance(value, bool):
+        raise TransformerError(
+            f"{folder / 'tokenizer_config.json'}: {name} must be true or false; got {value!r}"
+        )
+    return value
+
+
+def _read_wordpiece(
+    folder: Path,
+    stated: Mapping[str, Any],
+    backend: Mapping[str, Any],
+    special: dict[str, str],
+    added: list[Added],
+) -> TokenizerSpec:
+    """vocab.txt; the rules are tokenizer_config.json's, and tokenizer.json's where that leaves one open."""
+    normalizer = backend.get("normalizer")
     if not isinstance(normalizer, dict) or normalizer.get("type") != "BertNormalizer":
         normalizer = {}
-    special = {ours: stated[theirs] for theirs, ours in _TOKENS.items() if isinstance(stated.get(theirs), str)}
-    cjk = stated.get("tokenize_chinese_chars", normalizer.get("handle_chinese_chars", True))
-    return {
+    accents = stated.get("strip_accents", normalizer.get("strip_accents"))
+    if accents is not None and not isinstance(accents, bool):
+        where = folder / "tokenizer_config.json"
+        raise TransformerError(f"{where}: strip_accents must be true, false or null; got {accents!r}")
+    settings = {
         **special,
-        "lowercase": bool(stated.get("do_lower_case", normalizer.get("lowercase", True))),
-        "strip_accents": stated.get("strip_accents", normalizer.get("strip_accents")),
-        "split_on_cjk": bool(cjk),
+        "lowercase": _switch(folder, stated, "do_lower_case", bool(normalizer.get("lowercase", True))),
+        "strip_accents": accents,
+        "split_on_cjk": _switch(
+            folder, stated, "tokenize_chinese_chars", bool(normalizer.get("handle_chinese_chars", True))
+        ),
     }
+    spec = read_spec(folder, "wordpiece", settings)
+    vocabulary = with_added(spec.vocabulary, added, special, "wordpiece", folder)
+    if vocabulary == spec.vocabulary:
+        return spec
+    return TokenizerSpec("wordpiece", vocabulary, settings, {"vocab.txt": vocabulary_bytes(vocabulary)})
+
+
+def _read_byte_bpe(
+    folder: Path, stated: Mapping[str, Any], special: dict[str, str], added: list[Added]
+) -> TokenizerSpec:
+    settings = {
+        **special,
+        "add_prefix_space": _switch(folder, stated, "add_prefix_space", False),
+        "trim_offsets": _switch(folder, stated, "trim_offsets", True),
+        "pair_separators": 2,
+    }
+    spec = read_spec(folder, "byte_bpe", settings)
+    vocabulary = with_added(spec.vocabulary, added, special, "byte_bpe", folder)
+    check_merges(parse_merges(spec.files["merges.txt"], str(folder / "merges.txt")), vocabulary)
+    files = {"vocab.json": vocabulary_json_bytes(vocabulary), "merges.txt": spec.files["merges.txt"]}
+    return TokenizerSpec("byte_bpe", vocabulary, settings, files)
+
+
+def _read_sentencepiece(
+    folder: Path, stated: Mapping[str, Any], special: dict[str, str], added: list[Added]
+) -> TokenizerSpec:
+    fairseq = not (folder / "spiece.model").is_file()
+    path = folder / (_FAIRSEQ_FILE if fairseq else "spiece.model")
+    data = path.read_bytes()
+    model = parse_model(data, str(path))
+    parse_charsmap(model.charsmap, str(path))
+    order = ("start_token", "pad_token", "separator_token", "unknown_token", "mask_token")
+    if fairseq:
+        special = dict(zip(ROLES.values(), _ROBERTA, strict=True)) | _special_tokens(folder, stated)
+        model = to_fairseq(model, [special[name] for name in order], str(path))
+    settings = {
+        **special,
+        "lowercase": not fairseq and _switch(folder, stated, "do_lower_case", True),
+        "strip_accents": not fairseq and not _switch(folder, stated, "keep_accents", False),
+        "straighten_quotes": not fairseq,
+        "add_prefix_space": _switch(folder, stated, "add_prefix_space", True),
+        "pair_separators": 2 if fairseq else 1,
+    }
+    pieces = with_added(model.pieces, added, special, "sentencepiece", folder)
+    more = len(pieces) - len(model.pieces)
+    model = UnigramModel(
+        pieces, (*model.scores, *[0.0] * more), (*model.types, *[PieceType.CONTROL] * more), model.charsmap
+    )
+    return TokenizerSpec("sentencepiece", pieces, settings, {"spiece.model": model_bytes(model)})

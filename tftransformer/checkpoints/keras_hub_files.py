@@ -74,10 +74,35 @@ def kaggle_files(handle: str, name: str) -> HubFiles:
     return HubFiles(f"preset {name!r}", find)
 
 
+def read_object(path: Path, classes: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    """The class and the settings of an object that keras-hub described in JSON.
+
+    Raises:
+        TransformerError: The file is missing or damaged, or describes another class.
+    """
+    stated = read_json(path)
+    name, settings = stated.get("class_name"), stated.get("config")
+    if name not in classes or not is_hubs(stated.get("module")):
+        raise TransformerError(
+            f"{path} must be of a family that loads ({', '.join(classes)}); it describes a "
+            f"{name} of {stated.get('module')}"
+        )
+    if not isinstance(settings, dict):
+        raise TransformerError(f"{path} must hold the settings of its {name}; got {type(settings).__name__}")
+    return name, settings
+
+
+def is_hubs(module: Any) -> bool:
+    """Whether that is the name of a module of keras-hub."""
+    return isinstance(module, str) and module.split(".")[0] in ("keras_hub", "keras_nlp")
+
+
 def is_missing(error: BaseException) -> bool:
     """Whether the hub answered that there is no such file."""
     status = getattr(getattr(error, "response", None), "status_code", None)
-    return status == 404 or "404 Client Error" in str(error) or "is not present in the model files" in str(error)
+    return (
+        status == 404 or "404 Client Error" in str(error) or "is not present in the model files" in str(error)
+    )
 
 
 def is_offline(error: BaseException) -> bool:
@@ -105,17 +130,17 @@ def weights_of(files: HubFiles) -> tuple[Path, tuple[Path, ...]]:
     if index is None:
         raise TransformerError(f"{files.where} has no model.weights.h5")
     stated = read_json(index).get("weight_map")
-    names: set[Any] = set()
+    names: list[Any] = []
     for value in stated.values() if isinstance(stated, dict) else ():
-        names.update(value if isinstance(value, list) else (value,))
+        names.extend(value if isinstance(value, list) else (value,))
     # Keras joins these names to the folder's: none may lead out of it.
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
         raise TransformerError(f"{index} must name the files of the weights beside it")
-    return index, tuple(files.path(name) for name in sorted(names))
+    return index, tuple(files.path(name) for name in sorted(set(names)))
 
 
 def count_stored(paths: tuple[Path, ...]) -> int:
-    """How many numbers the arrays of some HDF5 files hold, by their headers alone.
+    """How many numbers the weights in some HDF5 files are, by the files' headers alone.
 
     Raises:
         TransformerError: A file is damaged, or takes an array from another file.
@@ -124,12 +149,16 @@ def count_stored(paths: tuple[Path, ...]) -> int:
 
     total = 0
     for path in paths:
-        found: list[Any] = []
+        found: dict[str, Any] = {}
         try:
             with h5py.File(path, "r") as file:
-                file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
-                elsewhere = any(item.external or item.is_virtual for item in found)
-                total += sum(math.prod(item.shape or ()) for item in found)
+                file.visititems(
+                    lambda key, item: found.update({key: item}) if isinstance(item, h5py.Dataset) else None
+                )
+                elsewhere = any(item.external or item.is_virtual for item in found.values())
+                # The state of a dropout's random numbers is no weight.
+                sizes = (math.prod(item.shape) for key, item in found.items() if "seed_generator" not in key)
+                total += sum(sizes)
         except Exception as error:  # h5py raises what the C library reports as many kinds
             raise TransformerError(f"{path} cannot be loaded: {explain(error)}") from error
         if elsewhere:

@@ -1,30 +1,43 @@
 """keras-hub's presets (its old name: keras-nlp): by name, by handle, or a folder on disk.
 
-keras-hub's own loader downloads and reads them; its backbone's weights are then mapped by a table.
+Their JSON is read as data: nothing that it names is imported. The backbone is built from the numbers that it
+states, loads its weights with Keras, and a table maps them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tftransformer.checkpoints.folders import read_json
+from tftransformer.checkpoints.keras_hub_files import (
+    HubFiles,
+    count_stored,
+    explain,
+    folder_files,
+    kaggle_files,
+    read_object,
+    weights_of,
+)
+from tftransformer.checkpoints.keras_hub_tasks import read_task
+from tftransformer.checkpoints.keras_hub_tokenizers import read_tokenizer
+from tftransformer.checkpoints.layout import MOST_LAYERS
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
 from tftransformer.checkpoints.sources import KerasHubSource
-from tftransformer.checkpoints.tables import bert
+from tftransformer.checkpoints.tables.keras_hub import LAYOUTS, HubLayout
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers.spec import TokenizerSpec
-from tftransformer.data.tokenizers.vocabulary import check_tokens, vocabulary_bytes
 from tftransformer.errors import TransformerError
+from tftransformer.models.shapes import count_parameters
 
-FAMILIES = ("bert",)
-_BACKBONES = ("BertBackbone",)
-_TOKENIZERS = ("BertTokenizer",)
+__all__ = ["FAMILIES", "explain", "family_of", "load_keras_hub", "load_keras_hub_folder", "preset_names"]
+
+FAMILIES: tuple[str, ...] = tuple(layout.family for layout in LAYOUTS.values())
 
 
 def preset_names() -> tuple[str, ...]:
     """keras-hub's names of presets of the families that load here."""
     import keras_hub
 
-    return tuple(keras_hub.models.BertBackbone.presets)
+    names = (name for backbone in LAYOUTS for name in getattr(keras_hub.models, backbone).presets)
+    return tuple(dict.fromkeys(names))
 
 
 def family_of(name: str) -> str | None:
@@ -36,94 +49,103 @@ def family_of(name: str) -> str | None:
 
 
 def load_keras_hub_folder(folder: Path, name: str) -> Preset:
-    """Read a folder that `backbone.save_to_preset` and `tokenizer.save_to_preset` wrote.
+    """Read a folder that a backbone's or a task's `save_to_preset`, and the tokenizer's, wrote.
 
     Raises:
-        TransformerError: Another family, or a file that is missing or damaged.
+        TransformerError: Another family, a file that is missing or damaged, or files that contradict each other.
     """
-    for file, classes in (("config.json", _BACKBONES), ("tokenizer.json", _TOKENIZERS)):
-        stated = read_json(folder / file)
-        # The module is checked too: keras-hub imports whatever stands there.
-        if stated.get("class_name") not in classes or not _is_hubs(stated.get("module")):
-            raise TransformerError(
-                f"{folder / file} must be of a family that loads ({', '.join(classes)}); it describes a "
-                f"{stated.get('class_name')} of {stated.get('module')}"
-            )
-    if not any(folder.glob("model*.weights.*")):
-        raise TransformerError(f"{folder} has no model.weights.h5")
-    return load_keras_hub(str(folder), name)
+    return _load(folder_files(folder), name)
 
 
 def load_keras_hub(handle: str, name: str) -> Preset:
-    """Load a preset through keras-hub, downloading it where it is not in its cache.
+    """Load a preset of keras-hub's, downloading it where it is not in the local cache.
 
     Args:
-        handle: What keras-hub's `from_preset` takes.
+        handle: One of keras-hub's names, or "kaggle://owner/model/keras/variation".
         name: What the caller called it.
 
     Raises:
-        TransformerError: It cannot be downloaded or read.
+        TransformerError: It cannot be downloaded, or as `load_keras_hub_folder`.
     """
-    import keras_hub
+    known = _keras_hub(name).models.Backbone.presets.get(handle)
+    return _load(kaggle_files(known["kaggle_handle"] if known else handle, name), name)
 
-    try:
-        backbone = keras_hub.models.BertBackbone.from_preset(handle, dtype="float32")
-        tokenizer = keras_hub.models.BertTokenizer.from_preset(handle)
-    except Exception as error:  # h5py, kagglehub, requests and keras-hub each raise their own
-        raise TransformerError(f"preset {name!r} cannot be loaded: {explain(error)}") from error
-    config = TransformerConfig(
-        "bert",
-        **{ours: getattr(backbone, theirs) for theirs, ours in bert.KERAS_HUB_SETTINGS.items()},
-        **bert.KERAS_HUB_FIXED,
-    )
-    vocabulary = check_tokens(tokenizer.get_vocabulary(), repr(name))
-    check_vocabulary(vocabulary, config.vocabulary_size, repr(name))
+
+def _load(files: HubFiles, name: str) -> Preset:
+    where = files.path("config.json")
+    backbone_class, settings = read_object(where, tuple(LAYOUTS))
+    layout = LAYOUTS[backbone_class]
+    config = _to_config(layout, settings, where)
+    tokenizer = read_tokenizer(files)
+    check_vocabulary(tokenizer.vocabulary, config.vocabulary_size, files.where)
+    weights, parts = weights_of(files)
+    stored, described = count_stored(parts), _count_described(layout, config)
+    if stored != described:
+        raise TransformerError(
+            f"{where} must fit the weights; it describes {described} parameters, and {stored} are stored"
+        )
+    task = read_task(files, layout, _backbone(layout, settings, weights, name))
     return Preset(
         name=name,
         origin="keras_hub",
         config=config,
-        source=KerasHubSource(backbone),
-        table=bert.KERAS_HUB,
-        tokenizer=TokenizerSpec(
-            "wordpiece",
-            vocabulary,
-            _tokenizer_settings(tokenizer),
-            {"vocab.txt": vocabulary_bytes(vocabulary)},
-        ),
-        pooler=True,
+        source=KerasHubSource(task.model),
+        table=task.table,
+        tokenizer=tokenizer,
+        pooling=task.pooling or "cls",
+        pooler=task.pooling is None,
+        labels=task.labels,
+        head=task.head,
     )
 
 
-def explain(error: BaseException) -> str:
-    """The reason of a failed download or read in one line, the network's own chatter left out."""
-    text = " ".join(str(error).split())
-    lowered = f"{type(error).__name__} {text}".lower()
-    network = (
-        "connectionerror",
-        "connecterror",
-        "name or service",
-        "max retries",
-        "resolve",
-        "timed out",
-        "timeout",
-        "unreachable",
-        "offline",
-        "internet connection",
-    )
-    if any(word in lowered for word in network):
-        return "the network or the hub cannot be reached, and it is not in the local cache"
-    return text[:300] or type(error).__name__
+def _to_config(layout: HubLayout, settings: Mapping[str, Any], where: Path) -> TransformerConfig:
+    """Their settings as our configuration."""
+    missing = [key for key in layout.settings if key not in settings]
+    if missing:
+        raise TransformerError(f"{where} must state {', '.join(missing)}; they are missing")
+    for key, value in layout.required.items():
+        if settings.get(key, value) != value:
+            raise TransformerError(f"{where}: {key} must be {value!r}; got {settings[key]!r}")
+    fields = {ours: settings[theirs] for theirs, ours in layout.settings.items()}
+    if layout.projection_only_where_needed and fields["embedding_dim"] == fields["hidden_dim"]:
+        fields["embedding_dim"] = None
+    layers = fields["num_layers"]
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise TransformerError(f"{where}: the number of layers must be at most {MOST_LAYERS}; got {layers}")
+    try:
+        config = TransformerConfig(layout.family, **fields, **layout.fixed)
+    except TransformerError as error:
+        raise TransformerError(f"{where}: {error}") from None
+    if config.num_layers % config.num_blocks:
+        raise TransformerError(
+            f"{where}: num_layers must be a multiple of num_groups; got {config.num_layers} and {config.num_blocks}"
+        )
+    return config
 
 
-def _is_hubs(module: Any) -> bool:
-    return isinstance(module, str) and module.split(".")[0] in ("keras_hub", "keras_nlp")
+def _count_described(layout: HubLayout, config: TransformerConfig) -> int:
+    pooler = (config.hidden_dim + 1) * config.hidden_dim if layout.pooler else 0
+    return count_parameters(config) + pooler
 
 
-def _tokenizer_settings(tokenizer: Any) -> dict[str, Any]:
-    config = tokenizer.get_config()
-    return {
-        "lowercase": bool(config.get("lowercase")),
-        # False is keras-hub's default, not a statement about the checkpoint: BERT's uncased vocabularies
-        # were made from text without accents, which None stands for.
-        "strip_accents": True if config.get("strip_accents") else None,
-    }
+def _backbone(layout: HubLayout, settings: Mapping[str, Any], weights: Path, name: str) -> Any:
+    """keras-hub's backbone with its weights, in float32 whatever they are stored in."""
+    models = _keras_hub(name).models
+    arguments = {theirs: settings[theirs] for theirs in layout.settings}
+    try:
+        backbone = getattr(models, layout.backbone)(**arguments, **layout.required, dtype="float32")
+        backbone.load_weights(str(weights))
+    except Exception as error:  # keras-hub, Keras and h5py each raise their own
+        raise TransformerError(f"preset {name!r} cannot be loaded: {explain(error)}") from error
+    return backbone
+
+
+def _keras_hub(name: str) -> Any:
+    try:
+        import keras_hub
+    except ImportError:
+        raise TransformerError(
+            f"preset {name!r} is keras-hub's, which is not installed; pip install keras-hub"
+        ) from None
+    return keras_hub

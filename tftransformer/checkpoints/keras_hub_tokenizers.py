@@ -3,9 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.keras_hub_classes import check_class
-from tftransformer.checkpoints.keras_hub_files import HubFiles
+from tftransformer.checkpoints.keras_hub_files import HubFiles, read_object
 from tftransformer.data.tokenizers.byte_bpe_files import parse_vocabulary_json
 from tftransformer.data.tokenizers.sentencepiece_model import PieceType, model_bytes, parse_model, to_fairseq
 from tftransformer.data.tokenizers.spec import TokenizerSpec
@@ -24,7 +22,7 @@ def read_tokenizer(files: HubFiles) -> TokenizerSpec:
         TransformerError: It is of another class, a setting has no counterpart, or a file is missing or damaged.
     """
     path = files.path("tokenizer.json")
-    name, settings = check_class(read_json(path), tuple(_READERS), str(path))
+    name, settings = read_object(path, tuple(_READERS))
     for key, value in _REQUIRED.items():
         if settings.get(key, value) != value:
             raise TransformerError(f"{path}: {key} must be {value!r}; got {settings[key]!r}")
@@ -55,3 +53,45 @@ def _byte_bpe(files: HubFiles, settings: Mapping[str, Any]) -> TokenizerSpec:
         {"add_prefix_space": bool(settings.get("add_prefix_space"))},
         {"vocab.json": data, "merges.txt": merges},
     )
+
+
+def _xlm_roberta(files: HubFiles, settings: Mapping[str, Any]) -> TokenizerSpec:
+    path = files.path(f"{_ASSETS}/vocabulary.spm")
+    special = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    # The file has the library's order; keras-hub moves the ids when it tokenizes, here the stored model has them.
+    model = to_fairseq(parse_model(path.read_bytes(), str(path)), special, str(path))
+    return TokenizerSpec(
+        "sentencepiece", model.pieces, {"pair_separators": 2}, {"spiece.model": model_bytes(model)}
+    )
+
+
+def _albert(files: HubFiles, settings: Mapping[str, Any]) -> TokenizerSpec:
+    path = files.path(f"{_ASSETS}/vocabulary.spm")
+    data = path.read_bytes()
+    model = parse_model(data, str(path))
+    # keras-hub leaves case, accents and quotes to the model's own map. A vocabulary without one upper-case letter
+    # is an uncased checkpoint's, whose text ALBERT's authors prepared by these three rules.
+    words = [p for p, kind in zip(model.pieces, model.types, strict=True) if kind == PieceType.NORMAL]
+    uncased = all(word == word.lower() for word in words)
+    rules = {
+        "lowercase": uncased,
+        "strip_accents": uncased,
+        "straighten_quotes": uncased,
+        "pair_separators": 1,
+        "unknown_token": "<unk>",
+        "pad_token": "<pad>",
+        "start_token": "[CLS]",
+        "separator_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
+    return TokenizerSpec("sentencepiece", model.pieces, rules, {"spiece.model": data})
+
+
+_READERS: dict[str, Callable[[HubFiles, Mapping[str, Any]], TokenizerSpec]] = {
+    "BertTokenizer": _wordpiece,
+    "DistilBertTokenizer": _wordpiece,
+    "ElectraTokenizer": _wordpiece,
+    "RobertaTokenizer": _byte_bpe,
+    "XLMRobertaTokenizer": _xlm_roberta,
+    "AlbertTokenizer": _albert,
+}

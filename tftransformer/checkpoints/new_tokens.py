@@ -52,9 +52,10 @@ def _check_reachable(tokenizer: TokenizerSpec, tokens: tuple[str, ...], old: dic
         pieces = [trial.id_to_token(i) for i in ids]
         if pieces != [body]:
             read = " ".join(pieces) or "nothing"
+            capitals = body != body.lower() and tokenizer.settings.get("lowercase", True)
             raise TransformerError(
                 f"new_tokens must be words as the tokenizer reads them; {token!r} can never occur, since the text "
-                f"{body!r} is read as {read}"
+                f"{body!r} is read as {read}{'; write it in lower case' if capitals else ''}"
             )
 
 

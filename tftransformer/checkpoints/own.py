@@ -8,6 +8,7 @@ from typing import Any
 
 from tftransformer import files
 from tftransformer.checkpoints.folders import read_json
+from tftransformer.checkpoints.layout import MOST_LAYERS
 from tftransformer.checkpoints.preset import POOLINGS, Preset, check_vocabulary
 from tftransformer.checkpoints.sources import FLOATING, SafetensorsSource, weights_file
 from tftransformer.checkpoints.tables.own import OWN
@@ -15,6 +16,7 @@ from tftransformer.checkpoints.writing import write_weights
 from tftransformer.config import TransformerConfig
 from tftransformer.data.tokenizers.spec import TokenizerSpec, read_spec
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.models.shapes import encoder_shapes
 
 FORMAT = 1
 TOKEN_TABLE = "embeddings/token/embeddings"
@@ -157,14 +159,25 @@ def _checked_weights(folder: Path, stated: dict[str, Any], config: TransformerCo
     source = SafetensorsSource(weights)
     if files.sha256(weights) != stated.get("weights_sha256"):
         raise TransformerError(f"{weights} is damaged: its checksum is not the one that preset.json states")
-    expected = (config.vocabulary_size, config.embedding_dim or config.hidden_dim)
-    found = source.shape(TOKEN_TABLE) if TOKEN_TABLE in source.keys() else None
-    if found != expected:
-        raise TransformerError(
-            f"{folder / 'preset.json'} must fit the weights; by its config {TOKEN_TABLE} is {expected}, in "
-            f"the weights it is {found or 'missing'}"
-        )
+    _check_sizes(folder / "preset.json", config, source)
     return source
+
+
+def _check_sizes(path: Path, config: TransformerConfig, source: SafetensorsSource) -> None:
+    """A config that lies about its sizes is noticed before a model of them takes any memory."""
+    keys = set(source.keys())
+    if config.num_blocks > len(keys) or config.num_layers > MOST_LAYERS:
+        raise TransformerError(
+            f"{path} must fit the weights; by its config there are {config.num_layers} layers, and the weights are "
+            f"{len(keys)} tensors"
+        )
+    for address, expected in encoder_shapes(config).items():
+        found = source.shape(address) if address in keys else None
+        if found != expected and (address == TOKEN_TABLE or found is not None):
+            raise TransformerError(
+                f"{path} must fit the weights; by its config {address} is {expected}, in the weights it is "
+                f"{found or 'missing'}"
+            )
 
 
 def _digests(tokenizer: TokenizerSpec) -> dict[str, str]:

@@ -21,7 +21,7 @@ class Preset:
 
     Args:
         name: What the caller asked for.
-        origin: "tftransformer", "huggingface" or "keras_hub".
+        origin: "tftransformer", "huggingface", "keras_hub" or "tensorflow".
         config: The encoder's sizes and choices.
         source: The weights, read when they are asked for.
         table: What the source calls them.

@@ -14,13 +14,15 @@ from tftransformer.errors import TransformerError, near_miss
 _WANTED = (
     "*.json",
     "1_Pooling/*.json",
-    "vocab.txt",
+    "vocab*.txt",
     "merges.txt",
     "*.model",
     "model*.safetensors",
     "*.h5",
     "assets/*",
     "*.ckpt*",
+    "*.index",
+    "*.data-*",
     "README.md",
     "LICENSE*",
 )

@@ -19,7 +19,7 @@ _USUAL_SIGNATURES = ("serving_default", "default", "serve")
 
 @dataclasses.dataclass(frozen=True)
 class _Endpoint:
-    """A way to call a SavedModel: its inputs and outputs by name ("" where there is but one, without a name)."""
+    """A way to call a SavedModel: inputs and outputs by name; "" where there is but one, without a name."""
 
     call: Callable[[dict[str, Any]], Any]
     inputs: Mapping[str, Any]
@@ -51,8 +51,8 @@ class SavedModelFeatures(keras.layers.Layer):
     Shapes: strings (B,) or ids (B, T), ... -> the output's, mostly (B, D).
 
     Raises:
-        TransformerError: There is no SavedModel, it cannot be loaded or called in that way, the layer is asked
-            to train, or the backend is not TensorFlow.
+        TransformerError: There is no SavedModel, it cannot be loaded or called like that, the layer is asked to
+            train, or the backend is not TensorFlow.
 
     Example:
         >>> texts = keras.Input((), dtype="string")                               # doctest: +SKIP
@@ -107,8 +107,8 @@ class SavedModelFeatures(keras.layers.Layer):
 
         if in_safe_mode():
             raise TransformerError(
-                f"loading this model would run the SavedModel {config.get('folder')!r}; where you trust it, pass "
-                "safe_mode=False to keras.saving.load_model"
+                f"loading this model would run the SavedModel {config.get('folder')!r}; where you trust "
+                "it, pass safe_mode=False to keras.saving.load_model"
             )
         return cls(**config)
 
@@ -157,49 +157,59 @@ def _choose(loaded: Any, folder: str) -> _Endpoint:
             return endpoint
     reason = "those it has take no tensors, or a fixed batch size" if found else "it has none"
     raise TransformerError(
-        f"the SavedModel {folder} must have a __call__, or a signature named {', '.join(_USUAL_SIGNATURES)}, that "
-        f"takes tensors; {reason}"
+        f"the SavedModel {folder} must have a __call__, or a signature named "
+        f"{', '.join(_USUAL_SIGNATURES)}, that takes tensors; {reason}"
     )
 
 
 def _endpoints(loaded: Any) -> Iterator[_Endpoint]:
+    for endpoint in (*_calls(loaded), *_signatures(loaded)):
+        if all(map(_is_tensor, endpoint.inputs.values())) and any(map(_is_tensor, endpoint.outputs.values())):
+            yield endpoint
+
+
+def _calls(loaded: Any) -> Iterator[_Endpoint]:
+    """The traces of the model's own `__call__` that are not for training."""
     import tensorflow as tf
 
     for function in getattr(getattr(loaded, "__call__", None), "concrete_functions", ()):
-        (first, *rest), keywords = function.structured_input_signature
-        constants = [*rest, *keywords.values()]
-        # One of several traces is for training: a constant True says so.
-        plain = not any(isinstance(leaf, tf.TypeSpec) or leaf is True for leaf in tf.nest.flatten(constants))
-        single = isinstance(first, tf.TensorSpec)
-        inputs = {"": first} if single else first
-        if plain and _is_named(inputs) and _is_named(_named(function.structured_outputs)):
+        positional, keywords = function.structured_input_signature
+        if not positional:
+            continue
+        first, *rest = positional
+        constants = tf.nest.flatten([rest, keywords])
+        # `training` is a constant of the trace, and so is every other argument behind the inputs.
+        if not any(isinstance(leaf, tf.TypeSpec) or leaf is True for leaf in constants):
 
-            def call(tensors: dict, single=single, rest=tuple(rest), keywords=keywords) -> Any:
-                return loaded(tensors[""] if single else tensors, *rest, **keywords)
+            def call(tensors: dict, rest=tuple(rest), keywords=keywords) -> Any:
+                return loaded(tensors.get("", tensors), *rest, **keywords)
 
-            yield _Endpoint(call, inputs, _named(function.structured_outputs))
+            yield _Endpoint(call, _named(first), _named(function.structured_outputs))
+
+
+def _signatures(loaded: Any) -> Iterator[_Endpoint]:
     signatures = getattr(loaded, "signatures", {})
     names = [name for name in _USUAL_SIGNATURES if name in signatures]
     for name in names or (list(signatures) if len(signatures) == 1 else ()):
         function = signatures[name]
         inputs = function.structured_input_signature[1]
-        if _is_named(inputs):
+        if inputs:
             yield _Endpoint(
                 lambda tensors, function=function: function(**tensors),
-                inputs,
+                _named(inputs),
                 _named(function.structured_outputs),
             )
 
 
-def _named(value: Any) -> Any:
-    return value if isinstance(value, Mapping) else {"": value}
+def _named(value: Any) -> Mapping[str, Any]:
+    # Sorted, because TensorFlow gives a signature's names in another order each time.
+    return dict(sorted(value.items())) if isinstance(value, Mapping) else {"": value}
 
 
-def _is_named(specs: Any) -> bool:
+def _is_tensor(spec: Any) -> bool:
     import tensorflow as tf
 
-    values = specs.values() if isinstance(specs, Mapping) else [None]
-    return bool(specs) and any(isinstance(spec, tf.TensorSpec) for spec in values)
+    return isinstance(spec, tf.TensorSpec)
 
 
 def _output_name(outputs: Mapping[str, Any], asked: str | None, folder: str) -> str:
@@ -208,8 +218,8 @@ def _output_name(outputs: Mapping[str, Any], asked: str | None, folder: str) -> 
     ]
     if asked is not None and asked not in floating:
         raise TransformerError(
-            f"output must be a floating-point output of {folder} ({', '.join(floating) or 'it has none'}); got "
-            f"{asked!r}{near_miss(asked, floating)}"
+            f"output must be a floating-point output of {folder} ({', '.join(floating) or 'it has none'}); "
+            f"got {asked!r}{near_miss(asked, floating)}"
         )
     usual = [name for name in _USUAL_OUTPUTS if name in floating]
     if asked is None and not usual and len(floating) != 1:

@@ -20,7 +20,7 @@ def stored_addresses(source: Source, table: Table) -> dict[str, str]:
         >>> import numpy as np
         >>> from tftransformer.checkpoints.sources import ArraySource
         >>> from tftransformer.checkpoints.tables.bert import HUGGING_FACE
-        >>> arrays = {"bert.encoder.layer.3.output.dense.bias": np.zeros(4), "cls.predictions.bias": np.zeros(9)}
+        >>> arrays = {"bert.encoder.layer.3.output.dense.bias": np.zeros(4), "cls.seq_relationship.bias": np.zeros(2)}
         >>> stored_addresses(ArraySource(arrays), HUGGING_FACE)
         {'encoder_block_3/feed_forward/output/bias': 'bert.encoder.layer.3.output.dense.bias'}
     """

@@ -21,8 +21,8 @@ from tftransformer.checkpoints.tables import (
     electra,
     electra_tensorflow,
 )
+from tftransformer.checkpoints.tensorflow_tokenizers import read_tensorflow_tokenizer
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers.spec import TokenizerSpec, read_spec
 from tftransformer.errors import TransformerError
 from tftransformer.models.shapes import encoder_shapes
 
@@ -68,9 +68,8 @@ def load_tensorflow_folder(folder: Path, name: str, *, lowercase: bool | None = 
     classifier that their `run_classifier.py` trained brings its head along, with classes named LABEL_0,
     LABEL_1, ….
 
-    Nothing in such a folder says whether text is lowercased. The name says so, where "uncased" or "cased" is
-    in it; otherwise a WordPiece vocabulary without a single capital letter, bracketed tokens aside, is taken
-    for one of lowercased text. `lowercase` overrules both.
+    Nothing in such a folder says whether text is lowercased: `guess_lowercase` tells it from the name or the
+    vocabulary, and `lowercase` overrules it.
 
     Args:
         folder: The folder.
@@ -91,7 +90,7 @@ def load_tensorflow_folder(folder: Path, name: str, *, lowercase: bool | None = 
     table = _table(folder, release, source, config)
     labels, table = _labels(source, table)
     make_plan(encoder_shapes(config), source, table)
-    tokenizer = _tokenizer(folder, family, name, lowercase)
+    tokenizer = read_tensorflow_tokenizer(folder, f"{Path(name).name} {folder.name}", lowercase)
     check_vocabulary(tokenizer.vocabulary, config.vocabulary_size, str(folder))
     return Preset(
         name=name,
@@ -105,21 +104,6 @@ def load_tensorflow_folder(folder: Path, name: str, *, lowercase: bool | None = 
         labels=labels,
         head={} if labels is None else {"multi_label": False},
     )
-
-
-def guess_lowercase(name: str, vocabulary: tuple[str, ...]) -> bool:
-    """Whether a vocabulary was made from lowercased text, by a release's name or else by its pieces.
-
-    Example:
-        >>> guess_lowercase("cased_L-12_H-768_A-12", ("[UNK]", "a"))
-        False
-        >>> guess_lowercase("my_checkpoint", ("[UNK]", "a"))
-        True
-    """
-    stated = re.search(r"(un)?cased", name.lower())
-    if stated:
-        return stated.group() == "uncased"
-    return not any(piece != piece.lower() and not piece.startswith("[") for piece in vocabulary)
 
 
 def _family(folder: Path, source: TensorFlowSource) -> str:
@@ -213,10 +197,3 @@ def _labels(source: TensorFlowSource, table: Table) -> tuple[tuple[str, ...] | N
 
 def _stored(source: TensorFlowSource, table: Table, address: str) -> bool:
     return any(name in source.keys() for name in table.names(address))
-
-
-def _tokenizer(folder: Path, family: str, name: str, lowercase: bool | None) -> TokenizerSpec:
-    spec = read_spec(folder, "wordpiece", {})
-    if lowercase is None:
-        lowercase = guess_lowercase(f"{name} {folder.name}", spec.vocabulary)
-    return dataclasses.replace(spec, settings={"lowercase": lowercase, "strip_accents": None})

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from tftransformer.checkpoints.assign import make_plan
 from tftransformer.checkpoints.huggingface import LAYOUTS
 from tftransformer.checkpoints.huggingface_tokenizer import read_tokenizer
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
@@ -22,6 +23,7 @@ from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.data.tokenizers.vocabulary import parse_vocabulary
 from tftransformer.errors import TransformerError
 from tftransformer.models.families import FAMILIES
+from tftransformer.models.shapes import encoder_shapes
 
 _TOKENS = "embeddings/token/embeddings"
 _POSITIONS = "embeddings/position/embeddings"
@@ -48,7 +50,8 @@ def preset_from_file(
         pooling: "cls", "mean" or "max".
 
     Raises:
-        TransformerError: A file is missing or damaged, or holds no encoder of the config's family.
+        TransformerError: A file is missing or damaged, holds no encoder of the config's family, or one of other
+            sizes.
 
     Example:
         >>> config = TransformerConfig(vocabulary_size=30522, num_layers=4, hidden_dim=384, num_heads=12,
@@ -62,13 +65,19 @@ def preset_from_file(
     dropped = ("head",) if pretrained_pooler else ("head", "pooler")
     hidden = {key for address, key in stored.items() if address.split("/")[0] in dropped}
     found = _stored_sizes(config, source, stored)
+    source = SourceView(source, {key: key for key in source.keys() if key not in hidden}, {})
+    if config.position not in (
+        "relative",
+        "relative_buckets",
+    ):  # which have weights that the shapes do not list
+        make_plan(encoder_shapes(found), source, table)
     tokenizer = _tokenizer(vocabulary, config.family)
     check_vocabulary(tokenizer.vocabulary, found.vocabulary_size, str(vocabulary))
     return Preset(
         name=os.fspath(weights),
         origin="file",
         config=found,
-        source=SourceView(source, {key: key for key in source.keys() if key not in hidden}, {}),
+        source=source,
         table=table,
         tokenizer=tokenizer,
         pooling=pooling,

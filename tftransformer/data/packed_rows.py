@@ -60,7 +60,11 @@ def write_packed(
             bounds = texts.sides[0].bounds
             piece = texts.sides[0].ids[bounds[first] : bounds[last]]
             end = at + len(piece) + 2
-            token_ids[row, at], token_ids[row, at + 1 : end - 1], token_ids[row, end - 1] = start, piece, separator
+            token_ids[row, at], token_ids[row, at + 1 : end - 1], token_ids[row, end - 1] = (
+                start,
+                piece,
+                separator,
+            )
             begin = begins[piece]
             begin[bounds[first:last] - bounds[first]] = True
             words[row, at], words[row, at + 1 : end - 1] = word, word + np.cumsum(begin)

@@ -155,7 +155,10 @@ class ShardBatches:
             batch = {}
             picked = [rows[i] for i in chosen]
             longest = [
-                max(texts.sides[i].bounds[last] - texts.sides[i].bounds[first] for texts, (first, last) in picked)
+                max(
+                    texts.sides[i].bounds[last] - texts.sides[i].bounds[first]
+                    for texts, (first, last) in picked
+                )
                 for i in range(len(self.starts))
             ]
             count = self._rows_of(self._rounded(int(max(longest)) + 2))

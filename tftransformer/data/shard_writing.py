@@ -143,7 +143,9 @@ def write_shards(
         }
         if teacher_tokenizer is not None:
             meta["teacher_tokenizer"] = _write_tokenizer(new / "teacher_tokenizer", teacher_tokenizer)
-        meta["sha256"] = {name: files.sha256(new / name) for name in file_names(teacher_tokenizer is not None)}
+        meta["sha256"] = {
+            name: files.sha256(new / name) for name in file_names(teacher_tokenizer is not None)
+        }
         files.write_json(new / META, meta)
     return meta
 

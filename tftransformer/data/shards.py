@@ -103,7 +103,9 @@ def open_shards(folder: str | os.PathLike, verify: bool = True) -> Shards:
 def _read_meta(folder: Path) -> dict[str, Any]:
     path = folder / META
     if not path.is_file():
-        raise TransformerError(f"shards must be a folder that `pretrain.py prepare` made; {folder} has no {META}")
+        raise TransformerError(
+            f"shards must be a folder that `pretrain.py prepare` made; {folder} has no {META}"
+        )
     try:
         meta = json.loads(path.read_text("utf-8"))
         version = meta["format"]
@@ -123,7 +125,9 @@ def _check_file(folder: Path, name: str, stated: Any, verify: bool) -> None:
     if not path.is_file():
         raise TransformerError(f"shards {folder} are damaged: {name} is missing")
     if verify and files.sha256(path) != stated:
-        raise TransformerError(f"shards {folder} are damaged: {name} is not what was written (SHA-256 differs)")
+        raise TransformerError(
+            f"shards {folder} are damaged: {name} is not what was written (SHA-256 differs)"
+        )
 
 
 def _read_array(path: Path) -> np.ndarray:
@@ -138,11 +142,16 @@ def _read_array(path: Path) -> np.ndarray:
 
 def _check_part(part: Part, where: Path) -> Part:
     """Offsets must lie inside the arrays they point into."""
-    pairs = [("sentences", part.sentences, len(part.tokens)), ("documents", part.documents, len(part.sentences) - 1)]
+    pairs = [
+        ("sentences", part.sentences, len(part.tokens)),
+        ("documents", part.documents, len(part.sentences) - 1),
+    ]
     if part.teacher_tokens is not None:
         pairs.append(("teacher_sentences", part.teacher_sentences, len(part.teacher_tokens)))
         if len(part.teacher_sentences) != len(part.sentences):
-            raise TransformerError(f"shards are damaged: {where} has not as many teacher_sentences as sentences")
+            raise TransformerError(
+                f"shards are damaged: {where} has not as many teacher_sentences as sentences"
+            )
     for name, offsets, end in pairs:
         if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != end:
             raise TransformerError(f"shards are damaged: {where}/{name}.npy must run from 0 to {end}")

@@ -103,13 +103,13 @@ def parse_layers(text: str | None) -> int | str | tuple[int, ...] | None:
     """What `adapt` takes as `layers`, from a command line.
 
     Example:
-        >>> parse_layers("6"), parse_layers("last:6"), parse_layers("0,5,11")
-        (6, 'last:6', (0, 5, 11))
+        >>> parse_layers("6"), parse_layers("6,"), parse_layers("0,5,11"), parse_layers("last:6")
+        (6, (6,), (0, 5, 11), 'last:6')
     """
-    if text is None or not re.fullmatch(r"\d+(\s*,\s*\d+)*", text):
+    if text is None or not re.fullmatch(r"\d+(\s*,\s*\d+)*,?", text):
         return text
-    numbers = tuple(int(number) for number in text.split(","))
-    return numbers if len(numbers) > 1 else numbers[0]
+    numbers = tuple(int(number) for number in text.rstrip(",").split(","))
+    return numbers if "," in text else numbers[0]
 
 
 def _read_fields(path: Path) -> dict[str, Any]:

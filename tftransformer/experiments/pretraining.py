@@ -1,257 +1,276 @@
-"""Pretraining from plain text to a preset folder: what examples/pretrain.py does with its flags."""
+"""Pretraining from integer shards to a preset folder: what `examples/pretrain.py train` does with its flags.
+
+Runs on Keras's TensorFlow and JAX backends; on JAX nothing here needs TensorFlow.
+"""
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import keras
 import numpy as np
+from keras import ops
 
 from tftransformer import patterns
 from tftransformer.checkpoints import load_preset, save_preset
 from tftransformer.config import TransformerConfig
-from tftransformer.data import masked_lm, plain_text
-from tftransformer.data.pretraining import PretrainingBatches, spell_pieces
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.data.shard_batches import ShardBatches
+from tftransformer.data.shards import Shards, open_shards
+from tftransformer.data.tokenizers.spec import TokenizerSpec
+from tftransformer.data.word_starts import special_ids
+from tftransformer.errors import TransformerError
+from tftransformer.experiments.pretraining_curves import plot_curves
+from tftransformer.experiments.pretraining_options import PretrainingOptions
+from tftransformer.experiments.pretraining_texts import say
+from tftransformer.models.encoder import build_encoder
 from tftransformer.training import inheritance
-from tftransformer.training.distillation import Distillation
-from tftransformer.training.pretraining import OBJECTIVES, Pretrainer
+from tftransformer.training.basis import fit_basis
+from tftransformer.training.distillation import Distillation, word_weights
+from tftransformer.training.encoder_states import encoder_states
+from tftransformer.training.pretraining import Pretrainer
+from tftransformer.training.pretraining_log import read_log
+from tftransformer.training.pretraining_loop import LOG, PretrainingLoop
+from tftransformer.training.speed import forward_operations, matmul_peak
+from tftransformer.training.spelling import spell_pieces
 
-# A word of English prose has about 1.3 pieces in a vocabulary of ten thousand and more.
-WORDS_PER_PIECE = 0.75
-FEWEST_WORDS = 4
 # Longer rows only cost time where a projection is fitted.
 SAMPLE_LENGTH = 40
-MEASURED_BATCHES = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainingOptions:
-    """The flags of examples/pretrain.py, where each is explained."""
-
-    texts: tuple[str, ...]
-    output_dir: str
-    objective: str = "masked_lm"
-    teacher: str | None = None
-    inherit: bool = True
-    vocabulary: str | None = None
-    vocabulary_size: int = 13000
-    num_layers: int = 12
-    hidden_dim: int = 192
-    num_heads: int = 6
-    intermediate_dim: int = 768
-    max_sequence_length: int = 256
-    dropout: float = 0.1
-    max_length: int = 64
-    batch_size: int = 64
-    learning_rate: float = 5e-4
-    warmup: int = 200
-    mask_rate: float = 0.15
-    minutes: float | None = None
-    steps: int | None = None
-    sample_texts: int = 1500
-    snapshot_minutes: float = 10.0
-    seed: int = 0
-    overwrite: bool = False
-
-    def check(self) -> None:
-        """Everything that can be known before the work starts.
-
-        Raises:
-            TransformerError: A number out of range, flags that contradict each other, a folder with files.
-        """
-        if self.objective not in OBJECTIVES:
-            raise TransformerError(
-                f"objective must be one of {', '.join(OBJECTIVES)}; got {self.objective!r}"
-                f"{near_miss(self.objective, OBJECTIVES)}"
-            )
-        if self.objective != "masked_lm" and not self.teacher:
-            raise TransformerError(f"objective {self.objective} needs a teacher: --teacher=FOLDER")
-        if self.objective == "masked_lm" and self.teacher:
-            raise TransformerError(
-                "objective masked_lm has no use for a teacher; leave --teacher out, or take both"
-            )
-        if (self.minutes is None) == (self.steps is None):
-            raise TransformerError("give either minutes or steps, how long to train; got both or neither")
-        for name in ("vocabulary_size", "batch_size", "sample_texts"):
-            if getattr(self, name) < 1:
-                raise TransformerError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name in ("minutes", "steps"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise TransformerError(f"{name} must be above 0; got {getattr(self, name)}")
-        if not 8 <= self.max_length <= self.max_sequence_length:
-            raise TransformerError(
-                f"max_length must be between 8 and max_sequence_length, {self.max_sequence_length}; "
-                f"got {self.max_length}"
-            )
-        folder = Path(self.output_dir)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not self.overwrite:
-            raise TransformerError(f"output_dir {folder} holds files already; choose another, or --overwrite")
+MEASURED_BATCHES = 16
+BASIS_BATCHES = 24
 
 
 def pretrain(options: PretrainingOptions) -> dict[str, float]:
-    """Learn a vocabulary if none is given, build the encoder, train it, and leave a preset folder.
+    """Build or load the encoder, train it, and leave a preset folder, with a log and curves beside it.
 
     Returns:
-        The last figures of the training, see `Pretrainer.train`.
+        The last figures of the training, see `PretrainingLoop.train`.
 
     Raises:
-        TransformerError: Bad options, texts or teacher, or a loss that is not finite.
+        TransformerError: Bad options, shards, preset or teacher, or a loss that is not finite.
     """
-    from tftransformer.data.tokenizers.vocabulary_training import train_wordpiece
-    from tftransformer.data.tokenizers.wordpiece import WordPieceTokenizer
-
     options.check()
-    paths = plain_text.find_text_files(options.texts)
-    config = TransformerConfig(
-        vocabulary_size=options.vocabulary_size,
-        num_layers=options.num_layers,
-        hidden_dim=options.hidden_dim,
-        num_heads=options.num_heads,
-        intermediate_dim=options.intermediate_dim,
-        max_sequence_length=options.max_sequence_length,
-        dropout=options.dropout,
-    )
-    teacher = load_preset(options.teacher) if options.teacher else None
-    texts = read_texts(paths, options)
-    _say(f"{len(texts):,} texts from {len(paths)} files")
-    if options.vocabulary:
-        tokenizer = WordPieceTokenizer(options.vocabulary)
-        config = config.replace(vocabulary_size=len(tokenizer.vocabulary))
-    else:
-        tokenizer = WordPieceTokenizer(train_wordpiece(texts, options.vocabulary_size, progress=_say))
-
-    encoder, pretrainer, batches = prepare(options, config, tokenizer, texts, teacher)
+    shards = open_shards(options.shards)
+    config, encoder = _encoder(options, shards)
+    distillation = _distillation(options, shards, config, encoder)
+    if distillation is not None and not options.resume:
+        distillation.measure(
+            batch for batch, _ in itertools.islice(_batches(options, shards).stream(), MEASURED_BATCHES)
+        )
+    loop = build_loop(options, shards, config, encoder, distillation)
+    options.run_folder.mkdir(parents=True, exist_ok=True)
+    if options.resume:
+        say(f"resumed after {loop.restore():,} steps")
 
     def snapshot(figures: Mapping[str, float]) -> None:
-        save_preset(
-            options.output_dir,
-            config=config,
-            tokenizer=tokenizer,
-            variables=patterns.addresses(encoder),
-            pooling="mean",
-            task={"pretraining": {**_plain(options), **figures}},
-            dtype="float16",
-            overwrite=True,
-        )
-        _say(f"saved {options.output_dir} after {figures['step']:,.0f} steps")
+        _save(options, config, encoder, shards.tokenizer, figures)
+        log = read_log(options.run_folder / LOG)
+        plot_curves(options.run_folder / "curves.png", log)
+        say(f"saved {options.output_dir} after {figures['step']:,.0f} steps")
 
-    if teacher is not None and options.inherit:
-        snapshot({"step": 0, "tokens": 0, "seconds": 0.0})
-    return pretrainer.train(
-        batches,
-        minutes=options.minutes,
-        steps=options.steps,
-        snapshot=snapshot,
-        snapshot_minutes=options.snapshot_minutes,
-    )
+    return loop.train(options.schedule(), snapshot)
 
 
-def read_texts(paths: list[Path], options: PretrainingOptions) -> list[str]:
-    """Every file cut into texts that fit the rows: of all lengths for a teacher, full ones for masked-LM."""
-    most = max(int(options.max_length * WORDS_PER_PIECE), FEWEST_WORDS + 1)
-    fewest = FEWEST_WORDS if options.teacher else None
-    texts: list[str] = []
-    for number, path in enumerate(paths):
-        paragraphs = plain_text.read_paragraphs(path)
-        texts += plain_text.pack_texts(paragraphs, most, fewest, seed=options.seed + number)
-    if not texts:
-        raise TransformerError(f"texts must hold at least one word; got none in {len(paths)} files")
-    return texts
-
-
-def prepare(
+def build_loop(
     options: PretrainingOptions,
+    shards: Shards,
     config: TransformerConfig,
-    tokenizer: Any,
-    texts: list[str],
-    teacher: Any = None,
-) -> tuple[Any, Pretrainer, PretrainingBatches]:
-    """The encoder, its pretrainer and its batches.
-
-    Args:
-        options: The flags.
-        config: Of the encoder as it will be saved.
-        tokenizer: The encoder's.
-        texts: What to train on.
-        teacher: A `Preset`, or None.
-    """
-    from tftransformer.models.encoder import build_encoder
-
-    # Dropout has nothing to prevent where no text comes by often, and slows the loss's fall.
-    encoder = build_encoder(config.replace(dropout=0.0, attention_dropout=0.0))
-    distillation = teacher_tokenizer = None
-    if teacher is not None:
-        teacher_encoder = teacher.build_encoder()
-        teacher_tokenizer = teacher.tokenizer.build()
-        basis = _inherit(
-            options, config, encoder, tokenizer, texts, teacher, teacher_encoder, teacher_tokenizer
-        )
-        distillation = Distillation(teacher_encoder, teacher.config.num_layers, config.num_layers, basis)
-    batches = PretrainingBatches(
-        texts,
-        tokenizer,
-        max_length=options.max_length,
-        batch_tokens=options.batch_size * options.max_length,
-        teacher_tokenizer=teacher_tokenizer,
-        mask_rate=0.0 if options.objective == "distillation" else options.mask_rate,
-        seed=options.seed,
-    )
-    if distillation is not None:
-        distillation.measure(itertools.islice(batches, MEASURED_BATCHES))
+    encoder: keras.Model,
+    distillation: Distillation | None,
+) -> PretrainingLoop:
+    """The training loop over a shard folder, with the machine's speed measured."""
     pretrainer = Pretrainer(
         encoder,
         config,
         options.objective,
         distillation,
         learning_rate=options.learning_rate,
-        warmup=options.warmup,
+        dtype=options.dtype,
     )
-    return encoder, pretrainer, batches
-
-
-def _inherit(
-    options, config, encoder, tokenizer, texts, teacher, teacher_encoder, teacher_tokenizer
-) -> np.ndarray:
-    """Set the student's weights from the teacher's, if wanted; returns the basis of its targets."""
-    import keras
-
-    draw = np.random.default_rng(options.seed)
-    sample = [texts[i] for i in draw.permutation(len(texts))[: options.sample_texts]]
-    rows = masked_lm.pad_rows(
-        masked_lm.tokenize_rows(teacher_tokenizer, sample),
-        teacher_tokenizer.start_id,
-        teacher_tokenizer.separator_id,
-        teacher_tokenizer.pad_id,
-        min(SAMPLE_LENGTH, options.max_length),
+    operations = 3.0 * forward_operations(encoder, config, options.max_length)
+    if pretrainer.head is not None:
+        table = encoder.get_layer("embeddings").token
+        operations += 6.0 * options.mask_rate * table.output_dim * (config.hidden_dim + table.input_dim)
+    if distillation is not None:
+        operations += forward_operations(distillation.teacher, distillation.config, options.max_length)
+    dtype = "float32" if options.dtype == "float32" else "bfloat16"
+    rows = options.batch_size * options.max_length
+    peak = matmul_peak(rows, config.hidden_dim, config.intermediate_dim, dtype)
+    say(
+        f"{encoder.count_params():,} parameters; {operations / 1e6:.0f} million operations a token; "
+        f"matrix products of {rows} x {config.hidden_dim} x {config.intermediate_dim} run at "
+        f"{peak / 1e9:,.0f} GFLOP/s in {dtype}"
     )
-    weights = {name: keras.ops.convert_to_numpy(v) for name, v in patterns.addresses(teacher_encoder).items()}
+    return PretrainingLoop(
+        pretrainer,
+        _batches(options, shards),
+        _batches(options, shards, "heldout").first(options.heldout_batches),
+        options.run_folder,
+        options.identity(shards.fingerprint),
+        operations=operations,
+        peak=peak,
+    )
+
+
+def _batches(options: PretrainingOptions, shards: Shards, part: str = "train") -> ShardBatches:
+    masked = options.objective != "distillation"
+    return ShardBatches(
+        shards,
+        part,
+        max_length=options.max_length,
+        batch_size=options.batch_size,
+        teacher=options.objective != "masked_lm",
+        packed=options.objective == "masked_lm",
+        mask_rate=options.mask_rate if masked else 0.0,
+        # XLA compiles again for each new length; TensorFlow's own kernels take any.
+        length_multiple=8 if keras.backend.backend() == "tensorflow" else 32,
+        seed=options.seed,
+    )
+
+
+def _encoder(options: PretrainingOptions, shards: Shards) -> tuple[TransformerConfig, keras.Model]:
+    """The encoder to train, and the config it is saved with."""
+    preset = load_preset(options.preset) if options.preset else None
+    if preset is None:
+        config = TransformerConfig(
+            options.family,
+            vocabulary_size=len(shards.tokenizer.vocabulary),
+            num_layers=options.num_layers,
+            hidden_dim=options.hidden_dim,
+            num_heads=options.num_heads,
+            intermediate_dim=options.intermediate_dim,
+            max_sequence_length=options.max_sequence_length,
+            dropout=options.dropout,
+        )
+    else:
+        config = preset.config
+        if preset.tokenizer.vocabulary != shards.tokenizer.vocabulary:
+            raise TransformerError(
+                f"shards {options.shards} were made with another vocabulary than the preset's; prepare them with "
+                f"--preset={options.preset}"
+            )
+    options.check_length(config.max_sequence_length)
+    keras.utils.set_random_seed(options.seed)
+    # Dropout has nothing to prevent where no text comes by often, and slows the loss's fall.
+    encoder = build_encoder(config.replace(dropout=0.0, attention_dropout=0.0), dtype=options.dtype)
+    if preset is not None:
+        preset.load_into(encoder)
+    return config, encoder
+
+
+def _distillation(
+    options: PretrainingOptions, shards: Shards, config: TransformerConfig, encoder: keras.Model
+) -> Distillation | None:
+    """The loss towards the teacher; sets the student's weights from the teacher's, where that is wanted."""
+    if options.objective == "masked_lm":
+        return None
+    teacher = load_preset(options.teacher)
+    if (
+        shards.teacher_tokenizer is None
+        or teacher.tokenizer.vocabulary != shards.teacher_tokenizer.vocabulary
+    ):
+        raise TransformerError(
+            f"shards {options.shards} hold no ids of this teacher; prepare them with --teacher={options.teacher}"
+        )
+    empty = np.zeros((teacher.config.hidden_dim, config.hidden_dim))
+    model = teacher.build_encoder(dtype=options.teacher_dtype)
+    distillation = Distillation(model, teacher.config, config.num_layers, empty)
+    if options.resume:
+        return distillation
+    if options.preset:
+        distillation.set_basis(_fitted_basis(options, shards, config, encoder, distillation))
+        return distillation
+    weights = {
+        name: ops.convert_to_numpy(ops.cast(v, "float32")) for name, v in patterns.addresses(model).items()
+    }
+    pad_id = special_ids(shards.teacher_tokenizer)[1]
     inherited, basis = inheritance.inherit(
         weights,
         teacher.config,
         config,
-        rows["token_ids"],
-        spell_pieces(tokenizer.vocabulary, teacher_tokenizer.vocabulary, teacher_tokenizer.unknown_id),
-        pad_id=teacher_tokenizer.pad_id,
+        _sample(options, shards, pad_id),
+        spell_pieces(
+            shards.tokenizer.vocabulary,
+            teacher.tokenizer.vocabulary,
+            special_ids(shards.teacher_tokenizer)[0],
+        ),
+        pad_id=pad_id,
         seed=options.seed,
-        progress=_say,
+        progress=say,
     )
+    distillation.set_basis(basis)
     if options.inherit:
         variables = patterns.addresses(encoder)
         for name, array in inherited.items():
             variables[name].assign(array)
-    return basis
+    return distillation
 
 
-def _plain(options: PretrainingOptions) -> dict[str, Any]:
-    """The options as JSON values; of paths the names only, for the rest is nobody else's."""
-    plain = dataclasses.asdict(options)
-    plain["texts"] = [Path(path).name for path in options.texts]
-    for name in ("teacher", "vocabulary", "output_dir"):
-        plain[name] = Path(plain[name]).name if plain[name] else None
-    return plain
+def _sample(options: PretrainingOptions, shards: Shards, pad_id: int) -> np.ndarray:
+    """(sample_texts, T) ids of the teacher's vocabulary."""
+    length = min(SAMPLE_LENGTH, options.max_length)
+    batches = ShardBatches(shards, max_length=length, batch_size=64, teacher=True, seed=options.seed)
+    rows: list[np.ndarray] = []
+    for batch, position in batches.stream():
+        ids = batch["teacher_token_ids"][batch["teacher_padding_mask"].any(axis=1)]
+        rows += list(np.pad(ids, ((0, 0), (0, length - ids.shape[1])), constant_values=pad_id))
+        if len(rows) >= options.sample_texts or position.epoch:
+            return np.stack(rows[: options.sample_texts])
+    raise AssertionError  # the stream has no end
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
+def _fitted_basis(
+    options: PretrainingOptions,
+    shards: Shards,
+    config: TransformerConfig,
+    encoder: keras.Model,
+    distillation: Distillation,
+) -> np.ndarray:
+    """The basis that a student already has, from a few batches."""
+
+    def pairs() -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+        for batch, _ in itertools.islice(_batches(options, shards).stream(), BASIS_BATCHES):
+            taught = distillation.teacher_states(batch)
+            states = encoder_states(encoder, config, batch)
+            own = [states[block] for block in distillation.student_blocks]
+            yield [
+                (_word_rows(t, batch["teacher_words"], batch), _word_rows(s, batch["words"], batch))
+                for t, s in zip(taught, own, strict=True)
+            ]
+
+    return fit_basis(pairs())
+
+
+def _word_rows(hidden: Any, words: np.ndarray, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    weights, there = word_weights(words, batch["words"].shape[1])
+    means = ops.convert_to_numpy(ops.matmul(weights, ops.cast(hidden, "float32")))
+    return means[ops.convert_to_numpy(there) > 0]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stored:
+    """A tokenizer that is only passed on: to be saved it need not run."""
+
+    stored: TokenizerSpec
+
+    def spec(self) -> TokenizerSpec:
+        return self.stored
+
+
+def _save(
+    options: PretrainingOptions,
+    config: TransformerConfig,
+    encoder: keras.Model,
+    tokenizer: TokenizerSpec,
+    figures: Mapping[str, float],
+) -> None:
+    save_preset(
+        options.output_dir,
+        config=config,
+        tokenizer=_Stored(tokenizer),
+        variables=patterns.addresses(encoder),
+        pooling="mean",
+        task={"pretraining": {**options.plain(), **figures}},
+        dtype="float16",
+        overwrite=True,
+    )

@@ -78,3 +78,27 @@ def build_model(config: TransformerConfig, dtype: str | None = None) -> keras.Mo
         'encoder'
     """
     return BUILDERS[config.family](config, dtype=dtype)
+
+
+def loading_table() -> str:
+    """What loads from where, as the Markdown table of README.md; a test keeps the two equal.
+
+    Example:
+        >>> print(loading_table().splitlines()[2])
+        | BERT | `bert` | yes | yes | yes | WordPiece |
+    """
+    sources = {
+        "huggingface": "Hugging Face folder, `hf://`",
+        "keras_nlp": "keras-nlp name, `kaggle://`, folder",
+        "google": "Google's TensorFlow checkpoint",
+    }
+    tokenizers = {"wordpiece": "WordPiece", "byte_bpe": "byte-level BPE", "sentencepiece": "SentencePiece"}
+    lines = [
+        f"| family | `family` | {' | '.join(sources.values())} | tokenizer |",
+        "| --- " * (3 + len(sources)) + "|",
+    ]
+    for name, row in FAMILIES.items():
+        if row.sources:
+            marks = " | ".join("yes" if source in row.sources else "" for source in sources)
+            lines.append(f"| {row.title} | `{name}` | {marks} | {tokenizers[row.tokenizer]} |")
+    return "\n".join(lines)

@@ -153,9 +153,7 @@ class Distillation:
 
     def teacher_states(self, batch: Mapping[str, Any]) -> list[Any]:
         """The outputs (B, T', D_teacher) of the teacher's matched blocks."""
-        inputs = {
-            name: batch[f"teacher_{name}"] for name in ("token_ids", "padding_mask", "segment_ids")
-        }
+        inputs = {name: batch[f"teacher_{name}"] for name in ("token_ids", "padding_mask", "segment_ids")}
         states = encoder_states(self.teacher, self.config, inputs)
         return [states[block] for block, _ in self.pairs]
 

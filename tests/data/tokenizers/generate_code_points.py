@@ -119,6 +119,9 @@ def main():
         if without == "":
             passes = strip("a" + HIGH + s + LOW) == "a" + LOW + HIGH
             (marks if passes else breaks).append(c)
+            first = ord(normalizers.NFD().normalize_str(s)[0])
+            if passes and first in classes:
+                ordered.append((c, classes[first]))
         elif without != s and c not in HANGUL:
             stripped[c] = without
         elif without == s and c in classes:
@@ -131,8 +134,8 @@ def main():
         "# drop: removed as a control character. space: a separator. cjk: a word of its own where CJK is",
         "# split. punctuation: a word of its own. mark: removed with the accents, and does not stop marks",
         "# around it from being put in canonical order. break: removed with the accents, and stops that.",
-        "# class: kept with the accents removed; its combining class. strip: what is left of it without",
-        "# accents (Hangul syllables are computed). lower: its lower case.",
+        "# class: its combining class, or that of its first part, of marks and of what is ordered like them.",
+        "# strip: what is left of it without accents (Hangul syllables are computed). lower: its lower case.",
     ]
     for kind, members in (
         ("drop", dropped),

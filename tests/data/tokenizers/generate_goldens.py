@@ -22,11 +22,23 @@ def digest(words):
 
 def main():
     vocabulary = cases.vocabulary()
-    goldens = {"tokenizers": reference.VERSION, "ids": {}, "bytes": {}, "words": {}, "packed": []}
+    goldens = {
+        "tokenizers": reference.VERSION,
+        "ids": {},
+        "bytes": {},
+        "words": {},
+        "places": {},
+        "block_places": {},
+        "packed": [],
+    }
     for name, settings in cases.SETTINGS.items():
         encode, words = reference.encoder(vocabulary, **settings), reference.words(**settings)
         goldens["ids"][name] = [encode(text) for text in cases.TEXTS]
         goldens["bytes"][name] = [encode(data.decode("utf-8", "replace")) for data in cases.BYTES]
+        places = reference.word_piece(vocabulary, **settings)
+        goldens["places"][name] = [cases.digest(*places(text)) for text in cases.TEXTS]
+        blocks = {block: cases.digest(*places(cases.block_text(block))) for block in cases.BLOCKS}
+        goldens["block_places"][name] = blocks
         goldens["words"][name] = {block: digest(words(cases.block_text(block))) for block in cases.BLOCKS}
     tokenizer = reference.bert_tokenizer(vocabulary)
     for max_length in (3, 4, 7, 10, 16):

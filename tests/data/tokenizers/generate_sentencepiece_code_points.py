@@ -17,16 +17,16 @@ from tftransformer.data.tokenizers.sentencepiece_model import parse_model
 
 TARGET = Path("tftransformer/data/tokenizers/sentencepiece_code_points.txt")
 HANGUL = range(0xAC00, 0xD7A4)
-CODE_POINTS = [c for c in range(1, 0x110000) if not 0xD800 <= c < 0xE000]
+CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 PER_LINE = 12
-ACUTE, JOINER, KA, VIRAMA, TRADE_MARK = "\u0301", "\u200d", "\u0915", "\u094d", "\u2122"
+ACUTE, TONOS, JOINER, KA, VIRAMA, TRADE_MARK = "\u0301", "\u0344", "\u200d", "\u0915", "\u094d", "\u2122"
 
 
 def replacing(characters):
     """The normalizer that replaces each of `characters` by Y."""
     with tempfile.TemporaryDirectory() as folder:
         rules, text = Path(folder, "rules.tsv"), Path(folder, "text.txt")
-        rules.write_text("".join(f"{ord(c):04X}\t59\n" for c in characters if c != "Y"))
+        rules.write_text("".join(f"{ord(c):04X}\t59\n" for c in characters))
         text.write_text("a b c d e f g\n" * 20)
         sentencepiece.SentencePieceTrainer.train(
             input=str(text),
@@ -42,7 +42,7 @@ def replacing(characters):
 
 def grapheme_flags():
     """Flag -> the code points that have it."""
-    plain = replacing(["X", TRADE_MARK, KA])
+    plain = replacing(["X", TRADE_MARK, KA, TONOS])
     joins = [c for c in CODE_POINTS if plain("X" + chr(c)) == "Y"]
     picture = [c for c in CODE_POINTS if plain(chr(c) + JOINER + TRADE_MARK + ACUTE).endswith(ACUTE)]
     consonant = [c for c in CODE_POINTS if plain(chr(c) + VIRAMA + KA + ACUTE).endswith(ACUTE)]
@@ -53,15 +53,16 @@ def grapheme_flags():
         "consonant": consonant,
         "linker": linker,
         "between_consonants": [c for c in joins if plain(KA + VIRAMA + chr(c) + KA + ACUTE).endswith(ACUTE)],
-        "between_pictures": [c for c in joins if plain("©" + chr(c) + JOINER + TRADE_MARK + ACUTE).endswith(ACUTE)],
-        "alone": [],
+        "between_pictures": [
+            c for c in joins if plain("©" + chr(c) + JOINER + TRADE_MARK + ACUTE).endswith(ACUTE)
+        ],
+        "alone": [c for c in CODE_POINTS if c != ord("X") and plain(chr(c) + TONOS + ACUTE).endswith("Y")],
         "leads": [],
     }
     # Only a cluster that begins with at most three bytes can have fewer than six.
     for start in range(0, 0x10000, 0x4000):
         block = [c for c in CODE_POINTS if start <= c < start + 0x4000]
-        replace = replacing([chr(c) for c in block if chr(c) not in ("a", ACUTE)])
-        flags["alone"] += [c for c in block if replace(chr(c) + ACUTE) == "Y" + ACUTE]
+        replace = replacing([chr(c) for c in block if chr(c) not in "\0aY"])
         flags["leads"] += [c for c in block if replace(chr(c) + "a") == "Y"]
     return flags
 

@@ -1,12 +1,33 @@
 """Texts that tokenizers get wrong, shared by the golden generator and the tests."""
 
+import hashlib
 import string
+from pathlib import Path
+
+import numpy as np
+import pytest
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SETTINGS = {
     "uncased": {"lowercase": True, "strip_accents": None, "split_on_cjk": True},
     "cased": {"lowercase": False, "strip_accents": None, "split_on_cjk": True},
+    "uncased_accents": {"lowercase": True, "strip_accents": False, "split_on_cjk": True},
+    "cased_stripped": {"lowercase": False, "strip_accents": True, "split_on_cjk": False},
 }
+# The settings to sweep all code points with: two differ in everything, the others take their time.
+SWEPT = [
+    "uncased",
+    "cased_stripped",
+    pytest.param("cased", marks=pytest.mark.slow),
+    pytest.param("uncased_accents", marks=pytest.mark.slow),
+]
+BYTE_BPE_SETTINGS = {
+    "plain": {},
+    "prefixed": {"add_prefix_space": True},
+    "untrimmed": {"trim_offsets": False},
+    "prefixed_untrimmed": {"add_prefix_space": True, "trim_offsets": False},
+}
+BYTE_BPE_FILES = ("vocab.json", "merges.txt")
 BLOCK = 4096
 # Blocks with assigned code points (of the private planes the ends), and one of an empty plane.
 BLOCKS = [*range(0x00, 0x34), 0x50, 0xE0, 0xF0, 0xFF, 0x100, 0x10F]
@@ -46,6 +67,29 @@ TEXTS = [
     "Ünïcödé MIXED cAsE ÀÉÎÕÜ Ёлка Йод",
 ]
 
+# What byte-level BPE gets wrong: contractions, spaces of all kinds, its own special tokens, long words.
+BYTE_TEXTS = [
+    "I'm you're we've they'll he'd it's don't",
+    "I'M YOU'RE ''s 'sx 's's 'll've 'rex 'v 'l ' s !'s a'b \t's \n're  've",
+    "'",
+    "x'",
+    "x'l",
+    "  two  spaces   three    ",
+    "tab\tand\t\ttwo \t mixed \n \n\n end \n",
+    "\u00a0no\u00a0break \u3000wide\u3000 \u2003 em \x85 nel",
+    " begins with one",
+    "  begins with two",
+    "\nbegins with a line",
+    "literal <s> </s> <pad> <unk> <mask> <mask>x <|endoftext|> Ġ Ċ ĠĠ",
+    "2nd 3.14159 ² ½ Ⅷ ٣٤ 五 1,000,000",
+    "".join(chr(97 + i * i * 7 % 26) for i in range(10_000)),
+    "".join(chr(0x4E00 + i * i * 31 % 20_000) for i in range(10_000)),
+    "ab" * 5_000,
+    " " * 10_000,
+    "e\u0301" * 5_000,
+    "'s" * 5_000,
+]
+
 BYTES = [
     b"\xff",
     b"ab\xffcd",
@@ -59,6 +103,38 @@ BYTES = [
     b"\x80\x80\x80",
     b"ok",
 ]
+
+
+def digest(ids, starts, ends) -> str:
+    """A hash of the tokens of one text and of their places."""
+    return hashlib.sha256(np.array([ids, starts, ends], "<i4").tobytes()).hexdigest()[:12]
+
+
+def digests(tokens) -> list[str]:
+    """The digest of each text of a batch of `Tokens`."""
+    splits = tokens.ids.row_splits.numpy()
+    parts = [part.values.numpy() for part in tokens]
+    return [digest(*(part[a:b] for part in parts)) for a, b in zip(splits[:-1], splits[1:], strict=True)]
+
+
+def byte_bpe_files() -> dict[str, bytes]:
+    """The small vocabulary and the merges that generate_byte_bpe.py trained."""
+    return {name: (Path(__file__).parent / "byte_bpe" / name).read_bytes() for name in BYTE_BPE_FILES}
+
+
+def folder_texts(folder: Path) -> dict[str, list[str]]:
+    """The lines of every text file of a folder in some languages, by the file's name."""
+    patterns = (
+        "chnsenticorp/test.tsv",
+        "multi30k/test*",
+        "multilingual_sentiment/*_test.tsv",
+        "stsb_multi/*-test.csv",
+        "xnli/test.*",
+    )
+    paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    return {
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8").split("\n") for path in paths
+    }
 
 
 def block_text(block: int) -> str:

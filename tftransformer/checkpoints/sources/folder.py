@@ -46,7 +46,7 @@ def open_weights(folder: str | os.PathLike[str]) -> Source:
     """
     folder = Path(folder)
     for name, opener in _FORMS:
-        # A link that leads nowhere stands for its file: its absence is an error, not a reason to read another.
+        # A link that leads nowhere stands for its file: that is an error, not a reason to read another.
         if (folder / name).exists() or (folder / name).is_symlink():
             return opener(folder / name)
     checkpoint = find_checkpoint(folder)
@@ -55,7 +55,7 @@ def open_weights(folder: str | os.PathLike[str]) -> Source:
     for name, writer in _UNREAD.items():
         if (folder / name).exists():
             raise TransformerError(
-                f"{folder / name} was written by {writer}, and is not read; save the model as model.safetensors"
+                f"{folder / name} was written by {writer}, and is not read; save it as model.safetensors"
             )
     known = ", ".join(name for name, _ in _FORMS)
     raise TransformerError(f"{folder} has no weights: none of {known}, and no TensorFlow checkpoint")

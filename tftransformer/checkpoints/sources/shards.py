@@ -68,7 +68,12 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 
 def _is_plain(name: object) -> bool:
-    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\:\0")
+    return (
+        isinstance(name, str)
+        and name.isprintable()
+        and name not in ("", ".", "..")
+        and not set(name) & set("/\\:")
+    )
 
 
 def _check_tensors(index: Path, files: Mapping[str, str], shards: Mapping[str, Source]) -> None:
@@ -86,5 +91,7 @@ def _check_tensors(index: Path, files: Mapping[str, str], shards: Mapping[str, S
 
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
+    # A tensor may have any name, and a message has one line.
+    shown = (name if name.isprintable() else ascii(name) for name in names[:_SHOWN])
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(name if len(name) <= 120 else name[:120] + "…" for name in names[:_SHOWN]) + more
+    return ", ".join(name if len(name) <= 120 else name[:120] + "…" for name in shown) + more

@@ -90,7 +90,8 @@ def find_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
         return folder / latest
     names = ", ".join(path.name for path in found[:5])
     raise TransformerError(
-        f"{folder} must hold one TensorFlow checkpoint, or a file named checkpoint that says which; it holds {names}"
+        f"{folder} must hold one TensorFlow checkpoint, or say in a file named checkpoint which; "
+        f"it holds {names}"
     )
 
 
@@ -102,4 +103,3 @@ def _latest(path: Path) -> str:
         first = file.readline(4096).decode("utf-8", "replace")
     key, _, value = first.strip().partition(":")
     return value.strip().strip('"').split("/")[-1] if key == "model_checkpoint_path" else ""
-

@@ -1,4 +1,4 @@
-"""Weights in a PyTorch `.bin` file, a pickle: only torch's reader that builds nothing but tensors opens it."""
+"""Weights in a PyTorch `.bin` file, a pickle, opened only by torch's reader that builds nothing but tensors."""
 
 import os
 import zipfile
@@ -42,7 +42,7 @@ class TorchSource:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
         except Exception as error:  # whatever the bytes provoke: zip, unpickling, key, type and index errors
             raise TransformerError(
-                f"{self.name} is damaged, or holds more than tensors, which is never opened ({one_line(error)})"
+                f"{self.name} is damaged, or holds more than tensors and is not opened ({one_line(error)})"
             ) from None
         self._tensors = self._checked(state)
 
@@ -87,7 +87,7 @@ class TorchSource:
         return dict(state)
 
     def _is_whole(self, tensor: Any) -> bool:
-        # A stride of 0 makes one stored number look like a tensor of any size: a few bytes that take gigabytes.
+        # A stride of 0 makes one stored number look like a tensor of any size: bytes that take gigabytes.
         if tensor.layout != self._torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
             return False
         return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
@@ -102,6 +102,6 @@ def _without_torch(path: Path) -> str:
         "torch.load(sys.argv[1], map_location='cpu', weights_only=True).items()}, sys.argv[2])"
     )
     return (
-        f"{path} is a pickle, which can run any code and is only opened through torch, which is not installed; "
+        f"{path} is a pickle, which can run any code and is only opened by torch, which is not installed; "
         f'convert it where torch and safetensors are: python -c "{code}" {path} {target}'
     )

@@ -1,4 +1,4 @@
-"""BERT as Google released it: github.com/google-research/bert (TensorFlow 1) and Model Garden (TensorFlow 2)."""
+"""BERT as Google released it: google-research/bert (TensorFlow 1) and Model Garden (TensorFlow 2)."""
 
 import re
 from collections.abc import Iterable
@@ -47,7 +47,8 @@ def model_garden_root(keys: Iterable[str]) -> str | None:
 
 def count_blocks(keys: Iterable[str], root: str) -> int:
     """How many blocks of an encoder with that root are stored."""
-    block = rf"{re.escape(root)}(layer_with_weights-|_transformer_layers/)\d+/_attention_layer/_query_dense/kernel"
+    block = rf"{re.escape(root)}(layer_with_weights-|_transformer_layers/)\d+"
+    block += "/_attention_layer/_query_dense/kernel"
     return sum(re.fullmatch(block + re.escape(_VALUE), key) is not None for key in keys)
 
 
@@ -57,8 +58,8 @@ def model_garden(num_layers: int, root: str, outer_pooler: bool = False) -> Tabl
     Args:
         num_layers: Blocks of the encoder.
         root: See `model_garden_root`.
-        outer_pooler: The pooler is the next-sentence head's, beside the encoder; a pooler inside is then one that
-            pretraining never used.
+        outer_pooler: The pooler is the next-sentence head's, beside the encoder; a pooler inside is then one
+            that pretraining never used.
     """
     inner = (f"{root}layer_with_weights-{num_layers + 4}", f"{root}_pooler_layer")
     return Table(

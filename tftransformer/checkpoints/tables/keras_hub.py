@@ -102,7 +102,10 @@ ELECTRA = Table(
         *_BLOCKS,
     ),
     ignored=(
-        Ignored(r"pooled_dense/.*", "ELECTRA's pretraining has no task for a pooler, and its classifiers have another"),
+        Ignored(
+            r"pooled_dense/.*",
+            "ELECTRA's pretraining has no task for a pooler, and its classifiers have another",
+        ),
     ),
 )
 ALBERT = Table(

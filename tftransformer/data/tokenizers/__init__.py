@@ -8,6 +8,7 @@ from tftransformer.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "ByteBPETokenizer": "byte_bpe",
         "WordPieceTokenizer": "wordpiece",
         "read_vocabulary": "vocabulary",
         "write_vocabulary": "vocabulary",

@@ -22,7 +22,7 @@ from tftransformer.data.tokenizers.byte_bpe_files import (
 from tftransformer.data.tokenizers.byte_merges import ByteMerger, BytePieces
 from tftransformer.data.tokenizers.byte_words import BLANK, ByteWords, ByteWordSplitter
 from tftransformer.data.tokenizers.normalization import Constants
-from tftransformer.data.tokenizers.row_numbers import row_numbers
+from tftransformer.data.tokenizers.places import characters_begun, row_numbers
 from tftransformer.errors import TransformerError
 
 
@@ -190,8 +190,7 @@ def _characters(pieces: BytePieces) -> tuple[tf.Tensor, tf.Tensor]:
     owners = row_numbers(pieces.row_splits)
     word, word_end = tf.gather(pieces.word_splits, owners), tf.gather(pieces.word_splits, owners + 1)
     ends = tf.minimum(tf.concat([pieces.places[1:], pieces.word_splits[-1:]], 0), word_end)
-    # A byte that continues a character begins with the bits 10.
-    begun = tf.cumsum(tf.cast(tf.bitwise.bitwise_and(pieces.data, 0xC0) != 0x80, tf.int64))
+    begun = characters_begun(pieces.data)
     before = tf.gather(begun, word) - 1
     return tf.gather(begun, pieces.places) - 1 - before, tf.gather(begun, ends - 1) - before
 

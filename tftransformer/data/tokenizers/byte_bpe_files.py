@@ -202,6 +202,4 @@ def _text(data: bytes, source: str) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise TransformerError(
-            f"tokenizer files must be UTF-8; {source} is not, in line {line}"
-        ) from None
+        raise TransformerError(f"tokenizer files must be UTF-8; {source} is not, in line {line}") from None

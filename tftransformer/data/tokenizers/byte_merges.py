@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tftransformer.data.tokenizers.byte_bpe_files import byte_characters, check_merges
 from tftransformer.data.tokenizers.normalization import Constants
-from tftransformer.data.tokenizers.row_numbers import row_numbers
+from tftransformer.data.tokenizers.places import row_numbers, splits_of
 
 GONE = -1  # the place of a byte that is no longer the first of a piece
 
@@ -68,7 +68,9 @@ class ByteMerger:
         self._tables = build_tables(check_merges(merges, vocabulary), self._size)
         self._constant = Constants()
         # Eagerly, a round would be dozens of calls from Python.
-        self._compiled = tf.function(self._merge, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+        self._compiled = tf.function(
+            self._merge, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
+        )
 
     def __call__(self, words: tf.Tensor) -> BytePieces:
         """Pieces of `words` (W,) string."""
@@ -76,8 +78,7 @@ class ByteMerger:
 
     def _merge(self, words: tf.Tensor) -> BytePieces:
         data = tf.io.decode_raw(tf.strings.reduce_join(words), tf.uint8)
-        lengths = tf.cast(tf.strings.length(words), tf.int64)
-        splits = tf.concat([[0], tf.cumsum(lengths)], 0)
+        splits = splits_of(tf.strings.length(words))
         tokens = tf.gather(self._constant("bytes", self._bytes), tf.cast(data, tf.int32))
         live = tf.where(tokens != GONE)[:, 0]
         owners = tf.gather(row_numbers(splits), live)

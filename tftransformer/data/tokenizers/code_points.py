@@ -19,7 +19,7 @@ NUM_CODE_POINTS = 0x110000
 CODE_POINT = (1 << 21) - 1
 ISOLATED = 1 << 21  # a word of its own
 SPACE = 1 << 22  # separates words
-VANISHES = 1 << 23  # stops canonical ordering, then is dropped
+VANISHES = 1 << 23  # takes part in canonical ordering, then is dropped
 CLASS_SHIFT = 24  # six bits: rank of the combining class, 0 for what never moves
 SPECIAL = 1 << 30  # a table entry that is an index into the expansions
 
@@ -67,13 +67,17 @@ def read_rules() -> dict[str, dict[int, tuple[int, ...]]]:
 
 
 @functools.cache
-def build_tables(lowercase: bool, strip_accents: bool, split_on_cjk: bool) -> CodePointTables:
+def build_tables(
+    lowercase: bool, strip_accents: bool, split_on_cjk: bool, tracked: bool = False
+) -> CodePointTables:
     """The tables for one choice of settings.
 
     Args:
         lowercase: Map letters to lower case, each by itself (no final sigma).
         strip_accents: Decompose canonically and drop nonspacing marks.
         split_on_cjk: Make each CJK ideograph a word of its own.
+        tracked: Drop nonspacing marks only after they took part in canonical ordering: the places of
+            the marks that stay depend on them, the words do not. Defaults to False.
 
     Returns:
         `CodePointTables`, about 0.4 MB with accents stripped.
@@ -94,7 +98,7 @@ def build_tables(lowercase: bool, strip_accents: bool, split_on_cjk: bool) -> Co
     def symbols(c: int) -> tuple[int, ...]:
         """What one code point outside drop and space turns into."""
         if strip_accents and c in rules["mark"]:
-            return ()
+            return (VANISHES | symbol(c) & ~CODE_POINT,) if tracked else ()
         if strip_accents and c in rules["break"]:
             return (VANISHES,)
         out = []

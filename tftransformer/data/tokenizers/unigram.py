@@ -89,8 +89,14 @@ class UnigramSegmenter:
 
     def _matches(self, points: tf.Tensor, ends: tf.Tensor) -> _Matches:
         """Every piece at every place of the words, and unknown characters where they may stand."""
-        letters, edges = self._constant("letters", self.trie.letters), self._constant("edges", self.trie.edges)
-        children, pieces = self._constant("children", self.trie.children), self._constant("pieces", self.trie.pieces)
+        letters, edges = (
+            self._constant("letters", self.trie.letters),
+            self._constant("edges", self.trie.edges),
+        )
+        children, pieces = (
+            self._constant("children", self.trie.children),
+            self._constant("pieces", self.trie.pieces),
+        )
         number = tf.minimum(tf.searchsorted(letters, points), len(self.trie.letters) - 1)
         known = tf.gather(letters, number) == points
         number = tf.where(known, number, -1)
@@ -183,7 +189,9 @@ class UnigramSegmenter:
             further = tf.tensor_scatter_nd_max(reached, previous[:, tf.newaxis], reached)
             return tf.gather(previous, previous), further, tf.reduce_any(previous < size)
 
-        _, reached, _ = tf.while_loop(lambda previous, reached, more: more, double, (previous, reached, size > 0))
+        _, reached, _ = tf.while_loop(
+            lambda previous, reached, more: more, double, (previous, reached, size > 0)
+        )
         lasts = tf.cast(tf.where(reached[:-1] > 0)[:, 0], tf.int32)
         spans = tf.gather(chosen, lasts)
         ids = self._ids_of(matches, lasts, spans)
@@ -194,7 +202,9 @@ class UnigramSegmenter:
         begins = tf.concat([tf.ones_like(unknown[:1]), tf.logical_not(joined)], 0)
         firsts = tf.boolean_mask(lasts - spans + 1, begins)
         ids, lasts, word = (tf.boolean_mask(x, keeps) for x in (ids, lasts, word))
-        counts = tf.math.bincount(word, minlength=tf.size(lengths), maxlength=tf.size(lengths), dtype=tf.int64)
+        counts = tf.math.bincount(
+            word, minlength=tf.size(lengths), maxlength=tf.size(lengths), dtype=tf.int64
+        )
         return Pieces(ids, firsts, lasts, tf.concat([tf.zeros([1], tf.int64), tf.cumsum(counts)], 0))
 
     def _ids_of(self, matches: _Matches, lasts: tf.Tensor, spans: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,133 @@
+"""What stands above a keras-hub backbone in its preset: a classifier's head, or an embedder's pooling."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tftransformer.checkpoints.folders import read_json
+from tftransformer.checkpoints.keras_hub_files import HubFiles, count_stored, explain, is_hubs
+from tftransformer.checkpoints.preset import POOLINGS
+from tftransformer.checkpoints.rules import Table
+from tftransformer.checkpoints.tables.keras_hub import HubLayout
+from tftransformer.errors import TransformerError
+
+# Of a classifier's outputs: whether each label stands for itself. The softmax is of the logits, as here.
+_MULTI_LABEL = {"linear": False, "softmax": False, "sigmoid": True}
+
+
+@dataclasses.dataclass(frozen=True)
+class HubTask:
+    """The model that holds a preset's weights, and what `Preset` says about all above the encoder.
+
+    Args:
+        model: The backbone, or the classifier around it.
+        table: What the model calls its variables.
+        pooling: How texts become one vector; None: as the family does.
+        labels: The names of the classes; None where there is no head.
+        head: Settings of the head.
+    """
+
+    model: Any
+    table: Table
+    pooling: str | None = None
+    labels: tuple[str, ...] | None = None
+    head: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def read_task(files: HubFiles, layout: HubLayout, backbone: Any) -> HubTask:
+    """The task that was saved in a preset around its backbone, or the backbone alone.
+
+    Args:
+        files: The preset's.
+        layout: Of its family.
+        backbone: keras-hub's, with its weights.
+
+    Raises:
+        TransformerError: A file of the task is missing or damaged, or contradicts the others.
+    """
+    path = files.find("task.json")
+    if path is None:
+        return HubTask(backbone, layout.table)
+    stated = read_json(path)
+    name, settings = stated.get("class_name"), stated.get("config")
+    if not is_hubs(stated.get("module")) or not isinstance(name, str) or not isinstance(settings, dict):
+        raise TransformerError(f"{path} must describe a task of keras-hub's; it describes a {name!r:.80}")
+    if name == f"{layout.classes}TextEmbedder":
+        pooling = settings.get("pooling_mode", "mean")
+        if pooling not in POOLINGS:
+            raise TransformerError(
+                f"{path}: pooling_mode must be one of {', '.join(POOLINGS)}; got {pooling!r}"
+            )
+        return HubTask(backbone, layout.table, pooling)
+    if (
+        name not in layout.classifiers
+    ):  # words to fill in, for instance: none of it is in the encoder's weights
+        return HubTask(backbone, layout.table)
+    return _classifier(files, layout, backbone, path, settings)
+
+
+def _classifier(
+    files: HubFiles, layout: HubLayout, backbone: Any, path: Path, settings: Mapping[str, Any]
+) -> HubTask:
+    classes, dropout = settings.get("num_classes"), settings.get("dropout", 0.0)
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise TransformerError(f"{path}: num_classes must be a positive integer; got {classes!r}")
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        raise TransformerError(f"{path}: dropout must be at least 0 and below 1; got {dropout!r}")
+    # Where the backbone has the pooler, the head is one layer.
+    width = backbone.hidden_dim if layout.pooler else settings.get("hidden_dim") or backbone.hidden_dim
+    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+        raise TransformerError(f"{path}: hidden_dim must be a positive integer; got {width!r}")
+    model = _with_weights(files, layout, backbone, classes, width)
+    activation = _name_of(settings.get("activation") or "linear")
+    reason = None
+    if classes < 2:
+        reason = "the head of one output, another task"
+    elif width != backbone.hidden_dim:
+        reason = f"a head whose inner layer has {width} units and not the encoder's {backbone.hidden_dim}"
+    elif activation not in _MULTI_LABEL:
+        reason = f"a head with the activation {activation}, another task"
+    if reason is not None:
+        return HubTask(model, without_head(layout, reason))
+    labels = tuple(f"LABEL_{i}" for i in range(classes))
+    return HubTask(
+        model,
+        layout.table,
+        labels=labels,
+        head={"multi_label": _MULTI_LABEL[activation], "head_dropout": float(dropout)},
+    )
+
+
+def without_head(layout: HubLayout, reason: str) -> Table:
+    """The table without the classifier, of which the pooler may be a part."""
+    return layout.table.without("head/.*" if layout.pooler else "(head|pooler)/.*", reason)
+
+
+def _with_weights(files: HubFiles, layout: HubLayout, backbone: Any, classes: int, width: int) -> Any:
+    """keras-hub's classifier around the backbone, built from plain numbers alone."""
+    import keras_hub
+
+    path = files.path("task.weights.h5")
+    described = (width + 1) * classes + (0 if layout.pooler else (backbone.hidden_dim + 1) * width)
+    stored = count_stored((path,))
+    if stored != described:
+        raise TransformerError(
+            f"{files.where}: task.json must fit task.weights.h5; it describes {classes} classes on {width} units, "
+            f"which are {described} parameters, and {stored} are stored"
+        )
+    inner = {} if layout.pooler else {"hidden_dim": width}
+    try:
+        model = getattr(keras_hub.models, layout.classifiers[0])(
+            backbone=backbone, num_classes=classes, compile=False, **inner
+        )
+        model.load_task_weights(str(path))
+    except Exception as error:  # Keras and h5py each raise their own
+        raise TransformerError(f"{path} cannot be loaded: {explain(error)}") from error
+    return model
+
+
+def _name_of(activation: Any) -> str:
+    """The name of a serialised activation: Keras writes a string or, for a function of others, an object."""
+    found = activation.get("config") if isinstance(activation, dict) else activation
+    return found if isinstance(found, str) else "that a function computes"

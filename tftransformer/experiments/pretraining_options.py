@@ -1,0 +1,109 @@
+"""The flags of `examples/pretrain.py train`, checked."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.experiments.pretraining_texts import check_folder
+from tftransformer.training.pretraining import OBJECTIVES
+from tftransformer.training.pretraining_loop import Schedule
+
+DTYPES = ("float32", "mixed_bfloat16")
+# What a checkpoint must have been made with to go on from it: these decide weights and order of the data.
+IDENTITY = ("objective", "max_length", "batch_size", "mask_rate", "learning_rate", "warmup", "dtype", "seed")
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingOptions:
+    """The flags of `examples/pretrain.py train`, where each is explained."""
+
+    shards: str
+    output_dir: str
+    objective: str = "masked_lm"
+    preset: str | None = None
+    teacher: str | None = None
+    inherit: bool = True
+    family: str = "bert"
+    num_layers: int = 12
+    hidden_dim: int = 192
+    num_heads: int = 6
+    intermediate_dim: int = 768
+    max_sequence_length: int = 256
+    dropout: float = 0.1
+    max_length: int = 128
+    batch_size: int = 32
+    learning_rate: float = 5e-4
+    warmup: int = 200
+    mask_rate: float = 0.15
+    dtype: str = "float32"
+    teacher_dtype: str = "bfloat16"
+    minutes: float | None = None
+    steps: int | None = None
+    sample_texts: int = 1500
+    heldout_batches: int = 16
+    heldout_minutes: float = 10.0
+    snapshot_minutes: float = 10.0
+    seed: int = 0
+    resume: bool = False
+    overwrite: bool = False
+
+    @property
+    def run_folder(self) -> Path:
+        """Where checkpoint, log and curves go: beside the preset, which is nobody's business but a reader's."""
+        folder = Path(self.output_dir)
+        return folder.with_name(f"{folder.name}.run")
+
+    def schedule(self) -> Schedule:
+        """How long to train."""
+        return Schedule(self.minutes, self.steps, self.warmup, self.snapshot_minutes, self.heldout_minutes)
+
+    def check(self) -> None:
+        """Everything that can be known before the work starts.
+
+        Raises:
+            TransformerError: A number out of range, flags that contradict each other, a folder with files.
+        """
+        if self.objective not in OBJECTIVES:
+            raise TransformerError(
+                f"objective must be one of {', '.join(OBJECTIVES)}; got {self.objective!r}"
+                f"{near_miss(self.objective, OBJECTIVES)}"
+            )
+        if self.objective != "masked_lm" and not self.teacher:
+            raise TransformerError(f"objective {self.objective} needs a teacher: --teacher=FOLDER")
+        if self.objective == "masked_lm" and self.teacher:
+            raise TransformerError(
+                "objective masked_lm has no use for a teacher; leave --teacher out, or take both"
+            )
+        self.schedule()
+        for name in ("batch_size", "sample_texts", "heldout_batches"):
+            if getattr(self, name) < 1:
+                raise TransformerError(f"{name} must be at least 1; got {getattr(self, name)}")
+        for name, known in (("dtype", DTYPES), ("teacher_dtype", ("float32", "bfloat16"))):
+            if getattr(self, name) not in known:
+                raise TransformerError(
+                    f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}"
+                )
+        if self.objective != "distillation" and not 0 < self.mask_rate <= 1:
+            raise TransformerError(f"mask_rate must be above 0 and at most 1; got {self.mask_rate}")
+        if not self.resume:
+            check_folder(self.output_dir, self.overwrite)
+            check_folder(str(self.run_folder), self.overwrite)
+
+    def check_length(self, longest: int) -> None:
+        """Raise a `TransformerError` unless the rows fit an encoder of so many positions."""
+        if not 8 <= self.max_length <= longest:
+            raise TransformerError(
+                f"max_length must be between 8 and max_sequence_length, {longest}; got {self.max_length}"
+            )
+
+    def identity(self, fingerprint: str) -> dict[str, str]:
+        """What a run must have in common with the one it resumes."""
+        return {"shards": fingerprint, **{name: str(getattr(self, name)) for name in IDENTITY}}
+
+    def plain(self) -> dict[str, Any]:
+        """The options as JSON values; of paths the names only, for the rest is nobody else's."""
+        plain = dataclasses.asdict(self)
+        for name in ("shards", "teacher", "preset", "output_dir"):
+            plain[name] = Path(plain[name]).name if plain[name] else None
+        return plain
