@@ -1,4 +1,4 @@
-"""Quiet start of TensorFlow for command-line programs: its C++ start-up messages are kept off the screen."""
+"""Quiet start of Keras and TensorFlow for command-line programs: start-up messages are kept off the screen."""
 
 import contextlib
 import os
@@ -16,20 +16,24 @@ _CHATTER = re.compile(
 
 
 def start_quietly() -> None:
-    """Import TensorFlow without its start-up messages; errors that it prints still appear.
+    """Import Keras and, where that is its backend, TensorFlow without start-up messages; errors still appear.
 
     TF_CPP_MIN_LOG_LEVEL, which the user may set, silences what TensorFlow logs later on; what it logs
     while it is being loaded goes straight to the standard error stream and is filtered here.
 
     Raises:
-        ImportError: TensorFlow is not installed.
+        ImportError: Keras's backend is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _without_chatter():
-        import tensorflow
-        import tensorflow_text  # noqa: F401
-    # Its Python side tells of every file of a SavedModel.
-    tensorflow.get_logger().setLevel("ERROR")
+        import keras
+
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow
+            import tensorflow_text  # noqa: F401
+
+            # Its Python side tells of every file of a SavedModel.
+            tensorflow.get_logger().setLevel("ERROR")
     absl.logging.set_verbosity(absl.logging.ERROR)
 
 

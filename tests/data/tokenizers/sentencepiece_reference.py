@@ -27,7 +27,9 @@ def transformers_tokenizer(family, model=None, hide=True):
         names[name] = "\U0010abcd" * (5 + number) if hide and name != "<unk>" else name
     start, pad, separator, unknown, mask = names.values()
     return {"albert": AlbertTokenizer, "xlm_roberta": XLMRobertaTokenizer}[family](
-        vocab=[(names.get(piece, piece), score) for piece, score in zip(model.pieces, model.scores, strict=True)],
+        vocab=[
+            (names.get(piece, piece), score) for piece, score in zip(model.pieces, model.scores, strict=True)
+        ],
         _spm_precompiled_charsmap=model.charsmap,
         cls_token=start,
         bos_token=start,

@@ -3,7 +3,6 @@
 from tftransformer.checkpoints.layout import Layout
 from tftransformer.checkpoints.rules import Ignored, Rule, Table
 from tftransformer.checkpoints.tables.parts import (
-    ENCODER_BLOCK,
     NOT_WEIGHTS,
     SETTINGS,
     SIZES,

@@ -84,8 +84,8 @@ class UnigramSegmenter:
         lengths = splits[1:] - splits[:-1]
         ends = tf.repeat(splits[1:], lengths)
         matches = self._matches(points, ends)
-        chosen = self._best_lengths(matches, splits, lengths)
-        return self._trace(matches, chosen, splits, lengths)
+        chosen, ids = self._best_pieces(matches, splits, lengths)
+        return self._trace(chosen, ids, splits, lengths)
 
     def _matches(self, points: tf.Tensor, ends: tf.Tensor) -> _Matches:
         """Every piece at every place of the words, and unknown characters where they may stand."""
@@ -103,22 +103,21 @@ class UnigramSegmenter:
         first = tf.where(known, tf.gather(pieces, tf.maximum(number, 0)), -1)
         places = tf.range(tf.size(points))
         single = tf.where(first >= 0, first, self.unknown_character)
-        starts = tf.boolean_mask(places, known)
+        (starts,) = _select(known, places)
         found = _Matches(places, places, single)
         state = (starts, starts + 1, tf.gather(number, starts), found)
 
         def deeper(starts, following, nodes, found):
             inside = following < tf.gather(ends, starts)
-            starts, following, nodes = (tf.boolean_mask(x, inside) for x in (starts, following, nodes))
+            starts, following, nodes = _select(inside, starts, following, nodes)
             letter = tf.gather(number, following)
             edge = tf.cast(nodes, tf.int64) * len(self.trie.letters) + tf.cast(letter, tf.int64)
             place = tf.minimum(tf.searchsorted(edges, edge), len(self.trie.edges) - 1)
             leads = (tf.gather(edges, place) == edge) & (letter >= 0)
-            starts, following, place = (tf.boolean_mask(x, leads) for x in (starts, following, place))
+            starts, following, place = _select(leads, starts, following, place)
             nodes = tf.gather(children, place)
             piece = tf.gather(pieces, nodes)
-            ends_here = piece >= 0
-            new = (tf.boolean_mask(x, ends_here) for x in (starts, following, piece))
+            new = _select(piece >= 0, starts, following, piece)
             found = _Matches(*(tf.concat(pair, 0) for pair in zip(found, new, strict=True)))
             return starts, following + 1, nodes, found
 
@@ -132,8 +131,10 @@ class UnigramSegmenter:
             )
         return state[3]
 
-    def _best_lengths(self, matches: _Matches, splits: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """(C,) int32: how long the last piece of the best segmentation up to each character is."""
+    def _best_pieces(
+        self, matches: _Matches, splits: tf.Tensor, lengths: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Of the best segmentation up to each character: the last piece's length and number, (C,) int32."""
         # Words from long to short, and of all words the first characters, then the second ones, ...: so each step
         # has its characters in a row, and the words that are still running come first.
         order = tf.argsort(lengths, direction="DESCENDING", stable=True)
@@ -146,11 +147,10 @@ class UnigramSegmenter:
 
         width = tf.reduce_max(tf.concat([matches.ends - matches.starts + 1, [1]], 0))
         scores = tf.gather(self._constant("scores", self.scores), matches.ids)
-        column = width - 1 - (matches.ends - matches.starts)
-        table = tf.fill(tf.stack([splits[-1], width]), tf.constant(-np.inf, tf.float64))
-        table = tf.tensor_scatter_nd_update(
-            table, tf.stack([tf.gather(place, matches.ends), column], 1), scores
-        )
+        cells = tf.stack([tf.gather(place, matches.ends), width - 1 - (matches.ends - matches.starts)], 1)
+        shape = tf.stack([splits[-1], width])
+        table = tf.tensor_scatter_nd_update(tf.fill(shape, tf.constant(-np.inf, tf.float64)), cells, scores)
+        ids = tf.scatter_nd(cells, matches.ids, shape)
         # The last `width` scores of each running word, the newest in the last column.
         words = tf.size(lengths)
         before = tf.fill(tf.stack([words, width - 1]), tf.constant(-np.inf, tf.float64))
@@ -172,9 +172,10 @@ class UnigramSegmenter:
             shape_invariants=(tf.TensorShape([]), tf.TensorShape([None, None]), tf.TensorShape(None)),
         )
         flat = tf.cond(longest > 0, chosen.concat, lambda: tf.zeros([0], tf.int32))
-        return tf.gather(flat, place)
+        chosen_ids = tf.gather_nd(ids, tf.stack([tf.range(splits[-1]), width - flat], 1))
+        return tf.gather(flat, place), tf.gather(chosen_ids, place)
 
-    def _trace(self, matches: _Matches, chosen: tf.Tensor, splits: tf.Tensor, lengths: tf.Tensor) -> Pieces:
+    def _trace(self, chosen: tf.Tensor, ids: tf.Tensor, splits: tf.Tensor, lengths: tf.Tensor) -> Pieces:
         """The best segmentation, from the ends of the words backwards."""
         size = splits[-1]
         word = tf.repeat(tf.range(tf.size(lengths)), lengths)
@@ -194,25 +195,22 @@ class UnigramSegmenter:
         )
         lasts = tf.cast(tf.where(reached[:-1] > 0)[:, 0], tf.int32)
         spans = tf.gather(chosen, lasts)
-        ids = self._ids_of(matches, lasts, spans)
+        ids = tf.gather(ids, lasts)
+        ids = tf.where(ids == self.unknown_character, self.unknown_id, ids)
         unknown = ids == self.unknown_id
         word = tf.gather(word, lasts)
         joined = unknown[1:] & unknown[:-1] & (word[1:] == word[:-1])
         keeps = tf.concat([tf.logical_not(joined), tf.ones_like(unknown[:1])], 0)
         begins = tf.concat([tf.ones_like(unknown[:1]), tf.logical_not(joined)], 0)
-        firsts = tf.boolean_mask(lasts - spans + 1, begins)
-        ids, lasts, word = (tf.boolean_mask(x, keeps) for x in (ids, lasts, word))
+        (firsts,) = _select(begins, lasts - spans + 1)
+        ids, lasts, word = _select(keeps, ids, lasts, word)
         counts = tf.math.bincount(
             word, minlength=tf.size(lengths), maxlength=tf.size(lengths), dtype=tf.int64
         )
         return Pieces(ids, firsts, lasts, tf.concat([tf.zeros([1], tf.int64), tf.cumsum(counts)], 0))
 
-    def _ids_of(self, matches: _Matches, lasts: tf.Tensor, spans: tf.Tensor) -> tf.Tensor:
-        """The ids of the pieces that end at `lasts` and have `spans` characters: they are among the matches."""
-        width = tf.reduce_max(tf.concat([matches.ends - matches.starts + 1, [1]], 0)) + 1
-        keys = tf.cast(matches.ends, tf.int64) * tf.cast(width, tf.int64)
-        keys += tf.cast(matches.ends - matches.starts + 1, tf.int64)
-        wanted = tf.cast(lasts, tf.int64) * tf.cast(width, tf.int64) + tf.cast(spans, tf.int64)
-        order = tf.argsort(keys)
-        ids = tf.gather(matches.ids, tf.gather(order, tf.searchsorted(tf.gather(keys, order), wanted)))
-        return tf.where(ids == self.unknown_character, self.unknown_id, ids)
+
+def _select(mask: tf.Tensor, *values: tf.Tensor) -> list[tf.Tensor]:
+    """Of each of `values` what stands where `mask` holds. Several `tf.boolean_mask` build ten times the graph."""
+    places = tf.where(mask)[:, 0]
+    return [tf.gather(value, places) for value in values]
