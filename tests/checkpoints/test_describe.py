@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tftransformer.checkpoints import load_preset
-from tftransformer.checkpoints.adaptation import adapt
+from tftransformer.checkpoints.structure.adaptation import adapt
 from tftransformer.checkpoints.describe import describe
 from tftransformer.checkpoints.licences import find_licence
 from tftransformer.errors import TransformerError

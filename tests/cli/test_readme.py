@@ -19,6 +19,7 @@ def blocks(language):
 @pytest.mark.parametrize("command", re.findall(r"python (examples/\S+\.py[^`\n]*)", README))
 def test_flags_of_its_commands_are_defined(command):
     script, *arguments = command.split()
+    arguments = [argument for argument in arguments if argument.startswith("--")]
     source = (ROOT / script).read_text("utf-8")
     for flag in re.findall(r"--(\w+)", " ".join(arguments)):
         assert flag == "helpfull" or re.search(rf'DEFINE_\w+\(\s*"{flag}"', source), (
@@ -26,8 +27,8 @@ def test_flags_of_its_commands_are_defined(command):
         )
 
 
-def test_flags_in_its_prose_are_those_of_the_example():
-    source = (ROOT / "examples/classify.py").read_text("utf-8")
+def test_flags_in_its_prose_are_those_of_the_examples():
+    source = "".join((ROOT / f"examples/{name}.py").read_text("utf-8") for name in ("classify", "pretrain"))
     for flag in set(re.findall(r"`--(\w+)", README)) - {"helpfull"}:
         assert f'"{flag}"' in source, flag
 
@@ -48,3 +49,9 @@ def test_the_python_code_is_python_and_its_names_exist():
 @pytest.mark.parametrize("path", re.findall(r"`((?:tftransformer|examples|tests)/[\w/.]+)`", README))
 def test_paths_exist(path):
     assert (ROOT / path).exists()
+
+
+def test_the_table_of_what_loads_is_the_one_of_the_families():
+    from tftransformer.models.families import loading_table
+
+    assert loading_table() in README

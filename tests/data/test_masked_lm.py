@@ -1,4 +1,4 @@
-"""Rows, word numbers and whole-word masks."""
+"""Whole-word masks."""
 
 import numpy as np
 import pytest
@@ -18,43 +18,26 @@ VOCABULARY = [
     *(f"w{i}" for i in range(20)),
     *(f"##c{i}" for i in range(20)),
 ]
-CONTINUES = masked_lm.continuation_table(VOCABULARY)
 SPECIAL = (PAD, UNKNOWN, START, SEPARATOR, MASK)
 
 pieces = st.lists(st.lists(st.integers(5, len(VOCABULARY) - 1), max_size=30), min_size=1, max_size=5)
 
 
 def rows_of(lists):
-    batch = masked_lm.pad_rows([np.array(row, "int32") for row in lists], START, SEPARATOR, PAD, 32)
-    return batch, masked_lm.number_words(batch["token_ids"], batch["padding_mask"], CONTINUES)
-
-
-@settings(max_examples=60, deadline=None)
-@given(pieces)
-def test_rows_hold_the_pieces_between_specials_and_padding(lists):
-    batch, words = rows_of(lists)
-    assert batch["token_ids"].shape[1] % masked_lm.LENGTH_MULTIPLE == 0
-    for row, ids, mask in zip(lists, batch["token_ids"], batch["padding_mask"], strict=True):
-        assert ids[mask == 1].tolist() == [START, *row, SEPARATOR]
-        assert (ids[mask == 0] == PAD).all()
-    assert ((words == masked_lm.IGNORED) == (batch["padding_mask"] == 0)).all()
-
-
-def test_long_rows_are_cut_and_keep_their_specials():
-    batch = masked_lm.pad_rows([np.arange(5, 25)], START, SEPARATOR, PAD, 12)
-    assert batch["token_ids"].tolist() == [[START, *range(5, 15), SEPARATOR]]
-
-
-def test_pieces_of_a_word_share_its_number():
-    _, words = rows_of([[5, 25, 26, 6, 7, 27]])
-    assert words[0].tolist() == [0, 1, 1, 1, 2, 3, 3, 4]
+    """[CLS] pieces [SEP] and padding, and the number of each piece's word."""
+    ids = np.full((len(lists), max(map(len, lists)) + 2), PAD, "int32")
+    words = np.full_like(ids, masked_lm.IGNORED)
+    for line, numbers, row in zip(ids, words, lists, strict=True):
+        line[: len(row) + 2] = [START, *row, SEPARATOR]
+        starts = [not VOCABULARY[piece].startswith("##") for piece in line[: len(row) + 2]]
+        numbers[: len(row) + 2] = np.cumsum(starts) - 1
+    return ids, words
 
 
 @settings(max_examples=80, deadline=None)
 @given(pieces, st.floats(0.01, 1.0), st.integers(0, 99))
 def test_words_are_hidden_whole_and_targets_remember_them(lists, rate, seed):
-    batch, words = rows_of(lists)
-    ids = batch["token_ids"]
+    ids, words = rows_of(lists)
     masked, targets = masked_lm.mask_whole_words(
         ids, words, np.random.default_rng(seed), mask_id=MASK, special_ids=SPECIAL,
         vocabulary_size=len(VOCABULARY), rate=rate,
@@ -91,11 +74,11 @@ def test_share_of_hidden_words_and_what_stands_for_them():
 
 
 def test_masks_differ_from_epoch_to_epoch_and_repeat_with_the_seed():
-    batch, words = rows_of([list(range(5, 25))])
+    ids, words = rows_of([list(range(5, 25))])
 
     def mask(draw):
         return masked_lm.mask_whole_words(
-            batch["token_ids"],
+            ids,
             words,
             draw,
             mask_id=MASK,
@@ -110,19 +93,9 @@ def test_masks_differ_from_epoch_to_epoch_and_repeat_with_the_seed():
 
 @pytest.mark.parametrize("rate", [0, -0.1, 1.5, float("nan")])
 def test_a_rate_out_of_range_is_an_error(rate):
-    batch, words = rows_of([[5]])
+    ids, words = rows_of([[5]])
     with pytest.raises(TransformerError, match="mask_rate must be above 0 and at most 1"):
         masked_lm.mask_whole_words(
-            batch["token_ids"], words, np.random.default_rng(0), mask_id=MASK, special_ids=SPECIAL,
+            ids, words, np.random.default_rng(0), mask_id=MASK, special_ids=SPECIAL,
             vocabulary_size=len(VOCABULARY), rate=rate,
         )  # fmt: skip
-
-
-def test_batches_hold_every_row_once_and_stay_within_their_tokens():
-    draw = np.random.default_rng(0)
-    lengths = draw.integers(1, 62, 500)
-    batches = list(masked_lm.batches_by_length(lengths, 512, draw))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(500))
-    padded = [len(batch) * (lengths[batch].max() + 2) for batch in batches]
-    assert max(padded) <= 512
-    assert sum(lengths + 2) / sum(padded) > 0.9

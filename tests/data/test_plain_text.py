@@ -43,18 +43,9 @@ def test_damaged_gzip_is_an_error(tmp_path, cut):
         list(plain_text.read_paragraphs(path))
 
 
-def test_packing_keeps_every_word_in_order_within_the_limit():
-    paragraphs = ["One two three. Four five! Six?", "Seven " * 30 + "end.", "", "Other document."]
-    texts = list(plain_text.pack_texts(paragraphs, most_words=8))
-    assert " ".join(texts).split() == " ".join(paragraphs).split()
-    assert max(len(text.split()) for text in texts) <= 8
-    assert texts[0] == "One two three. Four five! Six?"
-    assert texts[-1] == "Other document."
-
-
-def test_drawn_limits_vary_the_lengths_and_lose_nothing():
-    paragraphs = ["A b c d e f. " * 200]
-    texts = list(plain_text.pack_texts(paragraphs, most_words=48, fewest_words=4, seed=3))
-    assert " ".join(texts).split() == paragraphs[0].split()
-    assert len({len(text.split()) for text in texts}) > 4
-    assert texts == list(plain_text.pack_texts(paragraphs, most_words=48, fewest_words=4, seed=3))
+def test_cutting_into_sentences_loses_no_word():
+    paragraph = 'One (two). "Three?" Four!  Five; six ... seven'
+    cuts = plain_text.sentences(paragraph)
+    assert " ".join(cuts).split() == paragraph.split()
+    assert cuts[:2] == ["One (two).", '"Three?"']
+    assert plain_text.sentences("") == []

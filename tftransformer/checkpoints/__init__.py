@@ -5,7 +5,7 @@ from tftransformer.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "AdaptedPreset": "adaptation",
+        "AdaptedPreset": "structure.adaptation",
         "ArraySource": "sources",
         "KerasHubSource": "sources",
         "LoadSummary": "assign",
@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = attach(
         "SavedModelFeatures": "saved_model_layer",
         "Source": "sources",
         "Table": "rules",
-        "adapt": "adaptation",
+        "adapt": "structure.adaptation",
         "embedded_presets": "presets",
         "load_preset": "presets",
         "open_weights": "sources",

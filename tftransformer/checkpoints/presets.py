@@ -7,7 +7,7 @@ from tftransformer.checkpoints.folders import read_json
 from tftransformer.checkpoints.huggingface import load_huggingface
 from tftransformer.checkpoints.own import load_own
 from tftransformer.checkpoints.preset import Preset
-from tftransformer.checkpoints.tensorflow_checkpoints import is_tensorflow_folder, load_tensorflow_folder
+from tftransformer.checkpoints.google.releases import is_tensorflow_folder, load_tensorflow_folder
 from tftransformer.errors import TransformerError, near_miss
 
 # The files of a repository that a preset may need, the weights in every form but pickles; then those.
@@ -88,14 +88,14 @@ def _load_folder(folder: Path, name: str) -> Preset:
         )
     settings = read_json(folder / "config.json")
     if "class_name" in settings and "model_type" not in settings:
-        from tftransformer.checkpoints.keras_hub_presets import load_keras_hub_folder
+        from tftransformer.checkpoints.keras_hub.presets import load_keras_hub_folder
 
         return load_keras_hub_folder(folder, name)
     return load_huggingface(folder, name)
 
 
 def _load_handle(name: str) -> Preset:
-    from tftransformer.checkpoints import keras_hub_presets
+    from tftransformer.checkpoints.keras_hub import presets as keras_hub_presets
 
     scheme, _, rest = name.partition("://")
     if scheme == "kaggle":
@@ -116,7 +116,7 @@ def _download(repository: str, name: str) -> Path:
         raise TransformerError(
             f"preset {name!r} needs huggingface_hub (pip install huggingface_hub), or its folder on disk"
         ) from None
-    from tftransformer.checkpoints.keras_hub_presets import explain
+    from tftransformer.checkpoints.keras_hub.presets import explain
 
     try:
         folder = Path(snapshot_download(repository, allow_patterns=list(_WANTED), etag_timeout=10))
@@ -130,7 +130,7 @@ def _download(repository: str, name: str) -> Path:
 
 def _load_name(name: str) -> Preset:
     try:
-        from tftransformer.checkpoints import keras_hub_presets
+        from tftransformer.checkpoints.keras_hub import presets as keras_hub_presets
 
         hub_names = keras_hub_presets.preset_names()
         family = keras_hub_presets.family_of(name)

@@ -17,7 +17,7 @@ from tftransformer.checkpoints.sources import (
 )
 from tftransformer.checkpoints.stored import stored_addresses
 from tftransformer.checkpoints.tables.own import OWN
-from tftransformer.checkpoints.views import SourceView
+from tftransformer.checkpoints.structure.views import SourceView
 from tftransformer.config import TransformerConfig
 from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.data.tokenizers.vocabulary import parse_vocabulary

@@ -1,4 +1,4 @@
-"""Plain text for pretraining: finding files, reading paragraphs, cutting them into short texts."""
+"""Plain text for pretraining: finding files, reading paragraphs, cutting them into sentences."""
 
 import gzip
 import os
@@ -6,8 +6,6 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import numpy as np
 
 from tftransformer.errors import TransformerError
 
@@ -79,39 +77,3 @@ def sentences(paragraph: str) -> list[str]:
         paragraph[start:end].strip() for start, end in zip([0, *ends], [*ends, len(paragraph)], strict=True)
     ]
     return [cut for cut in cuts if cut]
-
-
-def pack_texts(
-    paragraphs: Iterable[str], most_words: int, fewest_words: int | None = None, seed: int = 0
-) -> Iterator[str]:
-    """Texts of whole consecutive sentences of one document, as long as fits.
-
-    Args:
-        paragraphs: As `read_paragraphs` gives them; "" ends a document.
-        most_words: Words (between spaces) that a text may have; longer sentences are cut.
-        fewest_words: If given, the limit of each text is drawn between it and `most_words`, evenly, so that
-            lengths vary. None packs every text as full as it goes.
-        seed: Of the drawing.
-
-    Example:
-        >>> list(pack_texts(["One two. Three four.", "Five.", "", "Six."], most_words=4))
-        ['One two. Three four.', 'Five.', 'Six.']
-    """
-    draw = np.random.default_rng(seed)
-    limit = most_words if fewest_words is None else int(draw.integers(fewest_words, most_words + 1))
-    held: list[str] = []
-    for paragraph in paragraphs:
-        words_by_sentence = [sentence.split() for sentence in sentences(paragraph)] or [None]
-        for words in words_by_sentence:
-            while held and (words is None or len(held) + len(words) > limit):
-                yield " ".join(held)
-                held = []
-                limit = (
-                    most_words if fewest_words is None else int(draw.integers(fewest_words, most_words + 1))
-                )
-            while words and len(words) > limit:
-                yield " ".join(words[:limit])
-                words = words[limit:]
-            held += words or []
-    if held:
-        yield " ".join(held)

@@ -9,7 +9,7 @@ import numpy as np
 from tftransformer.data import shard_rows
 from tftransformer.data.masked_places import choose_masks, count_places
 from tftransformer.data.packed_rows import pack_rows, write_packed
-from tftransformer.data.shards import Part, Shards
+from tftransformer.data.shards import Shards
 from tftransformer.data.word_starts import special_ids, word_starts
 from tftransformer.errors import TransformerError
 
@@ -74,7 +74,7 @@ class ShardBatches:
             )
         if teacher and packed:
             raise TransformerError("rows with a teacher must not be packed")
-        self.part: Part = shards.parts[part]
+        self.name, self.part = part, shards.parts[part]
         self.max_length, self.batch_size, self.packed = max_length, batch_size, packed
         self.mask_rate, self.length_multiple, self.seed = mask_rate, length_multiple, seed
         specs = [shards.tokenizer, shards.teacher_tokenizer] if teacher else [shards.tokenizer]
@@ -84,27 +84,45 @@ class ShardBatches:
         self._bounds = shard_rows.chunk_bounds(self.part)
 
     def stream(self, position: Position = Position()) -> Iterator[tuple[dict[str, np.ndarray], Position]]:
-        """Batches from a position on, each with the position behind it; without end."""
+        """Batches from a position on, each with the position behind it; without end.
+
+        Raises:
+            TransformerError: No word of the texts fits.
+        """
         windows = shard_rows.count_windows(self._bounds)
-        while True:
-            number = -1
+        empty = 0
+        while empty < windows:
+            empty += 1
             for number, batch in self._window(position.epoch, position.window, position.batch):
                 yield batch, dataclasses.replace(position, batch=number + 1)
+                empty = 0
             following = position.window + 1
             if following < windows:
                 position = Position(position.epoch, following, 0)
             else:
                 position = Position(position.epoch + 1, 0, 0)
+        raise self._nothing_fits()
 
     def first(self, count: int) -> list[dict[str, np.ndarray]]:
-        """At most `count` batches, always the same ones and each text once: to evaluate with."""
+        """At most `count` batches, always the same ones and each text once: to evaluate with.
+
+        Raises:
+            TransformerError: No word of the texts fits.
+        """
         batches: list[dict[str, np.ndarray]] = []
         for window in range(shard_rows.count_windows(self._bounds)):
             for _, batch in self._window(_EVALUATION_EPOCH, window, 0):
                 batches.append(batch)
                 if len(batches) == count:
                     return batches
+        if not batches:
+            raise self._nothing_fits()
         return batches
+
+    def _nothing_fits(self) -> TransformerError:
+        return TransformerError(
+            f"max_length must leave room for words; at {self.max_length} none of the part {self.name} fits"
+        )
 
     def _window(self, epoch: int, window: int, skip: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         chunks = [

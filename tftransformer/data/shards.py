@@ -12,9 +12,10 @@ teacher's vocabulary. Each sentence has as many words there as here, so that wor
 """
 
 import dataclasses
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from tftransformer.errors import TransformerError
 
 FORMAT = 1
 META = "meta.json"
+# Arrays are read in pieces of so many values: memory must not grow with them.
+_AT_ONCE = 1 << 22
 PARTS = ("train", "heldout")
 ARRAYS = ("tokens", "sentences", "documents")
 TEACHER_ARRAYS = ("teacher_tokens", "teacher_sentences")
@@ -90,13 +93,14 @@ def open_shards(folder: str | os.PathLike, verify: bool = True) -> Shards:
             Path(name).stem: _read_array(folder / name) for name in names if Path(name).parent.name == part
         }
         parts[part] = _check_part(Part(**arrays), folder / part)
-    tokenizer = _read_tokenizer(folder / "tokenizer", meta["tokenizer"], parts, "tokens")
+    tokenizer = _read_tokenizer(folder, "tokenizer", meta["tokenizer"])
+    _check_ids(folder, tokenizer, parts, "tokens")
     teacher = None
     if meta["teacher_tokenizer"] is not None:
-        teacher = _read_tokenizer(
-            folder / "teacher_tokenizer", meta["teacher_tokenizer"], parts, "teacher_tokens"
-        )
-    fingerprint = "-".join(meta["sha256"][name][:12] for name in names[:2])
+        teacher = _read_tokenizer(folder, "teacher_tokenizer", meta["teacher_tokenizer"])
+        _check_ids(folder, teacher, parts, "teacher_tokens")
+    digests = " ".join(str(meta["sha256"][name]) for name in names)
+    fingerprint = hashlib.sha256(digests.encode()).hexdigest()[:16]
     return Shards(folder, meta, tokenizer, teacher, parts, fingerprint)
 
 
@@ -153,18 +157,36 @@ def _check_part(part: Part, where: Path) -> Part:
                 f"shards are damaged: {where} has not as many teacher_sentences as sentences"
             )
     for name, offsets, end in pairs:
-        if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != end:
-            raise TransformerError(f"shards are damaged: {where}/{name}.npy must run from 0 to {end}")
+        rises = all((np.diff(some.astype("int64")) >= 0).all() for some in _pieces(offsets, overlap=1))
+        if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != end or not rises:
+            raise TransformerError(f"shards are damaged: {where}/{name}.npy must rise from 0 to {end}")
     return part
 
 
-def _read_tokenizer(
-    folder: Path, stated: Mapping[str, Any], parts: Mapping[str, Part], array: str
-) -> TokenizerSpec:
-    spec = read_spec(folder, stated["kind"], stated["settings"])
+def _read_tokenizer(folder: Path, name: str, stated: Mapping[str, Any]) -> TokenizerSpec:
+    kinds = {"kind": str, "settings": dict, "vocabulary_size": int}
+    if any(not isinstance(stated.get(entry), kind) for entry, kind in kinds.items()):
+        raise TransformerError(f"shards {folder} are damaged: {META} does not describe the {name}")
+    spec = read_spec(folder / name, stated["kind"], stated["settings"])
     if len(spec.vocabulary) != stated["vocabulary_size"]:
         raise TransformerError(
-            f"shards are damaged: {folder} must hold {stated['vocabulary_size']} tokens; it holds "
+            f"shards are damaged: {folder / name} must hold {stated['vocabulary_size']} tokens; it holds "
             f"{len(spec.vocabulary)}"
         )
     return spec
+
+
+def _check_ids(folder: Path, spec: TokenizerSpec, parts: Mapping[str, Part], array: str) -> None:
+    size = len(spec.vocabulary)
+    for part, arrays in parts.items():
+        for ids in _pieces(getattr(arrays, array)):
+            if ids.min() < 0 or ids.max() >= size:
+                worst = int(ids.max() if ids.max() >= size else ids.min())
+                raise TransformerError(
+                    f"shards {folder} are damaged: {part}/{array}.npy must hold ids of {size} tokens; it holds {worst}"
+                )
+
+
+def _pieces(array: np.ndarray, overlap: int = 0) -> Iterator[np.ndarray]:
+    for start in range(0, len(array), _AT_ONCE):
+        yield array[start : start + _AT_ONCE + overlap]

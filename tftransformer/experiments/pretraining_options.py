@@ -1,9 +1,13 @@
-"""The flags of `examples/pretrain.py train`, checked."""
+"""The flags of `examples/pretrain.py train`, checked, and the batches that follow from them."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
+import keras
+
+from tftransformer.data.shard_batches import ShardBatches
+from tftransformer.data.shards import Shards
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.experiments.pretraining_texts import check_folder
 from tftransformer.training.pretraining import OBJECTIVES
@@ -97,9 +101,9 @@ class PretrainingOptions:
                 f"max_length must be between 8 and max_sequence_length, {longest}; got {self.max_length}"
             )
 
-    def identity(self, fingerprint: str) -> dict[str, str]:
-        """What a run must have in common with the one it resumes."""
-        return {"shards": fingerprint, **{name: str(getattr(self, name)) for name in IDENTITY}}
+    def identity(self, **fingerprints: str) -> dict[str, str]:
+        """What a run must have in common with the one it resumes: some options, and hashes of what they name."""
+        return {**fingerprints, **{name: str(getattr(self, name)) for name in IDENTITY}}
 
     def plain(self) -> dict[str, Any]:
         """The options as JSON values; of paths the names only, for the rest is nobody else's."""
@@ -107,3 +111,20 @@ class PretrainingOptions:
         for name in ("shards", "teacher", "preset", "output_dir"):
             plain[name] = Path(plain[name]).name if plain[name] else None
         return plain
+
+
+def training_batches(options: PretrainingOptions, shards: Shards, part: str = "train") -> ShardBatches:
+    """The batches that a run with these options trains on, or evaluates on (`part` "heldout")."""
+    masked = options.objective != "distillation"
+    return ShardBatches(
+        shards,
+        part,
+        max_length=options.max_length,
+        batch_size=options.batch_size,
+        teacher=options.objective != "masked_lm",
+        packed=options.objective == "masked_lm",
+        mask_rate=options.mask_rate if masked else 0.0,
+        # XLA compiles again for each new length; TensorFlow's own kernels take any.
+        length_multiple=8 if keras.backend.backend() == "tensorflow" else 32,
+        seed=options.seed,
+    )

@@ -55,13 +55,17 @@ FAMILIES: dict[str, Family] = {
     "electra": Family(
         "ELECTRA (discriminator)",
         build_encoder,
-        ("huggingface", "keras_nlp"),
+        ("huggingface", "keras_nlp", "google"),
         "wordpiece",
         pooler_activation="gelu",
         pooler_dropout=True,
     ),
     "albert": Family(
-        "ALBERT", build_encoder, ("huggingface", "keras_nlp"), "sentencepiece", pretrained_pooler=True
+        "ALBERT",
+        build_encoder,
+        ("huggingface", "keras_nlp", "google"),
+        "sentencepiece",
+        pretrained_pooler=True,
     ),
     "gpt2": Family("GPT-2's decoder", build_decoder),
     "transformer": Family("the encoder-decoder of Vaswani et al.", build_encoder_decoder),

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tftransformer import patterns
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.training.distillation import Distillation
@@ -64,7 +65,7 @@ class Pretrainer:
         if objective != "distillation":
             token = encoder.get_layer("embeddings").token
             self.head = MaskedLanguageHead(
-                token, config.layer_norm_epsilon, dtype=dtype, name="masked_language"
+                token, config.activation, config.layer_norm_epsilon, dtype=dtype, name="lm_head"
             )
             self.head.build((None, config.hidden_dim))
             self.variables += self.head.trainable_variables
@@ -77,6 +78,11 @@ class Pretrainer:
         models = [encoder, self.head, self.distillation.teacher if self.distillation else None]
         fixed = [v for model in models if model is not None for v in model.variables if id(v) not in trained]
         self._steps = Steps(self._targets, self._losses, self.variables, fixed, self.optimizer)
+
+    def addresses(self) -> dict[str, Any]:
+        """The weights of the encoder and, under `lm_head/`, of the masked-LM head, as checkpoints name them."""
+        head = {} if self.head is None else {patterns.address(v, self.head): v for v in self.head.weights}
+        return patterns.addresses(self.encoder) | head
 
     def step(self, batch: Mapping[str, np.ndarray], learning_rate: float | None = None) -> dict[str, float]:
         """One optimizer step; returns `loss` and its terms as they were before it."""

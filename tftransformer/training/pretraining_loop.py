@@ -133,7 +133,7 @@ class PretrainingLoop:
                     self.position = position
                     now = time.monotonic()
                     self.figures["seconds"] = before + now - started
-                    bar.update(note=self._note(done))
+                    bar.update(note=self._note(schedule))
                     if now - last_heldout > 60.0 * schedule.heldout_minutes:
                         self._evaluate(log)
                         last_heldout = last_line = time.monotonic()
@@ -220,19 +220,23 @@ class PretrainingLoop:
     def _speed(self) -> dict[str, float]:
         return {"tokens_per_second": self.figures["tokens"] / max(self.figures["seconds"], 1e-6)}
 
-    def _note(self, done: float) -> str:
+    def _note(self, schedule: Schedule) -> str:
         figures = self.figures
         shown = [f"{name} {figures[name]:.3f}" for name in COLUMNS[5:10] if name in figures]
+        if "masked_lm" in figures and len(shown) == 2:
+            shown = shown[1:]  # the loss is this term
         if "heldout_perplexity" in figures:
             shown.append(f"held-out perplexity {figures['heldout_perplexity']:.1f}")
         elif "heldout_loss" in figures:
             shown.append(f"held-out {figures['heldout_loss']:.3f}")
         speed = self._speed()["tokens_per_second"]
-        left = figures["seconds"] * (1.0 - done) / done / 60.0 if done > 0 else float("nan")
-        return (
-            f"{', '.join(shown)}  {figures['tokens'] / 1e6:.2f} M tokens, {speed:,.0f}/s, "
-            f"{100 * speed * self.operations / self.peak:.0f} % of peak  {left:.1f} min left"
+        note = (
+            f"{', '.join(shown)}, {figures['tokens'] / 1e6:.2f} M tokens, {speed:,.0f} tokens/s, "
+            f"{100 * speed * self.operations / self.peak:.0f} % of peak"
         )
+        if schedule.minutes is None:
+            return note  # the progress line itself says how long the steps will take
+        return f"{note}, {max(0.0, schedule.minutes - figures['seconds'] / 60.0):.1f} min left"
 
 
 class prefetched(Iterator):  # noqa: N801 - used like a function

@@ -3,8 +3,8 @@
 import pytest
 
 from tftransformer.checkpoints import load_preset
-from tftransformer.checkpoints.keras_hub_files import explain
-from tftransformer.checkpoints.keras_hub_presets import preset_names
+from tftransformer.checkpoints.keras_hub.files import explain
+from tftransformer.checkpoints.keras_hub.presets import preset_names
 
 kagglehub = pytest.importorskip("kagglehub")
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tftransformer.checkpoints.keras_hub_files import HubFiles, read_object
+from tftransformer.checkpoints.keras_hub.files import HubFiles, read_object
 from tftransformer.data.tokenizers.byte_bpe_files import parse_vocabulary_json
 from tftransformer.data.tokenizers.sentencepiece_model import PieceType, model_bytes, parse_model, to_fairseq
 from tftransformer.data.tokenizers.spec import TokenizerSpec

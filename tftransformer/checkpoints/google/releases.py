@@ -21,7 +21,7 @@ from tftransformer.checkpoints.tables import (
     electra,
     electra_tensorflow,
 )
-from tftransformer.checkpoints.tensorflow_tokenizers import read_tensorflow_tokenizer
+from tftransformer.checkpoints.google.tokenizers import read_tensorflow_tokenizer
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.models.shapes import encoder_shapes

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tftransformer.checkpoints.keras_hub_files import (
+from tftransformer.checkpoints.keras_hub.files import (
     HubFiles,
     count_stored,
     explain,
@@ -17,8 +17,8 @@ from tftransformer.checkpoints.keras_hub_files import (
     read_object,
     weights_of,
 )
-from tftransformer.checkpoints.keras_hub_tasks import read_task
-from tftransformer.checkpoints.keras_hub_tokenizers import read_tokenizer
+from tftransformer.checkpoints.keras_hub.tasks import read_task
+from tftransformer.checkpoints.keras_hub.tokenizers import read_tokenizer
 from tftransformer.checkpoints.layout import MOST_LAYERS
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
 from tftransformer.checkpoints.sources import KerasHubSource

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.keras_hub_files import HubFiles, count_stored, explain, is_hubs
+from tftransformer.checkpoints.keras_hub.files import HubFiles, count_stored, explain, is_hubs
 from tftransformer.checkpoints.preset import POOLINGS
 from tftransformer.checkpoints.rules import Table
 from tftransformer.checkpoints.tables.keras_hub import HubLayout

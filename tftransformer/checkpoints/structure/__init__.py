@@ -1,0 +1,1 @@
+"""A checkpoint in another structure: fewer blocks, other positions, new tokens."""
