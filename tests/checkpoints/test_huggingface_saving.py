@@ -71,7 +71,7 @@ def make_classifier(make_tokenizer):
                 hidden_dim=16,
                 num_heads=2,
                 intermediate_dim=24,
-                max_sequence_length=32,
+                max_sequence_length=48,
                 **({"embedding_dim": 8} if family in ("electra", "albert") else {}),
             )
             classifier = tt.TextClassifier(config, tokenizer, LABELS, **options)
@@ -116,13 +116,14 @@ def test_transformers_loads_every_tensor_and_agrees(family, make_classifier, tmp
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
     assert [model.config.id2label[i] for i in range(3)] == list(LABELS)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "there")
-    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
-    ours = classifier.pack(classifier.tokenizer.tokenize(TEXTS))
-    np.testing.assert_array_equal(batch["input_ids"].numpy(), ours["token_ids"].numpy())
-    with torch.no_grad():
-        reference = model.eval()(**batch).logits.numpy()
-    found = keras.ops.convert_to_numpy(classifier(ours, training=False))
-    assert np.abs(found - reference).max() < 1e-5 * max(1.0, np.abs(reference).max())
+    for sides in ((TEXTS,), (TEXTS, TEXTS[::-1])):
+        batch = tokenizer(*sides, padding=True, return_tensors="pt")
+        ours = classifier.pack(*(classifier.tokenizer.tokenize(side) for side in sides))
+        np.testing.assert_array_equal(batch["input_ids"].numpy(), ours["token_ids"].numpy())
+        with torch.no_grad():
+            reference = model.eval()(**batch).logits.numpy()
+        found = keras.ops.convert_to_numpy(classifier(ours, training=False))
+        assert np.abs(found - reference).max() < 1e-5 * max(1.0, np.abs(reference).max())
 
 
 @pytest.mark.live
