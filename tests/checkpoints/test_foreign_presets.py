@@ -145,7 +145,10 @@ def test_spare_rows_are_padding_and_missing_ones_an_error(folder):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model_type": "gpt2"}, "(bert, distilbert, roberta, xlm-roberta, electra, albert); its model_type is 'gpt2'"),
+        (
+            {"model_type": "gpt2"},
+            "(bert, distilbert, roberta, xlm-roberta, electra, albert); its model_type is 'gpt2'",
+        ),
         ({"model_type": None}, "its model_type is None"),
         (
             {"position_embedding_type": "relative_key"},

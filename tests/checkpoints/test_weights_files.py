@@ -7,8 +7,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from tftransformer.checkpoints import load_preset
-from tftransformer.checkpoints.structure.adaptation import adapt
 from tftransformer.checkpoints.rewriting import write_preset
+from tftransformer.checkpoints.structure.adaptation import adapt
 from tftransformer.checkpoints.tables import roberta
 from tftransformer.checkpoints.weights_files import preset_from_file
 from tftransformer.config import TransformerConfig

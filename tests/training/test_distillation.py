@@ -11,6 +11,7 @@ from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.models.encoder import build_encoder
 from tftransformer.training import distillation
+from tftransformer.training.basis import fit_basis
 
 
 def config_of(**changes):
@@ -36,19 +37,20 @@ def hidden_of(encoder, batch, blocks):
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(0, 3))
 def test_word_means_are_means_over_the_pieces(lengths, padding):
-    hidden = np.random.default_rng(0).normal(size=(1, sum(lengths) + padding, 3)).astype("float32")
+    hidden = np.random.default_rng(0).normal(size=(sum(lengths) + padding, 3)).astype("float32")
     numbers = np.repeat(np.arange(len(lengths)), lengths)
-    words = np.concatenate([numbers, np.full(padding, -1)])[None]
-    means, there = distillation.word_means(hidden, words, len(lengths))
+    words = np.concatenate([numbers, np.full(padding, -1)])
+    weights, there = distillation.word_weights(words[None], len(lengths) + 1)
+    means = ops.convert_to_numpy(weights)[0] @ hidden
     for i in range(len(lengths)):
-        np.testing.assert_allclose(means[0, i], hidden[0, words[0] == i].mean(0), atol=1e-5)
-    assert ops.convert_to_numpy(there).all()
+        np.testing.assert_allclose(means[i], hidden[words == i].mean(0), atol=1e-5)
+    assert ops.convert_to_numpy(there).tolist() == [[1.0] * len(lengths) + [0.0]]
 
 
 def test_the_teacher_itself_has_no_loss_and_its_mean_has_loss_one():
     config = config_of()
     teacher = build_encoder(config)
-    loss = distillation.Distillation(teacher, 2, 2, np.eye(8))
+    loss = distillation.Distillation(teacher, config, 2, np.eye(8))
     batch = batch_of()
     loss.measure([batch])
     perfect = hidden_of(teacher, batch, loss.student_blocks)
@@ -64,7 +66,7 @@ def test_the_teacher_itself_has_no_loss_and_its_mean_has_loss_one():
 def test_longer_padding_changes_no_term():
     config = config_of()
     teacher, student = build_encoder(config), build_encoder(config)
-    loss = distillation.Distillation(teacher, 2, 2, np.eye(8))
+    loss = distillation.Distillation(teacher, config, 2, np.eye(8))
     batch = batch_of()
     loss.measure([batch])
     longer = {
@@ -79,7 +81,7 @@ def test_longer_padding_changes_no_term():
 
 def test_one_text_alone_has_a_finite_loss():
     config = config_of()
-    loss = distillation.Distillation(build_encoder(config), 2, 2, np.eye(8))
+    loss = distillation.Distillation(build_encoder(config), config, 2, np.eye(8))
     loss.measure([batch_of()])
     alone = batch_of(rows=1)
     terms = loss.losses(hidden_of(build_encoder(config), alone, loss.student_blocks), alone)
@@ -95,4 +97,26 @@ def test_a_basis_of_another_width_is_an_error():
     with pytest.raises(
         TransformerError, match="basis must have as many rows as the teacher is wide, 8; got 5"
     ):
-        distillation.Distillation(build_encoder(config_of()), 2, 2, np.eye(5))
+        distillation.Distillation(build_encoder(config_of()), config_of(), 2, np.eye(5))
+
+
+def test_a_basis_is_found_again_from_what_a_student_gives():
+    draw = np.random.default_rng(0)
+    true, other = (np.linalg.qr(draw.normal(size=(8, 4)))[0] for _ in range(2))
+    # As in a Transformer a few directions carry nearly everything.
+    inner, last = draw.normal(size=(2, 300, 8)) * [30, 9, 3, 2, 1, 1, 1, 1]
+    found = fit_basis([[(inner, inner @ true), (last, last @ true + 0.1 * draw.normal(size=(300, 4)))]] * 2)
+    np.testing.assert_allclose(found.T @ found, np.eye(4), atol=1e-5)
+    np.testing.assert_allclose(found, true, atol=0.03)
+    # The last block counts most: where blocks contradict each other, it is followed.
+    torn = fit_basis([[(inner, inner @ other), (last, last @ true)]])
+    assert np.square(last @ (torn - true)).sum() < np.square(last @ (torn - other)).sum()
+
+
+def test_a_state_brings_back_basis_and_variances():
+    config = config_of()
+    one, two = (distillation.Distillation(build_encoder(config), config, 2, np.eye(8) * s) for s in (1, 2))
+    one.measure([batch_of()])
+    two.set_state(one.get_state())
+    assert two.variances == one.variances and two.sentence_variance == one.sentence_variance
+    np.testing.assert_array_equal(two.basis, one.basis)

@@ -69,12 +69,18 @@ def poisoned(optimizer, epoch=1, row=17, validation=True, epochs=4, **options):
             return ROWS // BATCH
 
         def __getitem__(self, index):
-            return x[index * BATCH:][:BATCH], y[index * BATCH:][:BATCH]
+            return x[index * BATCH :][:BATCH], y[index * BATCH :][:BATCH]
 
     error = None
     try:
-        model.fit(Batches(), epochs=epochs, verbose=0, shuffle=False, callbacks=[poison, snapshots, guard],
-                  validation_data=data() if validation else None)
+        model.fit(
+            Batches(),
+            epochs=epochs,
+            verbose=0,
+            shuffle=False,
+            callbacks=[poison, snapshots, guard],
+            validation_data=data() if validation else None,
+        )
     except TransformerError as caught:
         error = str(caught)
     return model, guard, snapshots, error
@@ -89,8 +95,10 @@ def assert_weights(model, expected):
 def test_says_where_and_keeps_the_best_epoch(optimizer):
     model, guard, snapshots, error = poisoned(optimizer(0.05))
     assert error == guard.message
-    assert error.startswith("the loss is not finite at step 7 (epoch 2, batch 3): training stopped, and the "
-                            "weights of epoch 1 are kept; ")
+    assert error.startswith(
+        "the loss is not finite at step 7 (epoch 2, batch 3): training stopped, and the "
+        "weights of epoch 1 are kept; "
+    )
     assert "\n" not in error
     assert_weights(model, snapshots.seen[1])
     assert snapshots.batches < 12, "it stopped"
@@ -151,8 +159,9 @@ def test_without_raising_the_message_is_left():
 def test_a_good_run_is_left_alone():
     model = build_model(AdamW(0.05))
     guard = StopOnNonFinite()
-    history = model.fit(*data(), epochs=3, batch_size=BATCH, verbose=0, validation_data=data(),
-                        callbacks=[guard])
+    history = model.fit(
+        *data(), epochs=3, batch_size=BATCH, verbose=0, validation_data=data(), callbacks=[guard]
+    )
     assert guard.message is None
     assert len(history.history["loss"]) == 3
 

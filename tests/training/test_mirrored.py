@@ -15,8 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def results():
     script = Path(__file__).with_name("two_replicas.py")
     settings = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
-    run = subprocess.run([sys.executable, str(script)], env={**os.environ, **settings}, capture_output=True,
-                         text=True, timeout=300)
+    run = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert run.returncode == 0, run.stderr[-3000:]
     return {**json.loads(run.stdout.splitlines()[-1]), "stderr": run.stderr}
 

@@ -1,129 +1,171 @@
-"""Masked-LM and distillation learn, stop when told, and refuse what cannot work."""
+"""Runs from shards to presets: every objective and family, going on, and what is refused."""
 
 import dataclasses
-import itertools
 import json
+import re
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from tftransformer.checkpoints import load_preset
 from tftransformer.config import TransformerConfig
-from tftransformer.data.pretraining import PretrainingBatches, spell_pieces
-from tftransformer.data.tokenizers import WordPieceTokenizer
+from tftransformer.data.shard_batches import ShardBatches
+from tftransformer.data.shards import open_shards
 from tftransformer.errors import TransformerError
-from tftransformer.experiments.pretraining import PretrainingOptions, pretrain
+from tftransformer.experiments import pretraining
+from tftransformer.experiments.pretraining import pretrain
+from tftransformer.experiments.pretraining_options import PretrainingOptions
+from tftransformer.experiments.pretraining_texts import TextOptions, prepare_shards
 from tftransformer.models.encoder import build_encoder
 from tftransformer.training.pretraining import Pretrainer
-
-# Each text tells its last word by its first, so that who looks at the text can guess what frequency cannot.
-TEXTS = [
-    f"{a} was the {b} movie"
-    for a, b in (("good", "great"), ("bad", "awful"), ("slow", "dull"), ("quick", "bright"))
-]
+from tftransformer.training.pretraining_log import read_log
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tiny_vocabulary):
-    return WordPieceTokenizer(tiny_vocabulary)
-
-
-@pytest.fixture(scope="module")
-def config(tiny_vocabulary):
-    return TransformerConfig(
-        vocabulary_size=len(tiny_vocabulary), num_layers=2, hidden_dim=32, num_heads=2, intermediate_dim=64,
-        max_sequence_length=16, dropout=0.0,
+@pytest.fixture
+def options(tmp_path, shard_folder):
+    return PretrainingOptions(
+        shards=str(shard_folder), output_dir=str(tmp_path / "out"), num_layers=1, hidden_dim=8, num_heads=1,
+        intermediate_dim=16, max_sequence_length=32, max_length=16, batch_size=4, warmup=2, learning_rate=3e-3,
+        steps=2, sample_texts=20, heldout_batches=1,
     )  # fmt: skip
 
 
-def test_masked_lm_learns_more_than_word_frequencies(config, tokenizer):
-    batches = PretrainingBatches(TEXTS * 8, tokenizer, max_length=16, batch_tokens=256, mask_rate=0.2)
-    pretrainer = Pretrainer(build_encoder(config), config, "masked_lm", learning_rate=3e-3, warmup=20)
-    held = next(
-        iter(PretrainingBatches(TEXTS * 8, tokenizer, max_length=16, batch_tokens=512, mask_rate=0.2, seed=9))
-    )
-    before = float(pretrainer.losses(held)["masked_lm"])
-    pretrainer.train(batches, steps=250)
-    after = float(pretrainer.losses(held)["masked_lm"])
+def test_masked_lm_learns_more_than_word_frequencies(shard_folder):
+    shards = open_shards(shard_folder)
+    config = TransformerConfig(
+        vocabulary_size=len(shards.tokenizer.vocabulary), num_layers=2, hidden_dim=32, num_heads=2,
+        intermediate_dim=64, max_sequence_length=32, dropout=0.0,
+    )  # fmt: skip
+    kinds = {"max_length": 32, "batch_size": 16, "packed": True, "mask_rate": 0.2}
+    held = ShardBatches(shards, "heldout", **kinds).first(4)
+    pretrainer = Pretrainer(build_encoder(config), config)
+    before = pretrainer.evaluate(held)["masked_lm"]
+    for step, (batch, _) in zip(range(300), ShardBatches(shards, **kinds).stream(), strict=False):
+        pretrainer.step(batch, 3e-3 * min(1.0, step / 20))
+    after = pretrainer.evaluate(held)["masked_lm"]
     # Five words a text: always was, the, movie; the other two are one of four each. Frequencies alone leave
     # ln 5 and more.
     assert before > 3.0
     assert after < 1.0
 
 
-def test_distillation_falls_and_both_objectives_report_their_terms(tiny_preset, tmp_path):
-    texts = tmp_path / "a.txt"
-    texts.write_text("\n".join(TEXTS * 20))
-    vocabulary = tiny_preset / "vocab.txt"
-    options = PretrainingOptions(
-        texts=(str(texts),), teacher=str(tiny_preset), objective="distillation", vocabulary=str(vocabulary),
-        output_dir=str(tmp_path / "out"), num_layers=3, hidden_dim=8, num_heads=1, intermediate_dim=16,
-        max_sequence_length=32, max_length=16, batch_size=16, warmup=5, learning_rate=3e-3, steps=60,
-    )  # fmt: skip
+def test_a_distillation_falls_and_leaves_a_preset(options, tiny_preset, tmp_path):
+    options = dataclasses.replace(
+        options, teacher=str(tiny_preset), objective="distillation", num_layers=2, steps=60, batch_size=16
+    )
     figures = pretrain(options)
-    assert figures["step"] == 60 and figures["word"] < 0.9
-    preset = load_preset(str(tmp_path / "out"))
+    assert figures["step"] == 60 and figures["heldout_word"] < 0.9
+    preset = load_preset(options.output_dir)
     assert preset.pooling == "mean" and preset.config.hidden_dim == 8
     preset.build_encoder()
     stated = json.loads((tmp_path / "out" / "preset.json").read_text())["task"]["pretraining"]
     assert stated["teacher"] == tiny_preset.name and str(tmp_path) not in json.dumps(stated)
+    rows = read_log(tmp_path / "out.run" / "log.csv")
+    assert rows[0]["step"] == 0 and rows[-1]["heldout_word"] < rows[0]["heldout_word"]
+    assert (tmp_path / "out.run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
-    both = dataclasses.replace(
-        options, objective="both", steps=2, output_dir=str(tmp_path / "both"), inherit=False
+    # A student that goes on aims where it aimed before: its loss starts where it ended.
+    further = dataclasses.replace(
+        options, preset=options.output_dir, output_dir=str(tmp_path / "more"), steps=1
     )
-    assert {"masked_lm", "word", "sentence", "inner", "loss"} <= set(pretrain(both))
+    pretrain(further)
+    first = read_log(tmp_path / "more.run" / "log.csv")[0]
+    assert first["heldout_word"] < rows[-1]["heldout_word"] + 0.1
 
 
-def test_a_vocabulary_is_learned_where_none_is_given(tmp_path):
-    texts = tmp_path / "a.txt"
-    texts.write_text("\n".join(TEXTS))
-    options = PretrainingOptions(
-        texts=(str(texts),), output_dir=str(tmp_path / "out"), vocabulary_size=150, num_layers=1,
-        hidden_dim=8, num_heads=1, intermediate_dim=16, max_length=16, batch_size=4, steps=1,
-    )  # fmt: skip
-    pretrain(options)
-    assert len(load_preset(str(tmp_path / "out")).vocabulary) == 150
+def test_masked_lm_goes_on_from_a_preset_with_its_head(options, tiny_preset, tmp_path, capsys):
+    first = dataclasses.replace(options, preset=str(tiny_preset), max_length=16, steps=40, batch_size=8)
+    end = pretrain(first)
+    assert "the preset has no masked-LM head" in capsys.readouterr().out
+    assert load_preset(first.output_dir).build_encoder() is not None, "who wants the encoder ignores the head"
+    second = dataclasses.replace(first, preset=first.output_dir, output_dir=str(tmp_path / "second"), steps=1)
+    pretrain(second)
+    assert "a masked-LM head, which goes on too" in capsys.readouterr().out
+    start = read_log(tmp_path / "second.run" / "log.csv")[0]
+    # The preset is stored in float16.
+    assert start["heldout_masked_lm"] == pytest.approx(end["heldout_masked_lm"], abs=0.02)
 
 
-def test_training_stops_by_steps_or_by_the_clock_and_takes_snapshots(config, tokenizer):
-    batches = PretrainingBatches(TEXTS, tokenizer, max_length=16, batch_tokens=64, mask_rate=0.2)
-    pretrainer = Pretrainer(build_encoder(config), config)
-    taken = []
-    figures = pretrainer.train(
-        batches, steps=4, snapshot=lambda f: taken.append(dict(f)), snapshot_minutes=0.0
+def test_the_head_of_a_foreign_checkpoint_goes_on(options, tmp_path, tiny_preset, tiny_vocabulary):
+    """A folder in Hugging Face's layout with the head of BertForMaskedLM."""
+    from tftransformer.checkpoints import save_huggingface
+
+    pretrain(dataclasses.replace(options, preset=str(tiny_preset)))
+    preset = load_preset(options.output_dir)
+    source = {name: np.asarray(preset.source.get(name), "float32") for name in preset.source.keys()}
+    folder = tmp_path / "foreign"
+    save_huggingface(
+        folder, config=preset.config, tokenizer=preset.tokenizer.build(), variables=source, pooling="cls"
     )
-    assert figures["step"] == 4 and len(taken) == 5 and figures["tokens"] > 0
-    figures = pretrainer.train(batches, minutes=0.02)
-    assert 1.0 < figures["seconds"] < 10.0
+    assert "cls.predictions.transform.dense.weight" in load_file(folder / "model.safetensors")
+    encoder, head = _weights_after_loading(options, folder, tmp_path)
+    np.testing.assert_allclose(head, source["lm_head/dense/kernel"], atol=1e-6)
+    tensors = load_file(folder / "model.safetensors")
+    save_file({k: v for k, v in tensors.items() if "cls." not in k}, folder / "model.safetensors")
+    assert np.abs(_weights_after_loading(options, folder, tmp_path)[1] - head).max() > 1e-3
+    np.testing.assert_array_equal(_weights_after_loading(options, folder, tmp_path)[0], encoder)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(config, tokenizer):
-    encoder = build_encoder(config)
-    pretrainer = Pretrainer(encoder, config)
-    encoder.get_layer("embeddings").token.embeddings.assign(np.full((config.vocabulary_size, 32), np.nan))
-    batches = PretrainingBatches(TEXTS, tokenizer, max_length=16, batch_tokens=64, mask_rate=0.2)
-    with pytest.raises(TransformerError, match="the loss is nan at step 1; lower learning_rate"):
-        pretrainer.train(batches, steps=3)
+def _weights_after_loading(options, folder, tmp_path):
+    found = {}
+
+    class Loop(pretraining.PretrainingLoop):
+        def train(self, *_):
+            found.update(self.pretrainer.addresses())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretraining, "PretrainingLoop", Loop)
+        pretrain(dataclasses.replace(options, preset=str(folder), output_dir=str(tmp_path / "none")))
+    return [
+        np.asarray(found[name]) for name in ("encoder_block_1/attention/query/kernel", "lm_head/dense/kernel")
+    ]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"objective": "masked_ml"}, "objective must be one of .*; did you mean 'masked_lm'"),
-        ({"objective": "both"}, "objective 'both' needs a teacher"),
-        ({"learning_rate": 0.0}, "learning_rate must be above 0; got 0.0"),
-        ({"warmup": -1}, "warmup must be at least 0; got -1"),
-    ],
-)
-def test_a_pretrainer_refuses(config, arguments, message):
-    with pytest.raises(TransformerError, match=message):
-        Pretrainer(build_encoder(config), config, **arguments)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta", "xlm_roberta", "electra", "albert"])
+def test_every_family_of_encoders_trains_from_nothing(options, family):
+    figures = pretrain(dataclasses.replace(options, family=family, num_layers=2, steps=150, batch_size=16))
+    assert figures["heldout_perplexity"] < 30
+    preset = load_preset(options.output_dir)
+    assert preset.config.family == family
+    preset.build_encoder()
 
 
-@pytest.mark.parametrize("length", [{}, {"minutes": 1, "steps": 1}, {"minutes": 0.0}, {"steps": -1}])
-def test_training_needs_one_sensible_length(config, length):
-    with pytest.raises(TransformerError, match="minutes"):
-        Pretrainer(build_encoder(config), config).train([], **length)
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["masked_lm", "distillation", "both"])
+def test_a_run_in_two_parts_ends_bit_equal(options, tiny_preset, objective, tmp_path, monkeypatch):
+    teacher = None if objective == "masked_lm" else str(tiny_preset)
+    whole = dataclasses.replace(options, objective=objective, teacher=teacher, steps=20)
+    figures = pretrain(whole)
+    if objective == "both":
+        assert {"masked_lm", "word", "sentence", "inner", "loss"} <= set(figures)
+
+    class Stopping(pretraining.PretrainingLoop):
+        def _step(self, *arguments):
+            if self.figures["step"] == 10:
+                raise KeyboardInterrupt
+            super()._step(*arguments)
+
+    parts = dataclasses.replace(whole, output_dir=str(tmp_path / "parts"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pretraining, "PretrainingLoop", Stopping)
+        pretrain(parts)
+    pretrain(dataclasses.replace(parts, resume=True))
+    with np.load(tmp_path / "out.run" / "checkpoint.npz") as one:
+        with np.load(tmp_path / "parts.run" / "checkpoint.npz") as two:
+            for name in one.files:
+                if not name.startswith("figure/"):
+                    np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+def test_a_run_resumes_with_its_own_data_and_preset_alone(options, tiny_preset):
+    pretrain(dataclasses.replace(options, preset=str(tiny_preset)))
+    resumed = dataclasses.replace(options, resume=True)
+    with pytest.raises(TransformerError, match=r"had preset_weights=\w+; now it is none"):
+        pretrain(resumed)
+    with pytest.raises(TransformerError, match="the run to resume had seed=0; now it is 1"):
+        pretrain(dataclasses.replace(resumed, preset=str(tiny_preset), seed=1))
 
 
 @pytest.mark.parametrize(
@@ -133,55 +175,61 @@ def test_training_needs_one_sensible_length(config, length):
         ({"objective": "both"}, "needs a teacher: --teacher=FOLDER"),
         ({"teacher": "somewhere"}, "has no use for a teacher"),
         ({"minutes": 2.0}, "give either minutes or steps"),
-        ({"steps": 0}, "steps must be above 0; got 0"),
+        ({"steps": 0}, "must be above 0; got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
-        ({"max_length": 300}, "max_length must be between 8 and max_sequence_length, 256; got 300"),
+        ({"sample_texts": 0}, "sample_texts must be at least 1; got 0"),
+        ({"heldout_batches": 0}, "heldout_batches must be at least 1; got 0"),
+        ({"max_length": 300}, "max_length must be between 8 and max_sequence_length, 32; got 300"),
+        ({"max_length": 7}, "max_length must be between 8 and"),
+        ({"dtype": "float16"}, "dtype must be one of float32, mixed_bfloat16; got 'float16'"),
+        ({"teacher_dtype": "int8"}, "teacher_dtype must be one of float32, bfloat16; got 'int8'"),
+        ({"mask_rate": 0.0}, "mask_rate must be above 0 and at most 1; got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0; got nan"),
+        ({"family": "brt"}, "family must be one of .*did you mean 'bert'"),
+        ({"dropout": 1.5}, "dropout must be at least 0 and below 1; got 1.5"),
+        ({"shards": "none"}, "shards must be a folder that `pretrain.py prepare` made"),
+        ({"preset": "bert_12x192_en_uncased"}, "made with another vocabulary than the preset's"),
+        (
+            {"teacher": "bert_12x192_en_uncased", "objective": "distillation"},
+            "hold no ids of this teacher; prepare them with --teacher=bert_12x192_en_uncased",
+        ),
     ],
 )
-def test_options_are_checked_before_any_work(tmp_path, changes, message):
-    options = PretrainingOptions(texts=("none.txt",), output_dir=str(tmp_path / "out"), steps=1)
-    with pytest.raises(TransformerError, match=message):
+def test_options_are_checked_before_any_work(options, changes, message):
+    with pytest.raises(TransformerError, match=message) as caught:
         pretrain(dataclasses.replace(options, **changes))
+    assert "\n" not in str(caught.value)
 
 
-def test_a_folder_with_files_is_left_alone(tmp_path):
-    (tmp_path / "mine.txt").write_text("precious")
-    options = PretrainingOptions(texts=(str(tmp_path),), output_dir=str(tmp_path), steps=1)
-    with pytest.raises(TransformerError, match="holds files already"):
+@pytest.mark.parametrize("name", ["out", "out.run"])
+def test_a_folder_with_files_is_left_alone(options, tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine.txt").write_text("precious")
+    with pytest.raises(TransformerError, match=re.escape(f"{name} holds files already; choose another")):
         pretrain(options)
-    assert (tmp_path / "mine.txt").read_text() == "precious"
+    assert (tmp_path / name / "mine.txt").read_text() == "precious"
 
 
-def test_texts_without_words_are_an_error(tmp_path, tokenizer):
-    (tmp_path / "a.txt").write_text("\n \n")
-    options = PretrainingOptions(texts=(str(tmp_path / "a.txt"),), output_dir=str(tmp_path / "out"), steps=1)
-    with pytest.raises(TransformerError, match="at least one word"):
-        pretrain(options)
-    with pytest.raises(TransformerError, match="at least one text"):
-        PretrainingBatches([], tokenizer)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vocabulary": "a", "preset": "b"}, "give vocabulary or preset, whose tokenizer is taken; got both"),
+        ({"heldout_share": 0.5}, "heldout_share must be above 0 and below 0.5; got 0.5"),
+        ({"vocabulary_size": 0}, "vocabulary_size must be at least 1; got 0"),
+        ({"vocabulary_paragraphs": 0}, "vocabulary_paragraphs must be at least 1; got 0"),
+        ({"texts": ("none.txt",)}, "there is no file or folder none.txt"),
+        ({"vocabulary": "none.txt"}, "none.txt"),
+        ({"preset": "bert_12x192_en_uncasd"}, "did you mean 'bert_12x192_en_uncased'"),
+    ],
+)
+def test_preparing_is_checked_too(tmp_path, text_file, changes, message):
+    options = TextOptions(texts=(str(text_file),), output_dir=str(tmp_path / "out"))
+    with pytest.raises(TransformerError, match=message):
+        prepare_shards(dataclasses.replace(options, **changes))
+    assert not (tmp_path / "out").exists()
 
 
-def test_words_of_student_and_teacher_agree(tiny_vocabulary, tokenizer):
-    letters = WordPieceTokenizer(
-        [piece for piece in tiny_vocabulary if piece not in ("good", "movie", "great")]
-    )
-    batches = PretrainingBatches(TEXTS, tokenizer, max_length=32, batch_tokens=256, teacher_tokenizer=letters)
-    batch = next(iter(batches))
-    assert batch["token_ids"].shape[1] < batch["teacher_token_ids"].shape[1]
-    assert batch["words"].max(axis=1).tolist() == batch["teacher_words"].max(axis=1).tolist()
-
-
-def test_epochs_differ_and_seeds_repeat(tokenizer):
-    texts = [f"{a} {b}" for a in ("good", "bad", "slow") for b in ("plot", "film", "music")]
-
-    def first(seed, number=1):
-        batches = iter(PretrainingBatches(texts, tokenizer, max_length=16, batch_tokens=1000, seed=seed))
-        return [batch["token_ids"].tolist() for batch in itertools.islice(batches, number)]
-
-    assert first(0) == first(0)
-    one, two = first(0, 2)
-    assert one != two and sorted(one) == sorted(two)
-
-
-def test_unknown_characters_are_spelled_as_unknown():
-    assert spell_pieces(["x", "ab", "##ab"], ["[UNK]", "a", "##b", "##a"], 0) == [[0], [1, 2], [3, 2]]
+def test_a_vocabulary_is_learned_where_none_is_given(tmp_path, text_file):
+    prepare_shards(TextOptions((str(text_file),), str(tmp_path / "out"), vocabulary_size=60))
+    vocabulary = open_shards(tmp_path / "out").tokenizer.vocabulary
+    assert len(vocabulary) == 60 and "movie" in vocabulary

@@ -13,9 +13,10 @@ from tftransformer.data.shards import open_shards
 from tftransformer.errors import TransformerError
 from tftransformer.models.encoder import build_encoder
 from tftransformer.training import pretraining_loop, speed
+from tftransformer.training.prefetching import Prefetched
 from tftransformer.training.pretraining import Pretrainer
 from tftransformer.training.pretraining_log import PretrainingLog, read_log
-from tftransformer.training.pretraining_loop import PretrainingLoop, Schedule, prefetched
+from tftransformer.training.pretraining_loop import PretrainingLoop, Schedule
 from tftransformer.training.spelling import spell_pieces
 
 
@@ -141,12 +142,12 @@ def test_errors_of_the_background_are_raised_where_items_are_used():
         yield 1
         raise TransformerError("no more")
 
-    stream = prefetched(items())
+    stream = Prefetched(items())
     assert next(stream) == 1
     with pytest.raises(TransformerError, match="no more"):
         next(stream)
     stream.close()
-    endless = prefetched(iter(int, 1), ahead=1)
+    endless = Prefetched(iter(int, 1), ahead=1)
     started = time.monotonic()
     endless.close()  # while the queue is full
     assert time.monotonic() - started < 5.0
@@ -176,7 +177,9 @@ def test_operations_are_those_of_the_matrix_products(monkeypatch):
 
 
 def test_states_of_other_models_and_backends_without_steps_are_refused(monkeypatch):
-    config = TransformerConfig(vocabulary_size=9, num_layers=1, hidden_dim=8, num_heads=2, intermediate_dim=16)
+    config = TransformerConfig(
+        vocabulary_size=9, num_layers=1, hidden_dim=8, num_heads=2, intermediate_dim=16
+    )
     wider = config.replace(hidden_dim=16, head_dim=8)
     small, large = Pretrainer(build_encoder(config), config), Pretrainer(build_encoder(wider), wider)
     with pytest.raises(TransformerError, match="of a model with other sizes or objective"):
@@ -197,7 +200,9 @@ def test_states_of_other_models_and_backends_without_steps_are_refused(monkeypat
     ],
 )
 def test_a_pretrainer_refuses(arguments, message):
-    config = TransformerConfig(vocabulary_size=9, num_layers=1, hidden_dim=8, num_heads=2, intermediate_dim=16)
+    config = TransformerConfig(
+        vocabulary_size=9, num_layers=1, hidden_dim=8, num_heads=2, intermediate_dim=16
+    )
     with pytest.raises(TransformerError, match=message):
         Pretrainer(build_encoder(config), config, **arguments)
 

@@ -98,7 +98,9 @@ def test_rows_end_with_sentences_where_they_can():
     rows = shard_rows.cut_rows(texts, 14, None, np.random.default_rng(0))
     assert rows.tolist() == [[0, 12], [12, 26], [26, 40]]
     # A word that is too long for any row is left out.
-    long = shard_rows.Texts((shard_rows.Side(np.arange(22), np.array([0, 1, 21, 22])),), np.array([3]), np.array([3]))
+    long = shard_rows.Texts(
+        (shard_rows.Side(np.arange(22), np.array([0, 1, 21, 22])),), np.array([3]), np.array([3])
+    )
     assert shard_rows.cut_rows(long, 14, None, np.random.default_rng(0)).tolist() == [[0, 1], [2, 3]]
 
 

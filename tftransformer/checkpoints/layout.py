@@ -103,7 +103,9 @@ class Layout:
             fields["embedding_dim"] = None
         layers = fields["num_layers"]
         if isinstance(layers, int) and layers > MOST_LAYERS:
-            raise TransformerError(f"{where}: the number of layers must be at most {MOST_LAYERS}; got {layers}")
+            raise TransformerError(
+                f"{where}: the number of layers must be at most {MOST_LAYERS}; got {layers}"
+            )
         try:
             return TransformerConfig(self.family, **fields, **self.fixed, activation=ACTIVATIONS[activation])
         except TransformerError as error:

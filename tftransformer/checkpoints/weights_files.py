@@ -16,8 +16,8 @@ from tftransformer.checkpoints.sources import (
     open_weights,
 )
 from tftransformer.checkpoints.stored import stored_addresses
-from tftransformer.checkpoints.tables.own import OWN
 from tftransformer.checkpoints.structure.views import SourceView
+from tftransformer.checkpoints.tables.own import OWN
 from tftransformer.config import TransformerConfig
 from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.data.tokenizers.vocabulary import parse_vocabulary

@@ -152,14 +152,12 @@ def _check_part(part: Part, where: Path) -> Part:
     ]
     if part.teacher_tokens is not None:
         pairs.append(("teacher_sentences", part.teacher_sentences, len(part.teacher_tokens)))
-        if len(part.teacher_sentences) != len(part.sentences):
-            raise TransformerError(
-                f"shards are damaged: {where} has not as many teacher_sentences as sentences"
-            )
     for name, offsets, end in pairs:
         rises = all((np.diff(some.astype("int64")) >= 0).all() for some in _pieces(offsets, overlap=1))
         if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != end or not rises:
             raise TransformerError(f"shards are damaged: {where}/{name}.npy must rise from 0 to {end}")
+    if part.teacher_tokens is not None and len(part.teacher_sentences) != len(part.sentences):
+        raise TransformerError(f"shards are damaged: {where} has not as many teacher_sentences as sentences")
     return part
 
 

@@ -41,7 +41,7 @@ def pretrain(options: PretrainingOptions) -> dict[str, float]:
     options.check()
     shards = open_shards(options.shards)
     preset, config, encoder = _encoder(options, shards)
-    started_from = _digest(patterns.addresses(encoder)) if preset else ""
+    started_from = _digest(patterns.addresses(encoder)) if preset else "none"
     distillation = build_distillation(options, shards, config, encoder)
     pretrainer = Pretrainer(
         encoder,
@@ -57,7 +57,7 @@ def pretrain(options: PretrainingOptions) -> dict[str, float]:
             "the preset has "
             + ("no masked-LM head" if found.fresh else "a masked-LM head, which goes on too")
         )
-    teacher = _digest(patterns.addresses(distillation.teacher)) if distillation else ""
+    teacher = _digest(patterns.addresses(distillation.teacher)) if distillation else "none"
     identity = options.identity(
         shards=shards.fingerprint, preset_weights=started_from, teacher_weights=teacher
     )

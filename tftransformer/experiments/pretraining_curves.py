@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 
 from tftransformer.evaluation.figures import COLOURS, GREY, new_figure, plain_axes, save
 
-TERMS = ("masked_lm", "inner", "word", "sentence")
+# Terms of the loss, their titles and units.
+TERMS = {
+    "masked_lm": ("masked words", "nats a token"),
+    "inner": ("inner blocks", "relative error"),
+    "word": ("words", "relative error"),
+    "sentence": ("texts", "relative error"),
+}
 
 
 def plot_curves(path: str | os.PathLike, log: Sequence[Mapping[str, float]]) -> None:
@@ -24,7 +30,9 @@ def plot_curves(path: str | os.PathLike, log: Sequence[Mapping[str, float]]) -> 
             points = [(row["tokens"] / 1e6, row[name]) for row in log if name in row]
             if points:
                 axes.plot(*zip(*points, strict=True), color=colour, label=label, linewidth=1.6)
-        axes.set_title(term.replace("_", " "), fontsize=10)
+        title, unit = TERMS[term]
+        axes.set_title(title, fontsize=10)
         axes.set_xlabel("million tokens", fontsize=9)
+        axes.set_ylabel(unit, fontsize=9)
         axes.legend(fontsize=8, frameon=False)
     save(figure, path)

@@ -5,12 +5,9 @@ Written out instead of `fit` because it stops, and lets the rate decay, by time.
 
 import dataclasses
 import math
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,12 +15,15 @@ from tftransformer import files
 from tftransformer.data.shard_batches import Position, ShardBatches
 from tftransformer.errors import TransformerError
 from tftransformer.progress import Progress
+from tftransformer.training.prefetching import Prefetched
 from tftransformer.training.pretraining import Pretrainer
 from tftransformer.training.pretraining_log import PretrainingLog
 
 LINE_SECONDS = 30.0
 # The last part of a run that the rate never falls below, as a share of the peak.
 FINAL_RATE = 0.02
+# How much of what was measured up to a step still counts at the next one, in losses and speed.
+FADE = 0.98
 COLUMNS = ("step", "tokens", "seconds", "tokens_per_second", "learning_rate", "loss", "masked_lm", "inner", "word",
            "sentence", "heldout_loss", "heldout_masked_lm", "heldout_perplexity", "heldout_inner", "heldout_word",
            "heldout_sentence")  # fmt: skip
@@ -56,8 +56,9 @@ class Schedule:
             raise TransformerError(
                 f"give either minutes or steps, how long to train; got minutes={self.minutes} and steps={self.steps}"
             )
-        if not (self.steps if self.minutes is None else self.minutes) > 0:
-            raise TransformerError(f"minutes and steps must be above 0; got {self.minutes or self.steps}")
+        length = self.steps if self.minutes is None else self.minutes
+        if not length > 0:
+            raise TransformerError(f"minutes and steps must be above 0; got {length}")
         if self.warmup < 0:
             raise TransformerError(f"warmup must be at least 0; got {self.warmup}")
 
@@ -100,6 +101,8 @@ class PretrainingLoop:
         self.operations, self.peak = operations, peak
         self.position = Position()
         self.figures: dict[str, float] = {"step": 0, "tokens": 0, "seconds": 0.0}
+        # Tokens and seconds of the last steps, older ones fading; the first step, which is compiled, is left out.
+        self._recent: tuple[float, float] | None = None
 
     def train(
         self, schedule: Schedule, snapshot: Callable[[Mapping[str, float]], None] = lambda figures: None
@@ -125,20 +128,22 @@ class PretrainingLoop:
             self._evaluate(log)
         with Progress(schedule.steps, "pretraining", line_seconds=LINE_SECONDS) as bar:
             bar.done = int(self.figures["step"])
-            stream = prefetched(self.batches.stream(self.position))
+            stream = Prefetched(self.batches.stream(self.position))
             try:
                 while (done := schedule.done(int(self.figures["step"]), self.figures["seconds"])) < 1.0:
+                    begun = time.monotonic()
                     batch, position = next(stream)
                     self._step(batch, schedule, done)
                     self.position = position
                     now = time.monotonic()
+                    self._count_speed(int(np.sum(batch["padding_mask"])), now - begun)
                     self.figures["seconds"] = before + now - started
                     bar.update(note=self._note(schedule))
                     if now - last_heldout > 60.0 * schedule.heldout_minutes:
                         self._evaluate(log)
                         last_heldout = last_line = time.monotonic()
                     elif now - last_line > LINE_SECONDS:
-                        log.write(self.figures | self._speed())
+                        self._log(log)
                         last_line = now
                     if now - last_snapshot > 60.0 * schedule.snapshot_minutes:
                         self.save()
@@ -206,7 +211,7 @@ class PretrainingLoop:
         figures = self.figures
         figures["step"], figures["learning_rate"] = step + 1, rate
         figures["tokens"] += int(np.sum(batch["padding_mask"]))
-        keep = min(0.98, 1.0 - 1.0 / (step + 1))
+        keep = min(FADE, 1.0 - 1.0 / (step + 1))
         for name, value in terms.items():
             figures[name] = keep * figures.get(name, value) + (1.0 - keep) * value
 
@@ -215,10 +220,23 @@ class PretrainingLoop:
         if "heldout_masked_lm" in found:
             found["heldout_perplexity"] = math.exp(min(found["heldout_masked_lm"], 50.0))
         self.figures.update(found)
-        log.write(self.figures | self._speed())
+        self._log(log, heldout=True)
 
-    def _speed(self) -> dict[str, float]:
-        return {"tokens_per_second": self.figures["tokens"] / max(self.figures["seconds"], 1e-6)}
+    def _log(self, log: PretrainingLog, heldout: bool = False) -> None:
+        """Write a row; figures on held-out text stand in the rows of their evaluations alone."""
+        row = {n: value for n, value in self.figures.items() if heldout or not n.startswith("heldout")}
+        log.write(row | {"tokens_per_second": self._speed})
+
+    def _count_speed(self, tokens: int, seconds: float) -> None:
+        before = self._recent
+        self._recent = (
+            (0.0, 0.0) if before is None else (FADE * before[0] + tokens, FADE * before[1] + seconds)
+        )
+
+    @property
+    def _speed(self) -> float:
+        tokens, seconds = self._recent or (0.0, 0.0)
+        return tokens / seconds if seconds else 0.0
 
     def _note(self, schedule: Schedule) -> str:
         figures = self.figures
@@ -229,7 +247,7 @@ class PretrainingLoop:
             shown.append(f"held-out perplexity {figures['heldout_perplexity']:.1f}")
         elif "heldout_loss" in figures:
             shown.append(f"held-out {figures['heldout_loss']:.3f}")
-        speed = self._speed()["tokens_per_second"]
+        speed = self._speed
         note = (
             f"{', '.join(shown)}, {figures['tokens'] / 1e6:.2f} M tokens, {speed:,.0f} tokens/s, "
             f"{100 * speed * self.operations / self.peak:.0f} % of peak"
@@ -237,47 +255,3 @@ class PretrainingLoop:
         if schedule.minutes is None:
             return note  # the progress line itself says how long the steps will take
         return f"{note}, {max(0.0, schedule.minutes - figures['seconds'] / 60.0):.1f} min left"
-
-
-class prefetched(Iterator):  # noqa: N801 - used like a function
-    """Items of an iterator, made in the background while the last one is worked on.
-
-    Example:
-        >>> list(prefetched(iter(range(3))))
-        [0, 1, 2]
-    """
-
-    def __init__(self, source: Iterator[Any], ahead: int = 4) -> None:
-        self._queue: queue.Queue = queue.Queue(ahead)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._fill, args=(source,), daemon=True)
-        self._thread.start()
-
-    def _fill(self, source: Iterator[Any]) -> None:
-        try:
-            for item in source:
-                if not self._put((item, None)):
-                    return
-            self._put((None, StopIteration()))
-        except Exception as error:  # raised again where the items are used
-            self._put((None, error))
-
-    def _put(self, entry: tuple[Any, BaseException | None]) -> bool:
-        while not self._stopped.is_set():
-            try:
-                self._queue.put(entry, timeout=0.2)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def __next__(self) -> Any:
-        item, error = self._queue.get()
-        if error is not None:
-            raise error
-        return item
-
-    def close(self) -> None:
-        """Stop making items."""
-        self._stopped.set()
-        self._thread.join()

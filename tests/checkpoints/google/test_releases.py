@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 
 from tftransformer import patterns
+from tftransformer.checkpoints.google.releases import load_tensorflow_folder
+from tftransformer.checkpoints.google.tokenizers import guess_lowercase, read_tensorflow_tokenizer
 from tftransformer.checkpoints.rules import Table
 from tftransformer.checkpoints.sources import open_weights
 from tftransformer.checkpoints.tables import albert_tensorflow, bert_tensorflow, electra_tensorflow
-from tftransformer.checkpoints.google.releases import load_tensorflow_folder
-from tftransformer.checkpoints.google.tokenizers import guess_lowercase, read_tensorflow_tokenizer
 from tftransformer.config import TransformerConfig
 from tftransformer.data.tokenizers.sentencepiece_model import PieceType, UnigramModel, model_bytes
 from tftransformer.errors import TransformerError

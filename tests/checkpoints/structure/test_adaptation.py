@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tftransformer.checkpoints.structure.adaptation import adapt
 from tftransformer.checkpoints.assign import make_plan
-from tftransformer.checkpoints.structure.layer_choice import choose_layers
 from tftransformer.checkpoints.preset import Preset
-from tftransformer.checkpoints.structure.resizing import append_mean_rows, interpolate_rows, repeat_rows
 from tftransformer.checkpoints.sources import ArraySource
 from tftransformer.checkpoints.stored import stored_addresses
+from tftransformer.checkpoints.structure.adaptation import adapt
+from tftransformer.checkpoints.structure.layer_choice import choose_layers
+from tftransformer.checkpoints.structure.resizing import append_mean_rows, interpolate_rows, repeat_rows
 from tftransformer.checkpoints.tables import albert, bert, distilbert, keras_hub, roberta
 from tftransformer.checkpoints.tables.own import OWN
 from tftransformer.config import TransformerConfig

@@ -65,6 +65,11 @@ def test_a_text_alone_gives_what_it_gives_in_a_batch(plain):
     assert [plain.encode(text) for text in TEXTS] == together
 
 
+def test_no_word_reaches_into_the_next_text(plain):
+    texts = ["it'", "s", "we'l", "l", "x'", "", "ve", "  ", "a", " ", "b"]
+    assert plain.tokenize(tf.constant(texts)).to_list() == [plain.encode(text) for text in texts]
+
+
 def test_an_empty_batch(tokenizer):
     assert tokenizer.tokenize(tf.constant([], tf.string)).to_list() == []
     found = tokenizer.tokenize_with_offsets(tf.constant(["", ""]))

@@ -8,6 +8,7 @@ from typing import Any
 
 from tftransformer.checkpoints.assign import make_plan
 from tftransformer.checkpoints.folders import read_json
+from tftransformer.checkpoints.google.tokenizers import read_tensorflow_tokenizer
 from tftransformer.checkpoints.layout import MOST_LAYERS, Layout
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
 from tftransformer.checkpoints.rules import Table
@@ -21,7 +22,6 @@ from tftransformer.checkpoints.tables import (
     electra,
     electra_tensorflow,
 )
-from tftransformer.checkpoints.google.tokenizers import read_tensorflow_tokenizer
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.models.shapes import encoder_shapes

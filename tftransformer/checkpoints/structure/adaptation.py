@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from tftransformer.checkpoints.preset import Preset
+from tftransformer.checkpoints.stored import stored_addresses
 from tftransformer.checkpoints.structure.layer_choice import choose_layers
 from tftransformer.checkpoints.structure.new_tokens import append_tokens
-from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.structure.resizing import RESIZERS, append_mean_rows, resize_positions
-from tftransformer.checkpoints.stored import stored_addresses
 from tftransformer.checkpoints.structure.views import Resize, SourceView
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, near_miss

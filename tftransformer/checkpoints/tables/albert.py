@@ -38,7 +38,9 @@ HUGGING_FACE = Table(
     ignored=(
         *NOT_WEIGHTS,
         Ignored(r"predictions\.decoder\..*", TIED_TOKENS),
-        Ignored(r"(predictions|sop_classifier)\..*", "the heads of pretraining (masked words, sentence order)"),
+        Ignored(
+            r"(predictions|sop_classifier)\..*", "the heads of pretraining (masked words, sentence order)"
+        ),
         Ignored(r"classifier\..*", "the model has no classification head"),
         Ignored(r"qa_outputs\..*", "the head of question answering, another task"),
         Ignored(r"pooler\..*", "the model has no pooler"),

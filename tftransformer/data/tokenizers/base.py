@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.errors import TransformerError, near_miss
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-    from tftransformer.data.tokenizers.spec import TokenizerSpec
 
 SPECIAL_TOKENS = ("unknown_token", "pad_token", "start_token", "separator_token", "mask_token")
 
@@ -96,10 +95,8 @@ class Tokenizer:
         """The inverse of `get_config` and `files`."""
         raise NotImplementedError
 
-    def spec(self) -> "TokenizerSpec":
+    def spec(self) -> TokenizerSpec:
         """The tokenizer as plain data: what a preset stores."""
-        from tftransformer.data.tokenizers.spec import TokenizerSpec
-
         return TokenizerSpec(self.kind, self.vocabulary, self.get_config(), self.files())
 
     def encode(self, text: str) -> list[int]:

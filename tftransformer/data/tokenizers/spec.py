@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tftransformer.data.tokenizers.base import Tokenizer
 from tftransformer.errors import TransformerError
+
 
 class Kind(NamedTuple):
     """Where an algorithm lives, by name: modules load on first use, because they need TensorFlow.
@@ -57,8 +57,8 @@ class TokenizerSpec:
     settings: Mapping[str, Any]
     files: Mapping[str, bytes]
 
-    def build(self) -> Tokenizer:
-        """The tokenizer.
+    def build(self) -> Any:
+        """The `Tokenizer`.
 
         Raises:
             TransformerError: The kind or a setting is unknown, or the files are damaged.
