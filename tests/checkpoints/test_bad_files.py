@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from tftransformer import patterns
 from tftransformer.checkpoints import SafetensorsSource, load_preset, save_preset
-from tftransformer.checkpoints.huggingface import convert_config
+from tftransformer.checkpoints.huggingface.loading import convert_config
 from tftransformer.checkpoints.tables import bert_tensorflow
 from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.data.tokenizers.vocabulary import vocabulary_bytes

@@ -74,7 +74,7 @@ def test_shapes_are_those_of_the_model(family):
 def test_hugging_faces_models_have_as_many(name):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    from tftransformer.checkpoints.huggingface import LAYOUTS
+    from tftransformer.checkpoints.huggingface.loading import LAYOUTS
 
     made = config(name)
     layout = next(row for row in LAYOUTS.values() if row.family == made.family)

@@ -9,7 +9,7 @@ import pytest
 
 from tftransformer.checkpoints import ArraySource
 from tftransformer.checkpoints.assign import assign
-from tftransformer.checkpoints.huggingface import LAYOUTS, find_layout
+from tftransformer.checkpoints.huggingface.loading import LAYOUTS, find_layout
 from tftransformer.models.families import FAMILIES
 from tftransformer.patterns import addresses
 

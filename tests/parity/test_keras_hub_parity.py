@@ -6,7 +6,7 @@ import pytest
 
 from tftransformer.checkpoints import ArraySource, KerasHubSource, load_preset
 from tftransformer.checkpoints.assign import assign
-from tftransformer.checkpoints.huggingface import convert_config
+from tftransformer.checkpoints.huggingface.loading import convert_config
 from tftransformer.checkpoints.tables import bert
 from tftransformer.checkpoints.tables.keras_hub import LAYOUTS
 from tftransformer.data.tokenizers.sentencepiece_model import PieceType, UnigramModel, model_bytes

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -227,6 +228,12 @@ def test_preparing_is_checked_too(tmp_path, text_file, changes, message):
     with pytest.raises(TransformerError, match=message):
         prepare_shards(dataclasses.replace(options, **changes))
     assert not (tmp_path / "out").exists()
+
+
+def test_preparing_without_tensorflow_says_what_it_needs(tmp_path, text_file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_text", None)  # what importing it then does is fail
+    with pytest.raises(TransformerError, match="prepare needs tensorflow and tensorflow-text"):
+        prepare_shards(TextOptions((str(text_file),), str(tmp_path / "out")))
 
 
 def test_a_vocabulary_is_learned_where_none_is_given(tmp_path, text_file):

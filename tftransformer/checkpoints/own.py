@@ -8,7 +8,7 @@ from typing import Any
 
 from tftransformer import files
 from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.layout import MOST_LAYERS
+from tftransformer.checkpoints.huggingface.layout import MOST_LAYERS
 from tftransformer.checkpoints.preset import POOLINGS, Preset, check_vocabulary
 from tftransformer.checkpoints.sources import FLOATING, SafetensorsSource, weights_file
 from tftransformer.checkpoints.tables.own import OWN

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from tftransformer.checkpoints.assign import make_plan
-from tftransformer.checkpoints.huggingface import LAYOUTS
-from tftransformer.checkpoints.huggingface_tokenizer import read_tokenizer
+from tftransformer.checkpoints.huggingface.loading import LAYOUTS
+from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
 from tftransformer.checkpoints.rules import Table
 from tftransformer.checkpoints.sources import (

@@ -103,7 +103,16 @@ class PretrainingOptions:
 
     def identity(self, **fingerprints: str) -> dict[str, str]:
         """What a run must have in common with the one it resumes: some options, and hashes of what they name."""
-        return {**fingerprints, **{name: str(getattr(self, name)) for name in IDENTITY}}
+        chosen = {name: str(getattr(self, name)) for name in IDENTITY}
+        return {**fingerprints, **chosen, "length_multiple": str(self.length_multiple)}
+
+    @property
+    def length_multiple(self) -> int:
+        """What lengths of rows are rounded up to; packed rows all have the longest."""
+        if self.objective == "masked_lm":
+            return 1
+        # XLA compiles again for each new length; TensorFlow's own kernels take any.
+        return 8 if keras.backend.backend() == "tensorflow" else 32
 
     def plain(self) -> dict[str, Any]:
         """The options as JSON values; of paths the names only, for the rest is nobody else's."""
@@ -124,7 +133,6 @@ def training_batches(options: PretrainingOptions, shards: Shards, part: str = "t
         teacher=options.objective != "masked_lm",
         packed=options.objective == "masked_lm",
         mask_rate=options.mask_rate if masked else 0.0,
-        # XLA compiles again for each new length; TensorFlow's own kernels take any.
-        length_multiple=8 if keras.backend.backend() == "tensorflow" else 32,
+        length_multiple=options.length_multiple,
         seed=options.seed,
     )

@@ -65,6 +65,7 @@ def prepare_shards(options: TextOptions) -> dict[str, Any]:
     """
     options.check()
     paths = plain_text.find_text_files(options.texts)
+    _check_tokenizers_run()
     teacher = load_preset(options.teacher).tokenizer.build() if options.teacher else None
     survey = shard_writing.survey_texts(paths, options.heldout_share)
     say(f"{len(paths)} files, {survey.paragraphs:,} paragraphs")
@@ -84,6 +85,16 @@ def prepare_shards(options: TextOptions) -> dict[str, Any]:
         say(f"{part}: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()))
     say(f"saved {options.output_dir}")
     return meta
+
+
+def _check_tokenizers_run() -> None:
+    try:
+        import tensorflow_text  # noqa: F401
+    except ImportError:
+        raise TransformerError(
+            "prepare needs tensorflow and tensorflow-text, which cut texts into tokens; train does without them: "
+            "prepare the shards on another machine"
+        ) from None
 
 
 def _tokenizer(options: TextOptions, paths: list[Path], survey: shard_writing.Survey) -> Any:

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from tftransformer import patterns
-from tftransformer.checkpoints.huggingface_saving import save_huggingface
+from tftransformer.checkpoints.huggingface.saving import save_huggingface
 from tftransformer.checkpoints.own import save_preset
 from tftransformer.errors import TransformerError, near_miss
 

@@ -228,9 +228,9 @@ def test_live_random_texts_equal_hugging_faces(family):
 @families
 def test_live_multilingual_texts_equal_hugging_faces(family):
     pytest.importorskip("transformers")
-    folder = os.environ.get("TFTRANSFORMER_DATA")
+    folder = os.environ.get("TFTRANSFORMER_TEXTS")
     if not folder:
-        pytest.skip("TFTRANSFORMER_DATA names no folder of texts")
+        pytest.skip("TFTRANSFORMER_TEXTS names no folder of texts")
     files = [path for path in sorted(Path(folder).rglob("*.[tc]sv"))]
     assert files, f"{folder} holds no .tsv or .csv"
     encode = reference.encoder(family)

@@ -9,7 +9,7 @@ from typing import Any
 from tftransformer.checkpoints.assign import make_plan
 from tftransformer.checkpoints.folders import read_json
 from tftransformer.checkpoints.google.tokenizers import read_tensorflow_tokenizer
-from tftransformer.checkpoints.layout import MOST_LAYERS, Layout
+from tftransformer.checkpoints.huggingface.layout import MOST_LAYERS, Layout
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
 from tftransformer.checkpoints.rules import Table
 from tftransformer.checkpoints.sources import TensorFlowSource

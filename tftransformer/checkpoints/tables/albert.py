@@ -1,6 +1,6 @@
 """ALBERT (Lan et al. 2019, arXiv 1909.11942): one block for all layers, factorised embeddings."""
 
-from tftransformer.checkpoints.layout import Layout
+from tftransformer.checkpoints.huggingface.layout import Layout
 from tftransformer.checkpoints.rules import Ignored, Rule, Table
 from tftransformer.checkpoints.tables.parts import (
     ENCODER_BLOCK,

@@ -1,6 +1,6 @@
 """BERT (Devlin et al. 2018, arXiv 1810.04805) as Hugging Face stores it."""
 
-from tftransformer.checkpoints.layout import Layout
+from tftransformer.checkpoints.huggingface.layout import Layout
 from tftransformer.checkpoints.rules import Ignored, Rule, Table
 from tftransformer.checkpoints.tables.parts import (
     NOT_WEIGHTS,

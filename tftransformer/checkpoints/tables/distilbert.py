@@ -1,6 +1,6 @@
 """DistilBERT (Sanh et al. 2019, arXiv 1910.01108): BERT without segments and pooler, under names of its own."""
 
-from tftransformer.checkpoints.layout import Layout
+from tftransformer.checkpoints.huggingface.layout import Layout
 from tftransformer.checkpoints.rules import Ignored, Rule, Table
 from tftransformer.checkpoints.tables.parts import (
     ENCODER_BLOCK,

@@ -1,6 +1,6 @@
 """ELECTRA's discriminator (Clark et al. 2020, arXiv 2003.10555)."""
 
-from tftransformer.checkpoints.layout import Layout
+from tftransformer.checkpoints.huggingface.layout import Layout
 from tftransformer.checkpoints.rules import Ignored, Table
 from tftransformer.checkpoints.tables.parts import (
     NOT_WEIGHTS,

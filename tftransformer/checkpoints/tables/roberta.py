@@ -1,6 +1,6 @@
 """RoBERTa (Liu et al. 2019, arXiv 1907.11692) and XLM-RoBERTa (Conneau et al. 2019, 1911.02116)."""
 
-from tftransformer.checkpoints.layout import Layout
+from tftransformer.checkpoints.huggingface.layout import Layout
 from tftransformer.checkpoints.rules import Ignored, Rule, Table
 from tftransformer.checkpoints.tables.parts import (
     NOT_WEIGHTS,

@@ -1,6 +1,6 @@
 """Text to token ids and back: the tokenizers, packing for the encoders, and vocabulary training.
 
-Names load on first use: the tokenizer needs tensorflow-text, the packer only TensorFlow.
+Names load on first use: WordPiece needs tensorflow-text, the others only TensorFlow.
 """
 
 from tftransformer.lazy import attach
@@ -9,6 +9,9 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "ByteBPETokenizer": "byte_bpe",
+        "SentencePieceTokenizer": "sentencepiece",
+        "Tokenizer": "base",
+        "TokenizerSpec": "spec",
         "WordPieceTokenizer": "wordpiece",
         "read_vocabulary": "vocabulary",
         "write_vocabulary": "vocabulary",

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 import tftransformer as tt
+from tftransformer.checkpoints.huggingface.loading import LAYOUTS
 from tftransformer.data.tokenizers.sentencepiece_model import model_bytes, parse_model, to_fairseq
 from tftransformer.data.tokenizers.spec import read_spec
 from tftransformer.errors import TransformerError
 from tftransformer.patterns import addresses
 from tftransformer.tasks.saving import save_classifier
 
-TOKENIZERS = Path(__file__).parents[1] / "data" / "tokenizers"
+TOKENIZERS = Path(__file__).parents[2] / "data" / "tokenizers"
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "##ly", "a", "day"]
 FAMILIES = tuple(name for name, family in tt.models.FAMILIES.items() if "huggingface" in family.sources)
 LABELS = ("low", "mid", "high")
@@ -183,7 +184,7 @@ def test_what_their_model_cannot_express(make_classifier, tmp_path):
         make_classifier("bert", extra_blocks=1).save_to_preset(tmp_path / "x", format="huggingface")
     with pytest.raises(TransformerError, match="through a dense layer; the model has none"):
         make_classifier("bert", pooler=False).save_to_preset(tmp_path / "x", format="huggingface")
-    layouts = {row.family: row for row in tt.checkpoints.huggingface.LAYOUTS.values()}
+    layouts = {row.family: row for row in LAYOUTS.values()}
     sizes = {"vocabulary_size": 9, "num_layers": 2, "hidden_dim": 8, "num_heads": 2, "intermediate_dim": 8}
     for family, fields, message in (
         ("bert", {"position": "rotary"}, "Bert must have position 'learned'; the model's is 'rotary'"),

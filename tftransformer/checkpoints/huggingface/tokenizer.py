@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from tftransformer.checkpoints.folders import read_json, read_optional_json
-from tftransformer.checkpoints.huggingface_tokenizer_json import (
+from tftransformer.checkpoints.huggingface.tokenizer_json import (
     Added,
     added_tokens,
     pair_separators,
     read_backend,
     with_added,
 )
-from tftransformer.checkpoints.huggingface_tokenizer_writing import write_tokenizer
+from tftransformer.checkpoints.huggingface.tokenizer_writing import write_tokenizer
 from tftransformer.data.tokenizers.byte_bpe_files import check_merges, parse_merges, vocabulary_json_bytes
 from tftransformer.data.tokenizers.sentencepiece_charsmap import parse_charsmap
 from tftransformer.data.tokenizers.sentencepiece_model import (

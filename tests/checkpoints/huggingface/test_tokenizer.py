@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tftransformer.checkpoints.huggingface_tokenizer import FAMILIES, read_tokenizer, write_tokenizer
+from tftransformer.checkpoints.huggingface.tokenizer import FAMILIES, read_tokenizer, write_tokenizer
 from tftransformer.data.tokenizers.sentencepiece_model import (
     PieceType,
     UnigramModel,
