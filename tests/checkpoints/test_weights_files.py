@@ -62,6 +62,7 @@ def test_rows_before_the_first_position_are_no_positions(config, folder, tmp_pat
     [
         ("none.safetensors", "vocab.txt", "weights must be a file or a folder that exists; got .*none.safetensors"),
         ("model.safetensors", "none.txt", "vocabulary must be a file or a folder that exists; got .*none.txt"),
+        ("model.safetensors", "model.safetensors", "vocabulary must be a vocab.txt or, for any other tokenizer"),
         ("vocab.txt", "vocab.txt", "vocab.txt is damaged, cut off or no safetensors file"),
         ("other.safetensors", "vocab.txt", "has no token table, but for instance a.weight"),
     ],

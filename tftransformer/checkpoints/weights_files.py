@@ -125,5 +125,9 @@ def _tokenizer(vocabulary: str | os.PathLike[str] | TokenizerSpec, family: str) 
         return read_tokenizer(path, family)
     if not path.is_file():
         raise TransformerError(f"vocabulary must be a file or a folder that exists; got {path}")
+    if path.suffix != ".txt":
+        raise TransformerError(
+            f"vocabulary must be a vocab.txt or, for any other tokenizer, the folder with its files; got {path}"
+        )
     data = path.read_bytes()
     return TokenizerSpec("wordpiece", parse_vocabulary(data, str(path)), {}, {"vocab.txt": data})

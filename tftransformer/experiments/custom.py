@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tftransformer.checkpoints.structure.adaptation import AdaptedPreset, adapt
 from tftransformer.checkpoints.describe import describe
 from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.structure.layer_choice import choose_layers
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.checkpoints.rewriting import write_preset
+from tftransformer.checkpoints.structure.adaptation import AdaptedPreset, adapt
+from tftransformer.checkpoints.structure.layer_choice import choose_layers
 from tftransformer.checkpoints.weights_files import preset_from_file
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, near_miss

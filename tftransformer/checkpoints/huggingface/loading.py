@@ -6,8 +6,8 @@ from typing import Any
 
 from tftransformer.checkpoints.assign import make_plan
 from tftransformer.checkpoints.folders import read_json, read_optional_json
-from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer
 from tftransformer.checkpoints.huggingface.layout import Layout
+from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
 from tftransformer.checkpoints.rules import Table
 from tftransformer.checkpoints.sources import Source, open_weights

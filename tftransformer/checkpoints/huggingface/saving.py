@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tftransformer import files
+from tftransformer.checkpoints.huggingface.layout import Layout
 from tftransformer.checkpoints.huggingface.loading import LAYOUTS
 from tftransformer.checkpoints.huggingface.tokenizer import write_tokenizer
-from tftransformer.checkpoints.huggingface.layout import Layout
 from tftransformer.checkpoints.sources import FLOATING
 from tftransformer.checkpoints.writing import as_array, write_weights
 from tftransformer.config import TransformerConfig

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tftransformer.checkpoints.huggingface.layout import MOST_LAYERS
 from tftransformer.checkpoints.keras_hub.files import (
     HubFiles,
     count_stored,
@@ -19,7 +20,6 @@ from tftransformer.checkpoints.keras_hub.files import (
 )
 from tftransformer.checkpoints.keras_hub.tasks import read_task
 from tftransformer.checkpoints.keras_hub.tokenizers import read_tokenizer
-from tftransformer.checkpoints.huggingface.layout import MOST_LAYERS
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
 from tftransformer.checkpoints.sources import KerasHubSource
 from tftransformer.checkpoints.tables.keras_hub import LAYOUTS, HubLayout
