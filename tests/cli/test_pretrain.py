@@ -26,7 +26,7 @@ def test_texts_become_shards_and_shards_a_preset(tmp_path):
     (tmp_path / "book.txt").write_text(
         "The plot was slow but the acting was great.\n\n" * 40, encoding="utf-8"
     )
-    done = run(tmp_path, "prepare", "--texts=book.txt", "--vocabulary_size=60", "--output_dir=shards")
+    done = run(tmp_path, "prepare", "--texts=book.txt", "--vocabulary_size=120", "--output_dir=shards")
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == "saved shards" and "Traceback" not in done.stderr
     sizes = ("--num_layers=1", "--hidden_dim=16", "--num_heads=2", "--intermediate_dim=32", "--batch_size=4")

@@ -42,7 +42,7 @@ def test_masked_lm_learns_more_than_word_frequencies(shard_folder):
     held = ShardBatches(shards, "heldout", **kinds).first(4)
     pretrainer = Pretrainer(build_encoder(config), config)
     before = pretrainer.evaluate(held)["masked_lm"]
-    for step, (batch, _) in zip(range(300), ShardBatches(shards, **kinds).stream(), strict=False):
+    for step, (batch, _) in zip(range(200), ShardBatches(shards, **kinds).stream(), strict=False):
         pretrainer.step(batch, 3e-3 * min(1.0, step / 20))
     after = pretrainer.evaluate(held)["masked_lm"]
     # Five words a text: always was, the, movie; the other two are one of four each. Frequencies alone leave
@@ -51,19 +51,18 @@ def test_masked_lm_learns_more_than_word_frequencies(shard_folder):
     assert after < 1.0
 
 
-def test_a_distillation_falls_and_leaves_a_preset(options, tiny_preset, tmp_path):
+def test_a_distillation_falls_leaves_a_preset_and_goes_on_where_it_ended(options, tiny_preset, tmp_path):
     options = dataclasses.replace(
-        options, teacher=str(tiny_preset), objective="distillation", num_layers=2, steps=60, batch_size=16
-    )
-    figures = pretrain(options)
-    assert figures["step"] == 60 and figures["heldout_word"] < 0.9
+        options, teacher=str(tiny_preset), objective="distillation", num_layers=2, steps=60, batch_size=16,
+        learning_rate=1e-2, inherit=False,
+    )  # fmt: skip
+    assert pretrain(options)["step"] == 60
     preset = load_preset(options.output_dir)
     assert preset.pooling == "mean" and preset.config.hidden_dim == 8
-    preset.build_encoder()
     stated = json.loads((tmp_path / "out" / "preset.json").read_text())["task"]["pretraining"]
-    assert stated["teacher"] == tiny_preset.name and str(tmp_path) not in json.dumps(stated)
+    assert stated["options"]["teacher"] == tiny_preset.name and str(tmp_path) not in json.dumps(stated)
     rows = read_log(tmp_path / "out.run" / "log.csv")
-    assert rows[0]["step"] == 0 and rows[-1]["heldout_word"] < rows[0]["heldout_word"]
+    assert rows[0]["step"] == 0 and rows[-1]["heldout_word"] < 0.8 * rows[0]["heldout_word"]
     assert (tmp_path / "out.run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
     # A student that goes on aims where it aimed before: its loss starts where it ended.
@@ -75,6 +74,7 @@ def test_a_distillation_falls_and_leaves_a_preset(options, tiny_preset, tmp_path
     assert first["heldout_word"] < rows[-1]["heldout_word"] + 0.1
 
 
+@pytest.mark.slow
 def test_masked_lm_goes_on_from_a_preset_with_its_head(options, tiny_preset, tmp_path, capsys):
     first = dataclasses.replace(options, preset=str(tiny_preset), max_length=16, steps=40, batch_size=8)
     end = pretrain(first)
@@ -137,8 +137,10 @@ def test_every_family_of_encoders_trains_from_nothing(options, family):
 @pytest.mark.parametrize("objective", ["masked_lm", "distillation", "both"])
 def test_a_run_in_two_parts_ends_bit_equal(options, tiny_preset, objective, tmp_path, monkeypatch):
     teacher = None if objective == "masked_lm" else str(tiny_preset)
-    whole = dataclasses.replace(options, objective=objective, teacher=teacher, steps=20)
+    whole = dataclasses.replace(options, objective=objective, teacher=teacher, num_layers=2, steps=20)
     figures = pretrain(whole)
+    if teacher:  # the student started as its teacher
+        assert read_log(tmp_path / "out.run" / "log.csv")[0]["heldout_word"] < 0.3
     if objective == "both":
         assert {"masked_lm", "word", "sentence", "inner", "loss"} <= set(figures)
 
@@ -237,6 +239,6 @@ def test_preparing_without_tensorflow_says_what_it_needs(tmp_path, text_file, mo
 
 
 def test_a_vocabulary_is_learned_where_none_is_given(tmp_path, text_file):
-    prepare_shards(TextOptions((str(text_file),), str(tmp_path / "out"), vocabulary_size=60))
+    prepare_shards(TextOptions((str(text_file),), str(tmp_path / "out"), vocabulary_size=120))
     vocabulary = open_shards(tmp_path / "out").tokenizer.vocabulary
-    assert len(vocabulary) == 60 and "movie" in vocabulary
+    assert 60 < len(vocabulary) <= 120 and "movie" in vocabulary

@@ -61,7 +61,7 @@ def test_masked_lm_trains_saves_and_resumes_without_tensorflow(tmp_path, shard_f
                     np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
     # The preset that JAX wrote is one for TensorFlow as well.
     preset = load_preset(str(tmp_path / "whole"))
-    assert preset.config.hidden_dim == 8 and preset.task["pretraining"]["step"] == 8
+    assert preset.config.hidden_dim == 8 and preset.task["pretraining"]["figures"]["step"] == 8
     ids = np.full((1, 5), 7, "int32")
     batch = {"token_ids": ids, "padding_mask": ids * 0 + 1, "segment_ids": ids * 0}
     assert np.isfinite(preset.build_encoder()(batch)).all()

@@ -67,10 +67,12 @@ def pretrain(options: PretrainingOptions) -> dict[str, float]:
         say(f"resumed after {loop.restore():,} steps")
 
     def snapshot(figures: Mapping[str, float]) -> None:
-        _save(options, config, pretrainer.addresses(), shards.tokenizer, figures)
+        _save(options, config, pretrainer.addresses(), shards.tokenizer, figures, preset)
         log = read_log(options.run_folder / LOG)
         plot_curves(options.run_folder / "curves.png", log)
-        say(f"saved {options.output_dir} after {figures['step']:,.0f} steps")
+        known = {"held-out perplexity": "heldout_perplexity", "held-out loss": "heldout_loss"}
+        heldout = [f", {name} {figures[figure]:.4g}" for name, figure in known.items() if figure in figures]
+        say(f"saved {options.output_dir} after {figures['step']:,.0f} steps{''.join(heldout)}")
 
     return loop.train(options.schedule(), snapshot)
 
@@ -162,14 +164,17 @@ def _save(
     variables: Mapping[str, Any],
     tokenizer: TokenizerSpec,
     figures: Mapping[str, float],
+    preset: Preset | None,
 ) -> None:
+    # What the preset that was continued advises, and how it makes one vector of a text, still hold.
+    advice = {} if preset is None else {k: v for k, v in preset.task.items() if k == "advice"}
     save_preset(
         options.output_dir,
         config=config,
         tokenizer=_Stored(tokenizer),
         variables=variables,
-        pooling="mean",
-        task={"pretraining": {**options.plain(), **figures}},
+        pooling="mean" if preset is None else preset.pooling,
+        task={**advice, "pretraining": {"options": options.plain(), "figures": dict(figures)}},
         dtype="float16",
         overwrite=True,
     )
