@@ -145,7 +145,7 @@ def test_bad_arguments():
         ordered_batches(examples_of([]), 4)
     with pytest.raises(TransformerError, match="longest row, 9 tokens; the last is 8"):
         token_batches(examples_of([9]), 4, boundaries=(4, 8))
-    tokenizer = SimpleNamespace(start_id=1, separator_id=2, pad_id=0)
+    tokenizer = SimpleNamespace(start_id=1, separator_id=2, pad_id=0, pair_separators=1)
     with pytest.raises(TransformerError, match="^max_length must be at least 2"):
         build_examples(Records(["a"] * 500), tokenize=tokenize, pack=packer(tokenizer, 1))
     with pytest.raises(TransformerError, match="^labels must be as many as texts, 2; got 1$"):
@@ -182,7 +182,7 @@ def test_taking_rows_of_examples():
 
 @pytest.mark.parametrize("count", [5, 300])
 def test_real_packing_trims_pairs_alike_eagerly_and_in_tf_data(count):
-    tokenizer = SimpleNamespace(start_id=1, separator_id=2, pad_id=0)
+    tokenizer = SimpleNamespace(start_id=1, separator_id=2, pad_id=0, pair_separators=1)
     records = Records(["abcdefghij"] * count, ["xy"] * count)
     examples = build_examples(records, tokenize=tokenize, pack=packer(tokenizer, 9))
     x = examples.features(np.arange(count), 10)

@@ -2,11 +2,13 @@
 
 import keras
 import numpy as np
+import pytest
 
 from tftransformer.config import TransformerConfig
 from tftransformer.models import build_encoder_decoder
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_trains_on_tensors():
     keras.utils.set_random_seed(0)
     config = TransformerConfig(

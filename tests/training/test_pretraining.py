@@ -51,6 +51,7 @@ def test_masked_lm_learns_more_than_word_frequencies(shard_folder):
     assert after < 1.0
 
 
+@pytest.mark.slow
 def test_a_distillation_falls_leaves_a_preset_and_goes_on_where_it_ended(options, tiny_preset, tmp_path):
     options = dataclasses.replace(
         options, teacher=str(tiny_preset), objective="distillation", num_layers=2, steps=60, batch_size=16,
