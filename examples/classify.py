@@ -63,7 +63,7 @@ flags.DEFINE_integer("batch_size", 16, "Rows a batch, over all replicas.")
 flags.DEFINE_float(
     "learning_rate",
     None,
-    "Highest rate of pretrained weights (the head has 25 times it, fresh blocks at "
+    "Highest rate of pretrained weights (fresh blocks and the head have at "
     "least 5e-4); default: the preset's advice, else 2e-5.",
 )
 flags.DEFINE_string("schedule", "linear", "linear, cosine, polynomial, exponential or constant.")

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,7 @@ def _freeze(classifier: TextClassifier, options: ClassificationOptions) -> Freez
 def _compile(classifier: TextClassifier, options: ClassificationOptions) -> dict[str, Any]:
     advice = classifier.advice
     recipe = {
-        "learning_rate": options.learning_rate or advice.get("learning_rate", 2e-5),
+        "learning_rate": options.learning_rate or _advised_rate(advice, options.freeze_layers),
         "epochs": options.epochs or advice.get("epochs", 3),
     }
     classifier.compile(
@@ -195,6 +195,12 @@ def _compile(classifier: TextClassifier, options: ClassificationOptions) -> dict
         gradient_accumulation_steps=options.gradient_accumulation,
     )
     return recipe
+
+
+def _advised_rate(advice: Mapping[str, Any], frozen_layers: int) -> float:
+    """The preset's advice; what is left of a frozen encoder takes a higher rate than all of it."""
+    rate = advice.get("learning_rate", 2e-5)
+    return advice.get("frozen_learning_rate", rate) if frozen_layers else rate
 
 
 def _fit(

@@ -13,8 +13,8 @@ import tensorflow as tf
 from tftransformer.finetuning.reduced_gradients import NO_DECAY, ReducedGradients
 from tftransformer.finetuning.schedules import build_schedule, check_number
 
-# A linear head takes a rate far above its encoder's; blocks do not, whatever the encoder's.
-HEAD_MULTIPLIER = 25.0
+# Weights that start from random numbers need a rate far above that of pretrained ones, but not a multiple of
+# it: where the encoder trains at 1e-4, a head at 25 times that throws it back to chance.
 FRESH_RATE = 5e-4
 
 
@@ -193,8 +193,7 @@ def build_optimizer(
     weight_decay: float = 0.01,
     global_clipnorm: float | None = 1.0,
     gradient_accumulation_steps: int | None = None,
-    head: Sequence[str] | str = ("head/.*",),
-    fresh: Sequence[str] | str = (),
+    fresh: Sequence[str] | str = ("head/.*",),
     fresh_multiplier: float | None = None,
 ) -> AdamW:
     """The optimizer that fine-tunes a classifier unless told otherwise.
@@ -207,12 +206,10 @@ def build_optimizer(
         weight_decay: On all weights but biases and norms.
         global_clipnorm: Of the whole reduced gradient; 1.0 is BERT's.
         gradient_accumulation_steps: Batches to an update.
-        head: Patterns of the weights of a linear head that starts fresh.
-        fresh: Patterns of other weights that start from random numbers, such as the user's own blocks.
-        fresh_multiplier: The rate of all these relative to `learning_rate`. None: 25 for the head, which at
-            2e-5 would still be near its random start when the few hundred updates of a small data set are over;
-            for the others what makes their rate 5e-4, with which blocks are trained from scratch (25 at the
-            default rate), or 1 if `learning_rate` is higher already.
+        fresh: Patterns of weights that start from random numbers, such as a head or the user's own blocks.
+        fresh_multiplier: Their rate relative to `learning_rate`. None: what makes it 5e-4 (25 at the default
+            rate), with which blocks are trained from scratch and without which a head would still be near its
+            start when the few hundred updates of a small data set are over; 1 if `learning_rate` is higher.
 
     Returns:
         An `AdamW`.
@@ -225,12 +222,10 @@ def build_optimizer(
         3e-05
     """
     learning_rate = check_number("learning_rate", learning_rate, "positive", lambda value: value > 0)
-    groups = ((head, HEAD_MULTIPLIER), (fresh, max(1.0, FRESH_RATE / learning_rate)))
-    multipliers = {
-        pattern: usual if fresh_multiplier is None else fresh_multiplier
-        for patterns, usual in groups
-        for pattern in ((patterns,) if isinstance(patterns, str) else patterns)
-    }
+    if fresh_multiplier is None:
+        fresh_multiplier = max(1.0, FRESH_RATE / learning_rate)
+    fresh = (fresh,) if isinstance(fresh, str) else fresh
+    multipliers = dict.fromkeys(fresh, fresh_multiplier)
     return AdamW(
         learning_rate=build_schedule(schedule, learning_rate, total_steps, warmup),
         weight_decay=weight_decay,

@@ -61,7 +61,7 @@ def classification_defaults(
     return {
         "optimizer": optimizer
         if optimizer is not None
-        else build_optimizer(**rates, **_fresh_that_train(task)),
+        else build_optimizer(**rates, fresh=_fresh_that_train(task)),
         "loss": loss if loss is not None else _loss(task, smoothing),
         "metrics": metrics if metrics is not None else _metrics(task),
         # On a CPU every new batch length would cost seconds of compilation, more than XLA saves.
@@ -76,12 +76,10 @@ def restore_compilation(task: Any) -> None:
         task.optimizer.build(task.trainable_variables)
 
 
-def _fresh_that_train(task: Any) -> dict[str, list[str]]:
+def _fresh_that_train(task: Any) -> list[str]:
     weights = {name: weight for name, weight in patterns.addresses(task).items() if weight.trainable}
     fresh = re.compile("|".join(task.fresh) or "(?!)")
-    chosen = [name for name in weights if fresh.fullmatch(name)]
-    head = [name for name in chosen if name.startswith("head/")]
-    return {"head": head, "fresh": [name for name in chosen if name not in head]}
+    return [name for name in weights if fresh.fullmatch(name)]
 
 
 def _loss(task: Any, smoothing: float) -> keras.losses.Loss:

@@ -106,7 +106,7 @@ class TextClassifier(TextTask):
         self.text_pairs = text_pairs
         self.head_dropout = head_dropout
         self.load_summary = None
-        # What the makers of the preset found to work: `learning_rate`, `epochs`.
+        # What the makers of the preset found to work: `learning_rate`, `frozen_learning_rate`, `epochs`.
         self.advice: dict[str, Any] = {}
         # Addresses of weights that no checkpoint filled: they train at a higher rate.
         self.fresh: tuple[str, ...] = (".*",)
