@@ -28,6 +28,7 @@ _DEFAULTS = {
     "byte_bpe": ("<unk>", "<pad>", "<s>", "</s>", "<mask>"),
     "sentencepiece": ("<unk>", "<pad>", "<s>", "</s>", "<mask>"),
 }
+_WITH_SEGMENTS = ("bert", "electra", "albert")
 _SPACE_SIGN = "\u2581"
 
 
@@ -51,6 +52,9 @@ def write_tokenizer(folder: Path, tokenizer: Any, family: str) -> None:
         special = {name: special[name] for name in list(_SPECIAL)[:5]}
     writers = {"wordpiece": _wordpiece, "byte_bpe": _byte_bpe, "sentencepiece": _sentencepiece}
     config = writers[spec.kind](Path(folder), spec, family, special)
+    # Said for every family: their ALBERT tokenizer leaves segments out unless it is told, their BERT's never does.
+    names = ["input_ids", *(["token_type_ids"] if family in _WITH_SEGMENTS else []), "attention_mask"]
+    config["model_input_names"] = names
     files.write_json(Path(folder) / "tokenizer_config.json", {**config, **special})
     files.write_json(Path(folder) / "special_tokens_map.json", special)
 
