@@ -1,5 +1,6 @@
 """What every tokenizer here does and knows, whatever algorithm cuts its texts."""
 
+import abc
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -25,7 +26,7 @@ class Tokens(NamedTuple):
     ends: "tf.RaggedTensor"
 
 
-class Tokenizer:
+class Tokenizer(abc.ABC):
     """Text to token ids and back: the part that does not depend on the algorithm.
 
     Subclasses cut texts (`tokenize`, `tokenize_with_offsets`), join tokens (`decode`), say how they are
@@ -60,6 +61,7 @@ class Tokenizer:
             self._ids[self._special[name]] for name in SPECIAL_TOKENS
         )
 
+    @abc.abstractmethod
     def tokenize(self, texts: "tf.Tensor | Sequence[str]") -> "tf.RaggedTensor":
         """Token ids of each text, without special tokens.
 
@@ -72,28 +74,27 @@ class Tokenizer:
         Raises:
             TransformerError: `texts` is not one-dimensional.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def tokenize_with_offsets(self, texts: "tf.Tensor | Sequence[str]") -> Tokens:
         """Token ids as `tokenize` gives them, with the place of each in its text."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some tokens, as near to the original as they remember."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def get_config(self) -> dict[str, Any]:
         """The settings without vocabulary and other files: JSON values."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def files(self) -> dict[str, bytes]:
         """The files that hold the rest of the tokenizer, by name."""
-        raise NotImplementedError
 
     @classmethod
+    @abc.abstractmethod
     def from_files(cls, settings: Mapping[str, Any], files: Mapping[str, bytes]) -> "Tokenizer":
         """The inverse of `get_config` and `files`."""
-        raise NotImplementedError
 
     def spec(self) -> TokenizerSpec:
         """The tokenizer as plain data: what a preset stores."""
