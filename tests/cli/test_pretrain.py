@@ -51,7 +51,7 @@ def test_texts_become_shards_and_shards_a_preset(tmp_path):
         ),
         pytest.param(
             ("trian", "--shards=none"), "say what to do: pretrain.py prepare --texts=... or pretrain.py train "
-            "--shards=...; got 'trian' (did you mean 'train'?)", marks=pytest.mark.slow,
+            "--shards=...; got 'trian'; did you mean 'train'?", marks=pytest.mark.slow,
         ),
         pytest.param(
             ("train", "--output_dir=out"), "--shards is missing; --help lists the flags", marks=pytest.mark.slow
