@@ -362,3 +362,56 @@ def test_bad_arguments(make, message):
     with pytest.raises(TransformerError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def trained_table(touched_rows, steps, rows, **options):
+    """A table of 5,000 rows after some steps on batches of ids, and the optimizer."""
+    random = np.random.default_rng(1)
+    table = keras.layers.Embedding(5000, 6)
+    table.build(None)
+    table.embeddings.assign(random.normal(size=(5000, 6)))
+    other = keras.Variable(random.normal(size=(3,)).astype("float32"), name="kernel")
+    optimizer = AdamW(0.01, weight_decay=0.1, touched_rows=touched_rows, **options)
+    optimizer.build([table.embeddings, other])
+
+    @tf.function
+    def step(ids, target):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(table(ids) - target)) + tf.reduce_sum(other.value)
+        weights = [table.embeddings, other]
+        optimizer.apply(tape.gradient(loss, [weight.value for weight in weights]), weights)
+
+    for _ in range(steps):
+        ids = random.integers(0, rows, (4, 9)).astype("int32")  # some of them twice
+        step(tf.constant(ids), tf.constant(random.normal(size=(4, 9, 6)).astype("float32")))
+    return table.embeddings, optimizer
+
+
+@pytest.mark.parametrize(("steps", "rows"), [(1, 5000), (12, 300), (140, 5000)])
+def test_touched_rows_give_the_dense_update(steps, rows):
+    # The last case passes a third of the table and goes over to dense updates on the way.
+    expected, dense = trained_table(False, steps, rows)
+    table, sparse = trained_table(True, steps, rows)
+    np.testing.assert_allclose(host(table), host(expected), rtol=4e-7, atol=2e-7)
+    for ours, theirs in zip(sparse.variables[2:], dense.variables[2:]):
+        if ours.dtype == "float32":
+            np.testing.assert_allclose(host(ours), host(theirs), rtol=1e-6, atol=1e-9)
+    flags = host(sparse._touched[0])
+    moments = np.abs(host(sparse._momentums[0])).sum(-1) > 0
+    assert (flags == moments).all() and (1 < flags.sum() <= min(36 * steps, rows))
+
+
+def test_rows_that_no_gradient_reached_only_decay():
+    table, _ = trained_table(True, 3, 100, global_clipnorm=None)
+    start, _ = trained_table(True, 0, 100)
+    kept = np.float32(1.0 - 0.01 * 0.1)
+    np.testing.assert_allclose(host(table)[100:], host(start)[100:] * kept**3, rtol=1e-6)
+
+
+def test_training_on_touched_rows_goes_on_from_saved_moments():
+    _, optimizer = trained_table(True, 3, 50)
+    store = {}
+    optimizer.save_own_variables(store)
+    _, other = trained_table(True, 0, 50)
+    other.load_own_variables({name: np.asarray(value) for name, value in store.items()})
+    assert host(other._touched[0]).sum() == host(optimizer._touched[0]).sum() > 0

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tftransformer.finetuning.reduced_gradients import NO_DECAY, ReducedGradients
 from tftransformer.finetuning.schedules import build_schedule, check_number
+from tftransformer.finetuning.touched_rows import LARGE_TABLE, apply_adam, unique_rows
 
 # Weights that start from random numbers need a rate far above that of pretrained ones, but not a multiple of
 # it: where the encoder trains at 1e-4, a head at 25 times that throws it back to chance.
@@ -31,6 +32,9 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         epsilon: Added to the root of the second moment. BERT's 1e-6 rather than Adam's 1e-8: it holds still
             the weights whose gradient is rounding noise, such as key biases.
         global_clipnorm, gradient_accumulation_steps, rate_multipliers, no_decay: See `ReducedGradients`.
+        touched_rows: Leave the rows of large embedding tables alone until a gradient reaches them, which is the
+            same update at a part of its price. Not for steps that XLA compiles (their shapes are fixed), several
+            replicas or accumulation; there it does nothing. Tasks turn it on where it can be.
         loss_scale_factor: A fixed loss scale. Keras wraps the optimizer in its own dynamic one where the
             dtype policy is "mixed_float16".
         name: The optimizer's name.
@@ -55,6 +59,7 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         gradient_accumulation_steps: int | None = None,
         rate_multipliers: Mapping[str, float] | None = None,
         no_decay: Sequence[str] | str = NO_DECAY,
+        touched_rows: bool = False,
         loss_scale_factor: float | None = None,
         name: str = "adamw",
     ):
@@ -71,13 +76,36 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
             loss_scale_factor=loss_scale_factor,
             name=name,
         )
+        self.touched_rows = touched_rows
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        if self.built:
+            return
+        super().build(variables)
+        # Also kept where it is not used: what a checkpoint holds does not depend on where it was written.
+        self._touched = {
+            place: self.add_variable((variable.shape[0],), "zeros", "bool", name=f"touched_rows_{place}")
+            for place, variable in enumerate(variables)
+            if _is_large_table(variable)
+        }
+
+    def _prepared(self, grad: Any, variable: Any, place: int) -> Any:
+        by_rows = (
+            self.touched_rows
+            and place in self._touched
+            and isinstance(grad, tf.IndexedSlices)
+            and not self.gradient_accumulation_steps
+            and tf.distribute.get_strategy().num_replicas_in_sync == 1
+        )
+        return unique_rows(grad) if by_rows else super()._prepared(grad, variable, place)
 
     def _step_constants(self) -> tuple[tf.Tensor, ...]:
         step = tf.cast(self.iterations, tf.float32) + 1.0
         return tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
 
     def _slots(self, place: int) -> tuple[Any, ...]:
-        return self._momentums[place].value, self._velocities[place].value
+        slots = self._momentums[place].value, self._velocities[place].value
+        return (*slots, self._touched[place].value) if place in self._touched else slots
 
     def _update_weight(
         self,
@@ -89,8 +117,21 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         beta_2_power: Any = None,
         momentum: Any = None,
         velocity: Any = None,
+        touched: Any = None,
     ) -> None:
         powers = tf.cast(beta_1_power, grad.dtype), tf.cast(beta_2_power, grad.dtype)
+        if isinstance(grad, tf.IndexedSlices):
+            corrected = rate * tf.sqrt(1.0 - powers[1]) / (1.0 - powers[0])
+
+            def dense(grad: tf.Tensor) -> None:
+                self._update_weight(variable, grad, rate, keep, *powers, momentum, velocity)
+
+            numbers = (corrected, self.epsilon, self.beta_1, self.beta_2)
+            apply_adam(variable, grad, touched, keep, (momentum, velocity), numbers, dense)
+            return
+        if touched is not None:
+            # A dense gradient may reach every row; which ones it left at zero is not worth finding out.
+            touched.assign(tf.ones_like(touched))
         if variable.dtype != grad.dtype:
             self._update_half(variable, grad, rate, keep, *powers, momentum, velocity)
             return
@@ -133,7 +174,11 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["amsgrad"]
-        return config
+        return {**config, "touched_rows": self.touched_rows}
+
+
+def _is_large_table(variable: keras.Variable) -> bool:
+    return len(variable.shape) == 2 and variable.shape[0] >= LARGE_TABLE and variable.dtype == "float32"
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -195,6 +240,7 @@ def build_optimizer(
     gradient_accumulation_steps: int | None = None,
     fresh: Sequence[str] | str = ("head/.*",),
     fresh_multiplier: float | None = None,
+    touched_rows: bool = False,
 ) -> AdamW:
     """The optimizer that fine-tunes a classifier unless told otherwise.
 
@@ -210,6 +256,7 @@ def build_optimizer(
         fresh_multiplier: Their rate relative to `learning_rate`. None: what makes it 5e-4 (25 at the default
             rate), with which blocks are trained from scratch and without which a head would still be near its
             start when the few hundred updates of a small data set are over; 1 if `learning_rate` is higher.
+        touched_rows: See `AdamW`.
 
     Returns:
         An `AdamW`.
@@ -232,6 +279,7 @@ def build_optimizer(
         global_clipnorm=global_clipnorm,
         gradient_accumulation_steps=gradient_accumulation_steps,
         rate_multipliers=multipliers,
+        touched_rows=touched_rows,
     )
 
 

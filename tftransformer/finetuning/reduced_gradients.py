@@ -160,10 +160,8 @@ class ReducedGradients:
     def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[Any]) -> None:
         places = [self._get_variable_index(variable) for variable in trainable_variables]
         variables = [v.value if isinstance(v, keras.Variable) else v for v in trainable_variables]
-        grads = [
-            tf.cast(tf.convert_to_tensor(grad), _slot_dtype(variable.dtype))
-            for grad, variable in self._all_reduce_sum_gradients(zip(grads, variables))
-        ]
+        reduced = self._all_reduce_sum_gradients(zip(grads, variables))
+        grads = [self._prepared(grad, variable, place) for (grad, variable), place in zip(reduced, places)]
         steps = self.gradient_accumulation_steps
         accumulators = [self._accumulated_gradients[place].value for place in places] if steps else []
         grads = [total + grad for total, grad in zip(accumulators, grads)] if steps else grads
@@ -205,6 +203,10 @@ class ReducedGradients:
             finish, self._distribution_strategy, grads, shared, finite
         )
 
+    def _prepared(self, grad: Any, variable: Any, place: int) -> Any:
+        """A reduced gradient as the update takes it: written out, in the dtype of the slots."""
+        return tf.cast(tf.convert_to_tensor(grad), _slot_dtype(variable.dtype))
+
     def _note(self, finite: tf.Tensor) -> None:
         first = self._first_bad_step.value
         step = tf.cast(self.iterations, tf.int64) + 1
@@ -214,7 +216,7 @@ class ReducedGradients:
         factor, decayed = self._rate_factors[place], self._decayed[place]
 
         def update(variable: Any, grad: Any, scale: Any, rate: Any, *rest: Any) -> None:
-            rate, grad = tf.cast(rate * factor, grad.dtype), grad * tf.cast(scale, grad.dtype)
+            rate, grad = tf.cast(rate * factor, grad.dtype), _scaled(grad, scale)
             keep = 1.0 - rate * self.weight_decay if decayed else None
             self._update_weight(variable, grad, rate, keep, *rest)
 
@@ -243,7 +245,15 @@ class ReducedGradients:
 
 def _global_norm(grads: Sequence[tf.Tensor]) -> tf.Tensor:
     # l2_loss reads each gradient once and writes nothing of its size; in float16 it would overflow.
-    return tf.sqrt(2.0 * tf.add_n([tf.nn.l2_loss(tf.cast(grad, tf.float32)) for grad in grads]))
+    parts = [grad.values if isinstance(grad, tf.IndexedSlices) else grad for grad in grads]
+    return tf.sqrt(2.0 * tf.add_n([tf.nn.l2_loss(tf.cast(part, tf.float32)) for part in parts]))
+
+
+def _scaled(grad: Any, scale: tf.Tensor) -> Any:
+    scale = tf.cast(scale, grad.dtype)
+    if isinstance(grad, tf.IndexedSlices):
+        return tf.IndexedSlices(grad.values * scale, grad.indices, grad.dense_shape)
+    return grad * scale
 
 
 def _slot_dtype(dtype: Any) -> tf.DType:

@@ -2,6 +2,7 @@
 
 from tftransformer.layers.attention import MultiHeadAttention
 from tftransformer.layers.decoder_block import DecoderBlock
+from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.embeddings import TokenEmbedding, TransformerEmbedding
 from tftransformer.layers.encoder_block import EncoderBlock
 from tftransformer.layers.feed_forward import FeedForward
@@ -18,6 +19,7 @@ __all__ = [
     "CLSPooling",
     "ClassificationHead",
     "DecoderBlock",
+    "Dropout",
     "EncoderBlock",
     "FeedForward",
     "LearnedPosition",

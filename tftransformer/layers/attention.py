@@ -7,8 +7,9 @@ import keras
 from keras import ops
 
 from tftransformer.errors import TransformerError
+from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.masking import causal_mask, merge_masks, merge_padding
-from tftransformer.layers.projection import Projection
+from tftransformer.layers.projection import Projection, project_together
 from tftransformer.layers.relative_positions import AttentionPosition, position_from_config
 
 
@@ -27,6 +28,13 @@ def attention_scores(query: Any, key: Any, mask: Any = None, bias: Any = None) -
     Returns:
         (B, N, T, S) in the dtype of the query. Each row sums to 1, and to 0 where the mask allows no key.
     """
+    scores = _softmax_of_products(query, key, _as_bias(mask, bias))
+    if mask is None:
+        return scores
+    return _silence(scores, ops.expand_dims(ops.any(mask, axis=-1, keepdims=True), 1))
+
+
+def _softmax_of_products(query: Any, key: Any, bias: Any = None) -> Any:
     _, heads, _, width = query.shape
     groups = heads // key.shape[1]
     length = ops.shape(query)[2]
@@ -36,15 +44,24 @@ def attention_scores(query: Any, key: Any, mask: Any = None, bias: Any = None) -
     if groups != 1:
         scores = ops.reshape(scores, (-1, heads, length, ops.shape(key)[2]))
     scores = ops.cast(scores, "float32")
+    return ops.cast(ops.softmax(scores if bias is None else scores + bias, axis=-1), query.dtype)
+
+
+def _as_bias(mask: Any, bias: Any) -> Any:
+    """Mask and bias as one float32 term, broadcastable to (B, N, T, S); None where there is neither."""
     if bias is not None:
-        scores = scores + ops.cast(bias, "float32")
+        bias = ops.cast(bias, "float32")
     if mask is None:
-        return ops.cast(ops.softmax(scores, axis=-1), query.dtype)
-    mask = ops.expand_dims(mask, 1)
-    # A finite floor: with -inf a row without any key would be 0/0. The second `where` makes such a row zero
-    # in value and in gradient.
-    scores = ops.softmax(ops.where(mask, scores, -1e9), axis=-1)
-    return ops.cast(ops.where(mask, scores, 0.0), query.dtype)
+        return bias
+    # A finite floor: with -inf a row without any key would be 0/0. It is small, and all blocks share it; a
+    # choice between the floor and each score would be another pass over the (B, N, T, S) scores.
+    floor = ops.where(ops.expand_dims(mask, 1), 0.0, -1e9)
+    return floor if bias is None else floor + bias
+
+
+def _silence(x: Any, heard: Any) -> Any:
+    """x where `heard`, else zero, in value and in gradient."""
+    return ops.where(heard, x, ops.zeros((), x.dtype))
 
 
 def weighted_values(scores: Any, value: Any) -> Any:
@@ -139,7 +156,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.key_projection = self._projection("key", shared, key_shape)
         self.value_projection = self._projection("value", shared, value_shape or key_shape)
         self.output_projection = self._projection("output", width, (*query_shape[:-1], inner))
-        self.score_dropout = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy, name="dropout")
+        self.score_dropout = Dropout(self.dropout, dtype=self.dtype_policy, name="dropout")
         if self.position is not None and not self.position.built:
             self.position.build((None, self.num_heads, None, self.head_dim))
 
@@ -175,14 +192,17 @@ class MultiHeadAttention(keras.layers.Layer):
         incoming = merge_padding(mask, query_mask) if key is None and cache is None else key_mask
         padding_mask = merge_padding(padding_mask, incoming)
         offset = 0 if cache_index is None else cache_index
-        q = self._rotate(self._split(self.query_projection(query), self.num_heads), offset)
-        if cache is None or cache_index is not None:
-            k, v = self.project_keys_and_values(query if key is None else key, value, offset)
-            if cache is not None:
-                cache = (_write(cache[0], k, offset), _write(cache[1], v, offset))
-                k, v = cache
+        if key is None and value is None and cache is None:
+            q, k, v = self._project_all(query)
         else:
-            k, v = cache
+            q = self._rotate(self._split(self.query_projection(query), self.num_heads), offset)
+            if cache is None or cache_index is not None:
+                k, v = self.project_keys_and_values(query if key is None else key, value, offset)
+                if cache is not None:
+                    cache = (_write(cache[0], k, offset), _write(cache[1], v, offset))
+                    k, v = cache
+            else:
+                k, v = cache
         steps = (
             causal_mask(ops.shape(q)[2], ops.shape(k)[2], offset)
             if causal or cache_index is not None
@@ -193,7 +213,7 @@ class MultiHeadAttention(keras.layers.Layer):
             if relative is not None:
                 attention_bias = relative if attention_bias is None else attention_bias + relative
         visible = merge_masks(padding_mask, attention_mask, steps)
-        scores = attention_scores(q, k, visible, attention_bias)
+        scores = _softmax_of_products(q, k, _as_bias(visible, attention_bias))
         weights = self.score_dropout(scores, training=bool(training) and self.trainable)
         x = weighted_values(weights, v)
         if self.position is not None:
@@ -203,14 +223,23 @@ class MultiHeadAttention(keras.layers.Layer):
         x = ops.reshape(x, (-1, ops.shape(query)[1], self.num_heads * self.head_dim))
         x = self.output_projection(x)
         if padding_mask is not None or attention_mask is not None:
-            # Causal masks alone leave every query a key. Only the bias is left to silence here.
-            x = ops.where(ops.any(visible, axis=-1, keepdims=True), x, ops.zeros((), x.dtype))
+            # Causal masks alone leave every query a key. The scores of the others are read only where asked for.
+            heard = ops.any(visible, axis=-1, keepdims=True)
+            x, scores = _silence(x, heard), _silence(scores, ops.expand_dims(heard, 1))
         results = [x]
         if return_attention_scores:
             results.append(scores)
         if cache_index is not None:
             results.append(cache)
         return results[0] if len(results) == 1 else tuple(results)
+
+    def _project_all(self, x: Any) -> tuple[Any, Any, Any]:
+        """Queries, keys and values of self-attention from one matrix product with the three kernels side by side."""
+        heads, shared = self.num_heads, self.num_key_value_heads
+        parts = (self.query_projection, self.key_projection, self.value_projection)
+        joined = self._split(project_together(x, parts), heads + 2 * shared)
+        q, k, v = ops.split(joined, (heads, heads + shared), axis=1)
+        return self._rotate(q, 0), self._rotate(k, 0), v
 
     def project_keys_and_values(self, key: Any, value: Any = None, offset: Any = 0) -> tuple[Any, Any]:
         """Keys and values of a (B, S, D') memory, the first at position `offset`, as a cache: a pair of (B, K, S, H)."""

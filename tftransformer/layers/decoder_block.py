@@ -6,6 +6,7 @@ import keras
 
 from tftransformer.errors import TransformerError
 from tftransformer.layers.attention import MultiHeadAttention
+from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.feed_forward import FeedForward
 from tftransformer.layers.masking import merge_padding
 from tftransformer.layers.relative_positions import AttentionPosition, position_from_config
@@ -109,7 +110,7 @@ class DecoderBlock(keras.layers.Layer):
             name="feed_forward",
         )
         self.feed_forward_norm = self._norm("feed_forward_norm")
-        self.residual_dropout = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
+        self.residual_dropout = Dropout(dropout, dtype=policy, name="dropout")
         self.supports_masking = True
 
     def _norm(self, name: str) -> keras.layers.Layer:
@@ -172,7 +173,7 @@ class DecoderBlock(keras.layers.Layer):
             )
             rest.insert(1, cross_scores)
             x = self._add(x, attended, self.cross_attention_norm, training)
-        y = self.feed_forward(self.feed_forward_norm(x) if self.normalize_first else x)
+        y = self.feed_forward(self.feed_forward_norm(x) if self.normalize_first else x, training=training)
         x = self._add(x, y, self.feed_forward_norm, training)
         if not return_attention_scores:
             rest = rest[-1:] if cache_index is not None else []

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from tftransformer.errors import TransformerError
+from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.positions import LearnedPosition, SinusoidalPosition
 from tftransformer.layers.projection import Projection
 
@@ -134,7 +135,7 @@ class TransformerEmbedding(keras.layers.Layer):
             if norm
             else None
         )
-        self.dropout = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
+        self.dropout = Dropout(dropout, dtype=policy, name="dropout")
         self.projection = None
         if embedding_dim is not None:
             initializer = keras.initializers.TruncatedNormal(stddev=0.02)

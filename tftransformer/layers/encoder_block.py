@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from tftransformer.layers.attention import MultiHeadAttention
+from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.feed_forward import FeedForward
 from tftransformer.layers.masking import merge_padding
 from tftransformer.layers.relative_positions import AttentionPosition, position_from_config
@@ -95,7 +96,7 @@ class EncoderBlock(keras.layers.Layer):
         self.feed_forward_norm = keras.layers.LayerNormalization(
             epsilon=layer_norm_epsilon, dtype=policy, name="feed_forward_norm"
         )
-        self.residual_dropout = keras.layers.Dropout(dropout, dtype=policy, name="dropout")
+        self.residual_dropout = Dropout(dropout, dtype=policy, name="dropout")
         self.supports_masking = True
 
     def build(self, x_shape: tuple, **_: Any) -> None:
@@ -125,7 +126,7 @@ class EncoderBlock(keras.layers.Layer):
         x = x + self.residual_dropout(attended, training=training)
         if not self.normalize_first:
             x = self.attention_norm(x)
-        y = self.feed_forward(self.feed_forward_norm(x) if self.normalize_first else x)
+        y = self.feed_forward(self.feed_forward_norm(x) if self.normalize_first else x, training=training)
         x = x + self.residual_dropout(y, training=training)
         if not self.normalize_first:
             x = self.feed_forward_norm(x)

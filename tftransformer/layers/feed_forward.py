@@ -6,13 +6,14 @@ import keras
 from keras import ops
 
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.layers.kernels import gelu
 from tftransformer.layers.projection import Projection
 
 ACTIVATIONS = {
-    "gelu": lambda x: ops.gelu(x, approximate=False),
-    "gelu_tanh": lambda x: ops.gelu(x, approximate=True),
-    "relu": ops.relu,
-    "silu": ops.silu,
+    "gelu": gelu,
+    "gelu_tanh": lambda x, training=False: ops.gelu(x, approximate=True),
+    "relu": lambda x, training=False: ops.relu(x),
+    "silu": lambda x, training=False: ops.silu(x),
 }
 
 
@@ -76,11 +77,12 @@ class FeedForward(keras.layers.Layer):
         layer.build(input_shape)
         return layer
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Any, training: bool | None = None) -> Any:
         activate = ACTIVATIONS[self.activation]
+        training = bool(training) and self.trainable
         if self.gate is None:
-            return self.output_projection(activate(self.intermediate(x)))
-        return self.output_projection(activate(self.gate(x)) * self.intermediate(x))
+            return self.output_projection(activate(self.intermediate(x), training))
+        return self.output_projection(activate(self.gate(x), training) * self.intermediate(x))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

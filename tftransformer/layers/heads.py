@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.projection import Projection
 
 
@@ -34,7 +35,7 @@ class ClassificationHead(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(
             kernel_initializer or keras.initializers.TruncatedNormal(stddev=0.02)
         )
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.logits = Projection(
             num_classes, kernel_initializer=self.kernel_initializer, dtype="float32", name="logits"
         )

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.projection import Projection
 
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -50,7 +51,7 @@ class CLSPooling(keras.layers.Layer):
             )
         self.activation = activation
         self.dropout_rate = dropout
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.kernel_initializer = keras.initializers.get(
             kernel_initializer or keras.initializers.TruncatedNormal(stddev=0.02)
         )

@@ -58,14 +58,17 @@ def classification_defaults(
     if loss is not None and smoothing:
         raise TransformerError("label_smoothing cannot go with a loss: give it to the loss itself")
     regularize(task, own.get("l1", 0.0), own.get("l2", 0.0))
+    # On a CPU every new batch length would cost seconds of compilation, more than XLA saves.
+    accelerators = tf.config.list_physical_devices("GPU") + tf.config.list_physical_devices("TPU")
+    compiled = options.pop("jit_compile", bool(accelerators))
+    if optimizer is None:
+        rates["touched_rows"] = not compiled
+        optimizer = build_optimizer(**rates, fresh=_fresh_that_train(task))
     return {
-        "optimizer": optimizer
-        if optimizer is not None
-        else build_optimizer(**rates, fresh=_fresh_that_train(task)),
+        "optimizer": optimizer,
         "loss": loss if loss is not None else _loss(task, smoothing),
         "metrics": metrics if metrics is not None else _metrics(task),
-        # On a CPU every new batch length would cost seconds of compilation, more than XLA saves.
-        "jit_compile": bool(tf.config.list_physical_devices("GPU") + tf.config.list_physical_devices("TPU")),
+        "jit_compile": compiled,
         **options,
     }
 

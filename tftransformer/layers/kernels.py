@@ -1,0 +1,48 @@
+"""The one door to what TensorFlow alone has: a few functions of the layers in fewer passes over memory.
+
+On a CPU a training step spends as much time on moving activations as some of its matrix products take, so what
+happens between the products counts. On other backends these are plain `keras.ops`.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+if keras.backend.backend() == "tensorflow":
+    from tftransformer.layers import tensorflow_kernels as tensorflow
+else:
+    tensorflow = None
+
+
+def gelu(x: Any, training: bool = False) -> Any:
+    """The exact GELU, x Phi(x) (Hendrycks & Gimpel 2016, arXiv 1606.08415), of the shape and dtype of x.
+
+    Args:
+        x: Any shape.
+        training: Whether a gradient will be wanted. Inference keeps the plain form, which TensorFlow's graph
+            rewriter fuses with the matrix product before it.
+
+    Example:
+        >>> float(gelu(keras.ops.ones(())))
+        0.8413447...
+    """
+    if tensorflow is not None and training:
+        return tensorflow.gelu(x)
+    return ops.gelu(x, approximate=False)
+
+
+def dropout(x: Any, rate: float, seed_generator: keras.random.SeedGenerator) -> Any:
+    """x with a share `rate` of its elements zeroed and the others scaled up, so that the mean stays.
+
+    TensorFlow draws one random byte an element instead of a 32-bit float, so that the rate is rounded to a
+    multiple of 1/256 there (.1 to .1016); the scale is that of the rounded rate.
+
+    Args:
+        x: Any shape.
+        rate: Above 0 and below 1.
+        seed_generator: Moves on with each call.
+    """
+    if tensorflow is not None:
+        return tensorflow.dropout(x, rate, seed_generator.next())
+    return keras.random.dropout(x, rate, seed=seed_generator)
