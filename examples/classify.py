@@ -4,6 +4,7 @@
 
 fine-tunes the embedded encoder on the embedded sample (patients' own words, six hospital departments) and
 ends with precision, recall and F1 by class beside those of word counting. Everything is left in `runs/sample-1`.
+The frozen blocks run once, not in every epoch (`--prefix_cache=off` lets them).
 With your own texts (CSV, TSV or JSONL; a file, or a folder with train, validation and test):
 
     python examples/classify.py --dataset=tickets.csv --preset=bert_base_en_uncased --max_length=128
@@ -78,6 +79,11 @@ flags.DEFINE_integer(
     "early_stopping",
     0,
     "Stop after this many epochs without a better validation macro-F1 and keep the best weights; 0: never.",
+)
+flags.DEFINE_string(
+    "prefix_cache",
+    "auto",
+    "What is frozen runs once, and epochs train from its outputs: auto, off, or a folder to keep them in.",
 )
 flags.DEFINE_integer("seed", 0, "Of weights, order, splits and subsets.")
 flags.DEFINE_string("output_dir", None, "Folder of the run; default: the next free runs/NAME-N.")

@@ -32,6 +32,7 @@ __getattr__, __dir__, __all__ = attach(
         "TextClassifier": "tasks.text_classifier",
         "freeze": "finetuning.freezing",
         "unfreeze": "finetuning.freezing",
+        "PrefixCache": "finetuning.prefix_cache",
         "load_preset": "checkpoints.presets",
         "describe": "checkpoints.describe",
     },

@@ -278,4 +278,6 @@ def _check_positive(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise TransformerError(f"{name} must be a positive integer; got {value!r:.80}")
     if value > LARGEST_SIZE:
-        raise TransformerError(f"{name} must be at most {LARGEST_SIZE}; got a number of {len(str(value))} digits")
+        raise TransformerError(
+            f"{name} must be at most {LARGEST_SIZE}; got a number of {len(str(value))} digits"
+        )

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from tftransformer.data.pipeline import (
     token_batches,
 )
 from tftransformer.data.records import Records, as_records
+from tftransformer.data.token_store import TokenStore
 from tftransformer.errors import TransformerError
 
 hypothesis = pytest.importorskip("hypothesis")
@@ -22,6 +24,13 @@ tf = pytest.importorskip("tensorflow")
 
 MAX_LENGTH = 12
 LENGTHS = st.lists(st.integers(1, MAX_LENGTH), min_size=1, max_size=70)
+# How many of 67,349 film reviews (SST-2) have 3, 4, 5, … word pieces.
+FILM_REVIEWS = (
+    1978, 5322, 6065, 5345, 4749, 4155, 3713, 3267, 2947, 2650, 2413, 2138, 1950, 1777, 1661, 1515, 1373, 1285,
+    1132, 1106, 1046, 909, 820, 806, 733, 692, 628, 538, 491, 442, 448, 400, 337, 304, 286, 242,
+    195, 203, 192, 155, 148, 130, 89, 82, 85, 73, 55, 42, 50, 40, 36, 19, 21, 22,
+    15, 8, 6, 3, 2, 5, 5, 1, 2, 2
+)  # fmt: skip
 
 
 def tokenize(texts):
@@ -29,24 +38,7 @@ def tokenize(texts):
     return tf.strings.unicode_decode(texts, "UTF-8")
 
 
-def pack(first, second=None):
-    """[1] first [2] second [2], each side trimmed to a fixed share."""
-    room = MAX_LENGTH - 2 if second is None else (MAX_LENGTH - 3) // 2
-
-    def column(rows, value):
-        return tf.fill([tf.cast(rows.nrows(), tf.int32), 1], value)
-
-    ids = tf.concat([column(first, 1), first[:, :room], column(first, 2)], axis=1)
-    segments = tf.zeros_like(ids)
-    if second is not None:
-        more = tf.concat([second[:, :room], column(second, 2)], axis=1)
-        ids, segments = tf.concat([ids, more], 1), tf.concat([segments, tf.ones_like(more)], 1)
-    mask = tf.ones_like(ids)
-    return {
-        "token_ids": ids.to_tensor(),
-        "segment_ids": segments.to_tensor(),
-        "padding_mask": mask.to_tensor(),
-    }
+pack = packer(SimpleNamespace(start_id=1, separator_id=2, pad_id=0, pair_separators=1), MAX_LENGTH)
 
 
 def examples_of(lengths, labels=True):
@@ -62,6 +54,17 @@ def examples_of(lengths, labels=True):
     )
 
 
+def film_review_lengths(share):
+    """Lengths of short film reviews, from 3 to 66 tokens: a part of the rows, shuffled."""
+    counts = np.array(FILM_REVIEWS) // share
+    return np.random.default_rng(1).permutation(np.repeat(np.arange(3, 3 + len(counts)), counts))
+
+
+def padding(lengths, plan):
+    """The share of computed tokens that are none."""
+    return 1 - lengths.sum() / sum(len(rows) * length for rows, length in plan)
+
+
 @given(LENGTHS, st.integers(1, 9), st.integers(0, 5), st.integers(0, 3))
 def test_an_epoch_holds_every_row_once_in_full_batches(lengths, batch_size, num_buckets, seed):
     lengths = np.array(lengths)
@@ -73,6 +76,30 @@ def test_an_epoch_holds_every_row_once_in_full_batches(lengths, batch_size, num_
     assert all(lengths[rows].max() <= length for rows, length in plan)
     assert boundaries is None or {length for _, length in plan} <= set(boundaries)
     assert sum(len(rows) * length for rows, length in plan) <= len(lengths) * MAX_LENGTH
+
+
+@pytest.mark.parametrize("batch_size", [16, 32])
+@pytest.mark.parametrize("share", [1, 8, 32])
+def test_little_is_padded_where_any_shape_will_do(batch_size, share):
+    lengths = film_review_lengths(share)
+    plan = plan_epoch(lengths, batch_size, None, np.random.default_rng(0))
+    assert padding(lengths, plan) <= (0.06 if share == 32 else 0.04)
+
+
+@pytest.mark.parametrize("batch_size", [16, 32])
+def test_six_shapes_pad_a_fifth_at_most(batch_size):
+    lengths = film_review_lengths(4)
+    lengths = lengths[: len(lengths) - len(lengths) % batch_size]
+    plan = plan_epoch(lengths, batch_size, length_buckets(lengths, 128), np.random.default_rng(0))
+    assert len({(len(rows), length) for rows, length in plan}) <= 6
+    assert padding(lengths, plan) <= 0.2
+
+
+def test_the_last_batch_costs_one_shape():
+    lengths = film_review_lengths(4)[:-3]
+    plan = plan_epoch(lengths, 16, length_buckets(lengths, 128), np.random.default_rng(0))
+    shapes = {(len(rows), length) for rows, length in plan}
+    assert len(shapes) <= 7 and len({length for _, length in shapes}) <= 6 and padding(lengths, plan) <= 0.2
 
 
 @settings(max_examples=8, deadline=None)
@@ -119,6 +146,31 @@ def test_batches_carry_the_rows_they_say():
         assert x["token_ids"].shape[1] in (5, 8, 12)
 
 
+@settings(max_examples=8, deadline=None)
+@given(
+    st.lists(st.tuples(st.text("abc", max_size=9), st.text("xyz", max_size=9)), min_size=1, max_size=40),
+    st.integers(1, 5),
+    st.booleans(),
+)
+def test_batches_are_those_of_the_examples(rows, batch_size, weighted):
+    records = as_records(rows, sample_weight=range(len(rows)) if weighted else None)
+    labels = np.eye(3, dtype="float32")[np.arange(len(rows)) % 3]
+    examples = build_examples(records, labels, tokenize=tokenize, pack=pack, pad_id=7)
+    plan = plan_epoch(examples.lengths, batch_size, (5, MAX_LENGTH), np.random.default_rng([3, 0]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tftransformer.data.batch_blocks.BLOCK_BATCHES", 3)
+        found = list(
+            token_batches(examples, batch_size, boundaries=(5, MAX_LENGTH), seed=3).as_numpy_iterator()
+        )
+    assert len(found) == len(plan)
+    for batch, (chunk, length) in zip(found, plan, strict=True):
+        expected = examples.batch(chunk, length)
+        assert len(batch) == len(expected) == 2 + weighted
+        for one, other in zip(tf.nest.flatten(batch), tf.nest.flatten(expected), strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype == other.dtype
+
+
 def test_order_is_kept_without_shuffling():
     dataset = token_batches(examples_of([3, 12, 1, 7, 5]), 2, shuffle=False)
     assert [y.tolist() for _, y in dataset.as_numpy_iterator()] == [[0, 1], [2, 3], [4]]
@@ -145,9 +197,8 @@ def test_bad_arguments():
         ordered_batches(examples_of([]), 4)
     with pytest.raises(TransformerError, match="longest row, 9 tokens; the last is 8"):
         token_batches(examples_of([9]), 4, boundaries=(4, 8))
-    tokenizer = SimpleNamespace(start_id=1, separator_id=2, pad_id=0, pair_separators=1)
-    with pytest.raises(TransformerError, match="^max_length must be at least 2"):
-        build_examples(Records(["a"] * 500), tokenize=tokenize, pack=packer(tokenizer, 1))
+    with pytest.raises(TransformerError, match="^max_length must be at least 2, the special tokens; got 1$"):
+        build_examples(Records(["a"] * 500), tokenize=tokenize, pack=replace(pack, max_length=1))
     with pytest.raises(TransformerError, match="^labels must be as many as texts, 2; got 1$"):
         build_examples(Records(["a", "b"]), np.array([0]), tokenize=tokenize, pack=pack)
 
@@ -156,16 +207,19 @@ def test_bad_arguments():
 @given(
     st.lists(st.tuples(st.text("abé ", max_size=20), st.text("xyz", max_size=20)), min_size=1, max_size=8),
     st.booleans(),
+    st.integers(1, 2),
+    st.integers(4, 40),
 )
-def test_examples_hold_what_packing_gives(rows, pair):
+def test_examples_hold_what_packing_gives(rows, pair, separators, max_length):
+    packing = replace(pack, max_length=max_length, pair_separators=separators)
     records = Records([a for a, _ in rows], [b for _, b in rows] if pair else None)
-    examples = build_examples(records, tokenize=tokenize, pack=pack)
+    examples = build_examples(records, tokenize=tokenize, pack=packing)
     sides = [records.first, records.second] if pair else [records.first]
-    expected = pack(*[tokenize(tf.constant(side)) for side in sides])
+    expected = packing(*[tokenize(tf.constant(side)) for side in sides])
     features = examples.features(np.arange(len(rows)), expected["token_ids"].shape[1])
     for key, value in expected.items():
         np.testing.assert_array_equal(features[key], value, key)
-    full = [len(a) + (len(b) + 3 if pair else 2) for a, b in rows]
+    full = [len(a) + (len(b) + 2 + separators if pair else 2) for a, b in rows]
     assert examples.full_lengths.tolist() == full and len(examples) == len(rows)
 
 
@@ -180,21 +234,37 @@ def test_taking_rows_of_examples():
     assert len(build_examples(Records([]), tokenize=tokenize, pack=pack)) == 0
 
 
-@pytest.mark.parametrize("count", [5, 300])
-def test_real_packing_trims_pairs_alike_eagerly_and_in_tf_data(count):
-    tokenizer = SimpleNamespace(start_id=1, separator_id=2, pad_id=0, pair_separators=1)
-    records = Records(["abcdefghij"] * count, ["xy"] * count)
-    examples = build_examples(records, tokenize=tokenize, pack=packer(tokenizer, 9))
-    x = examples.features(np.arange(count), 10)
-    expected = [1, *map(ord, "abcd"), 2, *map(ord, "xy"), 2, 0]
-    assert (x["token_ids"] == expected).all() and (x["segment_ids"] == [0] * 6 + [1] * 3 + [0]).all()
-    assert (examples.full_lengths == 15).all()
+def test_many_chunks_are_the_same_as_one(monkeypatch):
+    texts = ["x" * (i % 7) + "y" * (i % 3) for i in range(500)] + ["z" * 50] + ["", "a"]
+    whole = build_examples(Records(texts), tokenize=tokenize, pack=pack)
+    seen = []
+
+    def watched(batch):
+        seen.append(batch.numpy().tolist())
+        return tokenize(batch)
+
+    monkeypatch.setattr("tftransformer.data.examples.CHUNK_TEXTS", 40)
+    monkeypatch.setattr("tftransformer.data.examples.CHUNK_CHARACTERS", 49)
+    parts = build_examples(Records(texts), tokenize=watched, pack=pack)
+    for name in ("token_ids", "row_splits", "boundaries", "full_lengths"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+        assert getattr(parts, name).dtype == getattr(whole, name).dtype
+    assert len(seen) > 20 and max(map(len, seen)) <= 40
+    assert all(len(chunk) == 1 or sum(map(len, chunk)) <= 49 for chunk in seen)
 
 
-def test_more_rows_than_one_tokenizer_batch():
-    texts = ["x" * (i % 7) for i in range(2500)]
-    examples = build_examples(Records(texts), tokenize=tokenize, pack=pack)
-    assert examples.lengths.tolist() == [len(t) + 2 for t in texts]
+def test_large_corpora_lie_in_a_file(monkeypatch):
+    texts = ["x" * (i % 7) for i in range(200)]
+    whole = build_examples(Records(texts), tokenize=tokenize, pack=pack)
+    monkeypatch.setattr("tftransformer.data.examples.CHUNK_TEXTS", 30)
+    monkeypatch.setattr("tftransformer.data.examples.TokenStore", lambda: TokenStore(in_memory=100))
+    spilled = build_examples(Records(texts), tokenize=tokenize, pack=pack)
+    assert isinstance(spilled.token_ids.base, np.memmap) and type(whole.token_ids.base) is not np.memmap
+    np.testing.assert_array_equal(spilled.token_ids, whole.token_ids)
+    batches = zip(
+        ordered_batches(spilled, 8)[0].as_numpy_iterator(), ordered_batches(whole, 8)[0].as_numpy_iterator()
+    )
+    assert all((a[key] == b[key]).all() for a, b in batches for key in a)
 
 
 def test_streams_keep_order_and_batches():

@@ -44,6 +44,11 @@ MISTAKES = [
     (dict(dataset="{data}/ok.csv", strategy="mirored"), "did you mean 'mirrored'"),
     (dict(dataset="{data}/ok.csv", class_weight="balancd"), "did you mean 'balanced'"),
     (dict(dataset="{data}/ok.csv", output_dir="{data}"), "output_dir"),
+    (dict(dataset="{data}/ok.csv", prefix_cache="of"), "prefix_cache must be.*'of'; did you mean 'off'"),
+    (dict(dataset="{data}/ok.csv", prefix_cache="{data}"), "prefix_cache.*holds 'empty.csv'"),
+    (dict(dataset="{data}/ok.csv", prefix_cache="{data}/ok.csv"), "prefix_cache must be a folder.*is a file"),
+    (dict(dataset="{data}/ok.csv", prefix_cache="{data}/ok.csv/x"), "cannot write .*Not a directory"),
+    (dict(dataset="{data}/missing.csv", prefix_cache="{data}/new"), "missing.csv"),
 ]
 
 

@@ -10,27 +10,32 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tftransformer.finetuning import SGD
+from tftransformer.finetuning import SGD, PrefixCache, freeze
 from tftransformer.patterns import addresses
 from tftransformer.tasks import TextClassifier
 from tftransformer.training import build_strategy
 
 # Batches of 8 leave a last one of 5, and of 1: rows that two replicas cannot share equally.
 CASES = {
-    "last batch of 5": (21, dict(global_clipnorm=0.05, gradient_accumulation_steps=2)),
-    "last batch of 1": (25, dict(global_clipnorm=0.05)),
+    "last batch of 5": (21, 0, dict(global_clipnorm=0.05, gradient_accumulation_steps=2)),
+    "last batch of 1": (25, 0, dict(global_clipnorm=0.05)),
+    # On two replicas from stored outputs of what is frozen, on one device without.
+    "one frozen block": (21, 1, dict(global_clipnorm=0.05)),
+    "all frozen": (21, 2, dict(global_clipnorm=0.05)),
 }
 
 
-def train(preset, strategy, rows, options):
+def train(preset, strategy, rows, frozen, options, cache):
     texts = [" ".join(["good", "film"] * (1 + i % 5)) if i % 3 else "bad " * (1 + i % 4) for i in range(rows)]
     labels = [int(i % 3 == 0) for i in range(rows)]
     with strategy.scope():
         keras.utils.set_random_seed(3)
         classifier = TextClassifier.from_preset(preset, labels=["no", "yes"], dropout=0.0, head_dropout=0.0)
+        if frozen:
+            freeze(classifier, layers=frozen)
         classifier.compile(SGD(0.3, **options))
         start = values(classifier)
-        classifier.fit(texts, labels, batch_size=8, epochs=2, verbose=0)
+        classifier.fit(texts, labels, batch_size=8, epochs=2, verbose=0, prefix_cache=cache)
     return start, values(classifier), classifier.predict(texts, verbose=0)
 
 
@@ -44,12 +49,15 @@ def main(preset, *cases):
     )
     results = {}
     for case in cases:
-        rows, options = CASES[case]
-        start, one, alone = train(preset, build_strategy("default"), rows, options)
-        _, two, shared = train(preset, build_strategy("mirrored", ["CPU:0", "CPU:1"]), rows, options)
+        rows, frozen, options = CASES[case]
+        cache = PrefixCache(say=lambda line: None)
+        replicas = build_strategy("mirrored", ["CPU:0", "CPU:1"])
+        start, one, alone = train(preset, build_strategy("default"), rows, frozen, options, "off")
+        _, two, shared = train(preset, replicas, rows, frozen, options, cache)
         results[case] = {
             "difference": max(float(np.abs(one[name] - two[name]).max()) for name in one),
             "movement": max(float(np.abs(one[name] - start[name]).max()) for name in one),
+            "stored_rows": cache.computed_rows,
             "probabilities": float(np.abs(alone - shared).max()),
         }
     print(json.dumps(results))

@@ -11,7 +11,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("case", ["last batch of 5", pytest.param("last batch of 1", marks=pytest.mark.slow)])
+slow = [
+    pytest.param(case, marks=pytest.mark.slow)
+    for case in ("last batch of 1", "one frozen block", "all frozen")
+]
+
+
+@pytest.mark.parametrize("case", ["last batch of 5", *slow])
 def test_two_replicas_equal_one_device(tiny_preset, case):
     script = Path(__file__).with_name("mirrored_classifier.py")
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
@@ -23,4 +29,5 @@ def test_two_replicas_equal_one_device(tiny_preset, case):
     result = json.loads(done.stdout.splitlines()[-1])[case]
     assert result["movement"] > 1e-3
     assert result["difference"] < 1e-6
+    assert bool(result["stored_rows"]) == ("frozen" in case)
     assert result["probabilities"] < 1e-6

@@ -143,9 +143,7 @@ def test_fresh_weights_train_at_a_higher_rate(tiny_preset, rate, block):
     classifier.optimizer.build(classifier.trainable_variables)
     factors = dict(zip((v.path for v in classifier.trainable_variables), classifier.optimizer._rate_factors))
     for path, factor in factors.items():
-        assert factor == pytest.approx(
-            block if "head/" in path or "extra_block_0" in path else 1.0
-        ), path
+        assert factor == pytest.approx(block if "head/" in path or "extra_block_0" in path else 1.0), path
 
 
 def test_save_and_load_keeps_every_weight_and_setting(trained, tmp_path, reviews):

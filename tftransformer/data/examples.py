@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tftransformer.data.records import Records
+from tftransformer.data.row_packing import FlatRows, Packer, packer
+from tftransformer.data.token_store import TokenStore
 from tftransformer.errors import TransformerError
+from tftransformer.progress import Progress
 
-TOKENIZE_BATCH = 1024
-# Tracing a tf.data pipeline takes longer than tokenising this many texts eagerly.
-EAGER_TEXTS = 128
+__all__ = ["Examples", "build_examples", "packer"]
+
+# With fewer texts at a time, starting the operations takes longer than they do.
+CHUNK_TEXTS = 4096
+CHUNK_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -93,104 +100,87 @@ def build_examples(
     labels: np.ndarray | None = None,
     *,
     tokenize: Callable,
-    pack: Callable,
+    pack: Packer,
     pad_id: int = 0,
 ) -> Examples:
-    """Tokenises every text once, in batches, inside tf.data.
+    """Tokenises every text once, some thousand at a time on every core.
+
+    What it holds besides the result is as much as a few chunks need; the tokens of a large corpus lie in a
+    temporary file (`TokenStore`).
 
     Args:
         records: The texts, and the weights that go with them.
         labels: int32 (B,) or float32 (B, C) from `encode_targets`, or None.
-        tokenize: `tokenize(texts (B,) string) -> RaggedTensor int32 (B, None)`, in graph ops.
-        pack: `pack(first)` or `pack(first, second) -> {"token_ids", "segment_ids", "padding_mask"}`
-            (B, T), padded to the longest row; special tokens added, trimmed to max_length.
+        tokenize: `tokenize(texts (B,) string) -> RaggedTensor int32 (B, None)`.
+        pack: Adds special tokens and trims to max_length; from `packer`.
         pad_id: The id that padding has.
 
     Raises:
-        TransformerError: if labels are not as many as texts.
+        TransformerError: if labels are not as many as texts, or max_length is too short for the special tokens.
 
     Example:
         >>> examples = build_examples(  # doctest: +SKIP
         ...     Records(["a", "bc"]), tokenize=tokenizer.tokenize, pack=packer(tokenizer, 128)
         ... )
     """
-    import tensorflow as tf
-
     if labels is not None and len(labels) != len(records):
         raise TransformerError(f"labels must be as many as texts, {len(records)}; got {len(labels)}")
     sides = [records.first] if records.second is None else [records.first, records.second]
-    # Packing adds as many special tokens to every row as to an empty one; asked here, outside of any
-    # graph, it also raises its own errors as they are.
-    special = _special_tokens(pack, len(sides))
 
-    def encode(*texts):
-        ids = [tokenize(side) for side in texts]
-        packed = pack(*ids)
-        mask = tf.cast(packed["padding_mask"], tf.bool)
-        segments = tf.cast(packed["segment_ids"], tf.int32)
-        lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
-        raw = tf.add_n([tf.cast(side.row_lengths(), tf.int32) for side in ids])
-        return {
-            "token_ids": tf.boolean_mask(tf.cast(packed["token_ids"], tf.int32), mask),
-            "lengths": lengths,
-            "boundaries": lengths - tf.reduce_sum(tf.where(mask, segments, 0), axis=1),
-            "full_lengths": raw + special,
-        }
+    def encode(chunk: slice) -> FlatRows:
+        import tensorflow as tf
 
-    parts: dict[str, list[np.ndarray]] = {}
-    constants = tuple(tf.constant(side, tf.string) for side in sides)
-    if len(records) > EAGER_TEXTS:
-        dataset = tf.data.Dataset.from_tensor_slices(constants).batch(TOKENIZE_BATCH)
-        encoded = iter(dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2))
-    else:
-        encoded = iter([encode(*constants)] if len(records) else [])
-    for part in encoded:
-        for key, value in part.items():
-            parts.setdefault(key, []).append(value.numpy())
+        # Small operations without end: copying them to an accelerator would take longer than they do.
+        with tf.device("CPU"):
+            return pack.flat(*(tokenize(tf.constant(side[chunk], tf.string)) for side in sides))
 
-    def joined(key: str, dtype: str) -> np.ndarray:
-        return np.concatenate(parts.get(key, [np.zeros(0)])).astype(dtype)
+    tokens = TokenStore()
+    rows: dict[str, list[np.ndarray]] = {"lengths": [], "boundaries": [], "full_lengths": []}
+    with Progress(len(records), "tokenising") as bar:
+        for part in _encoded(_chunks(sides), encode):
+            tokens.append(part.token_ids)
+            for name, parts in rows.items():
+                parts.append(getattr(part, name))
+            bar.update(len(part.lengths))
 
-    lengths = joined("lengths", "int64")
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([np.zeros(0, "int32"), *rows.pop(name)])
+
     return Examples(
-        joined("token_ids", "int32"),
-        np.concatenate([[0], np.cumsum(lengths)]).astype("int64"),
-        joined("boundaries", "int32"),
-        joined("full_lengths", "int32"),
+        tokens.finish(),
+        np.concatenate([[0], np.cumsum(joined("lengths"), dtype="int64")]),
+        joined("boundaries"),
+        joined("full_lengths"),
         labels,
         records.weights,
         pad_id,
     )
 
 
-def packer(tokenizer: Any, max_length: int) -> Callable:
-    """`pack` for `build_examples` from a tokenizer of this package.
-
-    Args:
-        tokenizer: Has `start_id`, `separator_id`, `pad_id` and `pair_separators`.
-        max_length: Tokens a row is trimmed to, special tokens included.
-
-    Example:
-        >>> examples = build_examples(  # doctest: +SKIP
-        ...     records, tokenize=tokenizer.tokenize, pack=packer(tokenizer, 128), pad_id=tokenizer.pad_id
-        ... )
-    """
-    from functools import partial
-
-    from tftransformer.data.tokenizers.packing import pack
-
-    return partial(
-        pack,
-        max_length=max_length,
-        start_id=tokenizer.start_id,
-        separator_id=tokenizer.separator_id,
-        pad_id=tokenizer.pad_id,
-        pair_separators=tokenizer.pair_separators,
-    )
+def _chunks(sides: list[list[str]]) -> list[slice]:
+    """Consecutive rows, few enough that tokenising them takes little memory even where texts are long."""
+    lengths = np.zeros(len(sides[0]), "int64")
+    for side in sides:
+        lengths += np.fromiter(map(len, side), "int64", len(side))
+    before = np.concatenate([[0], np.cumsum(lengths)])
+    chunks, start = [], 0
+    while start < len(lengths):
+        full = int(np.searchsorted(before, before[start] + CHUNK_CHARACTERS, "right")) - 1
+        stop = min(max(full, start + 1), start + CHUNK_TEXTS, len(lengths))
+        chunks.append(slice(start, stop))
+        start = stop
+    return chunks
 
 
-def _special_tokens(pack: Callable, sides: int) -> int:
-    import tensorflow as tf
-
-    empty = tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.int32), tf.constant([0], tf.int64))
-    return int(tf.reduce_sum(tf.cast(pack(*[empty] * sides)["padding_mask"], tf.int32)))
+def _encoded(chunks: list[slice], encode: Callable[[slice], FlatRows]) -> Iterator[FlatRows]:
+    """The chunks in order, two ahead of each core at most, so that the results do not pile up."""
+    if len(chunks) < 2:
+        yield from map(encode, chunks)
+        return
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = deque(pool.submit(encode, chunk) for chunk in chunks[: 2 * workers])
+        for following in [*chunks[2 * workers :], *[None] * len(waiting)]:
+            yield waiting.popleft().result()
+            if following is not None:
+                waiting.append(pool.submit(encode, following))

@@ -8,12 +8,13 @@ undoes it is returned. `stream_batches` follows a `tf.data.Dataset` of the user'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tftransformer.data.batch_blocks import Plan, planned_dataset
 from tftransformer.data.buckets import DEFAULT_LENGTHS, bucket_of
 from tftransformer.data.examples import Examples
 from tftransformer.data.records import is_batched
@@ -22,8 +23,8 @@ from tftransformer.errors import TransformerError
 if TYPE_CHECKING:
     import tensorflow as tf
 
-WINDOW_BATCHES = 50
-Plan = list[tuple[np.ndarray, int]]
+# Padding halves with each doubling, and so does what chance has to say about which rows meet in a batch.
+WINDOW_BATCHES = 100
 
 
 @dataclass
@@ -58,7 +59,7 @@ def plan_epoch(
     """Rows and padded length of each batch of one shuffled epoch.
 
     With boundaries, the rows of a bucket that do not fill a batch move to the next longer bucket, so
-    that only the last batch is short. Without, windows of 50 batches of shuffled rows are sorted by
+    that only the last batch is short. Without, windows of about 100 batches of shuffled rows are sorted by
     length and each batch is as long as its longest row: the least padding, but many shapes.
 
     Args:
@@ -79,9 +80,7 @@ def plan_epoch(
     order = rng.permutation(len(lengths))
     plan: Plan = []
     if boundaries is None:
-        window = WINDOW_BATCHES * batch_size
-        for start in range(0, len(order), window):
-            rows = order[start : start + window]
+        for rows in _windows(order, batch_size):
             rows = rows[np.argsort(lengths[rows], kind="stable")]
             for i in range(0, len(rows), batch_size):
                 chunk = rows[i : i + batch_size]
@@ -100,6 +99,13 @@ def plan_epoch(
             longest = int(lengths[left].max())
             plan.append((left, int(boundaries[int(bucket_of(np.array([longest]), boundaries)[0])])))
     return [plan[i] for i in rng.permutation(len(plan))]
+
+
+def _windows(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Whole batches in windows of nearly one size: a small one at the end would pad much."""
+    batches = num_batches(len(order), batch_size)
+    edges = np.linspace(0, batches, max(1, round(batches / WINDOW_BATCHES)) + 1).astype("int64")
+    return np.split(order, edges[1:-1] * batch_size)
 
 
 def token_batches(
@@ -137,17 +143,14 @@ def token_batches(
         bucket_of(lengths, boundaries)
     started = Epoch()
 
-    def batches() -> Iterator:
+    def plan() -> Plan:
         number = started.number if epoch is None else epoch.number
         started.number += 1
-        if shuffle:
-            plan = plan_epoch(lengths, batch_size, boundaries, np.random.default_rng([seed, number]))
-        else:
-            plan = _in_order(np.arange(len(lengths)), lengths, batch_size, boundaries)
-        for chunk, length in plan:
-            yield examples.batch(chunk, length)
+        if not shuffle:
+            return _in_order(np.arange(len(lengths)), lengths, batch_size, boundaries)
+        return plan_epoch(lengths, batch_size, boundaries, np.random.default_rng([seed, number]))
 
-    return _dataset(batches, examples, count, len(examples) % batch_size == 0, batch_size)
+    return planned_dataset(plan, examples, count, _equal_rows(examples, batch_size))
 
 
 def ordered_batches(
@@ -171,13 +174,13 @@ def ordered_batches(
         raise TransformerError("there are no examples to make batches of")
     order = np.argsort(examples.lengths, kind="stable")
     plan = _in_order(order, examples.lengths, batch_size, boundaries)
+    dataset = planned_dataset(lambda: plan, examples, count, _equal_rows(examples, batch_size))
+    return dataset, np.argsort(order, kind="stable")
 
-    def batches() -> Iterator:
-        for chunk, length in plan:
-            yield examples.batch(chunk, length)
 
-    inverse = np.argsort(order, kind="stable")
-    return _dataset(batches, examples, count, len(examples) % batch_size == 0, batch_size), inverse
+def _equal_rows(examples: Examples, batch_size: int) -> int | None:
+    """Rows of each batch where all are full."""
+    return batch_size if len(examples) % batch_size == 0 else None
 
 
 def _in_order(
@@ -191,22 +194,6 @@ def _in_order(
             longest = boundaries[int(bucket_of(np.array([longest]), boundaries)[0])]
         plan.append((chunk, int(longest)))
     return plan
-
-
-def _dataset(batches: Callable[[], Iterator], examples: Examples, count: int, even: bool, batch_size: int):
-    """A prefetched dataset of known cardinality over a generator that starts anew each epoch."""
-    import tensorflow as tf
-
-    rows = batch_size if even else None
-    x = {name: tf.TensorSpec([rows, None], tf.int32) for name in ("token_ids", "segment_ids", "padding_mask")}
-    signature: object = x
-    if examples.labels is not None:
-        y = tf.TensorSpec([rows, *examples.labels.shape[1:]], tf.as_dtype(examples.labels.dtype))
-        signature = (x, y)
-        if examples.weights is not None:
-            signature = (x, y, tf.TensorSpec([rows], tf.float32))
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
 
 
 def stream_batches(

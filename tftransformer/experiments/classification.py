@@ -1,6 +1,7 @@
 """One classification run from data to a reported, saved and exported model, as `examples/classify.py` runs it."""
 
 import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from tftransformer.evaluation.reports import Report, write_predictions
 from tftransformer.experiments.options import PRECISIONS, ClassificationOptions
 from tftransformer.experiments.runs import RunFolder
 from tftransformer.finetuning.freezing import FreezeSummary, freeze
+from tftransformer.finetuning.prefix_cache import PrefixCache, check_prefix_cache
 from tftransformer.tasks.text_classifier import TextClassifier
 from tftransformer.training.progress_lines import ProgressLines
 from tftransformer.training.strategies import build_strategy
@@ -39,6 +41,7 @@ def train(options: ClassificationOptions) -> Report:
         TransformerError: Anything wrong with the data, the preset or the options; or a loss that is not finite.
     """
     keras.utils.set_random_seed(options.seed)
+    cache = _prefix_cache(options.prefix_cache)
     splits = load_splits(options)
     strategy = build_strategy(options.strategy)
     with strategy.scope():
@@ -56,7 +59,7 @@ def train(options: ClassificationOptions) -> Report:
         options.output_dir, _name(options), overwrite=options.overwrite, config=settings
     ) as run:
         print(f"writing to {run.path}", flush=True)
-        trained = _fit(classifier, splits, options, recipe["epochs"], run)
+        trained = _fit(classifier, splits, options, recipe["epochs"], run, cache)
         trained["trainable_parameters"] = frozen.trainable_parameters
         # Before anything else can go wrong: the weights are what took the time.
         classifier.save_to_preset(run.model_path)
@@ -114,6 +117,14 @@ def pair_up(texts: Sequence[str] | None, second: Sequence[str] | None) -> list:
             f"text_pair must be given once for each text, {len(texts or [])} times; got {len(second)}"
         )
     return list(zip(texts, second))
+
+
+def _prefix_cache(choice: str) -> PrefixCache | str:
+    check_prefix_cache(choice)
+    if choice == "off":
+        return choice
+    # Said aloud also where `fit` is told to be silent.
+    return PrefixCache(None if choice == "auto" else choice, say=functools.partial(print, flush=True))
 
 
 def load_classifier(run: str | Path) -> TextClassifier:
@@ -204,7 +215,12 @@ def _advised_rate(advice: Mapping[str, Any], frozen_layers: int) -> float:
 
 
 def _fit(
-    classifier: TextClassifier, splits: Splits, options: ClassificationOptions, epochs: int, run: RunFolder
+    classifier: TextClassifier,
+    splits: Splits,
+    options: ClassificationOptions,
+    epochs: int,
+    run: RunFolder,
+    cache: PrefixCache | str,
 ) -> dict[str, Any]:
     callbacks = [
         keras.callbacks.CSVLogger(str(run.history_path)),
@@ -231,6 +247,7 @@ def _fit(
             class_weight=None if options.class_weight == "none" else options.class_weight,
             callbacks=callbacks if terminal else [*callbacks, ProgressLines()],
             verbose=1 if terminal else 0,
+            prefix_cache=cache,
         )
     except TransformerError:
         # The guard has put back the best weights there were; they are worth having.

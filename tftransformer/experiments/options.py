@@ -44,6 +44,7 @@ class ClassificationOptions:
     mixed_precision: str = "none"
     strategy: str = "default"
     early_stopping: int = 0
+    prefix_cache: str = "auto"
     seed: int = 0
     output_dir: str | None = None
     overwrite: bool = False

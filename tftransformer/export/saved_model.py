@@ -4,13 +4,20 @@ import os
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tftransformer import files
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.export.inference_graph import inference_network
+
+# The name a caller gives, and the Keras policy of the network that is exported.
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
-def export_classifier(classifier: Any, folder: str | os.PathLike, *, overwrite: bool = False) -> Path:
+def export_classifier(
+    classifier: Any, folder: str | os.PathLike, *, overwrite: bool = False, dtype: str | None = None
+) -> Path:
     """Write a classifier with its tokenizer as a SavedModel.
 
     The signature `serving_default` takes `text`, (B,) strings, and for a classifier of pairs also `text_pair`.
@@ -26,27 +33,29 @@ def export_classifier(classifier: Any, folder: str | os.PathLike, *, overwrite: 
         folder: Where to; TF Serving wants a number as its last part, such as "serving/tickets/1". It
             appears whole or not at all.
         overwrite: Replace a folder that holds files.
+        dtype: "float32", or "bfloat16" for matrix products in that precision, which processors that know it run
+            faster; probabilities then agree to two or three digits. Inputs, outputs, norms and softmax stay float32. None: the classifier's own precision.
 
     Returns:
         The folder.
 
     Raises:
-        TransformerError: The folder holds files, or the disk refuses.
+        TransformerError: The folder holds files, the dtype is unknown, or the disk refuses.
 
     Example:
         >>> export_classifier(classifier, "serving/tickets/1")  # doctest: +SKIP
         >>> served = tf.saved_model.load("serving/tickets/1").signatures["serving_default"]  # doctest: +SKIP
         >>> served(text=tf.constant(["no refund"]))["label"]  # doctest: +SKIP
     """
-    module = tf.Module()
-    # The graph reads these; a SavedModel holds what its root refers to.
-    module.weights = [variable.value for variable in classifier.weights]
+    if dtype is not None:
+        classifier = _in_precision(classifier, dtype)
+    network = inference_network(classifier)
     strings = tf.TensorSpec([None], tf.string)
     label_names = tf.constant(list(classifier.labels), tf.string)
 
     def classify(text: tf.Tensor, text_pair: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         sides = [classifier.tokenizer.tokenize(side) for side in (text, text_pair) if side is not None]
-        probabilities = classifier.activate(classifier(classifier.pack(*sides), training=False))
+        probabilities = classifier.activate(network(classifier.pack(*sides)))
         if classifier.multi_label:
             chosen = probabilities >= classifier.threshold
             names = tf.ragged.boolean_mask(tf.broadcast_to(label_names, tf.shape(chosen)), chosen)
@@ -58,6 +67,9 @@ def export_classifier(classifier: Any, folder: str | os.PathLike, *, overwrite: 
 
     specs = {"text": strings, "text_pair": strings} if classifier.text_pairs else {"text": strings}
     served = tf.function(classify, autograph=False).get_concrete_function(**specs)
+    module = tf.Module()
+    # A SavedModel holds what its root refers to: the weights that are not constants of the graph.
+    module.weights = list(served.variables)
     target = Path(folder)
     try:
         with files.atomic_folder(target, overwrite=overwrite) as new:
@@ -65,3 +77,18 @@ def export_classifier(classifier: Any, folder: str | os.PathLike, *, overwrite: 
     except tf.errors.OpError as error:
         raise TransformerError(f"the SavedModel cannot be written to {target}: {error.message}") from None
     return target
+
+
+def _in_precision(classifier: Any, dtype: str) -> Any:
+    """The classifier, or a copy that computes in another precision."""
+    if dtype not in _POLICIES:
+        raise TransformerError(
+            f"dtype must be one of {', '.join(_POLICIES)}; got {dtype!r}{near_miss(str(dtype), _POLICIES)}"
+        )
+    policy = keras.DTypePolicy(_POLICIES[dtype])
+    if classifier.dtype_policy.name == policy.name:
+        return classifier
+    config = {**classifier.get_config(), "dtype": keras.saving.serialize_keras_object(policy)}
+    copy = type(classifier).from_config(config)
+    copy.set_weights(classifier.get_weights())
+    return copy

@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = attach(
         "freeze": "freezing",
         "frozen_addresses": "freezing",
         "unfreeze": "freezing",
+        "PrefixCache": "prefix_cache",
         "Schedule": "schedules",
         "LinearSchedule": "schedules",
         "CosineSchedule": "schedules",

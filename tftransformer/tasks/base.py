@@ -1,5 +1,6 @@
 """What every task over raw text shares: texts become integer batches, then Keras's own loops run."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +10,15 @@ import tensorflow as tf
 
 from tftransformer.data.buckets import length_buckets
 from tftransformer.data.examples import Examples, build_examples, packer
+from tftransformer.data.packed_batches import packed_batches
 from tftransformer.data.pipeline import Epoch, ordered_batches, stream_batches, token_batches
 from tftransformer.data.records import Records, as_records
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.frozen_prefix import FrozenPrefix
+from tftransformer.finetuning.prefix_cache import PrefixCache, choose_prefix_cache
 from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks
+from tftransformer.tasks.cached_batches import stored_states
 from tftransformer.tasks.inputs import (
     EpochNumber,
     as_list,
@@ -23,6 +28,7 @@ from tftransformer.tasks.inputs import (
     known_cardinality,
     only_without,
     split_end,
+    weighted,
 )
 from tftransformer.training.guards import StopOnNonFinite
 
@@ -64,6 +70,10 @@ class TextTask(keras.Model):
         if class_weight is None:
             return None
         raise TransformerError(f"class_weight is not for a {type(self).__name__}")
+
+    def frozen_prefix(self) -> FrozenPrefix | None:
+        """The part whose outputs stay the same in every epoch; None where there is none."""
+        return None
 
     # Text to integers.
 
@@ -111,6 +121,8 @@ class TextTask(keras.Model):
         sample_weight: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
+        prefix_cache: str | os.PathLike | PrefixCache = "auto",
+        packing: bool = False,
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """`keras.Model.fit` over raw text.
@@ -129,6 +141,12 @@ class TextTask(keras.Model):
             shuffle: A new order in each epoch, by `seed`.
             class_weight: "balanced", or weights by label name or id.
             sample_weight: A weight for each text.
+            prefix_cache: Where the embeddings and the first blocks are frozen, "auto" runs them once and trains
+                from what they gave, if the rows are seen more than once; the result is the same. A folder
+                keeps it for later runs, a `PrefixCache` has more to choose, and "off" refuses.
+            packing: Put the texts of each batch into as few rows of `max_length` tokens as hold them, where none
+                sees another: the same result from fewer, larger shapes, for accelerators and long epochs.
+                On CPUs batches of like lengths are faster.
             initial_epoch, steps_per_epoch, kwargs: As in Keras.
 
         Returns:
@@ -138,39 +156,51 @@ class TextTask(keras.Model):
             TransformerError: The data do not fit the task, a callback sets the rate beside a schedule, or the
                 loss is not finite.
         """
+        cache = choose_prefix_cache(prefix_cache)
         if not self.compiled:
             self.compile()
         check_callbacks(callbacks, self.optimizer)
+        batch_size = batch_size or 32
         epoch = Epoch(initial_epoch)
         if is_tokenized(x):
-            train = x
-            only_without(
-                class_weight=class_weight, sample_weight=sample_weight, y=y, validation_split=validation_split
-            )
-        elif is_dataset(x):
-            only_without(y=y, sample_weight=sample_weight, validation_split=validation_split)
-            train = self._weighted(
-                self._stream(x, batch_size or 32), self.example_weights(class_weight, None)
-            )
+            only_without(class_weight=class_weight)
+        if is_dataset(x):
+            only_without(sample_weight=sample_weight, y=y, validation_split=validation_split)
+            data = train = x if is_tokenized(x) else self._stream(x, batch_size)
+            weights = self.example_weights(class_weight, None)
         else:
-            examples, held_out = split_end(self.preprocess(x, y, sample_weight), validation_split)
-            if examples.labels is None:
+            data, held_out = split_end(self.preprocess(x, y, sample_weight), validation_split)
+            if data.labels is None:
                 raise TransformerError("fit needs labels: give a Split with targets, or y")
             if held_out is not None:
                 only_without(validation_data=validation_data)
-                validation_data = token_batches(held_out, batch_size or 32, shuffle=False)
-            weights = self.example_weights(class_weight, examples.labels)
-            train = self._batches(examples, batch_size or 32, shuffle, epoch)
-            train = self._weighted(train, weights)
+                validation_data = held_out
+            train = self._batches(data, batch_size, shuffle, epoch)
+            weights = self.example_weights(class_weight, data.labels)
+        validation = self._validation(validation_data, batch_size)
+        say = print if verbose else _say_nothing
+        states = stored_states(self, cache, (data, validation), epochs - initial_epoch, say)
+        if states is not None:
+            train = states.batches(train)
+        elif packing:
+            train = packed_batches(train, self.max_length, self.tokenizer.pad_id)
+        train = weighted(train, weights)
         steps = steps_per_epoch if steps_per_epoch is not None else known_cardinality(train)
         bind_schedule(self.optimizer, steps, epochs, initial_epoch)
         callbacks = [EpochNumber(epoch), *as_list(callbacks), StopOnNonFinite()]
+        # Variables made while the step is traced would have Keras trace all of it again.
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        if isinstance(validation, Examples):
+            validation = self._ordered(validation, batch_size)[0]
+            validation = validation if states is None else states.batches(validation)
         return super().fit(
             train,
             epochs=epochs,
             verbose=verbose,
             callbacks=callbacks,
-            validation_data=self._validation(validation_data, batch_size or 32),
+            validation_data=validation,
             shuffle=False,
             initial_epoch=initial_epoch,
             steps_per_epoch=steps_per_epoch,
@@ -282,17 +312,17 @@ class TextTask(keras.Model):
     def _inference(
         self, x: Any, y: Any, sample_weight: Any, batch_size: int
     ) -> tuple[Any, np.ndarray | None]:
-        if is_tokenized(x):
-            return x, None
         if is_dataset(x):
-            return self._stream(x, batch_size), None
-        examples = self.preprocess(x, y, sample_weight)
+            return x if is_tokenized(x) else self._stream(x, batch_size), None
+        return self._ordered(self.preprocess(x, y, sample_weight), batch_size)
+
+    def _ordered(self, examples: Examples, batch_size: int) -> tuple[Any, np.ndarray | None]:
         if not len(examples):
             return None, None
         return ordered_batches(examples, batch_size, boundaries=self._boundaries(examples))
 
-    def _validation(self, data: Any, batch_size: int) -> tf.data.Dataset | None:
-        if data is None or is_tokenized(data):
+    def _validation(self, data: Any, batch_size: int) -> Examples | tf.data.Dataset | None:
+        if data is None or isinstance(data, Examples) or is_tokenized(data):
             return data
         if isinstance(data, Split) or is_dataset(data):
             data = (data,)
@@ -301,16 +331,10 @@ class TextTask(keras.Model):
                 "validation_data must be a Split, a dataset, (texts, labels) or (texts, labels, weights); got "
                 f"{type(data).__name__}"
             )
-        return self._inference(*data, *[None] * (3 - len(data)), batch_size)[0]
+        if is_dataset(data[0]):
+            return self._stream(data[0], batch_size)
+        return self.preprocess(*data)
 
-    @staticmethod
-    def _weighted(dataset: tf.data.Dataset, weights: tf.Tensor | None) -> tf.data.Dataset:
-        """The dataset with the weight of its class multiplied into each example's."""
-        if weights is None:
-            return dataset
 
-        def weigh(x: Any, y: tf.Tensor, weight: tf.Tensor | None = None) -> tuple:
-            own = tf.gather(weights, y)
-            return x, y, own if weight is None else own * tf.cast(weight, own.dtype)
-
-        return dataset.map(weigh, num_parallel_calls=tf.data.AUTOTUNE)
+def _say_nothing(_: str) -> None:
+    pass

@@ -9,6 +9,10 @@ import tensorflow as tf
 from tftransformer.data.examples import Examples
 from tftransformer.data.pipeline import Epoch
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.frozen_prefix import POOLED
+
+# One of these stands in everything that a task feeds to its network.
+_MODEL_INPUTS = {"padding_mask", POOLED}
 
 
 class EpochNumber(keras.callbacks.Callback):
@@ -28,12 +32,12 @@ def is_dataset(x: Any) -> bool:
 
 
 def is_tokenized(x: Any) -> bool:
-    """Whether x is a dataset of integer batches already, as Keras hands back to `evaluate` inside `fit`."""
+    """Whether x is a dataset of a model's inputs already, as Keras hands back to `evaluate` inside `fit`."""
     if not is_dataset(x):
         return False
     spec = x.element_spec
     first = spec[0] if isinstance(spec, tuple) else spec
-    return isinstance(first, dict) and "token_ids" in first
+    return isinstance(first, dict) and not _MODEL_INPUTS.isdisjoint(first)
 
 
 def dataset_has_pairs(dataset: tf.data.Dataset) -> bool:
@@ -78,3 +82,15 @@ def only_without(**arguments: Any) -> None:
             raise TransformerError(
                 f"{name} does not go with this kind of data: put it into the data themselves"
             )
+
+
+def weighted(dataset: tf.data.Dataset, weights: tf.Tensor | None) -> tf.data.Dataset:
+    """The dataset with the weight of its class multiplied into each example's."""
+    if weights is None:
+        return dataset
+
+    def weigh(x: Any, y: tf.Tensor, weight: tf.Tensor | None = None) -> tuple:
+        own = tf.gather(weights, y)
+        return x, y, own if weight is None else own * tf.cast(weight, own.dtype)
+
+    return dataset.map(weigh, num_parallel_calls=tf.data.AUTOTUNE)

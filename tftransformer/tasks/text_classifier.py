@@ -13,6 +13,7 @@ from keras import ops
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
+from tftransformer.data.packed_batches import PLACES
 from tftransformer.data.records import encode_targets
 from tftransformer.data.split import Split
 from tftransformer.data.tokenizers.spec import TokenizerSpec
@@ -22,10 +23,13 @@ from tftransformer.evaluation.reports import Report
 from tftransformer.evaluation.thresholds import tune_threshold
 from tftransformer.finetuning.balancing import class_weights
 from tftransformer.finetuning.freezing import freeze, frozen_addresses
+from tftransformer.finetuning.frozen_prefix import POOLED, FrozenPrefix, find_frozen_prefix
 from tftransformer.layers.heads import ClassificationHead
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
-from tftransformer.models.encoder import build_encoder, build_encoder_block, encoder_inputs
+from tftransformer.models.encoder import build_encoder, build_encoder_block
 from tftransformer.models.families import FAMILIES
+from tftransformer.models.packed import run_packed
+from tftransformer.models.surgery import run_encoder
 from tftransformer.tasks.arguments import check_classifier
 from tftransformer.tasks.base import TextTask
 from tftransformer.tasks.compilation import classification_defaults, restore_compilation
@@ -181,11 +185,18 @@ class TextClassifier(TextTask):
         return classifier
 
     def call(self, inputs: dict, training: bool | None = None) -> Any:
+        if POOLED in inputs:
+            return self.head(inputs[POOLED], training=training)
         mask = inputs["padding_mask"]
-        x = self.encoder({name: inputs[name] for name in encoder_inputs(self.config)}, training=training)
+        x = (run_packed if PLACES in inputs else run_encoder)(self.encoder, self.config, inputs, training)
         for block in self.extra_blocks:
             x = block(x, padding_mask=mask, training=training)
         return self.head(self.pooler(x, padding_mask=mask), training=training)
+
+    def frozen_prefix(self) -> FrozenPrefix | None:
+        if type(self).call is not TextClassifier.call:
+            return None  # a network of somebody else's, of which nothing is known
+        return find_frozen_prefix(self.encoder, self.config, self.pooler, len(self.extra_blocks))
 
     def activate(self, output: Any) -> Any:
         return ops.sigmoid(output) if self.multi_label else ops.softmax(output, axis=-1)

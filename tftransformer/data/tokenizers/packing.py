@@ -48,12 +48,9 @@ def pack(
         >>> pack(ids, max_length=4, start_id=2, separator_id=3, pad_id=0)["token_ids"].numpy().tolist()
         [[2, 7, 8, 3], [2, 3, 0, 0]]
     """
-    special = 2 if second is None else 2 + pair_separators
-    if max_length < special:
-        raise TransformerError(f"max_length must be at least {special}, the special tokens; got {max_length}")
+    room = room_for_text(max_length, 2 if second is None else 2 + pair_separators)
     if length is not None and length < max_length:
         raise TransformerError(f"length must be at least max_length ({max_length}); got {length}")
-    room = max_length - special
     first = tf.cast(first, tf.int32)
     if second is None:
         segments = [_cut(first, tf.minimum(_lengths(first), room))]
@@ -80,6 +77,21 @@ def pack(
         boundary = _lengths(segments[0])[:, tf.newaxis] + 1 + pair_separators
         segment_ids = tf.cast((position >= boundary) & (position < total), tf.int32)
     return {"token_ids": token_ids, "segment_ids": segment_ids, "padding_mask": padding_mask}
+
+
+def room_for_text(max_length: int, special: int) -> int:
+    """Tokens of a row that are left beside its `special` tokens.
+
+    Raises:
+        TransformerError: There is no room for the special tokens.
+
+    Example:
+        >>> room_for_text(128, 2)
+        126
+    """
+    if max_length < special:
+        raise TransformerError(f"max_length must be at least {special}, the special tokens; got {max_length}")
+    return max_length - special
 
 
 def trimmed_lengths(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.Tensor, tf.Tensor]:

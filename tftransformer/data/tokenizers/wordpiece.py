@@ -1,9 +1,10 @@
 """WordPiece (Schuster and Nakajima 2012) as in BERT (Devlin et al. 2018), as TensorFlow operations.
 
 Words come from normalization.py; each is cut greedily into its longest pieces by tensorflow-text's
-linear-time kernel (Song et al. 2021).
+linear-time kernel (Song et al. 2021). Plain ASCII texts take a shorter way, plain_wordpiece.py.
 """
 
+import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_text
-from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_builder as model_builder
 
 from tftransformer.data.tokenizers.base import SPECIAL_TOKENS, Tokenizer, Tokens, as_texts, check_settings
 from tftransformer.data.tokenizers.normalization import Constants, Words, WordSplitter
 from tftransformer.data.tokenizers.places import characters_begun, row_numbers, splits_of
+from tftransformer.data.tokenizers.plain_wordpiece import JOINER, PlainWordPiece, build_automaton, is_plain
 from tftransformer.data.tokenizers.vocabulary import (
     check_tokens,
     parse_vocabulary,
@@ -23,8 +24,6 @@ from tftransformer.data.tokenizers.vocabulary import (
     vocabulary_bytes,
 )
 from tftransformer.errors import TransformerError
-
-JOINER = "##"
 
 
 class WordPieceTokenizer(Tokenizer):
@@ -91,10 +90,35 @@ class WordPieceTokenizer(Tokenizer):
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes time
     def tokenize(self, texts: tf.Tensor | Sequence[str]) -> tf.RaggedTensor:
-        words = self._splitter(as_texts(texts))
+        texts = as_texts(texts)
+        plain = is_plain(texts)
+        values, row_splits = tf.cond(
+            tf.reduce_all(plain),
+            lambda: _parts(self._plain(texts)),
+            lambda: _parts(self._tokenize_mixed(texts, plain)),
+        )
+        return tf.RaggedTensor.from_row_splits(values, row_splits, validate=False)
+
+    @functools.cached_property
+    def _plain(self) -> PlainWordPiece:
+        return PlainWordPiece(
+            self.vocabulary,
+            self._special["unknown_token"],
+            self._absent,
+            self.lowercase,
+            self.max_word_characters,
+        )
+
+    def _tokenize_mixed(self, texts: tf.Tensor, plain: tf.Tensor) -> tf.RaggedTensor:
+        """Token ids of texts (B,) of which some are plain (B,), each by its own way."""
+        words = self._splitter(tf.boolean_mask(texts, ~plain))
         pieces = self._kernel().tokenize(self._values(words))
-        row_splits = tf.gather(pieces.row_splits, words.row_splits)
-        return tf.RaggedTensor.from_row_splits(pieces.values, row_splits, validate=False)
+        others = tf.RaggedTensor.from_row_splits(
+            pieces.values, tf.gather(pieces.row_splits, words.row_splits), validate=False
+        )
+        rows = tf.concat([self._plain(tf.boolean_mask(texts, plain)), others], axis=0)
+        order = tf.concat([tf.where(plain), tf.where(~plain)], axis=0)[:, 0]
+        return tf.gather(rows, tf.argsort(order))
 
     @tf.autograph.experimental.do_not_convert
     def tokenize_with_offsets(self, texts: tf.Tensor | Sequence[str]) -> Tokens:
@@ -173,17 +197,18 @@ class WordPieceTokenizer(Tokenizer):
             for number, token in enumerate(self.vocabulary)
         ]
         try:
-            data = model_builder.build_fast_wordpiece_model(
-                tokens, 4 * self.max_word_characters, JOINER, unknown, True, False
-            )
+            return build_automaton(tokens, unknown, 4 * self.max_word_characters, whole_words=True)
         except RuntimeError as error:
             raise TransformerError(f"vocabulary cannot be compiled: {' '.join(str(error).split())}") from None
-        return np.frombuffer(data, np.uint8)
 
     def _can_match(self, token: str) -> bool:
         """Whether the kernel has to know the token; some that no word can match, it does not take."""
         body = token.removeprefix(JOINER)
         return 0 < len(body) <= self.max_word_characters and "\0" not in body
+
+
+def _parts(tokens: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return tokens.values, tokens.row_splits
 
 
 def _check_settings(lowercase: Any, strip_accents: Any, split_on_cjk: Any, limit: Any) -> None:

@@ -1,0 +1,279 @@
+"""What `finetune.py` compares: the sections, their contenders, and the texts and weights they get."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from sidebyside.contenders import Contender
+from sidebyside.texts import Labelled, fixed_length, real
+from sidebyside.weights import pretrained_folder, random_folder
+
+EMBEDDED = "bert_12x192_en_uncased"
+PEAK = Contender("matrix products", "gemm_peak.py", {"dtypes": ["float32", "bfloat16"]})
+RATE = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How much work a table is.
+
+    Args:
+        length: Tokens of the made-up texts.
+        batch_size: Rows a step.
+        width, base_width: D of the MiniLM and the BERT-base shape.
+        fixed, freeze, base: Rows an epoch on made-up texts.
+        real: Rows an epoch by data set.
+        documented: Rows an epoch for keras-hub as documented, which computes 512 tokens a text.
+        accuracy: Training rows, epochs, validation rows, steps between evaluations.
+        rounds: Turns for each contender.
+        compiled: Whether torch.compile takes part; it prepares for a minute or more, and only fixed shapes let it.
+    """
+
+    length: int = 128
+    batch_size: int = 16
+    width: int = 384
+    base_width: int = 768
+    fixed: int = 160
+    freeze: int = 64
+    base: int = 96
+    real: tuple[tuple[str, int], ...] = (("sst2", 640), ("ag_news", 480), ("medical_abstracts", 160))
+    documented: int = 48
+    accuracy: tuple[int, int, int, int] = (1600, 2, 600, 10)
+    rounds: int = 3
+    compiled: bool = True
+
+
+FULL = Sizes()
+QUICK = Sizes(
+    compiled=False,
+    fixed=64,
+    freeze=48,
+    base=32,
+    real=(("sst2", 320),),
+    documented=16,
+    accuracy=(480, 1, 100, 10),
+    rounds=2,
+)
+TINY = Sizes(
+    length=16, batch_size=4, width=24, base_width=48, fixed=8, freeze=8, base=8, real=(("sst2", 16),),
+    documented=4, accuracy=(16, 1, 8, 2), rounds=1, compiled=False,
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """One table.
+
+    Args:
+        title: Its heading.
+        kind: "speed", "freeze" or "accuracy": which columns it has.
+        contenders: Its rows.
+        rounds: Turns for each.
+    """
+
+    title: str
+    kind: str
+    contenders: list[Contender]
+    rounds: int
+
+
+class Bench:
+    """Makes sections; weights and texts are written once, into a folder that goes when the run ends.
+
+    Args:
+        scratch: That folder.
+        sizes: How much work.
+        data: The folder of the real data sets, or None.
+        minilm: A Hugging Face folder with real weights, or None for the embedded preset.
+        target: Validation accuracy of the section "accuracy".
+    """
+
+    def __init__(
+        self,
+        scratch: Path,
+        sizes: Sizes,
+        data: str | None = None,
+        minilm: str | None = None,
+        target: float = 0.8,
+    ) -> None:
+        self._scratch, self._sizes, self._data, self._minilm = scratch, sizes, data, minilm
+        self._target = target
+
+    def fixed(self) -> Section:
+        """Full fine-tuning at a fixed length, MiniLM's shape."""
+        sizes = self._sizes
+        shared = self._made_up(self._random(6, sizes.width), sizes.fixed)
+        documented = {**shared, "rows": sizes.documented, "length": None, "jit": "auto"}
+        return self._section(
+            "fixed",
+            f"MiniLM shape (6 x {sizes.width}), length {sizes.length}, full fine-tuning",
+            [
+                _ours(shared),
+                _ours(shared, ", XLA", jit=True),
+                _ours(shared, precision="bfloat16"),
+                Contender("keras-hub as documented (512), fp32", "keras_hub_finetune.py", documented),
+                *(_keras_hub(shared, jit, precision) for precision in PRECISIONS for jit in (True, False)),
+                *(_torch(shared, precision=precision) for precision in PRECISIONS),
+                *(
+                    _torch(shared, ", compiled", precision=p, compile=True)
+                    for p in PRECISIONS
+                    if sizes.compiled
+                ),
+            ],
+        )
+
+    def freeze(self) -> list[Section]:
+        """A third, two thirds and all of the blocks frozen, three epochs."""
+        return [self._frozen(6, count, 3) for count in (2, 4, 6)]
+
+    def freeze_two_thirds(self) -> list[Section]:
+        """One of them, for a quick look."""
+        return [self._frozen(6, 4, 3)]
+
+    def freeze_8_of_12(self) -> Section:
+        """Eight of twelve blocks frozen, five epochs in total."""
+        return self._frozen(12, 8, 5)
+
+    def base(self) -> list[Section]:
+        """Full fine-tuning of BERT-base's shape, a precision at a time because of the memory."""
+        sizes = self._sizes
+        shared = self._made_up(self._random(12, sizes.base_width), sizes.base)
+        title = f"BERT-base shape (12 x {sizes.base_width}), length {sizes.length}, full fine-tuning, "
+        return [
+            self._section(
+                f"base_{_SHORT[precision]}",
+                title + _SHORT[precision],
+                [
+                    _ours(shared, precision=precision),
+                    _keras_hub(shared, True, precision),
+                    _torch(shared, precision=precision),
+                ],
+                rounds=min(2, sizes.rounds),
+            )
+            for precision in PRECISIONS
+        ]
+
+    def lengths(self) -> list[Section]:
+        """Real texts with their own lengths."""
+        return [self._lengths(name, rows) for name, rows in self._sizes.real]
+
+    def accuracy(self) -> Section:
+        """The time to one validation accuracy on SST-2, from pretrained weights."""
+        rows, epochs, dev_rows, every = self._sizes.accuracy
+        train, dev = real(self._data, "sst2", rows), real(self._data, "sst2_dev", dev_rows)
+        shared = self._shared(self._pretrained("sst2", train), "sst2_accuracy", train, rows)
+        shared |= {
+            "epochs": epochs,
+            "dev": str(self._write("sst2_dev", dev)),
+            "evaluate_every": every,
+            "target": self._target,
+        }
+        rivals = self._real_contenders(shared, documented_rows=rows)
+        # One run of a peer that computes twenty times the tokens takes as long as all the others.
+        slow = dataclasses.replace(rivals[2], rounds=1)
+        title = f"SST-2, {rows} texts, to {self._target:.3g} accuracy on {len(dev.texts)} others"
+        return self._section("accuracy", title, [*rivals[:2], slow, *rivals[3:]], "accuracy", peak=False)
+
+    def _lengths(self, name: str, rows: int) -> Section:
+        sizes = self._sizes
+        texts = real(self._data, name, rows * (sizes.rounds + 1))
+        shared = self._shared(self._pretrained(name, texts), name, texts, rows)
+        contenders = self._real_contenders(shared, documented_rows=sizes.documented)
+        return self._section(f"lengths_{name}", f"{name}, real lengths, full fine-tuning", contenders)
+
+    def _real_contenders(self, shared: dict, documented_rows: int) -> list[Contender]:
+        fits = self._longest(shared)
+        documented = {**shared, "rows": documented_rows, "length": None, "jit": "auto"}
+        return [
+            _ours(shared),
+            _ours(shared, precision="bfloat16"),
+            Contender("keras-hub as documented (512), fp32", "keras_hub_finetune.py", documented),
+            _keras_hub({**shared, "length": fits}, True, "float32"),
+            _keras_hub({**shared, "length": fits}, False, "bfloat16"),
+            _torch(shared),
+            _torch(shared, ", length groups", group_by_length=True),
+            _torch(shared, ", length groups", precision="bfloat16", group_by_length=True),
+        ]
+
+    def _frozen(self, layers: int, count: int, epochs: int) -> Section:
+        sizes = self._sizes
+        extra = {"epochs": epochs, "warm_up_epochs": 2}
+        shared = self._made_up(self._random(layers, sizes.width), sizes.freeze) | extra | {"freeze": count}
+        contenders = [_ours(shared)]
+        if count < layers:
+            alone = self._made_up(self._random(layers - count, sizes.width), sizes.freeze) | extra
+            contenders.append(
+                _ours(alone, f", {layers - count} blocks alone", freeze_embeddings=True, prefix_cache="off")
+            )
+        contenders += [_keras_hub(shared, True), _keras_hub(shared, False), _torch(shared)]
+        title = f"{layers} x {sizes.width}, {count} of {layers} blocks frozen, {epochs} epochs"
+        rounds = min(2, sizes.rounds)
+        return self._section(f"freeze_{count}_of_{layers}", title, contenders, "freeze", rounds, peak=False)
+
+    def _section(
+        self, name: str, title: str, contenders: list, kind: str = "speed", rounds: int = 0, peak: bool = True
+    ) -> Section:
+        return Section(title, kind, [*contenders, *([PEAK] if peak else [])], rounds or self._sizes.rounds)
+
+    def _made_up(self, folder: Path, rows: int) -> dict[str, Any]:
+        length = self._sizes.length
+        texts = fixed_length(rows * (self._sizes.rounds + 1), length)
+        return self._shared(folder, f"fixed_{rows}", texts, rows) | {"length": length}
+
+    def _shared(self, folder: Path, name: str, texts: Labelled, rows: int) -> dict[str, Any]:
+        return {
+            "folder": str(folder),
+            "train": str(self._write(name, texts)),
+            "rows": rows,
+            "warm_up_rows": 2 * self._sizes.batch_size,
+            "warm_up_epochs": 1,
+            "epochs": 1,
+            "batch_size": self._sizes.batch_size,
+            "length": 512,
+            "precision": "float32",
+            "freeze": 0,
+            "learning_rate": RATE,
+        }
+
+    def _longest(self, shared: dict[str, Any]) -> int:
+        """The shortest `sequence_length` that cuts no text, a multiple of 8; found by counting tokens."""
+        from tftransformer.checkpoints import load_preset
+
+        texts = json.loads(Path(shared["train"]).read_text("utf-8"))["texts"]
+        tokenize = load_preset(shared["folder"]).tokenizer.build().tokenize
+        longest = max(int(tokenize(texts).row_lengths().numpy().max()) + 2, 8)
+        return min(512, -(-longest // 8) * 8)
+
+    def _write(self, name: str, texts: Labelled) -> Path:
+        path = self._scratch / f"{name}.json"
+        path.write_text(json.dumps(texts.to_settings()), "utf-8")
+        return path
+
+    def _random(self, layers: int, width: int) -> Path:
+        folder = self._scratch / f"random_{layers}x{width}"
+        return folder if folder.exists() else random_folder(folder, layers, width)
+
+    def _pretrained(self, name: str, texts: Labelled) -> Path:
+        folder = self._scratch / f"pretrained_{name}_{len(texts.names)}"
+        return folder if folder.exists() else pretrained_folder(self._minilm or EMBEDDED, folder, texts.names)
+
+
+PRECISIONS = ("float32", "bfloat16")
+_SHORT = {"float32": "fp32", "bfloat16": "bf16"}
+
+
+def _ours(shared: dict, what: str = "", **settings: Any) -> Contender:
+    settings = {**shared, **settings}
+    return Contender(f"ours{what}, {_SHORT[settings['precision']]}", "ours_finetune.py", settings)
+
+
+def _keras_hub(shared: dict, jit: bool, precision: str = "float32") -> Contender:
+    what = "XLA" if jit else "no XLA"
+    settings = {**shared, "jit": jit, "precision": precision}
+    return Contender(f"keras-hub tuned, {what}, {_SHORT[precision]}", "keras_hub_finetune.py", settings)
+
+
+def _torch(shared: dict, what: str = "", **settings: Any) -> Contender:
+    settings = {**shared, **settings}
+    return Contender(f"Hugging Face{what}, {_SHORT[settings['precision']]}", "torch_finetune.py", settings)

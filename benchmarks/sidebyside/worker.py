@@ -1,0 +1,89 @@
+"""The child's side of a comparison: prepare once, then answer turn after turn.
+
+Standard output carries one JSON object a line and nothing else, so whatever the libraries print is sent to
+standard error, which the parent keeps in a log.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+_started = time.monotonic()
+
+
+def serve(
+    prepare: Callable[[dict[str, Any]], tuple[Any, dict[str, Any]]],
+    turn: Callable[[Any, int], dict[str, Any]],
+) -> None:
+    """Answer the parent until it says stop.
+
+    Args:
+        prepare: From the contender's settings to (state, figures): imports, builds, warms up.
+        turn: From the state and the number of the round to its figures.
+
+    Example:
+        >>> if __name__ == "__main__":  # doctest: +SKIP
+        ...     serve(lambda settings: (settings["n"], {}), lambda n, i: {"rate": n * i})
+    """
+    answers = _claim_stdout()
+    try:
+        # What is imported inside `prepare` counts as preparation, so workers import there.
+        first = json.loads(sys.stdin.readline())
+        global _started
+        _started = first["started"]
+        state, figures = prepare(first["settings"])
+        _answer(answers, {"ready": figures})
+        for line in sys.stdin:
+            order = json.loads(line)
+            if "stop" in order:
+                break
+            _answer(answers, {"turn": turn(state, order["round"])})
+        _answer(answers, {"peak_bytes": peak_bytes()})
+    except Exception as error:
+        traceback.print_exc()
+        _answer(answers, {"failure": reason(error)})
+    answers.flush()
+    sys.stderr.flush()
+    # Libraries with threads of their own may hang or print while the interpreter is taken down.
+    os._exit(0)
+
+
+def seconds_since_start() -> float:
+    """Seconds since the parent started this process."""
+    return time.monotonic() - _started
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux hands `ru_maxrss` on from the parent to what it starts; this line is the process's own.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size if sys.platform == "darwin" else size * 1024
+
+
+def reason(error: BaseException) -> str:
+    """An exception in one line."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{error.name.split('.')[0]} is not installed"
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words[:200]}" if words else type(error).__name__
+
+
+def _claim_stdout() -> TextIO:
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return own
+
+
+def _answer(answers: TextIO, message: dict[str, Any]) -> None:
+    print(json.dumps(message), file=answers, flush=True)

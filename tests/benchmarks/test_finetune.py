@@ -1,0 +1,115 @@
+"""The fine-tuning benchmark: its flags, its sections, what its tables add, and a tiny run of the whole."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from finetune_choice import SECTIONS, choose_sections
+from finetune_sections import PEAK, TINY, Bench, Section
+from finetune_tables import section_rows, section_text
+from sidebyside.contenders import Contender, Outcome
+
+from tftransformer.errors import TransformerError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def choose(sections=None, quick=False, data=None, minilm=None, rounds=None, target=0.8, timeout=900.0):
+    return choose_sections(sections, quick, data, minilm, rounds, target, timeout)
+
+
+def test_sections_follow_the_flags(tmp_path):
+    names, notes = choose()
+    assert names == ["fixed", "freeze", "freeze_8_of_12", "base"]
+    assert notes == ["no --data, so no real texts: lengths and accuracy left out"]
+    names, notes = choose(data=str(tmp_path), minilm=str(tmp_path))
+    assert names == list(SECTIONS) and not notes
+    assert choose(quick=True, data=str(tmp_path)) == (["fixed", "freeze", "lengths"], [])
+    assert "embedded preset" in choose(["accuracy"], data=str(tmp_path))[1][0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"sections": ["fixd"]}, "sections must be among .*; got 'fixd'; did you mean 'fixed'"),
+        ({"rounds": 0}, "rounds must be at least 1; got 0"),
+        ({"target": 1.0}, "target must be above 0 and below 1; got 1.0"),
+        ({"timeout": 0.0}, "timeout must be above 0; got 0.0"),
+        ({"data": "nowhere"}, "data must be a folder; got 'nowhere'"),
+        ({"minilm": "nowhere"}, "minilm must be a folder; got 'nowhere'"),
+    ],
+)
+def test_flags_are_checked(flags, words):
+    with pytest.raises(TransformerError, match=words):
+        choose(**flags)
+
+
+def test_contenders_of_a_section_get_the_same_work(tmp_path, monkeypatch):
+    # Weights are not needed to see what each contender is told.
+    monkeypatch.setattr("finetune_sections.random_folder", lambda folder, layers, width: folder)
+    bench = Bench(tmp_path, TINY)
+    sections = [bench.fixed(), *bench.freeze(), bench.freeze_8_of_12(), *bench.base()]
+    assert len(sections) == 7
+    for section in sections:
+        told = [c.settings for c in section.contenders if c is not PEAK and "alone" not in c.name]
+        for key in ("train", "folder", "batch_size", "learning_rate", "epochs", "warm_up_rows", "freeze"):
+            assert len({settings[key] for settings in told}) == 1, (section.title, key)
+        assert all((ROOT / "benchmarks" / "workers" / c.worker).is_file() for c in section.contenders)
+        texts = json.loads(Path(told[0]["train"]).read_text())
+        assert len(texts["texts"]) == told[0]["rows"] * (TINY.rounds + 1)
+    assert [s.contenders[0].settings["freeze"] for s in sections[1:5]] == [2, 4, 6, 8]
+
+
+def outcome(name, rate, precision="float32", loss=0.7, **ready):
+    turns = [{"examples_per_second": rate, "real_gflops": 10.0, "computed_gflops": 20.0}]
+    contender = Contender(name, "x.py", {"precision": precision})
+    return Outcome(contender, {"loss_before": loss, "dropout": 0.1, "batch_size": 4, **ready}, turns, 10**9)
+
+
+def test_ratios_are_at_equal_precision_and_shares_of_the_round_s_peak():
+    outcomes = {
+        "ours, fp32": outcome("ours, fp32", 10.0),
+        "theirs, fp32": outcome("theirs, fp32", 5.0),
+        "ours, bf16": outcome("ours, bf16", 30.0, "bfloat16"),
+        "theirs, bf16": outcome("theirs, bf16", 20.0, "bfloat16", loss=0.9),
+        PEAK.name: Outcome(PEAK, {}, [{"peak_float32": 40.0, "peak_bfloat16": 80.0}], 10**9),
+    }
+    section = Section("title", "speed", [], 1)
+    rows = section_rows(section, outcomes)
+    ratios = [row["figures"].get("examples_per_second_ratio", {}).get("median") for row in rows]
+    assert ratios == [1.0, 2.0, 1.0, 1.5, None]
+    shares = [row["figures"]["computed_share"]["median"] for row in rows[:4]]
+    assert shares == [0.5, 0.5, 0.25, 0.25]
+    text = section_text(section, rows)
+    assert "Matrix products: 40 GFLOP/s in fp32, 80 in bf16." in text
+    assert (
+        "Not alike: theirs, bf16 has loss before 0.9, the others 0.7." in text
+        and text.count("Not alike") == 1
+    )
+
+
+@pytest.mark.slow
+def test_a_tiny_run_gives_tables_and_a_wrong_flag_one_line(tmp_path):
+    def run(*flags):
+        return subprocess.run(
+            [sys.executable, str(ROOT / "benchmarks" / "finetune.py"), *flags],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=900,
+            check=False,
+        )  # fmt: skip
+
+    done = run("--tiny", "--quick", "--sections=freeze", "--output_dir=out")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1] == "saved out" and "Traceback" not in done.stderr
+    assert "Not alike" not in done.stdout
+    result = json.loads((tmp_path / "out" / "finetune.json").read_text())
+    (rows,) = result["sections"].values()
+    ours = rows[0]
+    assert ours["name"] == "ours, fp32" and ours["failure"] is None
+    assert ours["turns"][0]["steps"] == 3 * TINY.freeze // TINY.batch_size
+    assert (tmp_path / "out" / "finetune.md").is_file() and (tmp_path / "out" / "finetune.png").is_file()
+    done = run("--sections=fixd")
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: sections must be among")

@@ -1,0 +1,78 @@
+"""Batches in which several texts share a row without seeing each other (Krell et al. 2021, arXiv 2107.02027).
+
+A batch holds the same texts as without packing. What changes is how the encoder is given them: in rows filled up to
+`capacity` instead of one row a text, and with the places at which each text's vectors stand afterwards.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tftransformer.data.packed_rows import pack_rows
+
+# What a packed batch holds beside `padding_mask`: (R, T) each, and (B, L).
+ROWS = ("token_ids", "segment_ids", "position_ids", "text_numbers")
+PLACES = "places"
+# Rows are filled up to a multiple of this with empty ones, so that an epoch has few shapes to compile.
+ROW_MULTIPLE = 4
+
+
+def pack_batch(
+    token_ids: np.ndarray, segment_ids: np.ndarray, padding_mask: np.ndarray, capacity: int, pad_id: int = 0
+) -> dict[str, np.ndarray]:
+    """A batch of padded texts as rows that several texts share.
+
+    Args:
+        token_ids, segment_ids, padding_mask: (B, L) integers.
+        capacity: T, tokens a row; at least the longest text.
+        pad_id: The id that pads.
+
+    Returns:
+        int32 arrays. (R, T): `token_ids`, `segment_ids`, `position_ids` (each text counts from 0) and `text_numbers` (1 for
+        the first text of a row, and so on; 0 where there is none). (B, L): `places`, where in the R*T vectors of the rows
+        each text's tokens are, and `padding_mask`, as it was.
+
+    Example:
+        >>> ids = np.array([[5, 6, 7], [8, 9, 0]])
+        >>> batch = pack_batch(ids, ids * 0, (ids > 0).astype("int32"), capacity=6)
+        >>> batch["token_ids"][0].tolist(), batch["position_ids"][0].tolist()
+        ([5, 6, 7, 8, 9, 0], [0, 1, 2, 0, 1, 0])
+    """
+    lengths = padding_mask.sum(axis=1).astype("int64")
+    rows = pack_rows(lengths, capacity)
+    count = -(-len(rows) // ROW_MULTIPLE) * ROW_MULTIPLE
+    packed = {name: np.zeros((count, capacity), "int32") for name in ROWS}
+    packed["token_ids"][:] = pad_id
+    places = np.zeros(token_ids.shape, "int32")
+    for row, texts in enumerate(rows):
+        start = 0
+        for number, text in enumerate(texts, start=1):
+            length = lengths[text]
+            span = (row, slice(start, start + length))
+            packed["token_ids"][span] = token_ids[text, :length]
+            packed["segment_ids"][span] = segment_ids[text, :length]
+            packed["position_ids"][span] = np.arange(length)
+            packed["text_numbers"][span] = number
+            places[text, :length] = row * capacity + start + np.arange(length)
+            start += length
+    return {**packed, PLACES: places, "padding_mask": padding_mask.astype("int32")}
+
+
+def packed_batches(dataset: Any, capacity: int, pad_id: int = 0) -> Any:
+    """A `tf.data.Dataset` of x, (x, y) or (x, y, weight) with the texts of each x packed; all else as it was."""
+    import tensorflow as tf
+
+    def pack(token_ids: np.ndarray, segment_ids: np.ndarray, padding_mask: np.ndarray) -> tuple:
+        batch = pack_batch(token_ids, segment_ids, padding_mask, capacity, pad_id)
+        return tuple(batch[name] for name in (*ROWS, PLACES))
+
+    def swap(x: dict, *rest: Any) -> Any:
+        given = [x["token_ids"], x["segment_ids"], x["padding_mask"]]
+        tensors = tf.numpy_function(pack, given, [tf.int32] * (len(ROWS) + 1), stateful=False)
+        for tensor in tensors[:-1]:
+            tensor.set_shape([None, capacity])
+        tensors[-1].set_shape(x["token_ids"].shape)
+        x = {**dict(zip((*ROWS, PLACES), tensors)), "padding_mask": x["padding_mask"]}
+        return (x, *rest) if rest else x
+
+    return dataset.map(swap, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
