@@ -63,6 +63,26 @@ def test_contenders_of_a_section_get_the_same_work(tmp_path, monkeypatch):
     assert [s.contenders[0].settings["freeze"] for s in sections[1:5]] == [2, 4, 6, 8]
 
 
+@pytest.mark.parametrize(("positions", "told"), [(512, None), (256, 256)])
+def test_no_contender_is_longer_than_the_encoder(tmp_path, monkeypatch, positions, told):
+    def folder(source, path, labels):
+        path.mkdir()
+        (path / "config.json").write_text(json.dumps({"max_position_embeddings": positions}))
+        return path
+
+    monkeypatch.setattr("finetune_sections.pretrained_folder", folder)
+    monkeypatch.setattr(Bench, "_longest", lambda bench, shared: 40)
+    (tmp_path / "sst2").mkdir()
+    for split in ("train", "dev"):
+        rows = "".join(f"text number {i}\t{i % 2}\n" for i in range(40))
+        (tmp_path / "sst2" / f"{split}.tsv").write_text("sentence\tlabel\n" + rows)
+    bench = Bench(tmp_path, TINY, data=str(tmp_path))
+    for section in (*bench.lengths(), bench.accuracy()):
+        lengths = [c.settings["length"] for c in section.contenders if c is not PEAK]
+        assert lengths == [positions, positions, told, 40, 40, positions, positions, positions]
+    assert section.kind == "accuracy" and section.contenders[2].rounds == 1
+
+
 def outcome(name, rate, precision="float32", loss=0.7, **ready):
     turns = [{"examples_per_second": rate, "real_gflops": 10.0, "computed_gflops": 20.0}]
     contender = Contender(name, "x.py", {"precision": precision})
