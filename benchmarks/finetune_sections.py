@@ -101,28 +101,36 @@ class Bench:
         self._scratch, self._sizes, self._data, self._minilm = scratch, sizes, data, minilm
         self._target = target
 
-    def fixed(self) -> Section:
-        """Full fine-tuning at a fixed length, MiniLM's shape."""
+    def fixed(self) -> list[Section]:
+        """Full fine-tuning at a fixed length, MiniLM's shape, a precision at a time because of the memory."""
         sizes = self._sizes
         shared = self._made_up(self._random(6, sizes.width), sizes.fixed)
         documented = {**shared, "rows": sizes.documented, "length": None, "jit": "auto"}
-        return self._section(
-            "fixed",
-            f"MiniLM shape (6 x {sizes.width}), length {sizes.length}, full fine-tuning",
-            [
-                _ours(shared),
-                _ours(shared, ", XLA", jit=True),
-                _ours(shared, precision="bfloat16"),
-                Contender("keras-hub as documented (512), fp32", "keras_hub_finetune.py", documented),
-                *(_keras_hub(shared, jit, precision) for precision in PRECISIONS for jit in (True, False)),
-                *(_torch(shared, precision=precision) for precision in PRECISIONS),
-                *(
-                    _torch(shared, ", compiled", precision=p, compile=True)
-                    for p in PRECISIONS
-                    if sizes.compiled
-                ),
-            ],
-        )
+        title = f"MiniLM shape (6 x {sizes.width}), length {sizes.length}, full fine-tuning, "
+        compiled = [_torch(shared, ", compiled", compile=True)] if sizes.compiled else []
+        return [
+            self._section(
+                "fixed_fp32",
+                title + "fp32",
+                [
+                    _ours(shared),
+                    _ours(shared, ", XLA", jit=True),
+                    Contender("keras-hub as documented (512), fp32", "keras_hub_finetune.py", documented),
+                    *(_keras_hub(shared, jit) for jit in (True, False)),
+                    _torch(shared),
+                    *compiled,
+                ],
+            ),
+            self._section(
+                "fixed_bf16",
+                title + "bf16",
+                [
+                    _ours(shared, precision="bfloat16"),
+                    *(_keras_hub(shared, jit, "bfloat16") for jit in (True, False)),
+                    _torch(shared, precision="bfloat16"),
+                ],
+            ),
+        ]
 
     def freeze(self) -> list[Section]:
         """A third, two thirds and all of the blocks frozen, three epochs."""

@@ -9,7 +9,8 @@ from tftransformer.data import Split
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import freeze
 from tftransformer.patterns import addresses
-from tftransformer.tasks import TextClassifier
+from tftransformer.tasks import TextClassifier, compilation
+from tftransformer.tasks.compilation import choose_xla
 
 LABELS = ("negative", "positive")
 
@@ -316,3 +317,17 @@ def test_wrong_data_are_named(tiny_preset, arguments, message):
     classifier.compile()
     with pytest.raises(TransformerError, match=message):
         classifier.fit(**arguments, verbose=0)
+
+
+def test_xla_is_chosen_by_device_and_length_of_the_run(tiny_preset, monkeypatch):
+    classifier = TextClassifier.from_preset(tiny_preset, labels=["no", "yes"])
+    classifier.compile()
+    assert "without XLA" in choose_xla(classifier, 10_000) and not classifier.jit_compile
+    monkeypatch.setattr(compilation, "_has_accelerator", lambda: True)
+    classifier.compile()
+    assert classifier.jit_compile
+    assert "compiled by XLA" in choose_xla(classifier, compilation.XLA_UPDATES) and classifier.jit_compile
+    assert "too few" in choose_xla(classifier, compilation.XLA_UPDATES - 1) and not classifier.jit_compile
+    for asked in (True, False):
+        classifier.compile(jit_compile=asked)
+        assert "was told" in choose_xla(classifier, 5) and classifier.jit_compile == asked

@@ -14,6 +14,7 @@ import numpy as np
 from tftransformer import files
 from tftransformer.data import checks, loading
 from tftransformer.data.cutting import subset
+from tftransformer.data.pipeline import num_batches
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import plots
@@ -23,6 +24,7 @@ from tftransformer.experiments.options import PRECISIONS, ClassificationOptions
 from tftransformer.experiments.runs import RunFolder
 from tftransformer.finetuning.freezing import FreezeSummary, freeze
 from tftransformer.finetuning.prefix_cache import PrefixCache, check_prefix_cache
+from tftransformer.tasks.compilation import choose_xla
 from tftransformer.tasks.text_classifier import TextClassifier
 from tftransformer.training.progress_lines import ProgressLines
 from tftransformer.training.strategies import build_strategy
@@ -235,6 +237,8 @@ def _fit(
                 monitor, mode="max", patience=options.early_stopping, restore_best_weights=True
             )
         )
+    updates = num_batches(len(splits.train), options.batch_size) * epochs
+    print(choose_xla(classifier, updates), flush=True)
     _say("training; the first step takes longest, while TensorFlow traces the model")
     started = time.perf_counter()
     terminal = sys.stdout.isatty()

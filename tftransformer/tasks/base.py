@@ -11,7 +11,7 @@ import tensorflow as tf
 from tftransformer.data.buckets import length_buckets
 from tftransformer.data.examples import Examples, build_examples, packer
 from tftransformer.data.packed_batches import packed_batches
-from tftransformer.data.pipeline import Epoch, ordered_batches, stream_batches, token_batches
+from tftransformer.data.pipeline import Epoch, num_batches, ordered_batches, stream_batches, token_batches
 from tftransformer.data.records import Records, as_records
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
@@ -19,6 +19,7 @@ from tftransformer.finetuning.frozen_prefix import FrozenPrefix
 from tftransformer.finetuning.prefix_cache import PrefixCache, choose_prefix_cache
 from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks
 from tftransformer.tasks.cached_batches import stored_states
+from tftransformer.tasks.compilation import choose_xla
 from tftransformer.tasks.inputs import (
     EpochNumber,
     as_list,
@@ -175,6 +176,7 @@ class TextTask(keras.Model):
             if held_out is not None:
                 only_without(validation_data=validation_data)
                 validation_data = held_out
+            choose_xla(self, num_batches(len(data), batch_size) * (epochs - initial_epoch))
             train = self._batches(data, batch_size, shuffle, epoch)
             weights = self.example_weights(class_weight, data.labels)
         validation = self._validation(validation_data, batch_size)

@@ -19,6 +19,8 @@ _OPTIMIZER_OPTIONS = (
     "learning_rate", "schedule", "warmup", "weight_decay", "global_clipnorm", "gradient_accumulation_steps",
     "fresh_multiplier",
 )  # fmt: skip
+# Compiling a step takes seconds for each of up to six lengths; shorter runs would be over before it is earned back.
+XLA_UPDATES = 300
 _OWN_OPTIONS = ("label_smoothing", "l1", "l2")
 
 
@@ -58,9 +60,9 @@ def classification_defaults(
     if loss is not None and smoothing:
         raise TransformerError("label_smoothing cannot go with a loss: give it to the loss itself")
     regularize(task, own.get("l1", 0.0), own.get("l2", 0.0))
-    # On a CPU every new batch length would cost seconds of compilation, more than XLA saves.
-    accelerators = tf.config.list_physical_devices("GPU") + tf.config.list_physical_devices("TPU")
-    compiled = options.pop("jit_compile", bool(accelerators))
+    compiled = options.pop("jit_compile", "auto")
+    task.xla_is_automatic = compiled == "auto"
+    compiled = _has_accelerator() if compiled == "auto" else bool(compiled)
     if optimizer is None:
         rates["touched_rows"] = not compiled
         optimizer = build_optimizer(**rates, fresh=_fresh_that_train(task))
@@ -71,6 +73,39 @@ def classification_defaults(
         "jit_compile": compiled,
         **options,
     }
+
+
+def choose_xla(task: Any, updates: int) -> str:
+    """Decide for a run of so many updates whether its steps are compiled as a whole, where `compile` left it open.
+
+    Args:
+        task: A compiled task; its `jit_compile` is set.
+        updates: Batches in all epochs.
+
+    Returns:
+        What was chosen, and why.
+
+    Example:
+        >>> choose_xla(classifier, updates=200)  # doctest: +SKIP
+        'steps run without XLA, each batch as long as its longest text: no accelerator, and slower on CPUs with it'
+    """
+    apart = "steps run without XLA, each batch as long as its longest text"
+    whole = "steps are compiled by XLA, batches have a few lengths"
+    if not getattr(task, "xla_is_automatic", False):
+        return f"{whole if task.jit_compile else apart}: as compile() was told"
+    chosen = _has_accelerator() and updates >= XLA_UPDATES
+    if chosen != task.jit_compile:
+        task.jit_compile = chosen
+        task.train_function = task.test_function = task.predict_function = None
+    if chosen:
+        return whole
+    if _has_accelerator():
+        return f"{apart}: {updates} updates are too few to earn back the compilation of each length"
+    return f"{apart}: no accelerator, and slower on CPUs with it"
+
+
+def _has_accelerator() -> bool:
+    return bool(tf.config.list_physical_devices("GPU") + tf.config.list_physical_devices("TPU"))
 
 
 def restore_compilation(task: Any) -> None:
