@@ -12,9 +12,15 @@ _RATE = [
     Column("examples/s", "examples_per_second"),
     Column("ours / this", "examples_per_second_ratio", ".2f"),
 ]
+# Of all cores: what other processes on a shared machine hardly change.
+_PROCESSOR = [
+    Column("CPU ms/example", "processor_ms", ".0f"),
+    Column("this / ours", "processor_ms_ratio", ".2f"),
+]
 COLUMNS = {
     "speed": [
         *_RATE,
+        *_PROCESSOR,
         Column("padding %", "padding", ".1f", 100),
         Column("% of peak", "computed_share", ".0f", 100),
         Column("without padding", "real_share", ".0f", 100),
@@ -26,6 +32,7 @@ COLUMNS = {
         Column("s first epoch", "first_epoch_seconds", ".2f"),
         Column("s later epochs", "later_epoch_seconds", ".2f"),
         Column("this / ours", "later_epoch_seconds_ratio", ".2f"),
+        *_PROCESSOR,
         *_COSTS,
     ],
     "accuracy": [
@@ -43,7 +50,7 @@ HEADLINE = {
     "freeze": ("seconds", "seconds in all"),
     "accuracy": ("seconds_to_accuracy", "seconds to the accuracy"),
 }
-_LOWER = ("seconds", "later_epoch_seconds", "seconds_to_accuracy")
+_LOWER = ("seconds", "later_epoch_seconds", "seconds_to_accuracy", "processor_ms")
 
 
 def section_rows(section: Section, outcomes: Mapping[str, Outcome]) -> Rows:

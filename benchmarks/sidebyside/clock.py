@@ -27,11 +27,17 @@ class Clock:
         self._every, self._evaluate, self._target = every, evaluate, target
         self._paused = 0.0
         self._start = time.perf_counter()
+        self._processor = time.process_time()
 
     @property
     def seconds(self) -> float:
         """Seconds since the start, evaluations excluded."""
         return time.perf_counter() - self._start - self._paused
+
+    @property
+    def processor_seconds(self) -> float:
+        """Seconds of all cores together since the start, evaluations included; waiting for a core does not count."""
+        return time.process_time() - self._processor
 
     @property
     def reached(self) -> float | None:

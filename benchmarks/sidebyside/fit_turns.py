@@ -98,12 +98,13 @@ def _turn(state: _State, number: int) -> dict[str, Any]:
         return _to_accuracy(state, [texts[i] for i in order], [labels[i] for i in order])
     clock = Clock()
     state.trainer.fit(texts, labels, settings["epochs"], clock)
-    seconds = clock.seconds
+    seconds, processor = clock.seconds, clock.processor_seconds
     count = state.trainer.tokens(texts)
     real, computed = (flops * settings["epochs"] / seconds / 1e9 for flops in _operations(settings, count))
     later = clock.epochs[1:]
     return {
         "seconds": seconds,
+        "processor_ms": processor * 1000 / (len(texts) * settings["epochs"]),
         "steps": clock.steps,
         "rows": len(texts),
         "examples_per_second": len(texts) * settings["epochs"] / seconds,
