@@ -13,6 +13,7 @@ import pytest
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import prefix_store
+from tftransformer.finetuning.prefix_folder import claim
 from tftransformer.finetuning.prefix_store import PrefixStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,3 +176,12 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_stored(tmp_path, small_shard
     found = held(tmp_path)
     assert found == list(range(len(found))) and 10 < len(found) < 20
     assert not any(name.endswith(".partial") for name in os.listdir(tmp_path))
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, monkeypatch):
+    def refuse(path, **_):
+        raise FileNotFoundError(2, "No such file or directory", str(path.parent))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(TransformerError, match="prefix_cache: cannot write .*/a/b: No such file or directory"):
+        claim(tmp_path / "a" / "b")

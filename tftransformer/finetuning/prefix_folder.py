@@ -65,8 +65,11 @@ def claim(folder: Path) -> None:
     Raises:
         TransformerError: The disk refused.
     """
-    with files.disk_errors(folder):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # about any of the folders above it, too
+        reason = os.strerror(error.errno)
+        raise TransformerError(f"prefix_cache: cannot write {folder}: {reason}") from error
     for left in folder.glob("*/.*"):
         if files.is_partial(left.name) and _age(left) > _STALE_SECONDS:
             shutil.rmtree(left, ignore_errors=True)
