@@ -27,7 +27,7 @@ from tftransformer.experiments.commands import run_command
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_boolean("quick", False, "Fewer texts, rows and rounds: 2 minutes instead of 10.")
+flags.DEFINE_boolean("quick", False, "Fewer texts, rows and rounds.")
 flags.DEFINE_string("output_dir", "runs/benchmarks/data", "Where the tables go.")
 flags.DEFINE_string("data", None, "A folder with the real data sets.")
 flags.DEFINE_string(

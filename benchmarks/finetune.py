@@ -23,7 +23,7 @@ from sidebyside.table import machine, write_tables
 from tftransformer.experiments.commands import run_command
 
 FLAGS = flags.FLAGS
-flags.DEFINE_boolean("quick", False, "Fewer sections, rows and rounds: 5 minutes instead of 40.")
+flags.DEFINE_boolean("quick", False, "Fewer sections, rows and rounds.")
 flags.DEFINE_boolean("tiny", False, "Models of no use at all, to see that everything runs.")
 flags.DEFINE_string("output_dir", "runs/benchmarks/finetune", "Where the tables go.")
 flags.DEFINE_string("data", None, "A folder with the real data sets.")

@@ -1,5 +1,6 @@
 """The parent's hold on one contender's process: orders in, answers out, no wait without an end."""
 
+import contextlib
 import json
 import os
 import queue
@@ -71,17 +72,13 @@ class Child:
             self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
-            try:
+            with contextlib.suppress(OSError):  # orders that a process that is gone never read
                 pipe.close()
-            except OSError:
-                pass  # unsent orders for a process that is gone
 
     def _read(self) -> None:
-        try:
+        with contextlib.suppress(ValueError):  # closed while reading
             for line in self._process.stdout:
                 self._lines.put(line)
-        except ValueError:
-            pass  # closed while reading
         self._lines.put(None)
 
     def _ask(self, order: dict[str, Any], expected: str, timeout: float) -> Any:

@@ -39,7 +39,7 @@ class Outcome:
         contender: Who.
         ready: The figures of its preparation, such as `seconds_to_first_step`.
         turns: The figures of each round it finished.
-        peak_bytes: The most memory its process held (`ru_maxrss`); None where it died.
+        peak_bytes: The most memory its process held; None where it died.
         failure: Why there are no, or fewer, turns; None where all went well.
     """
 
