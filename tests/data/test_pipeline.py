@@ -321,3 +321,19 @@ def test_keras_trains_on_them():
     outputs = model.predict(dataset.map(chosen), verbose=0)[inverse]
     x = examples.features(np.arange(30), MAX_LENGTH)
     np.testing.assert_allclose(outputs, model.predict_on_batch({k: x[k] for k in inputs}), atol=1e-6)
+
+
+@pytest.mark.parametrize("make", (token_batches, lambda e, n: ordered_batches(e, n)[0]))
+def test_no_tuning_thread_that_the_end_of_an_epoch_would_wait_for(make):
+    assert make(examples_of([3, 4, 5]), 2).options().autotune.enabled is False
+
+
+@pytest.mark.parametrize("chosen", (None, True, False))
+def test_tuning_of_a_users_dataset_is_off_unless_the_user_chose(chosen):
+    source = tf.data.Dataset.from_tensor_slices((["ab", "c"], [0, 1]))
+    if chosen is not None:
+        options = tf.data.Options()
+        options.autotune.enabled = chosen
+        source = source.with_options(options)
+    batches = stream_batches(source, 2, tokenize=tokenize, pack=pack, max_length=MAX_LENGTH)
+    assert batches.options().autotune.enabled is bool(chosen)

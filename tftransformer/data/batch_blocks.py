@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tftransformer.data.autotuning import BATCHES_AHEAD, without_autotune
 from tftransformer.data.examples import Examples
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def planned_dataset(
     # Autograph has nothing to convert here, and looking for it takes longer than tracing.
     cut = tf.autograph.experimental.do_not_convert(lambda block: _batches(block, rows, examples.pad_id))
     dataset = dataset.flat_map(cut)
-    return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+    return without_autotune(dataset.prefetch(BATCHES_AHEAD))
 
 
 def _block(examples: Examples, batches: Plan) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tftransformer.data.autotuning import BATCHES_AHEAD
 from tftransformer.data.packed_rows import pack_rows
 
 # What a packed batch holds beside `padding_mask`: (R, T) each, and (B, L).
@@ -75,4 +76,4 @@ def packed_batches(dataset: Any, capacity: int, pad_id: int = 0) -> Any:
         x = {**dict(zip((*ROWS, PLACES), tensors)), "padding_mask": x["padding_mask"]}
         return (x, *rest) if rest else x
 
-    return dataset.map(swap, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return dataset.map(swap, num_parallel_calls=tf.data.AUTOTUNE).prefetch(BATCHES_AHEAD)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tftransformer.data.autotuning import BATCHES_AHEAD, without_autotune
 from tftransformer.data.batch_blocks import Plan, planned_dataset
 from tftransformer.data.buckets import DEFAULT_LENGTHS, bucket_of
 from tftransformer.data.examples import Examples
@@ -269,4 +270,4 @@ def stream_batches(
         mapped = dataset.map(features, num_parallel_calls=tf.data.AUTOTUNE)
     else:
         mapped = dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
-    return mapped.prefetch(tf.data.AUTOTUNE)
+    return without_autotune(mapped.prefetch(BATCHES_AHEAD))

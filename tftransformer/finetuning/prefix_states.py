@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tftransformer.data.autotuning import BATCHES_AHEAD
 from tftransformer.finetuning.frozen_prefix import FrozenPrefix
 from tftransformer.finetuning.prefix_store import PrefixStore
 
@@ -49,7 +50,7 @@ class StoredStates:
                 x = {self._entry: states[:, 0]}
             return (x, *rest) if rest else x
 
-        return dataset.map(swap, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return dataset.map(swap, num_parallel_calls=tf.data.AUTOTUNE).prefetch(BATCHES_AHEAD)
 
 
 def row_digest(token_ids: np.ndarray, boundary: int) -> bytes:
