@@ -77,6 +77,10 @@ class Preset:
         """
         from tftransformer.models.encoder import build_encoder
 
+        if self.modifications:
+            raise TransformerError(
+                f"the preset {self.name!r} holds changes of structure, such as LoRA: load the task it was saved from"
+            )
         encoder = build_encoder(self.config, dtype=dtype)
         self.load_into(encoder)
         return encoder

@@ -17,7 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.layers.encoder_block import EncoderBlock
+from tftransformer.layers.parts import parts_of
 from tftransformer.layers.pooling import CLSPooling
+from tftransformer.layers.projection import Projection
 from tftransformer.patterns import addresses
 
 # Exact forms that TensorFlow's graph rewriter fuses with the matrix product before them.
@@ -212,6 +214,18 @@ def _first(rows: tf.Tensor, shape: Sequence) -> tf.Tensor:
 
 def _weights(block: keras.layers.Layer) -> dict[str, np.ndarray]:
     """The block's weights by their address inside it, as float32."""
-    return {
+    found = {
         name.split("/", 1)[1]: np.asarray(variable, "float32") for name, variable in addresses(block).items()
     }
+    # What LoRA adds belongs to the kernel here.
+    for name in [name for name in found if name.endswith("/lora/down")]:
+        target = name.removesuffix("/lora/down")
+        down, up = found.pop(name), found.pop(f"{target}/lora/up")
+        delta = _projection(block, target).delta
+        if not delta.merged:
+            found[f"{target}/kernel"] = found[f"{target}/kernel"] + delta.scale * (down @ up)
+    return found
+
+
+def _projection(block: keras.layers.Layer, name: str) -> Any:
+    return parts_of(block, Projection)[f"{block.name}/{name}"]

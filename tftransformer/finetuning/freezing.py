@@ -113,6 +113,33 @@ def unfreeze(model: Any, patterns: str | Iterable[str] | None = None) -> FreezeS
     return _apply(model, weights, chosen, trainable=True)
 
 
+def train_only(model: Any, patterns: str | Iterable[str]) -> FreezeSummary:
+    """Freeze everything but what patterns name.
+
+    Args:
+        model: The model.
+        patterns: As for `freeze`.
+
+    Returns:
+        A summary of what is frozen.
+
+    Raises:
+        TransformerError: A pattern is malformed or matches nothing; nothing was changed.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="body"),
+        ...                           keras.layers.Dense(1, name="head")])
+        >>> print(train_only(model, ".*/bias"))
+        frozen: no whole layer
+        frozen weights in layers that train: body/kernel, head/kernel
+        training: 3 of 11 parameters (27.3 %)
+    """
+    weights = _weights(model)
+    chosen = _selected(weights, patterns)
+    return _apply(model, weights, chosen, trainable=True, others=False)
+
+
 def frozen_addresses(model: Any) -> tuple[str, ...]:
     """The addresses of all frozen weights: what has to be stored to freeze a reloaded model alike.
 
@@ -123,6 +150,11 @@ def frozen_addresses(model: Any) -> tuple[str, ...]:
         Addresses in the model's order. `freeze(other, patterns=map(re.escape, addresses))` repeats them.
     """
     return tuple(name for name, variable in _weights(model).items() if not variable.trainable)
+
+
+def check_patterns(model: Any, patterns: str | Iterable[str]) -> None:
+    """Raise a `TransformerError` where `freeze` would, for a malformed pattern or one that matches nothing."""
+    _selected(_weights(model), patterns)
 
 
 def _weights(model: Any) -> dict[str, Any]:
@@ -164,9 +196,13 @@ def _selected(weights: dict[str, Any], patterns: str | Iterable[str]) -> set[str
     return {name for selected in select(parents, patterns) for name in parents[selected]}
 
 
-def _apply(model: Any, weights: dict[str, Any], chosen: set[str], trainable: bool) -> FreezeSummary:
+def _apply(
+    model: Any, weights: dict[str, Any], chosen: set[str], trainable: bool, others: bool | None = None
+) -> FreezeSummary:
+    """Set what is chosen, and all others too unless `others` is None."""
     before = {name for name, variable in weights.items() if variable.trainable}
-    after = before | chosen if trainable else before - chosen
+    kept = before if others is None else set(weights) if others else set()
+    after = kept | chosen if trainable else kept - chosen
     whole = []
     for layer in leaf_layers(model):
         names = [address(variable, layer) for variable in _own_weights(layer)]
@@ -189,11 +225,12 @@ def _apply(model: Any, weights: dict[str, Any], chosen: set[str], trainable: boo
         frozen_weights=tuple(single),
         trainable_parameters=sum(_size(weights[name]) for name in weights if weights[name].trainable),
         total_parameters=sum(_size(variable) for variable in weights.values()),
-        needs_compile=changed and _forget_training(model),
+        needs_compile=changed and forget_training(model),
     )
 
 
-def _forget_training(model: Any) -> bool:
+def forget_training(model: Any) -> bool:
+    """Have Keras trace anew; True if the model has to be compiled again, which `fit` then says."""
     if not getattr(model, "compiled", False):
         return False
     model.train_function = None

@@ -10,6 +10,10 @@ import keras
 import numpy as np
 
 from tftransformer.config import TransformerConfig
+from tftransformer.layers.adapters import AdapterBank
+from tftransformer.layers.attention_prefix import AttentionPrefix
+from tftransformer.layers.low_rank import LowRankDelta
+from tftransformer.layers.parts import parts_of
 from tftransformer.models.surgery import run_prefix, run_suffix, states_name
 from tftransformer.patterns import address
 
@@ -76,6 +80,7 @@ class FrozenPrefix:
             "reach": self.reach,
             "config": _deciding(self.config.to_dict()),
             "layers": [_structure(layer) for layer in self._layers()],
+            "parts": [_put_in(layer) for layer in self._layers()],
         }
         hashed.update(json.dumps(settings, sort_keys=True, default=str).encode())
         for layer in self._layers():
@@ -154,6 +159,12 @@ def _structure(layer: Any) -> dict[str, Any]:
     except NotImplementedError:  # Keras's word for a layer that has nothing to say beyond its class
         config = {}
     return {"class": type(layer).__name__, **_deciding(config)}
+
+
+def _put_in(layer: Any) -> list[Any]:
+    """What was put into a layer after it was built, which the layer's own config does not say."""
+    found = parts_of(layer, (LowRankDelta, AdapterBank, AttentionPrefix))
+    return [(name, part.get_config()) for name, part in found.items()]
 
 
 def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from tftransformer.errors import TransformerError
+from tftransformer.layers.attention_prefix import AttentionPrefix
 from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.masking import causal_mask, merge_masks, merge_padding
 from tftransformer.layers.projection import Projection, project_together
@@ -141,6 +142,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.dropout = dropout
         self.position = position
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.prefix: AttentionPrefix | None = None
         self.supports_masking = True
 
     def build(
@@ -193,7 +195,7 @@ class MultiHeadAttention(keras.layers.Layer):
         padding_mask = merge_padding(padding_mask, incoming)
         offset = 0 if cache_index is None else cache_index
         if key is None and value is None and cache is None:
-            q, k, v = self._project_all(query)
+            q, k, v = self._project_all(query, training)
         else:
             q = self._rotate(self._split(self.query_projection(query), self.num_heads), offset)
             if cache is None or cache_index is not None:
@@ -213,11 +215,16 @@ class MultiHeadAttention(keras.layers.Layer):
             if relative is not None:
                 attention_bias = relative if attention_bias is None else attention_bias + relative
         visible = merge_masks(padding_mask, attention_mask, steps)
-        scores = _softmax_of_products(q, k, _as_bias(visible, attention_bias))
+        bias = _as_bias(visible, attention_bias)
+        if self.prefix is not None:
+            k, v = self.prefix(k, v)
+            bias = None if bias is None else self.prefix.widen(bias)
+        scores = _softmax_of_products(q, k, bias)
         weights = self.score_dropout(scores, training=bool(training) and self.trainable)
         x = weighted_values(weights, v)
         if self.position is not None:
-            relative = self.position.value_bias(weights, offset)
+            own = weights if self.prefix is None else weights[..., self.prefix.length :]
+            relative = self.position.value_bias(own, offset)
             x = x if relative is None else x + relative
         x = ops.transpose(x, (0, 2, 1, 3))
         x = ops.reshape(x, (-1, ops.shape(query)[1], self.num_heads * self.head_dim))
@@ -233,11 +240,11 @@ class MultiHeadAttention(keras.layers.Layer):
             results.append(cache)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _project_all(self, x: Any) -> tuple[Any, Any, Any]:
+    def _project_all(self, x: Any, training: bool | None) -> tuple[Any, Any, Any]:
         """Queries, keys and values of self-attention from one matrix product with the three kernels side by side."""
         heads, shared = self.num_heads, self.num_key_value_heads
         parts = (self.query_projection, self.key_projection, self.value_projection)
-        joined = self._split(project_together(x, parts), heads + 2 * shared)
+        joined = self._split(project_together(x, parts, training), heads + 2 * shared)
         q, k, v = ops.split(joined, (heads, heads + shared), axis=1)
         return self._rotate(q, 0), self._rotate(k, 0), v
 

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from tftransformer.errors import TransformerError
+from tftransformer.layers.adapters import AdapterBank
 from tftransformer.layers.attention import MultiHeadAttention
 from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.feed_forward import FeedForward
@@ -111,6 +112,9 @@ class DecoderBlock(keras.layers.Layer):
         )
         self.feed_forward_norm = self._norm("feed_forward_norm")
         self.residual_dropout = Dropout(dropout, dtype=policy, name="dropout")
+        # Adapters behind the self-attention and the feed-forward layer, put in by `slots.attach`.
+        self.attention_adapters: AdapterBank | None = None
+        self.feed_forward_adapters: AdapterBank | None = None
         self.supports_masking = True
 
     def _norm(self, name: str) -> keras.layers.Layer:
@@ -161,7 +165,7 @@ class DecoderBlock(keras.layers.Layer):
             return_attention_scores=True,
             training=training,
         )
-        x = self._add(x, attended, self.self_attention_norm, training)
+        x = self._add(x, attended, self.self_attention_norm, training, self.attention_adapters)
         if self.cross_attention is not None:
             attended, cross_scores = self.cross_attention(
                 self.cross_attention_norm(x) if self.normalize_first else x,
@@ -174,13 +178,16 @@ class DecoderBlock(keras.layers.Layer):
             rest.insert(1, cross_scores)
             x = self._add(x, attended, self.cross_attention_norm, training)
         y = self.feed_forward(self.feed_forward_norm(x) if self.normalize_first else x, training=training)
-        x = self._add(x, y, self.feed_forward_norm, training)
+        x = self._add(x, y, self.feed_forward_norm, training, self.feed_forward_adapters)
         if not return_attention_scores:
             rest = rest[-1:] if cache_index is not None else []
         return (x, *rest) if rest else x
 
-    def _add(self, x: Any, y: Any, norm: keras.layers.Layer, training: bool) -> Any:
-        x = x + self.residual_dropout(y, training=training)
+    def _add(
+        self, x: Any, y: Any, norm: keras.layers.Layer, training: bool, adapters: AdapterBank | None = None
+    ) -> Any:
+        y = self.residual_dropout(y, training=training)
+        x = x + (y if adapters is None else adapters(y))
         return x if self.normalize_first else norm(x)
 
     def _check_memory(self, given: bool) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from tftransformer.layers.adapters import AdapterBank
 from tftransformer.layers.attention import MultiHeadAttention
 from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.feed_forward import FeedForward
@@ -97,6 +98,9 @@ class EncoderBlock(keras.layers.Layer):
             epsilon=layer_norm_epsilon, dtype=policy, name="feed_forward_norm"
         )
         self.residual_dropout = Dropout(dropout, dtype=policy, name="dropout")
+        # Adapters behind each sublayer, put in by `slots.attach`.
+        self.attention_adapters: AdapterBank | None = None
+        self.feed_forward_adapters: AdapterBank | None = None
         self.supports_masking = True
 
     def build(self, x_shape: tuple, **_: Any) -> None:
@@ -123,11 +127,13 @@ class EncoderBlock(keras.layers.Layer):
             return_attention_scores=True,
             training=training,
         )
-        x = x + self.residual_dropout(attended, training=training)
+        attended = self.residual_dropout(attended, training=training)
+        x = x + (attended if self.attention_adapters is None else self.attention_adapters(attended))
         if not self.normalize_first:
             x = self.attention_norm(x)
         y = self.feed_forward(self.feed_forward_norm(x) if self.normalize_first else x, training=training)
-        x = x + self.residual_dropout(y, training=training)
+        y = self.residual_dropout(y, training=training)
+        x = x + (y if self.feed_forward_adapters is None else self.feed_forward_adapters(y))
         if not self.normalize_first:
             x = self.feed_forward_norm(x)
         return (x, scores) if return_attention_scores else x

@@ -20,6 +20,10 @@ class Projection(keras.layers.Layer):
         use_bias: Add a bias.
         kernel_initializer: Of the (in, units) kernel.
 
+    Attributes:
+        delta: A layer whose output is added, such as `LowRankDelta`; None where there is none. `slots.attach` puts
+            it in.
+
     Shapes: (..., in) -> (..., units).
 
     Example:
@@ -35,6 +39,7 @@ class Projection(keras.layers.Layer):
         self.use_bias = use_bias
         # A copy: the layers of a block are given one initializer, and one object draws the same numbers twice.
         self.kernel_initializer = keras.initializers.get(kernel_initializer).clone()
+        self.delta: keras.layers.Layer | None = None
         self.supports_masking = True
 
     def build(self, input_shape: tuple) -> None:
@@ -45,8 +50,14 @@ class Projection(keras.layers.Layer):
             self.add_weight(name="bias", shape=(self.units,), initializer="zeros") if self.use_bias else None
         )
 
-    def call(self, x: Any) -> Any:
-        return _project(x, self.kernel, self.bias, self.units)
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        y = _project(x, self.kernel, self.bias, self.units)
+        return y + self.delta(x, training=training) if self.adds else y
+
+    @property
+    def adds(self) -> bool:
+        """Whether there is something to add."""
+        return self.delta is not None and not self.delta.merged
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (*input_shape[:-1], self.units)
@@ -60,7 +71,7 @@ class Projection(keras.layers.Layer):
         }
 
 
-def project_together(x: Any, projections: Sequence[Projection]) -> Any:
+def project_together(x: Any, projections: Sequence[Projection], training: bool | None = None) -> Any:
     """What built projections of one input give, side by side, from a single matrix product.
 
     One large product runs faster than several small ones and reads x once, also on the way back. The weights
@@ -69,6 +80,7 @@ def project_together(x: Any, projections: Sequence[Projection]) -> Any:
     Args:
         x: (..., in).
         projections: All with a bias or all without.
+        training: For what is added to them.
 
     Returns:
         (..., sum of the units).
@@ -83,7 +95,16 @@ def project_together(x: Any, projections: Sequence[Projection]) -> Any:
     kernel = ops.concatenate([projection.kernel for projection in projections], axis=-1)
     biased = projections[0].bias is not None
     bias = ops.concatenate([projection.bias for projection in projections], axis=-1) if biased else None
-    return _project(x, kernel, bias, sum(projection.units for projection in projections))
+    y = _project(x, kernel, bias, sum(projection.units for projection in projections))
+    if not any(projection.adds for projection in projections):
+        return y
+    deltas = [
+        projection.delta(x, training=training)
+        if projection.adds
+        else ops.zeros((*ops.shape(x)[:-1], projection.units), y.dtype)
+        for projection in projections
+    ]
+    return y + ops.concatenate(deltas, axis=-1)
 
 
 def _project(x: Any, kernel: Any, bias: Any, units: int) -> Any:

@@ -7,6 +7,7 @@ from tftransformer import patterns
 from tftransformer.checkpoints.huggingface.saving import save_huggingface
 from tftransformer.checkpoints.own import save_preset
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.finetuning.modifications import describe_modifications
 
 FORMATS = ("tftransformer", "huggingface")
 
@@ -52,7 +53,13 @@ def save_classifier(
         "dtype": dtype,
         "overwrite": overwrite,
     }
-    if format == "huggingface":
-        save_huggingface(folder, **arguments)
-    else:
-        save_preset(folder, task=classifier.task_settings(), **arguments)
+    modifications = describe_modifications(classifier)
+    if format != "huggingface":
+        save_preset(folder, task=classifier.task_settings(), modifications=modifications, **arguments)
+        return
+    if modifications:
+        kinds = " and ".join(dict.fromkeys(record["kind"] for record in modifications))
+        raise TransformerError(
+            f"format 'huggingface' has no place for {kinds}: merge LoRA with merge_lora, remove the others"
+        )
+    save_huggingface(folder, **arguments)

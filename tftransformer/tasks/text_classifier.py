@@ -24,6 +24,7 @@ from tftransformer.evaluation.thresholds import tune_threshold
 from tftransformer.finetuning.balancing import class_weights
 from tftransformer.finetuning.freezing import freeze, frozen_addresses
 from tftransformer.finetuning.frozen_prefix import POOLED, FrozenPrefix, find_frozen_prefix
+from tftransformer.finetuning.modifications import describe_modifications, replay_modifications
 from tftransformer.layers.heads import ClassificationHead
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
 from tftransformer.models.encoder import build_encoder, build_encoder_block
@@ -177,6 +178,7 @@ class TextClassifier(TextTask):
         arguments = {"pooling": found.pooling, "pooler": found.pooler, **saved, **options}
         classifier = cls(config, found.tokenizer.build(), labels, **arguments)
         classifier.advice = dict(found.task.get("advice", {}))
+        replay_modifications(classifier, found.modifications)
         if load_weights:
             # A head is its labels: with others, even as many, its rows would answer other questions.
             fresh = () if same_task else ("head/.*",)
@@ -334,6 +336,7 @@ class TextClassifier(TextTask):
             **self.task_settings(),
             **self.head_settings(),
             "seed": self.seed,
+            "modifications": describe_modifications(self),
             "frozen": list(frozen_addresses(self)),
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "name": self.name,
@@ -342,8 +345,9 @@ class TextClassifier(TextTask):
     @classmethod
     def from_config(cls, config: dict) -> "TextClassifier":
         config = {**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])}
-        frozen = config.pop("frozen")
+        frozen, modifications = config.pop("frozen"), config.pop("modifications", ())
         classifier = cls(**config)
+        replay_modifications(classifier, modifications)
         classifier.fresh = ()  # Keras loads every weight after this
         if frozen:
             freeze(classifier, patterns=[re.escape(name) for name in frozen])

@@ -1,0 +1,273 @@
+"""LoRA, adapters and prefixes: their laws, whatever is put in, and the errors they share."""
+
+import keras
+import numpy as np
+import pytest
+
+from tftransformer.checkpoints import load_preset
+from tftransformer.errors import TransformerError
+from tftransformer.finetuning.adapters import adapter_names, add_adapter, remove_adapter, set_adapter
+from tftransformer.finetuning.lora import enable_lora, load_lora, merge_lora, save_lora, unmerge_lora
+from tftransformer.finetuning.modifications import describe_modifications, replay_modifications
+from tftransformer.finetuning.prefix_tuning import add_prefix, remove_prefix
+from tftransformer.finetuning.strategy import KINDS, parse_strategy
+from tftransformer.patterns import addresses
+from tftransformer.tasks.text_classifier import TextClassifier
+
+PUT_IN = {
+    "lora": lambda model: enable_lora(model, rank=2, dropout=0.1),
+    "houlsby": lambda model: add_adapter(model, "own", bottleneck_dim=3, kind="houlsby"),
+    "pfeiffer": lambda model: add_adapter(model, "own", bottleneck_dim=3),
+    "prefix": lambda model: add_prefix(model, length=3),
+}
+
+
+@pytest.fixture
+def classifier(tiny_preset):
+    keras.utils.set_random_seed(3)
+    return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+
+
+def values(model):
+    return {name: keras.ops.convert_to_numpy(v).copy() for name, v in addresses(model).items()}
+
+
+def train(classifier, reviews, epochs=1):
+    texts, labels = reviews
+    classifier.compile(learning_rate=1e-2, schedule="constant")
+    classifier.fit(texts, labels, batch_size=16, epochs=epochs, verbose=0, prefix_cache="off")
+
+
+def shake(model, patterns=("lora", "adapters", "prefix")):
+    """Put weights somewhere else than where they start."""
+    draw = np.random.default_rng(0)
+    for name, variable in addresses(model).items():
+        if any(f"{pattern}/" in name for pattern in patterns):
+            variable.assign(draw.normal(0, 0.3, variable.shape))
+
+
+def test_lora_and_adapters_start_as_the_base(classifier, reviews):
+    texts = reviews[0][:6]
+    before = classifier.predict(texts, verbose=0)
+    enable_lora(classifier, rank=2)
+    np.testing.assert_array_equal(classifier.predict(texts, verbose=0), before)
+    add_adapter(classifier, bottleneck_dim=3)
+    np.testing.assert_allclose(classifier.predict(texts, verbose=0), before, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", PUT_IN)
+def test_what_is_frozen_stays_bit_equal_and_the_rest_trains(kind, classifier, reviews):
+    base = values(classifier)
+    summary = PUT_IN[kind](classifier)
+    started = values(classifier)
+    train(classifier, reviews)
+    after = values(classifier)
+    assert summary.trainable_parameters < summary.total_parameters / 2
+    for name in base:
+        if not name.startswith("head/"):
+            np.testing.assert_array_equal(after[name], base[name], err_msg=name)
+    for name in set(started) - set(base):
+        # The first step reaches A only through B, which is zero until then.
+        assert np.abs(after[name] - started[name]).max() > 0, name
+    assert np.abs(after["head/kernel"] - base["head/kernel"]).max() > 1e-3
+    assert len(classifier.optimizer._momentums) == len(classifier.trainable_variables)
+
+
+@pytest.mark.parametrize("kind", PUT_IN)
+def test_saved_and_loaded_it_predicts_the_same(kind, classifier, reviews, tmp_path):
+    PUT_IN[kind](classifier)
+    shake(classifier)
+    expected = classifier.predict(reviews[0][:6], verbose=0)
+    assert np.ptp(expected[:, 0]) > 1e-4
+    classifier.save_to_preset(tmp_path / "preset")
+    loaded = TextClassifier.from_preset(tmp_path / "preset")
+    assert describe_modifications(loaded) == describe_modifications(classifier) != []
+    np.testing.assert_array_equal(loaded.predict(reviews[0][:6], verbose=0), expected)
+    with pytest.raises(TransformerError, match="format 'huggingface' has no place for"):
+        classifier.save_to_preset(tmp_path / "hf", format="huggingface")
+    with pytest.raises(TransformerError, match="holds changes of structure"):
+        load_preset(tmp_path / "preset").build_encoder()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", PUT_IN)
+def test_keras_files_and_exports_hold_it_too(kind, classifier, reviews, tmp_path):
+    import tensorflow as tf
+
+    PUT_IN[kind](classifier)
+    train(classifier, reviews)
+    shake(classifier)
+    expected = classifier.predict(reviews[0][:6], verbose=0)
+    classifier.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(reviews[0][:6], verbose=0), expected, atol=1e-6)
+    assert len(loaded.trainable_variables) == len(classifier.trainable_variables)
+    classifier.export(tmp_path / "serving")
+    served = tf.saved_model.load(tmp_path / "serving").signatures["serving_default"]
+    np.testing.assert_allclose(served(text=tf.constant(reviews[0][:6]))["probabilities"], expected, atol=1e-5)
+
+
+def test_merged_equals_unmerged_and_back(classifier, reviews, tmp_path):
+    texts = reviews[0][:6]
+    base = values(classifier)
+    enable_lora(classifier, rank=2, alpha=5.0, targets=".*/(attention|feed_forward)/.*")
+    shake(classifier)
+    expected = classifier.predict(texts, verbose=0)
+    merge_lora(classifier, remove=False)
+    np.testing.assert_allclose(classifier.predict(texts, verbose=0), expected, atol=1e-6)
+    unmerge_lora(classifier)
+    for name, value in base.items():
+        np.testing.assert_allclose(values(classifier)[name], value, atol=1e-6, err_msg=name)
+    merge_lora(classifier)
+    assert set(addresses(classifier)) == set(base) and not describe_modifications(classifier)
+    np.testing.assert_allclose(classifier.predict(texts, verbose=0), expected, atol=1e-6)
+    classifier.save_to_preset(tmp_path / "merged")
+    loaded = TextClassifier.from_preset(tmp_path / "merged")
+    np.testing.assert_allclose(loaded.predict(texts, verbose=0), expected, atol=1e-6)
+
+
+def test_lora_alone_is_a_small_file(classifier, reviews, tiny_preset, tmp_path):
+    enable_lora(classifier, rank=2)
+    train(classifier, reviews)
+    path = save_lora(classifier, tmp_path / "lora.safetensors")
+    other = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+    load_lora(other, path)
+    expected = classifier.predict(reviews[0][:6], verbose=0)
+    np.testing.assert_array_equal(other.predict(reviews[0][:6], verbose=0), expected)
+    with pytest.raises(TransformerError, match="has no place for .* or has LoRA there"):
+        load_lora(other, path)
+    three = TextClassifier.from_preset(tiny_preset, labels=("a", "b", "c"), max_length=16)
+    with pytest.raises(TransformerError, match=r"'head/kernel' is \(16, 2\) in it, \(16, 3\) in the model"):
+        load_lora(three, path)
+    assert not describe_modifications(three)
+    (tmp_path / "text").write_text("no weights")
+    with pytest.raises(TransformerError, match="cannot be read"):
+        load_lora(three, tmp_path / "text")
+    with pytest.raises(TransformerError, match="is no file"):
+        load_lora(three, tmp_path / "nothing")
+    with pytest.raises(TransformerError, match="is none"):
+        load_lora(three, tiny_preset / "model.safetensors")
+
+
+def test_one_encoder_holds_several_adapters(classifier, reviews):
+    texts = reviews[0][:6]
+    plain = classifier.predict(texts, verbose=0)
+    add_adapter(classifier, "a", bottleneck_dim=3)
+    shake(classifier)
+    with_a = classifier.predict(texts, verbose=0)
+    add_adapter(classifier, "b", bottleneck_dim=4, kind="houlsby")
+    assert adapter_names(classifier) == ["a", "b"] or set(adapter_names(classifier)) == {"a", "b"}
+    trained = {name for name, v in addresses(classifier).items() if v.trainable}
+    assert not any("/a/" in name for name in trained) and any("/b/" in name for name in trained)
+    set_adapter(classifier, "a")
+    np.testing.assert_array_equal(classifier.predict(texts, verbose=0), with_a)
+    set_adapter(classifier, None)
+    np.testing.assert_array_equal(classifier.predict(texts, verbose=0), plain)
+    for name in ("a", "b"):
+        remove_adapter(classifier, name)
+    assert not describe_modifications(classifier)
+    np.testing.assert_array_equal(classifier.predict(texts, verbose=0), plain)
+
+
+def test_a_prefix_of_no_weight_changes_nothing(classifier, reviews):
+    texts = reviews[0][:6]
+    plain = classifier.predict(texts, verbose=0)
+    add_prefix(classifier, length=3, targets="encoder_block_1/attention")
+    prefix = classifier.encoder.get_layer("encoder_block_1").attention.prefix
+    changed = classifier.predict(texts, verbose=0)
+    assert np.abs(changed - plain).max() > 1e-4
+    # Values alone: that keys nobody looks at change nothing shows where padding ends up, too.
+    prefix.values.assign(keras.ops.zeros(prefix.values.shape))
+    prefix.keys.assign(keras.ops.zeros(prefix.keys.shape))
+    alone = [classifier.predict([text], verbose=0)[0] for text in texts]
+    np.testing.assert_allclose(classifier.predict(texts, verbose=0), alone, atol=1e-6)
+    remove_prefix(classifier)
+    np.testing.assert_array_equal(classifier.predict(texts, verbose=0), plain)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: enable_lora(m, rank=0), "rank must be an integer from 1 to 16; got 0"),
+        (lambda m: enable_lora(m, rank=17), "rank must be an integer from 1 to 16; got 17"),
+        (lambda m: enable_lora(m, alpha=0.0), "alpha must be positive; got 0.0"),
+        (lambda m: enable_lora(m, dropout=1.0), "dropout must be at least 0 and below 1; got 1.0"),
+        (lambda m: enable_lora(m, targets="encoder_block_0/attention/qery"), "targets: .* matches none .*query"),
+        (lambda m: enable_lora(m, train="hed/.*"), "patterns: 'hed/.*' matches none"),
+        (lambda m: merge_lora(m), "model must have LoRA; got one without"),
+        (lambda m: unmerge_lora(m), "model must have merged LoRA; got one without"),
+        (lambda m: save_lora(m, "x"), "model must have LoRA to save; got one without"),
+        (lambda m: add_adapter(m, kind="pfeifer"), "kind must be one of .*; did you mean 'pfeiffer'"),
+        (lambda m: add_adapter(m, "a/b"), "name must be letters, digits and underscores; got 'a/b'"),
+        (lambda m: add_adapter(m, bottleneck_dim=0), "bottleneck_dim must be a positive integer; got 0"),
+        (lambda m: set_adapter(m, "x"), r"name must be an adapter of the model \(it has none\); got 'x'"),
+        (lambda m: remove_adapter(m, "x"), r"name must be an adapter of the model \(it has none\); got 'x'"),
+        (lambda m: add_prefix(m, 0), "length must be a positive integer; got 0"),
+        (lambda m: add_prefix(m, targets="nothing"), "targets: 'nothing' matches none"),
+        (lambda m: remove_prefix(m), "model must have a prefix; got one without"),
+        (lambda m: replay_modifications(m, [{"kind": "lore"}]), "modifications must be of the kinds .*; got 'lore'"),
+        (lambda m: replay_modifications(m, [{"kind": "lora"}]), "a modification of kind 'lora' is damaged"),
+        (
+            lambda m: replay_modifications(m, [{"kind": "prefix", "length": 2, "targets": ["no"]}]),
+            "a prefix's targets must be in the model; 'no' is not",
+        ),
+        (
+            lambda m: replay_modifications(m, [{"kind": "lora", "targets": ["no"]}]),
+            "LoRA's targets must be in the model; 'no' is not",
+        ),
+        (lambda m: enable_lora(keras.Sequential([keras.layers.Dense(1)])), "model must be built"),
+        (lambda m: add_adapter(m.head), "model must have encoder or decoder blocks"),
+    ],
+)  # fmt: skip
+def test_wrong_changes_are_one_line_and_change_nothing(change, words, classifier):
+    before = set(addresses(classifier))
+    with pytest.raises(TransformerError, match=words):
+        change(classifier)
+    assert set(addresses(classifier)) == before and not describe_modifications(classifier)
+    assert all(variable.trainable for variable in addresses(classifier).values())
+
+
+def test_nothing_is_put_in_twice(classifier):
+    enable_lora(classifier, rank=2)
+    with pytest.raises(TransformerError, match="has it already: merge_lora first"):
+        enable_lora(classifier, rank=2)
+    add_adapter(classifier, "a")
+    with pytest.raises(TransformerError, match="name must be new; the model has an adapter 'a' already"):
+        add_adapter(classifier, "a")
+    with pytest.raises(TransformerError, match=r"\(a\); got 'b'"):
+        set_adapter(classifier, "b")
+    add_prefix(classifier, 2)
+    with pytest.raises(TransformerError, match="has one already"):
+        add_prefix(classifier, 2)
+
+
+@pytest.mark.parametrize("name", ["full", "freeze:1", "head", "bitfit", "lora:2", "adapter:3", "prefix:2"])
+def test_strategies_by_their_short_names(name, classifier):
+    strategy = parse_strategy(name)
+    assert str(strategy) == name
+    assert strategy.apply(classifier) == {}
+    trained = {name for name, v in addresses(classifier).items() if v.trainable}
+    assert {"head/kernel", "head/bias"} <= trained
+    assert (len(trained) == len(addresses(classifier))) == (name == "full")
+    if name == "bitfit":
+        assert all(n.endswith(("/bias", "/beta")) or n.startswith("head/") for n in trained)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("frezee:8", "strategy must be one of full, .*; got 'frezee:8'; did you mean 'freeze'"),
+        ("freeze:-1", "strategy freeze takes an integer of at least 0; got 'freeze:-1'"),
+        ("lora:x", "strategy lora takes a positive integer; got 'lora:x'"),
+        ("lora:", "strategy lora takes a positive integer; got 'lora:'"),
+        ("layerwise:1.5", "strategy layerwise takes a number above 0 and at most 1; got 'layerwise:1.5'"),
+        ("full:3", "strategy full takes no number; got 'full:3'"),
+    ],
+)
+def test_wrong_names_of_strategies(text, words):
+    with pytest.raises(TransformerError, match=words):
+        parse_strategy(text)
+
+
+def test_defaults_of_strategies():
+    assert {str(parse_strategy(name)) for name in KINDS} >= {"freeze:8", "unfreeze:1", "layerwise:0.9"}

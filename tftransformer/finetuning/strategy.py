@@ -1,0 +1,161 @@
+"""The short spellings of fine-tuning strategies, as examples and searches take them: `full`, `freeze:8`, `lora:8`.
+
+A strategy changes a model before `compile`, and may bring arguments for `compile` and for `fit`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.finetuning.adapters import add_adapter
+from tftransformer.finetuning.freezing import freeze, train_only
+from tftransformer.finetuning.lora import enable_lora
+from tftransformer.finetuning.parts import fresh_patterns
+from tftransformer.finetuning.prefix_tuning import add_prefix
+
+Change = Callable[[Any, Any], dict[str, dict[str, Any]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What a name means.
+
+    Args:
+        about: For people.
+        change: From a model and the value behind the colon to what `compile` and `fit` are given beside.
+        value: How a value is read, `int` or `float`; None where there is none.
+        default: Where none is given.
+        rule: What values may be, for messages; empty for "a positive integer".
+        holds: The rule.
+    """
+
+    about: str
+    change: Change
+    value: type | None = None
+    default: Any = None
+    rule: str = "a positive integer"
+    holds: Callable[[Any], bool] = lambda value: value >= 1
+
+
+def _full(model: Any, _: Any) -> dict:
+    return {}
+
+
+def _freeze(model: Any, layers: int) -> dict:
+    freeze(model, layers=layers)
+    return {}
+
+
+def _head(model: Any, _: Any) -> dict:
+    train_only(model, fresh_patterns(model, None))
+    return {}
+
+
+def _bitfit(model: Any, _: Any) -> dict:
+    train_only(model, [r".*/(bias|beta)", *fresh_patterns(model, None)])
+    return {}
+
+
+def _lora(model: Any, rank: int) -> dict:
+    enable_lora(model, rank)
+    return {}
+
+
+def _adapter(model: Any, width: int) -> dict:
+    add_adapter(model, bottleneck_dim=width)
+    return {}
+
+
+def _prefix(model: Any, length: int) -> dict:
+    add_prefix(model, length)
+    return {}
+
+
+def _layerwise(model: Any, decay: float) -> dict:
+    return {"compile": {"layer_decay": decay}}
+
+
+def _unfreeze(model: Any, blocks: int) -> dict:
+    from tftransformer.finetuning.unfreezing import GradualUnfreezing
+
+    return {"fit": {"unfreezing": GradualUnfreezing(blocks_per_stage=blocks)}}
+
+
+KINDS = {
+    "full": Kind("everything trains", _full),
+    "freeze": Kind(
+        "the embeddings and the first N blocks are frozen", _freeze, int, 8, "an integer of at least 0",
+        lambda value: value >= 0,
+    ),
+    "head": Kind("only what is not pretrained trains", _head),
+    "unfreeze": Kind("from the head down, N blocks more each epoch", _unfreeze, int, 1),
+    "layerwise": Kind(
+        "each block at N times the rate of the one above", _layerwise, float, 0.9,
+        "a number above 0 and at most 1", lambda value: 0 < value <= 1,
+    ),
+    "bitfit": Kind("only biases train", _bitfit),
+    "lora": Kind("low-rank changes of rank N of queries and values", _lora, int, 8),
+    "adapter": Kind("a bottleneck of width N in each block", _adapter, int, 48),
+    "prefix": Kind("N trained positions in front of each attention", _prefix, int, 10),
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Strategy:
+    """A strategy that was read.
+
+    Attributes:
+        name: A key of `KINDS`.
+        value: The number behind the colon; None where there is none.
+    """
+
+    name: str
+    value: int | float | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.value is None else f"{self.name}:{self.value}"
+
+    def apply(self, model: Any) -> dict[str, dict[str, Any]]:
+        """Change the model.
+
+        Returns:
+            {"compile": arguments, "fit": arguments}, each where there are some.
+
+        Raises:
+            TransformerError: The model cannot be changed so.
+        """
+        return KINDS[self.name].change(model, self.value)
+
+
+def parse_strategy(text: str) -> Strategy:
+    """Read `full`, `freeze:8`, `head`, `unfreeze:1`, `layerwise:0.9`, `bitfit`, `lora:8`, `adapter:48` or `prefix:10`.
+
+    Args:
+        text: A name, or a name, a colon and a number.
+
+    Raises:
+        TransformerError: An unknown name, or a number that is none or out of its range.
+
+    Example:
+        >>> parse_strategy("lora")
+        Strategy(name='lora', value=8)
+    """
+    name, colon, number = text.strip().partition(":")
+    if name not in KINDS:
+        raise TransformerError(
+            f"strategy must be one of {', '.join(KINDS)}; got {text!r}{near_miss(name, KINDS)}"
+        )
+    kind = KINDS[name]
+    if not colon:
+        return Strategy(name, kind.default)
+    if kind.value is None:
+        raise TransformerError(f"strategy {name} takes no number; got {text!r}")
+    try:
+        value = kind.value(number)
+        valid = kind.holds(value)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise TransformerError(f"strategy {name} takes {kind.rule}; got {text!r}")
+    return Strategy(name, value)

@@ -1,0 +1,32 @@
+"""Find the parts of built layers and models by class and address."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from tftransformer.patterns import leaf_layers
+
+
+def parts_of(model: Any, kind: type | tuple[type, ...]) -> dict[str, Any]:
+    """The built sublayers of one class, such as every `Projection`, by address in the model's order.
+
+    Example:
+        >>> from tftransformer.layers.encoder_block import EncoderBlock
+        >>> from tftransformer.layers.projection import Projection
+        >>> block = EncoderBlock(2, 8, name="encoder_block_0")
+        >>> block.build((None, None, 4))
+        >>> list(parts_of(block, Projection))[:2]
+        ['encoder_block_0/attention/query', 'encoder_block_0/attention/key']
+    """
+    found = {}
+    for layer in leaf_layers(model):
+        for part in _with_parts(layer):
+            if isinstance(part, kind) and part.built:
+                found[f"{layer.name}{part.path.removeprefix(layer.path)}"] = part
+    return found
+
+
+def _with_parts(layer: keras.layers.Layer) -> list[Any]:
+    flatten: Callable = layer._flatten_layers  # Keras has no public name for it
+    return list(flatten(include_self=True, recursive=True))
