@@ -40,6 +40,7 @@ def sections_of(bench: Bench, name: str) -> list[Section]:
     """The tables of one section."""
     makers = {
         "fixed": bench.fixed,
+        "compiled": bench.compiled,
         "freeze": bench.freeze_two_thirds if FLAGS.quick or FLAGS.tiny else bench.freeze,
         "freeze_8_of_12": bench.freeze_8_of_12,
         "base": bench.base,
@@ -68,6 +69,7 @@ def main(_: list[str]) -> None:
                 section.contenders,
                 FLAGS.rounds or section.rounds,
                 timeout=FLAGS.timeout,
+                preparing=section.preparing,
                 logs=folder / "logs",
             )
             rows = section_rows(section, outcomes)

@@ -7,6 +7,7 @@ from tftransformer.errors import TransformerError, near_miss
 
 SECTIONS = {
     "fixed": "full fine-tuning at length 128, MiniLM's shape",
+    "compiled": "the same, steps compiled as a whole",
     "freeze": "a third, two thirds and all of the blocks frozen, three epochs",
     "freeze_8_of_12": "eight of twelve blocks frozen, five epochs",
     "base": "BERT-base's shape, a few dozen steps",
@@ -15,6 +16,8 @@ SECTIONS = {
 }
 QUICK_SECTIONS = ("fixed", "freeze", "lengths")
 REAL_TEXTS = ("lengths", "accuracy")
+# Left out of a full run: what it says, that compiling does not pay here, is said once.
+ON_REQUEST = ("compiled",)
 
 
 def choose_sections(
@@ -44,7 +47,9 @@ def choose_sections(
         >>> choose_sections(["base", "fixed"], False, None, None, None, 0.8, 900.0)
         (['fixed', 'base'], [])
     """
-    wanted = sections or (QUICK_SECTIONS if quick else tuple(SECTIONS))
+    wanted = sections or (
+        QUICK_SECTIONS if quick else tuple(name for name in SECTIONS if name not in ON_REQUEST)
+    )
     for name in wanted:
         if name not in SECTIONS:
             raise TransformerError(

@@ -7,7 +7,9 @@ from finetune_sections import PEAK, Section
 from sidebyside.contenders import Outcome
 from sidebyside.table import Column, Rows, add_ratios, figure, markdown, summarize
 
-_COSTS = [Column("GB", "peak_bytes", ".2f", 1e-9), Column("s to first step", "seconds_to_first_step")]
+# Says something only where contenders prepare one at a time.
+_FIRST_STEP = Column("s to first step", "seconds_to_first_step")
+_COSTS = [Column("GB", "peak_bytes", ".2f", 1e-9), _FIRST_STEP]
 _RATE = [
     Column("examples/s", "examples_per_second"),
     Column("ours / this", "examples_per_second_ratio", ".2f"),
@@ -40,7 +42,9 @@ COLUMNS = {
         Column("this / ours", "seconds_to_accuracy_ratio", ".2f"),
         Column("reached %", "reached", ".0f", 100, "mean"),
         Column("best accuracy", "best_accuracy", ".3f"),
+        Column("steps", "steps", ".0f"),
         *_RATE,
+        Column("padding %", "padding", ".1f", 100),
         *_COSTS,
     ],
 }
@@ -75,7 +79,10 @@ def section_rows(section: Section, outcomes: Mapping[str, Outcome]) -> Rows:
 def section_text(section: Section, rows: Rows) -> str:
     """A heading, the table, the machine's peak, and a warning where contenders did not start alike."""
     shown = [row for row in rows if row["name"] != PEAK.name]
-    lines = [f"## {section.title}", "", markdown(shown, COLUMNS[section.kind])]
+    columns = COLUMNS[section.kind]
+    if section.preparing > 1:
+        columns = [column for column in columns if column is not _FIRST_STEP]
+    lines = [f"## {section.title}", "", markdown(shown, columns)]
     for row in rows:
         if row["name"] == PEAK.name and row["figures"]:
             fp32, bf16 = (figure(row, f"peak_{dtype}") for dtype in ("float32", "bfloat16"))
@@ -86,6 +93,8 @@ def section_text(section: Section, rows: Rows) -> str:
 def unlike(rows: Rows) -> list[str]:
     """A line for each contender that started from another loss or dropout, or took other batches, than most."""
     found = []
+    # The blocks alone are another, smaller model.
+    rows = [row for row in rows if not row["settings"].get("freeze_embeddings")]
     for key, near in (("loss_before", 0.02), ("dropout", 0.0), ("batch_size", 0)):
         values = {row["name"]: row["ready"][key] for row in rows if key in row["ready"]}
         middle = median(values.values()) if values else 0

@@ -132,6 +132,7 @@ def _to_accuracy(state: _State, texts: list[str], labels: list[int]) -> dict[str
         "steps": clock.steps,
         "best_accuracy": max((score for _, _, score in clock.curve), default=None),
         "examples_per_second": clock.steps * settings["batch_size"] / clock.seconds,
+        "padding": state.trainer.tokens(texts).padding,
         "curve": clock.curve,
     }
 

@@ -1,7 +1,9 @@
 """Interleaved rounds: A B C A B C, one contender working at a time, so that a slow minute hits all alike."""
 
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sidebyside.child import Child, ChildFailed
@@ -16,6 +18,7 @@ def run_rounds(
     say: Callable[[str], None] = print,
     timeout: float = 900.0,
     together: bool = True,
+    preparing: int = 1,
     logs: Path | None = None,
 ) -> dict[str, Outcome]:
     """Let each contender prepare itself, then hand out turns one at a time.
@@ -29,6 +32,7 @@ def run_rounds(
         timeout: Seconds that a preparation or a turn may take.
         together: False for models too large to be in memory at once: one contender after the other takes all
             its turns.
+        preparing: How many prepare themselves at a time. With more than one, how long that takes says little.
         logs: A folder that keeps what the workers print; None keeps nothing.
 
     Returns:
@@ -51,12 +55,17 @@ def run_rounds(
         groups = [contenders] if together else [[contender] for contender in contenders]
         found: dict[str, Outcome] = {}
         for group in groups:
-            found.update(_interleave(group, rounds, say, timeout, folder))
+            found.update(_interleave(group, rounds, say, timeout, preparing, folder))
     return found
 
 
 def _interleave(
-    contenders: Sequence[Contender], rounds: int, say: Callable[[str], None], timeout: float, folder: Path
+    contenders: Sequence[Contender],
+    rounds: int,
+    say: Callable[[str], None],
+    timeout: float,
+    preparing: int,
+    folder: Path,
 ) -> dict[str, Outcome]:
     outcomes = {contender.name: Outcome(contender) for contender in contenders}
     children: dict[str, Child] = {}
@@ -69,10 +78,17 @@ def _interleave(
             say(f"{name}: {failure}")
             children.pop(name).end()
 
+    speaking = threading.Lock()
+
     def prepare(name: str) -> None:
+        with speaking:
+            say(f"preparing {name}")
         contender = outcomes[name].contender
         children[name] = Child(contender, folder / f"{_file_name(name)}.log")
         outcomes[name].ready = children[name].prepare(timeout)
+
+    def takes_turn(name: str, number: int) -> bool:
+        return name in children and number < (outcomes[name].contender.rounds or rounds)
 
     def turn(name: str, number: int) -> None:
         outcomes[name].turns.append(children[name].turn(number, timeout))
@@ -81,11 +97,10 @@ def _interleave(
         outcomes[name].peak_bytes = children[name].stop(min(timeout, 60.0))
 
     try:
-        for name in outcomes:
-            say(f"preparing {name}")
-            attempt(name, lambda: prepare(name))
+        with ThreadPoolExecutor(preparing) as pool:
+            list(pool.map(lambda name: attempt(name, lambda: prepare(name)), outcomes))
         for number in range(rounds):
-            for name in [name for name in children if number < (outcomes[name].contender.rounds or rounds)]:
+            for name in [name for name in outcomes if takes_turn(name, number)]:
                 say(f"round {number + 1} of {rounds}: {name}")
                 attempt(name, lambda: turn(name, number))
         for name in list(children):

@@ -1,7 +1,7 @@
 """Strings in, probabilities out: one runtime over the same batches as all others, tokenizer counted.
 
 Settings: `runtime` ("saved_model", "onnx" or "torch"), `file`, `folder` (Hugging Face's, for its tokenizer), `dtype`,
-`batches` (lists of texts), `one` (a text), `length`, `calls` (of one text a turn).
+`length`, and `batches` (lists of texts), or `one` (a text) and `calls` (of it a turn).
 """
 
 import os
@@ -76,9 +76,7 @@ def torch(settings: dict[str, Any]) -> Runner:
 def prepare(settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     run = {"saved_model": saved_model, "onnx": onnx, "torch": torch}[settings["runtime"]](settings)
     # Every shape once: libraries prepare their kernels for each.
-    first = [run(batch) for batch in settings["batches"]][0]
-    for _ in range(10):
-        run([settings["one"]])
+    first = [run(batch) for batch in settings.get("batches") or 10 * [[settings["one"]]]][0]
     return (run, settings), {"probabilities": first.astype(float).tolist(), "bytes": size_of(settings)}
 
 
@@ -90,16 +88,18 @@ def size_of(settings: dict[str, Any]) -> int:
 
 def turn(state: Any, number: int) -> dict[str, Any]:
     run, settings = state
+    if "batches" in settings:
+        return {"texts_per_second": sum(map(len, settings["batches"])) / seconds(run, settings["batches"])}
+    times = [seconds(run, [[settings["one"]]]) for _ in range(settings["calls"])]
+    return {"one_text_ms": 1e3 * median(times)}
+
+
+def seconds(run: Runner, batches: list[list[str]]) -> float:
+    """How long these batches take, one after the other."""
     start = time.perf_counter()
-    for batch in settings["batches"]:
+    for batch in batches:
         run(batch)
-    rate = sum(map(len, settings["batches"])) / (time.perf_counter() - start)
-    times = []
-    for _ in range(settings["calls"]):
-        start = time.perf_counter()
-        run([settings["one"]])
-        times.append(time.perf_counter() - start)
-    return {"texts_per_second": rate, "one_text_ms": 1e3 * median(times)}
+    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ def test_sections_follow_the_flags(tmp_path):
     assert names == ["fixed", "freeze", "freeze_8_of_12", "base"]
     assert notes == ["no --data, so no real texts: lengths and accuracy left out"]
     names, notes = choose(data=str(tmp_path), minilm=str(tmp_path))
-    assert names == list(SECTIONS) and not notes
+    assert names == [name for name in SECTIONS if name != "compiled"] and not notes
+    assert choose(["compiled"]) == (["compiled"], [])
     assert choose(quick=True, data=str(tmp_path)) == (["fixed", "freeze", "lengths"], [])
     assert "embedded preset" in choose(["accuracy"], data=str(tmp_path))[1][0]
 
@@ -51,8 +52,8 @@ def test_contenders_of_a_section_get_the_same_work(tmp_path, monkeypatch):
     # Weights are not needed to see what each contender is told.
     monkeypatch.setattr("finetune_sections.random_folder", lambda folder, layers, width: folder)
     bench = Bench(tmp_path, TINY)
-    sections = [*bench.fixed(), *bench.freeze(), bench.freeze_8_of_12(), *bench.base()]
-    assert len(sections) == 8
+    sections = [*bench.fixed(), bench.compiled(), *bench.freeze(), bench.freeze_8_of_12(), *bench.base()]
+    assert len(sections) == 9
     for section in sections:
         told = [c.settings for c in section.contenders if c is not PEAK and "alone" not in c.name]
         for key in ("train", "folder", "batch_size", "learning_rate", "epochs", "warm_up_rows", "freeze"):
@@ -60,7 +61,7 @@ def test_contenders_of_a_section_get_the_same_work(tmp_path, monkeypatch):
         assert all((ROOT / "benchmarks" / "workers" / c.worker).is_file() for c in section.contenders)
         texts = json.loads(Path(told[0]["train"]).read_text())
         assert len(texts["texts"]) == told[0]["rows"] * (TINY.rounds + 1)
-    assert [s.contenders[0].settings["freeze"] for s in sections[2:6]] == [2, 4, 6, 8]
+    assert [s.contenders[0].settings["freeze"] for s in sections[3:7]] == [2, 4, 6, 8]
 
 
 @pytest.mark.parametrize(("positions", "told"), [(512, None), (256, 256)])
@@ -77,9 +78,16 @@ def test_no_contender_is_longer_than_the_encoder(tmp_path, monkeypatch, position
         rows = "".join(f"text number {i}\t{i % 2}\n" for i in range(40))
         (tmp_path / "sst2" / f"{split}.tsv").write_text("sentence\tlabel\n" + rows)
     bench = Bench(tmp_path, TINY, data=str(tmp_path))
+    contenders = {
+        "float32": [positions, told, positions],
+        "bfloat16": [positions, 40, positions],
+        None: [positions, positions, told, 40, positions, positions],
+    }
     for section in (*bench.lengths(), bench.accuracy()):
-        lengths = [c.settings["length"] for c in section.contenders if c is not PEAK]
-        assert lengths == [positions, positions, told, 40, 40, positions, positions, positions]
+        settings = [c.settings for c in section.contenders if c is not PEAK]
+        kinds = {s["precision"] for s in settings}
+        expected = contenders[kinds.pop() if len(kinds) == 1 else None]
+        assert [s["length"] for s in settings] == expected
     assert section.kind == "accuracy" and section.contenders[2].rounds == 1
 
 
