@@ -9,6 +9,11 @@ With your own texts (CSV, TSV or JSONL; a file, or a folder with train, validati
 
     python examples/classify.py --dataset=tickets.csv --preset=bert_base_en_uncased --max_length=128
     python examples/classify.py --mode=predict --model=runs/tickets-1 --text="no refund after three weeks"
+
+Later, with new rows, a finished run is trained further on its own rows and the new ones, with its settings unless flags say
+otherwise, and both test sets are reported before and after:
+
+    python examples/classify.py --init_from=runs/tickets-1 --dataset=tickets_of_may.csv
 """
 
 from absl import flags
@@ -86,6 +91,12 @@ flags.DEFINE_string(
     "What is frozen runs once, and epochs train from its outputs: auto, off, or a folder to keep them in.",
 )
 flags.DEFINE_integer("seed", 0, "Of weights, order, splits and subsets.")
+flags.DEFINE_string(
+    "init_from",
+    None,
+    "The folder of a finished run to go on with; --dataset or --train_path names the new rows.",
+)
+flags.DEFINE_boolean("add_labels", False, "--init_from: new rows may have labels that the run does not know.")
 flags.DEFINE_string("output_dir", None, "Folder of the run; default: the next free runs/NAME-N.")
 flags.DEFINE_boolean("overwrite", False, "Replace a finished or different run in --output_dir.")
 
@@ -94,7 +105,13 @@ def main(_: list[str]) -> None:
     from tftransformer.experiments import ClassificationOptions, classification
 
     names = ClassificationOptions.__dataclass_fields__
-    options = ClassificationOptions(**{name: FLAGS[name].value for name in names})
+    if FLAGS.init_from:
+        from tftransformer.experiments.continuing import continued_options
+
+        given = {name: FLAGS[name].value for name in names if FLAGS[name].present}
+        options = continued_options(given.pop("init_from"), given)
+    else:
+        options = ClassificationOptions(**{name: FLAGS[name].value for name in names})
     if FLAGS.mode == "train":
         classification.train(options)
     elif FLAGS.mode == "evaluate":

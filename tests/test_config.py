@@ -40,6 +40,18 @@ def test_json_both_ways(family):
     assert hash(config) == hash(TransformerConfig.from_json(config.to_json()))
 
 
+def test_blocks_may_have_unlike_numbers_of_heads():
+    config = TransformerConfig(**{**SIZES, "num_heads": (4, 2)}, head_dim=6)
+    assert config.num_heads == config.num_key_value_heads == (4, 2)
+    assert TransformerConfig.from_json(config.to_json()) == config
+    assert json.loads(config.to_json())["num_heads"] == [4, 2]
+    assert hash(TransformerConfig.from_dict(json.loads(config.to_json()))) == hash(config)
+    assert [config.heads_of_block(block) for block in (0, 1, None)] == [(4, 4), (2, 2), (4, 4)]
+    # What is equal is one number, so that a config is written in one way alone.
+    assert TransformerConfig(**{**SIZES, "num_heads": [4, 4]}) == TransformerConfig(**SIZES)
+    assert config.replace(num_heads=(3, 3), num_key_value_heads=None).to_dict()["num_heads"] == 3
+
+
 def test_it_is_frozen_and_replaced_by_checked_copies():
     config = TransformerConfig(**SIZES)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -58,6 +70,21 @@ def test_it_is_frozen_and_replaced_by_checked_copies():
         ({"hidden_dim": 24.0}, "hidden_dim must be a positive integer; got 24.0"),
         ({"num_heads": 5}, "hidden_dim must be a multiple of num_heads .*hidden_dim=24, num_heads=5"),
         ({"num_key_value_heads": 3}, "num_heads must be a multiple of num_key_value_heads; got 4 and 3"),
+        (
+            {"num_heads": (4, 2, 2), "head_dim": 6},
+            "num_heads must be one number, or 2, one for each block; got 3",
+        ),
+        ({"num_heads": (4, 0), "head_dim": 6}, "num_heads of a block must be a positive integer; got 0"),
+        ({"num_heads": (4, 2)}, "head_dim must be given where blocks have unlike num_heads; got None"),
+        (
+            {"num_heads": (4, 2), "head_dim": 6, "num_key_value_heads": 4},
+            "num_heads must be a multiple of num_key_value_heads; got 2 and 4",
+        ),
+        (
+            {"num_heads": (4, 2), "head_dim": 6, "position": "alibi"},
+            "num_heads must be one number where blocks share a bias .*'alibi' positions; got",
+        ),
+        ({"num_distinct_blocks": 3}, "num_distinct_blocks must be at most num_layers, 2; got 3"),
         ({"num_segments": -1}, "num_segments must be 0 or a positive integer; got -1"),
         ({"position": "rotary", "head_dim": 5}, "head_dim must be even for rotary positions; got 5"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1; got 1.0"),

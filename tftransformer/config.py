@@ -10,6 +10,8 @@ from tftransformer.errors import TransformerError, near_miss
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu")
 # Far above every model, far below what overflows: a larger number is a damaged file.
 LARGEST_SIZE = 2**31 - 1
+# Of these, the bias on the scores of each head is the same in all blocks.
+SHARED_BIASES = ("alibi", "relative_buckets")
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi", "relative", "relative_buckets", "none")
 
 # What a family fixes unless the caller says otherwise. "bert" follows Devlin et al. 2018 (arXiv 1810.04805),
@@ -72,7 +74,8 @@ class TransformerConfig:
         vocabulary_size: V, rows of the token embedding table (the encoder's, where there are two).
         num_layers: Number of blocks (of the encoder, where there are two stacks).
         hidden_dim: D, width of the residual stream.
-        num_heads: N, query heads.
+        num_heads: N, query heads: of every block, or of encoders a tuple of as many numbers as there are distinct
+            blocks (heads were pruned). A tuple of equal numbers becomes that number.
         intermediate_dim: Width of the feed-forward layer between its two products.
         max_sequence_length: Rows of the learned position table; the longest input it can take. The other
             position schemes have no table and only use it as the default length of inputs.
@@ -86,8 +89,8 @@ class TransformerConfig:
             None: the family's.
         num_key_value_heads: Grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245): this many
             key and value heads, each shared by `num_heads / num_key_value_heads` query heads.
-            None: as many as query heads.
-        head_dim: H, width of one head. None: `hidden_dim / num_heads`.
+            One number or one for each distinct block. None: as many as query heads.
+        head_dim: H, width of one head. None: `hidden_dim / num_heads`; to be given where `num_heads` is a tuple.
         dropout: Rate on embeddings and on what each sublayer adds to the residual stream (0 to 1).
         attention_dropout: Rate on the attention scores. None: the same as `dropout`.
         activation: "gelu" (exact), "gelu_tanh", "relu" or "silu". None: the family's.
@@ -121,14 +124,14 @@ class TransformerConfig:
     vocabulary_size: int
     num_layers: int
     hidden_dim: int
-    num_heads: int
+    num_heads: int | tuple[int, ...]
     intermediate_dim: int
     max_sequence_length: int = 512
     num_segments: int | None = None
     embedding_dim: int | None = None
     num_distinct_blocks: int | None = None
     position_offset: int | None = None
-    num_key_value_heads: int | None = None
+    num_key_value_heads: int | tuple[int, ...] | None = None
     head_dim: int | None = None
     dropout: float = 0.1
     attention_dropout: float | None = None
@@ -154,36 +157,24 @@ class TransformerConfig:
             "vocabulary_size",
             "num_layers",
             "hidden_dim",
-            "num_heads",
             "intermediate_dim",
             "max_sequence_length",
         ):
             _check_positive(name, getattr(self, name))
         for name, value in FAMILY_DEFAULTS[self.family].items():
             self._default(name, value)
+        self._check_blocks()
         self._default("attention_dropout", self.dropout)
-        self._default("num_key_value_heads", self.num_heads)
+        self._settle_heads()
         self._default("decoder_vocabulary_size", self.vocabulary_size)
         self._default("num_decoder_layers", self.num_layers)
-        if self.head_dim is None and self.hidden_dim % self.num_heads:
-            raise TransformerError(
-                "hidden_dim must be a multiple of num_heads unless head_dim is given; got "
-                f"hidden_dim={self.hidden_dim}, num_heads={self.num_heads}"
-            )
-        self._default("head_dim", self.hidden_dim // self.num_heads)
         self._check()
 
     def _default(self, name: str, value: Any) -> None:
         if getattr(self, name) is None:
             object.__setattr__(self, name, value)  # the documented way inside a frozen dataclass
 
-    def _check(self) -> None:
-        for name in ("num_key_value_heads", "head_dim", "decoder_vocabulary_size", "num_decoder_layers"):
-            _check_positive(name, getattr(self, name))
-        for name in ("num_segments", "position_offset"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise TransformerError(f"{name} must be 0 or a positive integer; got {value!r}")
+    def _check_blocks(self) -> None:
         for name in ("embedding_dim", "num_distinct_blocks"):
             if getattr(self, name) is not None:
                 _check_positive(name, getattr(self, name))
@@ -191,11 +182,36 @@ class TransformerConfig:
             raise TransformerError(
                 f"num_distinct_blocks must be at most num_layers, {self.num_layers}; got {self.num_blocks}"
             )
-        if self.num_heads % self.num_key_value_heads:
+
+    def _settle_heads(self) -> None:
+        for name in ("num_heads", "num_key_value_heads"):
+            self._default(name, self.num_heads)
+            object.__setattr__(self, name, _one_or_each(name, getattr(self, name), self.num_blocks))
+        for heads, shared in self._rows_of_heads():
+            if heads % shared:
+                raise TransformerError(
+                    f"num_heads must be a multiple of num_key_value_heads; got {heads} and {shared}"
+                )
+        if self.head_dim is None:
+            self._default_head_dim()
+
+    def _default_head_dim(self) -> None:
+        if isinstance(self.num_heads, tuple):
+            raise TransformerError("head_dim must be given where blocks have unlike num_heads; got None")
+        if self.hidden_dim % self.num_heads:
             raise TransformerError(
-                "num_heads must be a multiple of num_key_value_heads; got "
-                f"{self.num_heads} and {self.num_key_value_heads}"
+                "hidden_dim must be a multiple of num_heads unless head_dim is given; got "
+                f"hidden_dim={self.hidden_dim}, num_heads={self.num_heads}"
             )
+        self._default("head_dim", self.hidden_dim // self.num_heads)
+
+    def _check(self) -> None:
+        for name in ("head_dim", "decoder_vocabulary_size", "num_decoder_layers"):
+            _check_positive(name, getattr(self, name))
+        for name in ("num_segments", "position_offset"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise TransformerError(f"{name} must be 0 or a positive integer; got {value!r}")
         if self.position == "rotary" and self.head_dim % 2:
             raise TransformerError(f"head_dim must be even for rotary positions; got {self.head_dim}")
         for name in ("dropout", "attention_dropout"):
@@ -212,6 +228,11 @@ class TransformerConfig:
                 raise TransformerError(
                     f"{name} must be one of {', '.join(known)}; got {value!r}{near_miss(value, known)}"
                 )
+        if self.position in SHARED_BIASES and isinstance(self.num_heads, tuple):
+            raise TransformerError(
+                f"num_heads must be one number where blocks share a bias for each head, as with {self.position!r} "
+                f"positions; got {self.num_heads}"
+            )
 
     @property
     def num_blocks(self) -> int:
@@ -229,13 +250,35 @@ class TransformerConfig:
         """
         return layer * self.num_blocks // self.num_layers
 
+    def heads_of_block(self, block: int | None) -> tuple[int, int]:
+        """How many query heads, and key and value heads, the block `encoder_block_{block}` has.
+
+        Args:
+            block: Its number. None: those of the widest block, which further blocks are made like.
+
+        Example:
+            >>> config = TransformerConfig(vocabulary_size=9, num_layers=2, hidden_dim=8, num_heads=(4, 3), head_dim=2,
+            ...                            intermediate_dim=8)
+            >>> config.heads_of_block(1), config.heads_of_block(None)
+            ((3, 3), (4, 4))
+        """
+        rows = self._rows_of_heads()
+        return max(rows) if block is None else rows[block if len(rows) > 1 else 0]
+
+    def _rows_of_heads(self) -> list[tuple[int, int]]:
+        """A row for each block, or one for all: the number of blocks may be that of a damaged file."""
+        numbers = (self.num_heads, self.num_key_value_heads)
+        rows = max((len(n) for n in numbers if isinstance(n, tuple)), default=1)
+        return list(zip(*(n if isinstance(n, tuple) else (n,) * rows for n in numbers), strict=True))
+
     def replace(self, **changes: Any) -> "TransformerConfig":
         """A copy with some fields changed, checked like a new one."""
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, family defaults filled in, as plain JSON values."""
-        return dataclasses.asdict(self)
+        fields = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "TransformerConfig":
@@ -281,3 +324,17 @@ def _check_positive(name: str, value: Any) -> None:
         raise TransformerError(
             f"{name} must be at most {LARGEST_SIZE}; got a number of {len(str(value))} digits"
         )
+
+
+def _one_or_each(name: str, value: Any, blocks: int) -> int | tuple[int, ...]:
+    """One positive integer for all blocks, or one for each."""
+    if not isinstance(value, (tuple, list)):
+        _check_positive(name, value)
+        return value
+    if len(value) != blocks:
+        raise TransformerError(
+            f"{name} must be one number, or {blocks}, one for each block; got {len(value)}"
+        )
+    for number in value:
+        _check_positive(f"{name} of a block", number)
+    return value[0] if len(set(value)) == 1 else tuple(value)

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import build_schedule
-from tftransformer.finetuning.schedules import SCHEDULES
+from tftransformer.finetuning.schedules import SCHEDULES, SlantedTriangularSchedule
 
 DECAYING = [name for name in SCHEDULES if name != "constant"]
+ENDS = {"exponential": 0.01, "slanted_triangular": 1 / 32}
 
 
 def rates(schedule, steps):
@@ -29,8 +30,7 @@ def test_rises_to_the_peak_and_falls_from_it(name, total, warmup):
     assert np.all(np.diff(values[: top + 1]) > 0)
     assert np.all(np.diff(values[top:]) <= 1e-6)
     assert np.all(values[:total] > 0), "a step with a rate of zero is wasted"
-    end = 0.02 if name == "exponential" else 0.0
-    assert values[total:] == pytest.approx(end, abs=1e-6)
+    assert values[total:] == pytest.approx(2.0 * ENDS.get(name, 0.0), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -54,6 +54,17 @@ def test_halfway_values():
     assert float(build_schedule("constant", 1.0, 100, 10)(99)) == 1.0
 
 
+@pytest.mark.parametrize(("total", "cut_frac", "ratio"), [(100, 0.1, 32), (40, 0.25, 5), (30, 0.5, 1)])
+def test_slanted_triangle_is_the_published_one(total, cut_frac, ratio):
+    # Howard & Ruder 2018, equation 3, for lengths that the cut divides.
+    cut = int(total * cut_frac)
+    steps = np.arange(total + 1)
+    share = np.where(steps < cut, steps / cut, 1 - (steps - cut) / (cut * (1 / cut_frac - 1)))
+    expected = 0.5 * (1 + share * (ratio - 1)) / ratio
+    schedule = SlantedTriangularSchedule(0.5, total, cut_frac, ratio)
+    np.testing.assert_allclose(rates(schedule, total + 1), expected, rtol=1e-5)
+
+
 def test_constant_without_warmup_is_a_plain_float():
     assert build_schedule("constant", 3e-5) == 3e-5
     assert isinstance(build_schedule("constant", np.float32(3e-5)), float)
@@ -62,7 +73,8 @@ def test_constant_without_warmup_is_a_plain_float():
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_serialises(name):
-    schedule = build_schedule(name, 0.5, 40, 3, end_factor=0.1)
+    options = {"ratio": 8.0} if name == "slanted_triangular" else {"end_factor": 0.1}
+    schedule = build_schedule(name, 0.5, 40, 3, **options)
     again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
     assert type(again) is type(schedule)
     np.testing.assert_array_equal(rates(again, 50), rates(schedule, 50))
@@ -104,6 +116,10 @@ def test_bad_options():
         build_schedule("exponential", 1.0, end_factor=0)
     with pytest.raises(TransformerError, match="power must be positive"):
         build_schedule("polynomial", 1.0, power=0)
+    with pytest.raises(TransformerError, match="takes the options ratio; got 'end_factor'"):
+        build_schedule("slanted_triangular", 1.0, end_factor=0.1)
+    with pytest.raises(TransformerError, match="ratio must be at least 1; got 0.5"):
+        build_schedule("slanted_triangular", 1.0, ratio=0.5)
 
 
 def test_without_a_length_it_says_so():

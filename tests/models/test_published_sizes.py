@@ -69,6 +69,16 @@ def test_shapes_are_those_of_the_model(family):
     assert found == encoder_shapes(made)
 
 
+def test_shapes_of_blocks_with_unlike_heads_are_those_of_the_model():
+    sizes = {"vocabulary_size": 11, "num_layers": 2, "hidden_dim": 8, "head_dim": 2, "intermediate_dim": 12}
+    made = TransformerConfig(**sizes, num_heads=(4, 3), num_key_value_heads=(2, 1))
+    found = {address: tuple(v.shape) for address, v in addresses(build_encoder(made)).items()}
+    assert found == encoder_shapes(made)
+    assert found["encoder_block_1/attention/query/kernel"] == (8, 6)
+    assert found["encoder_block_1/attention/value/kernel"] == (8, 2)
+    assert found["encoder_block_0/attention/output/kernel"] == (8, 8)
+
+
 @pytest.mark.live
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_hugging_faces_models_have_as_many(name):

@@ -178,7 +178,10 @@ def _layers(config: TransformerConfig) -> str:
         f" that share {_plural(config.num_blocks, 'block')}" if config.num_blocks < config.num_layers else ""
     )
     narrow = f", embeddings of width {config.embedding_dim}" if config.embedding_dim else ""
-    heads = f"{_plural(config.num_heads, 'head')} of {config.head_dim}"
+    if isinstance(config.num_heads, tuple):
+        heads = f"{min(config.num_heads)} to {max(config.num_heads)} heads of {config.head_dim}"
+    else:
+        heads = f"{_plural(config.num_heads, 'head')} of {config.head_dim}"
     if config.num_key_value_heads != config.num_heads:
         heads += f" ({config.num_key_value_heads} for keys and values)"
     return (
@@ -200,9 +203,9 @@ def _parameters(counts: Mapping[str, int], config: TransformerConfig, pooler: bo
     parts = []
     for part, count in counts.items():
         if part == "blocks":
-            parts.append(
-                f"{_plural(config.num_blocks, 'block')} {count:,} ({count // config.num_blocks:,} each)"
-            )
+            alike = not isinstance(config.num_heads, tuple)
+            each = f" ({count // config.num_blocks:,} each)" if alike else ""
+            parts.append(f"{_plural(config.num_blocks, 'block')} {count:,}{each}")
         elif part != "total":
             unused = " (not used)" if part == "pooler" and not pooler else ""
             parts.append(f"{part} {count:,}{unused}")

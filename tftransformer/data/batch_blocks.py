@@ -35,22 +35,39 @@ def planned_dataset(
     Returns:
         A prefetched dataset of what `Examples.batch` gives, of cardinality `count`.
     """
+    return parts_dataset(lambda: iter([(examples, plan())]), examples, count, rows)
+
+
+def parts_dataset(
+    parts: Callable[[], Iterator[tuple[Examples, Plan]]], like: Examples, count: int, rows: int | None
+) -> tf.data.Dataset:
+    """Batches of examples that are made part by part in each epoch.
+
+    Args:
+        parts: Some examples of the epoch that begins and the plan of their batches, until there are no more.
+        like: Examples with the same kinds of labels and weights.
+        count: Batches of every epoch.
+        rows: Rows of every batch, None if not all are equal.
+
+    Returns:
+        As `planned_dataset`.
+    """
     import tensorflow as tf
 
     def blocks() -> Iterator:
-        batches = plan()
-        for start in range(0, len(batches), BLOCK_BATCHES):
-            yield _block(examples, batches[start : start + BLOCK_BATCHES])
+        for examples, batches in parts():
+            for start in range(0, len(batches), BLOCK_BATCHES):
+                yield _block(examples, batches[start : start + BLOCK_BATCHES])
 
     numbers = tf.TensorSpec([None], tf.int32)
     signature: Any = {name: numbers for name in ("token_ids", "lengths", "boundaries", "rows", "padded")}
     for name in ("labels", "weights"):
-        values = getattr(examples, name)
+        values = getattr(like, name)
         if values is not None:
             signature[name] = tf.TensorSpec([None, *values.shape[1:]], tf.as_dtype(values.dtype))
     dataset = tf.data.Dataset.from_generator(blocks, output_signature=signature)
     # Autograph has nothing to convert here, and looking for it takes longer than tracing.
-    cut = tf.autograph.experimental.do_not_convert(lambda block: _batches(block, rows, examples.pad_id))
+    cut = tf.autograph.experimental.do_not_convert(lambda block: _batches(block, rows, like.pad_id))
     dataset = dataset.flat_map(cut)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     return without_autotune(dataset.prefetch(BATCHES_AHEAD))

@@ -6,7 +6,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TextIO
 
 import numpy as np
 
@@ -94,6 +95,27 @@ class Examples:
             self.pad_id,
         )
 
+    def labelled_as(self, other: Examples, indices: np.ndarray) -> Examples:
+        """The same tokens with the labels and weights of these rows of other examples."""
+        labels, weights = (None if v is None else v[indices] for v in (other.labels, other.weights))
+        return replace(self, labels=labels, weights=weights)
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """Examples one after another; all or none have labels, and weights."""
+
+    def together(name: str) -> np.ndarray | None:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else np.concatenate(values)
+
+    lengths = np.concatenate([part.lengths for part in parts])
+    return Examples(
+        together("token_ids"),
+        np.concatenate([[0], np.cumsum(lengths)]).astype("int64"),
+        *(together(name) for name in ("boundaries", "full_lengths", "labels", "weights")),
+        parts[0].pad_id,
+    )
+
 
 def build_examples(
     records: Records,
@@ -102,6 +124,7 @@ def build_examples(
     tokenize: Callable,
     pack: Packer,
     pad_id: int = 0,
+    stream: TextIO | None = None,
 ) -> Examples:
     """Tokenises every text once, some thousand at a time on every core.
 
@@ -114,6 +137,7 @@ def build_examples(
         tokenize: `tokenize(texts (B,) string) -> RaggedTensor int32 (B, None)`.
         pack: Adds special tokens and trims to max_length; from `packer`.
         pad_id: The id that padding has.
+        stream: Where progress is shown; stderr by default.
 
     Raises:
         TransformerError: if labels are not as many as texts, or max_length is too short for the special tokens.
@@ -136,21 +160,21 @@ def build_examples(
 
     tokens = TokenStore()
     rows: dict[str, list[np.ndarray]] = {"lengths": [], "boundaries": [], "full_lengths": []}
-    with Progress(len(records), "tokenising") as bar:
+    with Progress(len(records), "tokenising", stream=stream) as bar:
         for part in _encoded(_chunks(sides), encode):
             tokens.append(part.token_ids)
             for name, parts in rows.items():
                 parts.append(getattr(part, name))
             bar.update(len(part.lengths))
 
-    def joined(name: str) -> np.ndarray:
+    def column(name: str) -> np.ndarray:
         return np.concatenate([np.zeros(0, "int32"), *rows.pop(name)])
 
     return Examples(
         tokens.finish(),
-        np.concatenate([[0], np.cumsum(joined("lengths"), dtype="int64")]),
-        joined("boundaries"),
-        joined("full_lengths"),
+        np.concatenate([[0], np.cumsum(column("lengths"), dtype="int64")]),
+        column("boundaries"),
+        column("full_lengths"),
         labels,
         records.weights,
         pad_id,

@@ -81,7 +81,7 @@ def plan_epoch(
     order = rng.permutation(len(lengths))
     plan: Plan = []
     if boundaries is None:
-        for rows in _windows(order, batch_size):
+        for rows in row_windows(order, batch_size):
             rows = rows[np.argsort(lengths[rows], kind="stable")]
             for i in range(0, len(rows), batch_size):
                 chunk = rows[i : i + batch_size]
@@ -102,7 +102,7 @@ def plan_epoch(
     return [plan[i] for i in rng.permutation(len(plan))]
 
 
-def _windows(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
+def row_windows(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Whole batches in windows of nearly one size: a small one at the end would pad much."""
     batches = num_batches(len(order), batch_size)
     edges = np.linspace(0, batches, max(1, round(batches / WINDOW_BATCHES)) + 1).astype("int64")
@@ -148,7 +148,7 @@ def token_batches(
         number = started.number if epoch is None else epoch.number
         started.number += 1
         if not shuffle:
-            return _in_order(np.arange(len(lengths)), lengths, batch_size, boundaries)
+            return in_order(np.arange(len(lengths)), lengths, batch_size, boundaries)
         return plan_epoch(lengths, batch_size, boundaries, np.random.default_rng([seed, number]))
 
     return planned_dataset(plan, examples, count, _equal_rows(examples, batch_size))
@@ -174,7 +174,7 @@ def ordered_batches(
     if not count:
         raise TransformerError("there are no examples to make batches of")
     order = np.argsort(examples.lengths, kind="stable")
-    plan = _in_order(order, examples.lengths, batch_size, boundaries)
+    plan = in_order(order, examples.lengths, batch_size, boundaries)
     dataset = planned_dataset(lambda: plan, examples, count, _equal_rows(examples, batch_size))
     return dataset, np.argsort(order, kind="stable")
 
@@ -184,9 +184,10 @@ def _equal_rows(examples: Examples, batch_size: int) -> int | None:
     return batch_size if len(examples) % batch_size == 0 else None
 
 
-def _in_order(
+def in_order(
     order: np.ndarray, lengths: np.ndarray, batch_size: int, boundaries: Sequence[int] | None
 ) -> Plan:
+    """The plan of batches that keep an order of the rows."""
     plan = []
     for start in range(0, len(order), batch_size):
         chunk = order[start : start + batch_size]

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def train(options: ClassificationOptions) -> Report:
     """Fine-tune, evaluate, save and export; everything is left in the run's folder.
 
     Args:
-        options: The run.
+        options: The run; with `init_from` it goes on with a finished one, see `continuing.train`.
 
     Returns:
         The report on the test split, which is also printed.
@@ -42,12 +42,33 @@ def train(options: ClassificationOptions) -> Report:
     Raises:
         TransformerError: Anything wrong with the data, the preset or the options; or a loss that is not finite.
     """
+    if options.init_from:
+        from tftransformer.experiments.continuing import train as go_on
+
+        return go_on(options)
+    return train_on(options, load_splits(options))
+
+
+def train_on(
+    options: ClassificationOptions,
+    splits: Splits,
+    build: Callable[[ClassificationOptions, Split], TextClassifier] | None = None,
+    watch: Any = None,
+) -> Report:
+    """`train` on data in memory.
+
+    Args:
+        options: The run; where its data lie is not looked at.
+        splits: The data.
+        build: From the options and the training rows to the classifier; None: as the options say.
+        watch: Its `before(classifier)` is called ahead of training, and `after(classifier, run)` behind it: what that
+            returns is added to the run's metrics.
+    """
     keras.utils.set_random_seed(options.seed)
     cache = _prefix_cache(options.prefix_cache)
-    splits = load_splits(options)
     strategy = build_strategy(options.strategy)
     with strategy.scope():
-        classifier = _build(options, splits.train)
+        classifier = (build or _build)(options, splits.train)
         frozen = _freeze(classifier, options)
         recipe = _compile(classifier, options)
     lengths = {name: classifier.preprocess(split).full_lengths for name, split in splits.present().items()}
@@ -61,14 +82,17 @@ def train(options: ClassificationOptions) -> Report:
         options.output_dir, _name(options), overwrite=options.overwrite, config=settings
     ) as run:
         print(f"writing to {run.path}", flush=True)
+        if watch is not None:
+            watch.before(classifier)
         trained = _fit(classifier, splits, options, recipe["epochs"], run, cache)
         trained["trainable_parameters"] = frozen.trainable_parameters
         # Before anything else can go wrong: the weights are what took the time.
         classifier.save_to_preset(run.model_path)
         report, sections = _evaluate(classifier, splits, options, run)
+        more = {} if watch is None else watch.after(classifier, run)
         _say("exporting saved_model/1/")
         classifier.export(run.saved_model_path)
-        run.finish({"test": sections, "train": trained, "data": data_report.to_dict()})
+        run.finish({"test": sections, "train": trained, "data": data_report.to_dict(), **more})
         print(
             f"\n{report}\n\nThe run is in {run.path}: report.txt, metrics.json, three plots, predictions.csv, "
             f"model/ and saved_model/1/."

@@ -12,13 +12,13 @@ from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.checkpoints.rewriting import write_preset
 from tftransformer.checkpoints.structure.adaptation import AdaptedPreset, adapt
-from tftransformer.checkpoints.structure.layer_choice import choose_layers
 from tftransformer.checkpoints.weights_files import preset_from_file
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.reports import Report
 from tftransformer.experiments import classification, records
 from tftransformer.experiments.options import ClassificationOptions
+from tftransformer.models.layer_choice import choose_layers
 
 # Fields of a config that follow another one until they are stated.
 _FOLLOWERS = {

@@ -46,6 +46,8 @@ class ClassificationOptions:
     early_stopping: int = 0
     prefix_cache: str = "auto"
     seed: int = 0
+    init_from: str | None = None
+    add_labels: bool = False
     output_dir: str | None = None
     overwrite: bool = False
 

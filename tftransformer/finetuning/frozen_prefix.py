@@ -14,7 +14,7 @@ from tftransformer.layers.adapters import AdapterBank
 from tftransformer.layers.attention_prefix import AttentionPrefix
 from tftransformer.layers.low_rank import LowRankDelta
 from tftransformer.layers.parts import parts_of
-from tftransformer.models.surgery import run_prefix, run_suffix, states_name
+from tftransformer.models.surgery import cut_of, run_blocks, run_prefix, run_suffix, states_name
 from tftransformer.patterns import address
 
 # Part of the key of everything stored: to be raised when the same weights come to give other numbers.
@@ -44,8 +44,13 @@ class FrozenPrefix:
     pooler: Any
 
     def __call__(self, inputs: Mapping[str, Any]) -> Any:
-        """(B, T, D) for "tokens", else (B, 1, D), in inference mode."""
-        x = run_prefix(self.encoder, self.config, inputs, self.blocks, training=False)
+        """(B, T, D) for "tokens", else (B, 1, D), in inference mode; from token ids, or from states further down."""
+        start = cut_of(inputs)
+        if start is None:
+            x = run_prefix(self.encoder, self.config, inputs, self.blocks, training=False)
+        else:
+            x, rest = inputs[states_name(start)], range(start, self.blocks)
+            x = run_blocks(self.encoder, self.config, x, inputs["padding_mask"], rest, training=False)
         if self.reach == "tokens":
             return x
         if self.reach == "first":

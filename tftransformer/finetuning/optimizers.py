@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tftransformer.finetuning.reduced_gradients import NO_DECAY, ReducedGradients
+from tftransformer.finetuning.reduced_gradients import NO_DECAY, ReducedGradients, matching
 from tftransformer.finetuning.schedules import build_schedule, check_number
 from tftransformer.finetuning.touched_rows import LARGE_TABLE, apply_adam, unique_rows
 
@@ -99,9 +99,15 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         )
         return unique_rows(grad) if by_rows else super()._prepared(grad, variable, place)
 
-    def _step_constants(self) -> tuple[tf.Tensor, ...]:
-        step = tf.cast(self.iterations, tf.float32) + 1.0
-        return tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
+    def _step_constants(self, places: Sequence[int]) -> list[tuple[tf.Tensor, ...]]:
+        steps = tf.cast(self.iterations - self.joined_at.value, tf.float32) + 1.0
+        powers = [tf.unstack(tf.pow(beta, steps)) for beta in (self.beta_1, self.beta_2)]
+        return [(powers[0][place], powers[1][place]) for place in places]
+
+    def slots(self, place: int) -> tuple[keras.Variable, ...]:
+        moments = self._momentums[place], self._velocities[place]
+        touched = (self._touched[place],) if place in self._touched else ()
+        return (*super().slots(place), *moments, *touched)
 
     def _slots(self, place: int) -> tuple[Any, ...]:
         slots = self._momentums[place].value, self._velocities[place].value
@@ -228,6 +234,9 @@ class SGD(ReducedGradients, keras.optimizers.SGD):
             name=name,
         )
 
+    def slots(self, place: int) -> tuple[keras.Variable, ...]:
+        return (*super().slots(place), *self.momentums[place : place + 1])
+
 
 def build_optimizer(
     learning_rate: float = 2e-5,
@@ -240,6 +249,7 @@ def build_optimizer(
     gradient_accumulation_steps: int | None = None,
     fresh: Sequence[str] | str = ("head/.*",),
     fresh_multiplier: float | None = None,
+    rate_multipliers: Mapping[str, float] | None = None,
     touched_rows: bool = False,
 ) -> AdamW:
     """The optimizer that fine-tunes a classifier unless told otherwise.
@@ -256,6 +266,8 @@ def build_optimizer(
         fresh_multiplier: Their rate relative to `learning_rate`. None: what makes it 5e-4 (25 at the default
             rate), with which blocks are trained from scratch and without which a head would still be near its
             start when the few hundred updates of a small data set are over; 1 if `learning_rate` is higher.
+        rate_multipliers: More factors, such as those of `layerwise_multipliers`; a fresh weight that one of them
+            matches trains at both together.
         touched_rows: See `AdamW`.
 
     Returns:
@@ -272,7 +284,14 @@ def build_optimizer(
     if fresh_multiplier is None:
         fresh_multiplier = max(1.0, FRESH_RATE / learning_rate)
     fresh = (fresh,) if isinstance(fresh, str) else fresh
-    multipliers = dict.fromkeys(fresh, fresh_multiplier)
+    others = dict(rate_multipliers or {})
+    # The first pattern that matches counts, and so fresh weights come first.
+    multipliers = {
+        name: fresh_multiplier
+        * next((factor for p, factor in others.items() if matching(p, [name], "rate_multipliers")), 1.0)
+        for name in fresh
+    }
+    multipliers.update((pattern, factor) for pattern, factor in others.items() if pattern not in multipliers)
     return AdamW(
         learning_rate=build_schedule(schedule, learning_rate, total_steps, warmup),
         weight_decay=weight_decay,

@@ -92,6 +92,7 @@ class PrefixCache:
         parts: Sequence[Examples],
         passes: int,
         say: Callable[[str], None] | None = None,
+        lower: FrozenPrefix | None = None,
     ) -> StoredStates | None:
         """What the frozen part makes of some examples: found, or computed and stored.
 
@@ -100,6 +101,7 @@ class PrefixCache:
             parts: Training examples, validation examples.
             passes: How often they will be seen.
             say: Takes the line, where the constructor was given nothing that does.
+            lower: A part that ends below this one, of which all examples are stored: to go on from there.
 
         Returns:
             What turns batches of token ids into batches of states; None where it would not pay or not fit.
@@ -129,7 +131,7 @@ class PrefixCache:
                 f"prefix cache: {prefix} run {which} ({readable(size)}, {store.dtype}); epochs train from there"
             )
             try:
-                self._fill(store, prefix, parts, missing, vectors)
+                self._fill(store, prefix, parts, missing, vectors, lower)
             except TransformerError as error:
                 say(f"prefix cache: off, {error}")
                 return None
@@ -173,7 +175,12 @@ class PrefixCache:
         parts: Sequence[Examples],
         missing: Sequence[tuple[np.ndarray, list[bytes]]],
         vectors: int,
+        lower: FrozenPrefix | None,
     ) -> None:
+        below = None
+        # What was rounded to be stored would be rounded twice.
+        if lower is not None and lower.reach == "tokens" and (self.dtype or lower.dtype) == lower.dtype:
+            below = self._store(lower)
         plans = [_plan(part.lengths, *some) for part, some in zip(parts, missing)]
         run: Callable = prefix.__call__
         # In half precision a graph rounds less often than single operations do, and training runs in one.
@@ -188,6 +195,9 @@ class PrefixCache:
                     for indices, digests in plan:
                         lengths = part.lengths[indices]
                         inputs = part.features(indices, int(lengths.max()))
+                        if below is not None:
+                            given = below.padded(digests, int(lengths.max()))
+                            inputs = {lower.entry: given, "padding_mask": inputs["padding_mask"]}
                         states = np.asarray(run(inputs))
                         if prefix.reach != "tokens":
                             lengths = np.ones_like(lengths)

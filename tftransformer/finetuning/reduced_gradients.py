@@ -32,7 +32,8 @@ class ReducedGradients:
     - Weights are told apart by their address, matched from end to end by regular expressions. An optimizer
       sees only paths (`name_of_a_task/head/logits/kernel`), so every tail of the path that starts at a layer
       counts as an address.
-    - Schedules count updates, not accumulated batches.
+    - Schedules count updates, not accumulated batches. Every weight counts its own from when it joined
+      (`joined_at`), so that one which starts to train late starts as in a new optimizer.
 
     Args:
         learning_rate: A float, a `Schedule`, or a Keras schedule.
@@ -76,6 +77,8 @@ class ReducedGradients:
             for pattern, factor in dict(rate_multipliers or {}).items()
         )
         self._no_decay = (no_decay,) if isinstance(no_decay, str) else tuple(no_decay)
+        # Paths of weights that join later, which patterns may be for.
+        self.later_paths: tuple[str, ...] = ()
         total = getattr(learning_rate, "total_steps", None) if isinstance(learning_rate, Schedule) else None
         self._length_known = total is not None
         # Variables, not numbers: a second `fit` has another length and runs the graph of the first.
@@ -142,20 +145,40 @@ class ReducedGradients:
         if self.built:
             return
         super().build(variables)
+        shape = (len(variables),)
+        self.joined_at = self.add_variable(
+            shape, dtype="int64", aggregation="only_first_replica", name="joined_at"
+        )
         paths = [variable.path for variable in variables]
         factors = [1.0] * len(paths)
         # From the last pattern to the first, so that the first one that matches has the last word.
         for pattern, factor in reversed(self._rate_patterns):
-            for index in _matches(pattern, paths, "rate_multipliers", strict=True):
+            self._check_pattern(pattern, paths, "rate_multipliers")
+            for index in matching(pattern, paths, "rate_multipliers"):
                 factors[index] = factor
         spared = set()
         for pattern in self._no_decay:
-            spared |= _matches(pattern, paths, "no_decay", strict=self._no_decay != NO_DECAY)
+            if self._no_decay != NO_DECAY:
+                self._check_pattern(pattern, paths, "no_decay")
+            spared |= matching(pattern, paths, "no_decay")
         self._rate_factors = tuple(factors)
         self._decayed = tuple(
             bool(self.weight_decay) and index not in spared and self._use_weight_decay(variable)
             for index, variable in enumerate(variables)
         )
+
+    def _check_pattern(self, pattern: str, paths: Sequence[str], argument: str) -> None:
+        # Where weights join by stages, a pattern may be for some that come later.
+        known = tuple(dict.fromkeys((*paths, *self.later_paths)))
+        if not matching(pattern, known, argument):
+            raise TransformerError(
+                f"{argument}: {pattern!r} matches none of the {len(known)} trained weights"
+                f"{near_miss(pattern, known)}"
+            )
+
+    def slots(self, place: int) -> tuple[keras.Variable, ...]:
+        """What the optimizer remembers of the weight at a place in the list that it was built for."""
+        return (self._accumulated_gradients[place],) if self.gradient_accumulation_steps else ()
 
     def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[Any]) -> None:
         places = [self._get_variable_index(variable) for variable in trainable_variables]
@@ -172,16 +195,21 @@ class ReducedGradients:
         if self.global_clipnorm:
             scale *= self.global_clipnorm / tf.maximum(norm, self.global_clipnorm)
         rate = tf.cast(tf.convert_to_tensor(self.learning_rate), tf.float32)
-        shared = (scale, rate, *self._step_constants())
+        shared, constants = (scale, rate), self._step_constants(places)
 
-        def finish(strategy: tf.distribute.Strategy, grads: Any, shared: Any, finite: Any) -> None:
+        def finish(
+            strategy: tf.distribute.Strategy, grads: Any, shared: Any, constants: Any, finite: Any
+        ) -> None:
             # Replicas meet only here: conditions are legal where all of them are one, not inside each.
             finite = _local(strategy, finite)
 
             def update() -> None:
-                for variable, grad, place in zip(variables, grads, places):
+                for variable, grad, own, place in zip(variables, grads, constants, places):
                     strategy.extended.update(
-                        variable, self._updater(place), group=False, args=(grad, *shared, *self._slots(place))
+                        variable,
+                        self._updater(place),
+                        group=False,
+                        args=(grad, *shared, *own, *self._slots(place)),
                     )
 
             def accumulate() -> None:
@@ -200,7 +228,7 @@ class ReducedGradients:
                 _when(finite, update)
 
         tf.__internal__.distribute.interim.maybe_merge_call(
-            finish, self._distribution_strategy, grads, shared, finite
+            finish, self._distribution_strategy, grads, shared, constants, finite
         )
 
     def _prepared(self, grad: Any, variable: Any, place: int) -> Any:
@@ -222,9 +250,9 @@ class ReducedGradients:
 
         return update
 
-    def _step_constants(self) -> tuple[tf.Tensor, ...]:
-        """Scalars that every weight's update needs, computed once a step."""
-        return ()
+    def _step_constants(self, places: Sequence[int]) -> list[tuple[tf.Tensor, ...]]:
+        """For each of these weights the scalars that its update needs."""
+        return [()] * len(places)
 
     def _slots(self, place: int) -> tuple[Any, ...]:
         """The optimizer's variables of one weight, handed to `_update_weight`."""
@@ -286,18 +314,21 @@ def _reset(variable: Any) -> None:
     variable.assign(tf.zeros_like(variable))
 
 
-def _matches(pattern: str, paths: Sequence[str], argument: str, strict: bool) -> set[int]:
+def matching(pattern: str, paths: Sequence[str], argument: str) -> set[int]:
+    """The places of those paths of which a pattern matches a tail from end to end.
+
+    Raises:
+        TransformerError: The pattern is malformed.
+
+    Example:
+        >>> matching("head/.*", ["task/encoder/kernel", "task/head/kernel"], "patterns")
+        {1}
+    """
     try:
         expression = re.compile(pattern)
     except re.error as error:
         raise TransformerError(f"{argument}: {pattern!r} is not a regular expression: {error}") from None
-    matched = {i for i, path in enumerate(paths) if any(expression.fullmatch(tail) for tail in _tails(path))}
-    if strict and not matched:
-        raise TransformerError(
-            f"{argument}: {pattern!r} matches none of the {len(paths)} trained weights"
-            f"{near_miss(pattern, paths)}"
-        )
-    return matched
+    return {i for i, path in enumerate(paths) if any(expression.fullmatch(tail) for tail in _tails(path))}
 
 
 def _tails(path: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Learning rate schedules: a linear warmup, then linear, cosine, polynomial or exponential decay, or none.
 
-The slanted triangle (Howard & Ruder 2018, arXiv:1801.06146) and BERT's schedule (Devlin et al. 2018,
-arXiv:1810.04805) are the linear one; the cosine is Loshchilov & Hutter 2016 (arXiv:1608.03983).
+BERT's schedule (Devlin et al. 2018, arXiv:1810.04805) is the linear one, the slanted triangle (Howard & Ruder 2018,
+arXiv:1801.06146) nearly so; the cosine is Loshchilov & Hutter 2016 (arXiv:1608.03983).
 """
 
 import math
@@ -61,6 +61,10 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         """The rate as a fraction of the peak at a progress from 0 (end of the warmup) to 1 (end)."""
         raise NotImplementedError
 
+    def rise(self, step: Any, warmup: Any) -> Any:
+        """The rate as a fraction of the peak at a step of a warmup of so many; both are tensors."""
+        return (step + 1.0) / (warmup + 1.0)
+
     def rate(self, step: Any, total_steps: Any) -> Any:
         """The rate of one step of a run of `total_steps`; both may be tensors.
 
@@ -78,8 +82,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         else:
             warmup = ops.floor(total * self.warmup)
         progress = ops.clip((step - warmup) / ops.maximum(total - warmup, 1.0), 0.0, 1.0)
-        rising = (step + 1.0) / (warmup + 1.0)
-        return self.peak * ops.where(step < warmup, rising, self.decay(progress))
+        return self.peak * ops.where(step < warmup, self.rise(step, warmup), self.decay(progress))
 
     def __call__(self, step: Any) -> Any:
         if self.total_steps is None:
@@ -105,6 +108,45 @@ class LinearSchedule(Schedule):
 
     def decay(self, progress: Any) -> Any:
         return self.end_factor + (1.0 - self.end_factor) * (1.0 - progress)
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class SlantedTriangularSchedule(LinearSchedule):
+    """ULMFiT's slanted triangle: up from `peak / ratio` in the first steps, then down to it again.
+
+    The length may be left open, and other arguments are as in `Schedule`.
+
+    Args:
+        cut_frac: How long the rate rises: a fraction of the run (float below 1), or steps (int).
+        ratio: How many times the peak is of the lowest rate.
+
+    Raises:
+        TransformerError: An argument is out of its range.
+
+    Example:
+        >>> schedule = SlantedTriangularSchedule(1.0, total_steps=100, cut_frac=0.1, ratio=32)
+        >>> [round(float(schedule(step)), 3) for step in (0, 10, 55, 100)]
+        [0.031, 1.0, 0.516, 0.031]
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        total_steps: int | None = None,
+        cut_frac: int | float = 0.1,
+        ratio: float = 32.0,
+        name: str | None = None,
+    ):
+        self.ratio = check_number("ratio", ratio, "at least 1", lambda value: value >= 1)
+        super().__init__(peak, total_steps, cut_frac, 1.0 / self.ratio, name)
+
+    def rise(self, step: Any, warmup: Any) -> Any:
+        # Where nothing rises this is computed and not used.
+        return (1.0 + step / ops.maximum(warmup, 1.0) * (self.ratio - 1.0)) / self.ratio
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"peak": self.peak, "total_steps": self.total_steps, "cut_frac": self.warmup}
+        return {**config, "ratio": self.ratio, "name": self.name}
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -179,7 +221,9 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "polynomial": PolynomialSchedule,
     "exponential": ExponentialSchedule,
     "constant": ConstantSchedule,
+    "slanted_triangular": SlantedTriangularSchedule,
 }
+_OPTIONS = {"polynomial": ("end_factor", "power"), "slanted_triangular": ("ratio",)}
 
 
 def build_schedule(
@@ -195,12 +239,13 @@ def build_schedule(
     ReduceLROnPlateau, which set the rate, can be used with it.
 
     Args:
-        name: One of "linear", "cosine", "polynomial", "exponential", "constant".
+        name: One of "linear", "cosine", "polynomial", "exponential", "constant", "slanted_triangular".
         peak: The highest rate.
         total_steps: The length in optimizer updates; None leaves it to `fit`.
         warmup: Updates (int) or a fraction of the length (float below 1). None means 0.1, and 0 for
             "constant".
-        options: `end_factor`, and `power` for "polynomial".
+        options: `end_factor`, and `power` for "polynomial"; `ratio` for "slanted_triangular", whose `cut_frac` the
+            warmup is.
 
     Returns:
         A `Schedule`, or a float.
@@ -216,7 +261,7 @@ def build_schedule(
         raise TransformerError(
             f"schedule must be one of {', '.join(SCHEDULES)}; got {name!r}{near_miss(str(name), SCHEDULES)}"
         )
-    known = ("end_factor", "power") if name == "polynomial" else ("end_factor",)
+    known = _OPTIONS.get(name, ("end_factor",))
     for option in options:
         if option not in known:
             raise TransformerError(

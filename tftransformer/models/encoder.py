@@ -51,7 +51,7 @@ def encode(
     num_segments = config.num_segments if segment_ids is not None or config.num_segments == 1 else 0
     embeddings = build_embeddings(config, config.vocabulary_size, num_segments, "embeddings", dtype)
     position_bias = build_position_bias(config, "position_bias", bidirectional=True, dtype=dtype)
-    blocks = [build_encoder_block(config, f"encoder_block_{i}", dtype) for i in range(config.num_blocks)]
+    blocks = [build_encoder_block(config, f"encoder_block_{i}", dtype, i) for i in range(config.num_blocks)]
     final_norm = build_norm(config, "final_norm", dtype)
 
     # Graph

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from tftransformer.config import TransformerConfig
+from tftransformer.errors import TransformerError
 from tftransformer.layers.decoder_block import DecoderBlock
 from tftransformer.layers.embeddings import TransformerEmbedding
 from tftransformer.layers.encoder_block import EncoderBlock
@@ -33,15 +34,30 @@ def build_embeddings(
     )
 
 
-def build_encoder_block(config: TransformerConfig, name: str, dtype: str | None = None) -> EncoderBlock:
-    """One encoder block of the sizes and choices of a config."""
-    return EncoderBlock(**_block_arguments(config), dtype=dtype, name=name)
+def build_encoder_block(
+    config: TransformerConfig, name: str, dtype: str | None = None, block: int | None = None
+) -> EncoderBlock:
+    """One encoder block of the sizes and choices of a config.
+
+    Args:
+        config: The config.
+        name: Of the layer.
+        dtype: Keras dtype policy. None: the global one.
+        block: Its number in the stack, where blocks have unlike numbers of heads. None: as many as the widest has.
+    """
+    return EncoderBlock(**_block_arguments(config, block), dtype=dtype, name=name)
 
 
 def build_decoder_block(
     config: TransformerConfig, name: str, cross_attention: bool = False, dtype: str | None = None
 ) -> DecoderBlock:
-    """One decoder block of the sizes and choices of a config."""
+    """One decoder block of the sizes and choices of a config.
+
+    Raises:
+        TransformerError: Blocks have unlike numbers of heads, which is for encoders.
+    """
+    if isinstance(config.num_heads, tuple):
+        raise TransformerError(f"num_heads must be one number in decoders; got {config.num_heads}")
     return DecoderBlock(**_block_arguments(config), cross_attention=cross_attention, dtype=dtype, name=name)
 
 
@@ -63,12 +79,13 @@ def build_norm(config: TransformerConfig, name: str, dtype: str | None = None) -
     return keras.layers.LayerNormalization(epsilon=config.layer_norm_epsilon, dtype=dtype, name=name)
 
 
-def _block_arguments(config: TransformerConfig) -> dict[str, Any]:
+def _block_arguments(config: TransformerConfig, block: int | None = None) -> dict[str, Any]:
+    num_heads, num_key_value_heads = config.heads_of_block(block)
     return {
-        "num_heads": config.num_heads,
+        "num_heads": num_heads,
         "intermediate_dim": config.intermediate_dim,
         "head_dim": config.head_dim,
-        "num_key_value_heads": config.num_key_value_heads,
+        "num_key_value_heads": num_key_value_heads,
         "dropout": config.dropout,
         "attention_dropout": config.attention_dropout,
         "activation": config.activation,

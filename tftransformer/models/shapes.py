@@ -37,7 +37,6 @@ def count_parameters(config: TransformerConfig) -> int:
 
 def _shapes(config: TransformerConfig) -> Iterator[tuple[str, Shape]]:
     width, inner = config.hidden_dim, config.intermediate_dim
-    heads, narrow = config.num_heads * config.head_dim, config.num_key_value_heads * config.head_dim
     table = config.embedding_dim or width
     yield "embeddings/token/embeddings", (config.vocabulary_size, table)
     if config.position == "learned":
@@ -52,6 +51,7 @@ def _shapes(config: TransformerConfig) -> Iterator[tuple[str, Shape]]:
     bias = config.use_bias
     for i in range(config.num_blocks):
         block = f"encoder_block_{i}"
+        heads, narrow = (number * config.head_dim for number in config.heads_of_block(i))
         yield from _dense(f"{block}/attention/query", width, heads, bias)
         yield from _dense(f"{block}/attention/key", width, narrow, bias)
         yield from _dense(f"{block}/attention/value", width, narrow, bias)

@@ -18,7 +18,8 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning.frozen_prefix import FrozenPrefix
 from tftransformer.finetuning.prefix_cache import PrefixCache, choose_prefix_cache
 from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks
-from tftransformer.tasks.cached_batches import stored_states
+from tftransformer.finetuning.unfreezing import GradualUnfreezing, run_stages
+from tftransformer.tasks.cached_batches import store_for_stages, stored_states
 from tftransformer.tasks.compilation import choose_xla
 from tftransformer.tasks.inputs import (
     EpochNumber,
@@ -31,6 +32,7 @@ from tftransformer.tasks.inputs import (
     split_end,
     weighted,
 )
+from tftransformer.tasks.replicas import first_batch, weigh_by_rows
 from tftransformer.training.guards import StopOnNonFinite
 
 
@@ -124,6 +126,7 @@ class TextTask(keras.Model):
         steps_per_epoch: int | None = None,
         prefix_cache: str | os.PathLike | PrefixCache = "auto",
         packing: bool = False,
+        unfreezing: GradualUnfreezing | None = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """`keras.Model.fit` over raw text.
@@ -148,6 +151,7 @@ class TextTask(keras.Model):
             packing: Put the texts of each batch into as few rows of `max_length` tokens as hold them, where none
                 sees another: the same result from fewer, larger shapes, for accelerators and long epochs.
                 On CPUs batches of like lengths are faster.
+            unfreezing: Train in stages, from the head down, in which more and more weights join.
             initial_epoch, steps_per_epoch, kwargs: As in Keras.
 
         Returns:
@@ -161,6 +165,7 @@ class TextTask(keras.Model):
         if not self.compiled:
             self.compile()
         check_callbacks(callbacks, self.optimizer)
+        stages = [] if unfreezing is None else unfreezing.stages(self, epochs, initial_epoch)
         batch_size = batch_size or 32
         epoch = Epoch(initial_epoch)
         if is_tokenized(x):
@@ -176,38 +181,52 @@ class TextTask(keras.Model):
             if held_out is not None:
                 only_without(validation_data=validation_data)
                 validation_data = held_out
-            choose_xla(self, num_batches(len(data), batch_size) * (epochs - initial_epoch))
+            # Each stage is compiled anew.
+            updates = num_batches(len(data), batch_size) * (epochs - initial_epoch)
+            choose_xla(self, updates // max(1, len(stages)))
             train = self._batches(data, batch_size, shuffle, epoch)
             weights = self.example_weights(class_weight, data.labels)
         validation = self._validation(validation_data, batch_size)
         say = print if verbose else _say_nothing
-        states = stored_states(self, cache, (data, validation), epochs - initial_epoch, say)
-        if states is not None:
-            train = states.batches(train)
-        elif packing:
-            train = packed_batches(train, self.max_length, self.tokenizer.pad_id)
-        train = weighted(train, weights)
+        keras_fit = super().fit
+
+        def train_epochs(first: int, last: int, callbacks: Any) -> keras.callbacks.History:
+            states = stored_states(self, cache, (data, validation), last - first, say)
+            batches, held_out = train, validation
+            if isinstance(validation, Examples):
+                held_out = self._ordered(validation, batch_size)[0]
+                held_out = held_out if states is None else states.batches(held_out)
+            if states is not None:
+                batches = states.batches(train)
+            elif packing:
+                batches = packed_batches(train, self.max_length, self.tokenizer.pad_id)
+            # Variables made while the step is traced would have Keras trace all of it again.
+            if not self.optimizer.built:
+                with self.distribute_strategy.scope():
+                    self.optimizer.build(self.trainable_variables)
+            return keras_fit(
+                weighted(batches, weights),
+                epochs=last,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_data=held_out,
+                shuffle=False,
+                initial_epoch=first,
+                steps_per_epoch=steps_per_epoch,
+                **kwargs,
+            )
+
         steps = steps_per_epoch if steps_per_epoch is not None else known_cardinality(train)
         bind_schedule(self.optimizer, steps, epochs, initial_epoch)
-        callbacks = [EpochNumber(epoch), *as_list(callbacks), StopOnNonFinite()]
-        # Variables made while the step is traced would have Keras trace all of it again.
-        if not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
-        if isinstance(validation, Examples):
-            validation = self._ordered(validation, batch_size)[0]
-            validation = validation if states is None else states.batches(validation)
-        return super().fit(
-            train,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=callbacks,
-            validation_data=validation,
-            shuffle=False,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch,
-            **kwargs,
-        )
+        callbacks = [
+            EpochNumber(epoch),
+            *as_list(callbacks),
+            StopOnNonFinite(weights=self.trainable_variables),
+        ]
+        if unfreezing is None:
+            return train_epochs(initial_epoch, epochs, callbacks)
+        store_for_stages(self, cache, (data, validation), stages, say)
+        return run_stages(self, stages, train_epochs, callbacks, verbose=verbose, steps=steps, say=say)
 
     def evaluate(
         self,
@@ -246,14 +265,7 @@ class TextTask(keras.Model):
         training: bool = True,
     ) -> Any:
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        if not training or replicas == 1:
-            return loss
-        # Keras gives each replica's mean the same weight in the gradient, whatever its number of rows: the rows
-        # of a last batch that does not divide would count unequally. The value stays the one that Keras reports.
-        rows = tf.cast(tf.shape(y_pred)[0], loss.dtype)
-        share = rows * replicas / tf.distribute.get_replica_context().all_reduce("SUM", rows)
-        return tf.stop_gradient(loss) + share * (loss - tf.stop_gradient(loss))
+        return weigh_by_rows(loss, y_pred) if training else loss
 
     def predict_step(self, data: Any) -> Any:
         return self.activate(super().predict_step(data))
@@ -268,16 +280,8 @@ class TextTask(keras.Model):
     # Datasets.
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        # Keras learns the shapes of a batch from the mean of all replicas' first batches, which fails where those
-        # are not of one size, or are whole numbers. Any one of them tells the shapes.
         if iterator is not None and self.distribute_strategy.num_replicas_in_sync > 1:
-            local = self.distribute_strategy.experimental_local_results
-            for _, _, batches in iterator:
-                data_batch = tf.nest.map_structure(
-                    lambda value: local(value)[0], next(batches), expand_composites=False
-                )
-                break
-            iterator = None
+            iterator, data_batch = None, first_batch(self.distribute_strategy, iterator)
         super()._maybe_symbolic_build(iterator, data_batch)
 
     def _batches(self, examples: Examples, batch_size: int, shuffle: bool, epoch: Epoch) -> tf.data.Dataset:

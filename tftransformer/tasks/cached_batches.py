@@ -6,6 +6,7 @@ from typing import Any
 from tftransformer.data.examples import Examples
 from tftransformer.finetuning.prefix_cache import PrefixCache
 from tftransformer.finetuning.prefix_states import StoredStates
+from tftransformer.finetuning.unfreezing import Stage, frozen_as_in
 
 
 def stored_states(
@@ -41,3 +42,34 @@ def stored_states(
             (cache.say or say)(f"prefix cache: off, {reason}")
         return None
     return cache.states(prefix, [part for part in data if isinstance(part, Examples)], passes, say)
+
+
+def store_for_stages(
+    task: Any,
+    cache: PrefixCache | None,
+    data: Sequence[Any],
+    stages: Sequence[Stage],
+    say: Callable[[str], None],
+) -> None:
+    """Store what every stage of gradual unfreezing will train from, in one run through the frozen layers.
+
+    A later stage trains from further down. What lies lowest is run first, and each stage before goes on from there.
+
+    Args:
+        task, cache, data, say: As for `stored_states`.
+        stages: Of `GradualUnfreezing.stages`.
+    """
+    if cache is None or not isinstance(data[0], Examples):
+        return
+    parts = [part for part in data if isinstance(part, Examples)]
+    prefixes = []
+    for stage in stages:
+        with frozen_as_in(task, stage):
+            prefixes.append(task.frozen_prefix())
+    passes = sum(stage.last - stage.first for stage, prefix in zip(stages, prefixes) if prefix is not None)
+    lower = None
+    for prefix in reversed(prefixes):
+        if prefix is not None and passes > 1:
+            if cache.states(prefix, parts, passes, say, lower) is None:
+                return
+            lower = prefix

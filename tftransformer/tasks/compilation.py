@@ -10,14 +10,15 @@ import tensorflow as tf
 from tftransformer import patterns
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.keras_metrics import MacroF1, MultiLabelF1
-from tftransformer.finetuning.optimizers import build_optimizer
+from tftransformer.finetuning.layerwise import layerwise_multipliers
+from tftransformer.finetuning.optimizers import build_optimizer, inner_optimizer
 from tftransformer.finetuning.regularization import regularize
 from tftransformer.finetuning.schedules import check_number
 from tftransformer.training.losses import SmoothedCrossEntropy
 
 _OPTIMIZER_OPTIONS = (
     "learning_rate", "schedule", "warmup", "weight_decay", "global_clipnorm", "gradient_accumulation_steps",
-    "fresh_multiplier",
+    "fresh_multiplier", "layer_decay",
 )  # fmt: skip
 # Compiling a step takes seconds for each of up to six lengths; shorter runs would be over before it is earned back.
 XLA_UPDATES = 300
@@ -65,6 +66,8 @@ def classification_defaults(
     compiled = _has_accelerator() if compiled == "auto" else bool(compiled)
     if optimizer is None:
         rates["touched_rows"] = not compiled
+        if (decay := rates.pop("layer_decay", None)) is not None:
+            rates["rate_multipliers"] = layerwise_multipliers(task, decay)
         optimizer = build_optimizer(**rates, fresh=_fresh_that_train(task))
     return {
         "optimizer": optimizer,
@@ -110,8 +113,13 @@ def _has_accelerator() -> bool:
 
 def restore_compilation(task: Any) -> None:
     """What loading has to do after `compile`: give the optimizer its variables, so that their values fit."""
-    if task.optimizer is not None:
-        task.optimizer.build(task.trainable_variables)
+    if task.optimizer is None:
+        return
+    inner = inner_optimizer(task.optimizer)
+    if hasattr(inner, "later_paths"):
+        # Saved between two stages of gradual unfreezing, it has rates for weights that were frozen then.
+        inner.later_paths = tuple(variable.path for variable in task.weights)
+    task.optimizer.build(task.trainable_variables)
 
 
 def _fresh_that_train(task: Any) -> list[str]:

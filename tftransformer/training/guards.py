@@ -1,6 +1,7 @@
 """Stop training when the loss is no longer a finite number, and keep weights that are good."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -25,6 +26,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         monitor: The logged value by which epochs are compared.
         mode: "min" or "max": which values of it are better.
         raise_error: Whether to raise when training has ended; otherwise `message` holds the error.
+        weights: The weights to keep, for training in which they join by stages. None: those that train.
 
     Attributes:
         message: What happened and where, in one line; None as long as every loss was finite.
@@ -40,13 +42,20 @@ class StopOnNonFinite(keras.callbacks.Callback):
     # Keras may call it from its own thread, beside the next step.
     async_safe = True
 
-    def __init__(self, monitor: str = "val_loss", mode: str = "min", raise_error: bool = True):
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        mode: str = "min",
+        raise_error: bool = True,
+        weights: Sequence[keras.Variable] | None = None,
+    ):
         super().__init__()
         if mode not in ("min", "max"):
             raise TransformerError(f"mode must be 'min' or 'max'; got {mode!r}")
         self.monitor = monitor
         self.mode = mode
         self.raise_error = raise_error
+        self.weights = None if weights is None else list(weights)
         self.message: str | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -56,13 +65,13 @@ class StopOnNonFinite(keras.callbacks.Callback):
         self._batches_before = self._batches = 0
         self._best: float | None = None
         self._kept, self._kept_from = None, ""
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        optimizer = self._optimizer()
         # Known by what they can do: the package that has them is not to be imported here.
-        self._guarded = optimizer if hasattr(optimizer, "reset_first_bad_step") else None
+        self._guarded = hasattr(optimizer, "reset_first_bad_step")
         self._updates_before = int(keras.ops.convert_to_numpy(optimizer.iterations))
         self._accumulated = getattr(optimizer, "gradient_accumulation_steps", None) or 1
-        if self._guarded is not None:
-            self._guarded.reset_first_bad_step()
+        if self._guarded:
+            optimizer.reset_first_bad_step()
         else:
             self._keep("the start")
 
@@ -87,7 +96,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
             return
         score = logs.get(self.monitor)
         if score is None:
-            if self._guarded is None:
+            if not self._guarded:
                 self._keep(f"epoch {epoch + 1}")
         elif math.isfinite(score) and self._better(score):
             self._best = score
@@ -97,21 +106,26 @@ class StopOnNonFinite(keras.callbacks.Callback):
         if self._where is None:
             return
         if self._kept is not None:
-            for variable, value in zip(self.model.trainable_variables, self._kept):
+            for variable, value in self._kept:
                 variable.assign(value)
         self.message = self._describe()
         self._kept = None
         if self.raise_error:
             raise TransformerError(self.message)
 
+    def _optimizer(self) -> Any:
+        # Asked of the model each time: training in stages has a new one in each.
+        return getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+
     def _bad_update(self) -> int:
-        return self._guarded.first_bad_step if self._guarded is not None else 0
+        return self._optimizer().first_bad_step if self._guarded else 0
 
     def _better(self, score: float) -> bool:
         return self._best is None or (score < self._best if self.mode == "min" else score > self._best)
 
     def _keep(self, label: str) -> None:
-        self._kept = [keras.ops.convert_to_numpy(weight.value) for weight in self.model.trainable_variables]
+        weights = self.model.trainable_variables if self.weights is None else self.weights
+        self._kept = [(weight, keras.ops.convert_to_numpy(weight.value)) for weight in weights]
         self._kept_from = label
 
     def _describe(self) -> str:

@@ -30,6 +30,8 @@ TOKEN_RMS = 0.05
 def can_deal_out(teacher: TransformerConfig, student: TransformerConfig) -> bool:
     """Whether blocks of this teacher can be dealt out over this student's."""
     shares = student.num_layers // teacher.num_layers
+    if isinstance(teacher.num_heads, tuple) or isinstance(student.num_heads, tuple):
+        return False
     return (
         student.num_layers % teacher.num_layers == 0
         and student.hidden_dim <= teacher.hidden_dim
@@ -126,7 +128,7 @@ def teacher_stream(
     stream: list[tuple[np.ndarray, np.ndarray | None]] = [(x, None)]
     for i in range(config.num_layers):
         block = _block(weights, i)
-        heads = _attend(x, mask, block, config.num_heads, config.head_dim)
+        heads = _attend(x, mask, block, config.heads_of_block(i)[0], config.head_dim)
         attended = _layer_norm(x + _dense(heads, block, "attention/output"), *_norm(block, "attention_norm"))
         neurons = gelu(_dense(attended, block, "feed_forward/intermediate"))
         x = _layer_norm(

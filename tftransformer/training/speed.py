@@ -43,7 +43,8 @@ def forward_operations(encoder: keras.Model, config: TransformerConfig, length: 
         for layer in range(config.num_layers)
     ]
     kernels = sum(_size_of_kernels(block) for block in [encoder.get_layer("embeddings"), *blocks])
-    attention = 2 * length * config.num_heads * config.head_dim * config.num_layers
+    heads = sum(config.heads_of_block(config.block_of_layer(layer))[0] for layer in range(config.num_layers))
+    attention = 2 * length * heads * config.head_dim
     return 2.0 * (kernels + attention)
 
 

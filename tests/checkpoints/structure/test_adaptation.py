@@ -10,7 +10,6 @@ from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.sources import ArraySource
 from tftransformer.checkpoints.stored import stored_addresses
 from tftransformer.checkpoints.structure.adaptation import adapt
-from tftransformer.checkpoints.structure.layer_choice import choose_layers
 from tftransformer.checkpoints.structure.resizing import append_mean_rows, interpolate_rows, repeat_rows
 from tftransformer.checkpoints.tables import albert, bert, distilbert, keras_hub, roberta
 from tftransformer.checkpoints.tables.own import OWN
@@ -217,35 +216,14 @@ def test_new_tokens_are_met_in_texts_and_old_ids_stay():
 # Layers
 
 
-def test_layers_are_chosen_by_what_was_said():
-    assert choose_layers("every_second", 5) == (0, 2, 4)
-    assert choose_layers("every_second:2", 12) == (0, 2)
-    assert choose_layers("last", 12, 3) == (9, 10, 11) == choose_layers("last:3", 12)
-    assert choose_layers(None, 4, 2) == (0, 1) == choose_layers(2, 4) == choose_layers("first:2", 4)
-    assert choose_layers(np.array([2, 2, 0]), 4) == (2, 2, 0)
-
-
-@pytest.mark.parametrize(
-    ("layers", "count", "message"),
-    [
-        (5, None, "between 1 and 4, the blocks that the checkpoint has; got 5"),
-        (0, None, "between 1 and 4"),
-        (None, 5, "between 1 and 4"),
-        ("last:5", None, "between 1 and 4"),
-        ("every_second:3", None, "between 1 and 2, the blocks of every second that"),
-        ("every_secnd", None, "did you mean 'every_second'"),
-        ("first:-1", None, "must be a number, first:N"),
-        ("first", None, "must say how many, as in first:6"),
-        ([0, 4], None, "numbers of blocks between 0 and 3; got 4"),
-        ([], None, "got none"),
-        ([0.5], None, "list of whole numbers"),
-        (True, None, "list of whole numbers"),
-        ("every_second", 3, "as many as the config has, 3; 'every_second' chooses 2"),
-    ],
-)
-def test_layers_that_cannot_be(layers, count, message):
-    with pytest.raises(TransformerError, match=message):
-        choose_layers(layers, 4, count)
+def test_blocks_of_unlike_heads_bring_theirs_along():
+    old = make_preset()
+    config = old.config.replace(num_heads=(2, 1, 1, 2), num_key_value_heads=(2, 1, 1, 2))
+    preset = dataclasses.replace(old, config=config)
+    assert adapt(preset, layers=[3, 1]).config.num_heads == (2, 1)
+    assert adapt(preset, layers=[0, 3]).config == old.config.replace(num_layers=2, num_decoder_layers=2)
+    assert adapt(preset, config, layers=[3, 2, 1, 0]).config.num_heads == (2, 1, 1, 2)
+    assert adapt(preset, config, layers=[1, 3, 0, 2]).config.num_heads == (1, 2, 2, 1)
 
 
 def test_shared_blocks_are_applied_fewer_times():

@@ -117,6 +117,11 @@ class Layout:
         Raises:
             TransformerError: Their model of this family cannot express it.
         """
+        if isinstance(config.num_heads, tuple):
+            raise TransformerError(
+                f"Hugging Face's {self.classes} must have as many heads in every block; the model's blocks have "
+                f"{', '.join(map(str, config.num_heads))}"
+            )
         required = {**EXPRESSIBLE, **self.fixed, "num_key_value_heads": config.num_heads}
         if "embedding_dim" not in self.settings.values():
             required["embedding_dim"] = None

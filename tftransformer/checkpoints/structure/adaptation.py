@@ -11,12 +11,12 @@ from typing import Any
 
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.stored import stored_addresses
-from tftransformer.checkpoints.structure.layer_choice import choose_layers
 from tftransformer.checkpoints.structure.new_tokens import append_tokens
 from tftransformer.checkpoints.structure.resizing import RESIZERS, append_mean_rows, resize_positions
 from tftransformer.checkpoints.structure.views import Resize, SourceView
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.models.layer_choice import choose_layers, keep_in_config
 
 # What has a row for each token: the table, and the bias of masked words where the checkpoint has that head.
 _TOKENS = ("embeddings/token/embeddings", "lm_head/bias")
@@ -98,11 +98,7 @@ def adapt(
         )
     _check_config(config, old)
     kept = choose_layers(layers, old.num_layers, None if config is None else config.num_layers)
-    if 1 < old.num_blocks < old.num_layers and len(kept) != old.num_layers:
-        raise TransformerError(
-            f"layers must all stay where groups of them share blocks; {preset.name} has {old.num_layers} layers "
-            f"of {old.num_blocks} blocks"
-        )
+    shallow = keep_in_config(old, kept)
     length = _length(config, old, max_sequence_length)
     tokenizer = append_tokens(preset.tokenizer, new_tokens) if len(new_tokens) else preset.tokenizer
     rows = _rows(config, old, len(tokenizer.vocabulary))
@@ -113,7 +109,7 @@ def adapt(
     )
     fields = {field.name: getattr(preset, field.name) for field in dataclasses.fields(preset)}
     fields["changes"] = (*fields.get("changes", ()), *changes)
-    fields["config"] = _new_config(config or old, old, len(kept), length, rows)
+    fields["config"] = _new_config(config, shallow, length, rows)
     fields["source"] = _view(preset, kept, length, positions, len(new_tokens), rows)
     fields["tokenizer"] = tokenizer
     fields["task"] = _new_task(preset.task, length, old)
@@ -159,17 +155,15 @@ def _rows(config: TransformerConfig | None, old: TransformerConfig, tokens: int)
 
 
 def _new_config(
-    config: TransformerConfig, old: TransformerConfig, layers: int, length: int, rows: int
+    config: TransformerConfig | None, shallow: TransformerConfig, length: int, rows: int
 ) -> TransformerConfig:
-    sizes: dict[str, Any] = {"num_layers": layers, "max_sequence_length": length, "vocabulary_size": rows}
-    if old.num_distinct_blocks == old.num_layers:
-        sizes["num_distinct_blocks"] = layers
-    # Fields that only follow these until somebody sets them.
-    if config.num_decoder_layers == config.num_layers:
-        sizes["num_decoder_layers"] = layers
-    if config.decoder_vocabulary_size == config.vocabulary_size:
+    base = shallow if config is None else config
+    sizes: dict[str, Any] = {"max_sequence_length": length, "vocabulary_size": rows}
+    # Where blocks have unlike heads, theirs come with them.
+    sizes |= {name: getattr(shallow, name) for name in ("num_heads", "num_key_value_heads")}
+    if base.decoder_vocabulary_size == base.vocabulary_size:  # It follows until somebody sets it.
         sizes["decoder_vocabulary_size"] = rows
-    return config.replace(**sizes)
+    return base.replace(**sizes)
 
 
 def _new_task(task: Mapping[str, Any], length: int, old: TransformerConfig) -> dict[str, Any]:

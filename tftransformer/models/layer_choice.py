@@ -1,11 +1,12 @@
-"""Which blocks of a checkpoint a shallower model keeps."""
+"""Which layers of an encoder a shallower one keeps, and its config."""
 
 import operator
 from collections.abc import Sequence
 
+from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, near_miss
 
-CHOICES = ("first", "last", "every_second")
+CHOICES = ("first", "last", "every", "every_second")
 
 
 def choose_layers(
@@ -14,17 +15,17 @@ def choose_layers(
     """The numbers of the blocks to keep, in their new order.
 
     Args:
-        layers: A number n (the first n), "first:n", "last:n", "every_second" (blocks 0, 2, 4, ...; Sanh et al.
-            2019 made DistilBERT from one block in two) or the numbers themselves, from 0, in any order. None:
-            the first `count`.
-        available: How many the checkpoint has.
+        layers: A number n (the first n), "first:n", "last:n", "every:n" (block 0 and every nth after it),
+            "every_second" (blocks 0, 2, 4, ...; Sanh et al. 2019 made DistilBERT from one block in two; "every_second:n"
+            the first n of them) or the numbers themselves, from 0, in any order. None: the first `count`.
+        available: How many there are.
         count: How many are wanted, if that is known; "first" and "last" need no number then.
 
     Raises:
         TransformerError: An unknown choice, more blocks than there are, or another number than `count`.
 
     Example:
-        >>> choose_layers("last:2", 6), choose_layers("every_second", 6), choose_layers([0, 5], 6)
+        >>> choose_layers("last:2", 6), choose_layers("every:2", 6), choose_layers([0, 5], 6)
         ((4, 5), (0, 2, 4), (0, 5))
     """
     if layers is None:
@@ -42,17 +43,53 @@ def choose_layers(
     return chosen
 
 
+def keep_in_config(config: TransformerConfig, kept: Sequence[int]) -> TransformerConfig:
+    """The config of an encoder that applies only some layers of another.
+
+    Args:
+        config: Of the encoder as it is.
+        kept: The numbers of the layers, in their new order.
+
+    Raises:
+        TransformerError: Some groups of layers share blocks, which leaves no room for a choice.
+
+    Example:
+        >>> config = TransformerConfig(vocabulary_size=9, num_layers=3, hidden_dim=8, num_heads=(4, 3, 2), head_dim=2,
+        ...                            intermediate_dim=8)
+        >>> keep_in_config(config, [0, 2]).num_heads
+        (4, 2)
+    """
+    before, blocks = config.num_layers, config.num_blocks
+    if 1 < blocks < before and tuple(kept) != tuple(range(before)):
+        raise TransformerError(
+            f"layers must all stay where groups of them share blocks; the encoder has {before} layers of {blocks} "
+            "blocks"
+        )
+    fields = {"num_layers": len(kept)}
+    # Fields that only follow the number of layers until somebody sets them.
+    for name in ("num_distinct_blocks", "num_decoder_layers"):
+        if getattr(config, name) == before:
+            fields[name] = len(kept)
+    for name in ("num_heads", "num_key_value_heads"):
+        numbers = getattr(config, name)
+        if isinstance(numbers, tuple) and blocks == before:
+            fields[name] = tuple(numbers[layer] for layer in kept)
+    return config.replace(**fields)
+
+
 def _named(layers: str, available: int, count: int | None) -> tuple[int, ...]:
     name, _, number = layers.partition(":")
     if name not in CHOICES or number and not number.isdecimal():
         raise TransformerError(
-            f"layers must be a number, first:N, last:N, every_second or numbers of blocks; got {layers!r}"
+            f"layers must be a number, first:N, last:N, every:N, every_second or numbers of blocks; got {layers!r}"
             f"{near_miss(name, CHOICES)}"
         )
     if name == "every_second":
         every = tuple(range(0, available, 2))
         return every[: _checked(int(number), len(every), " of every second")] if number else every
-    if not number and count is None:
+    if name == "every" and number:
+        return tuple(range(0, available, _checked(int(number), available)))
+    if not number and (count is None or name == "every"):
         raise TransformerError(f"layers must say how many, as in {name}:6; got {layers!r}")
     wanted = _checked(int(number) if number else count, available)
     return tuple(range(wanted) if name == "first" else range(available - wanted, available))
@@ -76,6 +113,6 @@ def _numbered(layers: Sequence[int], available: int) -> tuple[int, ...]:
 def _checked(number: int, available: int, what: str = "") -> int:
     if not 1 <= number <= available:
         raise TransformerError(
-            f"layers must be between 1 and {available}, the blocks{what} that the checkpoint has; got {number}"
+            f"layers must be between 1 and {available}, the blocks{what} that there are; got {number}"
         )
     return number

@@ -1,0 +1,95 @@
+"""Distances of two samples against other implementations, and p-values that are right about chance."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.spatial.distance import jensenshannon
+
+from tftransformer.errors import TransformerError
+from tftransformer.evaluation.drift_plots import plot_drift
+from tftransformer.evaluation.terms import new_terms
+from tftransformer.evaluation.two_samples import (
+    compare,
+    count_matrix,
+    discrepancy,
+    frequency_distance,
+    jensen_shannon,
+    kolmogorov_smirnov,
+)
+
+draw = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (7, 30), (100, 100)])
+def test_distances_equal_scipy(sizes):
+    first, second = (draw.integers(0, 9, size) for size in sizes)
+    assert kolmogorov_smirnov(first, second) == pytest.approx(stats.ks_2samp(first, second).statistic)
+    counts = [np.bincount(values, minlength=9) for values in (first, second)]
+    assert jensen_shannon(*counts) == pytest.approx(jensenshannon(*counts, base=2) ** 2, abs=1e-12)
+
+
+def test_frequencies_are_those_of_the_rows_without_what_is_ignored():
+    flat, splits = np.array([1, 5, 2, 1, 5, 5, 9]), np.array([0, 3, 3, 7])
+    counts = count_matrix(flat, splits, ignored=(1,))
+    assert counts.toarray().tolist() == [[1, 1, 0], [0, 0, 0], [0, 2, 1]]
+    distance = frequency_distance(counts)
+    assert distance(np.array([0]), np.array([2])) == pytest.approx(jensen_shannon(*counts.toarray()[[0, 2]]))
+
+
+def test_discrepancy_is_the_textbook_sum():
+    vectors = draw.normal(size=(9, 3))
+    squares = np.square(vectors[:, None] - vectors).sum(-1)
+    kernel = np.exp(-squares / (2 * np.median(squares[np.triu_indices(9, 1)])))
+    first, second = np.arange(4), np.arange(4, 9)
+    own = np.mean([kernel[i, j] for i in first for j in first if i != j])
+    other = np.mean([kernel[i, j] for i in second for j in second if i != j])
+    across = np.mean([kernel[i, j] for i in first for j in second])
+    assert discrepancy(vectors)(first, second) == pytest.approx(own + other - 2 * across)
+
+
+@pytest.mark.parametrize("sizes", [(60, 20), (60, 200)])
+def test_where_nothing_has_changed_alarms_are_as_rare_as_promised(sizes):
+    alarms = 0
+    for seed in range(200):
+        values = np.random.default_rng(seed).normal(size=sum(sizes))
+        found = compare(
+            lambda a, b, v=values: abs(v[a].mean() - v[b].mean()), *sizes, splits=39, level=0.1, seed=seed
+        )
+        alarms += found.p_value <= 0.1
+        assert found.rows == min(sizes[1], sizes[0] // 2)
+    assert alarms <= 200 * 0.16
+
+
+def test_a_shift_is_found_and_is_beyond_noise():
+    values = np.r_[draw.normal(size=100), draw.normal(1.5, size=40)]
+    found = compare(lambda a, b: kolmogorov_smirnov(values[a], values[b]), 100, 40, splits=99)
+    assert found.p_value == 0.01 and found.distance > found.noise > 0
+    again = compare(lambda a, b: kolmogorov_smirnov(values[a], values[b]), 100, 40, splits=99)
+    assert again == found
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [((3, 5, 9), "base must be at least 4; got 3"), ((5, 1, 9), "new must"), ((5, 5, 0), "splits must")],
+)
+def test_too_little_is_refused(sizes, message):
+    with pytest.raises(TransformerError, match=message):
+        compare(lambda a, b: 0.0, *sizes[:2], splits=sizes[2])
+
+
+def test_new_words_are_those_that_more_texts_have():
+    old = ["the film was good", "the plot was bad", "a film"] * 20
+    new = ["the refund was late", "no refund refund refund", ("a film", "refund")] * 10
+    found = new_terms(old, new)
+    assert [term.term for term in found][:1] == ["refund"]
+    assert (found[0].new, found[0].old) == (30, 0) and found[0].score > 3
+    assert new_terms(old, old) == [] and new_terms([""], ["..."]) == []
+
+
+def test_the_plot_is_drawn_for_any_number_of_labels(tmp_path):
+    for count in (2, 60):
+        shares = draw.dirichlet(np.ones(count), 2)
+        plot_drift(tmp_path / "x.png", ["a", "b"], [0.2, 1e3], [f"l{i}" for i in range(count)], *shares)
+        assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(TransformerError, match="measures must be as many as ratios"):
+        plot_drift(tmp_path / "y.png", ["a"], [], ["x"], [1.0], [1.0])

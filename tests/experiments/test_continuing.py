@@ -1,0 +1,155 @@
+"""Going on with a finished run: its rows and new ones, both test sets, labels that are new."""
+
+import csv
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from tftransformer.data import Split
+from tftransformer.data.split import Splits
+from tftransformer.errors import TransformerError
+from tftransformer.experiments import classification, continuing
+from tftransformer.experiments.continuing import continued_options
+from tftransformer.experiments.options import ClassificationOptions
+from tftransformer.experiments.recorded import merged, recorded_options, recorded_splits, without
+from tftransformer.experiments.runs import RunFolder
+from tftransformer.tasks import TextClassifier
+
+
+def write(path, texts, labels):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *zip(texts, labels)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, reviews, tiny_preset):
+    """A finished run as `train` records one, without the training, and files of new rows."""
+    folder = tmp_path_factory.mktemp("continuing")
+    texts, labels = reviews
+    write(folder / "old.csv", texts, labels)
+    write(folder / "new.csv", [*texts[:8], *(f"{text} this movie" for text in texts[:30])],
+          [*labels[:8], *labels[:30]])  # fmt: skip
+    write(folder / "more.csv", [f"{text} it is" for text in texts[:30]],
+          ["mixed" if i % 3 == 0 else label for i, label in enumerate(labels[:30])])  # fmt: skip
+    keras.utils.set_random_seed(0)
+    classifier = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=24)
+    options = ClassificationOptions(
+        preset=str(tiny_preset), dataset=str(folder / "old.csv"), epochs=1, learning_rate=1e-3, seed=3
+    )
+    with RunFolder.create(folder / "run", "old", config=dataclasses.asdict(options)) as run:
+        classifier.save_to_preset(run.model_path)
+        run.finish({"test": {}})
+    return folder
+
+
+def test_a_run_gives_its_options_and_its_rows_again(place):
+    run = RunFolder.open(place / "run")
+    options = continued_options(place / "run", {"dataset": "new.csv", "epochs": 2})
+    expected = dataclasses.replace(
+        recorded_options(run), dataset="new.csv", epochs=2, init_from=str(place / "run")
+    )
+    assert options == expected and options.seed == 3 and options.learning_rate == 1e-3
+    assert [len(split) for split in recorded_splits(place / "run")] == [42, 6, 12]
+
+
+def test_both_test_sets_are_reported_and_the_run_can_be_gone_on_with(place, capsys):
+    given = {"dataset": str(place / "new.csv"), "output_dir": str(place / "second")}
+    classification.train(continued_options(place / "run", given))
+    said = capsys.readouterr().out
+    assert "8 of the new rows are left out" in said and "before and after going on" in said.lower()
+    metrics = json.loads((place / "second" / "metrics.json").read_text())
+    found = metrics["continued"]
+    assert set(found) == {"old", "new"} and found["old"]["after"]["examples"] == 12
+    sizes = [split["rows"] for split in metrics["data"]["splits"].values()]
+    assert sum(sizes) == 90 and metrics["test"]["examples"] == sizes[-1]
+    start = TextClassifier.from_preset(place / "run" / "model")
+    expected = start.report(recorded_splits(place / "run").test)
+    assert found["old"]["before"]["accuracy"] == pytest.approx(expected["accuracy"])
+    assert found["old"]["before"]["loss"] == pytest.approx(expected["loss"], abs=1e-6)
+    assert "Before and after going on" in (place / "second" / "report.txt").read_text()
+    again = recorded_splits(place / "second")
+    assert sum(map(len, again)) == 90
+    with pytest.raises(TransformerError, match="init_from needs new rows; all texts of"):
+        classification.train(continued_options(place / "second", {"dataset": str(place / "new.csv")}))
+
+
+def test_new_labels_are_refused_or_added_beside_the_old_ones(place):
+    options = continued_options(place / "run", {"dataset": str(place / "more.csv")})
+    with pytest.raises(TransformerError, match="negative, positive; got 'mixed'.*add_labels"):
+        classification.train(options)
+    run = RunFolder.open(place / "run")
+    wider = continuing._build(run, ("mixed",), options, None)
+    before = TextClassifier.from_preset(run.model_path)
+    assert wider.labels == ("mixed", "negative", "positive") and wider.max_length == 24
+    texts = ["good film", "bad plot , very bad"]
+    own, old = wider.predict(texts, verbose=0), before.predict(texts, verbose=0)
+    np.testing.assert_allclose(own[:, 1] / own[:, 2], old[:, 0] / old[:, 1], rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_run_with_new_labels_trains_and_reports(place):
+    given = {"dataset": str(place / "more.csv"), "add_labels": True, "output_dir": str(place / "third")}
+    classification.train(continued_options(place / "run", given))
+    assert TextClassifier.from_preset(place / "third" / "model").labels == ("mixed", "negative", "positive")
+
+
+def test_rows_that_are_known_are_no_new_rows():
+    old = Splits(Split(["a", "b"], ["1", "0"]), None, Split(["C"], ["1"], "test"))
+    new = Splits(Split(["B ", "d"], ["1", "0"]), Split(["e"], ["1"]), Split(["c"], ["0"], "test"))
+    left = without(new, old)
+    assert left.train.texts == ["d"] and left.validation.texts == ["e"] and left.test is None
+    together = merged(old, left)
+    assert together.train.texts == ["a", "b", "d"] and together.test.texts == ["C"]
+    pairs = Splits(Split([("a", "b")], ["1"]), None, None)
+    with pytest.raises(TransformerError, match="texts with one label each; got pairs with one label each"):
+        merged(old, pairs)
+
+
+def test_the_table_counts_what_turned():
+    figures = {"accuracy": 0.5, "macro_f1": 0.4, "examples": 1200}
+    row = {
+        "before": figures,
+        "after": {**figures, "accuracy": 0.75},
+        "corrected": 7,
+        "broken": 2,
+        "p_value": 0.18,
+    }
+    line = continuing.comparison_text({"old": row}).splitlines()[2]
+    assert line.split() == "old test 1,200 0.5000 -> 0.7500 0.4000 -> 0.4000 7 2 0.180".split()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "init_from needs new rows: name them"),
+        ({"dataset": "x", "preset": "y"}, "preset does not go with init_from"),
+        ({"dataset": "x", "epoch": 3}, "no option 'epoch'; did you mean 'epochs'"),
+        ({"dataset": "x", "epochs": 0}, "epochs must be at least 1"),
+    ],
+)
+def test_wrong_options_are_named(given, message, place):
+    with pytest.raises(TransformerError, match=message):
+        continued_options(place / "run", given)
+
+
+def test_sources_that_are_gone_and_other_runs_are_one_line(place, tmp_path):
+    config = {**RunFolder.open(place / "run").config, "dataset": str(tmp_path / "gone.csv")}
+    for name, record in (("gone", config), ("other", {"a": 1}), ("damaged", {**config, "epochs": -1})):
+        with RunFolder.create(tmp_path / name, name, config=record) as run:
+            run.finish({"test": {}})
+    given = {"dataset": str(place / "new.csv")}
+    for name, message in (
+        ("gone", "cannot be read again: .*gone.csv does not exist"),
+        ("other", "must hold a classification run"),
+        ("damaged", "record of options is damaged: epochs"),
+        ("none", "does not exist"),
+    ):
+        with pytest.raises(TransformerError, match=message) as error:
+            classification.train(continued_options(tmp_path / name, given))
+        assert "\n" not in str(error.value)
+    with pytest.raises(TransformerError, match="output_dir must be another folder"):
+        classification.train(continued_options(place / "run", {**given, "output_dir": str(place / "run")}))

@@ -1,0 +1,64 @@
+"""A run of the document classifier: what it leaves, what it says, and its mistakes in one line."""
+
+import csv
+import json
+
+import pytest
+
+from tftransformer.errors import TransformerError
+from tftransformer.experiments.documents import DocumentOptions, train
+from tftransformer.tasks.document_classifier import DocumentClassifier
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory, reviews):
+    path = tmp_path_factory.mktemp("documents") / "reviews.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["review", "title", "label"])
+        writer.writerows(
+            (f"{text} the plot was very slow {text} {i}", f"film {i}", label)
+            for i, (text, label) in enumerate(zip(*reviews))
+        )
+    return path
+
+
+def options(tiny_preset, table, **given):
+    fields = {
+        "epochs": 1,
+        "max_length": 8,
+        "overlap": 1,
+        "learning_rate": 1e-3,
+        "text_columns": ["review"],
+        **given,
+    }
+    return DocumentOptions(preset=str(tiny_preset), dataset=str(table), **fields)
+
+
+def test_a_run_reports_exports_and_compares_with_truncation(tiny_preset, table, tmp_path, capsys):
+    run = tmp_path / "run"
+    report = train(options(tiny_preset, table, against_truncation=True, output_dir=str(run), test_examples=8))
+    said = capsys.readouterr().out
+    assert "longer than one chunk of 8 tokens" in said and "what counts in the first documents" in said
+    metrics = json.loads((run / "metrics.json").read_text())
+    other = json.loads((tmp_path / "run-truncated" / "metrics.json").read_text())
+    assert metrics["test"]["accuracy"] == report["accuracy"] and metrics["test"]["examples"] == 8
+    assert f"{report['accuracy']:.3f} / {report['macro_f1']:.3f} with chunks" in said
+    assert f"{other['test']['accuracy']:.3f} / {other['test']['macro_f1']:.3f} truncated" in said
+    assert (run / "saved_model" / "1" / "saved_model.pb").exists()
+    assert DocumentClassifier.from_preset(run / "model").cut.overlap == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (dict(max_chunks=0), "max_chunks must be at least 1; got 0"),
+        (dict(overlap=-1), "overlap must be at least 0; got -1"),
+        (dict(freeze_layers=9), "layers must be between 0 and 2"),
+        (dict(text_columns=["review", "title"]), "must be single texts; the data hold pairs"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_written(tiny_preset, table, tmp_path, given, message):
+    with pytest.raises(TransformerError, match=message):
+        train(options(tiny_preset, table, output_dir=str(tmp_path / "run"), **given))
+    assert not (tmp_path / "run").exists()

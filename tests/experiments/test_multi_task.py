@@ -1,0 +1,100 @@
+"""Tasks together against each alone: its data, its figures, a whole run, and mistakes in one line."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from tftransformer.errors import TransformerError
+from tftransformer.experiments.multi_task import MultiTaskOptions, compare, format_table, mcnemar
+from tftransformer.experiments.multi_task_data import load_tasks
+from tftransformer.experiments.runs import RunFolder
+from tftransformer.tasks.multi_task import MultiTaskClassifier
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, reviews):
+    """Two tasks: a file of reviews, and a folder of pairs."""
+    folder = tmp_path_factory.mktemp("tasks")
+    texts, labels = reviews
+    with open(folder / "mood.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *zip(texts, labels)])
+    (folder / "pairs").mkdir()
+    rows = [
+        (a, b, "same" if x == y else "other") for a, b, x, y in zip(texts, texts[::-1], labels, labels[1:])
+    ]
+    rows = [*rows, *((a, a, "same") for a in texts[:20])]
+    with open(folder / "pairs" / "train.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("text_a", "text_b", "label"), *rows])
+    return folder
+
+
+def test_the_sample_becomes_two_tasks_that_share_no_label():
+    tasks = load_tasks(None, train_examples=30, test_examples=9)
+    assert [len(splits.train) for splits in tasks.values()] == [30, 30]
+    assert [len(splits.test) for splits in tasks.values()] == [9, 9]
+    inner, other = (set(splits.train.labels) for splits in tasks.values())
+    assert len(inner) == len(other) == 3 and not inner & other
+
+
+def test_tasks_of_a_folder(folder):
+    tasks = load_tasks(folder, ["pairs", "mood"])
+    assert list(tasks) == ["pairs", "mood"] and tasks["pairs"].train.is_pair
+    assert all(len(split) for splits in tasks.values() for split in splits)
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (dict(tasks=["mood", "moods"]), "holds no task 'moods'; did you mean 'mood'"),
+        (dict(tasks=["mood", "mood"]), "different names"),
+        (dict(tasks=["Mood", "mood"]), "different names"),
+        (dict(tasks=["mood"], data="missing"), "data must be a folder"),
+        (dict(tasks=["mood"], data=None), "tasks go with data"),
+        (dict(tasks=["mood"], sampling="propotional"), "sampling must be"),
+        (dict(tasks=["mood"], loss_weights=["moud=2"]), "did you mean 'mood'"),
+        (dict(tasks=["mood"], loss_weights=["mood=two"]), "TASK=NUMBER"),
+        (dict(tasks=["mood"], loss_weights=["mood=1", "mood=2"]), "once a task"),
+        (dict(batch_size=0), "batch_size must be at least 1; got 0"),
+        (dict(learning_rate=-1.0), "learning_rate must be positive"),
+    ],
+)
+def test_mistakes_are_one_line_and_nothing_is_written(options, part, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TransformerError, match=part) as error:
+        compare(MultiTaskOptions(**{"data": str(folder), **options}))
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_mcnemar_counts_the_texts_on_which_they_differ():
+    right, wrong = np.ones(50, bool), np.zeros(50, bool)
+    assert mcnemar(right, right) == mcnemar(wrong, wrong) == 1.0
+    assert mcnemar(right, wrong) == mcnemar(wrong, right) == 2.0**-49
+    one = np.arange(50) < 1
+    assert mcnemar(one, wrong) == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_run_leaves_table_plot_model_and_signatures(alone, folder, tiny_preset, tmp_path, capsys):
+    import tensorflow as tf
+
+    options = MultiTaskOptions(
+        preset=str(tiny_preset), data=str(folder), tasks=["mood", "pairs"], epochs=2, batch_size=8,
+        loss_weights=["pairs=2"], learning_rate=1e-3, freeze_layers=1, alone=alone, output_dir=str(tmp_path / "run"),
+    )  # fmt: skip
+    rows = compare(options)
+    run = RunFolder.open(tmp_path / "run")
+    assert format_table(rows) in capsys.readouterr().out
+    assert (run.path / "comparison.png").stat().st_size > 5000
+    stored = json.loads(run.metrics_path.read_text())["test"]["tasks"]
+    assert stored == rows and [("alone" in row) for row in rows] == [alone] * 2
+    assert sum(row["updates"]["alone"] for row in rows) == sum(row["updates"]["together"] for row in rows)
+    model = MultiTaskClassifier.from_preset(run.model_path)
+    served = tf.saved_model.load(str(run.saved_model_path)).signatures["mood"]
+    np.testing.assert_allclose(
+        served(text=tf.constant(["a good film"]))["probabilities"],
+        model.predict(["a good film"], task="mood", verbose=0),
+        atol=1e-6,
+    )

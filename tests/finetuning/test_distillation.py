@@ -1,0 +1,238 @@
+"""Laws of distillation: a teacher that is the student teaches nothing, a share of 0 is plain training."""
+
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from tftransformer.data import Split
+from tftransformer.data.tokenizers import WordPieceTokenizer
+from tftransformer.errors import TransformerError
+from tftransformer.finetuning.block_outputs import recorded_blocks
+from tftransformer.finetuning.distillation import distill
+from tftransformer.finetuning.distillation_losses import hidden_state_loss, soft_label_loss
+from tftransformer.finetuning.teacher_outputs import TeacherOutputs
+from tftransformer.patterns import addresses
+from tftransformer.tasks import TextClassifier
+from tftransformer.training.encoder_states import encoder_states
+
+LABELS = ("negative", "positive")
+
+
+def build(preset, labels=LABELS, seed=0, **options):
+    keras.utils.set_random_seed(seed)
+    options = {"dropout": 0.0, "head_dropout": 0.0, "max_length": 16, **options}
+    return TextClassifier.from_preset(preset, labels=labels, **options)
+
+
+def shaken(preset, seed=5, **options):
+    """A teacher with an opinion."""
+    model = build(preset, seed=seed, **options)
+    draw = np.random.default_rng(seed)
+    kernel = model.head.logits.kernel
+    kernel.assign(draw.normal(0, 2.0, kernel.shape))
+    return model
+
+
+def values(model):
+    return {name: ops.convert_to_numpy(variable) for name, variable in addresses(model).items()}
+
+
+def fit(model, reviews, rate=0.5, epochs=1, **options):
+    model.compile(keras.optimizers.SGD(rate), **options)
+    texts, labels = reviews
+    return model.fit(texts[:30], labels[:30], batch_size=15, epochs=epochs, verbose=0)
+
+
+def test_a_teacher_that_is_the_student_teaches_nothing(tiny_preset, reviews):
+    student, teacher = build(tiny_preset), build(tiny_preset)
+    before = values(student)
+    distill(student, teacher, reviews[0], temperature=1.0, alpha=1.0, blocks={0: 0, 1: 1})
+    history = fit(student, reviews).history
+    assert history["loss"][0] == pytest.approx(0.0, abs=1e-6)
+    for name, value in values(student).items():
+        np.testing.assert_allclose(value, before[name], atol=1e-6, err_msg=name)
+
+
+def test_a_share_of_nothing_is_plain_training_and_so_is_a_removed_lesson(tiny_preset, reviews):
+    plain, taught = build(tiny_preset), build(tiny_preset)
+    expected = fit(plain, reviews, l2=0.01).history
+    lesson = distill(taught, shaken(tiny_preset), reviews[0], alpha=0.0)
+    assert fit(taught, reviews, l2=0.01).history["loss"] == pytest.approx(expected["loss"], rel=1e-6)
+    for name, value in values(taught).items():
+        np.testing.assert_allclose(value, values(plain)[name], atol=1e-6, err_msg=name)
+    with pytest.raises(TransformerError, match="augmentation cannot go with distillation"):
+        taught._batches(None, 15, True, None, "swap:0.1", reviews[0])
+    lesson.remove()
+    assert "_batches" not in vars(taught) and taught.lesson is None and taught.train_function is None
+
+
+def test_gradients_of_soft_labels_are_the_difference_of_probabilities():
+    draw = np.random.default_rng(0)
+    logits, taught = (tf.constant(draw.normal(size=(4, 3)), tf.float32) for _ in range(2))
+    for multi_label, squash in ((False, tf.nn.softmax), (True, tf.sigmoid)):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = tf.reduce_sum(soft_label_loss(logits, taught, 3.0, multi_label))
+        difference = 3.0 * (squash(logits / 3.0) - squash(taught / 3.0)) / (3.0 if multi_label else 1.0)
+        np.testing.assert_allclose(tape.gradient(loss, logits), difference, atol=1e-5)
+        assert (soft_label_loss(logits, taught, 3.0, multi_label).numpy() > 0).all()
+
+
+def test_padding_is_not_compared_and_the_mean_has_loss_one():
+    draw = np.random.default_rng(0)
+    wanted = draw.normal(3.0, 2.0, (50, 6, 4)).astype("float32")
+    mask = np.ones((50, 6), "int32")
+    mask[:, 4:] = 0
+    real = wanted[:, :4].reshape(-1, 4)
+    mean = np.broadcast_to(real.mean(axis=0), wanted.shape).copy()
+    variance = float(real.var(axis=0).mean())
+    assert float(hidden_state_loss(mean, wanted, mask, variance)) == pytest.approx(1.0, abs=1e-5)
+    mean[:, 4:] = 99.0
+    assert float(hidden_state_loss(mean, wanted, mask, variance)) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_narrower_student_comes_near_and_stays_a_classifier_like_any_other(
+    tiny_preset, tiny_config, tiny_vocabulary, reviews, tmp_path
+):
+    teacher = shaken(tiny_preset)
+    keras.utils.set_random_seed(1)
+    config = tiny_config.replace(hidden_dim=8, num_layers=1, dropout=0.0, attention_dropout=0.0)
+    student = TextClassifier(
+        config, WordPieceTokenizer(tiny_vocabulary), LABELS, pooling="mean", max_length=16, head_dropout=0.0
+    )
+    names, ran = set(values(student)), []
+    teacher.call = lambda inputs, call=teacher.call, **options: ran.append(1) or call(inputs, **options)
+    lesson = distill(student, teacher, reviews[0], temperature=1.0, alpha=1.0, blocks={0: 1})
+    once, started = len(ran), ops.convert_to_numpy(lesson.projections[0])
+    student.compile(learning_rate=2e-2, schedule="constant")
+    losses = student.fit(*reviews, batch_size=15, epochs=12, verbose=0).history["loss"]
+    assert losses[-1] < losses[0] / 2 and len(ran) == once
+    assert np.abs(ops.convert_to_numpy(lesson.projections[0]) - started).max() > 1e-3
+    agree = np.abs(student.predict(reviews[0], verbose=0) - teacher.predict(reviews[0], verbose=0)).mean()
+    assert agree < 0.15
+    assert set(values(student)) == names
+    student.save_to_preset(tmp_path / "student")
+    loaded = TextClassifier.from_preset(tmp_path / "student")
+    np.testing.assert_array_equal(
+        loaded.predict(reviews[0][:5], verbose=0), student.predict(reviews[0][:5], verbose=0)
+    )
+
+
+def test_a_teacher_may_name_the_labels_in_another_order_and_have_another_vocabulary(
+    tiny_preset, tiny_config, tiny_vocabulary, reviews
+):
+    student = build(tiny_preset)
+    shuffled = [*tiny_vocabulary[:5], *tiny_vocabulary[:4:-1]]
+    teacher = TextClassifier(
+        tiny_config, WordPieceTokenizer(shuffled), LABELS[::-1], pooling="mean", max_length=16
+    )
+    outputs = TeacherOutputs(teacher, student, reviews[0])
+    batches = outputs.batches(student._ordered(student.preprocess(reviews[0][:9]), 9)[0])
+    logits = next(iter(batches))["teacher_logits"].numpy()
+    expected = teacher.predict(reviews[0][:9], verbose=0)[:, ::-1]
+    order = np.argsort(student.preprocess(reviews[0][:9]).lengths, kind="stable")
+    np.testing.assert_allclose(tf.nn.softmax(logits).numpy(), expected[order], atol=1e-5)
+    with pytest.raises(TransformerError, match=r"same tokens.*of row 0 \(from 0\)"):
+        distill(student, teacher, reviews[0], blocks={1: 1})
+
+
+def test_recorded_blocks_are_the_states_of_the_encoder_also_where_blocks_are_shared(tiny_config):
+    from tftransformer.models.encoder import build_encoder
+
+    ids = ops.convert_to_tensor(np.arange(12).reshape(2, 6).astype("int32"))
+    batch = {"token_ids": ids, "padding_mask": ops.ones_like(ids), "segment_ids": ops.zeros_like(ids)}
+    for config in (tiny_config, tiny_config.replace(num_layers=3, num_distinct_blocks=1)):
+        encoder = build_encoder(config)
+        with recorded_blocks(encoder, config) as states:
+            encoder({name: batch[name] for name in encoder.input})
+        assert len(states) == config.num_layers
+        for own, expected in zip(states, encoder_states(encoder, config, batch)):
+            np.testing.assert_allclose(own, expected, atol=1e-6)
+        assert "call" not in vars(encoder.get_layer("encoder_block_0"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pairs", "several labels", "weights", "mixed precision"])
+def test_every_kind_of_data_is_taught(kind, tiny_preset, reviews, tmp_path):
+    texts, labels = reviews
+    options, extra = {}, {}
+    if kind == "pairs":
+        texts = list(zip(texts, texts[::-1]))
+    if kind == "several labels":
+        labels = [(label, "long") if len(text) > 25 else (label,) for text, label in zip(texts, labels)]
+        options = {"multi_label": True, "labels": (*LABELS, "long")}
+    if kind == "weights":
+        extra = {"class_weight": "balanced"}
+    if kind == "mixed precision":
+        options = {"dtype": "mixed_bfloat16"}
+    data = Split(texts, labels, multi_label=kind == "several labels")
+    student, teacher = build(tiny_preset, **options), shaken(tiny_preset, **options)
+    before = np.abs(student.predict(texts, verbose=0) - teacher.predict(texts, verbose=0)).mean()
+    distill(student, teacher, data, alpha=0.9, blocks={0: 1})
+    student.compile(learning_rate=1e-2)
+    history = student.fit(data, validation_data=data, batch_size=15, epochs=8, verbose=0, **extra).history
+    assert np.isfinite(history["loss"]).all() and np.isfinite(history["val_loss"]).all()
+    after = np.abs(student.predict(texts, verbose=0) - teacher.predict(texts, verbose=0)).mean()
+    assert after < before / 2
+    student.export(tmp_path / "serving")
+
+
+def test_frozen_blocks_learn_nothing_and_need_no_stored_states(tiny_preset, reviews):
+    from tftransformer.finetuning import freeze
+
+    student = build(tiny_preset)
+    freeze(student, layers=1)
+    before = values(student)
+    distill(student, shaken(tiny_preset), reviews[0])
+    fit(student, reviews, epochs=2)
+    for name, value in values(student).items():
+        if name.startswith(("embeddings", "encoder_block_0")):
+            np.testing.assert_array_equal(value, before[name], err_msg=name)
+    assert any(
+        np.abs(values(student)[name] - before[name]).max() > 1e-4 for name in before if "head/" in name
+    )
+    with pytest.raises(TransformerError, match=r"others, the first in row 1 \(from 0\)"):
+        student.fit([reviews[0][0], "never seen before"], reviews[1][:2], verbose=0)
+    with pytest.raises(TransformerError, match="without packing"):
+        student.fit(tf.data.Dataset.from_tensor_slices(reviews), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(temperature=0), "temperature must be positive; got 0"),
+        (dict(alpha=1.5), "alpha must be from 0 to 1; got 1.5"),
+        (dict(hidden_weight=-1), "hidden_weight must be at least 0; got -1"),
+        (dict(blocks={2: 0}), "blocks of the student must be from 0 to 1, it has 2; got 2"),
+        (dict(blocks={0: -1}), "blocks of the teacher must be from 0 to 1, it has 2; got -1"),
+        (dict(blocks=[0, 1]), "blocks must map blocks"),
+    ],
+)
+def test_wrong_arguments_are_named(options, message, tiny_preset):
+    with pytest.raises(TransformerError, match=message):
+        distill(build(tiny_preset), build(tiny_preset), ["a"], **options)
+
+
+def test_wrong_models_are_named(tiny_preset, reviews, monkeypatch):
+    student, teacher = build(tiny_preset), build(tiny_preset)
+    for given, message in (
+        ((student, student), "teacher must be another model"),
+        (
+            (student, build(tiny_preset, labels=("a", "b"))),
+            "teacher must have the student's labels, negative",
+        ),
+        ((student, build(tiny_preset, multi_label=True)), "several labels a text"),
+        ((keras.Sequential(), teacher), "student must be a text classifier; got Sequential"),
+    ):
+        with pytest.raises(TransformerError, match=message):
+            distill(*given, reviews[0])
+    monkeypatch.setattr("shutil.disk_usage", lambda _: (0, 0, 100))
+    with pytest.raises(TransformerError, match="blocks need .* of disk"):
+        distill(student, teacher, reviews[0], blocks={0: 0})
+    monkeypatch.setattr(TextClassifier, "distribute_strategy", SimpleNamespace(num_replicas_in_sync=2))
+    with pytest.raises(TransformerError, match="distill is for one device"):
+        distill(student, teacher, reviews[0])

@@ -1,0 +1,22 @@
+"""Changed copies of training texts that keep their labels: operations on words, and back-translation."""
+
+from tftransformer.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "Augmentation": "pipeline",
+        "as_augmentation": "pipeline",
+        "Operation": "operations",
+        "SwapWords": "operations",
+        "DeleteWords": "operations",
+        "ReplaceSynonyms": "synonyms",
+        "InsertSynonyms": "synonyms",
+        "WordNetSynonyms": "sources",
+        "EmbeddingNeighbours": "sources",
+        "encoder_neighbours": "sources",
+        "ReplaceMasked": "masked_words",
+        "mask_filler": "masked_words",
+        "BackTranslation": "back_translation",
+    },
+)

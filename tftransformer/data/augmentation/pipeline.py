@@ -1,0 +1,237 @@
+"""Augmentation: operations one after another, drawn anew in each epoch, the same in each run."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tftransformer.data.augmentation.back_translation import BackTranslation
+from tftransformer.data.augmentation.operations import DeleteWords, Operation, Source, SwapWords
+from tftransformer.data.augmentation.sources import EmbeddingNeighbours, WordNetSynonyms
+from tftransformer.data.augmentation.synonyms import InsertSynonyms, ReplaceSynonyms, SynonymOperation
+from tftransformer.data.augmentation.words import split_words
+from tftransformer.data.records import Records, as_records
+from tftransformer.errors import TransformerError, near_miss
+
+OPERATIONS = {kind.name: kind for kind in (ReplaceSynonyms, SwapWords, DeleteWords, InsertSynonyms)}
+SIDES = ("both", "first", "second")
+SOURCES = ("wordnet", "embeddings", "wordnet_or_embeddings")
+# Names of operations that need more than a number, and what to write instead.
+_OBJECTS = {
+    "masked": "ReplaceMasked(fill, rate)",
+    "back_translation": "BackTranslation(forward, backward, rate)",
+}
+
+
+class Augmentation:
+    """Changed copies of training texts, with their labels.
+
+    `fit` draws other copies in each epoch; copy c of text i in epoch e is the same in every run with this seed,
+    whatever the order of the batches. Validation and test are never augmented.
+
+    Args:
+        operations: Each a spelling such as "swap:0.1" or several, "synonyms:0.1,delete:0.1" (`synonyms`, `swap`,
+            `delete`, `insert`; without a number the rate is 0.1), or an `Operation`. They work one after another.
+        copies: Changed copies of each text beside the text itself, so that an epoch has 1 + copies as many rows. 0:
+            a changed copy takes the text's place.
+        seed: Of all draws.
+        side: Of pairs, which text is changed: "both", "first" or "second".
+        synonyms: For `synonyms` and `insert`: "wordnet", which needs nltk and its WordNet; "embeddings", the nearest
+            words in the encoder's token table; "wordnet_or_embeddings", the second where there is no first; or
+            a callable from a word to its synonyms.
+
+    Raises:
+        TransformerError: An unknown name, a number out of range, no WordNet, or back-translation behind another
+            operation.
+
+    Example:
+        >>> augmentation = Augmentation("swap:0.2", copies=1, seed=0)
+        >>> augmentation(["one two three four five"])
+        ['three two one four five']
+    """
+
+    def __init__(
+        self,
+        *operations: str | Operation,
+        copies: int = 1,
+        seed: int = 0,
+        side: str = "both",
+        synonyms: str | Source = "wordnet",
+    ) -> None:
+        self.operations = tuple(read for given in operations for read in _read(given))
+        if not self.operations:
+            raise TransformerError("augmentation must name an operation, such as 'swap:0.1'; got none")
+        for number, operation in enumerate(self.operations):
+            if number and isinstance(operation, BackTranslation):
+                raise TransformerError(
+                    "back_translation must come first: texts are translated once, before anything changes them"
+                )
+        for name, value in (("copies", copies), ("seed", seed)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+                raise TransformerError(f"{name} must be an integer of at least 0; got {value!r}")
+        if side not in SIDES:
+            raise TransformerError(
+                f"side must be one of {', '.join(SIDES)}; got {side!r}{near_miss(side, SIDES)}"
+            )
+        self.copies, self.seed, self.side, self.synonyms = int(copies), int(seed), side, synonyms
+        self._source = self._find_source()
+        self._ready: tuple[Operation, ...] = ()
+
+    @property
+    def rows_per_text(self) -> int:
+        """Rows that each text has in an epoch."""
+        return self.copies + 1
+
+    def prepare(self, records: Records, neighbours: Callable[[], EmbeddingNeighbours] | None = None) -> None:
+        """Do what takes long, once: find neighbours of words, translate.
+
+        Args:
+            records: What will be augmented.
+            neighbours: Called where synonyms come from the encoder's table.
+
+        Raises:
+            TransformerError: The table is needed and not given, or `side` is one that the texts do not have.
+        """
+        if records.second is None and self.side == "second":
+            raise TransformerError("side='second' is for pairs of texts; these are single texts")
+        texts = [text for side in self._sides(records) for text in side]
+        source = self._source
+        if source is None and self._need_synonyms():
+            if neighbours is None:
+                raise TransformerError(
+                    "synonyms='embeddings' needs an encoder: use it in fit, or pass EmbeddingNeighbours as synonyms"
+                )
+            source = neighbours()
+        if isinstance(source, EmbeddingNeighbours):
+            source.prepare({word for text in texts for word in split_words(text)[0]})
+        self._ready = tuple(o if source is None else o.bind(source) for o in self.operations)
+        for operation in self._ready:
+            operation.prepare(texts)
+
+    def augment(self, records: Records, rows: np.ndarray, copies: np.ndarray, epoch: int) -> Records:
+        """Changed texts, for those that `prepare` has seen.
+
+        Args:
+            records: All texts.
+            rows: (M,) which of them.
+            copies: (M,) which copy of each.
+            epoch: The number of the epoch, from 0.
+
+        Returns:
+            M records without targets and weights, which stay those of the rows.
+        """
+        sides = [records.first] if records.second is None else [records.first, records.second]
+        changed = []
+        for number, side in enumerate(sides):
+            texts = [side[row] for row in rows]
+            if self.side in ("both", SIDES[number + 1]):
+                draws = [
+                    np.random.default_rng((self.seed, epoch, int(copy), number, int(row)))
+                    for row, copy in zip(rows, copies, strict=True)
+                ]
+                texts = self._changed(texts, draws)
+            changed.append(texts)
+        return Records(*changed)
+
+    def __call__(self, texts: Any, *, epoch: int = 0, copy: int = 0) -> list:
+        """What becomes of some texts or pairs, to look at: text i of the list as text i of a training set.
+
+        Args:
+            texts: In any form that `fit` takes.
+            epoch, copy: Other numbers, other draws.
+
+        Raises:
+            TransformerError: As `prepare`.
+        """
+        records = as_records(texts)
+        self.prepare(records)
+        rows = np.arange(len(records))
+        changed = self.augment(records, rows, np.full(len(rows), copy), epoch)
+        if changed.second is None:
+            return changed.first
+        return list(zip(changed.first, changed.second, strict=True))
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.operations))
+
+    def _changed(self, texts: list[str], draws: list[np.random.Generator]) -> list[str]:
+        changed = list(texts)
+        for operation in self._ready:
+            changed = operation.apply(changed, draws)
+        # A label without a text teaches nothing.
+        return [new if new.strip() else old for new, old in zip(changed, texts, strict=True)]
+
+    def _sides(self, records: Records) -> list[list[str]]:
+        sides = {"first": records.first, "second": records.second}
+        return [side for name, side in sides.items() if side is not None and self.side in ("both", name)]
+
+    def _need_synonyms(self) -> bool:
+        return any(isinstance(o, SynonymOperation) and o.source is None for o in self.operations)
+
+    def _find_source(self) -> Source | None:
+        """Where synonyms come from; None where the encoder's table is asked for, or nothing needs them."""
+        if callable(self.synonyms):
+            return self.synonyms
+        if self.synonyms not in SOURCES:
+            raise TransformerError(
+                f"synonyms must be one of {', '.join(SOURCES)} or a callable; got {self.synonyms!r}"
+                f"{near_miss(self.synonyms, SOURCES)}"
+            )
+        if not self._need_synonyms() or self.synonyms == "embeddings":
+            return None
+        try:
+            return WordNetSynonyms()
+        except TransformerError:
+            if self.synonyms == "wordnet":
+                raise
+            return None
+
+
+def as_augmentation(value: Any) -> Augmentation | None:
+    """What `fit` is given as `augmentation`: None, an `Augmentation`, a spelling or several, or an `Operation`.
+
+    Raises:
+        TransformerError: It is something else, or as `Augmentation`.
+
+    Example:
+        >>> as_augmentation("swap:0.1,delete:0.05").copies
+        1
+    """
+    if value is None or isinstance(value, Augmentation):
+        return value
+    if isinstance(value, (str, Operation)):
+        return Augmentation(value)
+    if isinstance(value, Sequence):
+        return Augmentation(*value)
+    raise TransformerError(
+        f"augmentation must be an Augmentation or a spelling such as 'swap:0.1'; got {type(value).__name__}"
+    )
+
+
+def _read(given: str | Operation) -> list[Operation]:
+    """Operations from one argument."""
+    if isinstance(given, Operation):
+        return [given]
+    if not isinstance(given, str):
+        raise TransformerError(
+            f"an operation must be a spelling such as 'swap:0.1' or an Operation; got {type(given).__name__}"
+        )
+    return [_read_one(part.strip()) for part in given.split(",")]
+
+
+def _read_one(text: str) -> Operation:
+    name, colon, number = text.partition(":")
+    if name in _OBJECTS:
+        raise TransformerError(f"operation {name} cannot be spelled: pass {_OBJECTS[name]}")
+    if name not in OPERATIONS:
+        known = [*OPERATIONS, *_OBJECTS]
+        raise TransformerError(
+            f"operation must be one of {', '.join(known)}; got {text!r}{near_miss(name, known)}"
+        )
+    if not colon:
+        return OPERATIONS[name]()
+    try:
+        rate = float(number)
+    except ValueError:
+        raise TransformerError(f"the rate of {name} must be above 0 and at most 1; got {number!r}") from None
+    return OPERATIONS[name](rate)

@@ -1,0 +1,216 @@
+"""Batches of several tasks in one epoch, drawn in proportion to a power of their sizes.
+
+Stickland & Murray 2019, "BERT and PALs" (arXiv:1902.02671). What an epoch is:
+
+- It has as many batches as one pass over the rows of all tasks would take, each task in batches of its own.
+- Every task has a fixed share of them, at least one batch. Only their order is drawn, so that chance cannot leave a
+  small task out of an epoch.
+- A task goes through its rows in passes of its own, shuffled anew for each. One that is drawn more often than its size
+  begins the next pass within the epoch; one that is drawn less often goes on in the next epoch where it
+  stopped. No row is seen twice before every row of its task was seen.
+
+The batches of an epoch depend on the seed and the number of the epoch alone, so that a run can be resumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tftransformer.data.batch_blocks import Plan, planned_dataset
+from tftransformer.data.buckets import bucket_of
+from tftransformer.data.examples import Examples, joined
+from tftransformer.data.pipeline import Epoch, in_order, num_batches, plan_epoch
+from tftransformer.errors import TransformerError, near_miss
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+DEFAULT_SAMPLING = "proportional:0.75"
+
+
+@dataclass(frozen=True)
+class TaskExamples(Examples):
+    """The rows of several tasks one after another.
+
+    `labels` is float32 (B, 1 + W): the number of the task, then its target, a label id or one column for each
+    label; W is the widest task's.
+
+    Args:
+        sizes: How many rows each task has; those before it stand before them.
+    """
+
+    sizes: tuple[int, ...] = ()
+
+
+def join_tasks(parts: Mapping[int, Examples], width: int) -> TaskExamples:
+    """Put the rows of several tasks one after another.
+
+    Args:
+        parts: Examples by the number of their task, each with labels int32 (B,) or float32 (B, C).
+        width: W, at least 1 and at least every C.
+
+    Returns:
+        The rows in the order of `parts`. Where some have weights, those of the others weigh 1.
+
+    Example:
+        >>> one = Examples(np.array([5, 6, 7]), np.array([0, 2, 3]), np.array([2, 1]), np.array([2, 1]), np.array([1, 0]))
+        >>> join_tasks({0: one, 3: one}, width=1).labels.tolist()
+        [[0.0, 1.0], [0.0, 0.0], [3.0, 1.0], [3.0, 0.0]]
+    """
+    weighted = any(part.weights is not None for part in parts.values())
+    rows = []
+    for number, part in parts.items():
+        targets = part.labels.reshape(len(part), -1)
+        labels = np.zeros((len(part), 1 + width), "float32")
+        labels[:, 0], labels[:, 1 : 1 + targets.shape[1]] = number, targets
+        weights = np.ones(len(part), "float32") if weighted and part.weights is None else part.weights
+        rows.append(replace(part, labels=labels, weights=weights))
+    together = joined(rows)
+    columns = {field.name: getattr(together, field.name) for field in fields(together)}
+    return TaskExamples(**columns, sizes=tuple(len(part) for part in rows))
+
+
+def batch_shares(sampling: str | Mapping[str, float], batches: Mapping[str, int]) -> dict[str, float]:
+    """The share of an epoch's batches that each task has.
+
+    Args:
+        sampling: "proportional:0.75", to the 0.75th power of the size ("proportional" alone is that, too;
+            "proportional:1" is one pass over everything); "equal"; or a weight for each task.
+        batches: Batches in one pass over each task.
+
+    Returns:
+        Shares by task, which sum to 1.
+
+    Raises:
+        TransformerError: An unknown spelling, an exponent or a weight out of range, or weights for other tasks.
+
+    Example:
+        >>> batch_shares("proportional:0.5", {"large": 900, "small": 100})
+        {'large': 0.75, 'small': 0.25}
+    """
+    sizes = _weights(sampling, batches) if isinstance(sampling, Mapping) else _powers(sampling, batches)
+    total = sum(sizes.values())
+    return {task: size / total for task, size in sizes.items()}
+
+
+def _powers(sampling: str, batches: Mapping[str, int]) -> dict[str, float]:
+    name, colon, number = str(sampling).partition(":")
+    if name == "equal" and not colon:
+        return dict.fromkeys(batches, 1.0)
+    if name != "proportional":
+        known = (DEFAULT_SAMPLING, "equal")
+        raise TransformerError(
+            f"sampling must be {DEFAULT_SAMPLING!r} or another power, 'equal' or a weight for each task; got "
+            f"{sampling!r}{near_miss(name, known)}"
+        )
+    try:
+        power = float(number) if colon else 0.75
+    except ValueError:
+        power = math.nan
+    if not 0 <= power <= 1:
+        raise TransformerError(f"sampling: proportional takes a power from 0 to 1; got {sampling!r}")
+    return {task: count**power for task, count in batches.items()}
+
+
+def _weights(sampling: Mapping[str, float], batches: Mapping[str, int]) -> dict[str, float]:
+    for task in sampling:
+        if task not in batches:
+            raise TransformerError(
+                f"sampling must weigh the tasks {', '.join(batches)}; got {task!r}{near_miss(task, batches)}"
+            )
+    for task in batches:
+        weight = sampling.get(task)
+        number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+        if not number or not math.isfinite(weight) or weight <= 0:
+            raise TransformerError(
+                f"sampling must have a positive weight for every task; {task!r} has {weight!r}"
+            )
+    return {task: float(sampling[task]) for task in batches}
+
+
+def epoch_batches(shares: Sequence[float], total: int) -> list[int]:
+    """Whole numbers of batches by largest remainders, at least one for each share.
+
+    Args:
+        shares: Shares that sum to 1.
+        total: Batches to hand out, no fewer than there are shares.
+
+    Example:
+        >>> epoch_batches([0.7, 0.29, 0.01], 10)
+        [7, 2, 1]
+    """
+    ideal = np.asarray(shares) * total
+    # Rounding first: 0.3 * 10 is less than 3.
+    counts = np.maximum(np.floor(np.round(ideal, 9)), 1).astype(int)
+    while counts.sum() != total:
+        missing = ideal - counts
+        if counts.sum() < total:
+            counts[np.argmax(missing)] += 1
+        else:
+            counts[np.argmin(np.where(counts > 1, missing, np.inf))] -= 1
+    return counts.tolist()
+
+
+def task_batches(
+    examples: TaskExamples,
+    batch_size: int,
+    shares: Sequence[float],
+    *,
+    boundaries: Sequence[int] | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    epoch: Epoch | None = None,
+) -> tf.data.Dataset:
+    """Batches for `fit`, each with the rows of one task; the module's docstring says what an epoch is.
+
+    Args:
+        examples: From `join_tasks`.
+        batch_size: Rows a batch.
+        shares: Of each task, from `batch_shares`.
+        boundaries, seed, epoch: As in `data.pipeline.token_batches`.
+        shuffle: False keeps the order of the rows within each task; the order of the tasks is drawn all the same.
+
+    Returns:
+        `tf.data.Dataset` of (x, y) or (x, y, weight) of known cardinality, y as in `TaskExamples`. With one task it is
+        the dataset of `token_batches`, row by row.
+
+    Raises:
+        TransformerError: if there are no examples, batch_size is below 1, or the boundaries too short.
+    """
+    passes = [num_batches(size, batch_size) for size in examples.sizes]
+    if not all(passes):
+        raise TransformerError("there are no examples to make batches of")
+    if boundaries is not None:
+        bucket_of(examples.lengths, boundaries)
+    counts = epoch_batches(shares, sum(passes))
+    starts = np.concatenate([[0], np.cumsum(examples.sizes)])
+    lengths = [examples.lengths[a:b] for a, b in zip(starts, starts[1:])]
+    started = Epoch()
+
+    def one_pass(lengths: np.ndarray, number: int) -> Plan:
+        if not shuffle:
+            return in_order(np.arange(len(lengths)), lengths, batch_size, boundaries)
+        return plan_epoch(lengths, batch_size, boundaries, np.random.default_rng([seed, number]))
+
+    def turns(task: int, number: int) -> Plan:
+        """A task's batches of an epoch: those of its passes from where the epoch before has stopped."""
+        first, stop, size = number * counts[task], (number + 1) * counts[task], passes[task]
+        found: Plan = []
+        for turn in range(first // size, (stop - 1) // size + 1):
+            found.extend(one_pass(lengths[task], turn)[max(first - turn * size, 0) : stop - turn * size])
+        return [(rows + starts[task], length) for rows, length in found]
+
+    def plan() -> Plan:
+        number = started.number if epoch is None else epoch.number
+        started.number += 1
+        own = [iter(turns(task, number)) for task in range(len(counts))]
+        order = np.random.default_rng([seed, number, 1]).permutation(np.repeat(np.arange(len(own)), counts))
+        return [next(own[task]) for task in order]
+
+    equal = all(size % batch_size == 0 for size in examples.sizes)
+    return planned_dataset(plan, examples, sum(counts), batch_size if equal else None)

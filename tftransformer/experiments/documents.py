@@ -1,0 +1,134 @@
+"""A classifier of long documents from data to an exported model, as `examples/classify_documents.py` runs it."""
+
+import dataclasses
+import functools
+from typing import Any
+
+from tftransformer.data.cutting import subset
+from tftransformer.data.split import Split, Splits
+from tftransformer.errors import TransformerError
+from tftransformer.evaluation.reports import Report
+from tftransformer.experiments import classification
+from tftransformer.experiments.options import PRECISIONS, ClassificationOptions
+from tftransformer.tasks.document_classifier import DocumentClassifier
+from tftransformer.tasks.text_classifier import TextClassifier
+
+_SHOWN_DOCUMENTS = 3
+_SHOWN_CHARACTERS = 90
+
+
+@dataclasses.dataclass(frozen=True)
+class DocumentOptions(ClassificationOptions):
+    """Everything that decides a run of `examples/classify_documents.py`, whose flags explain the fields.
+
+    Raises:
+        TransformerError: As `ClassificationOptions`; or a number of chunks, blocks or tokens that cannot be.
+    """
+
+    max_chunks: int = 8
+    overlap: int = 0
+    chunk_blocks: int = 0
+    test_examples: int | None = None
+    against_truncation: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("max_chunks", 1), ("overlap", 0), ("chunk_blocks", 0), ("test_examples", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise TransformerError(f"{name} must be at least {least}; got {value}")
+
+
+def train(options: DocumentOptions) -> Report:
+    """Fine-tune, evaluate, save and export a `DocumentClassifier`, and show the weights of some chunks.
+
+    Args:
+        options: The run. With `against_truncation` a `TextClassifier`, which reads the beginning of each text alone,
+            is fine-tuned alike in a run of its own; `output_dir` then gets a neighbour, `…-truncated`.
+
+    Returns:
+        The document classifier's report on the test split, which is also printed.
+
+    Raises:
+        TransformerError: Anything wrong with the data, the preset or the options; or a loss that is not finite.
+    """
+    splits = _splits(options)
+    test = splits.test if splits.test is not None else splits.validation
+    report = classification.train_on(options, splits, build, _ChunksOf(splits.train, test))
+    if options.against_truncation:
+        folder = f"{options.output_dir}-truncated" if options.output_dir else None
+        alike = dataclasses.replace(options, output_dir=folder)
+        other = classification.train_on(alike, splits, functools.partial(build, documents=False))
+        print(
+            f"\naccuracy / macro-F1: {report['accuracy']:.3f} / {report['macro_f1']:.3f} with chunks, "
+            f"{other['accuracy']:.3f} / {other['macro_f1']:.3f} truncated"
+        )
+    return report
+
+
+def build(options: DocumentOptions, data: Split, documents: bool = True) -> TextClassifier:
+    """The document classifier of the options, or the plain one that reads the beginning of each text."""
+    kind = DocumentClassifier if documents else TextClassifier
+    chunks = ("max_chunks", "overlap", "chunk_blocks") if documents else ()
+    given = {name: getattr(options, name) for name in ("pooling", "max_length", *chunks)}
+    return kind.from_preset(
+        options.preset,
+        labels=data.labels,
+        load_weights=options.pretrained,
+        extra_blocks=options.extra_blocks,
+        multi_label=data.multi_label,
+        seed=options.seed,
+        dtype=PRECISIONS[options.mixed_precision],
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def describe_lengths(classifier: DocumentClassifier, data: Split) -> str:
+    """How long texts are against what one chunk, and all chunks, hold."""
+    lengths = classifier.preprocess(data).full_lengths
+    cut = classifier.cut
+    longer, lost = ((lengths > limit).mean() for limit in (cut.max_length, cut.document_length))
+    return (
+        f"of {len(data):,} texts {longer:.1%} are longer than one chunk of {cut.max_length} tokens, and {lost:.1%} "
+        f"longer than {cut.max_chunks} chunks, {cut.document_length:,} tokens"
+    )
+
+
+def describe_weights(classifier: DocumentClassifier, data: Split) -> str:
+    """The weights of the chunks of the first documents that have several."""
+    found = [document for document in classifier.chunk_weights(data.texts[:50]) if len(document) > 1]
+    if not found:
+        return "no document among the first 50 has several chunks"
+    lines = ["what counts in the first documents of several chunks:"]
+    for number, document in enumerate(found[:_SHOWN_DOCUMENTS], start=1):
+        for text, weight in document:
+            line = " ".join(text.split())
+            end = "…" if len(line) > _SHOWN_CHARACTERS else ""
+            lines.append(f"  document {number}  {weight:.3f}  {line[:_SHOWN_CHARACTERS]}{end}")
+    return "\n".join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ChunksOf:
+    """Says how long the documents are before training, and which of their chunks count after it."""
+
+    train: Split
+    test: Split
+
+    def before(self, classifier: DocumentClassifier) -> None:
+        print(describe_lengths(classifier, self.train), flush=True)
+
+    def after(self, classifier: DocumentClassifier, _: Any) -> dict[str, Any]:
+        print(describe_weights(classifier, self.test), flush=True)
+        return {}
+
+
+def _splits(options: DocumentOptions) -> Splits:
+    splits = classification.load_splits(options)
+    if splits.train.is_pair:
+        raise TransformerError("documents must be single texts; the data hold pairs")
+    name = "test" if splits.test is not None else "validation"
+    test = getattr(splits, name)
+    if options.test_examples is None or test is None:
+        return splits
+    return splits._replace(**{name: subset(test, options.test_examples, options.seed)})

@@ -1,0 +1,178 @@
+"""A recipe: the settings with which a model is fine-tuned once, as searches and cross-validations take them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from tftransformer.data.split import Split
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.finetuning.prefix_cache import PrefixCache
+from tftransformer.finetuning.schedules import SCHEDULES, check_number
+from tftransformer.finetuning.strategy import Strategy, parse_strategy
+from tftransformer.tasks.base import TextTask
+
+Build = Callable[[], TextTask]
+
+_STRUCTURE = ("strategy", "freeze_layers")
+_COMPILE = (
+    "learning_rate", "schedule", "warmup", "weight_decay", "global_clipnorm", "gradient_accumulation_steps",
+    "fresh_multiplier", "layer_decay", "label_smoothing", "l1", "l2",
+)  # fmt: skip
+_FIT = ("epochs", "batch_size", "class_weight", "packing")
+SETTINGS = (*_STRUCTURE, *_COMPILE, *_FIT)
+
+
+def check_recipe(recipe: Mapping[str, Any]) -> None:
+    """Refuse a recipe that no model could follow, before anything is trained.
+
+    Args:
+        recipe: Any of `strategy` (as `parse_strategy` reads it), `freeze_layers`, the options of a
+            classifier's `compile`, and `epochs`, `batch_size`, `class_weight`, `packing` for its `fit`.
+
+    Raises:
+        TransformerError: An unknown name, a number out of its range, or two settings that exclude one another.
+
+    Example:
+        >>> check_recipe({"strategy": "lora:8", "learning_rate": 1e-3, "epochs": 3})
+    """
+    for name, value in recipe.items():
+        if name not in SETTINGS:
+            raise TransformerError(
+                f"a recipe has no setting {name!r}; it may have {', '.join(SETTINGS)}{near_miss(name, SETTINGS)}"
+            )
+        if name in ("epochs", "batch_size"):
+            _check_whole(name, value, least=1)
+        elif name == "freeze_layers":
+            _check_whole(name, value, least=0)
+        elif name == "learning_rate":
+            check_number(name, value, "above 0 and at most 1", lambda rate: 0 < rate <= 1)
+        elif name == "schedule" and value not in SCHEDULES:
+            raise TransformerError(
+                f"schedule must be one of {', '.join(SCHEDULES)}; got {value!r}{near_miss(value, SCHEDULES)}"
+            )
+    strategy_of(recipe)
+
+
+def strategy_of(recipe: Mapping[str, Any]) -> Strategy | None:
+    """The strategy of a recipe; `freeze_layers` is the number of a `freeze` without one, and 0 freezes nothing.
+
+    Raises:
+        TransformerError: An unknown strategy, or `freeze_layers` beside a strategy that does not take it.
+
+    Example:
+        >>> str(strategy_of({"strategy": "freeze", "freeze_layers": 6}))
+        'freeze:6'
+    """
+    text = recipe.get("strategy")
+    if text is not None and not isinstance(text, str):
+        raise TransformerError(f"strategy must be a string such as 'freeze:8'; got {text!r}")
+    strategy = None if text is None else parse_strategy(text)
+    layers = recipe.get("freeze_layers")
+    if layers is None:
+        return strategy
+    if not takes_freeze_layers(text):
+        raise TransformerError(f"freeze_layers goes with the strategy 'freeze'; got {text!r} beside it")
+    return Strategy("freeze", layers) if layers else Strategy("full")
+
+
+def takes_freeze_layers(strategy: str | None) -> bool:
+    """Whether `freeze_layers` may stand beside a strategy: beside none, and beside a `freeze` without a number."""
+    return strategy is None or strategy.strip() == "freeze"
+
+
+def prepare(build: Build, recipe: Mapping[str, Any]) -> tuple[TextTask, dict[str, Any]]:
+    """A model that is ready to be trained.
+
+    Args:
+        build: Makes a fresh classifier.
+        recipe: The settings.
+
+    Returns:
+        The model, changed by its strategy and compiled; and what its `fit` is to be given.
+
+    Raises:
+        TransformerError: `build` returns something else, or the recipe does not fit the model.
+    """
+    model = build()
+    if not isinstance(model, TextTask):
+        raise TransformerError(
+            f"build must return a task, such as a TextClassifier; got {type(model).__name__}"
+        )
+    strategy = strategy_of(recipe)
+    brought = {} if strategy is None else strategy.apply(model)
+    options = {name: recipe[name] for name in _COMPILE if name in recipe}
+    options.update(brought.get("compile", {}))
+    if options or strategy is not None or not model.compiled:
+        model.compile(**options)
+    fit = {**{name: recipe[name] for name in _FIT if name in recipe}, **brought.get("fit", {})}
+    check_stages(model, fit, fit.get("epochs", 1))
+    return model, fit
+
+
+def check_stages(model: TextTask, fit: Mapping[str, Any], epochs: int) -> None:
+    """Raise a `TransformerError` where `fit` is to unfreeze by stages and the epochs are too few for it.
+
+    Args:
+        model: The model.
+        fit: What its `fit` is to be given.
+        epochs: How many there would be.
+    """
+    if "unfreezing" in fit:
+        fit["unfreezing"].stages(model, epochs)
+
+
+def train_recipe(
+    build: Build,
+    recipe: Mapping[str, Any],
+    train: Split,
+    *,
+    validation: Split | None = None,
+    seed: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    prefix_cache: PrefixCache | str = "auto",
+) -> tuple[TextTask, keras.callbacks.History]:
+    """Build a model, fine-tune it by a recipe, and return it with Keras's History.
+
+    Args:
+        build: Makes a fresh classifier.
+        recipe: The settings; see `check_recipe`.
+        train: Training rows.
+        validation: Rows to validate on after each epoch.
+        seed: Set before the model is built, so that the same recipe trains the same model again.
+        callbacks: For `fit`.
+        prefix_cache: As `fit` takes it.
+
+    Raises:
+        TransformerError: The recipe does not fit the model, or the loss is not finite.
+
+    Example:
+        >>> classifier, history = train_recipe(build, {"strategy": "head", "epochs": 3}, train)  # doctest: +SKIP
+    """
+    keras.utils.set_random_seed(seed)
+    model, options = prepare(build, recipe)
+    history = model.fit(
+        train,
+        validation_data=validation,
+        callbacks=list(callbacks),
+        verbose=0,
+        prefix_cache=prefix_cache,
+        **options,
+    )
+    return model, history
+
+
+def describe_recipe(recipe: Mapping[str, Any]) -> str:
+    """A recipe in one line.
+
+    Example:
+        >>> describe_recipe({"strategy": "lora:8", "learning_rate": 0.001})
+        'strategy lora:8, learning_rate 0.001'
+    """
+    shown = (f"{n} {v:.3g}" if isinstance(v, float) else f"{n} {v}" for n, v in recipe.items())
+    return ", ".join(shown) or "the defaults"
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise TransformerError(f"{name} must be an integer of at least {least}; got {value!r}")

@@ -1,0 +1,194 @@
+"""A search or a cross-validation from data to a report, as `examples/search.py` and `examples/cross_validate.py` run them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tftransformer import files
+from tftransformer.data import checks
+from tftransformer.data.cutting import subset
+from tftransformer.data.loading import READERS
+from tftransformer.data.split import Split, Splits
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.experiments.classification import load_splits
+from tftransformer.experiments.cross_validation import CrossValidation, cross_validate
+from tftransformer.experiments.options import PRECISIONS, ClassificationOptions
+from tftransformer.experiments.recipes import Build, check_recipe
+from tftransformer.experiments.search import search
+from tftransformer.experiments.search_results import SearchResult
+from tftransformer.experiments.search_space import SearchSpace
+from tftransformer.tasks.text_classifier import TextClassifier
+
+
+def run_search(
+    options: ClassificationOptions,
+    space: Mapping[str, Any],
+    *,
+    trials: int = 20,
+    pruner: str = "median",
+    report_test: bool = True,
+) -> SearchResult:
+    """Search on the training and validation splits, print the table, and report the best model on the test split.
+
+    Args:
+        options: The data, the preset, the seed and the folder; what the space has is left aside.
+        space: See `SearchSpace`.
+        trials, pruner: See `search`.
+        report_test: Whether to look at the test split, once, when the search is over.
+
+    Raises:
+        TransformerError: Anything wrong with the data, the preset or the space.
+    """
+    SearchSpace(space)
+    splits = load_splits(options)
+    if splits.validation is None:
+        raise TransformerError("a search needs a validation split to choose by; the data have none")
+    train = _chosen(splits.train, options)
+    build = builder(options, splits.train)
+    _check(build, splits)
+    folder = options.output_dir or default_folder(options, "search")
+    result = search(
+        build, train, splits.validation, space, trials=trials, output_dir=folder, seed=options.seed, pruner=pruner,
+        prefix_cache=options.prefix_cache, say=_say,
+    )  # fmt: skip
+    print(f"\n{result}\n")
+    if report_test and splits.test is not None:
+        report = result.load_best().report(splits.test)
+        files.write_text(Path(folder) / "test_report.txt", f"{report}\n")
+        print(f"The best model on the test split, which had no part in the search:\n\n{report}\n")
+    print(f"The search is in {folder}: report.txt, quality.png, best/ (the model) and a JSON file a trial.")
+    return result
+
+
+def run_cross_validation(
+    options: ClassificationOptions,
+    recipe: Mapping[str, Any],
+    *,
+    folds: int = 5,
+    group_column: str | None = None,
+) -> CrossValidation:
+    """Cross-validate a recipe on the training and validation splits together; the test split is left alone.
+
+    Args:
+        options: The data, the preset, the seed and the folder.
+        recipe: See `check_recipe`.
+        folds: How many.
+        group_column: A column whose equal values stay in one fold, such as an author.
+
+    Raises:
+        TransformerError: Anything wrong with the data, the preset or the recipe.
+    """
+    check_recipe(recipe)
+    splits = load_splits(options)
+    parts = [part for part in (splits.train, splits.validation) if part is not None]
+    groups = None
+    if group_column is not None:
+        groups = [value for part in parts for value in column_values(part, group_column)]
+        if options.train_examples is not None:
+            raise TransformerError("train_examples cannot go with group_column: it would tear groups apart")
+    data = _chosen(_joined(parts), options)
+    build = builder(options, data)
+    folder = options.output_dir or default_folder(options, "folds")
+    result = cross_validate(
+        build, data, folds, options.seed, groups=groups, output_dir=folder, prefix_cache=options.prefix_cache,
+        say=_say, **recipe,
+    )  # fmt: skip
+    print(f"\n{result}\n\nThe folds are in {folder}: report.txt, metrics.json and a JSON file a fold.")
+    return result
+
+
+def builder(options: ClassificationOptions, data: Split) -> Build:
+    """What makes a fresh classifier for the data."""
+    given = {"pooling": options.pooling, "max_length": options.max_length}
+
+    def build() -> TextClassifier:
+        return TextClassifier.from_preset(
+            options.preset,
+            labels=data.labels,
+            load_weights=options.pretrained,
+            extra_blocks=options.extra_blocks,
+            multi_label=data.multi_label,
+            text_pairs=data.is_pair,
+            seed=options.seed,
+            dtype=PRECISIONS[options.mixed_precision],
+            **{name: value for name, value in given.items() if value is not None},
+        )
+
+    return build
+
+
+def read_range(name: str, values: Sequence[str], kind: Callable[[str], Any]) -> Any:
+    """A flag of one number, or of the two ends of a range, as a search space has it.
+
+    Args:
+        name: The flag.
+        values: What was given.
+        kind: int or float.
+
+    Raises:
+        TransformerError: It is neither.
+
+    Example:
+        >>> read_range("epochs", ["2", "5"], int), read_range("epochs", ["3"], int)
+        ((2, 5), 3)
+    """
+    try:
+        numbers = tuple(kind(value) for value in values)
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 2):
+        raise TransformerError(f"{name} must be a number, or two with a comma; got {','.join(values)!r}")
+    return numbers if len(numbers) == 2 else numbers[0]
+
+
+def column_values(data: Split, column: str) -> list[str]:
+    """A further column of the file that a split came from, row by row.
+
+    Raises:
+        TransformerError: The split does not come from a CSV, TSV or JSONL file, or the file has no such column.
+    """
+    path = Path(data.source)
+    if data.rows is None or path.suffix.lower() not in READERS or not path.is_file():
+        raise TransformerError(
+            f"group_column needs data from a CSV, TSV or JSONL file; got {data.source or data.name!r}"
+        )
+    table = READERS[path.suffix.lower()](path)
+    if table.names is None:
+        table = table.without_header()
+    if column not in table.names:
+        raise TransformerError(
+            f"group_column must be a column of {path.name}, {', '.join(table.names)}; got {column!r}"
+            f"{near_miss(column, table.names)}"
+        )
+    place = table.names.index(column)
+    values = {line: str(row[place]) for line, row in zip(table.lines, table.rows, strict=True)}
+    return [values[line] for line in data.rows]
+
+
+def default_folder(options: ClassificationOptions, kind: str) -> str:
+    """`runs/NAME-KIND`: the same for the same data, so that calling a command again goes on with its work."""
+    source = options.train_path or options.dataset
+    return f"runs/{Path(source.removeprefix('tfds:').rstrip('/')).stem or 'run'}-{kind}"
+
+
+def _chosen(data: Split, options: ClassificationOptions) -> Split:
+    return data if options.train_examples is None else subset(data, options.train_examples, options.seed)
+
+
+def _joined(parts: Sequence[Split]) -> Split:
+    return Split(
+        [text for part in parts for text in part.texts],
+        [target for part in parts for target in part.targets],
+        multi_label=parts[0].multi_label,
+        source=parts[0].source,
+    )
+
+
+def _check(build: Build, splits: Splits) -> None:
+    classifier = build()
+    lengths = {name: classifier.preprocess(split).full_lengths for name, split in splits.present().items()}
+    print(checks.check(splits, lengths, classifier.max_length), flush=True)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

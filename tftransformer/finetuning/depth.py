@@ -1,0 +1,70 @@
+"""What lies where in a model: above its blocks, in each of them, below them."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from tftransformer.errors import TransformerError
+from tftransformer.patterns import leaf_layers
+
+_BLOCK = re.compile(r"encoder_block_\d+")
+
+
+@dataclass(frozen=True)
+class Depths:
+    """The layers of a model that have weights, by name.
+
+    Attributes:
+        above: What comes after the last block, or stands outside the model that the blocks belong to: a head, a
+            pooling layer, blocks called `extra_block_{i}`.
+        blocks: From the top block to the lowest: its name, and with it what lies between it and the next.
+        below: What comes before the first block: the embeddings.
+    """
+
+    above: tuple[str, ...]
+    blocks: tuple[tuple[str, ...], ...]
+    below: tuple[str, ...]
+
+
+def layers_by_depth(model: Any) -> Depths:
+    """Sort the layers of a model by how far they are from its output.
+
+    Args:
+        model: A built Keras model or a task, whose blocks are called `encoder_block_{i}`.
+
+    Returns:
+        Their names.
+
+    Raises:
+        TransformerError: The model has no such blocks.
+
+    Example:
+        >>> import keras
+        >>> names = ("embeddings", "encoder_block_0", "norm", "encoder_block_1", "head")
+        >>> model = keras.Sequential([keras.Input((3,)), *(keras.layers.Dense(3, name=name) for name in names)])
+        >>> layers_by_depth(model).blocks
+        (('encoder_block_1',), ('encoder_block_0', 'norm'))
+    """
+    holder = _holder(model)
+    if holder is None:
+        raise TransformerError("model must have blocks called encoder_block_0 and so on; got one without")
+    below: list[str] = []
+    blocks: list[list[str]] = []
+    for child in holder.layers:
+        if _BLOCK.fullmatch(child.name):
+            blocks.append([])
+        (blocks[-1] if blocks else below).extend(leaf.name for leaf in leaf_layers(child) if leaf.weights)
+    top = blocks[-1]
+    above = top[1:]
+    del top[1:]
+    inside = {*below, *(name for block in blocks for name in block), *above}
+    outside = [leaf.name for leaf in leaf_layers(model) if leaf.weights and leaf.name not in inside]
+    return Depths((*above, *outside), tuple(map(tuple, reversed(blocks))), tuple(below))
+
+
+def _holder(model: Any) -> Any:
+    """The model among those nested in a model whose own layers the blocks are."""
+    layers = getattr(model, "layers", ())
+    if any(_BLOCK.fullmatch(layer.name) for layer in layers):
+        return model
+    return next((found for layer in layers if (found := _holder(layer)) is not None), None)

@@ -1,0 +1,113 @@
+"""How much each attention head matters: the gradient of the loss for a mask on it (Michel et al. 2019, arXiv 1905.10650).
+
+With a factor of 1 on what each head gives, the derivative of the loss for that factor says, to first order, what
+leaving the head out would change.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tftransformer.errors import TransformerError
+from tftransformer.finetuning.rebuilding import check_task
+
+
+def head_importance(
+    task: Any, x: Any, y: Any = None, *, batch_size: int = 32, normalize: bool = True
+) -> dict[int, np.ndarray]:
+    """The expected absolute derivative of a classifier's loss for a factor on each head.
+
+    Args:
+        task: A `TextClassifier` that was fine-tuned: the scores are about its labels.
+        x: A `Split`, or texts or pairs in any form that `fit` takes; some hundreds are enough.
+        y: Labels, where `x` comes without.
+        batch_size: Rows a batch; the scores do not depend on it.
+        normalize: Divide the scores of each block by their l2 norm, as the paper does to compare heads of unlike
+            blocks.
+
+    Returns:
+        The scores, (N,) for each block by its number. The smaller, the sooner to prune.
+
+    Raises:
+        TransformerError: There are no texts or no labels.
+
+    Example:
+        >>> scores = head_importance(classifier, train)  # doctest: +SKIP
+        >>> scores[0].argmin()  # the head of the first block that matters least  # doctest: +SKIP
+        3
+    """
+    check_task(task)
+    examples = task.preprocess(x, y)
+    if not len(examples) or examples.labels is None:
+        found = "texts without" if len(examples) else "no texts"
+        raise TransformerError(f"head_importance needs texts with labels; got {found}")
+    attentions = [
+        task.encoder.get_layer(f"encoder_block_{i}").attention for i in range(task.config.num_blocks)
+    ]
+    step = tf.function(_sums_of(task, attentions), reduce_retracing=True, autograph=False)
+    sums = [np.zeros(attention.num_heads) for attention in attentions]
+    for inputs, labels, *_ in _batches(task, examples, batch_size):
+        for total, new in zip(sums, step(inputs, labels), strict=True):
+            total += new.numpy()
+    scores = [total / len(examples) for total in sums]
+    if normalize:
+        # A block that nothing depends on has no scores to compare; they stay zero.
+        scores = [score / max(float(np.linalg.norm(score)), 1e-30) for score in scores]
+    return dict(enumerate(scores))
+
+
+def _batches(task: Any, examples: Any, batch_size: int) -> tf.data.Dataset:
+    batches = task._ordered(examples, batch_size)[0]
+    # A document's chunks are rows of the encoder's, so that only one by one it is known whose a row is.
+    in_chunks = len(batches.element_spec[0]["token_ids"].shape) > 2
+    return task._ordered(examples, 1)[0] if in_chunks else batches
+
+
+def _sums_of(task: Any, attentions: Sequence[Any]) -> Callable[[Any, Any], list[tf.Tensor]]:
+    """From a batch to the sum over its texts of |dL/dfactor|, (N,) for each block."""
+
+    def sums(inputs: Any, labels: tf.Tensor) -> list[tf.Tensor]:
+        rows = tf.shape(labels)[0]
+        # A factor for each text: the loss of one does not depend on another's, so one pass back gives all.
+        factors = [tf.ones([rows, attention.num_heads]) for attention in attentions]
+        with tf.GradientTape() as tape:
+            tape.watch(factors)
+            with _scaled(attentions, factors):
+                logits = tf.cast(task(inputs, training=False), tf.float32)
+            loss = tf.reduce_sum(_losses(labels, logits, task.multi_label))
+        return [tf.reduce_sum(tf.abs(gradient), axis=0) for gradient in tape.gradient(loss, factors)]
+
+    return sums
+
+
+def _losses(labels: tf.Tensor, logits: tf.Tensor, multi_label: bool) -> tf.Tensor:
+    if multi_label:
+        return tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.cast(labels, tf.float32), logits=logits)
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+
+
+@contextlib.contextmanager
+def _scaled(attentions: Sequence[Any], factors: Sequence[tf.Tensor]) -> Iterator[None]:
+    """Have each head's part of the sum weighed by its factor, (B, N), where the network is run meanwhile."""
+    kept = [attention.score_dropout for attention in attentions]
+    try:
+        for attention, factor in zip(attentions, factors, strict=True):
+            # Past Keras, which would take the stand-in for a part of the layer.
+            object.__setattr__(attention, "score_dropout", _Scale(factor))
+        yield
+    finally:
+        for attention, dropout in zip(attentions, kept, strict=True):
+            object.__setattr__(attention, "score_dropout", dropout)
+
+
+class _Scale:
+    """Stands where the dropout of the scores stands, behind which everything is linear in them."""
+
+    def __init__(self, factor: tf.Tensor) -> None:
+        self._factor = factor
+
+    def __call__(self, scores: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return scores * tf.cast(self._factor, scores.dtype)[:, :, tf.newaxis, tf.newaxis]

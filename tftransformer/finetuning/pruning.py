@@ -1,0 +1,187 @@
+"""Prune attention heads and really remove their weights (Michel et al. 2019, arXiv 1905.10650)."""
+
+import operator
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tftransformer.config import SHARED_BIASES, TransformerConfig
+from tftransformer.errors import TransformerError
+from tftransformer.finetuning.rebuilding import check_task, rebuild
+
+# Inside a block's attention: which axis of a weight counts the heads, and whether each has one entry there or H.
+_HEAD_AXES = (
+    (re.compile(r"(query|key|value)/(kernel|bias|lora/up)"), -1, True),
+    (re.compile(r"output/(kernel|lora/down)"), 0, True),
+    (re.compile(r"prefix/(keys|values)"), 0, False),
+)
+_ATTENTION = re.compile(r"encoder_block_(\d+)/attention/(.*)")
+
+
+def prune_heads(
+    task: Any,
+    heads: Mapping[int, Iterable[int]] | None = None,
+    *,
+    share: float | None = None,
+    scores: Mapping[int, Sequence[float]] | None = None,
+) -> Any:
+    """A smaller task without some heads: the columns of their queries, keys and values and their rows of the output go.
+
+    The heads that stay compute what they did. Their width stays, too, so that a block of fewer heads is one of
+    narrower projections.
+
+    Args:
+        task: A built task, such as a `TextClassifier`; it stays as it is.
+        heads: The numbers of the heads to remove, by the number of their block: {0: [1, 3], 4: [0]}. Where
+            layers share a block (ALBERT), they all lose them.
+        share: Instead: this share of all heads, those with the lowest scores, one at least left to each block.
+        scores: From `head_importance`; for `share`.
+
+    Returns:
+        A new task, not compiled, that saves, exports and trains like any other. Its `config.num_heads` is a tuple
+        where blocks have unlike numbers of heads.
+
+    Raises:
+        TransformerError: Neither heads nor share, or both; a block or head that there is not; a block that would
+            lose all heads; heads that share keys and values or a position bias with others.
+
+    Example:
+        >>> small = prune_heads(classifier, {0: [1, 3], 4: [0]})  # doctest: +SKIP
+        >>> small.config.num_heads  # doctest: +SKIP
+        (10, 12, 12, 12, 11, 12)
+        >>> small = prune_heads(classifier, share=0.3, scores=head_importance(classifier, train))  # doctest: +SKIP
+    """
+    check_task(task)
+    config = task.config
+    _check_kind(config)
+    if (heads is None) == (share is None) or (share is None) != (scores is None):
+        raise TransformerError(
+            "prune_heads takes either heads, by block, or share with scores of head_importance; got "
+            f"heads={heads!r:.80}, share={share!r}, {'no scores' if scores is None else 'scores'}"
+        )
+    if heads is None:
+        _check_scores(config, scores)
+        heads = choose_heads(scores, share)
+    kept = _kept(config, heads)
+    counts = tuple(len(numbers) for numbers in kept)
+    smaller = config.replace(num_heads=counts, num_key_value_heads=counts)
+
+    def without_heads(name: str, value: np.ndarray) -> np.ndarray:
+        found = _ATTENTION.fullmatch(name)
+        if found is None:
+            return value
+        return _keep_heads(found[2], value, kept[int(found[1])], config.head_dim)
+
+    return rebuild(task, smaller, range(config.num_blocks), without_heads)
+
+
+def choose_heads(scores: Mapping[int, Sequence[float]], share: float) -> dict[int, list[int]]:
+    """The heads with the lowest scores, of all blocks together; the best one of each block always stays.
+
+    Args:
+        scores: From `head_importance`: (N,) for each block.
+        share: Of all heads, rounded down to whole ones.
+
+    Returns:
+        The numbers of the heads by block, as `prune_heads` takes them.
+
+    Raises:
+        TransformerError: The share is not between 0 and 1, or more than leaves each block a head; a score is not
+            finite.
+
+    Example:
+        >>> choose_heads({0: [0.9, 0.1, 0.5], 1: [0.2, 0.3, 0.8]}, share=0.5)
+        {0: [1], 1: [0, 1]}
+    """
+    if not isinstance(share, (int, float)) or not 0 <= share < 1:
+        raise TransformerError(f"share must be at least 0 and below 1; got {share!r}")
+    if not all(np.isfinite(row).all() for row in scores.values()):
+        raise TransformerError("scores must be finite; got some that are not")
+    total = sum(len(row) for row in scores.values())
+    # What is meant to be a whole number of heads, 0.3 of 10, may be a hair less in binary.
+    count = int(share * total + 1e-9)
+    if count > total - len(scores):
+        raise TransformerError(
+            f"share must leave each of {len(scores)} blocks a head, so be at most "
+            f"{1 - len(scores) / total:.3g} of the {total} heads; got {share!r}"
+        )
+    best = {(block, int(np.argmax(row))) for block, row in scores.items()}
+    places = [(block, head) for block, row in scores.items() for head in range(len(row))]
+    order = sorted(
+        (place for place in places if place not in best), key=lambda p: (float(scores[p[0]][p[1]]), p)
+    )
+    chosen: dict[int, list[int]] = {}
+    for block, head in sorted(order[:count]):
+        chosen.setdefault(block, []).append(head)
+    return chosen
+
+
+def _keep_heads(part: str, value: np.ndarray, kept: Sequence[int], head_dim: int) -> np.ndarray:
+    """One weight of an attention, by its name in it, with the entries of these heads alone."""
+    for pattern, axis, wide in _HEAD_AXES:
+        if pattern.fullmatch(part):
+            width = head_dim if wide else 1
+            places = (np.asarray(kept)[:, np.newaxis] * width + np.arange(width)).reshape(-1)
+            return np.take(value, places, axis)
+    return value
+
+
+def _kept(config: TransformerConfig, heads: Mapping[int, Iterable[int]]) -> list[list[int]]:
+    """The heads that stay, of each block."""
+    if not isinstance(heads, Mapping):
+        raise TransformerError(
+            f"heads must be a dict from blocks to heads, as {{0: [1, 3]}}; got {heads!r:.80}"
+        )
+    removed = {_whole(block, "blocks"): numbers for block, numbers in heads.items()}
+    wrong = [block for block in removed if not 0 <= block < config.num_blocks]
+    if wrong:
+        raise TransformerError(
+            f"heads must be of blocks between 0 and {config.num_blocks - 1}; got block {wrong[0]}"
+        )
+    kept = []
+    for block in range(config.num_blocks):
+        available = config.heads_of_block(block)[0]
+        numbers = removed.get(block, ())
+        if isinstance(numbers, str) or not isinstance(numbers, Iterable):
+            raise TransformerError(f"heads of block {block} must be a list of numbers; got {numbers!r}")
+        gone = {_whole(number, f"heads of block {block}") for number in numbers}
+        if outside := sorted(number for number in gone if not 0 <= number < available):
+            raise TransformerError(
+                f"heads of block {block} must be between 0 and {available - 1}; got {outside[0]}"
+            )
+        if len(gone) == available:
+            raise TransformerError(
+                f"heads must leave each block one at least; block {block} has {available} and would lose them all"
+            )
+        kept.append([number for number in range(available) if number not in gone])
+    return kept
+
+
+def _whole(number: Any, what: str) -> int:
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise TransformerError(f"{what} must be whole numbers; got {number!r}") from None
+
+
+def _check_kind(config: TransformerConfig) -> None:
+    if config.num_key_value_heads != config.num_heads:
+        raise TransformerError(
+            "heads must have keys and values of their own to be pruned; the model has "
+            f"{config.num_heads} heads with {config.num_key_value_heads} of keys and values"
+        )
+    if config.position in SHARED_BIASES:
+        raise TransformerError(
+            f"heads must not share a bias over the blocks to be pruned; the model has {config.position!r} positions"
+        )
+
+
+def _check_scores(config: TransformerConfig, scores: Any) -> None:
+    wanted = {block: config.heads_of_block(block)[0] for block in range(config.num_blocks)}
+    found = {block: len(row) for block, row in scores.items()} if isinstance(scores, Mapping) else scores
+    if found != wanted:
+        raise TransformerError(
+            f"scores must be of head_importance for this model, a number for each head of each block; got {found!r:.80}"
+        )

@@ -1,0 +1,96 @@
+"""A task built anew on an encoder of another structure, with the weights of the old one."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from tftransformer.config import TransformerConfig
+from tftransformer.errors import TransformerError
+from tftransformer.patterns import addresses
+
+# What a task knows of where its weights come from.
+_NOTES = ("fresh", "advice", "load_summary")
+_BLOCK = re.compile(r"encoder_block_(\d+)(/.*)?")
+
+
+def rebuild(
+    task: Any,
+    config: TransformerConfig,
+    blocks: Sequence[int],
+    change: Callable[[str, np.ndarray], np.ndarray] = lambda _, value: value,
+) -> Any:
+    """A new task of the same class with fewer blocks, or smaller ones.
+
+    What is frozen, LoRA, adapters and prefixes come along; whether the task was compiled does not.
+
+    Args:
+        task: A built task; it stays as it is.
+        config: Of the new encoder.
+        blocks: The number that each block of the new encoder has in the old one.
+        change: From an old address and its value to what the new weight is.
+
+    Returns:
+        The new task.
+
+    Raises:
+        TransformerError: It is no task with an encoder, or has further blocks that would change their size.
+
+    Example:
+        >>> rebuild(classifier, classifier.config, range(classifier.config.num_blocks))  # doctest: +SKIP
+    """
+    check_task(task)
+    settings = task.get_config()
+    settings["config"] = config.to_dict()
+    settings["frozen"] = _moved(settings.get("frozen", ()), blocks)
+    records = [_moved_record(record, blocks) for record in settings.get("modifications", ())]
+    # What was only in blocks that went is nowhere.
+    settings["modifications"] = [record for record in records if record.get("targets") != []]
+    new = type(task).from_config(settings)
+    old = addresses(task)
+    for name, variable in addresses(new).items():
+        origin = _origin(name, blocks)
+        value = change(origin, ops.convert_to_numpy(old[origin]))
+        if value.shape != tuple(variable.shape):
+            raise TransformerError(
+                f"one block of the encoder must keep as many heads as {name.split('/')[0]} has, which is made like the "
+                f"widest of them; got {config.heads_of_block(None)[0]} at most"
+            )
+        variable.assign(value)
+    for name in _NOTES:
+        if hasattr(task, name):
+            value = getattr(task, name)
+            setattr(new, name, dict(value) if isinstance(value, Mapping) else value)
+    return new
+
+
+def check_task(task: Any) -> None:
+    """Raise a `TransformerError` unless it is a task that can be rebuilt."""
+    if not hasattr(task, "encoder") or not isinstance(getattr(task, "config", None), TransformerConfig):
+        raise TransformerError(
+            f"task must be a model with an encoder and its config, such as a TextClassifier; got a {type(task).__name__}"
+        )
+
+
+def _origin(name: str, blocks: Sequence[int]) -> str:
+    found = _BLOCK.fullmatch(name)
+    return name if found is None else f"encoder_block_{blocks[int(found[1])]}{found[2] or ''}"
+
+
+def _moved(names: Sequence[str], blocks: Sequence[int]) -> list[str]:
+    """The new addresses of old ones: none for a block that went, several for one that was taken twice."""
+    moved = []
+    for name in names:
+        found = _BLOCK.fullmatch(name)
+        if found is None:
+            moved.append(name)
+        else:
+            news = [new for new, old in enumerate(blocks) if old == int(found[1])]
+            moved += [f"encoder_block_{new}{found[2] or ''}" for new in news]
+    return moved
+
+
+def _moved_record(record: dict[str, Any], blocks: Sequence[int]) -> dict[str, Any]:
+    return {**record, "targets": _moved(record["targets"], blocks)} if "targets" in record else record

@@ -1,0 +1,258 @@
+"""Gradual unfreezing: the head trains first, then one block more at a time, from the top (ULMFiT).
+
+Howard & Ruder 2018, "Universal Language Model Fine-tuning for Text Classification" (arXiv:1801.06146), 3.3.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.finetuning.depth import layers_by_depth
+from tftransformer.finetuning.freezing import train_only
+from tftransformer.finetuning.optimizer_state import carry_optimizer, check_can_carry
+from tftransformer.finetuning.parts import check_count
+from tftransformer.patterns import addresses
+
+STARTS = ("head", "block")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some epochs in which the same weights train.
+
+    Attributes:
+        first: The first epoch, counted from 0.
+        last: The epoch after the last one.
+        names: The addresses of what trains.
+        about: What joins in this stage, for people.
+    """
+
+    first: int
+    last: int
+    names: tuple[str, ...]
+    about: str
+
+    def __str__(self) -> str:
+        return f"{self.about} from epoch {self.first + 1}"
+
+
+@dataclass(frozen=True)
+class GradualUnfreezing:
+    """Which weights train from which epoch on: `classifier.fit(..., unfreezing=GradualUnfreezing())`.
+
+    What is frozen already stays frozen. Weights that wait hold no optimizer slots and do not change by a bit;
+    where they lie at the bottom, `fit` may train from their stored outputs. When training is over everything that
+    trained before may train again, also what the epochs were too few to reach, with an optimizer that goes on from
+    the last stage's.
+
+    Args:
+        blocks_per_stage: How many blocks join at a time. The embeddings join with the lowest one.
+        epochs_per_stage: After how many epochs the next ones join.
+        start: "head": the first stage trains what lies above the blocks. "block": and the first blocks with it.
+
+    Raises:
+        TransformerError: A number below 1, or an unknown start.
+
+    Example:
+        >>> GradualUnfreezing(blocks_per_stage=2).epochs_per_stage
+        1
+    """
+
+    blocks_per_stage: int = 1
+    epochs_per_stage: int = 1
+    start: str = "head"
+
+    def __post_init__(self) -> None:
+        check_count("blocks_per_stage", self.blocks_per_stage)
+        check_count("epochs_per_stage", self.epochs_per_stage)
+        if self.start not in STARTS:
+            raise TransformerError(
+                f"start must be one of {', '.join(STARTS)}; got {self.start!r}{near_miss(str(self.start), STARTS)}"
+            )
+
+    def stages(self, model: Any, epochs: int, initial_epoch: int = 0) -> list[Stage]:
+        """The stages of a run, of which one that is continued in the middle sees the rest.
+
+        Args:
+            model: A built model or task.
+            epochs: The number of the last epoch, as `fit` takes it.
+            initial_epoch: The epoch to start with, as `fit` takes it.
+
+        Returns:
+            At least one stage; together they are the epochs of the run.
+
+        Raises:
+            TransformerError: The model has no blocks, or none that trains; nothing above them trains; or all epochs
+                are over before anything is unfrozen.
+        """
+        joining = self._joining(model)
+        if len(joining) > 1 and epochs <= self.epochs_per_stage:
+            raise TransformerError(
+                f"unfreezing unfreezes nothing in epochs={epochs}: the first stage takes {self.epochs_per_stage}; "
+                "give more epochs, or start='block'"
+            )
+        stages, names = [], []
+        for number, (about, more) in enumerate(joining):
+            names += more
+            first = max(initial_epoch, number * self.epochs_per_stage)
+            last = epochs if number == len(joining) - 1 else min(epochs, (number + 1) * self.epochs_per_stage)
+            if first < last:
+                stages.append(Stage(first, last, tuple(names), about))
+        if not stages:
+            raise TransformerError(f"epochs must be above initial_epoch, {initial_epoch}; got {epochs}")
+        return stages
+
+    def _joining(self, model: Any) -> list[tuple[str, list[str]]]:
+        """What joins with each stage: in words, and the addresses."""
+        training = [name for name, weight in addresses(model).items() if weight.trainable]
+        depths = layers_by_depth(model)
+
+        def among(layers: Sequence[str]) -> list[str]:
+            return [name for name in training if name.split("/")[0] in layers]
+
+        head = among(depths.above)
+        if not head and self.start == "head":
+            raise TransformerError("unfreezing starts above the blocks, where nothing trains: all is frozen")
+        layers = [*depths.blocks[:-1], (*depths.blocks[-1], *depths.below)]
+        blocks = [(some[0], among(some)) for some in layers if among(some)]
+        if not blocks:
+            raise TransformerError("unfreezing has nothing to unfreeze: all blocks are frozen for good")
+        size = self.blocks_per_stage
+        groups = [blocks[start : start + size] for start in range(0, len(blocks), size)]
+        joining = [
+            (" and ".join(about for about, _ in group), [name for _, names in group for name in names])
+            for group in groups
+        ]
+        if self.start == "head":
+            return [("what lies above the blocks", head), *joining]
+        about, names = joining[0]
+        return [(f"what lies above the blocks and {about}", head + names), *joining[1:]]
+
+
+def run_stages(
+    model: Any,
+    stages: Sequence[Stage],
+    fit_stage: Callable[[int, int, keras.callbacks.CallbackList], Any],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: Any = 0,
+    steps: int | None = None,
+    say: Callable[[str], None] | None = None,
+) -> keras.callbacks.History:
+    """Train stage by stage; to the callbacks it is one training.
+
+    Before each stage the weights are frozen and unfrozen, and the optimizer is replaced by one for those that
+    train, which goes on where the last one stopped (`carry_optimizer`). Afterwards, also after an error, everything
+    that trained before may train again.
+
+    Args:
+        model: A compiled model or task.
+        stages: Of `GradualUnfreezing.stages`.
+        fit_stage: Given the first epoch, the one after the last and callbacks, it calls Keras's `fit` with them.
+        callbacks: Callbacks of the whole training.
+        verbose: As in Keras's `fit`.
+        steps: Batches to an epoch, for the progress bar and for callbacks that ask.
+        say: Takes a line about what trains when.
+
+    Returns:
+        Keras's History of all stages.
+
+    Raises:
+        TransformerError: The optimizer cannot be carried on, or a callback cannot go with stages.
+
+    Example:
+        >>> run_stages(  # doctest: +SKIP
+        ...     model, GradualUnfreezing().stages(model, epochs=4),
+        ...     lambda first, last, told: model.fit(x, y, initial_epoch=first, epochs=last, callbacks=told))
+    """
+    check_can_carry(model.optimizer)
+    if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
+        raise TransformerError(
+            "BackupAndRestore does not go with unfreezing: the weights that it restores differ from stage to stage"
+        )
+    everything = {name: weight for name, weight in addresses(model).items() if weight.trainable}
+    if say is not None:
+        waiting = set(everything) - set(stages[-1].names)
+        left = dict.fromkeys(name.split("/")[0] for name in everything if name in waiting)
+        never = f"; too few epochs for {', '.join(left)}" if left else ""
+        say(f"unfreezing: {'; '.join(map(str, stages))}{never}")
+    together = OneTraining(
+        list(callbacks),
+        add_history=True,
+        add_progbar=verbose != 0,
+        model=model,
+        verbose=verbose,
+        epochs=stages[-1].last,
+        steps=steps,
+    )
+    try:
+        for stage in stages:
+            _train(model, stage.names, everything)
+            fit_stage(stage.first, stage.last, together)
+            if model.stop_training:
+                break
+        together.finish()
+    finally:
+        _train(model, tuple(everything), everything)
+    return model.history
+
+
+@contextlib.contextmanager
+def frozen_as_in(model: Any, stage: Stage) -> Iterator[None]:
+    """Freeze a model as it will be in a stage, to look at what lies below.
+
+    Args:
+        model: A model or task, in which everything may train that will.
+        stage: Of `GradualUnfreezing.stages`.
+
+    Example:
+        >>> with frozen_as_in(classifier, stage):  # doctest: +SKIP
+        ...     print(classifier.frozen_prefix())
+        embeddings and blocks 0-4
+    """
+    compiled = getattr(model, "compiled", False)
+    everything = [name for name, weight in addresses(model).items() if weight.trainable]
+    try:
+        train_only(model, _exactly(stage.names))
+        yield
+    finally:
+        train_only(model, _exactly(everything))
+        model.compiled = compiled
+
+
+class OneTraining(keras.callbacks.CallbackList):
+    """Callbacks that are told of the begin of the first of several `fit`s, and of no end before `finish`."""
+
+    _begun = False
+    _logs = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if not self._begun:
+            self._begun = True
+            super().on_train_begin(logs)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._logs = logs
+
+    def finish(self) -> None:
+        """The end of the training."""
+        super().on_train_end(self._logs)
+
+
+def _train(model: Any, names: Sequence[str], everything: dict[str, keras.Variable]) -> None:
+    train_only(model, _exactly(names))
+    with model.distribute_strategy.scope():
+        optimizer = carry_optimizer(model.optimizer, model.trainable_variables, everything.values())
+    # As in `compile`: not an attribute that TensorFlow saves with the model.
+    object.__setattr__(model, "optimizer", optimizer)
+    # The optimizer is made for these weights: what freezing takes back from a compiled model may stand.
+    model.compiled = True
+    model.train_function = None
+
+
+def _exactly(names: Sequence[str]) -> str:
+    return "|".join(map(re.escape, names))

@@ -1,0 +1,296 @@
+"""Classification of documents longer than the encoder: chunks to vectors, attention over chunks, one head.
+
+Hierarchical attention (Yang et al. 2016, aclanthology.org/N16-1174) with a pretrained encoder below (Pappagari et
+al. 2019, arXiv 1910.10781).
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tftransformer.checkpoints.preset import Preset
+from tftransformer.checkpoints.presets import load_preset
+from tftransformer.config import TransformerConfig
+from tftransformer.data.autotuning import BATCHES_AHEAD
+from tftransformer.data.buckets import length_buckets
+from tftransformer.data.chunks import SPECIAL, Chunker
+from tftransformer.data.examples import Examples, packer
+from tftransformer.data.pipeline import stream_batches
+from tftransformer.data.records import as_records
+from tftransformer.errors import TransformerError
+from tftransformer.layers.hierarchical import AttentionPooling
+from tftransformer.layers.positions import LearnedPosition
+from tftransformer.models.encoder import build_encoder_block
+from tftransformer.models.surgery import run_encoder
+from tftransformer.tasks.inputs import dataset_has_pairs
+from tftransformer.tasks.text_classifier import FRESH, TextClassifier
+
+# Settings that a new classifier takes over from the preset of another one.
+_SETTINGS = ("max_chunks", "overlap", "chunk_blocks")
+
+
+class ChunkWeight(NamedTuple):
+    """A chunk of a document, as the document writes it, and how much it counts (0 to 1)."""
+
+    text: str
+    weight: float
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class DocumentClassifier(TextClassifier):
+    """A `TextClassifier` that reads long texts to their end, chunk by chunk; usually made by `from_preset`.
+
+    Each chunk goes through the encoder and its pooling; `chunk_attention`, a learned query, weighs the chunks'
+    vectors into the document's. A text that fits into one chunk is classified exactly as the `TextClassifier` of the
+    same weights does. Called on (B, C, T) integers it returns logits; everything else is as there,
+    but that the texts are no pairs.
+
+    Args:
+        config, tokenizer, labels: As for `TextClassifier`.
+        max_chunks: Chunks of a document at most; what lies behind them is not read.
+        overlap: Tokens that a chunk shares with the one before.
+        chunk_blocks: Transformer blocks of the encoder's sizes over the chunks' vectors, named
+            `chunk_block_{i}`, with learned positions (`chunk_position`) before them. They let chunks see each other and
+            their order, and start fresh; with 0 the order of chunks means nothing.
+        options: Everything else that `TextClassifier` takes; `max_length` is that of a chunk.
+
+    Raises:
+        TransformerError: As `TextClassifier`; or chunks that cannot be.
+
+    Example:
+        >>> classifier = DocumentClassifier.from_preset(  # doctest: +SKIP
+        ...     "bert_base_en_uncased", labels=["no", "yes"], max_length=128, max_chunks=8
+        ... )
+        >>> classifier.fit(train, epochs=3)  # doctest: +SKIP
+        >>> classifier.chunk_weights(["a long story …"])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig | dict,
+        tokenizer: Any,
+        labels: Sequence[str],
+        *,
+        max_chunks: int = 8,
+        overlap: int = 0,
+        chunk_blocks: int = 0,
+        name: str = "document_classifier",
+        **options: Any,
+    ) -> None:
+        super().__init__(config, tokenizer, labels, name=name, **options)
+        if self.text_pairs:
+            raise TransformerError("a DocumentClassifier takes single texts; text_pairs=True is for others")
+        whole = isinstance(chunk_blocks, int) and not isinstance(chunk_blocks, bool)
+        if not whole or chunk_blocks < 0:
+            raise TransformerError(f"chunk_blocks must be 0 or a positive integer; got {chunk_blocks!r}")
+        self.cut = Chunker(
+            self.max_length,
+            max_chunks,
+            self.tokenizer.start_id,
+            self.tokenizer.separator_id,
+            self.tokenizer.pad_id,
+            overlap,
+        )
+        self.pack = packer(self.tokenizer, self.cut.document_length)
+        policy, width = self.dtype_policy, self.config.hidden_dim
+        self.chunk_position = None
+        if chunk_blocks:
+            self.chunk_position = LearnedPosition(max_chunks, dtype=policy, name="chunk_position")
+            self.chunk_position.build((None, None, width))
+        self.chunk_blocks = [
+            build_encoder_block(self.config, f"chunk_block_{i}", policy) for i in range(chunk_blocks)
+        ]
+        self.chunk_attention = AttentionPooling(dtype=policy, name="chunk_attention")
+        for layer in (*self.chunk_blocks, self.chunk_attention):
+            layer.build((None, None, width))
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str | os.PathLike | Preset,
+        labels: Sequence[str] | None = None,
+        *,
+        load_weights: bool = True,
+        **options: Any,
+    ) -> "DocumentClassifier":
+        """As `TextClassifier.from_preset`, of whose folders it takes over encoder and head.
+
+        Args:
+            preset, labels, load_weights: As there.
+            options: Other arguments of the constructor, which take the place of the preset's, and `dropout`.
+        """
+        found = preset if isinstance(preset, Preset) else load_preset(preset)
+        saved = {name: found.task[name] for name in _SETTINGS if name in found.task}
+        classifier = super().from_preset(found, labels, load_weights=False, **{**saved, **options})
+        if load_weights:
+            kept = found.labels is None or classifier.labels == tuple(found.labels)
+            summary = found.load_into(
+                classifier, optional=(*FRESH, "chunk_.*"), fresh=() if kept else ("head/.*",)
+            )
+            classifier.load_summary, classifier.fresh = summary, tuple(summary.fresh)
+        return classifier
+
+    # From chunks to a document.
+
+    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        real = real_chunks(inputs)
+        vectors = self._chunk_vectors(inputs, real, training)
+        return self.head(self.attend(vectors, real, training)[0], training=training)
+
+    def attend(self, vectors: Any, real: Any, training: bool | None = None) -> tuple[Any, Any]:
+        """From chunks' vectors to the document's.
+
+        Args:
+            vectors: (B, C, D).
+            real: (B, C), True at chunks that are there.
+            training: As for a Keras model.
+
+        Returns:
+            (B, D), and the weights (B, C), which are 0 at chunks that are not there.
+        """
+        if self.chunk_position is not None:
+            vectors = self.chunk_position(vectors)
+        for block in self.chunk_blocks:
+            vectors = block(vectors, padding_mask=real, training=training)
+        return self.chunk_attention(vectors, padding_mask=real, return_attention_scores=True)
+
+    def _chunk_vectors(self, inputs: Mapping[str, Any], real: tf.Tensor, training: bool | None) -> tf.Tensor:
+        """(B, C, D): each chunk through the encoder and its pooling, those that are not there left out."""
+        rows = {name: tf.reshape(value, [-1, tf.shape(value)[-1]]) for name, value in inputs.items()}
+        # XLA knows no shapes that depend on values: it computes the empty chunks, too.
+        every = self.jit_compile
+        if not every:
+            places = tf.where(tf.reshape(real, [-1]))[:, 0]
+            rows = {name: tf.gather(value, places) for name, value in rows.items()}
+        x = run_encoder(self.encoder, self.config, rows, training)
+        for block in self.extra_blocks:
+            x = block(x, padding_mask=rows["padding_mask"], training=training)
+        x = self.pooler(x, padding_mask=rows["padding_mask"], training=training)
+        return tf.reshape(x, [*tf.unstack(tf.shape(real)), x.shape[-1]]) if every else in_places(x, real)
+
+    def chunk_weights(self, texts: Any, batch_size: int = 32) -> list[list[ChunkWeight]]:
+        """Which chunks of each document decided, by the weights of the attention over chunks.
+
+        With `chunk_blocks` a chunk's vector holds something of the others, and the weights say less.
+
+        Args:
+            texts: In any form that `predict` takes.
+            batch_size: Documents at a time.
+
+        Returns:
+            For each text its chunks, in order; their weights sum to 1.
+
+        Example:
+            >>> for text, weight in classifier.chunk_weights(["a long story …"])[0]:  # doctest: +SKIP
+            ...     print(f"{weight:.2f} {text[:60]}")
+        """
+        documents = as_records(texts)
+        batches, inverse = self._ordered(self._examples(documents), batch_size)
+        if batches is None:
+            return []
+
+        @tf.function(input_signature=[batches.element_spec], autograph=False)
+        def weigh(inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+            real = real_chunks(inputs)
+            return self.attend(self._chunk_vectors(inputs, real, False), real, False)[1]
+
+        rows = [row for batch in batches for row in weigh(batch).numpy()]
+        return [
+            [ChunkWeight(chunk, float(weight)) for chunk, weight in zip(chunks, rows[i])]
+            for chunks, i in zip(self.chunk_texts(documents.first), inverse)
+        ]
+
+    def chunk_texts(self, texts: Sequence[str]) -> list[list[str]]:
+        """The chunks that the encoder reads, cut out of the texts as they are written."""
+        found = []
+        for text in texts:
+            tokens = self.tokenizer.tokenize_with_offsets([text])
+            starts, ends = tokens.starts.values.numpy(), tokens.ends.values.numpy()
+            count = min(len(starts), self.cut.document_length - SPECIAL)
+            spans = self.cut.spans([count], self.cut.counts(count))
+            edges = zip(*(edge[0].numpy().tolist() for edge in spans))
+            found.append([text[starts[i] : ends[j - 1]] if j > i else "" for i, j in edges])
+        return found
+
+    # Texts to integers: whole documents until they are batched, chunks from then on.
+
+    def _note_pairs(self, pairs: bool) -> None:
+        if pairs:
+            raise TransformerError("a DocumentClassifier takes single texts; got pairs of texts")
+        super()._note_pairs(pairs)
+
+    def _boundaries(self, examples: Examples) -> tuple[int, ...] | None:
+        return length_buckets(examples.lengths, self.cut.document_length) if self.jit_compile else None
+
+    def _batches(self, *arguments: Any) -> tf.data.Dataset:
+        return self._as_chunks(super()._batches(*arguments))
+
+    def _ordered(self, examples: Examples, batch_size: int) -> tuple[Any, np.ndarray | None]:
+        batches, inverse = super()._ordered(examples, batch_size)
+        return (None if batches is None else self._as_chunks(batches)), inverse
+
+    def _stream(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+        self._note_pairs(dataset_has_pairs(dataset))
+        documents = stream_batches(
+            dataset,
+            batch_size,
+            tokenize=self.tokenizer.tokenize,
+            pack=self.pack,
+            max_length=self.cut.document_length,
+            labels=self.stream_labels(),
+            pad_id=self.tokenizer.pad_id,
+        )
+        return self._as_chunks(documents)
+
+    def _as_chunks(self, documents: tf.data.Dataset) -> tf.data.Dataset:
+        few_shapes = bool(self.jit_compile)
+
+        def cut(x: Mapping[str, tf.Tensor], *rest: Any) -> Any:
+            chunks = self.cut(x, few_shapes)
+            return (chunks, *rest) if rest else chunks
+
+        cut = tf.autograph.experimental.do_not_convert(cut)
+        return documents.map(cut, num_parallel_calls=tf.data.AUTOTUNE).prefetch(BATCHES_AHEAD)
+
+    def fit(self, *arguments: Any, packing: bool = False, **options: Any) -> keras.callbacks.History:
+        """As `TextClassifier.fit`, without `packing`, and without a cache of what frozen layers give."""
+        if packing:
+            raise TransformerError("packing is for texts that fit into a row; a DocumentClassifier's do not")
+        return super().fit(*arguments, **options)
+
+    # To folders.
+
+    def export(self, folder: str | os.PathLike, **options: Any) -> None:
+        """Write a TensorFlow SavedModel that takes whole documents; see `export.export_classifier`."""
+        from tftransformer.export.saved_model import export_classifier
+        from tftransformer.tasks.served_documents import ServedDocuments
+
+        export_classifier(ServedDocuments(self), folder, **options)
+
+    def task_settings(self) -> dict:
+        return {
+            **super().task_settings(),
+            "max_chunks": self.cut.max_chunks,
+            "overlap": self.cut.overlap,
+            "chunk_blocks": len(self.chunk_blocks),
+        }
+
+
+def real_chunks(inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """(B, C), True at chunks that are there."""
+    return tf.reduce_any(tf.cast(inputs["padding_mask"], tf.bool), axis=-1)
+
+
+def in_places(vectors: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """(B, C, D) from the vectors (R, D) of the R chunks that are there, zeros at the others.
+
+    Example:
+        >>> in_places(tf.constant([[1.0], [2.0]]), tf.constant([[True, False], [False, True]])).numpy().tolist()
+        [[[1.0], [0.0]], [[0.0], [2.0]]]
+    """
+    shape = tf.concat([tf.shape(real, tf.int64), [vectors.shape[-1]]], 0)
+    return tf.scatter_nd(tf.where(real), vectors, shape)

@@ -1,0 +1,88 @@
+"""What labels mean, whatever network the logits come from: targets to numbers, probabilities to names and figures."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from tftransformer.data.records import encode_targets
+from tftransformer.errors import TransformerError
+from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics
+from tftransformer.evaluation.reports import Report
+from tftransformer.evaluation.thresholds import tune_threshold
+
+
+class Labelled:
+    """Methods of whatever has `labels`, `multi_label` and `threshold`."""
+
+    labels: Sequence[str]
+    multi_label: bool
+    threshold: float
+
+    def encode_targets(self, targets: Any) -> np.ndarray:
+        """Targets as the numbers that the loss takes."""
+        return encode_targets(targets, self.labels, self.multi_label)
+
+    def activate(self, output: Any) -> Any:
+        """(B, C) logits as probabilities."""
+        return ops.sigmoid(output) if self.multi_label else ops.softmax(output, axis=-1)
+
+    def predicted_labels(self, probabilities: np.ndarray) -> list:
+        """The label, or for multi-label data the tuple of labels, of each row of probabilities."""
+        if self.multi_label:
+            chosen = probabilities >= self.threshold
+            return [tuple(label for label, on in zip(self.labels, row) if on) for row in chosen]
+        return [self.labels[i] for i in probabilities.argmax(axis=-1)]
+
+    def metrics_of(self, targets: Any, probabilities: np.ndarray) -> dict:
+        """The figures of a report as a dict, from probabilities that `predict` returned."""
+        encoded = self.encode_targets(targets)
+        if self.multi_label:
+            return multilabel_metrics(encoded, probabilities, self.labels, self.threshold)
+        return classification_metrics(encoded, probabilities, self.labels)
+
+    def report_of(self, targets: Any, probabilities: np.ndarray, baseline: dict | None = None) -> Report:
+        """Precision, recall, F1, intervals and confusion; `print` it."""
+        return Report(self.metrics_of(targets, probabilities), self.labels, baseline)
+
+    def tune_on(self, targets: Any, probabilities: np.ndarray) -> float:
+        """Set the multi-label threshold to the one with the best micro-F1, and return it."""
+        if not self.multi_label:
+            raise TransformerError(
+                "tune_threshold is for multi-label classifiers; this one picks the likeliest label"
+            )
+        self.threshold = float(tune_threshold(self.encode_targets(targets), probabilities))
+        return self.threshold
+
+
+@dataclasses.dataclass
+class ClassificationTask(Labelled):
+    """One of the tasks of a `MultiTaskClassifier`.
+
+    Args:
+        labels: The C names of the classes, in the order of the logits.
+        multi_label: A text may have any number of the labels.
+        threshold: Multi-label: the probability from which on a label is predicted.
+        text_pairs: Whether it takes pairs; None until the first data say so.
+
+    Raises:
+        TransformerError: Fewer than two labels, or one twice.
+
+    Example:
+        >>> ClassificationTask(["no", "yes"]).predicted_labels(np.array([[0.2, 0.8]]))
+        ['yes']
+    """
+
+    labels: Sequence[str]
+    multi_label: bool = False
+    threshold: float = 0.5
+    text_pairs: bool | None = None
+
+    def __post_init__(self) -> None:
+        self.labels = tuple(str(label) for label in self.labels)
+        if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
+            raise TransformerError(
+                f"labels must be at least two different names; got {list(self.labels)[:8]}"
+            )

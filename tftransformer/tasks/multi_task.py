@@ -1,0 +1,222 @@
+"""Several classification tasks on one encoder, trained together.
+
+Caruana 1997, "Multitask learning"; for BERT-like encoders Liu et al. 2019, "MT-DNN" (arXiv:1901.11504). Each batch
+holds rows of one task; how tasks are drawn, and what an epoch is, says `data.task_sampling`.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from tftransformer.checkpoints.preset import Preset
+from tftransformer.checkpoints.presets import load_preset
+from tftransformer.config import TransformerConfig
+from tftransformer.data.tokenizers.spec import TokenizerSpec
+from tftransformer.errors import TransformerError
+from tftransformer.finetuning.freezing import freeze, frozen_addresses
+from tftransformer.finetuning.modifications import describe_modifications, replay_modifications
+from tftransformer.layers.task_heads import TaskHeads
+from tftransformer.tasks.arguments import check_classifier
+from tftransformer.tasks.compilation import restore_compilation
+from tftransformer.tasks.multi_task_preset import (
+    FRESH,
+    as_tasks,
+    describe_tasks,
+    save_tasks,
+    unknown_heads,
+)
+from tftransformer.tasks.task_loops import TaskLoops
+from tftransformer.tasks.task_recipe import multi_task_defaults
+from tftransformer.tasks.trunk import build_trunk, run_trunk
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class MultiTaskClassifier(TaskLoops):
+    """One encoder and a head for each of several tasks, over raw texts or pairs; usually made by `from_preset`.
+
+    Tasks may be single-label or multi-label, of texts or of pairs. Data come as a mapping from task to what
+    `TextClassifier` takes; logged values begin with the task's name, as `sst2_accuracy`. Its parts can be used
+    alone: `encoder`, `extra_blocks`, `pooler`, `head` (a `TaskHeads`), `tokenizer`, `tasks`.
+
+    Args:
+        config: Sizes and choices of the encoder.
+        tokenizer: Text to ids; its vocabulary fits `config.vocabulary_size`.
+        tasks: By name: labels, a `Split` (which says labels, several labels a text, and pairs), or a
+            `ClassificationTask`; the names are those of signatures and parts of those of weights.
+        pooling, pooler, extra_blocks, head_dropout, max_length, seed, dtype: As for `TextClassifier`.
+
+    Raises:
+        TransformerError: Names of tasks that clash or are no plain names, and as `TextClassifier`.
+
+    Example:
+        >>> tasks = {"sentiment": ["no", "yes"], "topic": ["world", "sports", "business"]}
+        >>> model = MultiTaskClassifier.from_preset("bert_12x192_en_uncased", tasks=tasks)
+        >>> model.predict(["a late goal"], task="topic").shape
+        (1, 3)
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig | dict,
+        tokenizer: Any,
+        tasks: Mapping[str, Any],
+        *,
+        pooling: str = "cls",
+        pooler: bool = True,
+        extra_blocks: int = 0,
+        head_dropout: float = 0.1,
+        max_length: int | None = None,
+        seed: int = 0,
+        dtype: Any = None,
+        name: str = "multi_task_classifier",
+    ) -> None:
+        config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
+        if isinstance(tokenizer, dict):
+            tokenizer = TokenizerSpec.from_config(tokenizer).build()
+        tasks = as_tasks(tasks)
+        for task in tasks.values():
+            check_classifier(config, tokenizer, task.labels, pooling, extra_blocks, max_length)
+        longest = max_length or config.max_sequence_length
+        super().__init__(tokenizer, longest, tasks, seed=seed, dtype=dtype, name=name)
+        self.config = config
+        self.pooling = pooling
+        self.with_pooler = pooling == "cls" and pooler
+        self.head_dropout = head_dropout
+        self.load_summary = None
+        self.advice: dict[str, Any] = {}
+        # Addresses of weights that no checkpoint filled: they train at a higher rate.
+        self.fresh: tuple[str, ...] = (".*",)
+        self.encoder, self.extra_blocks, self.pooler = build_trunk(
+            config, pooling=pooling, pooler=pooler, extra_blocks=extra_blocks, head_dropout=head_dropout,
+            policy=self.dtype_policy,
+        )  # fmt: skip
+        counts = {name: len(task.labels) for name, task in tasks.items()}
+        self.head = TaskHeads(counts, head_dropout, dtype=self.dtype_policy, name="head")
+        self.head.build((None, config.hidden_dim))
+        self.built = True
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str | os.PathLike | Preset,
+        tasks: Mapping[str, Any] | None = None,
+        *,
+        load_weights: bool = True,
+        **options: Any,
+    ) -> "MultiTaskClassifier":
+        """A multi-task classifier on the encoder of a preset, with the heads of those tasks that it was saved with.
+
+        Args:
+            preset: As for `TextClassifier.from_preset`.
+            tasks: As for the constructor. None: those of the preset, if it was saved with some.
+            load_weights: False builds the same network from random numbers.
+            options: Other arguments of the constructor, which take the place of the preset's, and `dropout`, the
+                rate inside the encoder.
+
+        Raises:
+            TransformerError: The preset is unknown, broken or of another family, or has no tasks.
+        """
+        found = preset if isinstance(preset, Preset) else load_preset(preset)
+        saved = found.task.get("tasks")
+        if tasks is None and not saved:
+            raise TransformerError(
+                f"tasks must be given: the preset {found.name!r} was not saved with several tasks"
+            )
+        given = as_tasks(saved if tasks is None else tasks)
+        config = found.config
+        if (dropout := options.pop("dropout", None)) is not None:
+            config = config.replace(dropout=dropout, attention_dropout=dropout)
+        kept = ("extra_blocks", "max_length", "head_dropout")
+        settings = {name: found.task[name] for name in kept if name in found.task}
+        pooler = found.task.get("pooler", found.pooler)
+        arguments = {"pooling": found.pooling, "pooler": pooler, **settings, **options}
+        model = cls(config, found.tokenizer.build(), given, **arguments)
+        model.advice = dict(found.task.get("advice", {}))
+        replay_modifications(model, found.modifications)
+        if load_weights:
+            fresh = unknown_heads(given, saved)
+            model.load_summary = found.load_into(model, optional=FRESH, fresh=fresh)
+            model.fresh = tuple(model.load_summary.fresh)
+        return model
+
+    def call(self, inputs: dict, training: bool | None = None) -> Any:
+        return self.head(run_trunk(self, self.config, inputs, training), training=training)
+
+    def compile(
+        self, optimizer: Any = None, loss_weights: Mapping[str, float] | None = None, **options: Any
+    ) -> None:
+        """`keras.Model.compile`, with the usual loss and metrics of each task.
+
+        Args:
+            optimizer: As for `TextClassifier.compile`; one for all tasks.
+            loss_weights: A factor on the losses of some tasks; 1 for the others.
+            options: As for `TextClassifier.compile`, but for `loss` and `metrics`, which each task has of its own.
+
+        Raises:
+            TransformerError: An option is unknown or out of range, or a weight is for no task or not positive.
+        """
+        arguments, self._logged = multi_task_defaults(self, optimizer, loss_weights, options)
+        super().compile(**arguments)
+
+    def compile_from_config(self, config: dict) -> None:
+        arguments = keras.saving.deserialize_keras_object(config)
+        names = list(self.tasks)
+        self._logged = {metric.name: names[metric.columns.number] for metric in arguments["metrics"]}
+        super().compile(**arguments)
+        restore_compilation(self)
+
+    def get_compile_config(self) -> dict | None:
+        return self._compile_config.serialize() if self.compiled and self._compile_config else None
+
+    def save_to_preset(self, folder: str | os.PathLike, **options: Any) -> None:
+        """Write a folder that `from_preset` reads; `TextClassifier.from_preset` takes its encoder.
+
+        Args:
+            folder: Where to; appears whole or not at all.
+            options: `dtype` and `overwrite`, as for `TextClassifier.save_to_preset`.
+        """
+        save_tasks(self, folder, **options)
+
+    def export(self, folder: str | os.PathLike, **options: Any) -> None:
+        """Write a TensorFlow SavedModel with a signature for each task; see `export.export_tasks`."""
+        from tftransformer.export.multi_task import export_tasks
+
+        export_tasks(self, folder, **options)
+
+    def task_settings(self) -> dict:
+        """What a preset stores about the network and its inputs."""
+        return {
+            "tasks": describe_tasks(self.tasks),
+            "pooler": self.with_pooler,
+            "extra_blocks": len(self.extra_blocks),
+            "max_length": self.max_length,
+            "head_dropout": self.head_dropout,
+        }
+
+    def get_config(self) -> dict:
+        return {
+            "config": self.config.to_dict(),
+            "tokenizer": self.tokenizer.spec().to_config(),
+            "pooling": self.pooling,
+            **self.task_settings(),
+            "seed": self.seed,
+            "modifications": describe_modifications(self),
+            "frozen": list(frozen_addresses(self)),
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "MultiTaskClassifier":
+        config = {**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])}
+        frozen: Sequence[str] = config.pop("frozen")
+        modifications = config.pop("modifications", ())
+        model = cls(**config)
+        replay_modifications(model, modifications)
+        model.fresh = ()  # Keras loads every weight after this
+        if frozen:
+            freeze(model, patterns=[re.escape(name) for name in frozen])
+        return model

@@ -1,0 +1,203 @@
+"""Keras's loops over data by task: `fit`, `evaluate`, `predict` and reports of several tasks on one encoder."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tftransformer.data.examples import Examples, build_examples
+from tftransformer.data.pipeline import Epoch, num_batches
+from tftransformer.data.records import Records, as_records
+from tftransformer.data.split import Split
+from tftransformer.data.task_sampling import DEFAULT_SAMPLING, batch_shares, join_tasks, task_batches
+from tftransformer.errors import TransformerError
+from tftransformer.evaluation.reports import Report
+from tftransformer.tasks.base import TextTask
+from tftransformer.tasks.inputs import is_tokenized, only_without
+from tftransformer.tasks.labelled import ClassificationTask
+from tftransformer.tasks.task_names import check_task_data
+from tftransformer.tasks.task_objectives import TaskColumns
+
+
+class TaskLoops(TextTask):
+    """A model that takes data by task and answers by task; subclasses bring the network.
+
+    Args:
+        tokenizer: Text to ids.
+        max_length: Longest sequence in tokens.
+        tasks: By name; the network's output has their logits side by side.
+        seed: Of the order of the training examples and of the tasks.
+        name, dtype: As for any Keras model.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        max_length: int,
+        tasks: Mapping[str, ClassificationTask],
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(tokenizer, max_length, seed=seed, **kwargs)
+        self.tasks = dict(tasks)
+        self.sampling: Any = DEFAULT_SAMPLING
+        # The tasks that `fit` validates, and the task of each logged value.
+        self._validated: tuple[str, ...] = tuple(tasks)
+        self._logged: dict[str, str] = {}
+
+    def columns(self, task: str) -> TaskColumns:
+        """Where a task stands in targets and logits."""
+        names = list(self.tasks)
+        number = names.index(task)
+        start = sum(len(self.tasks[name].labels) for name in names[:number])
+        own = self.tasks[task]
+        return TaskColumns(number, start, start + len(own.labels), own.multi_label)
+
+    def activate(self, output: Any) -> Any:
+        parts = [(self.tasks[name], self.columns(name)) for name in self.tasks]
+        return keras.ops.concatenate(
+            [task.activate(output[:, part.start : part.stop]) for task, part in parts], axis=-1
+        )
+
+    def output_width(self) -> tuple[int, ...]:
+        return (sum(len(task.labels) for task in self.tasks.values()),)
+
+    def preprocess(self, texts: Any, targets: Any = None, sample_weight: Any = None) -> Examples:
+        """Tokenised examples of labelled data by task, one task after another.
+
+        Args:
+            texts: By task: a Split, (texts, labels), (texts, labels, weights) or a finite dataset.
+            targets, sample_weight: None; they come with the texts.
+
+        Raises:
+            TransformerError: An unknown task, one without rows, or what does not fit the task.
+        """
+        if isinstance(texts, Examples):
+            return texts
+        only_without(y=targets, sample_weight=sample_weight)
+        parts = {}
+        for name, data in check_task_data(texts, self.tasks, "x").items():
+            # (texts, labels) and (texts, labels, weights); anything else says itself what it holds.
+            records = as_records(*data) if isinstance(data, tuple) else as_records(data)
+            if not len(records):
+                raise TransformerError(f"every task must have rows; {name!r} has none")
+            if records.targets is None:
+                raise TransformerError(
+                    f"every task must have labels; {name!r} has none: give a Split with targets, or (texts, labels)"
+                )
+            parts[self.columns(name).number] = self._examples_of(name, records)
+        width = max(len(task.labels) if task.multi_label else 1 for task in self.tasks.values())
+        return join_tasks(parts, width)
+
+    def _examples_of(self, name: str, records: Records, labelled: bool = True) -> Examples:
+        task = self.tasks[name]
+        pairs = records.second is not None
+        if task.text_pairs is None and len(records):
+            task.text_pairs = pairs
+        elif len(records) and task.text_pairs != pairs:
+            kinds = ("single texts", "pairs of texts")
+            raise TransformerError(f"task {name!r} is of {kinds[task.text_pairs]}; got {kinds[pairs]}")
+        targets = task.encode_targets(records.targets) if labelled else None
+        return build_examples(
+            records, targets, tokenize=self.tokenizer.tokenize, pack=self.pack, pad_id=self.tokenizer.pad_id
+        )
+
+    def fit(
+        self, x: Any = None, y: Any = None, *, sampling: str | Mapping[str, float] = DEFAULT_SAMPLING, **options: Any
+    ) -> keras.callbacks.History:  # fmt: skip
+        """`keras.Model.fit` over the data of all tasks.
+
+        Args:
+            x: Training data of every task by name, each in a form that `preprocess` takes.
+            y: None; labels come with the texts.
+            sampling: "proportional:0.75" (batches in proportion to that power of a task's size), "equal", or a weight
+                for each task; see `data.task_sampling`.
+            options: As for `TextClassifier.fit`. `validation_data` is by task, too, and may leave tasks out.
+
+        Returns:
+            Keras's History: `loss`, which is the mean over all rows with the tasks' weights, and for each task
+            `TASK_loss` (without them) and its metrics; with `val_` in front of those of validation.
+
+        Raises:
+            TransformerError: Data of an unknown task or not of all, an option that has no meaning here, and as
+                `TextClassifier.fit`.
+        """
+        only_without(y=y, validation_split=options.get("validation_split"))
+        self.sampling = sampling
+        return super().fit(check_task_data(x, self.tasks, "x", every=True), **options)
+
+    def _batches(self, examples: Examples, batch_size: int, shuffle: bool, epoch: Epoch) -> tf.data.Dataset:
+        counts = {
+            name: num_batches(size, batch_size) for name, size in zip(self.tasks, examples.sizes, strict=True)
+        }
+        shares = list(batch_shares(self.sampling, counts).values())
+        boundaries = self._boundaries(examples)
+        return task_batches(examples, batch_size, shares, boundaries=boundaries, seed=self.seed, epoch=epoch)
+
+    def _validation(self, data: Any, batch_size: int) -> Any:
+        if data is None or isinstance(data, Examples):
+            return data
+        data = check_task_data(data, self.tasks, "validation_data")
+        self._validated = tuple(data)
+        return self.preprocess(data)
+
+    def evaluate(self, x: Any = None, y: Any = None, *, task: str | None = None, **options: Any) -> dict:
+        """Loss and metrics of each task.
+
+        Args:
+            x: Data by task; those of `task` alone, where that is given.
+            y: With `task`: labels, where `x` comes without.
+            task: A task's name.
+            options: As for `TextClassifier.evaluate`.
+
+        Returns:
+            A dict like the logs of `fit`, of the tasks that there are data for.
+        """
+        if is_tokenized(x):  # from within `fit`
+            logs, names = super().evaluate(x, y, **options), self._validated
+        else:
+            data = self._by_task(x if y is None else (x, y), task)
+            names = tuple(data)
+            logs = super().evaluate(self.preprocess(data), **{**options, "return_dict": True})
+        return {name: value for name, value in logs.items() if self._logged.get(name, names[0]) in names}
+
+    def predict(self, x: Any, *, task: str | None = None, **options: Any) -> Any:
+        """Probabilities, in the order of the texts.
+
+        Args:
+            x: Texts by task; those of `task` alone, where that is given.
+            task: A task's name.
+            options: `batch_size`, and as in Keras.
+
+        Returns:
+            Probabilities (B, C) by task; only the array where `task` is given.
+        """
+        found = {}
+        for name, texts in self._by_task(x, task).items():
+            part = self.columns(name)
+            examples = self._examples_of(name, as_records(texts), labelled=False)
+            outputs = super().predict(examples, **options)
+            found[name] = outputs[:, part.start : part.stop]
+        return found if task is None else found[task]
+
+    def report(self, data: Any, *, task: str | None = None) -> Any:
+        """A `Report` of each task, or of one.
+
+        Args:
+            data: Splits with targets by task; one Split where `task` is given.
+            task: A task's name.
+        """
+        reports: dict[str, Report] = {}
+        for name, split in self._by_task(data, task).items():
+            own = self.tasks[name]
+            reports[name] = own.report_of(split.targets, self.predict(split, task=name, verbose=0))
+        return reports if task is None else reports[task]
+
+    def tune_threshold(self, data: Split, *, task: str) -> float:
+        """Set a multi-label task's threshold to the one with the best micro-F1 on labelled data, and return it."""
+        (name,) = self._by_task(data, task)
+        return self.tasks[name].tune_on(data.targets, self.predict(data, task=name, verbose=0))
+
+    def _by_task(self, data: Any, task: str | None) -> dict[str, Any]:
+        return check_task_data(data if task is None else {task: data}, self.tasks, "data")

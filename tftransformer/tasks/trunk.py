@@ -1,0 +1,71 @@
+"""The part of a classifier below its head: encoder, blocks of its own, pooling."""
+
+from typing import Any, NamedTuple
+
+import keras
+
+from tftransformer.config import TransformerConfig
+from tftransformer.data.packed_batches import PLACES
+from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
+from tftransformer.models.encoder import build_encoder, build_encoder_block
+from tftransformer.models.families import FAMILIES
+from tftransformer.models.packed import run_packed
+from tftransformer.models.surgery import run_encoder
+
+_POOLING = {"cls": CLSPooling, "mean": MeanPooling, "max": MaxPooling}
+
+
+class Trunk(NamedTuple):
+    """An encoder (a functional model), the fresh blocks above it, and what makes one vector of many."""
+
+    encoder: keras.Model
+    extra_blocks: list[keras.layers.Layer]
+    pooler: keras.layers.Layer
+
+
+def build_trunk(
+    config: TransformerConfig,
+    *,
+    pooling: str,
+    pooler: bool,
+    extra_blocks: int,
+    head_dropout: float,
+    policy: Any,
+) -> Trunk:
+    """Build everything between token ids and the pooled vector.
+
+    Args:
+        config: Sizes and choices of the encoder.
+        pooling: "cls", "mean" or "max".
+        pooler: With "cls": the family's dense layer and activation on the first vector (BERT's tanh).
+        extra_blocks: Transformer blocks named `extra_block_{i}` between the encoder and the pooling.
+        head_dropout: Rate in front of that dense layer, in families that have it there.
+        policy: Keras dtype policy.
+    """
+    encoder = build_encoder(config, dtype=policy)
+    blocks = [build_encoder_block(config, f"extra_block_{i}", policy) for i in range(extra_blocks)]
+    arguments: dict[str, Any] = {}
+    if pooling == "cls":
+        family = FAMILIES[config.family]
+        dropout = head_dropout if family.pooler_dropout else 0.0
+        arguments = {"dense": pooler, "activation": family.pooler_activation, "dropout": dropout}
+    pooled = _POOLING[pooling](**arguments, dtype=policy, name="pooler")
+    for layer in (*blocks, pooled):
+        layer.build((None, None, config.hidden_dim))
+    return Trunk(encoder, blocks, pooled)
+
+
+def run_trunk(trunk: Any, config: TransformerConfig, inputs: dict, training: bool | None = None) -> Any:
+    """The pooled vectors (B, D) of texts.
+
+    Args:
+        trunk: Whatever has `encoder`, `extra_blocks` and `pooler`: a `Trunk`, or a task.
+        config: Of the encoder.
+        inputs: Integers, as `preprocess` and `data.pipeline` make them; packed rows, too.
+        training: As for a Keras model.
+    """
+    x = (run_packed if PLACES in inputs else run_encoder)(trunk.encoder, config, inputs, training)
+    for block in trunk.extra_blocks:
+        x = block(x, padding_mask=inputs["padding_mask"], training=training)
+    # Keras hands `training` on to what is called inside a call.
+    return trunk.pooler(x, padding_mask=inputs["padding_mask"])
