@@ -38,6 +38,11 @@ def train(classifier, reviews, epochs=1):
     classifier.fit(texts, labels, batch_size=16, epochs=epochs, verbose=0, prefix_cache="off")
 
 
+def optimizer_of(classifier):
+    classifier.compile()
+    return classifier.optimizer
+
+
 def shake(model, patterns=("lora", "adapters", "prefix")):
     """Put weights somewhere else than where they start."""
     draw = np.random.default_rng(0)
@@ -69,8 +74,11 @@ def test_what_is_frozen_stays_bit_equal_and_the_rest_trains(kind, classifier, re
     for name in set(started) - set(base):
         # The first step reaches A only through B, which is zero until then.
         assert np.abs(after[name] - started[name]).max() > 0, name
-    assert np.abs(after["head/kernel"] - base["head/kernel"]).max() > 1e-3
+    assert np.abs(after["head/logits/kernel"] - base["head/logits/kernel"]).max() > 1e-3
     assert len(classifier.optimizer._momentums) == len(classifier.trainable_variables)
+    # All of it starts from random numbers, and trains at the rate for that.
+    fresh = {name for name, variable in addresses(classifier).items() if variable.trainable}
+    assert set(optimizer_of(classifier).get_config()["rate_multipliers"]) == fresh
 
 
 @pytest.mark.parametrize("kind", PUT_IN)
@@ -137,7 +145,9 @@ def test_lora_alone_is_a_small_file(classifier, reviews, tiny_preset, tmp_path):
     with pytest.raises(TransformerError, match="has no place for .* or has LoRA there"):
         load_lora(other, path)
     three = TextClassifier.from_preset(tiny_preset, labels=("a", "b", "c"), max_length=16)
-    with pytest.raises(TransformerError, match=r"'head/kernel' is \(16, 2\) in it, \(16, 3\) in the model"):
+    with pytest.raises(
+        TransformerError, match=r"'head/logits/.*' is \(.*2.*\) in it, \(.*3.*\) in the model"
+    ):
         load_lora(three, path)
     assert not describe_modifications(three)
     (tmp_path / "text").write_text("no weights")
@@ -156,7 +166,7 @@ def test_one_encoder_holds_several_adapters(classifier, reviews):
     shake(classifier)
     with_a = classifier.predict(texts, verbose=0)
     add_adapter(classifier, "b", bottleneck_dim=4, kind="houlsby")
-    assert adapter_names(classifier) == ["a", "b"] or set(adapter_names(classifier)) == {"a", "b"}
+    assert set(adapter_names(classifier)) == {"a", "b"}
     trained = {name for name, v in addresses(classifier).items() if v.trainable}
     assert not any("/a/" in name for name in trained) and any("/b/" in name for name in trained)
     set_adapter(classifier, "a")
@@ -247,7 +257,7 @@ def test_strategies_by_their_short_names(name, classifier):
     assert str(strategy) == name
     assert strategy.apply(classifier) == {}
     trained = {name for name, v in addresses(classifier).items() if v.trainable}
-    assert {"head/kernel", "head/bias"} <= trained
+    assert {"head/logits/kernel", "head/logits/bias"} <= trained
     assert (len(trained) == len(addresses(classifier))) == (name == "full")
     if name == "bitfit":
         assert all(n.endswith(("/bias", "/beta")) or n.startswith("head/") for n in trained)
@@ -260,7 +270,6 @@ def test_strategies_by_their_short_names(name, classifier):
         ("freeze:-1", "strategy freeze takes an integer of at least 0; got 'freeze:-1'"),
         ("lora:x", "strategy lora takes a positive integer; got 'lora:x'"),
         ("lora:", "strategy lora takes a positive integer; got 'lora:'"),
-        ("layerwise:1.5", "strategy layerwise takes a number above 0 and at most 1; got 'layerwise:1.5'"),
         ("full:3", "strategy full takes no number; got 'full:3'"),
     ],
 )
@@ -270,4 +279,4 @@ def test_wrong_names_of_strategies(text, words):
 
 
 def test_defaults_of_strategies():
-    assert {str(parse_strategy(name)) for name in KINDS} >= {"freeze:8", "unfreeze:1", "layerwise:0.9"}
+    assert {str(parse_strategy(name)) for name in KINDS} >= {"full", "freeze:8", "lora:8", "adapter:48"}

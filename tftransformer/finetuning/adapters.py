@@ -11,12 +11,7 @@ from typing import Any
 
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.freezing import FreezeSummary, forget_training, train_only
-from tftransformer.finetuning.parts import (
-    check_count,
-    forget_inference,
-    fresh_patterns,
-    train_as_fresh,
-)
+from tftransformer.finetuning.parts import check_count, forget_inference, fresh_patterns
 from tftransformer.layers.adapters import AdapterBank
 from tftransformer.layers.decoder_block import DecoderBlock
 from tftransformer.layers.encoder_block import EncoderBlock
@@ -79,7 +74,6 @@ def add_adapter(
     _attach(model, {"name": name, "bottleneck_dim": bottleneck_dim, "places": kind, "activation": activation})
     set_adapter(model, name)
     own = f".*_adapters/{name}/.*"
-    train_as_fresh(model, own)
     return train_only(model, [own, *kept])
 
 

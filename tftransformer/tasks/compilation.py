@@ -11,6 +11,7 @@ from tftransformer import patterns
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.keras_metrics import MacroF1, MultiLabelF1
 from tftransformer.finetuning.optimizers import build_optimizer
+from tftransformer.finetuning.parts import INSERTED
 from tftransformer.finetuning.regularization import regularize
 from tftransformer.finetuning.schedules import check_number
 from tftransformer.training.losses import SmoothedCrossEntropy
@@ -116,7 +117,7 @@ def restore_compilation(task: Any) -> None:
 
 def _fresh_that_train(task: Any) -> list[str]:
     weights = {name: weight for name, weight in patterns.addresses(task).items() if weight.trainable}
-    fresh = re.compile("|".join(task.fresh) or "(?!)")
+    fresh = re.compile("|".join([*task.fresh, *INSERTED]))
     return [name for name in weights if fresh.fullmatch(name)]
 
 
