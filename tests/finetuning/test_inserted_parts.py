@@ -215,6 +215,7 @@ def test_a_prefix_of_no_weight_changes_nothing(classifier, reviews):
         (lambda m: save_lora(m, "x"), "model must have LoRA to save; got one without"),
         (lambda m: add_adapter(m, kind="pfeifer"), "kind must be one of .*; did you mean 'pfeiffer'"),
         (lambda m: add_adapter(m, "a/b"), "name must be letters, digits and underscores; got 'a/b'"),
+        (lambda m: add_adapter(m, activation="rellu"), "activation must be one of Keras's; got 'rellu'"),
         (lambda m: add_adapter(m, bottleneck_dim=0), "bottleneck_dim must be a positive integer; got 0"),
         (lambda m: set_adapter(m, "x"), r"name must be an adapter of the model \(it has none\); got 'x'"),
         (lambda m: remove_adapter(m, "x"), r"name must be an adapter of the model \(it has none\); got 'x'"),
