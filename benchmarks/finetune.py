@@ -4,7 +4,7 @@
     python benchmarks/finetune.py --quick
 
 Each contender has a process of its own, and one works at a time, in interleaved rounds. The tables (Markdown and
-JSON) and a plot are left in `runs/benchmarks/finetune`. `--data` is a folder with `sst2`, `ag_news` and
+JSON) and a plot are left in `runs/benchmarks/finetune`, beside those of sections that an earlier run left there. `--data` is a folder with `sst2`, `ag_news` and
 `medical_abstracts` in it, `--minilm` one of all-MiniLM-L6-v2; what needs them is left out without them. The
 peers come with `pip install tftransformer[bench]`; one that is missing gives a row that says so.
 """
@@ -20,6 +20,7 @@ from sidebyside.bars import plot_bars
 from sidebyside.rounds import run_rounds
 from sidebyside.table import machine, write_tables
 
+from tftransformer.checkpoints.folders import read_optional_json
 from tftransformer.experiments.commands import run_command
 
 FLAGS = flags.FLAGS
@@ -51,6 +52,12 @@ def sections_of(bench: Bench, name: str) -> list[Section]:
     return made if isinstance(made, list) else [made]
 
 
+def earlier_sections(folder: Path) -> dict[str, dict]:
+    """By title the sections that a run on this machine left in the folder."""
+    earlier = read_optional_json(folder / "finetune.json")
+    return earlier.get("sections", {}) if earlier.get("machine") == machine() else {}
+
+
 def main(_: list[str]) -> None:
     names, notes = choose_sections(
         FLAGS.sections, FLAGS.quick, FLAGS.data, FLAGS.minilm, FLAGS.rounds, FLAGS.target, FLAGS.timeout
@@ -58,8 +65,7 @@ def main(_: list[str]) -> None:
     for note in notes:
         print(note)
     folder = Path(FLAGS.output_dir)
-    texts, panels = [], {}
-    result = {"machine": machine(), "sections": {}}
+    found = earlier_sections(folder)
     with tempfile.TemporaryDirectory() as scratch:
         sizes = TINY if FLAGS.tiny else QUICK if FLAGS.quick else FULL
         bench = Bench(Path(scratch), sizes, FLAGS.data, FLAGS.minilm, FLAGS.target)
@@ -73,12 +79,13 @@ def main(_: list[str]) -> None:
                 logs=folder / "logs",
             )
             rows = section_rows(section, outcomes)
-            texts.append(section_text(section, rows))
-            print("\n" + texts[-1], flush=True)
-            result["sections"][section.title] = rows
-            panels[section.title] = (rows, *HEADLINE[section.kind])
+            text = section_text(section, rows)
+            print("\n" + text, flush=True)
+            found[section.title] = {"kind": section.kind, "rows": rows, "text": text}
             # After each section, so that an interrupted run leaves what it has.
-            write_tables(folder, "finetune", "\n".join(texts), result)
+            result = {"machine": machine(), "sections": found}
+            write_tables(folder, "finetune", "\n".join(part["text"] for part in found.values()), result)
+            panels = {name: (part["rows"], *HEADLINE[part["kind"]]) for name, part in found.items()}
             plot_bars(folder / "finetune.png", panels)
     print(f"saved {folder}")
 

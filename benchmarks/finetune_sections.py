@@ -235,7 +235,7 @@ class Bench:
         sizes = self._sizes
         extra = {"epochs": epochs, "warm_up_epochs": 2}
         # Over features alone an epoch is short: more rows, or it is the start of the input pipeline that is timed.
-        rows = sizes.freeze if count < layers else 2 * sizes.freeze
+        rows = sizes.freeze if count < layers else 4 * sizes.freeze
         shared = self._made_up(self._random(layers, sizes.width), rows) | extra | {"freeze": count}
         contenders = [_ours(shared)]
         if count < layers:

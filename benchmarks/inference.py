@@ -38,7 +38,7 @@ COLUMNS = [
     Column("on disk, MB", "bytes", ",.0f", 1e-6),
 ]
 
-flags.DEFINE_boolean("quick", False, "Fewer texts and rounds: two minutes on two cores.")
+flags.DEFINE_boolean("quick", False, "Fewer texts and rounds.")
 flags.DEFINE_string("output_dir", "runs/benchmarks/inference", "Where the table goes.")
 flags.DEFINE_string(
     "data", None, "A folder with sst2, ag_news and medical_abstracts; default: the sample's texts."

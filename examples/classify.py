@@ -90,6 +90,19 @@ flags.DEFINE_string(
     "auto",
     "What is frozen runs once, and epochs train from its outputs: auto, off, or a folder to keep them in.",
 )
+flags.DEFINE_list(
+    "augmentation",
+    None,
+    "Train on changed copies of the texts too, drawn anew in each epoch: a list of synonyms, swap, delete and insert, "
+    "each with its rate, such as swap:0.1,delete:0.1.",
+)
+flags.DEFINE_integer("augmentation_copies", 1, "Copies of each text; 0: a copy takes the text's place.")
+flags.DEFINE_string(
+    "augmentation_synonyms",
+    "wordnet",
+    "Where synonyms come from: wordnet (needs nltk and its WordNet), embeddings (the encoder's own nearest words) or "
+    "wordnet_or_embeddings.",
+)
 flags.DEFINE_integer("seed", 0, "Of weights, order, splits and subsets.")
 flags.DEFINE_string(
     "init_from",

@@ -10,6 +10,7 @@ import tftransformer
 
 PACKAGES = (
     "data",
+    "data.augmentation",
     "data.tokenizers",
     "evaluation",
     "checkpoints",

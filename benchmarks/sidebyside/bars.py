@@ -41,10 +41,21 @@ def plot_bars(
             if spread and spread["low"] < spread["high"]:
                 axes.plot([spread["low"], spread["high"]], [y, y], color="black", linewidth=1.2)
             axes.annotate(
-                f"{value:.3g}", (value, y), xytext=(5, 4), textcoords="offset points", fontsize=8, va="center"
+                short(value), (value, y), xytext=(5, 4), textcoords="offset points", fontsize=8, va="center"
             )
         axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
         axes.invert_yaxis()
         axes.set_title(title, fontsize=11, loc="left")
         axes.set_xlabel(label, fontsize=9)
     save(drawing, path)
+
+
+def short(value: float) -> str:
+    """Three digits of a number, without an exponent.
+
+    Example:
+        >>> short(12345.6), short(0.01234)
+        ('12,300', '0.0123')
+    """
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{value:.3g}"

@@ -133,11 +133,15 @@ def test_a_tiny_run_gives_tables_and_a_wrong_flag_one_line(tmp_path):
     assert done.stdout.splitlines()[-1] == "saved out" and "Traceback" not in done.stderr
     assert "Not alike" not in done.stdout
     result = json.loads((tmp_path / "out" / "finetune.json").read_text())
-    (rows,) = result["sections"].values()
-    ours = rows[0]
+    (part,) = result["sections"].values()
+    ours = part["rows"][0]
     assert ours["name"] == "ours, fp32" and ours["failure"] is None
     assert ours["turns"][0]["steps"] == 3 * TINY.freeze // TINY.batch_size
     assert (tmp_path / "out" / "finetune.md").is_file() and (tmp_path / "out" / "finetune.png").is_file()
+    done = run("--tiny", "--sections=freeze_8_of_12", "--output_dir=out")
+    assert done.returncode == 0, done.stderr[-3000:]
+    added = json.loads((tmp_path / "out" / "finetune.json").read_text())["sections"]
+    assert len(added) == 2 and (tmp_path / "out" / "finetune.md").read_text().count("## ") == 2
     done = run("--sections=fixd")
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("error: sections must be among")

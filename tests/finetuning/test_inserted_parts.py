@@ -22,6 +22,12 @@ PUT_IN = {
 }
 
 
+# "pfeiffer" is half of "houlsby".
+some = pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "pfeiffer" else ()) for kind in PUT_IN]
+)
+
+
 @pytest.fixture
 def classifier(tiny_preset):
     keras.utils.set_random_seed(3)
@@ -36,6 +42,11 @@ def train(classifier, reviews, epochs=1):
     texts, labels = reviews
     classifier.compile(learning_rate=1e-2, schedule="constant")
     classifier.fit(texts, labels, batch_size=16, epochs=epochs, verbose=0, prefix_cache="off")
+
+
+def optimizer_of(classifier):
+    classifier.compile()
+    return classifier.optimizer
 
 
 def shake(model, patterns=("lora", "adapters", "prefix")):
@@ -55,7 +66,7 @@ def test_lora_and_adapters_start_as_the_base(classifier, reviews):
     np.testing.assert_allclose(classifier.predict(texts, verbose=0), before, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", PUT_IN)
+@some
 def test_what_is_frozen_stays_bit_equal_and_the_rest_trains(kind, classifier, reviews):
     base = values(classifier)
     summary = PUT_IN[kind](classifier)
@@ -69,11 +80,14 @@ def test_what_is_frozen_stays_bit_equal_and_the_rest_trains(kind, classifier, re
     for name in set(started) - set(base):
         # The first step reaches A only through B, which is zero until then.
         assert np.abs(after[name] - started[name]).max() > 0, name
-    assert np.abs(after["head/kernel"] - base["head/kernel"]).max() > 1e-3
+    assert np.abs(after["head/logits/kernel"] - base["head/logits/kernel"]).max() > 1e-3
     assert len(classifier.optimizer._momentums) == len(classifier.trainable_variables)
+    # All of it starts from random numbers, and trains at the rate for that.
+    fresh = {name for name, variable in addresses(classifier).items() if variable.trainable}
+    assert set(optimizer_of(classifier).get_config()["rate_multipliers"]) == fresh
 
 
-@pytest.mark.parametrize("kind", PUT_IN)
+@some
 def test_saved_and_loaded_it_predicts_the_same(kind, classifier, reviews, tmp_path):
     PUT_IN[kind](classifier)
     shake(classifier)
@@ -137,7 +151,9 @@ def test_lora_alone_is_a_small_file(classifier, reviews, tiny_preset, tmp_path):
     with pytest.raises(TransformerError, match="has no place for .* or has LoRA there"):
         load_lora(other, path)
     three = TextClassifier.from_preset(tiny_preset, labels=("a", "b", "c"), max_length=16)
-    with pytest.raises(TransformerError, match=r"'head/kernel' is \(16, 2\) in it, \(16, 3\) in the model"):
+    with pytest.raises(
+        TransformerError, match=r"'head/logits/.*' is \(.*2.*\) in it, \(.*3.*\) in the model"
+    ):
         load_lora(three, path)
     assert not describe_modifications(three)
     (tmp_path / "text").write_text("no weights")
@@ -156,7 +172,7 @@ def test_one_encoder_holds_several_adapters(classifier, reviews):
     shake(classifier)
     with_a = classifier.predict(texts, verbose=0)
     add_adapter(classifier, "b", bottleneck_dim=4, kind="houlsby")
-    assert adapter_names(classifier) == ["a", "b"] or set(adapter_names(classifier)) == {"a", "b"}
+    assert set(adapter_names(classifier)) == {"a", "b"}
     trained = {name for name, v in addresses(classifier).items() if v.trainable}
     assert not any("/a/" in name for name in trained) and any("/b/" in name for name in trained)
     set_adapter(classifier, "a")
@@ -170,7 +186,7 @@ def test_one_encoder_holds_several_adapters(classifier, reviews):
 
 
 def test_a_prefix_of_no_weight_changes_nothing(classifier, reviews):
-    texts = reviews[0][:6]
+    texts = reviews[0][:2]
     plain = classifier.predict(texts, verbose=0)
     add_prefix(classifier, length=3, targets="encoder_block_1/attention")
     prefix = classifier.encoder.get_layer("encoder_block_1").attention.prefix
@@ -199,6 +215,7 @@ def test_a_prefix_of_no_weight_changes_nothing(classifier, reviews):
         (lambda m: save_lora(m, "x"), "model must have LoRA to save; got one without"),
         (lambda m: add_adapter(m, kind="pfeifer"), "kind must be one of .*; did you mean 'pfeiffer'"),
         (lambda m: add_adapter(m, "a/b"), "name must be letters, digits and underscores; got 'a/b'"),
+        (lambda m: add_adapter(m, activation="rellu"), "activation must be one of Keras's; got 'rellu'"),
         (lambda m: add_adapter(m, bottleneck_dim=0), "bottleneck_dim must be a positive integer; got 0"),
         (lambda m: set_adapter(m, "x"), r"name must be an adapter of the model \(it has none\); got 'x'"),
         (lambda m: remove_adapter(m, "x"), r"name must be an adapter of the model \(it has none\); got 'x'"),
@@ -247,7 +264,7 @@ def test_strategies_by_their_short_names(name, classifier):
     assert str(strategy) == name
     assert strategy.apply(classifier) == {}
     trained = {name for name, v in addresses(classifier).items() if v.trainable}
-    assert {"head/kernel", "head/bias"} <= trained
+    assert {"head/logits/kernel", "head/logits/bias"} <= trained
     assert (len(trained) == len(addresses(classifier))) == (name == "full")
     if name == "bitfit":
         assert all(n.endswith(("/bias", "/beta")) or n.startswith("head/") for n in trained)
@@ -260,7 +277,6 @@ def test_strategies_by_their_short_names(name, classifier):
         ("freeze:-1", "strategy freeze takes an integer of at least 0; got 'freeze:-1'"),
         ("lora:x", "strategy lora takes a positive integer; got 'lora:x'"),
         ("lora:", "strategy lora takes a positive integer; got 'lora:'"),
-        ("layerwise:1.5", "strategy layerwise takes a number above 0 and at most 1; got 'layerwise:1.5'"),
         ("full:3", "strategy full takes no number; got 'full:3'"),
     ],
 )
@@ -270,4 +286,4 @@ def test_wrong_names_of_strategies(text, words):
 
 
 def test_defaults_of_strategies():
-    assert {str(parse_strategy(name)) for name in KINDS} >= {"freeze:8", "unfreeze:1", "layerwise:0.9"}
+    assert {str(parse_strategy(name)) for name in KINDS} >= {"full", "freeze:8", "lora:8", "adapter:48"}

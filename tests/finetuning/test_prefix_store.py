@@ -183,5 +183,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, monkeypatch):
         raise FileNotFoundError(2, "No such file or directory", str(path.parent))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(TransformerError, match="prefix_cache: cannot write .*/a/b: No such file or directory"):
+    with pytest.raises(
+        TransformerError, match="prefix_cache: cannot write .*/a/b: No such file or directory"
+    ):
         claim(tmp_path / "a" / "b")

@@ -26,6 +26,8 @@ __getattr__, __dir__, __all__ = attach(
         "Packer": "row_packing",
         "length_buckets": "buckets",
         "Epoch": "pipeline",
+        "Augmentation": "augmentation",
+        "augmented_batches": "augmented_batches",
         "token_batches": "pipeline",
         "ordered_batches": "pipeline",
         "stream_batches": "pipeline",

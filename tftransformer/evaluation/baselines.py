@@ -24,7 +24,7 @@ from tftransformer.evaluation.thresholds import tune_threshold
 # Chinese and Japanese are written without spaces: there every character is a word, and the word pairs are
 # character pairs. Hangul is not in the range, because Korean has spaces.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_TOKEN = rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+"
+TOKEN = rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+"
 _MAX_FEATURES = 200_000
 # (texts a word must stand in, C) to choose from: finely where a fit takes hundredths of a second.
 _SMALL = 2000
@@ -106,7 +106,7 @@ def _features(train, test):
     """Sparse (B, features) of the training and the test texts, fitted on the training texts."""
     pairs = isinstance(train[0], (tuple, list))
     vectorizer = TfidfVectorizer(
-        token_pattern=_TOKEN, ngram_range=(1, 2), sublinear_tf=True, max_features=_MAX_FEATURES
+        token_pattern=TOKEN, ngram_range=(1, 2), sublinear_tf=True, max_features=_MAX_FEATURES
     )
     try:
         vectorizer.fit([text for row in train for text in row] if pairs else list(train))

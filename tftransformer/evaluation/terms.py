@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sklearn.feature_extraction.text import CountVectorizer
 
-from tftransformer.evaluation.baselines import _TOKEN
+from tftransformer.evaluation.baselines import TOKEN
 
 # Standard deviations from which on a word counts as used more.
 _CLEAR = 3.0
@@ -66,6 +66,6 @@ def new_terms(
 
 
 def _texts_with(texts: Iterable[str | tuple[str, str]]) -> Counter:
-    words = CountVectorizer(token_pattern=_TOKEN).build_analyzer()
+    words = CountVectorizer(token_pattern=TOKEN).build_analyzer()
     joined = (text if isinstance(text, str) else " ".join(text) for text in texts)
     return Counter(word for text in joined for word in set(words(text)))

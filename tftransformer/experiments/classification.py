@@ -261,7 +261,9 @@ def _fit(
                 monitor, mode="max", patience=options.early_stopping, restore_best_weights=True
             )
         )
-    updates = num_batches(len(splits.train), options.batch_size) * epochs
+    augmentation = options.build_augmentation()
+    rows = len(splits.train) * (1 if augmentation is None else augmentation.rows_per_text)
+    updates = num_batches(rows, options.batch_size) * epochs
     print(choose_xla(classifier, updates), flush=True)
     _say("training; the first step takes longest, while TensorFlow traces the model")
     started = time.perf_counter()
@@ -276,6 +278,7 @@ def _fit(
             callbacks=callbacks if terminal else [*callbacks, ProgressLines()],
             verbose=1 if terminal else 0,
             prefix_cache=cache,
+            augmentation=augmentation,
         )
     except TransformerError:
         # The guard has put back the best weights there were; they are worth having.
@@ -291,7 +294,7 @@ def _fit(
     plots.plot_curves(run.curves_path, history.history)
     return {
         "seconds": seconds,
-        "examples_per_second": len(splits.train) * len(epochs_run) / seconds,
+        "examples_per_second": rows * len(epochs_run) / seconds,
         "epochs": epochs_run,
     }
 

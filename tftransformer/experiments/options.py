@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.errors import TransformerError, near_miss
 
 PRECISIONS = {"none": None, "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -45,19 +46,34 @@ class ClassificationOptions:
     strategy: str = "default"
     early_stopping: int = 0
     prefix_cache: str = "auto"
+    augmentation: Sequence[str] | None = None
+    augmentation_copies: int = 1
+    augmentation_synonyms: str = "wordnet"
     seed: int = 0
     init_from: str | None = None
     add_labels: bool = False
     output_dir: str | None = None
     overwrite: bool = False
 
+    def build_augmentation(self) -> Augmentation | None:
+        """What changes the training texts; None where they stay."""
+        if not self.augmentation:
+            return None
+        return Augmentation(
+            *self.augmentation,
+            copies=self.augmentation_copies,
+            seed=self.seed,
+            synonyms=self.augmentation_synonyms,
+        )
+
     def __post_init__(self) -> None:
         for name, least in (("train_examples", 2), ("freeze_layers", 0), ("extra_blocks", 0), ("max_length", 3),
                             ("epochs", 1), ("batch_size", 1), ("gradient_accumulation", 1), ("early_stopping", 0),
-                            ("seed", 0)):  # fmt: skip
+                            ("augmentation_copies", 0), ("seed", 0)):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < least:
                 raise TransformerError(f"{name} must be at least {least}; got {value}")
+        self.build_augmentation()
         if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
             raise TransformerError(f"learning_rate must be above 0 and at most 1; got {self.learning_rate}")
         if self.mixed_precision not in PRECISIONS:

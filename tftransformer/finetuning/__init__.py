@@ -1,4 +1,4 @@
-"""Fine-tuning: freezing, optimizers with a rate per weight, schedules, class weights and regularisers.
+"""Fine-tuning: freezing, LoRA, adapters and prefixes, optimizers with a rate per weight, schedules, class weights and regularisers.
 
 Names load on first use: importing this package loads neither Keras nor TensorFlow.
 """
@@ -16,6 +16,28 @@ __getattr__, __dir__, __all__ = attach(
         "freeze": "freezing",
         "frozen_addresses": "freezing",
         "unfreeze": "freezing",
+        "enable_lora": "lora",
+        "merge_lora": "lora",
+        "unmerge_lora": "lora",
+        "save_lora": "lora",
+        "load_lora": "lora",
+        "add_adapter": "adapters",
+        "set_adapter": "adapters",
+        "remove_adapter": "adapters",
+        "adapter_names": "adapters",
+        "add_prefix": "prefix_tuning",
+        "remove_prefix": "prefix_tuning",
+        "train_only": "freezing",
+        "GradualUnfreezing": "unfreezing",
+        "run_stages": "unfreezing",
+        "carry_optimizer": "optimizer_state",
+        "layerwise_multipliers": "layerwise",
+        "keep_layers": "layer_keeping",
+        "prune_heads": "pruning",
+        "choose_heads": "pruning",
+        "head_importance": "head_importance",
+        "distill": "distillation",
+        "parse_strategy": "strategy",
         "PrefixCache": "prefix_cache",
         "Schedule": "schedules",
         "LinearSchedule": "schedules",
@@ -23,6 +45,7 @@ __getattr__, __dir__, __all__ = attach(
         "PolynomialSchedule": "schedules",
         "ExponentialSchedule": "schedules",
         "ConstantSchedule": "schedules",
+        "SlantedTriangularSchedule": "schedules",
         "build_schedule": "schedules",
         "BindSchedule": "schedule_length",
         "bind_schedule": "schedule_length",

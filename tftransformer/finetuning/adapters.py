@@ -9,14 +9,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import keras
+
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.freezing import FreezeSummary, forget_training, train_only
-from tftransformer.finetuning.parts import (
-    check_count,
-    forget_inference,
-    fresh_patterns,
-    train_as_fresh,
-)
+from tftransformer.finetuning.parts import check_count, forget_inference, fresh_patterns
 from tftransformer.layers.adapters import AdapterBank
 from tftransformer.layers.decoder_block import DecoderBlock
 from tftransformer.layers.encoder_block import EncoderBlock
@@ -57,7 +54,7 @@ def add_adapter(
         What is frozen now.
 
     Raises:
-        TransformerError: There is one of that name, an unknown kind, a width below 1, a model without blocks. Nothing
+        TransformerError: There is one of that name, an unknown kind or activation, a width below 1, a model without blocks. Nothing
             was changed then.
 
     Example:
@@ -71,6 +68,10 @@ def add_adapter(
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise TransformerError(f"name must be letters, digits and underscores; got {name!r}")
     check_count("bottleneck_dim", bottleneck_dim)
+    try:
+        keras.activations.get(activation)
+    except (TypeError, ValueError):
+        raise TransformerError(f"activation must be one of Keras's; got {activation!r}") from None
     if name in adapter_names(model):
         raise TransformerError(f"name must be new; the model has an adapter {name!r} already")
     if not _blocks(model):
@@ -79,7 +80,6 @@ def add_adapter(
     _attach(model, {"name": name, "bottleneck_dim": bottleneck_dim, "places": kind, "activation": activation})
     set_adapter(model, name)
     own = f".*_adapters/{name}/.*"
-    train_as_fresh(model, own)
     return train_only(model, [own, *kept])
 
 

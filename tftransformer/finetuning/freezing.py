@@ -137,7 +137,7 @@ def train_only(model: Any, patterns: str | Iterable[str]) -> FreezeSummary:
     """
     weights = _weights(model)
     chosen = _selected(weights, patterns)
-    return _apply(model, weights, chosen, trainable=True, others=False)
+    return _apply(model, weights, chosen, trainable=True, only=True)
 
 
 def frozen_addresses(model: Any) -> tuple[str, ...]:
@@ -197,12 +197,11 @@ def _selected(weights: dict[str, Any], patterns: str | Iterable[str]) -> set[str
 
 
 def _apply(
-    model: Any, weights: dict[str, Any], chosen: set[str], trainable: bool, others: bool | None = None
+    model: Any, weights: dict[str, Any], chosen: set[str], trainable: bool, only: bool = False
 ) -> FreezeSummary:
-    """Set what is chosen, and all others too unless `others` is None."""
+    """Set what is chosen; with `only`, freeze all others."""
     before = {name for name, variable in weights.items() if variable.trainable}
-    kept = before if others is None else set(weights) if others else set()
-    after = kept | chosen if trainable else kept - chosen
+    after = chosen if only else before | chosen if trainable else before - chosen
     whole = []
     for layer in leaf_layers(model):
         names = [address(variable, layer) for variable in _own_weights(layer)]

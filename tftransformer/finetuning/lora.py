@@ -12,13 +12,7 @@ from keras import ops
 from tftransformer import files
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.freezing import FreezeSummary, forget_training, train_only
-from tftransformer.finetuning.parts import (
-    check_count,
-    forget_inference,
-    fresh_patterns,
-    selected_parts,
-    train_as_fresh,
-)
+from tftransformer.finetuning.parts import check_count, forget_inference, fresh_patterns, selected_parts
 from tftransformer.finetuning.schedules import check_number
 from tftransformer.layers.low_rank import LowRankDelta
 from tftransformer.layers.parts import parts_of
@@ -78,7 +72,6 @@ def enable_lora(
     check_number("dropout", dropout, "at least 0 and below 1", lambda value: 0 <= value < 1)
     kept = fresh_patterns(model, train)
     attach_lora(chosen, {"rank": rank, "alpha": alpha, "dropout": dropout})
-    train_as_fresh(model, _OWN)
     forget_training(model)
     return train_only(model, [_OWN, *kept])
 
@@ -176,7 +169,6 @@ def load_lora(model: Any, path: str | os.PathLike) -> None:
     own = addresses(model)
     for name, value in weights.items():
         own[name].assign(value)
-    train_as_fresh(model, _OWN)
     forget_training(model)
 
 

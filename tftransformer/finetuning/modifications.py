@@ -3,11 +3,13 @@
 They are read off the model itself, so there is no list that could go stale.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.adapters import describe_adapters, replay_adapters
+from tftransformer.finetuning.freezing import freeze, frozen_addresses
 from tftransformer.finetuning.lora import describe_lora, replay_lora
 from tftransformer.finetuning.prefix_tuning import describe_prefixes, replay_prefixes
 
@@ -42,3 +44,17 @@ def replay_modifications(model: Any, records: Iterable[Mapping[str, Any]]) -> No
             _KINDS[kind][1](model, [record])
         except (KeyError, TypeError, ValueError) as error:
             raise TransformerError(f"a modification of kind {kind!r} is damaged: {error!r}") from None
+
+
+def structure_of(model: Any) -> dict[str, list]:
+    """What a config has to say of a model beyond the arguments of its constructor: what was put in, what is frozen."""
+    return {"modifications": describe_modifications(model), "frozen": list(frozen_addresses(model))}
+
+
+def restore_structure(
+    model: Any, modifications: Iterable[Mapping[str, Any]] = (), frozen: Iterable[str] = ()
+) -> None:
+    """Change and freeze a fresh model as `structure_of` said."""
+    replay_modifications(model, modifications)
+    if patterns := [re.escape(name) for name in frozen]:
+        freeze(model, patterns=patterns)

@@ -9,6 +9,9 @@ from tftransformer.finetuning.freezing import check_patterns
 from tftransformer.layers.parts import parts_of
 from tftransformer.patterns import addresses, select
 
+# Addresses of what LoRA, adapters and prefixes put in: it starts from random numbers, whatever else was loaded.
+INSERTED = (".*/lora/(down|up)", r".*_adapters/\w+/.*", ".*/prefix/(keys|values)")
+
 
 def selected_parts(model: Any, kind: type, patterns: Any, argument: str) -> dict[str, Any]:
     """Those of `parts_of` that patterns match from end to end.
@@ -44,12 +47,6 @@ def fresh_patterns(model: Any, train: str | Iterable[str] | None) -> list[str]:
     fresh = dict.fromkeys([*getattr(model, "fresh", ()), "head/.*"])
     # A model that starts from random numbers says so of everything, which is not what is asked for here.
     return [p for p in fresh if p != ".*" and any(re.fullmatch(p, name) for name in names)]
-
-
-def train_as_fresh(model: Any, pattern: str) -> None:
-    """Have a task train what the pattern names at the rate of weights that start from random numbers."""
-    if hasattr(model, "fresh"):
-        model.fresh = tuple(dict.fromkeys([*model.fresh, pattern]))
 
 
 def forget_inference(model: Any) -> None:

@@ -8,13 +8,7 @@ from typing import Any
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.freezing import FreezeSummary, forget_training, train_only
-from tftransformer.finetuning.parts import (
-    check_count,
-    forget_inference,
-    fresh_patterns,
-    selected_parts,
-    train_as_fresh,
-)
+from tftransformer.finetuning.parts import check_count, forget_inference, fresh_patterns, selected_parts
 from tftransformer.layers.attention import MultiHeadAttention
 from tftransformer.layers.attention_prefix import AttentionPrefix
 from tftransformer.layers.parts import parts_of
@@ -56,7 +50,6 @@ def add_prefix(
         raise TransformerError(f"targets must be without a prefix; {taken!r} has one already")
     kept = fresh_patterns(model, train)
     _attach(chosen.values(), length)
-    train_as_fresh(model, _OWN)
     forget_training(model)
     forget_inference(model)
     return train_only(model, [_OWN, *kept])

@@ -72,16 +72,6 @@ def _prefix(model: Any, length: int) -> dict:
     return {}
 
 
-def _layerwise(model: Any, decay: float) -> dict:
-    return {"compile": {"layer_decay": decay}}
-
-
-def _unfreeze(model: Any, blocks: int) -> dict:
-    from tftransformer.finetuning.unfreezing import GradualUnfreezing
-
-    return {"fit": {"unfreezing": GradualUnfreezing(blocks_per_stage=blocks)}}
-
-
 KINDS = {
     "full": Kind("everything trains", _full),
     "freeze": Kind(
@@ -89,11 +79,6 @@ KINDS = {
         lambda value: value >= 0,
     ),
     "head": Kind("only what is not pretrained trains", _head),
-    "unfreeze": Kind("from the head down, N blocks more each epoch", _unfreeze, int, 1),
-    "layerwise": Kind(
-        "each block at N times the rate of the one above", _layerwise, float, 0.9,
-        "a number above 0 and at most 1", lambda value: 0 < value <= 1,
-    ),
     "bitfit": Kind("only biases train", _bitfit),
     "lora": Kind("low-rank changes of rank N of queries and values", _lora, int, 8),
     "adapter": Kind("a bottleneck of width N in each block", _adapter, int, 48),
@@ -129,7 +114,7 @@ class Strategy:
 
 
 def parse_strategy(text: str) -> Strategy:
-    """Read `full`, `freeze:8`, `head`, `unfreeze:1`, `layerwise:0.9`, `bitfit`, `lora:8`, `adapter:48` or `prefix:10`.
+    """Read `full`, `freeze:8`, `head`, `bitfit`, `lora:8`, `adapter:48` or `prefix:10`.
 
     Args:
         text: A name, or a name, a colon and a number.

@@ -1,21 +1,30 @@
 """Layers that stand alone in anybody's functional model. Keras only: they run on TensorFlow, JAX and torch."""
 
+from tftransformer.layers.adapters import Adapter, AdapterBank
 from tftransformer.layers.attention import MultiHeadAttention
+from tftransformer.layers.attention_prefix import AttentionPrefix
 from tftransformer.layers.decoder_block import DecoderBlock
 from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.embeddings import TokenEmbedding, TransformerEmbedding
 from tftransformer.layers.encoder_block import EncoderBlock
 from tftransformer.layers.feed_forward import FeedForward
 from tftransformer.layers.heads import ClassificationHead
+from tftransformer.layers.hierarchical import AttentionPooling
+from tftransformer.layers.low_rank import LowRankDelta
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
 from tftransformer.layers.position_biases import ALiBi, PositionBias, RelativePositionBuckets
 from tftransformer.layers.positions import LearnedPosition, SinusoidalPosition
 from tftransformer.layers.projection import Projection
 from tftransformer.layers.relative_positions import AttentionPosition, RelativePosition, RotaryPosition
+from tftransformer.layers.task_heads import TaskHeads
 
 __all__ = [
     "ALiBi",
+    "Adapter",
+    "AdapterBank",
+    "AttentionPooling",
     "AttentionPosition",
+    "AttentionPrefix",
     "CLSPooling",
     "ClassificationHead",
     "DecoderBlock",
@@ -23,6 +32,7 @@ __all__ = [
     "EncoderBlock",
     "FeedForward",
     "LearnedPosition",
+    "LowRankDelta",
     "MaxPooling",
     "MeanPooling",
     "MultiHeadAttention",
@@ -32,6 +42,7 @@ __all__ = [
     "RelativePositionBuckets",
     "RotaryPosition",
     "SinusoidalPosition",
+    "TaskHeads",
     "TokenEmbedding",
     "TransformerEmbedding",
 ]

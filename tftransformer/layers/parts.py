@@ -1,6 +1,6 @@
 """Find the parts of built layers and models by class and address."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -27,6 +27,7 @@ def parts_of(model: Any, kind: type | tuple[type, ...]) -> dict[str, Any]:
     return found
 
 
-def _with_parts(layer: keras.layers.Layer) -> list[Any]:
-    flatten: Callable = layer._flatten_layers  # Keras has no public name for it
-    return list(flatten(include_self=True, recursive=True))
+def _with_parts(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    yield layer
+    for part in layer._layers:  # Keras's public way to them has no order
+        yield from _with_parts(part)

@@ -7,5 +7,8 @@ __getattr__, __dir__, __all__ = attach(
     {
         "TextTask": "base",
         "TextClassifier": "text_classifier",
+        "DocumentClassifier": "document_classifier",
+        "MultiTaskClassifier": "multi_task",
+        "ClassificationTask": "labelled",
     },
 )

@@ -8,10 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tftransformer.data.augmentation.pipeline import Augmentation, as_augmentation
 from tftransformer.data.buckets import length_buckets
 from tftransformer.data.examples import Examples, build_examples, packer
 from tftransformer.data.packed_batches import packed_batches
-from tftransformer.data.pipeline import Epoch, num_batches, ordered_batches, stream_batches, token_batches
+from tftransformer.data.pipeline import Epoch, num_batches, ordered_batches, stream_batches
 from tftransformer.data.records import Records, as_records
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
@@ -33,6 +34,7 @@ from tftransformer.tasks.inputs import (
     weighted,
 )
 from tftransformer.tasks.replicas import first_batch, weigh_by_rows
+from tftransformer.tasks.training_batches import cache_beside, training_batches
 from tftransformer.training.guards import StopOnNonFinite
 
 
@@ -126,6 +128,7 @@ class TextTask(keras.Model):
         steps_per_epoch: int | None = None,
         prefix_cache: str | os.PathLike | PrefixCache = "auto",
         packing: bool = False,
+        augmentation: Augmentation | str | None = None,
         unfreezing: GradualUnfreezing | None = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
@@ -151,6 +154,8 @@ class TextTask(keras.Model):
             packing: Put the texts of each batch into as few rows of `max_length` tokens as hold them, where none
                 sees another: the same result from fewer, larger shapes, for accelerators and long epochs.
                 On CPUs batches of like lengths are faster.
+            augmentation: Changed copies of the training texts, drawn anew in each epoch: an `Augmentation`, or a
+                spelling of one such as "swap:0.1,delete:0.1". Without a prefix cache: the texts are never the same.
             unfreezing: Train in stages, from the head down, in which more and more weights join.
             initial_epoch, steps_per_epoch, kwargs: As in Keras.
 
@@ -161,7 +166,7 @@ class TextTask(keras.Model):
             TransformerError: The data do not fit the task, a callback sets the rate beside a schedule, or the
                 loss is not finite.
         """
-        cache = choose_prefix_cache(prefix_cache)
+        cache, augmentation = choose_prefix_cache(prefix_cache), as_augmentation(augmentation)
         if not self.compiled:
             self.compile()
         check_callbacks(callbacks, self.optimizer)
@@ -171,7 +176,9 @@ class TextTask(keras.Model):
         if is_tokenized(x):
             only_without(class_weight=class_weight)
         if is_dataset(x):
-            only_without(sample_weight=sample_weight, y=y, validation_split=validation_split)
+            only_without(
+                sample_weight=sample_weight, y=y, validation_split=validation_split, augmentation=augmentation
+            )
             data = train = x if is_tokenized(x) else self._stream(x, batch_size)
             weights = self.example_weights(class_weight, None)
         else:
@@ -182,12 +189,15 @@ class TextTask(keras.Model):
                 only_without(validation_data=validation_data)
                 validation_data = held_out
             # Each stage is compiled anew.
-            updates = num_batches(len(data), batch_size) * (epochs - initial_epoch)
+            rows = len(data) * (1 if augmentation is None else augmentation.rows_per_text)
+            updates = num_batches(rows, batch_size) * (epochs - initial_epoch)
             choose_xla(self, updates // max(1, len(stages)))
-            train = self._batches(data, batch_size, shuffle, epoch)
+            changes = () if augmentation is None else (augmentation, x)
+            train = self._batches(data, batch_size, shuffle, epoch, *changes)
             weights = self.example_weights(class_weight, data.labels)
         validation = self._validation(validation_data, batch_size)
         say = print if verbose else _say_nothing
+        cache = cache_beside(self, cache, augmentation, say)
         keras_fit = super().fit
 
         def train_epochs(first: int, last: int, callbacks: Any) -> keras.callbacks.History:
@@ -284,15 +294,8 @@ class TextTask(keras.Model):
             iterator, data_batch = None, first_batch(self.distribute_strategy, iterator)
         super()._maybe_symbolic_build(iterator, data_batch)
 
-    def _batches(self, examples: Examples, batch_size: int, shuffle: bool, epoch: Epoch) -> tf.data.Dataset:
-        return token_batches(
-            examples,
-            batch_size,
-            boundaries=self._boundaries(examples),
-            shuffle=shuffle,
-            seed=self.seed,
-            epoch=epoch,
-        )
+    def _batches(self, *arguments: Any) -> tf.data.Dataset:
+        return training_batches(self, *arguments)
 
     def _boundaries(self, examples: Examples) -> tuple[int, ...] | None:
         # XLA compiles anew for each shape; without it a batch is as long as its longest row.

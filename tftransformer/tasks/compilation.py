@@ -12,6 +12,7 @@ from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.keras_metrics import MacroF1, MultiLabelF1
 from tftransformer.finetuning.layerwise import layerwise_multipliers
 from tftransformer.finetuning.optimizers import build_optimizer, inner_optimizer
+from tftransformer.finetuning.parts import INSERTED
 from tftransformer.finetuning.regularization import regularize
 from tftransformer.finetuning.schedules import check_number
 from tftransformer.training.losses import SmoothedCrossEntropy
@@ -71,8 +72,8 @@ def classification_defaults(
         optimizer = build_optimizer(**rates, fresh=_fresh_that_train(task))
     return {
         "optimizer": optimizer,
-        "loss": loss if loss is not None else _loss(task, smoothing),
-        "metrics": metrics if metrics is not None else _metrics(task),
+        "loss": loss if loss is not None else default_loss(task, smoothing),
+        "metrics": metrics if metrics is not None else default_metrics(task),
         "jit_compile": compiled,
         **options,
     }
@@ -124,11 +125,11 @@ def restore_compilation(task: Any) -> None:
 
 def _fresh_that_train(task: Any) -> list[str]:
     weights = {name: weight for name, weight in patterns.addresses(task).items() if weight.trainable}
-    fresh = re.compile("|".join(task.fresh) or "(?!)")
+    fresh = re.compile("|".join([*task.fresh, *INSERTED]))
     return [name for name in weights if fresh.fullmatch(name)]
 
 
-def _loss(task: Any, smoothing: float) -> keras.losses.Loss:
+def default_loss(task: Any, smoothing: float) -> keras.losses.Loss:
     if task.multi_label:
         return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=smoothing)
     if smoothing:
@@ -136,7 +137,7 @@ def _loss(task: Any, smoothing: float) -> keras.losses.Loss:
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def _metrics(task: Any) -> list[keras.metrics.Metric]:
+def default_metrics(task: Any) -> list[keras.metrics.Metric]:
     count = len(task.labels)
     if not task.multi_label:
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy"), MacroF1(count)]

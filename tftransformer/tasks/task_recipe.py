@@ -37,10 +37,10 @@ def multi_task_defaults(
         "label_smoothing", smoothing, "at least 0 and below 1", lambda value: 0 <= value < 1
     )
     arguments = compilation.classification_defaults(model, optimizer, "each task's own", [], dict(options))
-    losses = {name: compilation._loss(task, smoothing) for name, task in model.tasks.items()}
+    losses = {name: compilation.default_loss(task, smoothing) for name, task in model.tasks.items()}
     metrics, logged = [], {}
     for name, task in model.tasks.items():
-        for metric in (MeanLoss(losses[name]), *compilation._metrics(task)):
+        for metric in (MeanLoss(losses[name]), *compilation.default_metrics(task)):
             metrics.append(TaskMetric(metric, model.columns(name), name=f"{name}_{metric.name}"))
             logged[metrics[-1].name] = name
     columns = [model.columns(name) for name in model.tasks]

@@ -1,7 +1,6 @@
 """Text classification: an encoder, pooling and a linear head over raw texts, single- or multi-label."""
 
 import os
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,9 +21,8 @@ from tftransformer.evaluation.metrics import classification_metrics, multilabel_
 from tftransformer.evaluation.reports import Report
 from tftransformer.evaluation.thresholds import tune_threshold
 from tftransformer.finetuning.balancing import class_weights
-from tftransformer.finetuning.freezing import freeze, frozen_addresses
 from tftransformer.finetuning.frozen_prefix import POOLED, FrozenPrefix, find_frozen_prefix
-from tftransformer.finetuning.modifications import describe_modifications, replay_modifications
+from tftransformer.finetuning.modifications import replay_modifications, restore_structure, structure_of
 from tftransformer.layers.heads import ClassificationHead
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
 from tftransformer.models.encoder import build_encoder, build_encoder_block
@@ -336,8 +334,7 @@ class TextClassifier(TextTask):
             **self.task_settings(),
             **self.head_settings(),
             "seed": self.seed,
-            "modifications": describe_modifications(self),
-            "frozen": list(frozen_addresses(self)),
+            **structure_of(self),
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "name": self.name,
         }
@@ -345,10 +342,8 @@ class TextClassifier(TextTask):
     @classmethod
     def from_config(cls, config: dict) -> "TextClassifier":
         config = {**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])}
-        frozen, modifications = config.pop("frozen"), config.pop("modifications", ())
+        structure = {name: config.pop(name) for name in ("modifications", "frozen") if name in config}
         classifier = cls(**config)
-        replay_modifications(classifier, modifications)
         classifier.fresh = ()  # Keras loads every weight after this
-        if frozen:
-            freeze(classifier, patterns=[re.escape(name) for name in frozen])
+        restore_structure(classifier, **structure)
         return classifier
