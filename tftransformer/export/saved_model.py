@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tftransformer import files
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.export.answers import answers, write_saved_model
 from tftransformer.export.inference_graph import inference_network
 
 # The name a caller gives, and the Keras policy of the network that is exported.
@@ -51,32 +51,14 @@ def export_classifier(
         classifier = _in_precision(classifier, dtype)
     network = inference_network(classifier)
     strings = tf.TensorSpec([None], tf.string)
-    label_names = tf.constant(list(classifier.labels), tf.string)
 
     def classify(text: tf.Tensor, text_pair: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         sides = [classifier.tokenizer.tokenize(side) for side in (text, text_pair) if side is not None]
-        probabilities = classifier.activate(network(classifier.pack(*sides)))
-        if classifier.multi_label:
-            chosen = probabilities >= classifier.threshold
-            names = tf.ragged.boolean_mask(tf.broadcast_to(label_names, tf.shape(chosen)), chosen)
-            label_id, label = tf.cast(chosen, tf.int32), tf.strings.reduce_join(names, axis=1, separator="|")
-        else:
-            label_id = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-            label = tf.gather(label_names, label_id)
-        return {"probabilities": tf.cast(probabilities, tf.float32), "label_id": label_id, "label": label}
+        return answers(classifier, classifier.activate(network(classifier.pack(*sides))))
 
     specs = {"text": strings, "text_pair": strings} if classifier.text_pairs else {"text": strings}
     served = tf.function(classify, autograph=False).get_concrete_function(**specs)
-    module = tf.Module()
-    # A SavedModel holds what its root refers to: the weights that are not constants of the graph.
-    module.weights = list(served.variables)
-    target = Path(folder)
-    try:
-        with files.atomic_folder(target, overwrite=overwrite) as new:
-            tf.saved_model.save(module, str(new), signatures={"serving_default": served})
-    except tf.errors.OpError as error:
-        raise TransformerError(f"the SavedModel cannot be written to {target}: {error.message}") from None
-    return target
+    return write_saved_model(folder, {"serving_default": served}, overwrite=overwrite)
 
 
 def _in_precision(classifier: Any, dtype: str) -> Any:

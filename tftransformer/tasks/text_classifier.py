@@ -7,43 +7,34 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
-from tftransformer.data.packed_batches import PLACES
-from tftransformer.data.records import encode_targets
 from tftransformer.data.split import Split
 from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics
 from tftransformer.evaluation.reports import Report
-from tftransformer.evaluation.thresholds import tune_threshold
 from tftransformer.finetuning.balancing import class_weights
 from tftransformer.finetuning.frozen_prefix import POOLED, FrozenPrefix, find_frozen_prefix
 from tftransformer.finetuning.modifications import replay_modifications, restore_structure, structure_of
 from tftransformer.layers.heads import ClassificationHead
-from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
-from tftransformer.models.encoder import build_encoder, build_encoder_block
-from tftransformer.models.families import FAMILIES
-from tftransformer.models.packed import run_packed
-from tftransformer.models.surgery import run_encoder
 from tftransformer.tasks.arguments import check_classifier
 from tftransformer.tasks.base import TextTask
 from tftransformer.tasks.compilation import classification_defaults, restore_compilation
+from tftransformer.tasks.labelled import Labelled
 from tftransformer.tasks.saving import save_classifier
+from tftransformer.tasks.trunk import build_trunk, run_trunk
 
 # What may start from random numbers when a preset's weights are loaded: it belongs to the task.
 FRESH = ("head/.*", r"extra_block_\d+/.*", "pooler/.*")
 # Settings of a saved classifier that a new one takes over: always, and where its labels are the same.
 _STRUCTURE = ("pooler", "extra_blocks", "max_length", "head_dropout")
 _TASK = ("multi_label", "threshold", "text_pairs")
-_POOLING = {"cls": CLSPooling, "mean": MeanPooling, "max": MaxPooling}
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class TextClassifier(TextTask):
+class TextClassifier(Labelled, TextTask):
     """A classifier over raw texts or pairs of texts; usually made by `from_preset`.
 
     Its parts can be used alone: `encoder` (a functional model), `extra_blocks`, `pooler`, `head`, `tokenizer`.
@@ -115,25 +106,13 @@ class TextClassifier(TextTask):
         self.fresh: tuple[str, ...] = (".*",)
 
         policy = self.dtype_policy
-        self.encoder = build_encoder(config, dtype=policy)
-        self.extra_blocks = [
-            build_encoder_block(config, f"extra_block_{i}", policy) for i in range(extra_blocks)
-        ]
         self.with_pooler = pooling == "cls" and pooler
-        self.pooler = _POOLING[pooling](**self._pooler_arguments(), dtype=policy, name="pooler")
+        self.encoder, self.extra_blocks, self.pooler = build_trunk(
+            config, pooling=pooling, pooler=pooler, extra_blocks=extra_blocks, head_dropout=head_dropout, policy=policy
+        )  # fmt: skip
         self.head = ClassificationHead(len(self.labels), head_dropout, dtype=policy, name="head")
-        for block in self.extra_blocks:
-            block.build((None, None, config.hidden_dim))
-        self.pooler.build((None, None, config.hidden_dim))
         self.head.build((None, config.hidden_dim))
         self.built = True
-
-    def _pooler_arguments(self) -> dict[str, Any]:
-        if self.pooling != "cls":
-            return {}
-        family = FAMILIES[self.config.family]
-        dropout = self.head_dropout if family.pooler_dropout else 0.0
-        return {"dense": self.with_pooler, "activation": family.pooler_activation, "dropout": dropout}
 
     @classmethod
     def from_preset(
@@ -187,25 +166,15 @@ class TextClassifier(TextTask):
     def call(self, inputs: dict, training: bool | None = None) -> Any:
         if POOLED in inputs:
             return self.head(inputs[POOLED], training=training)
-        mask = inputs["padding_mask"]
-        x = (run_packed if PLACES in inputs else run_encoder)(self.encoder, self.config, inputs, training)
-        for block in self.extra_blocks:
-            x = block(x, padding_mask=mask, training=training)
-        return self.head(self.pooler(x, padding_mask=mask), training=training)
+        return self.head(run_trunk(self, self.config, inputs, training), training=training)
 
     def frozen_prefix(self) -> FrozenPrefix | None:
         if type(self).call is not TextClassifier.call:
             return None  # a network of somebody else's, of which nothing is known
         return find_frozen_prefix(self.encoder, self.config, self.pooler, len(self.extra_blocks))
 
-    def activate(self, output: Any) -> Any:
-        return ops.sigmoid(output) if self.multi_label else ops.softmax(output, axis=-1)
-
     def output_width(self) -> tuple[int, ...]:
         return (len(self.labels),)
-
-    def encode_targets(self, targets: Any) -> np.ndarray:
-        return encode_targets(targets, self.labels, self.multi_label)
 
     def stream_labels(self) -> Sequence[str] | None:
         return self.labels
@@ -256,14 +225,7 @@ class TextClassifier(TextTask):
 
     def tune_threshold(self, data: Any) -> float:
         """Set the multi-label threshold to the one with the best micro-F1 on labelled data, and return it."""
-        if not self.multi_label:
-            raise TransformerError(
-                "tune_threshold is for multi-label classifiers; this one picks the likeliest label"
-            )
-        self.threshold = float(
-            tune_threshold(self.encode_targets(data.targets), self.predict(data, verbose=0))
-        )
-        return self.threshold
+        return self.tune_on(data.targets, self.predict(data, verbose=0) if self.multi_label else None)
 
     def report(self, data: Split, baseline: dict | None = None) -> Report:
         """Precision, recall, F1, intervals and confusion on labelled data; `print` it.
@@ -272,22 +234,7 @@ class TextClassifier(TextTask):
             data: A Split with targets.
             baseline: What `evaluation.tfidf_baseline` returned on the same texts, to stand beside it.
         """
-        probabilities = self.predict(data, verbose=0)
-        return Report(self.metrics_of(data.targets, probabilities), self.labels, baseline)
-
-    def metrics_of(self, targets: Any, probabilities: np.ndarray) -> dict:
-        """The figures of `report` as a dict, from probabilities that `predict` returned."""
-        encoded = self.encode_targets(targets)
-        if self.multi_label:
-            return multilabel_metrics(encoded, probabilities, self.labels, self.threshold)
-        return classification_metrics(encoded, probabilities, self.labels)
-
-    def predicted_labels(self, probabilities: np.ndarray) -> list:
-        """The label, or for multi-label data the tuple of labels, of each row of probabilities."""
-        if self.multi_label:
-            chosen = probabilities >= self.threshold
-            return [tuple(label for label, on in zip(self.labels, row) if on) for row in chosen]
-        return [self.labels[i] for i in probabilities.argmax(axis=-1)]
+        return self.report_of(data.targets, self.predict(data, verbose=0), baseline)
 
     def save_to_preset(self, folder: str | os.PathLike, **options: Any) -> None:
         """Write a folder that `from_preset` reads: weights, tokenizer, labels and settings.
