@@ -4,7 +4,7 @@ A strategy changes a model before `compile`, and may bring arguments for `compil
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tftransformer.errors import TransformerError, near_miss
@@ -28,6 +28,8 @@ class Kind:
         default: Where none is given.
         rule: What values may be, for messages; empty for "a positive integer".
         holds: The rule.
+        rate: The highest rate where none is given; None where pretrained weights train, which have the rate that
+            their preset advises. Chosen on validation rows of SST-2 (BUILD_NOTES.md, "Which strategy").
     """
 
     about: str
@@ -36,6 +38,7 @@ class Kind:
     default: Any = None
     rule: str = "a positive integer"
     holds: Callable[[Any], bool] = lambda value: value >= 1
+    rate: float | None = None
 
 
 def _full(model: Any, _: Any) -> dict:
@@ -78,11 +81,11 @@ KINDS = {
         "the embeddings and the first N blocks are frozen", _freeze, int, 8, "an integer of at least 0",
         lambda value: value >= 0,
     ),
-    "head": Kind("only what is not pretrained trains", _head),
-    "bitfit": Kind("only biases train", _bitfit),
-    "lora": Kind("low-rank changes of rank N of queries and values", _lora, int, 8),
-    "adapter": Kind("a bottleneck of width N in each block", _adapter, int, 48),
-    "prefix": Kind("N trained positions in front of each attention", _prefix, int, 10),
+    "head": Kind("only what is not pretrained trains", _head, rate=1e-3),
+    "bitfit": Kind("only biases train", _bitfit, rate=1e-3),
+    "lora": Kind("low-rank changes of rank N of queries and values", _lora, int, 8, rate=1e-3),
+    "adapter": Kind("a bottleneck of width N in each block", _adapter, int, 48, rate=1e-3),
+    "prefix": Kind("N trained positions in front of each attention", _prefix, int, 10, rate=1e-3),
 }  # fmt: skip
 
 
@@ -111,6 +114,17 @@ class Strategy:
             TransformerError: The model cannot be changed so.
         """
         return KINDS[self.name].change(model, self.value)
+
+    def learning_rate(self, advice: Mapping[str, Any]) -> float:
+        """The highest rate to train with where a user names none.
+
+        Args:
+            advice: What a preset says of itself, a classifier's `advice`: `learning_rate`, `frozen_learning_rate`.
+        """
+        if (rate := KINDS[self.name].rate) is not None:
+            return rate
+        rate = advice.get("learning_rate", 2e-5)
+        return advice.get("frozen_learning_rate", rate) if self.name == "freeze" and self.value else rate
 
 
 def parse_strategy(text: str) -> Strategy:
