@@ -25,13 +25,15 @@ def test_means_deviations_and_differences_are_of_the_same_seeds():
     assert rows[1].beyond_chance
 
 
-@pytest.mark.parametrize("scores, beyond", [((0.9, 0.6), False), ((0.9, 0.89), True)])
-def test_a_difference_within_two_standard_errors_is_chance(scores, beyond):
+@pytest.mark.parametrize("scores, beyond", [((0.9, 0.6), False), ((0.9, 0.7), False), ((0.9, 0.89), True)])
+def test_a_difference_that_seeds_explain_is_chance(scores, beyond):
     cells = [cell("full", 50, seed, 0.5) for seed in range(2)]
     cells += [cell("head", 50, seed, score) for seed, score in enumerate(scores)]
     table = StrategyTable(cells)
     assert table.rows[1].beyond_chance is beyond
-    assert ("better than full by more than two standard errors: head" in str(table)) is beyond
+    # Student's t with one degree of freedom: 12.7 standard errors.
+    assert table.rows[1].margin == pytest.approx(12.706 * abs(scores[0] - scores[1]) / 2, rel=1e-3)
+    assert ("better than full beyond what seeds explain (95 %): head" in str(table)) is beyond
 
 
 def test_the_rate_is_chosen_on_validation_rows_for_each_size():
@@ -55,7 +57,7 @@ def test_the_text_says_all_of_it():
     assert first.startswith("50 training rows, 2 seeds") and second.startswith("200 training rows, 2 seeds")
     for part in ("against full", "0.550 ± 0.071", "-0.100 ± 0.000", "1,000 (100%)", "2 (0.2%)", "best: full"):
         assert part in first
-    assert "worse than full by more than two standard errors: head" in first
+    assert "worse than full beyond what seeds explain (95 %): head" in first
     assert "one seed tells nothing" in str(StrategyTable(cells[:1]))
 
 

@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scipy.stats import t
+
 MEASURES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "micro_f1": "micro-F1"}
 
 
@@ -47,11 +49,16 @@ class Row:
         return statistics.stdev(self.scores) if len(self.scores) > 1 else None
 
     @property
+    def margin(self) -> float | None:
+        """Half of the 95 % interval of the difference, by Student's t over the seeds; None where there is none."""
+        if self.spread is None:
+            return None
+        return float(t.ppf(0.975, len(self.scores) - 1)) * self.spread / len(self.scores) ** 0.5
+
+    @property
     def beyond_chance(self) -> bool:
-        """Whether the difference is more than twice its own standard error."""
-        if self.difference is None or self.spread is None:
-            return False
-        return abs(self.difference) > 2 * self.spread / len(self.scores) ** 0.5
+        """Whether that interval leaves 0 out: another choice of seeds would hardly turn the difference round."""
+        return self.margin is not None and abs(self.difference) > self.margin
 
 
 class StrategyTable:
@@ -176,7 +183,8 @@ def _verdict(rows: Sequence[Row]) -> list[str]:
     ):
         if found:
             lines.append(
-                f"{what} than {reference.strategy} by more than two standard errors: {', '.join(row.strategy for row in found)}"
+                f"{what} than {reference.strategy} beyond what seeds explain (95 %): "
+                f"{', '.join(row.strategy for row in found)}"
             )
     return lines
 
