@@ -6,7 +6,7 @@ import pytest
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import SGD, AdamW, BindSchedule, LinearSchedule, freeze
-from tftransformer.finetuning.unfreezing import GradualUnfreezing, run_stages
+from tftransformer.finetuning.unfreezing import GradualUnfreezing, run_stages, stages_of
 from tftransformer.patterns import addresses
 from tftransformer.training import StopOnNonFinite
 
@@ -15,9 +15,10 @@ def values(model):
     return {name: keras.ops.convert_to_numpy(v).copy() for name, v in addresses(model).items()}
 
 
-def compiled(small, optimizer, blocks=2):
+def compiled(small, optimizer, blocks=2, eager=True):
+    # What is tested mostly is who trains when, for which tracing every stage takes long.
     model = small.build_model(blocks=blocks)
-    model.compile(optimizer, small.loss(), jit_compile=False)
+    model.compile(optimizer, small.loss(), jit_compile=False, run_eagerly=eager)
     return model
 
 
@@ -81,6 +82,43 @@ def test_stages_join_from_the_top(small):
     assert layers(two[0].names) == head | top | {"encoder_block_1", "norm_1"}
 
 
+@pytest.mark.parametrize(
+    ("epochs", "options", "expected"),
+    [
+        (20, {}, [0, *range(1, 12), *[12] * 8]),
+        (13, {}, [*range(13)]),
+        (12, {}, [0, 2, 4, 6, 8, 10, *[12] * 6]),
+        (4, {}, [0, 4, 8, 12]),
+        (3, {}, [0, 6, 12]),
+        (2, {}, [0, 12]),
+        (4, {"blocks_per_stage": 6}, [0, 6, 12, 12]),
+        (4, {"blocks_per_stage": 50}, [0, 12, 12, 12]),
+        (3, {"start": "block"}, [4, 8, 12]),
+        (1, {"start": "block"}, [12]),
+        (4, {"epochs_per_stage": 1}, [0, 1, 2, 3]),
+        (5, {"epochs_per_stage": 2}, [0, 0, 1, 1, 2]),
+    ],
+)
+def test_stages_fit_into_the_epochs_and_reach_the_bottom_unless_told_otherwise(small, epochs, options, expected):
+    model = small.build_model(blocks=12)
+    stages = GradualUnfreezing(**options).stages(model, epochs)
+    trained = [
+        sum(name.startswith("encoder_block") for name in layers(stage.names))
+        for stage in stages
+        for _ in range(stage.first, stage.last)
+    ]
+    assert trained == expected
+    assert ("embeddings" in layers(stages[-1].names)) is (trained[-1] == 12)
+
+
+def test_what_trains_beside_frozen_blocks_joins_with_what_is_above(small):
+    model = small.build_model()
+    freeze(model, patterns=["encoder_block_2", "encoder_block_0"])
+    first, second = GradualUnfreezing().stages(model, epochs=5)
+    assert layers(first.names) == {"head", "extra_block_0", "norm_2"}
+    assert layers(second.names) - layers(first.names) == {"encoder_block_1", "norm_1", "norm_0", "embeddings"}
+
+
 def test_a_continued_run_sees_the_rest_of_the_stages(small):
     model, unfreezing = small.build_model(), GradualUnfreezing(epochs_per_stage=2)
     whole = unfreezing.stages(model, epochs=10)
@@ -98,7 +136,7 @@ def test_what_is_frozen_already_stays_frozen(small):
 
 
 def test_frozen_weights_stay_bit_equal_and_hold_no_slots_and_the_rest_trains(small):
-    model = compiled(small, AdamW(0.01))
+    model = compiled(small, AdamW(0.01), eager=False)
     watch = Watch()
     history = train(small, model, GradualUnfreezing(), 4, [watch])
     assert (watch.begun, watch.ended, watch.epochs) == (1, 1, [0, 1, 2, 3])
@@ -129,7 +167,7 @@ def test_the_schedule_runs_over_all_stages(small):
 
 def test_training_goes_on_after_the_stages(small):
     model = compiled(small, AdamW(0.01))
-    train(small, model, GradualUnfreezing(), 2)
+    train(small, model, GradualUnfreezing(epochs_per_stage=1), 2)
     watch = Watch()
     train(small, model, None, 1, [watch])
     assert watch.moved == [set(addresses(model))]
@@ -210,10 +248,19 @@ def froze(small, **what):
             lambda small: GradualUnfreezing(epochs_per_stage=1.5),
             "epochs_per_stage must be a positive integer",
         ),
+        (lambda small: GradualUnfreezing(epochs_per_stage=0), "epochs_per_stage must be a positive integer"),
+        (
+            lambda small: stages_of("yes", small.build_model(), 3),
+            "unfreezing must be a GradualUnfreezing, such as .*; got 'yes'",
+        ),
+        (
+            lambda small: GradualUnfreezing(epochs_per_stage=4).stages(small.build_model(), 4),
+            "unfreezes nothing in epochs=4: the first stage, without blocks, takes 4",
+        ),
         (lambda small: GradualUnfreezing(start="haed"), "start must be one of head, block; .* mean 'head'"),
         (
             lambda small: GradualUnfreezing().stages(small.build_model(), 1),
-            "unfreezing unfreezes nothing in epochs=1: the first stage takes 1",
+            "unfreezing unfreezes nothing in epochs=1: the first stage, without blocks, takes 1",
         ),
         (
             lambda small: GradualUnfreezing().stages(froze(small, layers=3), 5),

@@ -104,10 +104,10 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         powers = [tf.unstack(tf.pow(beta, steps)) for beta in (self.beta_1, self.beta_2)]
         return [(powers[0][place], powers[1][place]) for place in places]
 
-    def slots(self, place: int) -> tuple[keras.Variable, ...]:
+    def remembered(self, place: int) -> tuple[keras.Variable, ...]:
         moments = self._momentums[place], self._velocities[place]
         touched = (self._touched[place],) if place in self._touched else ()
-        return (*super().slots(place), *moments, *touched)
+        return (*super().remembered(place), *moments, *touched)
 
     def _slots(self, place: int) -> tuple[Any, ...]:
         slots = self._momentums[place].value, self._velocities[place].value
@@ -234,8 +234,8 @@ class SGD(ReducedGradients, keras.optimizers.SGD):
             name=name,
         )
 
-    def slots(self, place: int) -> tuple[keras.Variable, ...]:
-        return (*super().slots(place), *self.momentums[place : place + 1])
+    def remembered(self, place: int) -> tuple[keras.Variable, ...]:
+        return (*super().remembered(place), *self.momentums[place : place + 1])
 
 
 def build_optimizer(

@@ -181,6 +181,8 @@ class PrefixCache:
         # What was rounded to be stored would be rounded twice.
         if lower is not None and lower.reach == "tokens" and (self.dtype or lower.dtype) == lower.dtype:
             below = self._store(lower)
+            if not all(digest in below for _, digests in missing for digest in digests):
+                below = None  # it had to make room
         plans = [_plan(part.lengths, *some) for part, some in zip(parts, missing)]
         run: Callable = prefix.__call__
         # In half precision a graph rounds less often than single operations do, and training runs in one.

@@ -176,7 +176,7 @@ class ReducedGradients:
                 f"{near_miss(pattern, known)}"
             )
 
-    def slots(self, place: int) -> tuple[keras.Variable, ...]:
+    def remembered(self, place: int) -> tuple[keras.Variable, ...]:
         """What the optimizer remembers of the weight at a place in the list that it was built for."""
         return (self._accumulated_gradients[place],) if self.gradient_accumulation_steps else ()
 
