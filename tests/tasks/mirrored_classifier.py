@@ -22,7 +22,11 @@ CASES = {
     # On two replicas from stored outputs of what is frozen, on one device without.
     "one frozen block": (21, 1, dict(global_clipnorm=0.05)),
     "all frozen": (21, 2, dict(global_clipnorm=0.05)),
-    "stages of frozen blocks": (21, 0, dict(momentum=0.9, global_clipnorm=0.05, gradient_accumulation_steps=2)),
+    "stages of frozen blocks": (
+        21,
+        0,
+        dict(momentum=0.9, global_clipnorm=0.05, gradient_accumulation_steps=2),
+    ),
 }
 
 

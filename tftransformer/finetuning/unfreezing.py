@@ -127,7 +127,10 @@ class GradualUnfreezing:
             size = max(size, math.ceil(len(blocks) / epochs))
         groups = [blocks[start : start + size] for start in range(0, len(blocks), size)]
         joining = [
-            (" and ".join(dict.fromkeys((group[0][0], group[-1][0]))), [name for _, names in group for name in names])
+            (
+                " to ".join(dict.fromkeys((group[0][0], group[-1][0]))),
+                [name for _, part in group for name in part],
+            )
             for group in groups
         ]
         if self.start == "head":
@@ -152,7 +155,9 @@ def _parts_that_train(model: Any) -> tuple[list[str], list[tuple[str, list[str]]
         (blocks[-1][1] if blocks else above).extend(among((block, *beside)))
     if not blocks:
         raise TransformerError("unfreezing has nothing to unfreeze: all blocks are frozen for good")
-    blocks[-1][1].extend(among(depths.below))
+    if below := among(depths.below):
+        about, names = blocks[-1]
+        blocks[-1] = (f"{about} with what lies below", names + below)
     return above, blocks
 
 
