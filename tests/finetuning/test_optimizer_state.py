@@ -104,6 +104,24 @@ def test_state_and_counts_survive_saving(steps):
     assert host(loaded.joined_at)[2] == 5 // (steps or 1)
 
 
+def test_a_traced_step_takes_no_state_in_which_others_joined_late():
+    variables = weights()
+    optimizer = AdamW(0.05)
+    train(optimizer, variables, NAMES[:2], gradients(2))
+    store, late = {}, {}
+    carried = carry_optimizer(optimizer, variables)
+    carried.save_own_variables(late)
+    plain = AdamW(0.05)
+    plain.build(variables)
+    plain.save_own_variables(store)
+    step = tf.function(lambda: plain.apply([tf.ones((3, 2))] * 4, variables))
+    step()
+    plain.load_own_variables(store)
+    with pytest.raises(TransformerError, match="joined at other times .* call compile") as caught:
+        plain.load_own_variables(late)
+    assert "\n" not in str(caught.value) and int(plain.iterations) == 0
+
+
 def test_who_leaves_is_forgotten():
     variables = weights()
     optimizer = AdamW(0.05)

@@ -98,4 +98,4 @@ def _carry_weights(old: ReducedGradients, new: ReducedGradients) -> None:
         joined.append(int(counts[before]))
         for mine, theirs in zip(new.remembered(place), old.remembered(before)):
             mine.assign(theirs.value)
-    new.joined_at.assign(joined)
+    new.set_joined_at(joined)
