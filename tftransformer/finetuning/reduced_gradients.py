@@ -188,7 +188,8 @@ class ReducedGradients:
     def own_updates(self, place: int) -> tf.Tensor:
         """The number of updates of the weight at a place, this one included, as a float32 scalar."""
         self._traced = self._traced or not tf.executing_eagerly()
-        return tf.cast(self.iterations - self.joined_at.value[place], tf.float32) + 1.0
+        joined = tf.convert_to_tensor(self.joined_at.value)[place]
+        return tf.cast(self.iterations - joined, tf.float32) + 1.0
 
     def remembered(self, place: int) -> tuple[keras.Variable, ...]:
         """What the optimizer remembers of the weight at a place in the list that it was built for."""
