@@ -6,7 +6,7 @@ import pytest
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import SGD, AdamW, BindSchedule, LinearSchedule, freeze
-from tftransformer.finetuning.unfreezing import GradualUnfreezing, run_stages
+from tftransformer.finetuning.unfreezing import GradualUnfreezing, run_stages, stages_of
 from tftransformer.patterns import addresses
 from tftransformer.training import StopOnNonFinite
 
@@ -15,9 +15,10 @@ def values(model):
     return {name: keras.ops.convert_to_numpy(v).copy() for name, v in addresses(model).items()}
 
 
-def compiled(small, optimizer, blocks=2):
+def compiled(small, optimizer, blocks=2, eager=True):
+    # What is tested mostly is who trains when, for which tracing every stage takes long.
     model = small.build_model(blocks=blocks)
-    model.compile(optimizer, small.loss(), jit_compile=False)
+    model.compile(optimizer, small.loss(), jit_compile=False, run_eagerly=eager)
     return model
 
 
@@ -81,6 +82,45 @@ def test_stages_join_from_the_top(small):
     assert layers(two[0].names) == head | top | {"encoder_block_1", "norm_1"}
 
 
+@pytest.mark.parametrize(
+    ("epochs", "options", "expected"),
+    [
+        (20, {}, [0, *range(1, 12), *[12] * 8]),
+        (13, {}, [*range(13)]),
+        (12, {}, [0, 2, 4, 6, 8, 10, *[12] * 6]),
+        (4, {}, [0, 4, 8, 12]),
+        (3, {}, [0, 6, 12]),
+        (2, {}, [0, 12]),
+        (4, {"blocks_per_stage": 6}, [0, 6, 12, 12]),
+        (4, {"blocks_per_stage": 50}, [0, 12, 12, 12]),
+        (3, {"start": "block"}, [4, 8, 12]),
+        (1, {"start": "block"}, [12]),
+        (4, {"epochs_per_stage": 1}, [0, 1, 2, 3]),
+        (5, {"epochs_per_stage": 2}, [0, 0, 1, 1, 2]),
+    ],
+)
+def test_stages_fit_into_the_epochs_and_reach_the_bottom_unless_told_otherwise(
+    small, epochs, options, expected
+):
+    model = small.build_model(blocks=12)
+    stages = GradualUnfreezing(**options).stages(model, epochs)
+    trained = [
+        sum(name.startswith("encoder_block") for name in layers(stage.names))
+        for stage in stages
+        for _ in range(stage.first, stage.last)
+    ]
+    assert trained == expected
+    assert ("embeddings" in layers(stages[-1].names)) is (trained[-1] == 12)
+
+
+def test_what_trains_beside_frozen_blocks_joins_with_what_is_above(small):
+    model = small.build_model()
+    freeze(model, patterns=["encoder_block_2", "encoder_block_0"])
+    first, second = GradualUnfreezing().stages(model, epochs=5)
+    assert layers(first.names) == {"head", "extra_block_0", "norm_2"}
+    assert layers(second.names) - layers(first.names) == {"encoder_block_1", "norm_1", "norm_0", "embeddings"}
+
+
 def test_a_continued_run_sees_the_rest_of_the_stages(small):
     model, unfreezing = small.build_model(), GradualUnfreezing(epochs_per_stage=2)
     whole = unfreezing.stages(model, epochs=10)
@@ -98,9 +138,12 @@ def test_what_is_frozen_already_stays_frozen(small):
 
 
 def test_frozen_weights_stay_bit_equal_and_hold_no_slots_and_the_rest_trains(small):
-    model = compiled(small, AdamW(0.01))
+    model = compiled(small, AdamW(LinearSchedule(0.1, warmup=0)), eager=False)
     watch = Watch()
-    history = train(small, model, GradualUnfreezing(), 4, [watch])
+    history = train(small, model, GradualUnfreezing(), 4, [BindSchedule(), watch])
+    assert watch.rates == [0.1, 0.0875, 0.075, 0.0625, 0.05, 0.0375, 0.025, 0.0125], (
+        "one schedule for all stages"
+    )
     assert (watch.begun, watch.ended, watch.epochs) == (1, 1, [0, 1, 2, 3])
     assert history.epoch == [0, 1, 2, 3] and len(history.history["loss"]) == 4
     stages = GradualUnfreezing().stages(model, epochs=4)
@@ -114,22 +157,15 @@ def test_frozen_weights_stay_bit_equal_and_hold_no_slots_and_the_rest_trains(sma
 def test_all_stages_in_one_equal_full_training(small, make):
     full, staged = compiled(small, make()), compiled(small, make())
     bind = [BindSchedule()] if isinstance(staged.optimizer, AdamW) else []
-    train(small, full, None, 3, bind)
-    train(small, staged, GradualUnfreezing(blocks_per_stage=2, start="block"), 3, bind)
+    train(small, full, None, 2, bind)
+    train(small, staged, GradualUnfreezing(blocks_per_stage=2, start="block"), 2, bind)
     for name, value in values(full).items():
         np.testing.assert_array_equal(values(staged)[name], value, err_msg=name)
 
 
-def test_the_schedule_runs_over_all_stages(small):
-    model = compiled(small, AdamW(LinearSchedule(1.0, warmup=0)))
-    watch = Watch()
-    train(small, model, GradualUnfreezing(), 4, [BindSchedule(), watch])
-    assert watch.rates == [1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]
-
-
 def test_training_goes_on_after_the_stages(small):
     model = compiled(small, AdamW(0.01))
-    train(small, model, GradualUnfreezing(), 2)
+    train(small, model, GradualUnfreezing(epochs_per_stage=1), 2)
     watch = Watch()
     train(small, model, None, 1, [watch])
     assert watch.moved == [set(addresses(model))]
@@ -149,8 +185,8 @@ def test_early_stopping_ends_all_stages_and_restores_the_best(small):
 
 def test_checkpoints_are_numbered_through(small, tmp_path):
     model = compiled(small, SGD(0.1))
-    train(small, model, GradualUnfreezing(), 3, [keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.keras", "2.keras", "3.keras"]
+    train(small, model, GradualUnfreezing(), 2, [keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.keras", "2.keras"]
 
 
 @pytest.mark.parametrize("guarded", [True, False])
@@ -210,10 +246,19 @@ def froze(small, **what):
             lambda small: GradualUnfreezing(epochs_per_stage=1.5),
             "epochs_per_stage must be a positive integer",
         ),
+        (lambda small: GradualUnfreezing(epochs_per_stage=0), "epochs_per_stage must be a positive integer"),
+        (
+            lambda small: stages_of("yes", small.build_model(), 3),
+            "unfreezing must be a GradualUnfreezing, such as .*; got 'yes'",
+        ),
+        (
+            lambda small: GradualUnfreezing(epochs_per_stage=4).stages(small.build_model(), 4),
+            "unfreezes nothing in epochs=4: the first stage, without blocks, takes 4",
+        ),
         (lambda small: GradualUnfreezing(start="haed"), "start must be one of head, block; .* mean 'head'"),
         (
             lambda small: GradualUnfreezing().stages(small.build_model(), 1),
-            "unfreezing unfreezes nothing in epochs=1: the first stage takes 1",
+            "unfreezing unfreezes nothing in epochs=1: the first stage, without blocks, takes 1",
         ),
         (
             lambda small: GradualUnfreezing().stages(froze(small, layers=3), 5),

@@ -96,6 +96,6 @@ def _carry_weights(old: ReducedGradients, new: ReducedGradients) -> None:
             joined.append(int(keras.ops.convert_to_numpy(old.iterations)))
             continue
         joined.append(int(counts[before]))
-        for mine, theirs in zip(new.slots(place), old.slots(before)):
+        for mine, theirs in zip(new.remembered(place), old.remembered(before)):
             mine.assign(theirs.value)
-    new.joined_at.assign(joined)
+    new.set_joined_at(joined)

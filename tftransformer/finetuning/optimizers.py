@@ -10,7 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tftransformer.finetuning.reduced_gradients import NO_DECAY, ReducedGradients, matching
+from tftransformer.finetuning.path_patterns import matching
+from tftransformer.finetuning.reduced_gradients import NO_DECAY, ReducedGradients
 from tftransformer.finetuning.schedules import build_schedule, check_number
 from tftransformer.finetuning.touched_rows import LARGE_TABLE, apply_adam, unique_rows
 
@@ -100,14 +101,16 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         return unique_rows(grad) if by_rows else super()._prepared(grad, variable, place)
 
     def _step_constants(self, places: Sequence[int]) -> list[tuple[tf.Tensor, ...]]:
-        steps = tf.cast(self.iterations - self.joined_at.value, tf.float32) + 1.0
-        powers = [tf.unstack(tf.pow(beta, steps)) for beta in (self.beta_1, self.beta_2)]
-        return [(powers[0][place], powers[1][place]) for place in places]
+        steps = {first: self.own_updates(first) for first in {self._together[place] for place in places}}
+        powers = {
+            first: (tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)) for first, step in steps.items()
+        }
+        return [powers[self._together[place]] for place in places]
 
-    def slots(self, place: int) -> tuple[keras.Variable, ...]:
+    def remembered(self, place: int) -> tuple[keras.Variable, ...]:
         moments = self._momentums[place], self._velocities[place]
         touched = (self._touched[place],) if place in self._touched else ()
-        return (*super().slots(place), *moments, *touched)
+        return (*super().remembered(place), *moments, *touched)
 
     def _slots(self, place: int) -> tuple[Any, ...]:
         slots = self._momentums[place].value, self._velocities[place].value
@@ -234,8 +237,8 @@ class SGD(ReducedGradients, keras.optimizers.SGD):
             name=name,
         )
 
-    def slots(self, place: int) -> tuple[keras.Variable, ...]:
-        return (*super().slots(place), *self.momentums[place : place + 1])
+    def remembered(self, place: int) -> tuple[keras.Variable, ...]:
+        return (*super().remembered(place), *self.momentums[place : place + 1])
 
 
 def build_optimizer(

@@ -120,7 +120,7 @@ class PrefixCache:
             for part, (indices, _) in zip(parts, missing)
         )
         size = vectors * store.width * store.numpy_dtype.itemsize
-        refusal = self._refusal(size, store.folder)
+        refusal = self._refusal(size, store.folder, may_delete=lower is None)
         if refusal:
             say(f"prefix cache: off, {refusal}")
             return None
@@ -147,10 +147,10 @@ class PrefixCache:
             self._stores[key].refresh()
         return self._stores[key]
 
-    def _refusal(self, size: int, own: Path) -> str:
+    def _refusal(self, size: int, own: Path, may_delete: bool) -> str:
         """Why so many bytes more cannot be stored; empty where they can."""
         used = folder_size(self.folder)
-        if not self.persistent and size > self._room(used):
+        if may_delete and not self.persistent and size > self._room(used):
             # Nobody else knows of this folder: what other frozen parts left in it makes room.
             for other in self.folder.iterdir():
                 if other.is_dir() and other != own:
@@ -181,6 +181,8 @@ class PrefixCache:
         # What was rounded to be stored would be rounded twice.
         if lower is not None and lower.reach == "tokens" and (self.dtype or lower.dtype) == lower.dtype:
             below = self._store(lower)
+            if not all(digest in below for _, digests in missing for digest in digests):
+                below = None  # another process has deleted it
         plans = [_plan(part.lengths, *some) for part, some in zip(parts, missing)]
         run: Callable = prefix.__call__
         # In half precision a graph rounds less often than single operations do, and training runs in one.

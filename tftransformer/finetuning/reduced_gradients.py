@@ -5,14 +5,14 @@ same step on one, and accumulates inside a condition from which replicas cannot 
 reduce, accumulate, clip, then update (or not).
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError
+from tftransformer.finetuning.path_patterns import check_pattern, matching
 from tftransformer.finetuning.schedules import Schedule, check_number, check_total_steps
 
 # Biases, and the scales and offsets of norms: pulling them to zero regularises nothing.
@@ -121,8 +121,17 @@ class ReducedGradients:
         self._length_known = True
 
     def load_own_variables(self, store: Any) -> None:
+        if self.built and self._traced and len(store.keys()) == len(self.variables):
+            place = next(i for i, variable in enumerate(self.variables) if variable is self.joined_at)
+            if _first_alike(store[str(place)]) != self._together:
+                raise TransformerError(
+                    "the optimizer's state has weights that joined at other times than those in training: call "
+                    "compile() again before loading it"
+                )
         super().load_own_variables(store)
         self._length_known = int(tf.convert_to_tensor(self._schedule_steps.value)) > 0
+        if self.built:
+            self._together = _first_alike(keras.ops.convert_to_numpy(self.joined_at))
 
     def _get_current_learning_rate(self) -> Any:
         rate = self._learning_rate
@@ -149,17 +158,21 @@ class ReducedGradients:
         self.joined_at = self.add_variable(
             shape, dtype="int64", aggregation="only_first_replica", name="joined_at"
         )
+        # Decided when the step is traced: counts of updates that are the same are computed once, as most are.
+        self._together, self._traced = (0,) * len(variables), False
         paths = [variable.path for variable in variables]
+        # Where weights join by stages, a pattern may be for some that come later.
+        known = tuple(dict.fromkeys((*paths, *self.later_paths)))
         factors = [1.0] * len(paths)
         # From the last pattern to the first, so that the first one that matches has the last word.
         for pattern, factor in reversed(self._rate_patterns):
-            self._check_pattern(pattern, paths, "rate_multipliers")
+            check_pattern(pattern, known, "rate_multipliers")
             for index in matching(pattern, paths, "rate_multipliers"):
                 factors[index] = factor
         spared = set()
         for pattern in self._no_decay:
             if self._no_decay != NO_DECAY:
-                self._check_pattern(pattern, paths, "no_decay")
+                check_pattern(pattern, known, "no_decay")
             spared |= matching(pattern, paths, "no_decay")
         self._rate_factors = tuple(factors)
         self._decayed = tuple(
@@ -167,16 +180,18 @@ class ReducedGradients:
             for index, variable in enumerate(variables)
         )
 
-    def _check_pattern(self, pattern: str, paths: Sequence[str], argument: str) -> None:
-        # Where weights join by stages, a pattern may be for some that come later.
-        known = tuple(dict.fromkeys((*paths, *self.later_paths)))
-        if not matching(pattern, known, argument):
-            raise TransformerError(
-                f"{argument}: {pattern!r} matches none of the {len(known)} trained weights"
-                f"{near_miss(pattern, known)}"
-            )
+    def set_joined_at(self, updates: Sequence[int]) -> None:
+        """Say of every weight how many updates were done when it joined; before the first step."""
+        self.joined_at.assign(list(updates))
+        self._together = _first_alike(updates)
 
-    def slots(self, place: int) -> tuple[keras.Variable, ...]:
+    def own_updates(self, place: int) -> tf.Tensor:
+        """The number of updates of the weight at a place, this one included, as a float32 scalar."""
+        self._traced = self._traced or not tf.executing_eagerly()
+        joined = tf.convert_to_tensor(self.joined_at.value)[place]
+        return tf.cast(self.iterations - joined, tf.float32) + 1.0
+
+    def remembered(self, place: int) -> tuple[keras.Variable, ...]:
         """What the optimizer remembers of the weight at a place in the list that it was built for."""
         return (self._accumulated_gradients[place],) if self.gradient_accumulation_steps else ()
 
@@ -310,30 +325,14 @@ def _assign(variable: Any, value: Any) -> None:
     variable.assign(value)
 
 
+def _first_alike(counts: Iterable[int]) -> tuple[int, ...]:
+    """For each number the first place that holds it."""
+    counts = [int(count) for count in counts]
+    return tuple(counts.index(count) for count in counts)
+
+
 def _reset(variable: Any) -> None:
     variable.assign(tf.zeros_like(variable))
-
-
-def matching(pattern: str, paths: Sequence[str], argument: str) -> set[int]:
-    """The places of those paths of which a pattern matches a tail from end to end.
-
-    Raises:
-        TransformerError: The pattern is malformed.
-
-    Example:
-        >>> matching("head/.*", ["task/encoder/kernel", "task/head/kernel"], "patterns")
-        {1}
-    """
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise TransformerError(f"{argument}: {pattern!r} is not a regular expression: {error}") from None
-    return {i for i, path in enumerate(paths) if any(expression.fullmatch(tail) for tail in _tails(path))}
-
-
-def _tails(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
 def _accumulation_steps(steps: Any) -> int | None:

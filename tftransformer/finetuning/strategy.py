@@ -13,6 +13,7 @@ from tftransformer.finetuning.freezing import freeze, train_only
 from tftransformer.finetuning.lora import enable_lora
 from tftransformer.finetuning.parts import fresh_patterns
 from tftransformer.finetuning.prefix_tuning import add_prefix
+from tftransformer.finetuning.unfreezing import GradualUnfreezing
 
 Change = Callable[[Any, Any], dict[str, dict[str, Any]]]
 
@@ -55,6 +56,14 @@ def _head(model: Any, _: Any) -> dict:
     return {}
 
 
+def _unfreeze(_: Any, blocks: int) -> dict:
+    return {"fit": {"unfreezing": GradualUnfreezing(blocks_per_stage=blocks)}}
+
+
+def _layerwise(_: Any, decay: float) -> dict:
+    return {"compile": {"layer_decay": decay}}
+
+
 def _bitfit(model: Any, _: Any) -> dict:
     train_only(model, [r".*/(bias|beta)", *fresh_patterns(model, None)])
     return {}
@@ -82,6 +91,11 @@ KINDS = {
         lambda value: value >= 0,
     ),
     "head": Kind("only what is not pretrained trains", _head, rate=1e-3),
+    "unfreeze": Kind("the head trains first, then at least N blocks more at a time, from the top", _unfreeze, int, 1),
+    "layerwise": Kind(
+        "each block trains at N times the rate of the one above", _layerwise, float, 0.9, "a number above 0 and at most 1",
+        lambda value: 0 < value <= 1,
+    ),
     "bitfit": Kind("only biases train", _bitfit, rate=1e-3),
     "lora": Kind("low-rank changes of rank N of queries and values", _lora, int, 8, rate=1e-3),
     "adapter": Kind("a bottleneck of width N in each block", _adapter, int, 48, rate=1e-3),
@@ -128,7 +142,7 @@ class Strategy:
 
 
 def parse_strategy(text: str) -> Strategy:
-    """Read `full`, `freeze:8`, `head`, `bitfit`, `lora:8`, `adapter:48` or `prefix:10`.
+    """Read `full`, `freeze:8`, `head`, `unfreeze`, `layerwise:0.9`, `bitfit`, `lora:8`, `adapter:48` or `prefix:10`.
 
     Args:
         text: A name, or a name, a colon and a number.

@@ -19,7 +19,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning.frozen_prefix import FrozenPrefix
 from tftransformer.finetuning.prefix_cache import PrefixCache, choose_prefix_cache
 from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks
-from tftransformer.finetuning.unfreezing import GradualUnfreezing, run_stages
+from tftransformer.finetuning.unfreezing import GradualUnfreezing, run_stages, stages_of
 from tftransformer.tasks.cached_batches import store_for_stages, stored_states
 from tftransformer.tasks.compilation import choose_xla
 from tftransformer.tasks.inputs import (
@@ -156,7 +156,7 @@ class TextTask(keras.Model):
                 On CPUs batches of like lengths are faster.
             augmentation: Changed copies of the training texts, drawn anew in each epoch: an `Augmentation`, or a
                 spelling of one such as "swap:0.1,delete:0.1". Without a prefix cache: the texts are never the same.
-            unfreezing: Train in stages, from the head down, in which more and more weights join.
+            unfreezing: A `GradualUnfreezing`: the head trains first, then block after block joins from the top.
             initial_epoch, steps_per_epoch, kwargs: As in Keras.
 
         Returns:
@@ -170,7 +170,7 @@ class TextTask(keras.Model):
         if not self.compiled:
             self.compile()
         check_callbacks(callbacks, self.optimizer)
-        stages = [] if unfreezing is None else unfreezing.stages(self, epochs, initial_epoch)
+        stages = stages_of(unfreezing, self, epochs, initial_epoch)
         batch_size = batch_size or 32
         epoch = Epoch(initial_epoch)
         if is_tokenized(x):

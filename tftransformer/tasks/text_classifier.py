@@ -208,8 +208,9 @@ class TextClassifier(Labelled, TextTask):
             loss: None: cross-entropy, over all labels or, multi-label, for each.
             metrics: None: accuracy and macro-F1.
             options: `learning_rate`, `schedule`, `warmup`, `weight_decay`, `global_clipnorm`,
-                `gradient_accumulation_steps`, `fresh_multiplier` (for the optimizer), `label_smoothing`,
-                `l1`, `l2`, and all other arguments of Keras's compile.
+                `gradient_accumulation_steps`, `fresh_multiplier`, `layer_decay` (for the optimizer; see
+                `finetuning.build_optimizer` and `finetuning.layerwise_multipliers`), `label_smoothing`, `l1`,
+                `l2`, and all other arguments of Keras's compile.
 
         Raises:
             TransformerError: An option is unknown or out of range, or is for the optimizer beside one.
