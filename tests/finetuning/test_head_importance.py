@@ -10,7 +10,6 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning.head_importance import head_importance
 from tftransformer.finetuning.pruning import choose_heads, prune_heads
 from tftransformer.patterns import addresses
-from tftransformer.tasks.document_classifier import DocumentClassifier
 from tftransformer.tasks.multi_task import MultiTaskClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
 
