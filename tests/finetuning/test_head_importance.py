@@ -107,6 +107,7 @@ def test_scores_of_a_block_are_compared_with_their_own(make, reviews):
         )
 
 
+@pytest.mark.slow
 def test_a_head_that_nobody_hears_scores_nothing_and_goes_first(make, reviews):
     classifier = make()
     kernel = addresses(classifier)["encoder_block_1/attention/output/kernel"]
