@@ -155,6 +155,7 @@ def test_spare_rows_are_padding_and_missing_ones_an_error(folder):
             "position_embedding_type must be 'absolute'; got 'relative_key'",
         ),
         ({"is_decoder": True}, "is_decoder must be False; got True"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads must be {}; got {'0': [1]}"),
         ({"hidden_act": "mish"}, "hidden_act must be one of gelu, gelu_new"),
         ({"hidden_act": ["gelu"]}, "hidden_act must be one of"),
         ({"hidden_size": "8"}, "hidden_dim must be a positive integer; got '8'"),

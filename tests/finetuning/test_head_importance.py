@@ -10,6 +10,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning.head_importance import head_importance
 from tftransformer.finetuning.pruning import choose_heads, prune_heads
 from tftransformer.patterns import addresses
+from tftransformer.tasks.multi_task import MultiTaskClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
 
 HEAD = 4
@@ -77,7 +78,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "bert" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 def test_scores_are_the_derivatives_of_the_loss(make, reviews, kind):
     classifier = make(**KINDS[kind])
     texts, labels = reviews[0][:5], reviews[1][:5]
@@ -91,6 +94,7 @@ def test_scores_are_the_derivatives_of_the_loss(make, reviews, kind):
         np.testing.assert_allclose(found[block], expected[block], rtol=2e-2, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_scores_of_a_block_are_compared_with_their_own(make, reviews):
     classifier = make()
     texts, labels = reviews[0][:8], reviews[1][:8]
@@ -103,6 +107,7 @@ def test_scores_of_a_block_are_compared_with_their_own(make, reviews):
         )
 
 
+@pytest.mark.slow
 def test_a_head_that_nobody_hears_scores_nothing_and_goes_first(make, reviews):
     classifier = make()
     kernel = addresses(classifier)["encoder_block_1/attention/output/kernel"]
@@ -118,6 +123,7 @@ def test_a_head_that_nobody_hears_scores_nothing_and_goes_first(make, reviews):
     np.testing.assert_allclose(after, before, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_classifier_is_left_as_it_was(make, reviews):
     classifier = make()
     attention = classifier.encoder.get_layer("encoder_block_0").attention
@@ -139,3 +145,8 @@ def test_it_needs_labels_and_a_task(make):
         head_importance(classifier, ["good", "bad"])
     with pytest.raises(TransformerError, match="task must be a model with an encoder"):
         head_importance(classifier.encoder, ["good"])
+    with pytest.raises(TransformerError, match="batch_size must be a positive integer; got 0"):
+        head_importance(classifier, ["good"], ["positive"], batch_size=0)
+    several = MultiTaskClassifier(classifier.config, classifier.tokenizer, {"mood": ["no", "yes"]})
+    with pytest.raises(TransformerError, match="task must have one head, .*; got a MultiTaskClassifier"):
+        head_importance(several, ["good"])

@@ -19,7 +19,7 @@ from tftransformer.patterns import addresses
 from tftransformer.tasks.text_classifier import TextClassifier
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make(tiny_vocabulary):
     def build(family="bert", **options):
         sizes = {"num_layers": 4, "hidden_dim": 16, "num_heads": 4, "intermediate_dim": 24}
@@ -32,6 +32,12 @@ def make(tiny_vocabulary):
         return classifier
 
     return build
+
+
+@pytest.fixture(scope="module")
+def classifier(make):
+    """One that no test changes."""
+    return make()
 
 
 def shake(classifier):
@@ -63,15 +69,14 @@ def without_the_others(classifier, reviews, layers):
     return keras.ops.convert_to_numpy(classifier.head(classifier.pooler(x, padding_mask=mask)))
 
 
-CHOICES = {"first:2": [0, 1], "last:3": [1, 2, 3], "every:2": [0, 2], 1: [0]}
-LISTS = {"in order": [1, 3], "out of order": [3, 0], "twice": [1, 1, 2]}
+CHOICES = [("every:2", [0, 2]), ([3, 0], [3, 0])]
+FURTHER = [("first:2", [0, 1]), ("last:3", [1, 2, 3]), (1, [0]), ([1, 3], [1, 3]), ([1, 1, 2], [1, 1, 2])]
 
 
 @pytest.mark.parametrize(
-    ("layers", "kept"), [*CHOICES.items(), *((layers, layers) for layers in LISTS.values())]
+    ("layers", "kept"), [*CHOICES, *(pytest.param(*row, marks=pytest.mark.slow) for row in FURTHER)]
 )
-def test_it_computes_what_the_kept_layers_did(make, reviews, layers, kept):
-    classifier = make()
+def test_it_computes_what_the_kept_layers_did(classifier, reviews, layers, kept):
     small = keep_layers(classifier, layers)
     assert (small.config.num_layers, small.config.num_blocks) == (len(kept), len(kept))
     np.testing.assert_allclose(
@@ -81,8 +86,7 @@ def test_it_computes_what_the_kept_layers_did(make, reviews, layers, kept):
     assert classifier.count_params() - small.count_params() == (4 - len(kept)) * block
 
 
-def test_all_layers_are_the_same_model_bit_for_bit(make, reviews):
-    classifier = make()
+def test_all_layers_are_the_same_model_bit_for_bit(classifier, reviews):
     same = keep_layers(classifier, "first:4")
     assert same is not classifier and same.config == classifier.config
     for name, variable in addresses(classifier).items():
@@ -90,6 +94,7 @@ def test_all_layers_are_the_same_model_bit_for_bit(make, reviews):
     np.testing.assert_array_equal(logits(same, reviews), logits(classifier, reviews))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"position": "alibi", "normalize_first": True}, {"position": "relative"}]
 )
@@ -112,6 +117,7 @@ def test_shared_blocks(make, reviews):
         keep_layers(make("albert", embedding_dim=8, num_distinct_blocks=2), 2)
 
 
+@pytest.mark.slow
 def test_what_belongs_to_a_kept_block_comes_along(make, reviews):
     classifier = make()
     enable_lora(classifier, rank=2, targets=r"encoder_block_[12]/attention/(query|value)")
@@ -143,6 +149,7 @@ def test_frozen_blocks_stay_frozen_under_their_new_names(make):
     assert not frozen_addresses(free)
 
 
+@pytest.mark.slow
 def test_pruned_blocks_bring_their_heads_and_all_is_saved(make, reviews, tmp_path):
     classifier = prune_heads(make(), {0: [1], 3: [0, 1]})
     small = keep_layers(classifier, [3, 1])
@@ -154,6 +161,7 @@ def test_pruned_blocks_bring_their_heads_and_all_is_saved(make, reviews, tmp_pat
     np.testing.assert_array_equal(logits(loaded, reviews), logits(small, reviews))
 
 
+@pytest.mark.slow
 def test_it_saves_for_hugging_face(make, reviews, tmp_path):
     whole = make()
     classifier = TextClassifier(whole.config, whole.tokenizer, ("a", "b"), max_length=16)
@@ -173,13 +181,14 @@ def test_it_saves_for_hugging_face(make, reviews, tmp_path):
         (5, "layers must be between 1 and 4, the blocks that there are; got 5"),
         ("every", "layers must say how many, as in every:6"),
         ([], "got none"),
+        (None, "layers must say which to keep, .*; got None"),
     ],
 )
-def test_wrong_choices_are_one_line(make, layers, words):
+def test_wrong_choices_are_one_line(classifier, layers, words):
     with pytest.raises(TransformerError, match=words):
-        keep_layers(make(), layers)
+        keep_layers(classifier, layers)
 
 
-def test_only_tasks(make):
+def test_only_tasks(classifier):
     with pytest.raises(TransformerError, match="task must be a model with an encoder .*; got a Functional"):
-        keep_layers(make().encoder, 2)
+        keep_layers(classifier.encoder, 2)

@@ -15,7 +15,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.export.inference_graph import inference_network, is_plain
 from tftransformer.finetuning.adapters import add_adapter
 from tftransformer.finetuning.freezing import freeze, frozen_addresses
-from tftransformer.finetuning.lora import enable_lora
+from tftransformer.finetuning.lora import enable_lora, merge_lora, unmerge_lora
 from tftransformer.finetuning.modifications import describe_modifications
 from tftransformer.finetuning.prefix_tuning import add_prefix
 from tftransformer.finetuning.pruning import choose_heads, prune_heads
@@ -27,7 +27,7 @@ WIDTH, HEADS, HEAD = 16, 4, 4
 PRUNED = {0: [1, 3], 2: [0]}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make(tiny_vocabulary):
     """A classifier of three blocks of four heads whose every weight is random."""
 
@@ -43,6 +43,12 @@ def make(tiny_vocabulary):
         return classifier
 
     return build
+
+
+@pytest.fixture(scope="module")
+def classifier(make):
+    """One that no test changes."""
+    return make()
 
 
 def shake(classifier, seed=5):
@@ -80,9 +86,8 @@ def silence(classifier, heads):
 # Laws
 
 
-@pytest.mark.parametrize("nothing", [{}, {1: []}, {0: (), 2: ()}])
-def test_pruning_nothing_changes_nothing(make, reviews, nothing):
-    classifier = make()
+@pytest.mark.parametrize("nothing", [{1: []}, pytest.param({}, marks=pytest.mark.slow)])
+def test_pruning_nothing_changes_nothing(classifier, reviews, nothing):
     same = prune_heads(classifier, nothing)
     assert same is not classifier and same.config == classifier.config
     before, after = values(classifier), values(same)
@@ -101,7 +106,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "bert" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 def test_heads_that_nobody_hears_are_not_missed(make, reviews, kind):
     classifier = make(**KINDS[kind])
     whole = logits(classifier, reviews)
@@ -120,7 +127,7 @@ def test_other_heads_are_missed(make, reviews):
     classifier = make()
     silence(classifier, PRUNED)
     expected = logits(classifier, reviews)
-    for other in ({0: [0, 3], 2: [0]}, {0: [1, 3], 2: [1]}, {0: [1, 3], 1: [0]}):
+    for other in ({0: [0, 3], 2: [0]}, {0: [1, 3], 1: [0]}):
         assert np.abs(logits(prune_heads(classifier, other), reviews) - expected).max() > 1e-3
 
 
@@ -132,6 +139,7 @@ def test_shared_blocks_lose_a_head_everywhere(make, reviews):
     np.testing.assert_allclose(logits(small, reviews), logits(classifier, reviews), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_pruned_again_is_pruned_at_once(make, reviews):
     classifier = make()
     once = prune_heads(classifier, {0: [1, 3], 1: [2]})
@@ -162,8 +170,22 @@ def test_what_was_put_in_and_what_is_frozen_come_along(make, reviews):
     assert small.fresh == classifier.fresh and small.seed == classifier.seed
 
 
-def test_it_saves_and_loads(make, reviews, tmp_path):
-    small = prune_heads(make(), PRUNED)
+@pytest.mark.slow
+def test_merged_lora_can_be_taken_out_of_what_is_left(make, reviews):
+    classifier = make()
+    enable_lora(classifier, rank=2, targets=r"encoder_block_\d/attention/.*")
+    shake(classifier)
+    merge_lora(classifier, remove=False)
+    small = prune_heads(classifier, PRUNED)
+    expected = logits(small, reviews)
+    unmerge_lora(small)
+    np.testing.assert_allclose(logits(small, reviews), expected, atol=1e-5)
+    merge_lora(small)
+    np.testing.assert_allclose(logits(small, reviews), expected, atol=1e-5)
+
+
+def test_it_saves_and_loads(classifier, reviews, tmp_path):
+    small = prune_heads(classifier, PRUNED)
     expected = logits(small, reviews)
     small.save_to_preset(tmp_path / "preset")
     assert json.loads((tmp_path / "preset" / "preset.json").read_text())["config"]["num_heads"] == [2, 4, 3]
@@ -172,20 +194,18 @@ def test_it_saves_and_loads(make, reviews, tmp_path):
     np.testing.assert_array_equal(logits(loaded, reviews), expected)
     assert load_preset(tmp_path / "preset").build_encoder().count_params() == small.encoder.count_params()
     assert "2 to 4 heads of 4, feed-forward 24" in str(describe(tmp_path / "preset"))
-    small.save(tmp_path / "model.keras")
-    np.testing.assert_array_equal(
-        logits(keras.models.load_model(tmp_path / "model.keras"), reviews), expected
-    )
 
 
-def test_the_servers_form_gives_the_same(make, reviews):
-    small = prune_heads(make(), PRUNED)
+@pytest.mark.slow
+def test_the_servers_form_gives_the_same(classifier, reviews):
+    small = prune_heads(classifier, PRUNED)
     given = {name: tf.constant(value) for name, value in inputs(small, reviews).items()}
     assert is_plain(small.encoder.get_layer("encoder_block_0"))
     served = tf.function(inference_network(small), autograph=False)(given)
     np.testing.assert_allclose(served, logits(small, reviews), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_trains_behind_a_frozen_prefix(make, reviews):
     texts, labels = reviews[0], ["a" if label == "negative" else "b" for label in reviews[1]]
     stored, plain = (prune_heads(make(), PRUNED) for _ in range(2))
@@ -203,13 +223,13 @@ def test_it_trains_behind_a_frozen_prefix(make, reviews):
         assert moved != frozen or name.endswith("key/bias"), name
 
 
-def test_huggingface_has_no_place_for_it(make, tmp_path):
-    small = prune_heads(make(), PRUNED)
+def test_huggingface_has_no_place_for_it(classifier, tmp_path):
+    small = prune_heads(classifier, PRUNED)
     with pytest.raises(
         TransformerError, match="Bert must have as many heads in every block; .* have 2, 4, 3"
     ):
         small.save_to_preset(tmp_path / "unlike", format="huggingface", head=False)
-    alike = prune_heads(make(), {0: [0], 1: [1], 2: [2]})
+    alike = prune_heads(classifier, {0: [0], 1: [1], 2: [2]})
     with pytest.raises(TransformerError, match="must have heads of hidden_dim / num_heads; got 4"):
         alike.save_to_preset(tmp_path / "alike", format="huggingface", head=False)
     assert not list(tmp_path.iterdir())
@@ -220,7 +240,8 @@ def test_huggingface_has_no_place_for_it(make, tmp_path):
 
 def test_the_lowest_scores_go_and_each_block_keeps_its_best():
     scores = {0: [0.9, 0.1, 0.5], 1: np.array([0.2, 0.3, 0.04]), 2: [0.7, 0.8, 0.9]}
-    assert choose_heads(scores, 0.0) == {}
+    assert choose_heads(scores, 0.0) == {} == choose_heads({}, 0.5)
+    assert choose_heads(scores, np.float32(0.34)) == choose_heads(scores, 0.34)
     assert choose_heads(scores, 0.34) == {0: [1], 1: [0, 2]}
     assert choose_heads(scores, 0.5) == {0: [1, 2], 1: [0, 2]}
     assert choose_heads(scores, 0.67) == {0: [1, 2], 1: [0, 2], 2: [0, 1]}
@@ -228,11 +249,12 @@ def test_the_lowest_scores_go_and_each_block_keeps_its_best():
     assert sum(map(len, choose_heads({i: [1.0] * 12 for i in range(12)}, 0.3).values())) == 43
 
 
-def test_a_share_is_pruned_by_its_scores(make, reviews):
-    classifier = make()
+def test_a_share_is_pruned_by_its_scores(classifier):
     scores = {0: [1, 0, 1, 0], 1: [1, 1, 1, 1], 2: [0, 1, 1, 1]}
-    small = prune_heads(classifier, share=0.25, scores=scores)
-    np.testing.assert_array_equal(logits(small, reviews), logits(prune_heads(classifier, PRUNED), reviews))
+    small, expected = prune_heads(classifier, share=0.25, scores=scores), prune_heads(classifier, PRUNED)
+    assert small.config == expected.config
+    kernel = "encoder_block_0/attention/query/kernel"
+    np.testing.assert_array_equal(addresses(small)[kernel], addresses(expected)[kernel])
 
 
 # Errors
@@ -256,19 +278,22 @@ ROW = [1.0] * 4
         (dict(heads={}, share=0.3, scores={}), "either heads"),
         (dict(heads={}, scores={}), "either heads"),
         (dict(share=0.3, scores={0: ROW}), r"scores must be of head_importance .*; got \{0: 4\}"),
-        (dict(share=0.3, scores=[ROW] * 3), "scores must be of head_importance"),
+        (dict(share=0.3, scores=[ROW] * 3), "scores must be a dict, as head_importance returns it; got"),
+        (dict(share=0.3, scores={i: "abcd" for i in range(3)}), "scores of block 0 must be .*; got 'abcd'"),
+        (dict(share=0.3, scores={i: [ROW] for i in range(3)}), "scores of block 0 must be finite numbers; got"),
+        (dict(share=0.3, scores={0: None}), "scores of block 0 must be finite numbers; got None"),
         (dict(share=1.0, scores={i: ROW for i in range(3)}), "share must be at least 0 and below 1; got 1.0"),
-        (dict(share="x", scores={i: ROW for i in range(3)}), "share must be at least 0 and below 1; got 'x'"),
+        (dict(share="x", scores={i: ROW for i in range(3)}), "share must be a number; got 'x'"),
         (
             dict(share=0.9, scores={i: ROW for i in range(3)}),
             "share must leave each of 3 blocks a head, so be at most 0.75 of the 12 heads; got 0.9",
         ),
-        (dict(share=0.3, scores={i: [float("nan")] * 4 for i in range(3)}), "scores must be finite"),
+        (dict(share=0.3, scores={i: [float("nan")] * 4 for i in range(3)}), "must be finite numbers; got"),
     ],
 )  # fmt: skip
-def test_wrong_heads_are_one_line(arguments, words, make):
+def test_wrong_heads_are_one_line(arguments, words, classifier):
     with pytest.raises(TransformerError, match=words) as error:
-        prune_heads(make(), **arguments)
+        prune_heads(classifier, **arguments)
     assert "\n" not in str(error.value)
 
 
@@ -279,6 +304,7 @@ def test_heads_that_share_something_stay(make):
         prune_heads(make(position="alibi"), {0: [1]})
 
 
+@pytest.mark.slow
 def test_a_block_beside_the_encoder_is_like_its_widest(make, reviews):
     classifier = make(extra_blocks=1)
     silence(classifier, PRUNED)
@@ -290,9 +316,9 @@ def test_a_block_beside_the_encoder_is_like_its_widest(make, reviews):
         prune_heads(classifier, {i: [0] for i in range(3)})
 
 
-def test_only_tasks_and_encoders(make):
+def test_only_tasks_and_encoders(classifier):
     with pytest.raises(TransformerError, match="task must be a model with an encoder .*; got a Functional"):
-        prune_heads(make().encoder, {0: [1]})
+        prune_heads(classifier.encoder, {0: [1]})
     config = TransformerConfig(
         "gpt2",
         vocabulary_size=9,

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.parts import check_count
 from tftransformer.finetuning.rebuilding import check_task
 
 
@@ -32,7 +33,7 @@ def head_importance(
         The scores, (N,) for each block by its number. The smaller, the sooner to prune.
 
     Raises:
-        TransformerError: There are no texts or no labels.
+        TransformerError: There are no texts or no labels, `batch_size` is no positive integer, or the task has several heads (`MultiTaskClassifier`).
 
     Example:
         >>> scores = head_importance(classifier, train)  # doctest: +SKIP
@@ -40,6 +41,9 @@ def head_importance(
         3
     """
     check_task(task)
+    if not hasattr(task, "multi_label"):
+        raise TransformerError(f"task must have one head, as a TextClassifier; got a {type(task).__name__}")
+    check_count("batch_size", batch_size)
     examples = task.preprocess(x, y)
     if not len(examples) or examples.labels is None:
         found = "texts without" if len(examples) else "no texts"

@@ -7,6 +7,7 @@ layers of a pretrained model, or every other one, lose little.
 from collections.abc import Sequence
 from typing import Any
 
+from tftransformer.errors import TransformerError
 from tftransformer.finetuning.rebuilding import check_task, rebuild
 from tftransformer.models.layer_choice import choose_layers, keep_in_config
 
@@ -33,6 +34,8 @@ def keep_layers(task: Any, layers: int | str | Sequence[int]) -> Any:
         6
     """
     check_task(task)
+    if layers is None:
+        raise TransformerError("layers must say which to keep, as in first:6, every:2 or [0, 2, 4]; got None")
     kept = choose_layers(layers, task.config.num_layers)
     config = keep_in_config(task.config, kept)
     own = task.config.num_blocks == task.config.num_layers

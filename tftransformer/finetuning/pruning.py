@@ -10,6 +10,7 @@ import numpy as np
 from tftransformer.config import SHARED_BIASES, TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.rebuilding import check_task, rebuild
+from tftransformer.finetuning.schedules import check_number
 
 # Inside a block's attention: which axis of a weight counts the heads, and whether each has one entry there or H.
 _HEAD_AXES = (
@@ -88,32 +89,31 @@ def choose_heads(scores: Mapping[int, Sequence[float]], share: float) -> dict[in
         The numbers of the heads by block, as `prune_heads` takes them.
 
     Raises:
-        TransformerError: The share is not between 0 and 1, or more than leaves each block a head; a score is not
-            finite.
+        TransformerError: The share is not between 0 and 1, or more than leaves each block a head; scores are not
+            finite numbers by block.
 
     Example:
         >>> choose_heads({0: [0.9, 0.1, 0.5], 1: [0.2, 0.3, 0.8]}, share=0.5)
         {0: [1], 1: [0, 1]}
     """
-    if not isinstance(share, (int, float)) or not 0 <= share < 1:
-        raise TransformerError(f"share must be at least 0 and below 1; got {share!r}")
-    if not all(np.isfinite(row).all() for row in scores.values()):
-        raise TransformerError("scores must be finite; got some that are not")
-    total = sum(len(row) for row in scores.values())
+    share = check_number("share", share, "at least 0 and below 1", lambda value: 0 <= value < 1)
+    rows = _as_rows(scores)
+    total = sum(map(len, rows.values()))
     # What is meant to be a whole number of heads, 0.3 of 10, may be a hair less in binary.
     count = int(share * total + 1e-9)
-    if count > total - len(scores):
+    if count > total - len(rows):
         raise TransformerError(
-            f"share must leave each of {len(scores)} blocks a head, so be at most "
-            f"{1 - len(scores) / total:.3g} of the {total} heads; got {share!r}"
+            f"share must leave each of {len(rows)} blocks a head, so be at most "
+            f"{1 - len(rows) / total:.3g} of the {total} heads; got {share!r}"
         )
-    best = {(block, int(np.argmax(row))) for block, row in scores.items()}
-    places = [(block, head) for block, row in scores.items() for head in range(len(row))]
     order = sorted(
-        (place for place in places if place not in best), key=lambda p: (float(scores[p[0]][p[1]]), p)
+        (score, block, head)
+        for block, row in rows.items()
+        for head, score in enumerate(row)
+        if head != row.argmax()
     )
     chosen: dict[int, list[int]] = {}
-    for block, head in sorted(order[:count]):
+    for _, block, head in sorted(order[:count], key=lambda place: place[1:]):
         chosen.setdefault(block, []).append(head)
     return chosen
 
@@ -180,8 +180,23 @@ def _check_kind(config: TransformerConfig) -> None:
 
 def _check_scores(config: TransformerConfig, scores: Any) -> None:
     wanted = {block: config.heads_of_block(block)[0] for block in range(config.num_blocks)}
-    found = {block: len(row) for block, row in scores.items()} if isinstance(scores, Mapping) else scores
+    found = {block: len(row) for block, row in _as_rows(scores).items()}
     if found != wanted:
         raise TransformerError(
             f"scores must be of head_importance for this model, a number for each head of each block; got {found!r:.80}"
         )
+
+
+def _as_rows(scores: Any) -> dict[int, np.ndarray]:
+    """The scores of each block as an array (N,)."""
+    if not isinstance(scores, Mapping):
+        raise TransformerError(f"scores must be a dict, as head_importance returns it; got {scores!r:.80}")
+    rows = {}
+    for block, row in scores.items():
+        try:
+            rows[block] = np.asarray(row, "float64")
+        except (TypeError, ValueError):
+            rows[block] = np.empty(0)
+        if rows[block].ndim != 1 or not rows[block].size or not np.isfinite(rows[block]).all():
+            raise TransformerError(f"scores of block {block} must be finite numbers; got {row!r:.80}")
+    return rows

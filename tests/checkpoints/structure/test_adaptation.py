@@ -223,7 +223,10 @@ def test_blocks_of_unlike_heads_bring_theirs_along():
     assert adapt(preset, layers=[3, 1]).config.num_heads == (2, 1)
     assert adapt(preset, layers=[0, 3]).config == old.config.replace(num_layers=2, num_decoder_layers=2)
     assert adapt(preset, config, layers=[3, 2, 1, 0]).config.num_heads == (2, 1, 1, 2)
-    assert adapt(preset, config, layers=[1, 3, 0, 2]).config.num_heads == (1, 2, 2, 1)
+    shallow = adapt(preset, layers=[3, 1]).config
+    assert adapt(preset, shallow, layers=[3, 1]).config == shallow
+    with pytest.raises(TransformerError, match=r"num_heads of the config .*, \(1, 2\); got \(2, 1\)"):
+        adapt(preset, shallow, layers=[1, 3])
 
 
 def test_shared_blocks_are_applied_fewer_times():

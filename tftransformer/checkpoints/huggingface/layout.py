@@ -23,6 +23,7 @@ REQUIRED: dict[str, Any] = {
     "position_embedding_type": "absolute",
     "is_decoder": False,
     "add_cross_attention": False,
+    "pruned_heads": {},
 }
 # The same from our side: what their encoders can express.
 EXPRESSIBLE: dict[str, Any] = {

@@ -96,9 +96,9 @@ def adapt(
         raise TransformerError(
             f"positions must be one of {', '.join(RESIZERS)}; got {positions!r}{near_miss(str(positions), RESIZERS)}"
         )
-    _check_config(config, old)
     kept = choose_layers(layers, old.num_layers, None if config is None else config.num_layers)
     shallow = keep_in_config(old, kept)
+    _check_config(config, shallow)
     length = _length(config, old, max_sequence_length)
     tokenizer = append_tokens(preset.tokenizer, new_tokens) if len(new_tokens) else preset.tokenizer
     rows = _rows(config, old, len(tokenizer.vocabulary))
@@ -159,8 +159,6 @@ def _new_config(
 ) -> TransformerConfig:
     base = shallow if config is None else config
     sizes: dict[str, Any] = {"max_sequence_length": length, "vocabulary_size": rows}
-    # Where blocks have unlike heads, theirs come with them.
-    sizes |= {name: getattr(shallow, name) for name in ("num_heads", "num_key_value_heads")}
     if base.decoder_vocabulary_size == base.vocabulary_size:  # It follows until somebody sets it.
         sizes["decoder_vocabulary_size"] = rows
     return base.replace(**sizes)
