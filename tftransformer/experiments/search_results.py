@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.figures import COLOURS, new_figure, plain_axes, save
 from tftransformer.experiments.recipes import describe_recipe
@@ -114,19 +117,24 @@ class SearchResult:
         by_rate = all("learning_rate" in trial.recipe for trial in self.trials)
         strategies = list(dict.fromkeys(_strategy(trial) for trial in self.trials))
         for trial in self.trials:
-            score = trial.score if trial.score is not None else trial.scores[-1] if trial.scores else 0.0
             x = trial.recipe["learning_rate"] if by_rate else trial.number
             colour = COLOURS[strategies.index(_strategy(trial)) % len(COLOURS)]
-            axes.plot(x, score, _MARKERS[trial.state], color=colour, markersize=6, alpha=0.85)
+            look = dict(marker=_MARKERS[trial.state], color=colour, markersize=6, alpha=0.85)
+            if trial.scores:
+                axes.plot(x, trial.scores[-1], **look)
+            else:
+                # Without a score it stands on the axis, whatever the scale.
+                axes.plot(x, 0.0, **look, transform=axes.get_xaxis_transform(), clip_on=False)
             if trial is self.best:
-                axes.plot(x, score, "o", markersize=13, markerfacecolor="none", markeredgecolor="black")
+                axes.plot(x, trial.score, "o", markersize=13, markerfacecolor="none", markeredgecolor="black")
         for number, strategy in enumerate(strategies):
             axes.plot([], [], "o", color=COLOURS[number % len(COLOURS)], label=strategy)
         for state in ("pruned", "diverged"):
             if any(trial.state == state for trial in self.trials):
                 axes.plot([], [], _MARKERS[state], color="black", label=state)
-        axes.set_xscale("log" if by_rate else "linear")
         axes.set_xlabel("learning rate" if by_rate else "trial")
+        if by_rate:
+            _as_rates(axes)
         axes.set_ylabel("validation macro-F1")
         figure.legend(loc="outside right upper", fontsize=9, frameon=False)
         save(figure, path)
@@ -150,6 +158,14 @@ class SearchResult:
 def model_folder(folder: Path, trial: Trial) -> Path:
     """Where the model of a trial is, if it was the best so far."""
     return folder / f"best-trial-{trial.number}"
+
+
+def _as_rates(axes: Axes) -> None:
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5) if high < 1000 * low else (1,)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0e}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _strategy(trial: Trial) -> str:
