@@ -47,7 +47,7 @@ def test_a_search_ends_with_a_table_and_a_test_report_and_goes_on(folder, tiny_p
     path = folder / "runs" / "reviews-search"
     assert (path / "report.txt").read_text().strip() in done.stdout and done.stderr == ""
     assert (path / "test_report.txt").read_text().strip() in done.stdout
-    assert (path / "best" / "model.safetensors").exists() and (path / "quality.png").exists()
+    assert list(path.glob("best-trial-*/model.safetensors")) and (path / "quality.png").exists()
     done = run(folder, "search.py", *flags, "--trials=3")
     assert done.returncode == 0 and "holds 2 trials" in done.stdout and "trial 3 of 3" in done.stdout
     done = run(folder, "search.py", *flags, "--trials=3", "--seed=1")

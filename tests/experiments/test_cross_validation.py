@@ -37,19 +37,23 @@ def silent(_):
 
 def test_the_rows_of_a_fold_are_seen_by_nobody_before_it_is_measured(data, build, monkeypatch, tmp_path):
     seen = []
-    fit = TextClassifier.fit
 
-    def noted(self, x, **options):
-        seen.append((set(x.texts), options["validation_data"]))
-        return fit(self, x, **options)
+    class Model:
+        """Stands in for a classifier; what it predicts are the texts."""
 
-    def eager():
-        classifier = build()
-        classifier.compile(learning_rate=1e-2, run_eagerly=True)
-        return classifier
+        def predict(self, split, verbose):
+            return split.texts
 
-    monkeypatch.setattr(TextClassifier, "fit", noted)
-    result = cross_validate(eager, data, folds=2, epochs=1, output_dir=tmp_path / "cv", say=silent)
+        def metrics_of(self, targets, predicted):
+            assert targets == [dict(zip(data.texts, data.targets))[text] for text in predicted]
+            return {"accuracy": len(seen) / 4, "macro_f1": 0.5, "loss": 1.0 / len(seen), "labels": {}}
+
+    def noted(build, recipe, train, **options):
+        seen.append((set(train.texts), options.get("validation")))
+        return Model(), None
+
+    monkeypatch.setattr(MODULE, "train_recipe", noted)
+    result = cross_validate(build, data, folds=2, output_dir=tmp_path / "cv", say=silent)
     held_out = stratified_folds(data, 2, 0)
     for (trained, validation), rows, fold in zip(seen, held_out, result.folds, strict=True):
         assert trained == set(data.texts) - {data.texts[i] for i in rows} and validation is None
@@ -97,24 +101,22 @@ def test_an_interrupted_one_goes_on_and_ends_as_if_it_had_not_been(data, build, 
     assert not again
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (dict(seed=1), "has seed 0, not 1"),
-        (dict(folds=4), "has folds 3, not 4"),
-        (dict(epochs=2), "has epochs null, not 2"),
-        (dict(groups=list(range(48))), "has groups null"),
-    ],
-)
-def test_a_folder_of_other_settings_is_refused(data, build, monkeypatch, tmp_path, change, words):
+def test_a_folder_of_other_settings_is_refused(data, build, monkeypatch, tmp_path):
     fake_folds(monkeypatch)
-    given = dict(folds=3, output_dir=tmp_path / "cv", say=silent)
-    cross_validate(build, data, **given)
-    with pytest.raises(TransformerError, match=words) as error:
-        cross_validate(build, data, **{**given, **change})
-    assert "\n" not in str(error.value)
-    with pytest.raises(TransformerError, match="has data"):
-        cross_validate(build, data.take(range(40)), **given)
+    given = dict(data=data, folds=3, output_dir=tmp_path / "cv", say=silent)
+    cross_validate(build, **given)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cv").iterdir()}
+    for change, words in (
+        (dict(seed=1), "has seed 0, not seed 1"),
+        (dict(folds=4), "has folds 3, not folds 4"),
+        (dict(epochs=2), "has no epochs, not epochs 2"),
+        (dict(groups=list(range(48))), "has groups null"),
+        (dict(data=data.take(range(40))), "has data"),
+    ):
+        with pytest.raises(TransformerError, match=words) as error:
+            cross_validate(build, **{**given, **change})
+        assert "\n" not in str(error.value)
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cv").iterdir()} == before
 
 
 def test_mistakes_write_nothing(data, build, tmp_path):
@@ -135,11 +137,25 @@ def test_a_figure_that_one_fold_lacks_is_left_out():
 
 
 @pytest.mark.slow
-def test_the_frozen_part_runs_once_for_all_folds_and_changes_nothing(data, build):
+def test_the_frozen_part_runs_once_for_all_folds_and_changes_nothing(data, build, monkeypatch, tmp_path):
     cache = PrefixCache(say=silent)
     recipe = dict(strategy="freeze:1", learning_rate=1e-2, epochs=4, batch_size=16)
-    cached = cross_validate(build, data, 3, prefix_cache=cache, say=silent, **recipe)
-    assert cache.computed_rows == len(data)
+    train, trained = MODULE.train_recipe, []
+
+    class Killed(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    def killed_in_the_second(*arguments, **options):
+        trained.append(arguments)
+        return train(*arguments, **options, callbacks=[Killed()] if len(trained) == 2 else [])
+
+    monkeypatch.setattr(MODULE, "train_recipe", killed_in_the_second)
+    given = dict(prefix_cache=cache, output_dir=tmp_path / "cv", say=silent, **recipe)
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(build, data, 3, **given)
+    cached = cross_validate(build, data, 3, **given)
+    assert len(trained) == 4 and cache.computed_rows == len(data)
     plain = cross_validate(build, data, 3, prefix_cache="off", say=silent, **recipe)
     for one, other in zip(cached.folds, plain.folds):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)

@@ -98,7 +98,7 @@ def test_what_cannot_be_folded(data, options, words):
 
 def test_a_fold_without_rows_is_refused(monkeypatch):
     class Unfair:
-        def __init__(self, **_):
+        def __init__(self, *_, **__):
             pass
 
         def split(self, *_):

@@ -17,7 +17,7 @@ def classifier(tiny_preset):
     def build(**options):
         keras.utils.set_random_seed(5)
         made = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
-        made.compile(learning_rate=1e-2, run_eagerly=True, **options)
+        made.compile(run_eagerly=True, **(options or {"learning_rate": 1e-2}))
         return made
 
     return build
@@ -36,25 +36,54 @@ def values(model):
     return {name: keras.ops.convert_to_numpy(v).copy() for name, v in addresses(model).items()}
 
 
-def test_training_after_a_sweep_is_training_without_one(classifier, reviews):
-    texts, labels = reviews[0][:32], reviews[1][:32]
+def same_with_and_without_a_sweep(build, x, y):
+    """One epoch, a sweep or none, and another epoch end in the same weights, drawn dropout included."""
     trained = []
     for sweeps in (False, True):
-        made = classifier()
-        made.fit(texts, labels, batch_size=16, epochs=1, verbose=0)
+        made = build()
+        made.fit(x, y, batch_size=16, epochs=1, shuffle=False, verbose=0)
         optimizer, before = made.optimizer, values(made)
         slots = [np.array(v) for v in optimizer.variables]
         if sweeps:
-            sweep = find_learning_rate(made, texts, labels, steps=10, lowest=1e-3, highest=3e-2)
+            sweep = find_learning_rate(made, x, y, steps=10, lowest=1e-3, highest=3e-2)
             assert made.optimizer is optimizer and len(sweep.rates) == 10
             for name, value in values(made).items():
                 np.testing.assert_array_equal(value, before[name], err_msg=name)
             for slot, value in zip(slots, optimizer.variables, strict=True):
                 np.testing.assert_array_equal(np.array(value), slot)
-        made.fit(texts, labels, batch_size=16, epochs=2, initial_epoch=1, verbose=0)
+        made.fit(x, y, batch_size=16, epochs=2, initial_epoch=1, shuffle=False, verbose=0)
         trained.append(values(made))
     for name in trained[0]:
         np.testing.assert_array_equal(trained[1][name], trained[0][name], err_msg=name)
+
+
+def test_training_after_a_sweep_is_training_without_one():
+    _, x, y = regression()
+
+    def build():
+        keras.utils.set_random_seed(0)
+        drop = keras.layers.Dropout(0.5, name="dropout")
+        model = keras.Sequential([keras.Input((3,)), drop, keras.layers.Dense(1, name="head")])
+        model.compile("adam", "mse", jit_compile=False)
+        return model
+
+    same_with_and_without_a_sweep(build, x, y)
+
+
+@pytest.mark.slow
+def test_training_a_task_after_a_sweep_is_training_without_one(classifier, reviews):
+    same_with_and_without_a_sweep(classifier, reviews[0][:32], reviews[1][:32])
+
+
+@pytest.mark.slow
+def test_a_task_that_is_not_compiled_gets_its_defaults_and_keeps_its_weights(tiny_preset, reviews):
+    made = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+    before = values(made)
+    find_learning_rate(made, *reviews, steps=20, batch_size=16, lowest=1e-4)
+    assert made.optimizer.name == "adamw" and int(made.optimizer.iterations) == 0
+    assert made.text_pairs is None
+    for name, value in values(made).items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
 
 
 def test_every_weight_has_the_rate_of_the_sweep(monkeypatch):
@@ -83,10 +112,10 @@ def test_the_rate_rises_exponentially_from_end_to_end():
 def test_it_stops_where_gradient_descent_diverges_and_suggests_less(tmp_path):
     model, x, y = regression()
     before = values(model)
-    sweep = find_learning_rate(model, x, y, lowest=1e-4, highest=100.0, steps=120, batch_size=64)
+    sweep = find_learning_rate(model, x, y, lowest=1e-4, highest=100.0, steps=60, batch_size=64)
     # The largest rate that converges is 2 over the largest eigenvalue of the Hessian.
     most = 2.0 / np.linalg.eigvalsh(2 * x.T @ x / len(x))[-1]
-    assert sweep.diverged and len(sweep.rates) < 120
+    assert sweep.diverged and len(sweep.rates) < 60
     assert sweep.rates[-1] > most > sweep.steepest
     assert sweep.suggestion == min(sweep.steepest, sweep.tenth_of_minimum) > 1e-3
     np.testing.assert_allclose(sweep.losses[0], np.mean((x @ before["head/kernel"] - y) ** 2), rtol=1e-4)
@@ -97,6 +126,15 @@ def test_it_stops_where_gradient_descent_diverges_and_suggests_less(tmp_path):
     assert "where the loss diverged" in str(sweep) and f"try {sweep.suggestion:.1e}" in str(sweep)
 
 
+def test_one_jump_of_the_average_is_not_the_steepest_part():
+    rates = np.logspace(-6, 0, 61)
+    loss = 2.0 - np.clip(np.log10(rates) + 4.0, 0.0, 1.0)
+    loss[50] -= 0.05
+    sweep = LearningRateSweep.of(rates, loss, loss, diverged=False)
+    assert 1e-4 < sweep.steepest < 1e-3 and sweep.tenth_of_minimum == pytest.approx(1e-2)
+
+
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_sweep_of_a_task(classifier, reviews):
     made = classifier(optimizer=keras.optimizers.SGD(0.1))
     before = values(made)
@@ -137,6 +175,14 @@ def test_a_model_that_is_not_ready_or_learns_nothing():
         find_learning_rate(keras.Sequential([keras.layers.Dense(1)]), [[1.0]], [1.0])
     with pytest.raises(TransformerError, match="model must be compiled"):
         find_learning_rate(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]), [[1.0]], [1.0])
+
+    class Rateless(keras.optimizers.SGD):
+        def get_config(self):
+            return {"name": self.name}
+
+    model, x, y = regression(optimizer=Rateless())
+    with pytest.raises(TransformerError, match="an optimizer that has one learning_rate; got Rateless"):
+        find_learning_rate(model, x, y)
     model, x, y = regression()
     with pytest.raises(TransformerError, match="the loss was not finite at once"):
         find_learning_rate(model, x * np.nan, y)

@@ -13,6 +13,8 @@ from tftransformer.experiments.resumable import (
     finished_pieces,
     resumable_folder,
 )
+from tftransformer.finetuning import strategy
+from tftransformer.finetuning.unfreezing import GradualUnfreezing
 from tftransformer.tasks.text_classifier import TextClassifier
 
 
@@ -66,14 +68,28 @@ def test_a_model_is_changed_and_compiled_by_its_recipe(build):
         prepare(keras.Sequential, {})
 
 
-def test_a_compiled_model_stays_as_it_is_where_the_recipe_is_silent(build):
+def test_a_compiled_model_is_refused_rather_than_its_optimizer_dropped(build):
     def compiled():
         model = build()
         model.compile(keras.optimizers.SGD(0.5))
         return model
 
-    assert prepare(compiled, {"epochs": 2})[0].optimizer.name.lower() == "sgd"
-    assert prepare(compiled, {"learning_rate": 1e-3})[0].optimizer.name == "adamw"
+    with pytest.raises(TransformerError, match="build must return a task that is not compiled"):
+        prepare(compiled, {"epochs": 2})
+
+
+def test_what_a_strategy_brings_reaches_compile_and_fit_and_cannot_be_set_twice(build, monkeypatch):
+    unfreezing = GradualUnfreezing()
+    brought = {"compile": {"layer_decay": 0.5}, "fit": {"unfreezing": unfreezing}}
+    monkeypatch.setitem(strategy.KINDS, "both", strategy.Kind("", lambda *_: brought))
+    model, fit = prepare(build, {"strategy": "both", "epochs": 3})
+    assert fit == {"epochs": 3, "unfreezing": unfreezing}
+    factors = model.optimizer.get_config()["rate_multipliers"]
+    assert factors["encoder_block_0/.*"] == 0.5 and factors["encoder_block_1/.*"] == 1.0
+    with pytest.raises(TransformerError, match="layer_decay cannot go with the strategy both"):
+        prepare(build, {"strategy": "both", "epochs": 3, "layer_decay": 0.9})
+    with pytest.raises(TransformerError, match="unfreez"):
+        prepare(build, {"strategy": "both", "epochs": 1})
 
 
 def test_digests_tell_contents_apart(build):
@@ -106,8 +122,8 @@ def test_a_folder_goes_on_with_the_same_work_alone(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "settings", "words"),
     [
-        ("search", {"seed": 1}, "a search of the same settings; .* has seed 0, not 1"),
-        ("search", {"seed": 0, "x": "y" * 200}, 'has x null, not "y{118}…'),
+        ("search", {"seed": 1}, "a search of the same settings; .* has seed 0, not seed 1"),
+        ("search", {"seed": 0, "x": "y" * 200}, 'has no x, not x "y{118}…'),
         (
             "cross-validation",
             {"seed": 0},

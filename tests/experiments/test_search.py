@@ -12,6 +12,8 @@ from tftransformer.errors import TransformerError
 from tftransformer.experiments.search_results import SearchResult, Trial
 from tftransformer.experiments.search_space import SearchSpace
 from tftransformer.finetuning.prefix_cache import PrefixCache
+from tftransformer.finetuning.strategy import KINDS, Kind
+from tftransformer.finetuning.unfreezing import GradualUnfreezing
 from tftransformer.tasks.text_classifier import TextClassifier
 
 optuna = pytest.importorskip("optuna")
@@ -59,7 +61,9 @@ class Trials:
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    monkeypatch.setattr(MODULE, "_try_out", lambda *_: "digest")
+    monkeypatch.setattr(MODULE, "_try_out", lambda *_: (Model, "digest"))
+    # There is nothing to collect, and to find that takes a second a trial.
+    monkeypatch.setattr(MODULE.gc, "collect", lambda: 0)
     rows = Split([f"text {i}" for i in range(4)], ["x", "y"] * 2)
 
     def search(
@@ -102,38 +106,63 @@ def test_the_table_and_the_picture_are_left_in_the_folder(run, tmp_path):
     lines = str(result).splitlines()
     assert lines[0].split()[:5] == ["trial", "macro-F1", "state", "epochs", "seconds"]
     assert "strategy" in lines[0] and "learning_rate" in lines[0]
-    assert len(lines) == 8 + 3 and lines[1].split()[0] == str(result.best.number + 1)
+    assert len(lines) == 8 + 3 and lines[1].split()[0] == str(result.best.number)
     assert (tmp_path / "search" / "report.txt").read_text().strip() == str(result)
     assert (tmp_path / "search" / "quality.png").stat().st_size > 5000
     names = {path.name for path in (tmp_path / "search").iterdir()}
     assert names == {
-        "settings.json", "best", "report.txt", "quality.png", *(f"trial-{i}.json" for i in range(8)),
+        "settings.json", "report.txt", "quality.png", f"best-trial-{result.best.number}",
+        *(f"trial-{i}.json" for i in range(1, 9)),
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(run, pruner):
-    whole = run("whole", pruner=pruner, trials=16)
+    whole = run("whole", pruner=pruner, trials=14)
     with pytest.raises(KeyboardInterrupt):
-        run("parts", stop_at=9, pruner=pruner, trials=16)
+        run("parts", stop_at=8, pruner=pruner, trials=14)
     said = []
-    parts = run("parts", pruner=pruner, trials=12, say=said.append)
-    assert len(run.ran) == 3 and "holds 9 trials" in said[0]
-    assert without_time(run("parts", pruner=pruner, trials=16)) == without_time(whole)
-    assert without_time(parts) == without_time(whole)[:12]
-    assert not run("parts", pruner=pruner, trials=4).trials[16:] and not run.ran
+    parts = run("parts", pruner=pruner, trials=11, say=said.append)
+    assert len(run.ran) == 3 and "holds 8 trials" in said[0]
+    assert without_time(parts) == without_time(whole)[:11]
+    assert without_time(run("parts", pruner=pruner, trials=14)) == without_time(whole)
+    # A folder that holds more than is asked for is not cut, and nothing runs.
+    assert len(run("parts", pruner=pruner, trials=4).trials) == 14 and not run.ran
 
 
 def test_trials_are_given_up_only_where_a_pruner_says_so(run):
     assert "pruned" not in {trial.state for trial in run(pruner="none").trials}
-    assert "pruned" in {trial.state for trial in run("other", pruner="median").trials}
+    pruned = [trial for trial in run("other", pruner="median").trials if trial.state == "pruned"]
+    # What has run to its end is kept: stopping it would save nothing.
+    assert pruned and all(0 < len(trial.scores) < trial.recipe["epochs"] for trial in pruned)
+
+
+def test_a_trial_that_was_changed_by_hand_is_named(run, tmp_path):
+    run(trials=2)
+    path = tmp_path / "search" / "trial-2.json"
+    path.write_text(path.read_text().replace('"epochs"', '"epoch"'))
+    with pytest.raises(TransformerError, match="trial-2.json holds no trial of this space; delete it"):
+        run(trials=3)
+    path.unlink()
+    assert len(run(trials=3).trials) == 3
+
+
+def test_a_model_that_was_saved_before_its_trial_was_noted_is_not_taken_for_the_best(run, tmp_path):
+    result = run(trials=6)
+    last = result.trials[-1]
+    folder = tmp_path / "search" / f"best-trial-{last.number}"
+    # As if killed between the two writes of the sixth trial.
+    (tmp_path / "search" / "trial-6.json").unlink()
+    folder.mkdir(exist_ok=True)
+    again = run(trials=5)
+    assert again.model_path != folder
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (dict(seed=1), "has seed 0, not 1"),
-        (dict(pruner="none"), 'has pruner "median", not "none"'),
+        (dict(seed=1), "has seed 0, not seed 1"),
+        (dict(pruner="none"), 'has pruner "median", not pruner "none"'),
         (dict(space={**SPACE, "epochs": (1, 5)}), r'has space\[.epochs.\] .*"to": 4.*not .*"to": 5'),
         (dict(train=Split(["other"], ["x"])), "has train"),
         (dict(validation=Split(["other"], ["x"])), "has validation"),
@@ -145,7 +174,7 @@ def test_a_search_of_other_settings_is_refused(run, tmp_path, change, words):
     given = {"space": {**SPACE, "learning_rate": (1e-6, 1e-3)}, **change}
     with pytest.raises(TransformerError, match=words) as error:
         run(trials=2, **given)
-    assert "\n" not in str(error.value) and not (tmp_path / "search" / "trial-2.json").exists()
+    assert "\n" not in str(error.value) and not (tmp_path / "search" / "trial-3.json").exists()
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "search").iterdir()} == before
 
 
@@ -192,7 +221,9 @@ def test_arguments_out_of_range(run, monkeypatch):
         run("new")
 
 
-def test_strategies_that_do_not_fit_the_model_are_found_before_the_first_trial(tiny_preset, tmp_path):
+def test_strategies_that_do_not_fit_the_model_are_found_before_the_first_trial(
+    tiny_preset, tmp_path, monkeypatch
+):
     def build():
         return TextClassifier.from_preset(tiny_preset, labels=("x", "y"))
 
@@ -200,8 +231,10 @@ def test_strategies_that_do_not_fit_the_model_are_found_before_the_first_trial(t
     for space in ({"strategy": ["full", "freeze:3"]}, {"freeze_layers": (0, 3)}):
         with pytest.raises(TransformerError, match="layers must be between 0 and 2"):
             MODULE.search(build, rows, rows, space, output_dir=tmp_path / "search")
-    with pytest.raises(TransformerError, match="unfreezing unfreezes nothing in epochs=1"):
-        space = {"strategy": ["full", "unfreeze"], "epochs": (1, 3)}
+    stages = Kind("", lambda *_: {"fit": {"unfreezing": GradualUnfreezing()}})
+    monkeypatch.setitem(KINDS, "stages", stages)
+    with pytest.raises(TransformerError, match="unfreezes nothing in epochs=1"):
+        space = {"strategy": ["full", "stages"], "epochs": (1, 3)}
         MODULE.search(build, rows, rows, space, output_dir=tmp_path / "search")
     assert not (tmp_path / "search").exists()
 
@@ -219,14 +252,14 @@ def test_a_mistake_within_a_trial_ends_the_search_and_names_the_recipe(run, monk
 
 
 def test_a_picture_without_rates_goes_by_trials(tmp_path):
-    trial = Trial(0, "complete", 0.5, {"strategy": "full"}, {}, (0.5,))
-    SearchResult(tmp_path, (trial,)).plot(tmp_path / "quality.png")
+    trial = Trial(1, "complete", 0.5, {"strategy": "full"}, {}, (0.5,))
+    SearchResult(tmp_path, (trial,), Model).plot(tmp_path / "quality.png")
     assert (tmp_path / "quality.png").exists() and Trial.from_dict(trial.to_dict()) == trial
 
 
 @pytest.mark.slow
 def test_real_trials_share_the_cache_and_the_best_model_is_as_good_as_its_score(
-    reviews, tiny_preset, tmp_path
+    reviews, tiny_preset, tmp_path, monkeypatch
 ):
     data = Split(*reviews)
     train, validation = data.take(range(40)), data.take(range(40, 60))
@@ -241,16 +274,63 @@ def test_real_trials_share_the_cache_and_the_best_model_is_as_good_as_its_score(
         "batch_size": 8,
     }
     cache = PrefixCache(say=lambda _: None)
-    result = MODULE.search(
-        build, train, validation, space, trials=4, output_dir=tmp_path / "search", prefix_cache=cache,
-        say=lambda _: None,
-    )  # fmt: skip
+
+    def search(folder):
+        return MODULE.search(
+            build, train, validation, space, trials=4, output_dir=tmp_path / folder, prefix_cache=cache,
+            say=lambda _: None,
+        )  # fmt: skip
+
+    result = search("search")
     assert "freeze:1" in {trial.recipe["strategy"] for trial in result.trials}
     assert cache.computed_rows == len(set(data.texts))
     best = result.load_best()
     metrics = best.metrics_of(validation.targets, best.predict(validation, verbose=0))
     assert metrics["macro_f1"] == pytest.approx(result.best.score, abs=1e-6)
-    # The same recipe trains the same model again.
-    repeated, history = MODULE.train_recipe(build, result.recipe, train, validation=validation)
-    assert history.history["val_macro_f1"][-1] == pytest.approx(result.best.score, abs=1e-6)
-    assert isinstance(repeated, keras.Model)
+    # The same recipes train the same models again, also when the process was killed within one.
+    real, trained = MODULE.train_recipe, []
+
+    class Killed(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    def killed_in_the_third(*arguments, callbacks, **options):
+        trained.append(arguments)
+        more = [Killed()] if len(trained) == 3 else []
+        return real(*arguments, callbacks=[*callbacks, *more], **options)
+
+    monkeypatch.setattr(MODULE, "train_recipe", killed_in_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        search("killed")
+    assert sorted(p.name for p in (tmp_path / "killed").glob("trial-*")) == ["trial-1.json", "trial-2.json"]
+    again = search("killed")
+    assert len(trained) == 5
+    for one, other in zip(without_time(again), without_time(result), strict=True):
+        assert one["scores"] == pytest.approx(other["scores"], abs=1e-6)
+        assert one["recipe"] == other["recipe"] and one["state"] == other["state"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pairs", "several labels"])
+def test_pairs_and_several_labels(reviews, tiny_preset, tmp_path, kind):
+    texts, targets = reviews
+    several = kind == "several labels"
+    if several:
+        targets = [(t,) if i % 4 else ("negative", "positive") for i, t in enumerate(targets)]
+    else:
+        texts = [(text, "and why") for text in texts]
+    data = Split(texts, targets, multi_label=several)
+
+    def build():
+        return TextClassifier.from_preset(
+            tiny_preset, labels=("negative", "positive"), max_length=16, multi_label=several
+        )
+
+    space = {"strategy": ["head", "lora:2"], "learning_rate": (1e-3, 3e-2)}
+    train, validation = data.take(range(40)), data.take(range(40, 60))
+    result = MODULE.search(
+        build, train, validation, space, trials=2, output_dir=tmp_path / "search", say=lambda _: None
+    )
+    best = result.load_best()
+    metrics = best.metrics_of(validation.targets, best.predict(validation, verbose=0))
+    assert metrics["macro_f1"] == pytest.approx(result.best.score, abs=1e-6)

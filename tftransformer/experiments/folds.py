@@ -54,12 +54,12 @@ def stratified_folds(
     most = max(Counter(strata).values())
     if most < folds:
         raise TransformerError(f"folds must be at most the rows of the commonest label, {most}; got {folds}")
-    kind = StratifiedKFold if distinct == len(data) else StratifiedGroupKFold
-    splitter = kind(n_splits=folds, shuffle=True, random_state=seed)
+    alone = distinct == len(data)
+    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A label with fewer rows than folds is missing from some of them, which is no reason to stop.
         warnings.filterwarnings("ignore", message="The least populated class")
-        held_out = [rows for _, rows in splitter.split(np.zeros(len(data)), strata, joined)]
+        held_out = [rows for _, rows in splitter.split(strata, strata, None if alone else joined)]
     for number, rows in enumerate(held_out, 1):
         if not len(rows):
             raise TransformerError(

@@ -26,6 +26,7 @@ _STATE = (
     "predict_function",
     "steps_per_execution",
     "jit_compile",
+    "text_pairs",
 )
 
 
@@ -173,6 +174,10 @@ def _set(model: keras.Model, name: str, value: Any) -> None:
 def _at_rate(optimizer: Any, rate: ExponentialRise) -> Any:
     """An optimizer with the same settings, no state, and another rate."""
     inner = inner_optimizer(optimizer)
+    if "learning_rate" not in inner.get_config():
+        raise TransformerError(
+            f"model must be compiled with an optimizer that has one learning_rate; got {type(inner).__name__}"
+        )
     config = {**inner.get_config(), "learning_rate": rate}
     # One update a batch, or the rate would not move with every loss.
     config["gradient_accumulation_steps"] = None

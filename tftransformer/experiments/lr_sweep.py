@@ -18,13 +18,13 @@ class LearningRateSweep:
         rates: The rate of each batch.
         losses: The loss of each batch, before its update.
         smoothed: The same, as a moving average.
-        steepest: The rate at which the smoothed loss falls fastest.
+        steepest: The rate around which the smoothed loss falls fastest.
         tenth_of_minimum: A tenth of the rate at which the smoothed loss is least.
         diverged: Whether the sweep ended because the loss went up too far or was not finite.
 
     Example:
         >>> rates = [10.0**power for power in range(-6, 0)]
-        >>> loss = [1.0, 0.99, 0.9, 0.5, 0.4, 3.0]
+        >>> loss = [1.0, 0.99, 0.6, 0.45, 0.4, 3.0]
         >>> sweep = LearningRateSweep.of(rates, loss, loss, diverged=True)
         >>> f"{sweep.steepest:.0e} {sweep.tenth_of_minimum:.0e} {sweep.suggestion:.0e}"
         '1e-04 1e-03 1e-04'
@@ -59,13 +59,8 @@ class LearningRateSweep:
                 f"lowest must be a rate at which the loss still falls; it never fell from {rates[0]:.1e} to "
                 f"{rates[-1]:.1e}"
             )
-        falling = np.gradient(values[: least + 1], np.log(rates[: least + 1]))
-        # The first averages are of few batches, and their jumps are noise.
-        skipped = least // 10
-        steepest = skipped + int(falling[skipped:].argmin())
-        return cls(
-            tuple(rates), tuple(losses), tuple(smoothed), rates[steepest], rates[least] / 10.0, diverged
-        )
+        steepest = rates[_steepest(np.log(rates[: least + 1]), values[: least + 1])]
+        return cls(tuple(rates), tuple(losses), tuple(smoothed), steepest, rates[least] / 10.0, diverged)
 
     @property
     def suggestion(self) -> float:
@@ -93,10 +88,10 @@ class LearningRateSweep:
             axes.axvline(rate, color=colour, linestyle=style, linewidth=1.6, label=f"{label}: {rate:.1e}")
         # A sweep that diverged would press everything that matters to the floor.
         low, high = min(self.smoothed), max(self.smoothed[: int(np.argmin(self.smoothed)) + 1])
-        axes.set_ylim(low - 0.3 * (high - low), high + 0.6 * (high - low))
+        axes.set_ylim(low - 0.3 * (high - low), high + 1.0 * (high - low))
         axes.set_xlabel("learning rate")
         axes.set_ylabel("training loss")
-        axes.legend(fontsize=9, frameon=False)
+        figure.legend(loc="outside upper center", ncols=2, fontsize=9, frameon=False)
         save(figure, path)
 
     def __str__(self) -> str:
@@ -106,3 +101,16 @@ class LearningRateSweep:
             f"steepest at {self.steepest:.1e}, a tenth of the minimum's rate is {self.tenth_of_minimum:.1e}; "
             f"try {self.suggestion:.1e}"
         )
+
+
+def _steepest(rates: np.ndarray, losses: np.ndarray) -> int:
+    """The middle of the window in which a straight line through (N,) losses over (N,) log rates falls fastest."""
+    # One step alone is noise, even of an average; a tenth of the way down is not.
+    width = min(len(rates), max(3, len(rates) // 10))
+    windows = np.lib.stride_tricks.sliding_window_view
+    x, y = windows(rates, width), windows(losses, width)
+    x = x - x.mean(axis=1, keepdims=True)
+    slopes = (x * y).sum(axis=1) / np.square(x).sum(axis=1)
+    # The first averages are of few batches, and their jumps are noise, too.
+    skipped = len(slopes) // 10
+    return skipped + int(slopes[skipped:].argmin()) + width // 2

@@ -85,27 +85,32 @@ def prepare(build: Build, recipe: Mapping[str, Any]) -> tuple[TextTask, dict[str
     """A model that is ready to be trained.
 
     Args:
-        build: Makes a fresh classifier.
+        build: Makes a fresh, uncompiled classifier.
         recipe: The settings.
 
     Returns:
         The model, changed by its strategy and compiled; and what its `fit` is to be given.
 
     Raises:
-        TransformerError: `build` returns something else, or the recipe does not fit the model.
+        TransformerError: `build` returns something else, the recipe does not fit the model, or it sets what its
+            strategy sets.
     """
     model = build()
     if not isinstance(model, TextTask):
         raise TransformerError(
             f"build must return a task, such as a TextClassifier; got {type(model).__name__}"
         )
+    if model.compiled:
+        raise TransformerError("build must return a task that is not compiled, which is left to the recipe")
     strategy = strategy_of(recipe)
     brought = {} if strategy is None else strategy.apply(model)
     options = {name: recipe[name] for name in _COMPILE if name in recipe}
-    options.update(brought.get("compile", {}))
-    if options or strategy is not None or not model.compiled:
-        model.compile(**options)
-    fit = {**{name: recipe[name] for name in _FIT if name in recipe}, **brought.get("fit", {})}
+    fit = {name: recipe[name] for name in _FIT if name in recipe}
+    for given, more in ((options, brought.get("compile", {})), (fit, brought.get("fit", {}))):
+        if both := sorted(set(given) & set(more)):
+            raise TransformerError(f"{both[0]} cannot go with the strategy {strategy}, which sets it")
+        given.update(more)
+    model.compile(**options)
     check_stages(model, fit, fit.get("epochs", 1))
     return model, fit
 
@@ -135,7 +140,7 @@ def train_recipe(
     """Build a model, fine-tune it by a recipe, and return it with Keras's History.
 
     Args:
-        build: Makes a fresh classifier.
+        build: Makes a fresh, uncompiled classifier.
         recipe: The settings; see `check_recipe`.
         train: Training rows.
         validation: Rows to validate on after each epoch.

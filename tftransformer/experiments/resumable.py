@@ -63,14 +63,16 @@ def _check_same(path: Path, kind: str, found: Mapping[str, Any], wanted: Mapping
     for name in dict.fromkeys([*new, *old]):
         if old.get(name) != new.get(name):
             raise TransformerError(
-                f"output_dir must hold a {kind} of the same settings; {path} has {name} {_short(old.get(name))}, "
-                f"not {_short(new.get(name))}"
+                f"output_dir must hold a {kind} of the same settings; {path} has {_short(name, old)}, "
+                f"not {_short(name, new)}"
             )
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 120 else f"{text[:119]}…"
+def _short(name: str, settings: Mapping[str, Any]) -> str:
+    if name not in settings:
+        return f"no {name}"
+    text = json.dumps(settings[name], ensure_ascii=False)
+    return f"{name} {text if len(text) <= 120 else f'{text[:119]}…'}"
 
 
 def digest_of(value: Any) -> str:

@@ -7,6 +7,7 @@ better at the same epoch, both by Optuna (Akiba et al. 2019, arXiv:1907.10902).
 import contextlib
 import gc
 import os
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.experiments.recipes import Build, check_stages, describe_recipe, prepare, train_recipe
 from tftransformer.experiments.resumable import digest_of, digest_of_model, finished_pieces, resumable_folder
-from tftransformer.experiments.search_results import MODEL, SearchResult, Trial
+from tftransformer.experiments.search_results import SearchResult, Trial, model_folder
 from tftransformer.experiments.search_space import SearchSpace
 from tftransformer.finetuning.prefix_cache import PrefixCache, choose_prefix_cache
 
@@ -57,10 +58,11 @@ def search(
         validation: Rows to choose by.
         space: See `SearchSpace`.
         trials: How many recipes to try, all in all.
-        output_dir: The folder: a JSON file a trial, the best model in `best`, `report.txt`, `quality.png`.
+        output_dir: The folder: a JSON file a trial, the model of the best one, `report.txt`, `quality.png`.
         seed: Of the proposals, of weights that start from random numbers, and of dropout.
         pruner: "median" stops a trial that is below the median of the others at the same epoch; "hyperband"
-            (Li et al. 2016, arXiv:1603.06560) stops in brackets, for many trials of many epochs; "none".
+            (Li et al. 2016, arXiv:1603.06560) stops in brackets, for many trials of many epochs; "none" is fair to
+            strategies that start slowly, such as gradual unfreezing.
         prefix_cache: As `fit` takes it; shared by the trials.
         say: Takes a line of progress a trial.
 
@@ -79,14 +81,14 @@ def search(
     optuna = _optuna()
     read = SearchSpace(space)
     _check(trials, pruner, train, validation)
-    model_digest = _try_out(build, read, seed)
+    kind, digest = _try_out(build, read, seed)
     settings = {
         **{f"space[{name!r}]": kind for name, kind in read.describe().items()},
         "seed": seed,
         "pruner": pruner,
         "train": digest_of(train),
         "validation": digest_of(validation),
-        "model": model_digest,
+        "model": digest,
     }
     cache = choose_prefix_cache(prefix_cache) or "off"
     with resumable_folder(output_dir, "search", settings) as path, _quiet(optuna):
@@ -95,17 +97,18 @@ def search(
             say(f"{path} holds {len(known)} trials; going on from there")
         study = _study(optuna, read, pruner, known)
         while len(known) < trials:
-            number = len(known)
-            study.sampler = optuna.samplers.TPESampler(seed=_seed_of(seed, number), n_startup_trials=_STARTUP)
+            drawn = _seed_of(seed, len(known))
+            study.sampler = optuna.samplers.TPESampler(seed=drawn, n_startup_trials=_STARTUP)
             asked = study.ask()
             trial, model = _run(optuna, asked, read, build, train, validation, seed, cache)
             _keep(path, trial, model, known)
+            # Models hold one another by way of Keras's graphs until they are collected.
             del model
             gc.collect()
             known.append(trial)
             study.tell(asked, trial.score, state=_state(optuna, trial))
-            say(f"trial {number + 1} of {trials}: {trial}")
-        result = SearchResult(path, tuple(known))
+            say(f"trial {trial.number} of {trials}: {trial}")
+        result = SearchResult(path, tuple(known), kind)
         files.write_text(path / "report.txt", f"{result}\n")
         result.plot(path / "quality.png")
     return result
@@ -131,10 +134,11 @@ def _check(trials: Any, pruner: str, train: Split, validation: Split) -> None:
             raise TransformerError(f"{name} must be a Split with labels and at least one row")
 
 
-def _try_out(build: Build, space: SearchSpace, seed: int) -> str:
-    """Apply every strategy once, so that none fails after hours; the digest of the model they start from."""
+def _try_out(build: Build, space: SearchSpace, seed: int) -> tuple[type, str]:
+    """Apply every strategy once, so that none fails after hours; class and digest of the model they start from."""
     keras.utils.set_random_seed(seed)
-    digest = digest_of_model(build())
+    model, _ = prepare(build, {})
+    kind, digest = type(model), digest_of_model(model)
     corners = space.corners()
     fewest = min(recipe.get("epochs", 1) for recipe in corners)
     seen = set()
@@ -144,7 +148,7 @@ def _try_out(build: Build, space: SearchSpace, seed: int) -> str:
         if key not in seen:
             seen.add(key)
             check_stages(*prepare(build, recipe), fewest)
-    return digest
+    return kind, digest
 
 
 @contextlib.contextmanager
@@ -162,9 +166,9 @@ def _quiet(optuna: Any) -> Iterator[None]:
 def _known(path: Path) -> list[Trial]:
     """The finished trials, from the first to the last without a gap."""
     pieces = finished_pieces(path, _STEM, ("number", "state", "score", "recipe", "parameters", "scores"))
-    known = []
-    while len(known) in pieces:
-        known.append(Trial.from_dict(pieces[len(known)]))
+    known: list[Trial] = []
+    while len(known) + 1 in pieces:
+        known.append(Trial.from_dict(pieces[len(known) + 1]))
     return known
 
 
@@ -179,8 +183,8 @@ def _study(optuna: Any, space: SearchSpace, pruner: str, known: list[Trial]) -> 
     study = optuna.create_study(study_name="search", direction="maximize", pruner=pruners[pruner]())
     distributions = space.distributions()
     for trial in known:
-        study.add_trial(
-            optuna.trial.create_trial(
+        try:
+            made = optuna.trial.create_trial(
                 state=_state(optuna, trial),
                 value=trial.score,
                 params=dict(trial.parameters),
@@ -188,7 +192,11 @@ def _study(optuna: Any, space: SearchSpace, pruner: str, known: list[Trial]) -> 
                 intermediate_values=dict(enumerate(trial.scores, 1)),
                 system_attrs=dict(trial.rungs),
             )
-        )
+        except (KeyError, TypeError, ValueError):
+            raise TransformerError(
+                f"{_STEM}-{trial.number}.json holds no trial of this space; delete it to have that trial run again"
+            ) from None
+        study.add_trial(made)
     return study
 
 
@@ -214,7 +222,7 @@ def _run(
     cache: PrefixCache | str,
 ) -> tuple[Trial, Any]:
     recipe = space.suggest(asked)
-    watch = _watch(optuna, asked)
+    watch = _watch(optuna, asked, recipe.get("epochs", 1))
     started = time.perf_counter()
     model, state, note = None, "complete", ""
     try:
@@ -229,7 +237,7 @@ def _run(
             raise TransformerError(f"{error} (recipe: {describe_recipe(recipe)})") from error
         state, note = "diverged", str(error)
     trial = Trial(
-        number=asked.number,
+        number=asked.number + 1,
         state=state,
         score=watch.scores[-1] if state == "complete" else None,
         recipe=recipe,
@@ -247,7 +255,7 @@ def _rungs(asked: Any) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if name.startswith("completed_rung_")}
 
 
-def _watch(optuna: Any, asked: Any) -> Any:
+def _watch(optuna: Any, asked: Any, epochs: int) -> Any:
     """A callback that tells the study the score of each epoch, and stops a trial that the study gives up."""
 
     class Watch(keras.callbacks.Callback):
@@ -262,7 +270,8 @@ def _watch(optuna: Any, asked: Any) -> Any:
         def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
             self.scores.append(float(logs[MONITOR]))
             asked.report(self.scores[-1], step=len(self.scores))
-            if asked.should_prune():
+            # After the last epoch there is nothing left to save; hyperband is asked to have it take note.
+            if asked.should_prune() and len(self.scores) < epochs:
                 raise optuna.TrialPruned
 
     return Watch()
@@ -270,6 +279,10 @@ def _watch(optuna: Any, asked: Any) -> Any:
 
 def _keep(path: Path, trial: Trial, model: Any, known: list[Trial]) -> None:
     """Write the model if it is the best so far, and then the trial: what is written last is what counts."""
-    if trial.score is not None and all(t.score is None or trial.score > t.score for t in known):
-        model.save_to_preset(path / MODEL, overwrite=True)
+    best = trial.score is not None and all(t.score is None or trial.score > t.score for t in known)
+    if best:
+        model.save_to_preset(model_folder(path, trial), overwrite=True)
     files.write_json(path / f"{_STEM}-{trial.number}.json", trial.to_dict())
+    if best:
+        for other in known:
+            shutil.rmtree(model_folder(path, other), ignore_errors=True)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.figures import COLOURS, new_figure, plain_axes, save
 from tftransformer.experiments.recipes import describe_recipe
-from tftransformer.tasks.text_classifier import TextClassifier
 
-MODEL = "best"
 _MARKERS = {"complete": "o", "pruned": "x", "diverged": "v"}
 
 
@@ -20,7 +21,7 @@ class Trial:
     """One recipe and what came of it.
 
     Attributes:
-        number: From 0, in the order of the search.
+        number: From 1, in the order of the search.
         state: "complete", "pruned" (given up early), or "diverged" (the loss was not finite).
         score: Validation macro-F1 after the last epoch; None unless complete.
         recipe: All settings.
@@ -67,19 +68,19 @@ class SearchResult:
     Args:
         folder: The search's folder.
         trials: In their order.
+        kind: The class of the models, such as `TextClassifier`.
 
     Raises:
         TransformerError: None of them came to its end.
     """
 
-    def __init__(self, folder: Path, trials: tuple[Trial, ...]) -> None:
+    def __init__(self, folder: Path, trials: tuple[Trial, ...], kind: type) -> None:
         complete = [trial for trial in trials if trial.score is not None]
         if not complete:
             raise TransformerError(
                 f"none of the {len(trials)} trials came to its end: make learning_rate smaller, or trials more"
             )
-        self.folder = folder
-        self.trials = trials
+        self.folder, self.trials, self.kind = folder, trials, kind
         # The first of equals is the one whose model was kept.
         self.best = max(complete, key=lambda trial: (trial.score, -trial.number))
 
@@ -91,15 +92,15 @@ class SearchResult:
     @property
     def model_path(self) -> Path:
         """Where the best trial's model is."""
-        return self.folder / MODEL
+        return model_folder(self.folder, self.best)
 
-    def load_best(self) -> TextClassifier:
+    def load_best(self) -> Any:
         """The best trial's model, as it was trained.
 
         Raises:
             TransformerError: Its folder is gone or damaged.
         """
-        return TextClassifier.from_preset(self.model_path)
+        return self.kind.from_preset(self.model_path)
 
     def plot(self, path: str | os.PathLike) -> None:
         """Draw quality against learning rate, coloured by strategy; crosses and triangles did not come to an end.
@@ -116,19 +117,24 @@ class SearchResult:
         by_rate = all("learning_rate" in trial.recipe for trial in self.trials)
         strategies = list(dict.fromkeys(_strategy(trial) for trial in self.trials))
         for trial in self.trials:
-            score = trial.score if trial.score is not None else trial.scores[-1] if trial.scores else 0.0
-            x = trial.recipe["learning_rate"] if by_rate else trial.number + 1
+            x = trial.recipe["learning_rate"] if by_rate else trial.number
             colour = COLOURS[strategies.index(_strategy(trial)) % len(COLOURS)]
-            axes.plot(x, score, _MARKERS[trial.state], color=colour, markersize=6, alpha=0.85)
+            look = dict(marker=_MARKERS[trial.state], color=colour, markersize=6, alpha=0.85)
+            if trial.scores:
+                axes.plot(x, trial.scores[-1], **look)
+            else:
+                # Without a score it stands on the axis, whatever the scale.
+                axes.plot(x, 0.0, **look, transform=axes.get_xaxis_transform(), clip_on=False)
             if trial is self.best:
-                axes.plot(x, score, "o", markersize=13, markerfacecolor="none", markeredgecolor="black")
+                axes.plot(x, trial.score, "o", markersize=13, markerfacecolor="none", markeredgecolor="black")
         for number, strategy in enumerate(strategies):
             axes.plot([], [], "o", color=COLOURS[number % len(COLOURS)], label=strategy)
         for state in ("pruned", "diverged"):
             if any(trial.state == state for trial in self.trials):
                 axes.plot([], [], _MARKERS[state], color="black", label=state)
-        axes.set_xscale("log" if by_rate else "linear")
         axes.set_xlabel("learning rate" if by_rate else "trial")
+        if by_rate:
+            _as_rates(axes)
         axes.set_ylabel("validation macro-F1")
         figure.legend(loc="outside right upper", fontsize=9, frameon=False)
         save(figure, path)
@@ -140,13 +146,26 @@ class SearchResult:
         for trial in ranked:
             last = trial.scores[-1] if trial.scores else None
             rows.append([
-                str(trial.number + 1), "-" if last is None else f"{last:.4f}", trial.state,
+                str(trial.number), "-" if last is None else f"{last:.4f}", trial.state,
                 f"{len(trial.scores)}/{trial.recipe.get('epochs', 1)}", f"{trial.seconds:.0f}",
                 *(_shown(trial.recipe.get(n)) for n in names if n != "epochs"),
             ])  # fmt: skip
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         table = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
         return "\n".join([*table, "", f"best: {self.best}"])
+
+
+def model_folder(folder: Path, trial: Trial) -> Path:
+    """Where the model of a trial is, if it was the best so far."""
+    return folder / f"best-trial-{trial.number}"
+
+
+def _as_rates(axes: Axes) -> None:
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5) if high < 1000 * low else (1,)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0e}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _strategy(trial: Trial) -> str:

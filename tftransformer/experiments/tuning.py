@@ -56,7 +56,9 @@ def run_search(
         report = result.load_best().report(splits.test)
         files.write_text(Path(folder) / "test_report.txt", f"{report}\n")
         print(f"The best model on the test split, which had no part in the search:\n\n{report}\n")
-    print(f"The search is in {folder}: report.txt, quality.png, best/ (the model) and a JSON file a trial.")
+    print(
+        f"The search is in {folder}: report.txt, quality.png, the model ({result.model_path.name}), a JSON file a trial."
+    )
     return result
 
 
@@ -79,13 +81,13 @@ def run_cross_validation(
         TransformerError: Anything wrong with the data, the preset or the recipe.
     """
     check_recipe(recipe)
+    if group_column is not None and options.train_examples is not None:
+        raise TransformerError("train_examples cannot go with group_column: it would tear groups apart")
     splits = load_splits(options)
     parts = [part for part in (splits.train, splits.validation) if part is not None]
     groups = None
     if group_column is not None:
         groups = [value for part in parts for value in column_values(part, group_column)]
-        if options.train_examples is not None:
-            raise TransformerError("train_examples cannot go with group_column: it would tear groups apart")
     data = _chosen(_joined(parts), options)
     build = builder(options, data)
     folder = options.output_dir or default_folder(options, "folds")
