@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tftransformer.errors import TransformerError
 from tftransformer.layers.masking import merge_padding
 from tftransformer.layers.projection import Projection
 
@@ -49,6 +50,9 @@ class AttentionPooling(keras.layers.Layer):
         kernel_initializer: Of W and the query; a truncated normal distribution of deviation 0.02 by default, which
             starts near the plain mean.
 
+    Raises:
+        TransformerError: `attention_dim` is no positive integer.
+
     Call arguments:
         x: (B, S, D).
         padding_mask: (B, S), 1 at real vectors. A Keras mask on `x` is merged in.
@@ -65,6 +69,9 @@ class AttentionPooling(keras.layers.Layer):
         self, attention_dim: int | None = None, kernel_initializer: Any = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
+        whole = isinstance(attention_dim, int) and not isinstance(attention_dim, bool)
+        if attention_dim is not None and (not whole or attention_dim < 1):
+            raise TransformerError(f"attention_dim must be a positive integer or None; got {attention_dim!r}")
         self.attention_dim = attention_dim
         self.kernel_initializer = keras.initializers.get(
             kernel_initializer or keras.initializers.TruncatedNormal(stddev=0.02)
