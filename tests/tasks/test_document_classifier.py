@@ -117,7 +117,7 @@ def test_the_order_of_chunks_matters_only_with_positions(tiny_preset, documents)
 
 
 def test_weights_of_chunks_are_those_that_the_prediction_used(classifier, documents):
-    texts = [max(documents[0], key=len), *documents[0][:3], "", "good"]
+    texts = [max(documents[0], key=len), documents[0][1], "", "good"]
     weights = classifier.chunk_weights(texts)
     for text, chunks in zip(texts, weights, strict=True):
         assert sum(chunk.weight for chunk in chunks) == pytest.approx(1.0, abs=1e-5)
@@ -146,22 +146,24 @@ def test_weights_of_chunks_are_those_that_the_prediction_used(classifier, docume
 def test_it_finds_the_word_that_truncation_cuts_off(tiny_preset):
     draw = np.random.default_rng(3)
     fill = "the plot was very quick and the music slow".split()
-    labels = [LABELS[i % 2] for i in range(48)]
+    labels = [LABELS[i % 2] for i in range(120)]
     texts = [
-        " ".join([*draw.choice(fill, 8), ("bad", "good")[i % 2], *draw.choice(fill, 3)]) for i in range(48)
+        " ".join([*draw.choice(fill, 8), ("bad", "good")[i % 2], *draw.choice(fill, 3)]) for i in range(120)
     ]
     accuracies = {}
     for kind in (DocumentClassifier, TextClassifier):
         classifier = build(tiny_preset, kind, dropout=0.0)
         classifier.compile(learning_rate=3e-3, fresh_multiplier=3.0)
-        classifier.fit(texts, labels, epochs=14, batch_size=16, verbose=0)
-        accuracies[kind] = classifier.evaluate(texts, labels, verbose=0, return_dict=True)["accuracy"]
-    assert accuracies[DocumentClassifier] > 0.95 and accuracies[TextClassifier] < 0.9
+        classifier.fit(texts[:80], labels[:80], epochs=12, batch_size=16, verbose=0)
+        held_out = classifier.evaluate(texts[80:], labels[80:], verbose=0, return_dict=True)
+        accuracies[kind] = held_out["accuracy"]
+    assert accuracies[DocumentClassifier] > 0.9 and accuracies[TextClassifier] < 0.8
 
 
 # What every classifier does
 
 
+@pytest.mark.slow
 def test_fit_evaluate_and_report_read_a_split(tiny_preset, documents):
     data = Split(*documents)
     classifier = build(tiny_preset)
@@ -253,7 +255,7 @@ def test_keras_files_hold_it_with_what_is_frozen_and_lora(tiny_preset, documents
 def test_the_exported_graph_takes_whole_documents(tiny_preset, documents, tmp_path, options, dtype):
     classifier = shake(build(tiny_preset, **options))
     texts = [*documents[0][:9], ""]
-    expected = classifier.predict(texts, verbose=0)
+    expected = probabilities(classifier, texts)
     classifier.export(tmp_path / "1", dtype=dtype)
     served = tf.saved_model.load(tmp_path / "1").signatures["serving_default"]
     found = served(text=tf.constant(texts))

@@ -30,11 +30,11 @@ def attend(x: Any, scores: Any, padding_mask: Any = None) -> tuple[Any, Any]:
         [[1.0, 0.0]]
     """
     scores = ops.cast(scores, "float32")
-    if padding_mask is None:
-        weights = ops.softmax(scores, axis=-1)
-    else:
-        real = ops.cast(padding_mask, "bool")
-        weights = ops.softmax(ops.where(real, scores, -1e9), axis=-1) * ops.cast(real, "float32")
+    real = ops.ones_like(scores, "bool") if padding_mask is None else ops.cast(padding_mask, "bool")
+    scores = ops.where(real, scores, -1e9)
+    weights = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True)) * ops.cast(real, "float32")
+    # The largest is 1, so that the sum is at least 1, unless nothing takes part.
+    weights = weights / ops.maximum(ops.sum(weights, axis=-1, keepdims=True), 1.0)
     mean = ops.sum(ops.cast(x, "float32") * ops.expand_dims(weights, -1), axis=1)
     return ops.cast(mean, x.dtype), weights
 

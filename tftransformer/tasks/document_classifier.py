@@ -43,8 +43,8 @@ class DocumentClassifier(TextClassifier):
     """A `TextClassifier` that reads long texts to their end, chunk by chunk; usually made by `from_preset`.
 
     Each chunk goes through the encoder and its pooling; `chunk_attention`, a learned query, weighs the chunks'
-    vectors into the document's. A text that fits into one chunk is classified exactly as the `TextClassifier` of the
-    same weights does. Called on (B, C, T) integers it returns logits; everything else is as there,
+    vectors into the document's. Without `chunk_blocks`, a text that fits into one chunk is classified exactly as by the
+    `TextClassifier` of the same weights. Called on (B, C, T) integers it returns logits; everything else is as there,
     but that the texts are no pairs.
 
     Args:
@@ -120,6 +120,9 @@ class DocumentClassifier(TextClassifier):
         Args:
             preset, labels, load_weights: As there.
             options: Other arguments of the constructor, which take the place of the preset's, and `dropout`.
+
+        Raises:
+            TransformerError: As there; or the preset's classifier is one of pairs.
         """
         found = preset if isinstance(preset, Preset) else load_preset(preset)
         saved = {name: found.task[name] for name in _SETTINGS if name in found.task}
