@@ -32,6 +32,7 @@ flags.DEFINE_string("test_path", None, "Likewise, test.")
 flags.DEFINE_list("text_columns", None, "The column of the text.")
 flags.DEFINE_string("label_column", None, "The column of the label.")
 flags.DEFINE_string("label_delimiter", None, "Several labels a text: what separates them in the column.")
+flags.DEFINE_boolean("drop_leaked", False, "Drop training rows whose text stands in validation or test too.")
 flags.DEFINE_integer("train_examples", None, "Train on this many rows, chosen by --seed.")
 flags.DEFINE_integer("test_examples", None, "Test on this many rows, chosen by --seed.")
 

@@ -35,6 +35,7 @@ def options(tiny_preset, table, **given):
     return DocumentOptions(preset=str(tiny_preset), dataset=str(table), **fields)
 
 
+@pytest.mark.slow
 def test_a_run_reports_exports_and_compares_with_truncation(tiny_preset, table, tmp_path, capsys):
     run = tmp_path / "run"
     report = train(options(tiny_preset, table, against_truncation=True, output_dir=str(run), test_examples=8))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tftransformer.errors import TransformerError
 from tftransformer.layers.hierarchical import AttentionPooling, attend
 
 
@@ -72,3 +73,9 @@ def test_attend_without_a_mask_takes_all():
     mean, weights = attend(ops.ones((1, 2, 4)), ops.zeros((1, 2)))
     np.testing.assert_array_equal(weights, [[0.5, 0.5]])
     np.testing.assert_array_equal(mean, np.ones((1, 4)))
+
+
+@pytest.mark.parametrize("attention_dim", [0, -1, True, 2.0])
+def test_a_width_that_is_none_is_named(attention_dim):
+    with pytest.raises(TransformerError, match="attention_dim must be a positive integer or None; got"):
+        AttentionPooling(attention_dim)

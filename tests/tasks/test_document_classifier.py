@@ -9,9 +9,12 @@ from tftransformer.data import Split
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.freezing import freeze
 from tftransformer.finetuning.lora import enable_lora
+from tftransformer.finetuning.strategy import parse_strategy
+from tftransformer.finetuning.unfreezing import GradualUnfreezing
 from tftransformer.patterns import addresses
 from tftransformer.tasks.document_classifier import DocumentClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
+from tftransformer.tasks.trunk import run_trunk
 
 LABELS = ("negative", "positive")
 
@@ -29,6 +32,16 @@ def shake(classifier, names="head/|chunk_"):
             centre = 1.0 if name.endswith("gamma") else 0.0
             variable.assign(draw.normal(centre, 0.5, variable.shape))
     return classifier
+
+
+def batch_of(classifier, texts):
+    rows = classifier.pack(classifier.tokenizer.tokenize(texts))
+    return classifier.cut(rows) if isinstance(classifier, DocumentClassifier) else rows
+
+
+def probabilities(classifier, texts):
+    """What `predict` returns, without its tracing."""
+    return np.asarray(classifier.activate(classifier(batch_of(classifier, texts))))
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +76,8 @@ def test_a_text_of_one_chunk_is_classified_as_by_the_plain_classifier(
     assert document.max_length == 16 and set(document.fresh) == {
         "chunk_attention/projection/kernel", "chunk_attention/projection/bias", "chunk_attention/query",
     }  # fmt: skip
-    expected = plain.predict(reviews[0], verbose=0)
-    np.testing.assert_allclose(document.predict(reviews[0], verbose=0), expected, atol=1e-6)
+    expected = probabilities(plain, reviews[0])
+    np.testing.assert_allclose(probabilities(document, reviews[0]), expected, atol=1e-6)
     assert np.ptp(expected[:, 0]) > 0.05
 
 
@@ -73,23 +86,30 @@ def test_padding_chunks_change_nothing_and_need_no_computing(
     tiny_preset, documents, chunk_blocks, monkeypatch
 ):
     classifier = shake(build(tiny_preset, chunk_blocks=chunk_blocks))
-    texts = documents[0][:8]
-    alone = np.concatenate([classifier.predict([text], verbose=0) for text in texts])
-    together = classifier.predict(texts, verbose=0)
-    np.testing.assert_allclose(together, alone, atol=1e-6)
-    batch = classifier.cut(classifier.pack(classifier.tokenizer.tokenize(texts)))
+    texts = documents[0][:5]
+    alone = np.concatenate([probabilities(classifier, [text]) for text in texts])
+    np.testing.assert_allclose(probabilities(classifier, texts), alone, atol=1e-6)
+    batch = batch_of(classifier, texts)
+    rows = []
+
+    def counted(model, config, inputs, training):
+        rows.append(len(inputs["token_ids"]))
+        return run_trunk(model, config, inputs, training)
+
+    monkeypatch.setattr("tftransformer.tasks.document_classifier.run_trunk", counted)
     wider = {name: tf.pad(value, [[0, 0], [0, 8 - value.shape[1]], [0, 0]]) for name, value in batch.items()}
     np.testing.assert_allclose(classifier.activate(classifier(wider)), alone, atol=1e-6)
     # As XLA has it: every chunk is computed, the empty ones too.
     monkeypatch.setattr(DocumentClassifier, "jit_compile", True)
     np.testing.assert_allclose(classifier.activate(classifier(wider)), alone, atol=1e-6)
+    assert rows == [np.any(batch["padding_mask"], axis=-1).sum(), 5 * 8]
 
 
 def test_the_order_of_chunks_matters_only_with_positions(tiny_preset, documents):
     text = max(documents[0], key=len)
     for chunk_blocks in (0, 1):
         classifier = shake(build(tiny_preset, chunk_blocks=chunk_blocks))
-        batch = classifier.cut(classifier.pack(classifier.tokenizer.tokenize([text])))
+        batch = batch_of(classifier, [text])
         assert batch["token_ids"].shape[1] >= 3
         turned = {name: value[:, ::-1] for name, value in batch.items()}
         difference = float(np.abs(classifier(batch) - classifier(turned)).max())
@@ -97,7 +117,7 @@ def test_the_order_of_chunks_matters_only_with_positions(tiny_preset, documents)
 
 
 def test_weights_of_chunks_are_those_that_the_prediction_used(classifier, documents):
-    texts = [*documents[0][:8], "", "good"]
+    texts = [max(documents[0], key=len), "", "good"]
     weights = classifier.chunk_weights(texts)
     for text, chunks in zip(texts, weights, strict=True):
         assert sum(chunk.weight for chunk in chunks) == pytest.approx(1.0, abs=1e-5)
@@ -105,7 +125,7 @@ def test_weights_of_chunks_are_those_that_the_prediction_used(classifier, docume
             assert text == "" and len(chunks) == 1
             continue
         assert text.startswith(chunks[0].text) and text.endswith(chunks[-1].text)
-        rows = classifier.cut(classifier.pack(classifier.tokenizer.tokenize([text])))
+        rows = batch_of(classifier, [text])
         assert len(chunks) == rows["token_ids"].shape[1]
         # A chunk's text holds the chunk's tokens, and the chunks' vectors weigh as said.
         vectors = []
@@ -116,31 +136,45 @@ def test_weights_of_chunks_are_those_that_the_prediction_used(classifier, docume
             vectors.append(classifier.pooler(x, padding_mask=own["padding_mask"])[0])
         mean = sum(chunk.weight * vector for chunk, vector in zip(chunks, vectors))
         expected = classifier.activate(classifier.head(mean[None]))
-        np.testing.assert_allclose(classifier.predict([text], verbose=0), expected, atol=1e-5)
+        np.testing.assert_allclose(probabilities(classifier, [text]), expected, atol=1e-5)
     assert max(len(chunks) for chunks in weights) >= 3
     assert np.ptp([chunk.weight for chunk in max(weights, key=len)]) > 1e-3
     assert classifier.chunk_weights([]) == []
 
 
+@pytest.mark.slow
 def test_it_finds_the_word_that_truncation_cuts_off(tiny_preset):
     draw = np.random.default_rng(3)
     fill = "the plot was very quick and the music slow".split()
-    labels = [LABELS[i % 2] for i in range(48)]
+    labels = [LABELS[i % 2] for i in range(90)]
     texts = [
-        " ".join([*draw.choice(fill, 8), ("bad", "good")[i % 2], *draw.choice(fill, 3)]) for i in range(48)
+        " ".join([*draw.choice(fill, 8), ("bad", "good")[i % 2], *draw.choice(fill, 3)]) for i in range(90)
     ]
     accuracies = {}
     for kind in (DocumentClassifier, TextClassifier):
         classifier = build(tiny_preset, kind, dropout=0.0)
         classifier.compile(learning_rate=3e-3, fresh_multiplier=3.0)
-        classifier.fit(texts, labels, epochs=14, batch_size=16, verbose=0)
-        accuracies[kind] = classifier.evaluate(texts, labels, verbose=0, return_dict=True)["accuracy"]
-    assert accuracies[DocumentClassifier] > 0.95 and accuracies[TextClassifier] < 0.9
+        classifier.fit(texts[:60], labels[:60], epochs=12, batch_size=12, verbose=0)
+        held_out = classifier.evaluate(texts[60:], labels[60:], verbose=0, return_dict=True)
+        accuracies[kind] = held_out["accuracy"]
+    assert accuracies[DocumentClassifier] > 0.9 and accuracies[TextClassifier] < 0.8
 
 
 # What every classifier does
 
 
+@pytest.mark.slow
+def test_fit_evaluate_and_report_read_a_split(tiny_preset, documents):
+    data = Split(*documents)
+    classifier = build(tiny_preset)
+    history = classifier.fit(data, batch_size=30, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert classifier.evaluate(data, verbose=0, return_dict=True)["accuracy"] == pytest.approx(
+        classifier.report(data)["accuracy"]
+    )
+
+
+@pytest.mark.slow
 def test_fit_takes_every_form_and_a_dataset_trains_like_lists(tiny_preset, documents):
     texts, labels = documents
     rows = tf.data.Dataset.from_tensor_slices((texts, labels))
@@ -165,6 +199,7 @@ def test_documents_of_like_length_share_batches(tiny_preset, documents):
     assert chunks == sorted(chunks) and chunks[0] < chunks[-1] and sorted(inverse) == list(range(60))
 
 
+@pytest.mark.slow
 def test_multi_label_documents(tiny_preset, documents):
     texts, labels = documents
     targets = [(label, "long") if len(text) > 60 else (label,) for text, label in zip(texts, labels)]
@@ -176,15 +211,15 @@ def test_multi_label_documents(tiny_preset, documents):
     assert "micro" in str(classifier.report(data))
 
 
-@pytest.mark.parametrize("chunk_blocks", [0, 1])
+@pytest.mark.parametrize("chunk_blocks", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_saved_and_loaded_it_predicts_the_same(tiny_preset, documents, tmp_path, chunk_blocks):
     texts = documents[0][:9]
     saved = shake(build(tiny_preset, chunk_blocks=chunk_blocks, max_chunks=4, overlap=2, extra_blocks=1))
-    expected = saved.predict(texts, verbose=0)
+    expected = probabilities(saved, texts)
     saved.save_to_preset(tmp_path / "model")
     loaded = DocumentClassifier.from_preset(tmp_path / "model")
     assert loaded.cut == saved.cut and loaded.fresh == () and len(loaded.chunk_blocks) == chunk_blocks
-    np.testing.assert_array_equal(loaded.predict(texts, verbose=0), expected)
+    np.testing.assert_array_equal(probabilities(loaded, texts), expected)
     others = DocumentClassifier.from_preset(tmp_path / "model", labels=["x", "y"])
     assert set(others.fresh) == {"head/logits/kernel", "head/logits/bias"}
     with pytest.raises(TransformerError, match="chunk_attention"):
@@ -220,7 +255,7 @@ def test_keras_files_hold_it_with_what_is_frozen_and_lora(tiny_preset, documents
 def test_the_exported_graph_takes_whole_documents(tiny_preset, documents, tmp_path, options, dtype):
     classifier = shake(build(tiny_preset, **options))
     texts = [*documents[0][:9], ""]
-    expected = classifier.predict(texts, verbose=0)
+    expected = probabilities(classifier, texts)
     classifier.export(tmp_path / "1", dtype=dtype)
     served = tf.saved_model.load(tmp_path / "1").signatures["serving_default"]
     found = served(text=tf.constant(texts))
@@ -229,15 +264,68 @@ def test_the_exported_graph_takes_whole_documents(tiny_preset, documents, tmp_pa
         assert [label.decode() for label in found["label"].numpy()] == classifier.predicted_labels(expected)
 
 
-def test_head_only_trains_the_attention_over_chunks_too(tiny_preset, documents):
-    from tftransformer.finetuning.strategy import parse_strategy
-
-    classifier = build(tiny_preset)
+def test_head_only_trains_the_attention_over_chunks_too(tiny_preset):
+    classifier = build(tiny_preset, chunk_blocks=1)
     parse_strategy("head").apply(classifier)
     names = {name.split("/")[0] for name, v in addresses(classifier).items() if v.trainable}
-    assert names == {"head", "chunk_attention"}
-    classifier.compile()
-    classifier.fit(*documents, batch_size=32, verbose=0)
+    assert names == {"head", "chunk_position", "chunk_block_0", "chunk_attention"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "options"),
+    [
+        ("full", dict(chunk_blocks=1)),
+        ("freeze:1", dict()),
+        ("head", dict(chunk_blocks=1)),
+        ("bitfit", dict()),
+        ("lora:2", dict(multi_label=True, chunk_blocks=1)),
+        ("adapter:4", dict(chunk_blocks=1)),
+        ("prefix:2", dict(overlap=2)),
+    ],
+)
+def test_every_strategy_trains_saves_and_serves_documents(
+    tiny_preset, documents, tmp_path, strategy, options
+):
+    texts, labels = documents[0][:24], documents[1][:24]
+    classifier = build(tiny_preset, **options)
+    more = parse_strategy(strategy).apply(classifier)
+    before = {name: np.asarray(v) for name, v in addresses(classifier).items()}
+    classifier.compile(learning_rate=1e-2, **more.get("compile", {}))
+    targets = [(label,) for label in labels] if classifier.multi_label else labels
+    classifier.fit(texts, targets, batch_size=8, verbose=0, **more.get("fit", {}))
+    for name, variable in addresses(classifier).items():
+        same = np.array_equal(variable, before[name])
+        assert same or variable.trainable, name
+    assert not np.array_equal(addresses(classifier)["chunk_attention/query"], before["chunk_attention/query"])
+    expected = classifier.predict(texts, verbose=0)
+    classifier.save_to_preset(tmp_path / "model")
+    loaded = DocumentClassifier.from_preset(tmp_path / "model")
+    np.testing.assert_allclose(probabilities(loaded, texts), expected, atol=1e-6)
+    loaded.export(tmp_path / "1")
+    served = tf.saved_model.load(tmp_path / "1").signatures["serving_default"](text=tf.constant(texts))
+    np.testing.assert_allclose(served["probabilities"], expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_stages_and_augmentation_take_documents(tiny_preset, documents):
+    classifier = build(tiny_preset, chunk_blocks=1)
+    stages = GradualUnfreezing().stages(classifier, 3)
+    assert {"chunk_attention/query", "chunk_position/embeddings"} < set(stages[0].names)
+    classifier.fit(*documents, epochs=2, verbose=0, unfreezing=GradualUnfreezing(blocks_per_stage=2))
+    classifier.fit(*documents, verbose=0, augmentation="swap:0.2,delete:0.2")
+    assert np.isfinite(classifier.predict(documents[0], verbose=0)).all()
+
+
+@pytest.mark.slow
+def test_xla_sees_few_shapes_and_computes_the_same(tiny_preset, documents):
+    results = []
+    for jit_compile in (False, True):
+        classifier = build(tiny_preset, dropout=0.0, head_dropout=0.0, max_chunks=3)
+        classifier.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
+        classifier.fit(*documents, batch_size=20, shuffle=False, verbose=0)
+        results.append(classifier.predict(documents[0], verbose=0))
+    np.testing.assert_allclose(*results, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -265,8 +353,12 @@ def test_wrong_arguments_are_named(tiny_preset, options, message):
         build(tiny_preset, **options)
 
 
-def test_pairs_and_packing_are_refused(classifier):
+def test_pairs_packing_and_a_stored_prefix_are_refused(classifier):
     with pytest.raises(TransformerError, match="takes single texts; got pairs"):
         classifier.predict([("a", "b")], verbose=0)
     with pytest.raises(TransformerError, match="packing is for texts that fit into a row"):
         classifier.fit(["a", "b"], [0, 1], packing=True)
+    with pytest.raises(
+        TransformerError, match="prefix_cache must be 'auto' or 'off' for a DocumentClassifier"
+    ):
+        classifier.fit(["a", "b"], [0, 1], prefix_cache="folder")

@@ -72,7 +72,7 @@ def train_on(
         frozen = _freeze(classifier, options)
         recipe = _compile(classifier, options)
     lengths = {name: classifier.preprocess(split).full_lengths for name, split in splits.present().items()}
-    data_report = checks.check(splits, lengths, classifier.max_length)
+    data_report = checks.check(splits, lengths, classifier.pack.max_length)
     print(data_report, flush=True)
     splits = _choose_rows(splits, data_report, options)
     print(classifier.load_summary or "all weights start from random numbers")

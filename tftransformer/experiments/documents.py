@@ -89,7 +89,7 @@ def describe_lengths(classifier: DocumentClassifier, data: Split) -> str:
     cut = classifier.cut
     longer, lost = ((lengths > limit).mean() for limit in (cut.max_length, cut.document_length))
     return (
-        f"of {len(data):,} texts {longer:.1%} are longer than one chunk of {cut.max_length} tokens, and {lost:.1%} "
+        f"of {len(data):,} texts of {data.name} {longer:.1%} are longer than one chunk of {cut.max_length} tokens, and {lost:.1%} "
         f"longer than {cut.max_chunks} chunks, {cut.document_length:,} tokens"
     )
 

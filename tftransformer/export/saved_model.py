@@ -48,7 +48,7 @@ def export_classifier(
         >>> served(text=tf.constant(["no refund"]))["label"]  # doctest: +SKIP
     """
     if dtype is not None:
-        classifier = _in_precision(classifier, dtype)
+        classifier = in_precision(classifier, dtype)
     network = inference_network(classifier)
     strings = tf.TensorSpec([None], tf.string)
 
@@ -61,8 +61,8 @@ def export_classifier(
     return write_saved_model(folder, {"serving_default": served}, overwrite=overwrite)
 
 
-def _in_precision(classifier: Any, dtype: str) -> Any:
-    """The classifier, or a copy that computes in another precision."""
+def in_precision(classifier: Any, dtype: str) -> Any:
+    """The classifier, or a copy that computes in another precision: "float32" or "bfloat16"."""
     if dtype not in _POLICIES:
         raise TransformerError(
             f"dtype must be one of {', '.join(_POLICIES)}; got {dtype!r}{near_miss(str(dtype), _POLICIES)}"

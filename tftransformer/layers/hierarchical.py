@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tftransformer.errors import TransformerError
 from tftransformer.layers.masking import merge_padding
 from tftransformer.layers.projection import Projection
 
@@ -29,11 +30,11 @@ def attend(x: Any, scores: Any, padding_mask: Any = None) -> tuple[Any, Any]:
         [[1.0, 0.0]]
     """
     scores = ops.cast(scores, "float32")
-    if padding_mask is None:
-        weights = ops.softmax(scores, axis=-1)
-    else:
-        real = ops.cast(padding_mask, "bool")
-        weights = ops.softmax(ops.where(real, scores, -1e9), axis=-1) * ops.cast(real, "float32")
+    real = ops.ones_like(scores, "bool") if padding_mask is None else ops.cast(padding_mask, "bool")
+    scores = ops.where(real, scores, -1e9)
+    weights = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True)) * ops.cast(real, "float32")
+    # The largest is 1, so that the sum is at least 1, unless nothing takes part.
+    weights = weights / ops.maximum(ops.sum(weights, axis=-1, keepdims=True), 1.0)
     mean = ops.sum(ops.cast(x, "float32") * ops.expand_dims(weights, -1), axis=1)
     return ops.cast(mean, x.dtype), weights
 
@@ -48,6 +49,9 @@ class AttentionPooling(keras.layers.Layer):
         attention_dim: Width of W's output and of the query. None: D.
         kernel_initializer: Of W and the query; a truncated normal distribution of deviation 0.02 by default, which
             starts near the plain mean.
+
+    Raises:
+        TransformerError: `attention_dim` is no positive integer.
 
     Call arguments:
         x: (B, S, D).
@@ -65,6 +69,9 @@ class AttentionPooling(keras.layers.Layer):
         self, attention_dim: int | None = None, kernel_initializer: Any = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
+        whole = isinstance(attention_dim, int) and not isinstance(attention_dim, bool)
+        if attention_dim is not None and (not whole or attention_dim < 1):
+            raise TransformerError(f"attention_dim must be a positive integer or None; got {attention_dim!r}")
         self.attention_dim = attention_dim
         self.kernel_initializer = keras.initializers.get(
             kernel_initializer or keras.initializers.TruncatedNormal(stddev=0.02)

@@ -299,7 +299,7 @@ class TextTask(keras.Model):
 
     def _boundaries(self, examples: Examples) -> tuple[int, ...] | None:
         # XLA compiles anew for each shape; without it a batch is as long as its longest row.
-        return length_buckets(examples.lengths, self.max_length) if self.jit_compile else None
+        return length_buckets(examples.lengths, self.pack.max_length) if self.jit_compile else None
 
     def _stream(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         pairs = dataset_has_pairs(dataset)
@@ -309,7 +309,7 @@ class TextTask(keras.Model):
             batch_size,
             tokenize=self.tokenizer.tokenize,
             pack=self.pack,
-            max_length=self.max_length,
+            max_length=self.pack.max_length,
             labels=self.stream_labels(),
             pad_id=self.tokenizer.pad_id,
         )

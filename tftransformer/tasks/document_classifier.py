@@ -16,18 +16,16 @@ from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
 from tftransformer.data.autotuning import BATCHES_AHEAD
-from tftransformer.data.buckets import length_buckets
 from tftransformer.data.chunks import SPECIAL, Chunker
 from tftransformer.data.examples import Examples, packer
-from tftransformer.data.pipeline import stream_batches
 from tftransformer.data.records import as_records
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.prefix_cache import choose_prefix_cache
 from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.positions import LearnedPosition
 from tftransformer.models.encoder import build_encoder_block
-from tftransformer.models.surgery import run_encoder
-from tftransformer.tasks.inputs import dataset_has_pairs
 from tftransformer.tasks.text_classifier import FRESH, TextClassifier
+from tftransformer.tasks.trunk import run_trunk
 
 # Settings that a new classifier takes over from the preset of another one.
 _SETTINGS = ("max_chunks", "overlap", "chunk_blocks")
@@ -45,8 +43,8 @@ class DocumentClassifier(TextClassifier):
     """A `TextClassifier` that reads long texts to their end, chunk by chunk; usually made by `from_preset`.
 
     Each chunk goes through the encoder and its pooling; `chunk_attention`, a learned query, weighs the chunks'
-    vectors into the document's. A text that fits into one chunk is classified exactly as the `TextClassifier` of the
-    same weights does. Called on (B, C, T) integers it returns logits; everything else is as there,
+    vectors into the document's. Without `chunk_blocks`, a text that fits into one chunk is classified exactly as by the
+    `TextClassifier` of the same weights. Called on (B, C, T) integers it returns logits; everything else is as there,
     but that the texts are no pairs.
 
     Args:
@@ -122,6 +120,9 @@ class DocumentClassifier(TextClassifier):
         Args:
             preset, labels, load_weights: As there.
             options: Other arguments of the constructor, which take the place of the preset's, and `dropout`.
+
+        Raises:
+            TransformerError: As there; or the preset's classifier is one of pairs.
         """
         found = preset if isinstance(preset, Preset) else load_preset(preset)
         saved = {name: found.task[name] for name in _SETTINGS if name in found.task}
@@ -166,20 +167,19 @@ class DocumentClassifier(TextClassifier):
         if not every:
             places = tf.where(tf.reshape(real, [-1]))[:, 0]
             rows = {name: tf.gather(value, places) for name, value in rows.items()}
-        x = run_encoder(self.encoder, self.config, rows, training)
-        for block in self.extra_blocks:
-            x = block(x, padding_mask=rows["padding_mask"], training=training)
-        x = self.pooler(x, padding_mask=rows["padding_mask"], training=training)
-        return tf.reshape(x, [*tf.unstack(tf.shape(real)), x.shape[-1]]) if every else in_places(x, real)
+        vectors = run_trunk(self, self.config, rows, training)
+        if every:
+            return tf.reshape(vectors, [*tf.unstack(tf.shape(real)), vectors.shape[-1]])
+        return in_places(vectors, real)
 
-    def chunk_weights(self, texts: Any, batch_size: int = 32) -> list[list[ChunkWeight]]:
+    def chunk_weights(self, texts: Any, batch_size: int | None = None) -> list[list[ChunkWeight]]:
         """Which chunks of each document decided, by the weights of the attention over chunks.
 
         With `chunk_blocks` a chunk's vector holds something of the others, and the weights say less.
 
         Args:
             texts: In any form that `predict` takes.
-            batch_size: Documents at a time.
+            batch_size: Documents at a time; None: as `predict`.
 
         Returns:
             For each text its chunks, in order; their weights sum to 1.
@@ -189,16 +189,14 @@ class DocumentClassifier(TextClassifier):
             ...     print(f"{weight:.2f} {text[:60]}")
         """
         documents = as_records(texts)
-        batches, inverse = self._ordered(self._examples(documents), batch_size)
+        batches, inverse = self._ordered(self._examples(documents), batch_size or self._documents_a_batch)
         if batches is None:
             return []
 
-        @tf.function(input_signature=[batches.element_spec], autograph=False)
-        def weigh(inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        rows: list[np.ndarray] = []
+        for inputs in batches:
             real = real_chunks(inputs)
-            return self.attend(self._chunk_vectors(inputs, real, False), real, False)[1]
-
-        rows = [row for batch in batches for row in weigh(batch).numpy()]
+            rows += list(self.attend(self._chunk_vectors(inputs, real, False), real, False)[1].numpy())
         return [
             [ChunkWeight(chunk, float(weight)) for chunk, weight in zip(chunks, rows[i])]
             for chunks, i in zip(self.chunk_texts(documents.first), inverse)
@@ -223,9 +221,6 @@ class DocumentClassifier(TextClassifier):
             raise TransformerError("a DocumentClassifier takes single texts; got pairs of texts")
         super()._note_pairs(pairs)
 
-    def _boundaries(self, examples: Examples) -> tuple[int, ...] | None:
-        return length_buckets(examples.lengths, self.cut.document_length) if self.jit_compile else None
-
     def _batches(self, *arguments: Any) -> tf.data.Dataset:
         return self._as_chunks(super()._batches(*arguments))
 
@@ -233,18 +228,8 @@ class DocumentClassifier(TextClassifier):
         batches, inverse = super()._ordered(examples, batch_size)
         return (None if batches is None else self._as_chunks(batches)), inverse
 
-    def _stream(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-        self._note_pairs(dataset_has_pairs(dataset))
-        documents = stream_batches(
-            dataset,
-            batch_size,
-            tokenize=self.tokenizer.tokenize,
-            pack=self.pack,
-            max_length=self.cut.document_length,
-            labels=self.stream_labels(),
-            pad_id=self.tokenizer.pad_id,
-        )
-        return self._as_chunks(documents)
+    def _stream(self, *arguments: Any) -> tf.data.Dataset:
+        return self._as_chunks(super()._stream(*arguments))
 
     def _as_chunks(self, documents: tf.data.Dataset) -> tf.data.Dataset:
         few_shapes = bool(self.jit_compile)
@@ -256,20 +241,40 @@ class DocumentClassifier(TextClassifier):
         cut = tf.autograph.experimental.do_not_convert(cut)
         return documents.map(cut, num_parallel_calls=tf.data.AUTOTUNE).prefetch(BATCHES_AHEAD)
 
-    def fit(self, *arguments: Any, packing: bool = False, **options: Any) -> keras.callbacks.History:
-        """As `TextClassifier.fit`, without `packing`, and without a cache of what frozen layers give."""
+    def fit(
+        self, *arguments: Any, packing: bool = False, prefix_cache: Any = "auto", **options: Any
+    ) -> keras.callbacks.History:
+        """As `TextClassifier.fit`, without `packing`, and without a cache of what frozen layers give.
+
+        A batch of B documents is up to B * max_chunks rows for the encoder.
+        """
         if packing:
             raise TransformerError("packing is for texts that fit into a row; a DocumentClassifier's do not")
-        return super().fit(*arguments, **options)
+        if (cache := choose_prefix_cache(prefix_cache)) is not None and cache.persistent:
+            raise TransformerError(
+                f"prefix_cache must be 'auto' or 'off' for a DocumentClassifier, which has none; got {prefix_cache!r}"
+            )
+        return super().fit(*arguments, prefix_cache="off", **options)
+
+    def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, **options: Any) -> Any:
+        """As `TextClassifier.evaluate`, by default with fewer documents a batch the more chunks they may have."""
+        return super().evaluate(x, y, batch_size or self._documents_a_batch, **options)
+
+    def predict(self, x: Any, batch_size: int | None = None, **options: Any) -> np.ndarray:
+        """As `TextClassifier.predict`, by default with fewer documents a batch the more chunks they may have."""
+        return super().predict(x, batch_size or self._documents_a_batch, **options)
+
+    @property
+    def _documents_a_batch(self) -> int:
+        return max(1, 64 // self.cut.max_chunks)
 
     # To folders.
 
     def export(self, folder: str | os.PathLike, **options: Any) -> None:
-        """Write a TensorFlow SavedModel that takes whole documents; see `export.export_classifier`."""
-        from tftransformer.export.saved_model import export_classifier
-        from tftransformer.tasks.served_documents import ServedDocuments
+        """Write a TensorFlow SavedModel that takes whole documents; options as of `export.export_classifier`."""
+        from tftransformer.tasks.served_documents import export_documents
 
-        export_classifier(ServedDocuments(self), folder, **options)
+        export_documents(self, folder, **options)
 
     def task_settings(self) -> dict:
         return {

@@ -1,43 +1,60 @@
-"""A document classifier in the form in which `export.export_classifier` takes classifiers."""
+"""Export of a document classifier to a TensorFlow SavedModel: whole documents in, probabilities out."""
 
+import os
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import tensorflow as tf
 
-from tftransformer.tasks.document_classifier import DocumentClassifier, in_places, real_chunks
+from tftransformer.export.answers import answers, write_saved_model
+from tftransformer.export.inference_graph import inference_network
+from tftransformer.export.saved_model import in_precision
+from tftransformer.tasks.document_classifier import in_places, real_chunks
 
 
-class ServedDocuments:
-    """A document classifier whose rows are chunks: packing cuts them, and the head first attends to them.
+def export_documents(
+    classifier: Any, folder: str | os.PathLike, *, overwrite: bool = False, dtype: str | None = None
+) -> Path:
+    """Write a `DocumentClassifier` with its tokenizer as a SavedModel; arguments and signature as of `export_classifier`.
 
-    The exporter makes rows of texts with `pack`, runs encoder and pooling over them, and gives the vectors to `head`,
-    once in this order. In between the chunks' documents are remembered here. All else is the classifier's.
+    Texts are tokenised and cut into chunks inside the graph, and only chunks that are there are computed.
 
     Args:
         classifier: A `DocumentClassifier`.
+        folder: Where to; it appears whole or not at all.
+        overwrite: Replace a folder that holds files.
+        dtype: "float32", or "bfloat16" for matrix products in that precision. None: the classifier's own.
+
+    Returns:
+        The folder.
+
+    Raises:
+        TransformerError: The folder holds files, the dtype is unknown, or the disk refuses.
 
     Example:
-        >>> export_classifier(ServedDocuments(classifier), "serving/1")  # doctest: +SKIP
+        >>> export_documents(classifier, "serving/reports/1")  # doctest: +SKIP
     """
+    if dtype is not None:
+        classifier = in_precision(classifier, dtype)
+    chunk_vectors = inference_network(
+        SimpleNamespace(
+            config=classifier.config,
+            encoder=classifier.encoder,
+            extra_blocks=classifier.extra_blocks,
+            pooler=classifier.pooler,
+            head=lambda vectors: vectors,
+            text_pairs=False,
+        )
+    )
 
-    def __init__(self, classifier: Any) -> None:
-        self._classifier = classifier
+    def classify(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        chunks = classifier.cut(classifier.pack(classifier.tokenizer.tokenize(text)))
+        real = real_chunks(chunks)
+        vectors = chunk_vectors({name: tf.boolean_mask(value, real) for name, value in chunks.items()})
+        document, _ = classifier.attend(in_places(vectors, real), real)
+        return answers(classifier, classifier.activate(classifier.head(document)))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._classifier, name)
-
-    @classmethod
-    def from_config(cls, config: dict) -> "ServedDocuments":
-        """The same around a copy of the classifier, as exports in another precision make one."""
-        return cls(DocumentClassifier.from_config(config))
-
-    def pack(self, tokens: tf.RaggedTensor) -> dict[str, tf.Tensor]:
-        """(R, T) inputs of the encoder: all chunks of all documents."""
-        chunks = self._classifier.cut(self._classifier.pack(tokens))
-        self._real = real_chunks(chunks)
-        return {name: tf.boolean_mask(value, self._real) for name, value in chunks.items()}
-
-    def head(self, vectors: tf.Tensor) -> tf.Tensor:
-        """(B, C) logits from the vectors (R, D) of the chunks that `pack` returned last."""
-        vectors = in_places(vectors, self._real)
-        return self._classifier.head(self._classifier.attend(vectors, self._real)[0])
+    strings = tf.TensorSpec([None], tf.string)
+    served = tf.function(classify, autograph=False).get_concrete_function(text=strings)
+    return write_saved_model(folder, {"serving_default": served}, overwrite=overwrite)
