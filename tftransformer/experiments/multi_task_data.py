@@ -8,11 +8,12 @@ from tftransformer.data import loading
 from tftransformer.data.cutting import subset
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.tasks.task_names import check_task_names
+from tftransformer.tasks.named_tasks import check_task_names
 
 DEFAULT_TASKS = ("sst2", "ag_news", "mrpc")
-# Where the columns cannot be told from the files themselves: AG News has no header row.
-_COLUMNS: dict[str, dict[str, Any]] = {"ag_news": {"label_column": 1, "text_columns": [2, 3]}}
+# Where the columns cannot be told from the files themselves: AG News has no header row. The text is the description;
+# titles, in the second column, are missing from copies of it.
+_COLUMNS: dict[str, dict[str, Any]] = {"ag_news": {"label_column": 1, "text_columns": 3}}
 
 
 def load_tasks(
@@ -30,7 +31,7 @@ def load_tasks(
             tasks are made, each with half of the departments.
         tasks: Names of folders or files (without their ending) in `folder`. None: SST-2, AG News and MRPC.
         train_examples: Most training rows of a task, chosen by the seed.
-        test_examples: Likewise, test rows.
+        test_examples: Likewise, validation rows and test rows.
         seed: Of the choice, and of the splits that files lack.
 
     Raises:
@@ -80,5 +81,8 @@ def _only(split: Split | None, labels: Sequence[str]) -> Split | None:
 def _cut(name: str, splits: Splits, train: int | None, test: int | None, seed: int) -> Splits:
     if splits.test is None or not len(splits.test):
         raise TransformerError(f"task {name!r} needs test rows; its data have none")
-    splits = splits if train is None else splits._replace(train=subset(splits.train, train, seed))
-    return splits if test is None else splits._replace(test=subset(splits.test, test, seed))
+
+    def most(split: Split | None, count: int | None) -> Split | None:
+        return split if split is None or count is None else subset(split, count, seed)
+
+    return Splits(most(splits.train, train), most(splits.validation, test), most(splits.test, test))
