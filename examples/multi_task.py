@@ -31,7 +31,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_list("tasks", None, "Names of tasks in --data; default: sst2,ag_news,mrpc.")
 flags.DEFINE_integer("train_examples", None, "Most training rows of a task, chosen by --seed.")
-flags.DEFINE_integer("test_examples", None, "Most validation and test rows of a task, likewise.")
+flags.DEFINE_integer("test_examples", None, "Most test rows of a task, likewise.")
 flags.DEFINE_integer("max_length", None, "Longest text in tokens; default: the encoder's limit.")
 
 # Model

@@ -31,7 +31,7 @@ def load_tasks(
             tasks are made, each with half of the departments.
         tasks: Names of folders or files (without their ending) in `folder`. None: SST-2, AG News and MRPC.
         train_examples: Most training rows of a task, chosen by the seed.
-        test_examples: Likewise, validation rows and test rows.
+        test_examples: Likewise, test rows.
         seed: Of the choice, and of the splits that files lack.
 
     Raises:
@@ -82,7 +82,5 @@ def _cut(name: str, splits: Splits, train: int | None, test: int | None, seed: i
     if splits.test is None or not len(splits.test):
         raise TransformerError(f"task {name!r} needs test rows; its data have none")
 
-    def most(split: Split | None, count: int | None) -> Split | None:
-        return split if split is None or count is None else subset(split, count, seed)
-
-    return Splits(most(splits.train, train), most(splits.validation, test), most(splits.test, test))
+    splits = splits if train is None else splits._replace(train=subset(splits.train, train, seed))
+    return splits if test is None else splits._replace(test=subset(splits.test, test, seed))

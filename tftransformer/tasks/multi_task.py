@@ -55,7 +55,7 @@ class MultiTaskClassifier(TaskLoops):
     Example:
         >>> tasks = {"sentiment": ["no", "yes"], "topic": ["world", "sports", "business"]}
         >>> model = MultiTaskClassifier.from_preset("bert_12x192_en_uncased", tasks=tasks)
-        >>> model.predict(["a late goal"], task="topic").shape
+        >>> model.predict(["a late goal"], task="topic", verbose=0).shape
         (1, 3)
     """
 
