@@ -31,7 +31,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_list("tasks", None, "Names of tasks in --data; default: sst2,ag_news,mrpc.")
 flags.DEFINE_integer("train_examples", None, "Most training rows of a task, chosen by --seed.")
-flags.DEFINE_integer("test_examples", None, "Most test rows of a task, chosen by --seed.")
+flags.DEFINE_integer("test_examples", None, "Most test rows of a task, likewise.")
 flags.DEFINE_integer("max_length", None, "Longest text in tokens; default: the encoder's limit.")
 
 # Model
@@ -40,7 +40,9 @@ flags.DEFINE_string(
     "bert_12x192_en_uncased",
     "An embedded preset, a keras-nlp name or handle, a Hugging Face folder, or a folder this project saved.",
 )
-flags.DEFINE_integer("freeze_layers", 0, "Freeze the embeddings and this many blocks; 0 trains everything.")
+flags.DEFINE_string(
+    "strategy", "full", "What trains: full, freeze:N, head, bitfit, lora:R and others; for all models alike."
+)
 
 # Training
 flags.DEFINE_boolean("alone", True, "Train each task alone, too; --noalone trains together only.")
@@ -49,7 +51,6 @@ flags.DEFINE_string(
     "proportional:0.75",
     "How tasks share the batches: proportional:POWER of their size, or equal.",
 )
-flags.DEFINE_list("loss_weights", [], "Factors on losses, such as mrpc=2; 1 for the other tasks.")
 flags.DEFINE_integer(
     "epochs", None, "As many batches as passes over all rows take; default: the preset's advice, else 3."
 )

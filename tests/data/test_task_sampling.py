@@ -2,12 +2,18 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tftransformer.data.examples import Examples
 from tftransformer.data.pipeline import Epoch, token_batches
-from tftransformer.data.task_sampling import batch_shares, epoch_batches, join_tasks, task_batches
+from tftransformer.data.task_sampling import (
+    batch_shares,
+    epoch_batches,
+    join_tasks,
+    plan_tasks,
+    task_batches,
+)
 from tftransformer.errors import TransformerError
 
 
@@ -27,28 +33,59 @@ def rows(count, first=0, weights=False, width=None, seed=0):
     )
 
 
-def batches(parts, size=4, sampling="proportional", seed=0, epoch=0):
-    joined = join_tasks(dict(enumerate(parts)), width=3)
-    counts = {str(i): -(-len(part) // size) for i, part in enumerate(parts)}
-    shares = list(batch_shares(sampling, counts).values())
-    return list(task_batches(joined, size, shares, seed=seed, epoch=Epoch(epoch)).as_numpy_iterator())
+def plan(sizes, number=0, sampling="proportional", size=4, **options):
+    """Of each batch of an epoch its task, and its rows as the task counts them."""
+    shares = batch_shares(sampling, {str(i): -(-count // size) for i, count in enumerate(sizes)})
+    counts = epoch_batches(list(shares.values()), sum(-(-count // size) for count in sizes))
+    lengths = [np.random.default_rng(i).integers(2, 9, count) for i, count in enumerate(sizes)]
+    starts = np.cumsum([0, *sizes])
+    batches = []
+    for rows, _ in plan_tasks(lengths, size, counts, number, **options):
+        task = int(np.searchsorted(starts, rows[0], "right")) - 1
+        assert starts[task] <= rows.min() and rows.max() < starts[task + 1], "a batch holds one task"
+        batches.append((task, (rows - starts[task]).tolist()))
+    return batches
 
 
-def test_each_batch_holds_one_task_and_the_shares_are_exact():
-    found = batches([rows(60), rows(7, 100), rows(24, 200, width=3)])
-    tasks = [set(y[:, 0]) for _, y in found]
-    assert all(len(kinds) == 1 for kinds in tasks) and len(found) == 15 + 2 + 6
-    shares = np.array([15, 2, 6]) ** 0.75
-    counts = [sum(kinds == {task} for kinds in tasks) for task in range(3)]
-    assert np.abs(counts - shares / shares.sum() * 23).max() < 1
-    for x, y in found:
-        assert (x["token_ids"][:, 0] // 100 == y[:, 0]).all()
+def test_shares_of_the_batches_are_exact():
+    tasks = [task for task, _ in plan([6000, 700, 2400])]
+    sizes = np.array([1500, 175, 600])
+    assert len(tasks) == sizes.sum()
+    ideal = sizes**0.75 / (sizes**0.75).sum() * sizes.sum()
+    assert np.abs(np.bincount(tasks) - ideal).max() < 1
+    # Their order is drawn: no stretch of the epoch is of one task alone.
+    assert len(set(tasks[:50])) == len(set(tasks[-50:])) == 3
+
+
+def test_power_one_is_one_pass_over_everything():
+    seen = [(task, row) for task, rows in plan([61, 7], sampling="proportional:1") for row in rows]
+    assert sorted(seen) == [*((0, row) for row in range(61)), *((1, row) for row in range(7))]
+
+
+@pytest.mark.parametrize("sampling", ["proportional", "equal", {"0": 1, "1": 9.5}])
+def test_no_row_comes_twice_before_all_of_its_task_came(sampling):
+    sizes = [40, 12]
+    order = [batch for number in range(5) for batch in plan(sizes, number, sampling)]
+    for task, size in enumerate(sizes):
+        own = [row for kind, rows in order for row in rows if kind == task]
+        for start in range(0, len(own), size):
+            turn = own[start : start + size]
+            assert len(set(turn)) == len(turn)
+
+
+def test_epochs_depend_on_seed_and_number_alone():
+    assert plan([40, 12], 3) == plan([40, 12], 3)
+    assert plan([40, 12], 3) != plan([40, 12], 2) and plan([40, 12], 3) != plan([40, 12], 3, seed=1)
+    assert [rows for task, rows in plan([8, 8], shuffle=False) if task] == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_targets_and_weights_of_a_row_stay_with_it():
     one, several = rows(9, weights=True), rows(6, 100, width=3, seed=1)
-    for x, y, weight in batches([one, several], sampling="proportional:1"):
+    dataset = task_batches(join_tasks({0: one, 1: several}, 3), 4, [0.5, 0.5])
+    for x, y, weight in dataset.as_numpy_iterator():
+        assert len(set(y[:, 0])) == 1
         for token, target, own in zip(x["token_ids"][:, 0], y, weight):
+            assert target[0] == token // 100
             if token < 100:
                 assert target[1] == one.labels[token] and own == one.weights[token]
             else:
@@ -56,50 +93,19 @@ def test_targets_and_weights_of_a_row_stay_with_it():
                 assert own == 1.0
 
 
-def test_power_one_is_one_pass_over_everything():
-    seen = np.concatenate(
-        [x["token_ids"][:, 0] for x, _ in batches([rows(61), rows(7, 100)], sampling="proportional:1")]
-    )
-    assert sorted(seen) == [*range(61), *range(100, 107)]
-
-
-@pytest.mark.parametrize("sampling", ["proportional", "equal", {"0": 1, "1": 9.5}])
-def test_no_row_comes_twice_before_all_of_its_task_came(sampling):
-    parts = [rows(40), rows(12, 100)]
-    order = [
-        x["token_ids"][:, 0] for epoch in range(5) for x, _ in batches(parts, sampling=sampling, epoch=epoch)
-    ]
-    for task, part in enumerate(parts):
-        own = np.concatenate([ids for ids in order if ids[0] // 100 == task])
-        for start in range(0, len(own), len(part)):
-            turn = own[start : start + len(part)]
-            assert len(set(turn)) == len(turn)
-
-
-def test_epochs_depend_on_seed_and_number_alone():
-    parts = [rows(40), rows(12, 100)]
-
-    def order(**options):
-        return [tuple(x["token_ids"][:, 0]) for x, _ in batches(parts, **options)]
-
-    assert order(epoch=3) == order(epoch=3)
-    assert order(epoch=3) != order(epoch=2) and order(epoch=3) != order(epoch=3, seed=1)
-
-
-def test_one_task_has_the_batches_of_token_batches():
+@pytest.mark.parametrize("boundaries", [None, pytest.param((4, 9), marks=pytest.mark.slow)])
+def test_one_task_has_the_batches_of_token_batches(boundaries):
     part = rows(50)
-    joined = join_tasks({0: part}, width=1)
-    for boundaries in (None, (4, 9)):
-        for epoch in (0, 2):
-            options = {"boundaries": boundaries, "seed": 5, "epoch": Epoch(epoch)}
-            expected = list(token_batches(part, 8, **options).as_numpy_iterator())
-            found = list(task_batches(joined, 8, [1.0], **options).as_numpy_iterator())
-            assert len(found) == len(expected)
-            for (x, y), (x_alone, y_alone) in zip(found, expected):
-                np.testing.assert_array_equal(x["token_ids"], x_alone["token_ids"])
-                np.testing.assert_array_equal(y[:, 1], y_alone)
+    options = {"boundaries": boundaries, "seed": 5, "epoch": Epoch(2)}
+    expected = list(token_batches(part, 8, **options).as_numpy_iterator())
+    found = list(task_batches(join_tasks({0: part}, width=1), 8, [1.0], **options).as_numpy_iterator())
+    assert len(found) == len(expected)
+    for (x, y), (x_alone, y_alone) in zip(found, expected):
+        np.testing.assert_array_equal(x["token_ids"], x_alone["token_ids"])
+        np.testing.assert_array_equal(y[:, 1], y_alone)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.floats(0.01, 1.0), min_size=1, max_size=6), st.integers(0, 200))
 def test_every_batch_is_handed_out_and_every_task_gets_one(weights, more):
     shares = np.array(weights) / sum(weights)

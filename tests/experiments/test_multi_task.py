@@ -15,7 +15,7 @@ from tftransformer.tasks.multi_task import MultiTaskClassifier
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, reviews):
-    """Two tasks: a file of reviews, and a folder of pairs."""
+    """A file of reviews, a folder of pairs; and a file without rows, and one of three labels."""
     folder = tmp_path_factory.mktemp("tasks")
     texts, labels = reviews
     with open(folder / "mood.csv", "w", newline="") as file:
@@ -27,6 +27,9 @@ def folder(tmp_path_factory, reviews):
     rows = [*rows, *((a, a, "same") for a in texts[:20])]
     with open(folder / "pairs" / "train.csv", "w", newline="") as file:
         csv.writer(file).writerows([("text_a", "text_b", "label"), *rows])
+    (folder / "empty.csv").write_text("text,label\n")
+    lines = [f"{text} {row},{'xyz'[row % 3]}" for row, text in enumerate(texts)]
+    (folder / "three.csv").write_text("\n".join(["text,label", *lines]))
     return folder
 
 
@@ -53,17 +56,23 @@ def test_tasks_of_a_folder(folder):
         (dict(tasks=["mood"], data="missing"), "data must be a folder"),
         (dict(tasks=["mood"], data=None), "tasks go with data"),
         (dict(tasks=["mood"], sampling="propotional"), "sampling must be"),
-        (dict(tasks=["mood"], loss_weights=["moud=2"]), "did you mean 'mood'"),
-        (dict(tasks=["mood"], loss_weights=["mood=two"]), "TASK=NUMBER"),
-        (dict(tasks=["mood"], loss_weights=["mood=1", "mood=2"]), "once a task"),
-        (dict(batch_size=0), "batch_size must be at least 1; got 0"),
-        (dict(learning_rate=-1.0), "learning_rate must be positive"),
+        (dict(tasks=["val_x"]), "must not be called val"),
+        (dict(tasks=["empty"]), "empty.csv"),
+        (dict(tasks=["three"], train_examples=2), "task 'three', test rows: .*'z'"),
+        (dict(preset="bert_12x192_en_uncasd", tasks=["mood"]), "bert_12x192_en_uncased"),
+        (dict(strategy="freze:1"), "did you mean 'freeze'"),
+        (dict(max_length=2), "max_length must be at least 3; got 2"),
+        (dict(max_length=33, tasks=["mood"]), "max_length must be between 3 and 32"),
+        (dict(batch_size=0), "batch_size must be an integer of at least 1; got 0"),
+        (dict(learning_rate=-1.0), "learning_rate must be above 0"),
     ],
 )
-def test_mistakes_are_one_line_and_nothing_is_written(options, part, folder, tmp_path, monkeypatch):
+def test_mistakes_are_one_line_and_nothing_is_written(
+    options, part, folder, tiny_preset, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TransformerError, match=part) as error:
-        compare(MultiTaskOptions(**{"data": str(folder), **options}))
+        compare(MultiTaskOptions(**{"data": str(folder), "preset": str(tiny_preset), **options}))
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
@@ -73,6 +82,7 @@ def test_mcnemar_counts_the_texts_on_which_they_differ():
     assert mcnemar(right, wrong) == mcnemar(wrong, right) == 2.0**-49
     one = np.arange(50) < 1
     assert mcnemar(one, wrong) == 1.0
+    assert mcnemar(np.arange(10) < 8, np.arange(10) >= 8) == pytest.approx(112 / 1024)
 
 
 @pytest.mark.slow
@@ -82,7 +92,7 @@ def test_a_run_leaves_table_plot_model_and_signatures(alone, folder, tiny_preset
 
     options = MultiTaskOptions(
         preset=str(tiny_preset), data=str(folder), tasks=["mood", "pairs"], epochs=2, batch_size=8,
-        loss_weights=["pairs=2"], learning_rate=1e-3, freeze_layers=1, alone=alone, output_dir=str(tmp_path / "run"),
+        learning_rate=1e-3, strategy="freeze:1", alone=alone, output_dir=str(tmp_path / "run"),
     )  # fmt: skip
     rows = compare(options)
     run = RunFolder.open(tmp_path / "run")

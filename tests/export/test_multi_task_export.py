@@ -40,6 +40,7 @@ def test_each_signature_answers_as_predict_does(exported):
         assert labels == ["|".join(label) if task.multi_label else label for label in named]
 
 
+@pytest.mark.slow
 def test_the_encoder_stands_in_the_file_once(exported, tiny_preset, tmp_path):
     one = MultiTaskClassifier.from_preset(tiny_preset, tasks={"mood": TASKS["mood"]})
     one.export(tmp_path / "1")

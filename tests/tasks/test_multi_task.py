@@ -6,8 +6,8 @@ import pytest
 
 from tftransformer.data import Split
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning import freeze
-from tftransformer.finetuning.lora import enable_lora
+from tftransformer.finetuning.strategy import parse_strategy
+from tftransformer.finetuning.unfreezing import GradualUnfreezing
 from tftransformer.patterns import addresses
 from tftransformer.tasks.labelled import ClassificationTask
 from tftransformer.tasks.multi_task import MultiTaskClassifier
@@ -15,6 +15,7 @@ from tftransformer.tasks.text_classifier import TextClassifier
 
 LABELS = ("negative", "positive")
 TOPICS = ("film", "music", "plot", "story")
+STILL = {"dropout": 0.0, "head_dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -42,25 +43,41 @@ def values(model):
     return {name: keras.ops.convert_to_numpy(variable).copy() for name, variable in addresses(model).items()}
 
 
+def step(model, name, split):
+    """One update on the first rows of one task."""
+    examples = model.preprocess({name: split})
+    model.train_on_batch(*examples.batch(np.arange(8), int(examples.lengths[:8].max())))
+
+
 @pytest.fixture(scope="module")
 def trained(tiny_preset, data):
     model = build(tiny_preset, data, dropout=0.0)
     model.compile(learning_rate=3e-3, fresh_multiplier=3.0)
-    history = model.fit(data, epochs=12, batch_size=8, sampling="equal", validation_data=data, verbose=0)
+    history = model.fit(data, epochs=8, batch_size=8, sampling="equal", validation_data=data, verbose=0)
     return model, history.history
 
 
-@pytest.mark.parametrize(("loss", "shuffle"), [("single", True), ("smoothed", False), ("multi_label", True)])
-def test_one_task_is_the_single_task_classifier(loss, shuffle, tiny_preset, reviews, data):
-    split = data["topics"] if loss == "multi_label" else Split(*reviews)
-    options = {"label_smoothing": 0.1} if loss == "smoothed" else {}
-    own = {"seed": 3, "dropout": 0.0, "head_dropout": 0.0}
-    alone = build(tiny_preset, None, labels=split.labels, multi_label=split.multi_label, **own)
-    together = build(tiny_preset, {"own": split}, **own)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "single",
+        pytest.param("smoothed", marks=pytest.mark.slow),
+        pytest.param("multi_label", marks=pytest.mark.slow),
+        pytest.param("pairs", marks=pytest.mark.slow),
+        pytest.param("weighted", marks=pytest.mark.slow),
+    ],
+)
+def test_one_task_is_the_single_task_classifier(kind, tiny_preset, data):
+    split = data[{"multi_label": "topics", "pairs": "pair"}.get(kind, "mood")]
+    alone = build(tiny_preset, None, labels=split.labels, multi_label=split.multi_label, seed=3, **STILL)
+    together = build(tiny_preset, {"own": split}, seed=3, **STILL)
+    weights = np.linspace(0, 2, len(split)) if kind == "weighted" else None
+    given = {"own": split if weights is None else (split.texts, split.targets, weights)}
     losses = []
-    for model, train in ((alone, split), (together, {"own": split})):
-        model.compile(keras.optimizers.SGD(0.1), **options)
-        losses.append(model.fit(train, batch_size=7, epochs=2, shuffle=shuffle, verbose=0).history["loss"])
+    for model, x, own in ((alone, split, {"sample_weight": weights}), (together, given, {})):
+        model.compile(keras.optimizers.SGD(0.1), label_smoothing=0.1 if kind == "smoothed" else 0.0)
+        history = model.fit(x, batch_size=7, epochs=2, shuffle=kind != "smoothed", verbose=0, **own)
+        losses.append(history.history["loss"])
     alone, together = values(alone), values(together)
     assert np.abs(alone["head/logits/kernel"]).max() > 0.05  # it went somewhere
     for name, value in together.items():
@@ -68,21 +85,27 @@ def test_one_task_is_the_single_task_classifier(loss, shuffle, tiny_preset, revi
     np.testing.assert_allclose(*losses, atol=1e-6)
 
 
-def test_a_batch_of_one_task_leaves_the_other_heads_alone(tiny_preset, data):
-    model = build(tiny_preset, data)
-    model.compile(keras.optimizers.SGD(0.5))
-    before = values(model)
-    examples = model.preprocess({"mood": data["mood"]})
-    model.train_on_batch(*examples.batch(np.arange(8), int(examples.lengths[:8].max())))
-    changed = {name for name, value in values(model).items() if not np.array_equal(value, before[name])}
+def test_a_batch_of_one_task_moves_its_head_alone_and_loss_weights_scale_it(tiny_preset, data):
+    moves = []
+    for weights in (None, {"mood": 3.0}):
+        model = build(tiny_preset, data, **STILL)
+        model.compile(keras.optimizers.SGD(0.01), loss_weights=weights)
+        before = values(model)
+        step(model, "mood", data["mood"])
+        moves.append({name: value - before[name] for name, value in values(model).items()})
+    changed = {name for name, move in moves[0].items() if move.any()}
     assert "head/mood/logits/kernel" in changed and any(name.startswith("encoder_block") for name in changed)
     assert not [name for name in changed if name.startswith(("head/topics", "head/pair"))]
+    for name, move in moves[1].items():
+        np.testing.assert_allclose(move, 3.0 * moves[0][name], rtol=1e-3, atol=1e-6, err_msg=name)
 
 
-def test_it_learns_all_kinds_and_logs_each(trained, data):
-    model, history = trained
-    assert history["mood_accuracy"][-1] > 0.9 and history["topics_micro_f1"][-1] > 0.9
-    assert history["pair_loss"][-1] < history["pair_loss"][0]
+@pytest.mark.slow
+def test_it_learns_and_logs_each(trained, data):
+    _, history = trained
+    assert history["mood_accuracy"][-1] > 0.9
+    for name in data:
+        assert history[f"{name}_loss"][-1] < history[f"{name}_loss"][0]
     expected = {"loss"} | {f"{task}_loss" for task in data} | {"mood_accuracy", "mood_macro_f1", "pair_accuracy",
                 "pair_macro_f1", "topics_micro_f1", "topics_macro_f1"}  # fmt: skip
     assert set(history) == expected | {f"val_{name}" for name in expected}
@@ -91,59 +114,54 @@ def test_it_learns_all_kinds_and_logs_each(trained, data):
     np.testing.assert_allclose(history["val_loss"][-1], mean, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_evaluate_predict_and_report_agree_and_are_by_task(trained, data):
     model, history = trained
     logs = model.evaluate(data, verbose=0)
     for name, value in logs.items():
         np.testing.assert_allclose(value, history[f"val_{name}"][-1], rtol=1e-4)
+    texts, targets = data["mood"].texts, data["mood"].targets
     alone = model.evaluate(data["mood"], task="mood", verbose=0)
     assert set(alone) == {"loss", "mood_loss", "mood_accuracy", "mood_macro_f1"}
-    np.testing.assert_allclose(alone["mood_loss"], logs["mood_loss"], rtol=1e-5)
-    texts, targets = data["mood"].texts, data["mood"].targets
     assert model.evaluate(texts, targets, task="mood", verbose=0) == pytest.approx(alone, rel=1e-5)
+    np.testing.assert_allclose(alone["mood_loss"], logs["mood_loss"], rtol=1e-5)
     found = model.predict({name: split.texts for name, split in data.items()}, verbose=0)
-    assert {name: rows.shape for name, rows in found.items()} == {
-        "mood": (60, 2),
-        "topics": (40, 4),
-        "pair": (10, 2),
-    }
+    shapes = {name: rows.shape for name, rows in found.items()}
+    assert shapes == {"mood": (60, 2), "topics": (40, 4), "pair": (10, 2)}
     np.testing.assert_array_equal(model.predict(texts, task="mood", verbose=0), found["mood"])
     np.testing.assert_allclose(found["mood"].sum(axis=1), 1.0, atol=1e-5)
-    assert np.abs(found["topics"].sum(axis=1) - 1.0).max() > 0.1
+    # The losses once more, from the probabilities.
+    for name in ("mood", "pair"):
+        right = found[name][np.arange(len(data[name])), model.tasks[name].encode_targets(data[name].targets)]
+        np.testing.assert_allclose(logs[f"{name}_loss"], -np.log(right).mean(), rtol=1e-4)
+    chosen = model.tasks["topics"].encode_targets(data["topics"].targets)
+    entropy = -np.log(np.where(chosen > 0.5, found["topics"], 1 - found["topics"]))
+    np.testing.assert_allclose(logs["topics_loss"], entropy.mean(), rtol=1e-4)
     reports = model.report(data)
     np.testing.assert_allclose(reports["mood"]["accuracy"], logs["mood_accuracy"], atol=1e-6)
     np.testing.assert_allclose(reports["topics"]["macro_f1"], logs["topics_macro_f1"], atol=1e-6)
     assert str(model.report(data["pair"], task="pair")).startswith("Test: 10 texts")
     assert model.predict([], task="mood", verbose=0).shape == (0, 2)
     assert 0 <= model.tune_threshold(data["topics"], task="topics") <= 1
-    with pytest.raises(TransformerError, match="tune_threshold is for multi-label"):
-        model.tune_threshold(data["mood"], task="mood")
 
 
-def test_validation_may_leave_tasks_out_and_says_nothing_of_them(tiny_preset, data):
+@pytest.mark.slow
+def test_validation_may_leave_tasks_out_and_keras_knows_which_way_is_better(tiny_preset, data):
     model = build(tiny_preset, data)
     model.compile()
+    watch = [keras.callbacks.EarlyStopping(f"val_pair_{name}", patience=3) for name in ("loss", "macro_f1")]
     history = model.fit(
-        data, batch_size=32, validation_data={"pair": data["pair"]}, verbose=0, sampling={"mood": 1, "topics": 1, "pair": 1}
+        data, batch_size=32, epochs=2, validation_data={"pair": data["pair"]}, verbose=0, callbacks=watch,
+        sampling={"mood": 1, "topics": 1, "pair": 1},
     ).history  # fmt: skip
     assert {name for name in history if name.startswith("val_")} == {
         "val_loss", "val_pair_loss", "val_pair_accuracy", "val_pair_macro_f1"
     }  # fmt: skip
     assert history["val_loss"] == pytest.approx(history["val_pair_loss"])
+    assert [callback.monitor_op(1, 2) for callback in watch] == [True, False]
 
 
-def test_loss_weights_scale_the_gradient_of_a_task(tiny_preset, data):
-    steps = []
-    for weights in (None, {"mood": 3.0}):
-        model = build(tiny_preset, data, dropout=0.0, head_dropout=0.0)
-        model.compile(keras.optimizers.SGD(0.01), loss_weights=weights)
-        before = values(model)["head/mood/logits/bias"]
-        examples = model.preprocess({"mood": data["mood"]})
-        model.train_on_batch(*examples.batch(np.arange(8), int(examples.lengths[:8].max())))
-        steps.append(values(model)["head/mood/logits/bias"] - before)
-    np.testing.assert_allclose(steps[1], 3.0 * steps[0], rtol=1e-4)
-
-
+@pytest.mark.slow
 def test_saved_and_loaded_it_says_the_same(trained, data, tmp_path):
     model = trained[0]
     texts = {name: split.texts for name, split in data.items()}
@@ -158,9 +176,8 @@ def test_saved_and_loaded_it_says_the_same(trained, data, tmp_path):
     mixed = MultiTaskClassifier.from_preset(tmp_path / "model", tasks=tasks)
     np.testing.assert_array_equal(mixed.predict(texts["mood"], task="mood", verbose=0), expected["mood"])
     assert {name.split("/")[1] for name in mixed.load_summary.fresh} == {"pair", "own"}
-    # Its encoder is one that a classifier of a single task begins with.
-    single = TextClassifier.from_preset(tmp_path / "model", labels=LABELS)
-    assert set(single.load_summary.fresh) == {"head/logits/kernel", "head/logits/bias"}
+    with pytest.raises(TransformerError):
+        model.save_to_preset(tmp_path / "model")
     model.save(tmp_path / "model.keras")
     whole = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(whole.predict(texts, verbose=0)["pair"], expected["pair"], atol=1e-6)
@@ -168,16 +185,30 @@ def test_saved_and_loaded_it_says_the_same(trained, data, tmp_path):
     assert logs == pytest.approx(model.evaluate(data["pair"], task="pair", verbose=0), rel=1e-4)
 
 
-def test_strategies_change_it_as_any_model(tiny_preset, data, tmp_path):
+def test_encoders_go_from_one_task_to_several_and_back(tiny_preset, tmp_path):
+    several = build(tiny_preset, {"mood": LABELS, "topic": TOPICS})
+    several.save_to_preset(tmp_path / "several")
+    single = TextClassifier.from_preset(tmp_path / "several", labels=LABELS)
+    assert set(single.load_summary.fresh) == {"head/logits/kernel", "head/logits/bias"}
+    single.save_to_preset(tmp_path / "single")
+    again = MultiTaskClassifier.from_preset(tmp_path / "single", tasks={"mood": LABELS})
+    assert {name.split("/")[0] for name in again.load_summary.fresh} == {"head"}
+    kernel = "encoder_block_1/attention/query/kernel"
+    np.testing.assert_array_equal(values(again)[kernel], values(several)[kernel])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["freeze:1", "head", "bitfit", "lora:2", "adapter:4", "prefix:3"])
+def test_strategies_work_on_it_and_are_saved(strategy, tiny_preset, data, tmp_path):
     model = build(tiny_preset, data)
-    freeze(model, layers=1)
-    enable_lora(model, rank=2)
-    model.compile(learning_rate=1e-2)
+    brought = parse_strategy(strategy).apply(model)
+    model.compile(learning_rate=1e-2, **brought.get("compile", {}))
+    frozen = {name for name, weight in addresses(model).items() if not weight.trainable}
     before = values(model)
-    model.fit(data, batch_size=16, verbose=0)
+    model.fit(data, batch_size=16, sampling="equal", verbose=0, **brought.get("fit", {}))
     after = values(model)
     changed = {name for name in after if not np.array_equal(after[name], before[name])}
-    assert all("lora" in name or name.startswith("head/") for name in changed)
+    assert frozen and not changed & frozen
     assert {name.split("/")[1] for name in changed if name.startswith("head/")} == set(data)
     model.save_to_preset(tmp_path / "model")
     loaded = MultiTaskClassifier.from_preset(tmp_path / "model")
@@ -185,6 +216,33 @@ def test_strategies_change_it_as_any_model(tiny_preset, data, tmp_path):
     np.testing.assert_array_equal(
         loaded.predict(texts, task="mood", verbose=0), model.predict(texts, task="mood", verbose=0)
     )
+
+
+@pytest.mark.slow
+def test_stored_prefixes_give_the_same_weights(tiny_preset, data, capsys):
+    found = []
+    for cache in ("auto", "off"):
+        model = build(tiny_preset, data, **STILL)
+        parse_strategy("freeze:1").apply(model)
+        model.compile(keras.optimizers.SGD(0.1))
+        model.fit(data, epochs=2, batch_size=16, validation_data=data, prefix_cache=cache, verbose=2)
+        assert ("prefix cache" in capsys.readouterr().out) == (cache == "auto")
+        found.append(values(model))
+    for name, value in found[0].items():
+        np.testing.assert_allclose(value, found[1][name], atol=1e-6, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["packing", "unfreezing"])
+def test_options_of_fit_that_any_task_has(option, tiny_preset, data):
+    model = build(tiny_preset, data, **STILL)
+    model.compile(learning_rate=1e-3)
+    before = values(model)
+    given = {"packing": True} if option == "packing" else {"unfreezing": GradualUnfreezing()}
+    history = model.fit(data, epochs=3, batch_size=16, verbose=0, **given)
+    assert len(history.history["mood_accuracy"]) == 3
+    changed = {name.split("/")[0] for name, value in values(model).items() if (value != before[name]).any()}
+    assert {"head", "encoder_block_0", "encoder_block_1"} <= changed
 
 
 @pytest.mark.parametrize(
@@ -195,11 +253,12 @@ def test_strategies_change_it_as_any_model(tiny_preset, data, tmp_path):
         ({3: LABELS}, "letters, digits and _"),
         ({"val_x": LABELS}, "must not be called val"),
         ({"SST2": LABELS, "sst2": LABELS}, "got 'SST2' and 'sst2'"),
-        ([("mood", LABELS), ("mood", LABELS)], "different names"),
-        ({"mood": "no"}, "task 'mood' must have labels"),
+        ([("mood", LABELS)], "tasks must be labels or a Split by name"),
+        ({"mood": "no"}, "task 'mood': labels must be names in a list; got 'no'"),
         ({"mood": 3}, "task 'mood' must have labels"),
         ({"mood": ["no"]}, "task 'mood': labels must be at least two"),
-        ({"mood": {"lables": ["no", "yes"]}}, "task 'mood' must state labels"),
+        ({"mood": Split(["a"])}, "task 'mood': labels must be at least two"),
+        ({"mood": {"lables": ["no", "yes"]}}, "task 'mood' must have labels"),
         (None, "was not saved with several tasks"),
     ],
 )
@@ -217,19 +276,26 @@ def test_mistakes_in_data_and_options(tiny_preset, data):
         (lambda: model.fit(mood), "x must have data by task"),
         (lambda: model.fit({}), "without any"),
         (lambda: model.fit(some), "'pair' has none"),
+        (lambda: model.fit({**some, "pair": None}), "'pair' has none"),
         (lambda: model.fit({**data, "pairs": pair}), "no task 'pairs'.*did you mean 'pair'"),
         (lambda: model.fit({**some, "pair": Split([], [])}), "must have rows; 'pair' has none"),
-        (lambda: model.fit({**some, "pair": pair.texts}), "must have labels; 'pair' has none"),
+        (lambda: model.fit({**some, "pair": pair.texts}), "'pair' must have labels"),
         (lambda: model.fit({**some, "pair": (mood.texts, ["same"] * 60)}), "is of pairs of texts; got single texts"),
+        (lambda: model.fit({**some, "pair": (pair.texts, ["sme"] * 10)}), "task 'pair': .*'sme'"),
         (lambda: model.fit(data, y=[1]), "does not go with"),
-        (lambda: model.fit(data, sample_weight=[1]), "does not go with"),
+        (lambda: model.fit(data, sample_weight=[1]), "sample_weight does not go with"),
         (lambda: model.fit(data, validation_split=0.1), "does not go with"),
-        (lambda: model.fit(data, class_weight="balanced"), "class_weight"),
+        (lambda: model.fit(data, class_weight="balanced"), "class_weight does not go with"),
+        (lambda: model.fit(data, augmentation="swap:0.1"), "augmentation does not go with"),
         (lambda: model.fit(data, sampling="equl"), "sampling must be"),
         (lambda: model.fit(data, validation_data={"moods": mood}), "validation_data: there is no task"),
+        (lambda: model.evaluate(data, sample_weight=[1]), "sample_weight does not go with"),
         (lambda: model.predict(["a"], task="moods"), "did you mean 'mood'"),
+        (lambda: model.predict(None, task="mood"), "'mood' has none"),
         (lambda: model.predict(["a"]), "data must have data by task"),
+        (lambda: model.tune_threshold(mood, task="mood"), "tune_threshold is for multi-label"),
         (lambda: model.compile(loss="mse"), "takes no loss"),
+        (lambda: model.compile(learning_rat=1e-3), "did you mean 'learning_rate'"),
         (lambda: model.compile(label_smoothing=1.0), "label_smoothing"),
         (lambda: model.compile(loss_weights={"moods": 1.0}), "did you mean 'mood'"),
         (lambda: model.compile(loss_weights={"mood": 0}), "must be positive"),
@@ -241,24 +307,8 @@ def test_mistakes_in_data_and_options(tiny_preset, data):
         assert "\n" not in str(error.value)
 
 
-def test_weights_of_rows_count(tiny_preset, reviews):
-    texts, labels = reviews
-    weights = np.linspace(0, 2, 60)
-    found = []
-    for x in ({"mood": (texts, labels, weights)}, {"mood": (texts, labels)}):
-        model = build(tiny_preset, {"mood": LABELS}, dropout=0.0, head_dropout=0.0)
-        model.compile(keras.optimizers.SGD(0.1))
-        model.fit(x, batch_size=60, verbose=0)
-        found.append(values(model)["head/mood/logits/bias"])
-    assert np.abs(found[0] - found[1]).max() > 1e-4
-    single = build(tiny_preset, None, labels=LABELS, dropout=0.0, head_dropout=0.0)
-    single.compile(keras.optimizers.SGD(0.1))
-    single.fit(texts, labels, sample_weight=weights, batch_size=60, verbose=0)
-    np.testing.assert_allclose(found[0], values(single)["head/logits/bias"], atol=1e-6)
-
-
 def test_a_task_of_ones_own_is_not_changed(tiny_preset):
     task = ClassificationTask(LABELS)
     model = build(tiny_preset, {"mood": task})
-    model.predict(["good"], task="mood", verbose=0)
+    model.preprocess({"mood": (["good"], ["positive"])})
     assert task.text_pairs is None and model.tasks["mood"].text_pairs is False

@@ -65,7 +65,7 @@ def join_tasks(parts: Mapping[int, Examples], width: int) -> TaskExamples:
     weighted = any(part.weights is not None for part in parts.values())
     rows = []
     for number, part in parts.items():
-        targets = part.labels.reshape(len(part), -1)
+        targets = part.labels if part.labels.ndim == 2 else part.labels[:, None]
         labels = np.zeros((len(part), 1 + width), "float32")
         labels[:, 0], labels[:, 1 : 1 + targets.shape[1]] = number, targets
         weights = np.ones(len(part), "float32") if weighted and part.weights is None else part.weights
@@ -156,6 +156,48 @@ def epoch_batches(shares: Sequence[float], total: int) -> list[int]:
     return counts.tolist()
 
 
+def plan_tasks(
+    lengths: Sequence[np.ndarray],
+    batch_size: int,
+    counts: Sequence[int],
+    number: int,
+    *,
+    boundaries: Sequence[int] | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+) -> Plan:
+    """Rows and padded length of each batch of one epoch.
+
+    Args:
+        lengths: Tokens of the rows of each task.
+        batch_size: Rows a batch.
+        counts: Batches of each task, from `epoch_batches`.
+        number: The epoch's, from 0.
+        boundaries, shuffle, seed: As in `task_batches`.
+
+    Returns:
+        Pairs (row indices, padded length); rows are counted through all tasks.
+    """
+
+    def one_pass(lengths: np.ndarray, turn: int) -> Plan:
+        if not shuffle:
+            return in_order(np.arange(len(lengths)), lengths, batch_size, boundaries)
+        return plan_epoch(lengths, batch_size, boundaries, np.random.default_rng([seed, turn]))
+
+    own, start = [], 0
+    for task, count in zip(lengths, counts, strict=True):
+        # Seen as one sequence of passes, the task goes on where the epoch before has stopped.
+        size = num_batches(len(task), batch_size)
+        first, stop = number * count, (number + 1) * count
+        batches: Plan = []
+        for turn in range(first // size, (stop - 1) // size + 1):
+            batches.extend(one_pass(task, turn)[max(first - turn * size, 0) : stop - turn * size])
+        own.append(iter([(rows + start, length) for rows, length in batches]))
+        start += len(task)
+    order = np.random.default_rng([seed, number, 1]).permutation(np.repeat(np.arange(len(own)), counts))
+    return [next(own[task]) for task in order]
+
+
 def task_batches(
     examples: TaskExamples,
     batch_size: int,
@@ -180,7 +222,7 @@ def task_batches(
         the dataset of `token_batches`, row by row.
 
     Raises:
-        TransformerError: if there are no examples, batch_size is below 1, or the boundaries too short.
+        TransformerError: if a task has no examples, batch_size is below 1, or the boundaries too short.
     """
     passes = [num_batches(size, batch_size) for size in examples.sizes]
     if not all(passes):
@@ -188,29 +230,14 @@ def task_batches(
     if boundaries is not None:
         bucket_of(examples.lengths, boundaries)
     counts = epoch_batches(shares, sum(passes))
-    starts = np.concatenate([[0], np.cumsum(examples.sizes)])
-    lengths = [examples.lengths[a:b] for a, b in zip(starts, starts[1:])]
+    lengths = np.split(examples.lengths, np.cumsum(examples.sizes)[:-1])
+    options = {"boundaries": boundaries, "shuffle": shuffle, "seed": seed}
     started = Epoch()
-
-    def one_pass(lengths: np.ndarray, number: int) -> Plan:
-        if not shuffle:
-            return in_order(np.arange(len(lengths)), lengths, batch_size, boundaries)
-        return plan_epoch(lengths, batch_size, boundaries, np.random.default_rng([seed, number]))
-
-    def turns(task: int, number: int) -> Plan:
-        """A task's batches of an epoch: those of its passes from where the epoch before has stopped."""
-        first, stop, size = number * counts[task], (number + 1) * counts[task], passes[task]
-        found: Plan = []
-        for turn in range(first // size, (stop - 1) // size + 1):
-            found.extend(one_pass(lengths[task], turn)[max(first - turn * size, 0) : stop - turn * size])
-        return [(rows + starts[task], length) for rows, length in found]
 
     def plan() -> Plan:
         number = started.number if epoch is None else epoch.number
         started.number += 1
-        own = [iter(turns(task, number)) for task in range(len(counts))]
-        order = np.random.default_rng([seed, number, 1]).permutation(np.repeat(np.arange(len(own)), counts))
-        return [next(own[task]) for task in order]
+        return plan_tasks(lengths, batch_size, counts, number, **options)
 
     equal = all(size % batch_size == 0 for size in examples.sizes)
     return planned_dataset(plan, examples, sum(counts), batch_size if equal else None)

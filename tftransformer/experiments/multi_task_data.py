@@ -8,11 +8,12 @@ from tftransformer.data import loading
 from tftransformer.data.cutting import subset
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.tasks.task_names import check_task_names
+from tftransformer.tasks.named_tasks import check_task_names
 
 DEFAULT_TASKS = ("sst2", "ag_news", "mrpc")
-# Where the columns cannot be told from the files themselves: AG News has no header row.
-_COLUMNS: dict[str, dict[str, Any]] = {"ag_news": {"label_column": 1, "text_columns": [2, 3]}}
+# Where the columns cannot be told from the files themselves: AG News has no header row. The text is the description;
+# titles, in the second column, are missing from copies of it.
+_COLUMNS: dict[str, dict[str, Any]] = {"ag_news": {"label_column": 1, "text_columns": 3}}
 
 
 def load_tasks(
@@ -80,5 +81,6 @@ def _only(split: Split | None, labels: Sequence[str]) -> Split | None:
 def _cut(name: str, splits: Splits, train: int | None, test: int | None, seed: int) -> Splits:
     if splits.test is None or not len(splits.test):
         raise TransformerError(f"task {name!r} needs test rows; its data have none")
+
     splits = splits if train is None else splits._replace(train=subset(splits.train, train, seed))
     return splits if test is None else splits._replace(test=subset(splits.test, test, seed))

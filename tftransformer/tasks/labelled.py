@@ -81,6 +81,8 @@ class ClassificationTask(Labelled):
     text_pairs: bool | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.labels, (str, bytes)):
+            raise TransformerError(f"labels must be names in a list; got {self.labels!r:.80}")
         self.labels = tuple(str(label) for label in self.labels)
         if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
             raise TransformerError(

@@ -5,31 +5,32 @@ holds rows of one task; how tasks are drawn, and what an epoch is, says `data.ta
 """
 
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
+from tftransformer import patterns
+from tftransformer.checkpoints.own import save_preset
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
 from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.freezing import freeze, frozen_addresses
-from tftransformer.finetuning.modifications import describe_modifications, replay_modifications
+from tftransformer.finetuning.frozen_prefix import POOLED, FrozenPrefix, find_frozen_prefix
+from tftransformer.finetuning.modifications import (
+    describe_modifications,
+    replay_modifications,
+    restore_structure,
+    structure_of,
+)
 from tftransformer.layers.task_heads import TaskHeads
 from tftransformer.tasks.arguments import check_classifier
-from tftransformer.tasks.compilation import restore_compilation
-from tftransformer.tasks.multi_task_preset import (
-    FRESH,
-    as_tasks,
-    describe_tasks,
-    save_tasks,
-    unknown_heads,
-)
+from tftransformer.tasks.compilation import classification_defaults, restore_compilation
+from tftransformer.tasks.named_tasks import as_tasks, describe_tasks
 from tftransformer.tasks.task_loops import TaskLoops
-from tftransformer.tasks.task_recipe import multi_task_defaults
+from tftransformer.tasks.task_objectives import task_objectives
+from tftransformer.tasks.text_classifier import FRESH
 from tftransformer.tasks.trunk import build_trunk, run_trunk
 
 
@@ -54,7 +55,7 @@ class MultiTaskClassifier(TaskLoops):
     Example:
         >>> tasks = {"sentiment": ["no", "yes"], "topic": ["world", "sports", "business"]}
         >>> model = MultiTaskClassifier.from_preset("bert_12x192_en_uncased", tasks=tasks)
-        >>> model.predict(["a late goal"], task="topic").shape
+        >>> model.predict(["a late goal"], task="topic", verbose=0).shape
         (1, 3)
     """
 
@@ -137,48 +138,84 @@ class MultiTaskClassifier(TaskLoops):
         model.advice = dict(found.task.get("advice", {}))
         replay_modifications(model, found.modifications)
         if load_weights:
-            fresh = unknown_heads(given, saved)
+            fresh = _heads_not_in(saved, given)
             model.load_summary = found.load_into(model, optional=FRESH, fresh=fresh)
             model.fresh = tuple(model.load_summary.fresh)
         return model
 
     def call(self, inputs: dict, training: bool | None = None) -> Any:
-        return self.head(run_trunk(self, self.config, inputs, training), training=training)
+        pooled = inputs[POOLED] if POOLED in inputs else run_trunk(self, self.config, inputs, training)
+        return self.head(pooled, training=training)
+
+    def frozen_prefix(self) -> FrozenPrefix | None:
+        return find_frozen_prefix(self.encoder, self.config, self.pooler, len(self.extra_blocks))
 
     def compile(
-        self, optimizer: Any = None, loss_weights: Mapping[str, float] | None = None, **options: Any
+        self,
+        optimizer: Any = None,
+        *,
+        loss_weights: Mapping[str, float] | None = None,
+        label_smoothing: float = 0.0,
+        **options: Any,
     ) -> None:
         """`keras.Model.compile`, with the usual loss and metrics of each task.
 
         Args:
             optimizer: As for `TextClassifier.compile`; one for all tasks.
             loss_weights: A factor on the losses of some tasks; 1 for the others.
+            label_smoothing: Share of each target that is spread over all labels.
             options: As for `TextClassifier.compile`, but for `loss` and `metrics`, which each task has of its own.
 
         Raises:
             TransformerError: An option is unknown or out of range, or a weight is for no task or not positive.
         """
-        arguments, self._logged = multi_task_defaults(self, optimizer, loss_weights, options)
-        super().compile(**arguments)
-
-    def compile_from_config(self, config: dict) -> None:
-        arguments = keras.saving.deserialize_keras_object(config)
-        names = list(self.tasks)
-        self._logged = {metric.name: names[metric.columns.number] for metric in arguments["metrics"]}
-        super().compile(**arguments)
-        restore_compilation(self)
+        for name in ("loss", "metrics", "weighted_metrics"):
+            if options.pop(name, None) is not None:
+                raise TransformerError(f"compile of several tasks takes no {name}: each task has its own")
+        columns = {name: self.columns(name) for name in self.tasks}
+        loss, metrics = task_objectives(self.tasks, columns, loss_weights, label_smoothing)
+        self._task_of = {metric.name: name for name, own in metrics.items() for metric in own}
+        self._objectives = {"loss_weights": dict(loss_weights or {}), "label_smoothing": label_smoothing}
+        every = [metric for own in metrics.values() for metric in own]
+        super().compile(**classification_defaults(self, optimizer, loss, every, options))
 
     def get_compile_config(self) -> dict | None:
-        return self._compile_config.serialize() if self.compiled and self._compile_config else None
+        if not self.compiled or not self._compile_config:
+            return None
+        # Loss and metrics follow from the tasks.
+        config = self._compile_config.serialize()
+        return {
+            name: value for name, value in config.items() if name not in ("loss", "metrics")
+        } | self._objectives
 
-    def save_to_preset(self, folder: str | os.PathLike, **options: Any) -> None:
+    def compile_from_config(self, config: dict) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        restore_compilation(self)
+
+    def save_to_preset(
+        self, folder: str | os.PathLike, *, dtype: str | None = None, overwrite: bool = False
+    ) -> None:
         """Write a folder that `from_preset` reads; `TextClassifier.from_preset` takes its encoder.
 
         Args:
             folder: Where to; appears whole or not at all.
-            options: `dtype` and `overwrite`, as for `TextClassifier.save_to_preset`.
+            dtype: Of the stored weights, such as "float16". None: as they are, bit by bit.
+            overwrite: Replace a folder that holds files.
+
+        Raises:
+            TransformerError: The folder holds files, or the disk refuses.
         """
-        save_tasks(self, folder, **options)
+        save_preset(
+            folder,
+            config=self.config,
+            tokenizer=self.tokenizer,
+            variables=patterns.addresses(self),
+            pooling=self.pooling,
+            task=self.task_settings(),
+            modifications=describe_modifications(self),
+            dtype=dtype,
+            overwrite=overwrite,
+        )
 
     def export(self, folder: str | os.PathLike, **options: Any) -> None:
         """Write a TensorFlow SavedModel with a signature for each task; see `export.export_tasks`."""
@@ -203,8 +240,7 @@ class MultiTaskClassifier(TaskLoops):
             "pooling": self.pooling,
             **self.task_settings(),
             "seed": self.seed,
-            "modifications": describe_modifications(self),
-            "frozen": list(frozen_addresses(self)),
+            **structure_of(self),
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "name": self.name,
         }
@@ -212,11 +248,21 @@ class MultiTaskClassifier(TaskLoops):
     @classmethod
     def from_config(cls, config: dict) -> "MultiTaskClassifier":
         config = {**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])}
-        frozen: Sequence[str] = config.pop("frozen")
-        modifications = config.pop("modifications", ())
+        structure = {name: config.pop(name) for name in ("modifications", "frozen") if name in config}
         model = cls(**config)
-        replay_modifications(model, modifications)
         model.fresh = ()  # Keras loads every weight after this
-        if frozen:
-            freeze(model, patterns=[re.escape(name) for name in frozen])
+        restore_structure(model, **structure)
         return model
+
+
+def _heads_not_in(saved: Any, tasks: Mapping[str, Any]) -> list[str]:
+    """Patterns of the heads that a preset saved with `saved` has no weights for.
+
+    A head is its labels: with others, even as many, its rows would answer other questions.
+    """
+    known = {name: (task.labels, task.multi_label) for name, task in as_tasks(saved).items()} if saved else {}
+    return [
+        f"head/{name}/.*"
+        for name, task in tasks.items()
+        if known.get(name) != (task.labels, task.multi_label)
+    ]

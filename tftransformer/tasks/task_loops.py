@@ -16,7 +16,7 @@ from tftransformer.evaluation.reports import Report
 from tftransformer.tasks.base import TextTask
 from tftransformer.tasks.inputs import is_tokenized, only_without
 from tftransformer.tasks.labelled import ClassificationTask
-from tftransformer.tasks.task_names import check_task_data
+from tftransformer.tasks.named_tasks import by_task
 from tftransformer.tasks.task_objectives import TaskColumns
 
 
@@ -41,10 +41,11 @@ class TaskLoops(TextTask):
     ) -> None:
         super().__init__(tokenizer, max_length, seed=seed, **kwargs)
         self.tasks = dict(tasks)
-        self.sampling: Any = DEFAULT_SAMPLING
-        # The tasks that `fit` validates, and the task of each logged value.
+        # Of the `fit` under way: how it draws tasks, and which it validates.
+        self._sampling: Any = DEFAULT_SAMPLING
         self._validated: tuple[str, ...] = tuple(tasks)
-        self._logged: dict[str, str] = {}
+        # The task of each logged value, from `compile`.
+        self._task_of: dict[str, str] = {}
 
     def columns(self, task: str) -> TaskColumns:
         """Where a task stands in targets and logits."""
@@ -73,19 +74,15 @@ class TaskLoops(TextTask):
         Raises:
             TransformerError: An unknown task, one without rows, or what does not fit the task.
         """
+        only_without(y=targets, sample_weight=sample_weight)
         if isinstance(texts, Examples):
             return texts
-        only_without(y=targets, sample_weight=sample_weight)
         parts = {}
-        for name, data in check_task_data(texts, self.tasks, "x").items():
+        for name, data in by_task(texts, self.tasks, "x").items():
             # (texts, labels) and (texts, labels, weights); anything else says itself what it holds.
             records = as_records(*data) if isinstance(data, tuple) else as_records(data)
             if not len(records):
                 raise TransformerError(f"every task must have rows; {name!r} has none")
-            if records.targets is None:
-                raise TransformerError(
-                    f"every task must have labels; {name!r} has none: give a Split with targets, or (texts, labels)"
-                )
             parts[self.columns(name).number] = self._examples_of(name, records)
         width = max(len(task.labels) if task.multi_label else 1 for task in self.tasks.values())
         return join_tasks(parts, width)
@@ -98,7 +95,14 @@ class TaskLoops(TextTask):
         elif len(records) and task.text_pairs != pairs:
             kinds = ("single texts", "pairs of texts")
             raise TransformerError(f"task {name!r} is of {kinds[task.text_pairs]}; got {kinds[pairs]}")
-        targets = task.encode_targets(records.targets) if labelled else None
+        if labelled and records.targets is None:
+            raise TransformerError(
+                f"task {name!r} must have labels: give a Split with targets, or (texts, labels)"
+            )
+        try:
+            targets = task.encode_targets(records.targets) if labelled else None
+        except TransformerError as error:
+            raise TransformerError(f"task {name!r}: {error}") from None
         return build_examples(
             records, targets, tokenize=self.tokenizer.tokenize, pack=self.pack, pad_id=self.tokenizer.pad_id
         )
@@ -123,22 +127,29 @@ class TaskLoops(TextTask):
             TransformerError: Data of an unknown task or not of all, an option that has no meaning here, and as
                 `TextClassifier.fit`.
         """
-        only_without(y=y, validation_split=options.get("validation_split"))
-        self.sampling = sampling
-        return super().fit(check_task_data(x, self.tasks, "x", every=True), **options)
+        unfit = ("validation_split", "augmentation", "sample_weight", "class_weight")
+        only_without(y=y, **{name: options.get(name) for name in unfit})
+        self._sampling = sampling
+        return super().fit(by_task(x, self.tasks, "x", every=True), **options)
 
     def _batches(self, examples: Examples, batch_size: int, shuffle: bool, epoch: Epoch) -> tf.data.Dataset:
         counts = {
             name: num_batches(size, batch_size) for name, size in zip(self.tasks, examples.sizes, strict=True)
         }
-        shares = list(batch_shares(self.sampling, counts).values())
-        boundaries = self._boundaries(examples)
-        return task_batches(examples, batch_size, shares, boundaries=boundaries, seed=self.seed, epoch=epoch)
+        return task_batches(
+            examples,
+            batch_size,
+            list(batch_shares(self._sampling, counts).values()),
+            boundaries=self._boundaries(examples),
+            shuffle=shuffle,
+            seed=self.seed,
+            epoch=epoch,
+        )
 
     def _validation(self, data: Any, batch_size: int) -> Any:
         if data is None or isinstance(data, Examples):
             return data
-        data = check_task_data(data, self.tasks, "validation_data")
+        data = by_task(data, self.tasks, "validation_data")
         self._validated = tuple(data)
         return self.preprocess(data)
 
@@ -160,7 +171,8 @@ class TaskLoops(TextTask):
             data = self._by_task(x if y is None else (x, y), task)
             names = tuple(data)
             logs = super().evaluate(self.preprocess(data), **{**options, "return_dict": True})
-        return {name: value for name, value in logs.items() if self._logged.get(name, names[0]) in names}
+        # The loss of all tasks belongs to none.
+        return {key: value for key, value in logs.items() if self._task_of.get(key) in (None, *names)}
 
     def predict(self, x: Any, *, task: str | None = None, **options: Any) -> Any:
         """Probabilities, in the order of the texts.
@@ -200,4 +212,4 @@ class TaskLoops(TextTask):
         return self.tasks[name].tune_on(data.targets, self.predict(data, task=name, verbose=0))
 
     def _by_task(self, data: Any, task: str | None) -> dict[str, Any]:
-        return check_task_data(data if task is None else {task: data}, self.tasks, "data")
+        return by_task(data if task is None else {task: data}, self.tasks, "data")

@@ -1,15 +1,20 @@
-"""Losses and metrics of several tasks from one matrix of targets and one of logits.
+"""Loss and metrics of several tasks from one matrix of targets and one of logits.
 
 A batch's targets are float32 (B, 1 + W): the number of each row's task, then its target (`data.task_sampling`).
 Its logits are (B, sum of all C), the heads side by side (`layers.TaskHeads`). To Keras the model has one input, one
 output and one loss, so that one traced step serves every task, on any number of replicas.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
+
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.finetuning.schedules import check_number
+from tftransformer.tasks.compilation import default_loss, default_metrics
 
 
 class TaskColumns(NamedTuple):
@@ -54,7 +59,6 @@ class TaskColumns(NamedTuple):
         return mine, targets, y_pred[:, self.start : self.stop]
 
 
-@keras.saving.register_keras_serializable(package="tftransformer")
 class MultiTaskLoss(keras.losses.Loss):
     """The loss of each row's own task, times the task's weight.
 
@@ -67,38 +71,20 @@ class MultiTaskLoss(keras.losses.Loss):
     """
 
     def __init__(
-        self,
-        losses: Sequence[Any],
-        columns: Sequence[Sequence[int]],
-        weights: Sequence[float],
-        name: str = "loss",
-        reduction: str = "sum_over_batch_size",
-        dtype: Any = None,
+        self, losses: Sequence[Any], columns: Sequence[TaskColumns], weights: Sequence[float]
     ) -> None:
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.losses = [_restored(loss) for loss in losses]
-        self.columns = [TaskColumns(*part) for part in columns]
-        self.weights = [float(weight) for weight in weights]
+        super().__init__(name="loss")
+        self.parts = list(zip(losses, columns, weights, strict=True))
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        total = None
-        for loss, part, weight in zip(self.losses, self.columns, self.weights, strict=True):
-            mine, targets, logits = part.select(y_true, y_pred)
+        total = 0.0
+        for loss, columns, weight in self.parts:
+            mine, targets, logits = columns.select(y_true, y_pred)
             own = loss.call(targets, logits) * weight
-            own = ops.where(mine, own, ops.zeros_like(own))
-            total = own if total is None else total + own
+            total += ops.where(mine, own, ops.zeros_like(own))
         return total
 
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "losses": [keras.saving.serialize_keras_object(loss) for loss in self.losses],
-            "columns": [list(part) for part in self.columns],
-            "weights": self.weights,
-        }
 
-
-@keras.saving.register_keras_serializable(package="tftransformer")
 class TaskMetric(keras.metrics.Metric):
     """A Keras metric on the rows of one task.
 
@@ -106,13 +92,14 @@ class TaskMetric(keras.metrics.Metric):
         metric: What it is, on targets and logits of the task.
         columns: Where the task stands.
         name: Shown by `fit`, such as `sst2_accuracy`.
-        dtype: Keras's; the metric inside keeps its own.
+        direction: "up" where more is better, else "down".
     """
 
-    def __init__(self, metric: Any, columns: Sequence[int], name: str, dtype: Any = None) -> None:
-        super().__init__(name=name, dtype=dtype or "float32")
-        self.metric = _restored(metric)
-        self.columns = TaskColumns(*columns)
+    def __init__(self, metric: Any, columns: TaskColumns, name: str, direction: str = "up") -> None:
+        super().__init__(name=name, dtype="float32")
+        self.metric, self.columns = metric, columns
+        # Keras's EarlyStopping and ModelCheckpoint read it where nobody tells them.
+        self._direction = direction
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         y_true = ops.convert_to_tensor(y_true)
@@ -128,30 +115,55 @@ class TaskMetric(keras.metrics.Metric):
     def reset_state(self) -> None:
         self.metric.reset_state()
 
-    def get_config(self) -> dict:
-        metric = keras.saving.serialize_keras_object(self.metric)
-        return {**super().get_config(), "metric": metric, "columns": list(self.columns)}
 
-
-@keras.saving.register_keras_serializable(package="tftransformer")
-class MeanLoss(keras.metrics.Mean):
-    """The mean of a loss over rows, as a metric.
+def task_objectives(
+    tasks: Mapping[str, Any],
+    columns: Mapping[str, TaskColumns],
+    loss_weights: Mapping[str, float] | None = None,
+    label_smoothing: float = 0.0,
+) -> tuple[MultiTaskLoss, dict[str, list[TaskMetric]]]:
+    """For each task the loss and the metrics that it would have alone.
 
     Args:
-        loss: A Keras loss.
-        name, dtype: As for any metric.
+        tasks: `ClassificationTask`s by name.
+        columns: Where they stand.
+        loss_weights: Factors by task; 1 for those left out.
+        label_smoothing: Share of each target that is spread over all labels.
+
+    Returns:
+        One loss for all; and metrics by task, the first of which is the task's loss without its weight.
+
+    Raises:
+        TransformerError: A weight is for no task or not positive, or the smoothing is out of range.
     """
+    weights = _checked_weights(loss_weights or {}, tasks)
+    smoothing = check_number(
+        "label_smoothing", label_smoothing, "at least 0 and below 1", lambda value: 0 <= value < 1
+    )
+    losses = {name: default_loss(task, smoothing) for name, task in tasks.items()}
+    metrics = {}
+    for name, task in tasks.items():
+        mean = keras.metrics.MeanMetricWrapper(losses[name].call, dtype="float32")
+        metrics[name] = [
+            TaskMetric(mean, columns[name], f"{name}_loss", direction="down"),
+            *(TaskMetric(m, columns[name], f"{name}_{m.name}") for m in default_metrics(task)),
+        ]
+    loss = MultiTaskLoss(
+        list(losses.values()), [columns[name] for name in tasks], [weights[name] for name in tasks]
+    )
+    return loss, metrics
 
-    def __init__(self, loss: Any, name: str = "loss", dtype: Any = None) -> None:
-        super().__init__(name=name, dtype=dtype or "float32")
-        self.loss = _restored(loss)
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        super().update_state(self.loss.call(y_true, y_pred), sample_weight=sample_weight)
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "loss": keras.saving.serialize_keras_object(self.loss)}
-
-
-def _restored(value: Any) -> Any:
-    return keras.saving.deserialize_keras_object(value) if isinstance(value, dict) else value
+def _checked_weights(weights: Mapping[str, float], tasks: Mapping[str, Any]) -> dict[str, float]:
+    if not isinstance(weights, Mapping):
+        raise TransformerError(f"loss_weights must be numbers by task; got {weights!r:.80}")
+    for name, weight in weights.items():
+        if name not in tasks:
+            raise TransformerError(
+                f"loss_weights: there is no task {name!r}, the tasks are {', '.join(tasks)}"
+                f"{near_miss(str(name), tasks)}"
+            )
+        number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+        if not number or not math.isfinite(weight) or weight <= 0:
+            raise TransformerError(f"loss_weights must be positive; {name!r} has {weight!r}")
+    return {name: float(weights.get(name, 1.0)) for name in tasks}
