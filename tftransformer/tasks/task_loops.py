@@ -123,7 +123,7 @@ class TaskLoops(TextTask):
             TransformerError: Data of an unknown task or not of all, an option that has no meaning here, and as
                 `TextClassifier.fit`.
         """
-        only_without(y=y, validation_split=options.get("validation_split"))
+        only_without(y=y, **{name: options.get(name) for name in ("validation_split", "augmentation")})
         self.sampling = sampling
         return super().fit(check_task_data(x, self.tasks, "x", every=True), **options)
 
