@@ -22,10 +22,11 @@ CASES = {
     # On two replicas from stored outputs of what is frozen, on one device without.
     "one frozen block": (21, 1, dict(global_clipnorm=0.05)),
     "all frozen": (21, 2, dict(global_clipnorm=0.05)),
+    "changed copies": (21, 0, dict(global_clipnorm=0.05)),
 }
 
 
-def train(preset, strategy, rows, frozen, options, cache):
+def train(preset, strategy, rows, frozen, options, **fit):
     texts = [" ".join(["good", "film"] * (1 + i % 5)) if i % 3 else "bad " * (1 + i % 4) for i in range(rows)]
     labels = [int(i % 3 == 0) for i in range(rows)]
     with strategy.scope():
@@ -35,7 +36,7 @@ def train(preset, strategy, rows, frozen, options, cache):
             freeze(classifier, layers=frozen)
         classifier.compile(SGD(0.3, **options))
         start = values(classifier)
-        classifier.fit(texts, labels, batch_size=8, epochs=2, verbose=0, prefix_cache=cache)
+        classifier.fit(texts, labels, batch_size=8, epochs=2, verbose=0, **fit)
     return start, values(classifier), classifier.predict(texts, verbose=0)
 
 
@@ -52,8 +53,11 @@ def main(preset, *cases):
         rows, frozen, options = CASES[case]
         cache = PrefixCache(say=lambda line: None)
         replicas = build_strategy("mirrored", ["CPU:0", "CPU:1"])
-        start, one, alone = train(preset, build_strategy("default"), rows, frozen, options, "off")
-        _, two, shared = train(preset, replicas, rows, frozen, options, cache)
+        fit = {"augmentation": "delete:0.4"} if case == "changed copies" else {}
+        start, one, alone = train(
+            preset, build_strategy("default"), rows, frozen, options, prefix_cache="off", **fit
+        )
+        _, two, shared = train(preset, replicas, rows, frozen, options, prefix_cache=cache, **fit)
         results[case] = {
             "difference": max(float(np.abs(one[name] - two[name]).max()) for name in one),
             "movement": max(float(np.abs(one[name] - start[name]).max()) for name in one),

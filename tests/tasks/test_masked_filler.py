@@ -58,7 +58,10 @@ def test_a_foreign_folder_with_a_head_gives_the_same(headed, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({}, "masked_filler needs a preset with a masked-LM head, and .*tiny has none: .*objective=masked_lm"),
+        (
+            {},
+            "masked_filler needs a preset with a masked-LM head, and .*tiny has none: .*objective=masked_lm",
+        ),
         ({"max_length": 2}, "max_length must be between 3 and 32, .*; got 2"),
         ({"max_length": 33}, "max_length must be between 3 and 32, .*; got 33"),
     ],

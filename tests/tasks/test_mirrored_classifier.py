@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 slow = [
     pytest.param(case, marks=pytest.mark.slow)
-    for case in ("last batch of 1", "one frozen block", "all frozen")
+    for case in ("last batch of 1", "one frozen block", "all frozen", "changed copies")
 ]
 
 

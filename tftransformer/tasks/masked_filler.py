@@ -57,7 +57,9 @@ def masked_filler(
             "...ForMaskedLM, or pretrain with --objective=masked_lm"
         )
     if preset.modifications:
-        raise TransformerError(f"masked_filler needs an encoder as it was pretrained; {preset.name} holds changes of structure")
+        raise TransformerError(
+            f"masked_filler needs an encoder as it was pretrained; {preset.name} holds changes of structure"
+        )
     model = _build_model(config)
     preset.load_into(model)
     names = list(model.input)
