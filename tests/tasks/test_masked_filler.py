@@ -35,10 +35,15 @@ def test_a_head_fills_masks_and_augments(headed):
     assert fill(["no mask"]) == [[]]
     augmentation = Augmentation(ReplaceMasked(fill, 1.0))
     assert augmentation(["Good film!"]) in (["Film movie!"], ["Movie movie!"])
+
+
+@pytest.mark.slow
+def test_masks_behind_the_longest_text_are_not_filled(headed):
     short = masked_filler(load_preset(headed), max_length=4, candidates=1)
     assert short(["good bad [MASK]", "[MASK]"]) == [[[]], [["film"]]]
 
 
+@pytest.mark.slow
 def test_a_foreign_folder_with_a_head_gives_the_same(headed, tmp_path):
     preset = load_preset(headed)
     draw = np.random.default_rng(0)
