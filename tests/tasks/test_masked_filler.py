@@ -1,10 +1,14 @@
 """Words for masks from a preset's masked-LM head, made so that its answers are known."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tftransformer.checkpoints import load_preset, save_huggingface, save_preset
 from tftransformer.data.augmentation import Augmentation, ReplaceMasked
+from tftransformer.data.augmentation.sources import whole_words
 from tftransformer.data.tokenizers import WordPieceTokenizer
 from tftransformer.errors import TransformerError
 from tftransformer.tasks.masked_filler import masked_filler
@@ -87,3 +91,56 @@ def test_what_else_is_refused(headed, tiny_config, tiny_vocabulary, tmp_path):
     )  # fmt: skip
     with pytest.raises(TransformerError, match="needs an encoder as it was pretrained; .* holds changes"):
         masked_filler(changed)
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("family", ["Bert", "Roberta", "DistilBert"])
+def test_the_best_words_are_those_of_transformers(family, tmp_path, tiny_vocabulary):
+    """A random model of theirs, every tensor random, its tokenizer's files, and one mask a text."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    folder = tmp_path / family
+    if family == "Roberta":
+        source = Path(__file__).parents[1] / "data/tokenizers/byte_bpe"
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns("goldens.json"))
+        # As in the published folders: the mask takes in the space before it.
+        mask = transformers.AddedToken("<mask>", lstrip=True, special=True)
+        tokenizer = transformers.RobertaTokenizerFast.from_pretrained(folder, mask_token=mask)
+    else:
+        folder.mkdir()
+        (folder / "vocab.txt").write_text("\n".join(tiny_vocabulary) + "\n")
+        tokenizer = transformers.BertTokenizerFast(str(folder / "vocab.txt"))
+    sizes = {
+        "hidden_size": 16, "dim": 16, "num_hidden_layers": 2, "n_layers": 2, "num_attention_heads": 2, "n_heads": 2,
+        "intermediate_size": 32, "hidden_dim": 32,
+    }  # fmt: skip
+    if family == "DistilBert":
+        sizes = {name: sizes[name] for name in ("dim", "n_layers", "n_heads", "hidden_dim")}
+    else:
+        sizes = {name: value for name, value in sizes.items() if "_" in name and name[:2] != "n_"}
+        sizes.pop("hidden_dim")
+    more = {"pad_token_id": 1, "type_vocab_size": 1} if family == "Roberta" else {}
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=len(tokenizer), max_position_embeddings=64, **sizes, **more
+    )
+    model = getattr(transformers, f"{family}ForMaskedLM")(config).eval()
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            value.copy_(
+                torch.randn_like(value) * 0.3 + (1.0 if "norm" in name.lower() and "weight" in name else 0)
+            )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    texts = ["the film is [MASK] and slow", "not a [MASK]", "[MASK] music"]
+    found = masked_filler(folder, candidates=3)(texts)
+    words = set(whole_words(load_preset(folder).tokenizer)[1])
+    for text, (best,) in zip(texts, found, strict=True):
+        inputs = tokenizer(text.replace("[MASK]", tokenizer.mask_token), return_tensors="pt")
+        with torch.no_grad():
+            logits = model(**inputs).logits[0, inputs.input_ids[0] == tokenizer.mask_token_id][0]
+        order = [tokenizer.convert_ids_to_tokens(int(i)) for i in logits.argsort(descending=True)]
+        starts = "Ġ" if family == "Roberta" else ""
+        expected = [
+            t.removeprefix(starts) for t in order if t.startswith(starts) and t.removeprefix(starts) in words
+        ]
+        assert best == expected[:3]
