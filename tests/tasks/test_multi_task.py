@@ -224,6 +224,7 @@ def test_mistakes_in_data_and_options(tiny_preset, data):
         (lambda: model.fit(data, y=[1]), "does not go with"),
         (lambda: model.fit(data, sample_weight=[1]), "does not go with"),
         (lambda: model.fit(data, validation_split=0.1), "does not go with"),
+        (lambda: model.fit(data, augmentation="swap:0.1"), "augmentation does not go with"),
         (lambda: model.fit(data, class_weight="balanced"), "class_weight"),
         (lambda: model.fit(data, sampling="equl"), "sampling must be"),
         (lambda: model.fit(data, validation_data={"moods": mood}), "validation_data: there is no task"),
