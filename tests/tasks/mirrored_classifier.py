@@ -27,6 +27,11 @@ CASES = {
         0,
         dict(momentum=0.9, global_clipnorm=0.05, gradient_accumulation_steps=2),
     ),
+    "changed copies": (21, 0, dict(global_clipnorm=0.05)),
+}
+FIT = {
+    "stages of frozen blocks": {"unfreezing": GradualUnfreezing(), "epochs": 3},
+    "changed copies": {"augmentation": "delete:0.4"},
 }
 
 
@@ -57,7 +62,7 @@ def main(preset, *cases):
         rows, frozen, options = CASES[case]
         cache = PrefixCache(say=lambda line: None)
         replicas = build_strategy("mirrored", ["CPU:0", "CPU:1"])
-        fit = {"unfreezing": GradualUnfreezing(), "epochs": 3} if case.startswith("stages") else {}
+        fit = FIT.get(case, {})
         start, one, alone = train(preset, build_strategy("default"), rows, frozen, options, "off", **fit)
         _, two, shared = train(preset, replicas, rows, frozen, options, cache, **fit)
         results[case] = {

@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 slow = [
     pytest.param(case, marks=pytest.mark.slow)
-    for case in ("last batch of 1", "one frozen block", "all frozen", "stages of frozen blocks")
+    for case in (
+        "last batch of 1", "one frozen block", "all frozen", "stages of frozen blocks", "changed copies",
+    )
 ]
 
 

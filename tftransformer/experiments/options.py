@@ -46,7 +46,7 @@ class ClassificationOptions:
     strategy: str = "default"
     early_stopping: int = 0
     prefix_cache: str = "auto"
-    augmentation: Sequence[str] | None = None
+    augmentation: Sequence[str] | str | None = None
     augmentation_copies: int = 1
     augmentation_synonyms: str = "wordnet"
     seed: int = 0
@@ -59,8 +59,9 @@ class ClassificationOptions:
         """What changes the training texts; None where they stay."""
         if not self.augmentation:
             return None
+        given = [self.augmentation] if isinstance(self.augmentation, str) else self.augmentation
         return Augmentation(
-            *self.augmentation,
+            *given,
             copies=self.augmentation_copies,
             seed=self.seed,
             synonyms=self.augmentation_synonyms,

@@ -10,5 +10,6 @@ __getattr__, __dir__, __all__ = attach(
         "DocumentClassifier": "document_classifier",
         "MultiTaskClassifier": "multi_task",
         "ClassificationTask": "labelled",
+        "masked_filler": "masked_filler",
     },
 )

@@ -13,6 +13,7 @@ from tftransformer.data.augmented_batches import augmented_batches
 from tftransformer.data.examples import Examples
 from tftransformer.data.pipeline import Epoch, token_batches
 from tftransformer.data.records import as_records
+from tftransformer.errors import TransformerError
 from tftransformer.finetuning.prefix_cache import PrefixCache
 
 
@@ -47,7 +48,12 @@ def training_batches(
     }  # fmt: skip
     if augmentation is None:
         return token_batches(examples, batch_size, **settings)
-    records = as_records(texts).take(range(len(examples)))
+    records = as_records(texts)
+    if len(records) < len(examples):
+        raise TransformerError(
+            f"augmentation reads the texts a second time: give them in a list or a Split; got {type(texts).__name__}"
+        )
+    records = records.take(range(len(examples)))
 
     def neighbours() -> EmbeddingNeighbours:
         table = keras.ops.convert_to_numpy(task.encoder.get_layer("embeddings").token.embeddings)

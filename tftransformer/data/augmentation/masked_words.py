@@ -106,18 +106,27 @@ def mask_filler(
 
     Args:
         tokenizer: Of this package.
-        predict: From `token_ids`, `segment_ids` and `padding_mask`, (B, T), to logits (B, T, V).
+        predict: From `token_ids`, `segment_ids` and `padding_mask`, (B, T), and `mask_places` (M,), the masks'
+            places in the B * T tokens, to logits (M, V).
         max_length: Longest text in tokens; masks behind that get no candidates.
         candidates: Whole words that each mask gets.
 
     Returns:
-        The callable.
+        The callable. `tasks.masked_filler` makes it of a preset.
+
+    Raises:
+        TransformerError: `candidates` is below 1, or the kind of tokenizer marks no words.
 
     Example:
-        >>> fill = mask_filler(tokenizer, lambda batch: head(encoder(batch)))  # doctest: +SKIP
+        >>> def predict(batch):
+        ...     hidden = ops.reshape(encoder(batch), (-1, hidden_dim))
+        ...     return head(ops.take(hidden, batch["mask_places"], axis=0))
+        >>> fill = mask_filler(tokenizer, predict)  # doctest: +SKIP
         >>> fill(["a very good [MASK]"])  # doctest: +SKIP
         [[['film', 'movie', ...]]]
     """
+    if candidates < 1:
+        raise TransformerError(f"candidates must be at least 1; got {candidates}")
     ids, words = whole_words(tokenizer.spec())
     pack = packer(tokenizer, max_length)
     count = min(candidates, len(words))
@@ -135,14 +144,16 @@ def mask_filler(
             for _ in row[1:]:
                 rows[-1] = [*rows[-1], tokenizer.mask_id, *next(pieces)]
         batch = pack(tf.ragged.constant(rows, ragged_rank=1, dtype=tf.int32))
-        logits = np.asarray(predict(batch), "float32")
-        found = []
-        for row, line, scores in zip(parts, batch["token_ids"].numpy(), logits, strict=True):
-            places = np.flatnonzero(line == tokenizer.mask_id)
-            scores = scores[places][:, ids]
-            best = np.argsort(-scores, axis=1)[:, :count]
-            guesses = [[words[i] for i in columns] for columns in best]
-            found.append(guesses + [[]] * (len(row) - 1 - len(places)))
-        return found
+        masks = batch["token_ids"].numpy() == tokenizer.mask_id
+        places = np.flatnonzero(masks).astype("int32")
+        logits = predict({**batch, "mask_places": tf.constant(places)})
+        best = tf.math.top_k(tf.gather(tf.cast(logits, tf.float32), ids, axis=1), count).indices.numpy()
+        guesses = iter([[words[i] for i in columns] for columns in best])
+        # Masks behind the end of the row have none.
+        shown = masks.sum(axis=1)
+        return [
+            [next(guesses) if i < seen else [] for i in range(len(row) - 1)]
+            for row, seen in zip(parts, shown, strict=True)
+        ]
 
     return fill

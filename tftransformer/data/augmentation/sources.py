@@ -11,7 +11,10 @@ from tftransformer.errors import TransformerError
 from tftransformer.progress import Progress
 
 _CHUNK = 256
-_INSTALL = "run `pip install nltk` and `python -m nltk.downloader wordnet`, or choose synonyms='embeddings'"
+_INSTALL = (
+    "run `pip install nltk` and `python -m nltk.downloader wordnet`, or choose synonyms='embeddings' "
+    "(--augmentation_synonyms=embeddings)"
+)
 
 
 class WordNetSynonyms:
