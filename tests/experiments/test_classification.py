@@ -75,6 +75,7 @@ def test_mistakes_in_one_line(data, tiny_preset, options, message):
         (dict(learning_rate=float("nan")), "learning_rate"),
         (dict(mixed_precision="bf16"), "did you mean 'bfloat16'"),
         (dict(max_length=2), "max_length must be at least 3"),
+        (dict(add_labels=True), "add_labels goes with init_from"),
         (dict(train_examples=1), "train_examples must be at least 2"),
     ],
 )
