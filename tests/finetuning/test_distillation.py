@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from tftransformer.data import Split
+from tftransformer.data.pipeline import Epoch
 from tftransformer.data.tokenizers import WordPieceTokenizer
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.block_outputs import recorded_blocks
@@ -105,6 +106,22 @@ def test_a_share_of_nothing_is_plain_training_and_the_teacher_stays(kind, eagerl
     assert "_batches" not in vars(taught) and taught.lesson is None and taught.train_function is None
 
 
+def test_penalties_keep_their_weight_and_hard_labels_lose_theirs(tiny_preset, reviews):
+    student = build(tiny_preset)
+    lesson = distill(student, build(tiny_preset), reviews[0], temperature=1.0, alpha=1.0)
+    student.compile(keras.optimizers.SGD(0.0), run_eagerly=True, l2=0.01)
+    texts, labels = reviews[0][:8], reviews[1][:8]
+    batch = next(iter(student._batches(student.preprocess(texts, labels), 8, False, Epoch(0))))
+    logits = student(batch[0], training=False)
+    penalty = float(sum(student.losses))
+    assert penalty > 0.1
+    for alpha, own in ((1.0, 0.0), (0.25, 0.75)):
+        lesson.alpha = alpha
+        hard = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(batch[1], logits)
+        loss = student.compute_loss(batch[0], batch[1], logits)
+        assert float(loss) == pytest.approx(own * float(hard) + penalty, rel=1e-5)
+
+
 def test_what_cannot_go_with_a_teacher_is_refused_by_fit(tiny_preset, reviews):
     student = build(tiny_preset)
     distill(student, shaken(tiny_preset), reviews[0])
@@ -174,6 +191,7 @@ def test_a_narrower_student_comes_near_and_stays_a_classifier_like_any_other(
     agree = np.abs(student.predict(reviews[0], verbose=0) - teacher.predict(reviews[0], verbose=0)).mean()
     assert agree < 0.15
     assert set(values(student)) == names
+    student.save(tmp_path / "student.keras")
     student.save_to_preset(tmp_path / "student")
     loaded = TextClassifier.from_preset(tmp_path / "student")
     np.testing.assert_array_equal(
