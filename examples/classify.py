@@ -118,7 +118,7 @@ def main(_: list[str]) -> None:
     from tftransformer.experiments import ClassificationOptions, classification
 
     names = ClassificationOptions.__dataclass_fields__
-    if FLAGS.init_from:
+    if FLAGS.init_from is not None:
         from tftransformer.experiments.continuing import continued_options
 
         given = {name: FLAGS[name].value for name in names if FLAGS[name].present}

@@ -47,17 +47,31 @@ def test_discrepancy_is_the_textbook_sum():
     assert discrepancy(vectors)(first, second) == pytest.approx(own + other - 2 * across)
 
 
-@pytest.mark.parametrize("sizes", [(60, 20), (60, 200)])
-def test_where_nothing_has_changed_alarms_are_as_rare_as_promised(sizes):
-    alarms = 0
-    for seed in range(200):
-        values = np.random.default_rng(seed).normal(size=sum(sizes))
-        found = compare(
-            lambda a, b, v=values: abs(v[a].mean() - v[b].mean()), *sizes, splits=39, level=0.1, seed=seed
-        )
+def mean_gap(values):
+    return lambda a, b: abs(values[a].mean() - values[b].mean())
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [("numbers", (60, 20)), ("rare event", (60, 20)), ("rare event", (20, 60)), ("vectors", (20, 15))],
+)
+def test_where_nothing_has_changed_alarms_are_as_rare_as_promised(kind, sizes):
+    # A rare event is seen in one sample alone as a rule: that alone must not be an alarm.
+    alarms, rounds = 0, 200
+    for seed in range(rounds):
+        source = np.random.default_rng(seed)
+        if kind == "vectors":
+            distance = discrepancy(source.normal(size=(sum(sizes), 3)))
+        elif kind == "numbers":
+            distance = mean_gap(source.normal(size=sum(sizes)))
+        else:
+            distance = mean_gap((source.random(sum(sizes)) < 0.02).astype("float64"))
+        found = compare(distance, *sizes, splits=19, level=0.1, seed=seed)
         alarms += found.p_value <= 0.1
-        assert found.rows == min(sizes[1], sizes[0] // 2)
-    assert alarms <= 200 * 0.16
+        assert (found.p_value <= 0.1) == (found.distance > found.noise + 1e-12)
+    # Four standard deviations above what is promised.
+    assert alarms <= rounds * 0.1 + 4 * (rounds * 0.09) ** 0.5
+    assert alarms >= (rounds * 0.1 - 4 * (rounds * 0.09) ** 0.5) * (kind != "rare event")
 
 
 def test_a_shift_is_found_and_is_beyond_noise():
@@ -68,13 +82,28 @@ def test_a_shift_is_found_and_is_beyond_noise():
     assert again == found
 
 
+def test_small_shifts_are_found_in_most_samples():
+    found = {"numbers": 0, "vectors": 0}
+    for seed in range(40):
+        source = np.random.default_rng(seed)
+        vectors = source.normal(size=(120, 5))
+        vectors[80:] += 0.6
+        for name, distance in (("numbers", mean_gap(vectors[:, 0])), ("vectors", discrepancy(vectors))):
+            found[name] += compare(distance, 80, 40, splits=39, seed=seed).p_value <= 0.05
+    assert found["numbers"] >= 26 and found["vectors"] >= 36, found
+
+
 @pytest.mark.parametrize(
-    ("sizes", "message"),
-    [((3, 5, 9), "base must be at least 4; got 3"), ((5, 1, 9), "new must"), ((5, 5, 0), "splits must")],
+    ("options", "message"),
+    [
+        (dict(old=1, new=5), "old must be at least 2; got 1"),
+        (dict(old=5, new=1), "new must be at least 2; got 1"),
+        (dict(old=5, new=5, splits=18), r"splits must be at least 19 at level 0\.05; got 18"),
+    ],
 )
-def test_too_little_is_refused(sizes, message):
+def test_too_little_is_refused(options, message):
     with pytest.raises(TransformerError, match=message):
-        compare(lambda a, b: 0.0, *sizes[:2], splits=sizes[2])
+        compare(lambda a, b: 0.0, **options)
 
 
 def test_new_words_are_those_that_more_texts_have():
@@ -86,10 +115,9 @@ def test_new_words_are_those_that_more_texts_have():
     assert new_terms(old, old) == [] and new_terms([""], ["..."]) == []
 
 
-def test_the_plot_is_drawn_for_any_number_of_labels(tmp_path):
-    for count in (2, 60):
-        shares = draw.dirichlet(np.ones(count), 2)
-        plot_drift(tmp_path / "x.png", ["a", "b"], [0.2, 1e3], [f"l{i}" for i in range(count)], *shares)
-        assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
+def test_the_plot_is_drawn_also_for_many_labels(tmp_path):
+    shares = draw.dirichlet(np.ones(60), 2)
+    plot_drift(tmp_path / "x.png", ["a", "b"], [0.2, 1e3], [f"l{i}" for i in range(60)], *shares)
+    assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(TransformerError, match="measures must be as many as ratios"):
         plot_drift(tmp_path / "y.png", ["a"], [], ["x"], [1.0], [1.0])

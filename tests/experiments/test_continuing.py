@@ -8,11 +8,13 @@ import keras
 import numpy as np
 import pytest
 
+from tftransformer import files
 from tftransformer.data import Split
 from tftransformer.data.split import Splits
 from tftransformer.errors import TransformerError
 from tftransformer.experiments import classification, continuing
-from tftransformer.experiments.continuing import continued_options
+from tftransformer.experiments.continuing import BothTests, continued_options
+from tftransformer.experiments.fingerprints import fingerprints
 from tftransformer.experiments.options import ClassificationOptions
 from tftransformer.experiments.recorded import merged, recorded_options, recorded_splits, without
 from tftransformer.experiments.runs import RunFolder
@@ -42,7 +44,7 @@ def place(tmp_path_factory, reviews, tiny_preset):
     )
     with RunFolder.create(folder / "run", "old", config=dataclasses.asdict(options)) as run:
         classifier.save_to_preset(run.model_path)
-        run.finish({"test": {}})
+        run.finish({"test": {}, "data": {"fingerprints": fingerprints(classification.load_splits(options))}})
     return folder
 
 
@@ -56,6 +58,30 @@ def test_a_run_gives_its_options_and_its_rows_again(place):
     assert [len(split) for split in recorded_splits(place / "run")] == [42, 6, 12]
 
 
+def test_figures_of_both_test_sets_are_those_of_the_reports(place, capsys):
+    run = RunFolder.open(place / "run")
+    classifier = TextClassifier.from_preset(run.model_path)
+    classifier.run_eagerly = True
+    test = recorded_splits(place / "run").test
+    files.write_text(run.report_path, "as it was\n")
+    watch = BothTests({"old": test, "new": test.take(range(5))})
+    expected = [classifier.report(test)]
+    watch.before(classifier)
+    classifier.head.logits.bias.assign([9.0, -9.0])
+    expected.append(classifier.report(test))
+    found = watch.after(classifier, run)["continued"]
+    for side, report in zip(("before", "after"), expected):
+        assert found["old"][side]["accuracy"] == report["accuracy"]
+        assert found["old"][side]["examples"] == 12 and found["new"][side]["examples"] == 5
+    assert found["old"]["after"]["accuracy"] == np.mean([label == "negative" for label in test.targets])
+    change = found["old"]["corrected"] - found["old"]["broken"]
+    assert change == round(12 * (expected[1]["accuracy"] - expected[0]["accuracy"]))
+    text = run.report_path.read_text("utf-8")
+    assert text.startswith("as it was\n\nBefore and after going on")
+    assert text.removeprefix("as it was\n").strip() in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_both_test_sets_are_reported_and_the_run_can_be_gone_on_with(place, capsys):
     given = {"dataset": str(place / "new.csv"), "output_dir": str(place / "second")}
     classification.train(continued_options(place / "run", given))
@@ -75,6 +101,22 @@ def test_both_test_sets_are_reported_and_the_run_can_be_gone_on_with(place, caps
     assert sum(map(len, again)) == 90
     with pytest.raises(TransformerError, match="init_from needs new rows; all texts of"):
         classification.train(continued_options(place / "second", {"dataset": str(place / "new.csv")}))
+    over = {"dataset": str(place / "more.csv"), "output_dir": str(place / "run"), "overwrite": True}
+    with pytest.raises(TransformerError, match="output_dir must be another folder than .*run, which"):
+        classification.train(continued_options(place / "second", over))
+
+
+def test_rows_that_changed_since_are_refused(place, tmp_path):
+    config = RunFolder.open(place / "run").config
+    old = (place / "old.csv").read_text()
+    (tmp_path / "old.csv").write_text(f"{old}one more,positive\n")
+    record = {**config, "dataset": str(tmp_path / "old.csv")}
+    with RunFolder.create(tmp_path / "run", "changed", config=record) as run:
+        run.finish({"test": {}, "data": {"fingerprints": fingerprints(recorded_splits(place / "run"))}})
+    with pytest.raises(TransformerError, match="have changed since: .* other train rows"):
+        recorded_splits(tmp_path / "run")
+    (tmp_path / "old.csv").write_text(old)
+    assert len(recorded_splits(tmp_path / "run").train) == 42
 
 
 def test_new_labels_are_refused_or_added_beside_the_old_ones(place):
@@ -85,6 +127,7 @@ def test_new_labels_are_refused_or_added_beside_the_old_ones(place):
     wider = continuing._build(run, ("mixed",), options, None)
     before = TextClassifier.from_preset(run.model_path)
     assert wider.labels == ("mixed", "negative", "positive") and wider.max_length == 24
+    wider.run_eagerly = before.run_eagerly = True
     texts = ["good film", "bad plot , very bad"]
     own, old = wider.predict(texts, verbose=0), before.predict(texts, verbose=0)
     np.testing.assert_allclose(own[:, 1] / own[:, 2], old[:, 0] / old[:, 1], rtol=1e-4)
@@ -138,18 +181,30 @@ def test_wrong_options_are_named(given, message, place):
 
 def test_sources_that_are_gone_and_other_runs_are_one_line(place, tmp_path):
     config = {**RunFolder.open(place / "run").config, "dataset": str(tmp_path / "gone.csv")}
-    for name, record in (("gone", config), ("other", {"a": 1}), ("damaged", {**config, "epochs": -1})):
+    records = {
+        "gone": config,
+        "other": {"a": 1},
+        "damaged": {**config, "epochs": -1},
+        "orphan": {**config, "dataset": str(place / "new.csv"), "init_from": str(tmp_path / "deleted")},
+        "documents": {**config, "max_chunks": 8},
+    }
+    for name, record in records.items():
         with RunFolder.create(tmp_path / name, name, config=record) as run:
             run.finish({"test": {}})
+    RunFolder.create(tmp_path / "unfinished", "unfinished", config=config).close()
     given = {"dataset": str(place / "new.csv")}
     for name, message in (
         ("gone", "cannot be read again: .*gone.csv does not exist"),
         ("other", "must hold a classification run"),
         ("damaged", "record of options is damaged: epochs"),
+        ("orphan", "cannot be read again: a run must be a folder; .*deleted does not exist"),
+        ("documents", "must hold a run of classify.py; it holds one over chunks"),
+        ("unfinished", "must hold a finished run; this one is interrupted"),
         ("none", "does not exist"),
+        ("", "must be a run's folder"),
     ):
         with pytest.raises(TransformerError, match=message) as error:
-            classification.train(continued_options(tmp_path / name, given))
+            classification.train(continued_options(tmp_path / name if name else "", given))
         assert "\n" not in str(error.value)
     with pytest.raises(TransformerError, match="output_dir must be another folder"):
         classification.train(continued_options(place / "run", {**given, "output_dir": str(place / "run")}))

@@ -14,7 +14,9 @@ from tftransformer.tasks import TextClassifier
 @pytest.fixture(scope="module")
 def classifier(tiny_preset):
     keras.utils.set_random_seed(0)
-    return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+    classifier = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+    classifier.run_eagerly = True
+    return classifier
 
 
 def test_texts_of_the_same_kind_do_not_drift(classifier, reviews):
@@ -37,7 +39,7 @@ def test_other_texts_do_and_the_report_says_how(classifier, reviews, tmp_path):
     assert shares[1][1] == pytest.approx(np.mean(predicted))
     report.plot(tmp_path / "drift.png")
     assert (tmp_path / "drift.png").stat().st_size > 5000
-    assert report.to_dict()["measures"][0]["comparison"]["rows"] == 20
+    assert report.to_dict()["measures"][0]["comparison"]["p_value"] == pytest.approx(1 / 121)
 
 
 def test_confidence_is_that_of_predict_and_one_seed_gives_one_report(classifier, reviews):
@@ -57,7 +59,7 @@ def test_several_labels_and_pairs(tiny_preset, reviews):
 
 
 def test_many_labels_are_cut_to_those_that_changed(reviews):
-    found = Measure("confidence", "0.9", "0.8", Comparison(0.1, 0.2, 0.5, 9), False)
+    found = Measure("confidence", "0.9", "0.8", Comparison(0.1, 0.2, 0.5), False)
     labels = tuple((f"label {i}", 0.05, 0.05 + i / 1000) for i in range(20))
     text = str(DriftReport((found,), labels, (), (9, 9, 9), 120))
     assert "label 19" in text and "label 7 " not in text and "8 labels that changed less" in text
@@ -66,18 +68,19 @@ def test_many_labels_are_cut_to_those_that_changed(reviews):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(train_texts=["a"] * 3), "train_texts must hold at least 4 texts; got 3"),
+        (dict(train_texts=["a"]), "train_texts must hold at least 2 texts; got 1"),
+        (dict(classifier=keras.Sequential()), "classifier must be a TextClassifier; got Sequential"),
         (dict(new_texts=["a"]), "new_texts must hold at least 2 texts; got 1"),
-        (dict(held_out=["a"]), "held_out must hold at least 4"),
+        (dict(held_out=["a"]), "held_out must hold at least 2"),
         (dict(splits=5), "splits must be at least 120; got 5"),
-        (dict(max_texts=1), "max_texts must be at least 4; got 1"),
+        (dict(max_texts=1), "max_texts must be at least 2; got 1"),
         (dict(new_texts=[("a", "b"), ("c", "d")]), "single texts"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message, classifier):
-    given = {"train_texts": ["a"] * 9, "new_texts": ["b"] * 9, **arguments}
+    given = {"train_texts": ["a"] * 9, "new_texts": ["b"] * 9, "classifier": classifier, **arguments}
     with pytest.raises(TransformerError, match=message):
-        drift_report(classifier=classifier, **given)
+        drift_report(**given)
 
 
 def test_what_is_missing_is_named(tmp_path):

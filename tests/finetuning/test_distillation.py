@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from tftransformer.data import Split
+from tftransformer.data.pipeline import Epoch
 from tftransformer.data.tokenizers import WordPieceTokenizer
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.block_outputs import recorded_blocks
@@ -41,33 +42,107 @@ def values(model):
     return {name: ops.convert_to_numpy(variable) for name, variable in addresses(model).items()}
 
 
-def fit(model, reviews, rate=0.5, epochs=1, **options):
-    model.compile(keras.optimizers.SGD(rate), **options)
+def fit(model, reviews, rate=0.5, epochs=1, run_eagerly=True, **options):
+    # Two batches take less time than tracing the step does.
+    model.compile(keras.optimizers.SGD(rate), run_eagerly=run_eagerly, **options)
     texts, labels = reviews
     return model.fit(texts[:30], labels[:30], batch_size=15, epochs=epochs, verbose=0)
 
 
-def test_a_teacher_that_is_the_student_teaches_nothing(tiny_preset, reviews):
-    student, teacher = build(tiny_preset), build(tiny_preset)
+def several(labels):
+    """Labels of multi-label data."""
+    return [(label,) if i % 3 else ("negative", "positive") for i, label in enumerate(labels)]
+
+
+def pairs_of(texts):
+    return list(zip(texts, texts[::-1]))
+
+
+# Each kind of data with either law, traced once: the others in the slow suite.
+TRACED = pytest.param("one label", False, marks=pytest.mark.slow)
+PAIRS = pytest.param("pairs", True, marks=pytest.mark.slow)
+
+
+@pytest.fixture
+def of_kind(reviews):
+    """(texts, labels) and the options of their classifier."""
+
+    def data(kind):
+        texts, labels = reviews
+        texts = pairs_of(texts) if kind == "pairs" else texts
+        labels = several(labels) if kind == "several labels" else labels
+        return (texts, labels), {"multi_label": kind == "several labels"}
+
+    return data
+
+
+@pytest.mark.parametrize(("kind", "eagerly"), [("several labels", True), TRACED, PAIRS])
+def test_a_teacher_that_is_the_student_teaches_nothing(kind, eagerly, tiny_preset, of_kind):
+    data, options = of_kind(kind)
+    student, teacher = build(tiny_preset, **options), build(tiny_preset, **options)
     before = values(student)
-    distill(student, teacher, reviews[0], temperature=1.0, alpha=1.0, blocks={0: 0, 1: 1})
-    history = fit(student, reviews).history
+    distill(student, teacher, data[0], temperature=1.0, alpha=1.0, blocks={0: 0, 1: 1})
+    history = fit(student, data, run_eagerly=eagerly).history
     assert history["loss"][0] == pytest.approx(0.0, abs=1e-6)
     for name, value in values(student).items():
         np.testing.assert_allclose(value, before[name], atol=1e-6, err_msg=name)
 
 
-def test_a_share_of_nothing_is_plain_training_and_so_is_a_removed_lesson(tiny_preset, reviews):
-    plain, taught = build(tiny_preset), build(tiny_preset)
-    expected = fit(plain, reviews, l2=0.01).history
-    lesson = distill(taught, shaken(tiny_preset), reviews[0], alpha=0.0)
-    assert fit(taught, reviews, l2=0.01).history["loss"] == pytest.approx(expected["loss"], rel=1e-6)
+@pytest.mark.parametrize(("kind", "eagerly"), [("one label", True), TRACED, PAIRS])
+def test_a_share_of_nothing_is_plain_training_and_the_teacher_stays(kind, eagerly, tiny_preset, of_kind):
+    data, options = of_kind(kind)
+    plain, taught, teacher = (make(tiny_preset, **options) for make in (build, build, shaken))
+    started, known = values(plain), values(teacher)
+    expected = fit(plain, data, l2=0.01, run_eagerly=eagerly).history
+    lesson = distill(taught, teacher, data[0], alpha=0.0)
+    history = fit(taught, data, l2=0.01, run_eagerly=eagerly).history
+    assert history["loss"] == pytest.approx(expected["loss"], rel=1e-6)
     for name, value in values(taught).items():
         np.testing.assert_allclose(value, values(plain)[name], atol=1e-6, err_msg=name)
-    with pytest.raises(TransformerError, match="augmentation cannot go with distillation"):
-        taught._batches(None, 15, True, None, "swap:0.1", reviews[0])
+    assert any(np.abs(value - started[name]).max() > 1e-3 for name, value in values(taught).items())
+    for name, value in values(teacher).items():
+        np.testing.assert_array_equal(value, known[name], err_msg=name)
     lesson.remove()
     assert "_batches" not in vars(taught) and taught.lesson is None and taught.train_function is None
+
+
+def test_penalties_keep_their_weight_and_hard_labels_lose_theirs(tiny_preset, reviews):
+    student = build(tiny_preset)
+    lesson = distill(student, build(tiny_preset), reviews[0], temperature=1.0, alpha=1.0)
+    student.compile(keras.optimizers.SGD(0.0), run_eagerly=True, l2=0.01)
+    texts, labels = reviews[0][:8], reviews[1][:8]
+    batch = next(iter(student._batches(student.preprocess(texts, labels), 8, False, Epoch(0))))
+    logits = student(batch[0], training=False)
+    penalty = float(sum(student.losses))
+    assert penalty > 0.1
+    for alpha, own in ((1.0, 0.0), (0.25, 0.75)):
+        lesson.alpha = alpha
+        hard = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(batch[1], logits)
+        loss = student.compute_loss(batch[0], batch[1], logits)
+        assert float(loss) == pytest.approx(own * float(hard) + penalty, rel=1e-5)
+
+
+def test_what_cannot_go_with_a_teacher_is_refused_by_fit(tiny_preset, reviews):
+    student = build(tiny_preset)
+    distill(student, shaken(tiny_preset), reviews[0])
+    student.compile(run_eagerly=True)
+    texts, labels = reviews
+    with pytest.raises(TransformerError, match="augmentation cannot go with distillation"):
+        student.fit(texts, labels, verbose=0, augmentation="swap:0.1")
+    with pytest.raises(TransformerError, match=r"others, the first in row 1 \(from 0\)"):
+        student.fit([texts[0], "never seen before"], labels[:2], verbose=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["packed", "dataset"])
+def test_batches_without_the_teacher_s_outputs_are_refused_by_fit(kind, tiny_preset, reviews):
+    student = build(tiny_preset)
+    distill(student, shaken(tiny_preset), reviews[0])
+    packed = kind == "packed"
+    given = reviews if packed else (tf.data.Dataset.from_tensor_slices(reviews),)
+    with pytest.raises(TransformerError, match="without packing") as error:
+        student.fit(*given, verbose=0, packing=packed)
+    assert "\n" not in str(error.value)
 
 
 def test_gradients_of_soft_labels_are_the_difference_of_probabilities():
@@ -95,6 +170,7 @@ def test_padding_is_not_compared_and_the_mean_has_loss_one():
     assert float(hidden_state_loss(mean, wanted, mask, variance)) == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_narrower_student_comes_near_and_stays_a_classifier_like_any_other(
     tiny_preset, tiny_config, tiny_vocabulary, reviews, tmp_path
 ):
@@ -115,6 +191,7 @@ def test_a_narrower_student_comes_near_and_stays_a_classifier_like_any_other(
     agree = np.abs(student.predict(reviews[0], verbose=0) - teacher.predict(reviews[0], verbose=0)).mean()
     assert agree < 0.15
     assert set(values(student)) == names
+    student.save(tmp_path / "student.keras")
     student.save_to_preset(tmp_path / "student")
     loaded = TextClassifier.from_preset(tmp_path / "student")
     np.testing.assert_array_equal(
@@ -161,7 +238,7 @@ def test_every_kind_of_data_is_taught(kind, tiny_preset, reviews, tmp_path):
     texts, labels = reviews
     options, extra = {}, {}
     if kind == "pairs":
-        texts = list(zip(texts, texts[::-1]))
+        texts = pairs_of(texts)
     if kind == "several labels":
         labels = [(label, "long") if len(text) > 25 else (label,) for text, label in zip(texts, labels)]
         options = {"multi_label": True, "labels": (*LABELS, "long")}
@@ -181,6 +258,7 @@ def test_every_kind_of_data_is_taught(kind, tiny_preset, reviews, tmp_path):
     student.export(tmp_path / "serving")
 
 
+@pytest.mark.slow
 def test_frozen_blocks_learn_nothing_and_need_no_stored_states(tiny_preset, reviews):
     from tftransformer.finetuning import freeze
 
@@ -188,17 +266,18 @@ def test_frozen_blocks_learn_nothing_and_need_no_stored_states(tiny_preset, revi
     freeze(student, layers=1)
     before = values(student)
     distill(student, shaken(tiny_preset), reviews[0])
-    fit(student, reviews, epochs=2)
+    fit(student, reviews)
     for name, value in values(student).items():
         if name.startswith(("embeddings", "encoder_block_0")):
             np.testing.assert_array_equal(value, before[name], err_msg=name)
     assert any(
         np.abs(values(student)[name] - before[name]).max() > 1e-4 for name in before if "head/" in name
     )
-    with pytest.raises(TransformerError, match=r"others, the first in row 1 \(from 0\)"):
-        student.fit([reviews[0][0], "never seen before"], reviews[1][:2], verbose=0)
-    with pytest.raises(TransformerError, match="without packing"):
-        student.fit(tf.data.Dataset.from_tensor_slices(reviews), verbose=0)
+
+
+@pytest.fixture(scope="module")
+def two_models(tiny_preset):
+    return build(tiny_preset), build(tiny_preset)
 
 
 @pytest.mark.parametrize(
@@ -212,13 +291,14 @@ def test_frozen_blocks_learn_nothing_and_need_no_stored_states(tiny_preset, revi
         (dict(blocks=[0, 1]), "blocks must map blocks"),
     ],
 )
-def test_wrong_arguments_are_named(options, message, tiny_preset):
+def test_wrong_arguments_are_named(options, message, two_models):
     with pytest.raises(TransformerError, match=message):
-        distill(build(tiny_preset), build(tiny_preset), ["a"], **options)
+        distill(*two_models, ["a"], **options)
 
 
 def test_wrong_models_are_named(tiny_preset, reviews, monkeypatch):
     student, teacher = build(tiny_preset), build(tiny_preset)
+    documents = SimpleNamespace(**{name: 1 for name in ("labels", "encoder", "config", "preprocess", "cut")})
     for given, message in (
         ((student, student), "teacher must be another model"),
         (
@@ -227,10 +307,11 @@ def test_wrong_models_are_named(tiny_preset, reviews, monkeypatch):
         ),
         ((student, build(tiny_preset, multi_label=True)), "several labels a text"),
         ((keras.Sequential(), teacher), "student must be a text classifier; got Sequential"),
+        ((student, documents), "teacher must be a text classifier"),
     ):
         with pytest.raises(TransformerError, match=message):
             distill(*given, reviews[0])
-    monkeypatch.setattr("shutil.disk_usage", lambda _: (0, 0, 100))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
     with pytest.raises(TransformerError, match="blocks need .* of disk"):
         distill(student, teacher, reviews[0], blocks={0: 0})
     monkeypatch.setattr(TextClassifier, "distribute_strategy", SimpleNamespace(num_replicas_in_sync=2))

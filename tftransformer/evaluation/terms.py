@@ -4,13 +4,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from sklearn.feature_extraction.text import CountVectorizer
 
 from tftransformer.evaluation.baselines import TOKEN
 
-# Standard deviations from which on a word counts as used more.
-_CLEAR = 3.0
+# The chance that any word is called clear though nothing has changed.
+_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def new_terms(
     """The words that stand in clearly more of the new texts, the clearest first.
 
     Texts are counted, not occurrences, so that no single text decides. A prior of one text for each word, shared by
-    frequency, keeps rare words from looking like news.
+    frequency, keeps rare words from looking like news; "clearly" takes account of how many words are looked at.
 
     Args:
         old, new: Texts, or pairs of texts.
@@ -50,6 +51,7 @@ def new_terms(
     both = counts[0] + counts[1]
     totals = [sum(count.values()) for count in counts]
     scale = len(both) / max(sum(both.values()), 1)
+    clear = NormalDist().inv_cdf(1 - _LEVEL / max(len(both), 1))
     found = []
     for term, everywhere in both.items():
         prior = everywhere * scale
@@ -60,7 +62,7 @@ def new_terms(
             odds += sign * math.log(there / max(rest, prior))
             variance += 1 / there
         score = odds / math.sqrt(variance)
-        if score >= _CLEAR:
+        if score >= clear:
             found.append(Term(term, counts[1][term], counts[0][term], score))
     return sorted(found, key=lambda term: (-term.score, term.term))[:most]
 

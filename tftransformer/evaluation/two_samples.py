@@ -1,9 +1,9 @@
 """Do two samples come from one source? Distances between them, and how large these are by chance alone.
 
 The largest gap between two distributions (Kolmogorov and Smirnov), the divergence of Jensen and Shannon of two frequencies
-(Lin 1991), the maximum mean discrepancy of vectors (Gretton et al. 2012, "A kernel two-sample test", JMLR 13).
-Rabanser et al. 2019 ("Failing loudly", arXiv 1810.11953) compare such tests on shifted data: what a classifier predicts,
-number by number, and the discrepancy of its vectors find most.
+(Lin 1991), the maximum mean discrepancy of vectors; chance by permutation (Gretton et al. 2012, "A kernel two-sample test",
+JMLR 13). Rabanser et al. 2019 ("Failing loudly", arXiv 1810.11953) compare such tests on shifted data: what a classifier
+predicts, number by number, and the discrepancy of its vectors find most.
 """
 
 from collections.abc import Callable
@@ -16,69 +16,67 @@ from tftransformer.errors import TransformerError
 
 Distance = Callable[[np.ndarray, np.ndarray], float]
 
-# Draws over which the distance itself is averaged.
-_DRAWS = 20
+# Sums in another order differ by rounding; equal distances must count as equal.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far new rows are from a base, beside how far parts of the base are from each other.
+    """How far two samples are from each other, beside random divisions of all their rows.
 
     Attributes:
-        distance: Of new rows from the base, the mean over draws.
-        noise: What distances within the base stay below, up to the share of `level`.
-        p_value: The share of distances within the base that are as large as `distance`, counting that one too.
-        rows: How many rows are compared with the rest of the base.
+        distance: Of the one from the other.
+        noise: The largest distance that still passes for chance.
+        p_value: The share of divisions, the given one included, that are as far apart as the given one.
     """
 
     distance: float
     noise: float
     p_value: float
-    rows: int
 
 
 def compare(
-    distance: Distance, base: int, new: int, *, splits: int = 200, level: float = 0.05, seed: int = 0
+    distance: Distance, old: int, new: int, *, splits: int = 200, level: float = 0.05, seed: int = 0
 ) -> Comparison:
-    """Compare new rows with a base, and random parts of the base with its rest: equally many rows in both cases.
+    """Compare two samples, and random divisions of their rows into two of the same sizes.
 
-    Where new rows come from the base's source, the p-value is about uniform; the mean over draws makes it
-    rather too large than too small.
+    Where both come from one source the given division is like the random ones: whatever the distance and the sizes are,
+    p-values of at most `level` are as rare as `level` says.
 
     Args:
-        distance: From two arrays of row numbers to a number. Rows of the base are 0 to `base` - 1, new ones follow.
-        base: Rows of the base, 4 at least.
-        new: New rows, 2 at least.
-        splits: Random parts of the base; the smallest p-value is 1 / (splits + 1).
-        level: The share of them that may be farther than `noise`.
+        distance: From two arrays of row numbers to a number. Old rows are 0 to `old` - 1, new ones follow.
+        old, new: How many rows, 2 at least.
+        splits: Random divisions; the smallest p-value is 1 / (splits + 1).
+        level: The p-value up to which a distance is beyond noise.
         seed: The same seed gives the same result.
 
     Raises:
-        TransformerError: There are too few rows or splits.
+        TransformerError: There are too few rows, or too few divisions for the level.
 
     Example:
         >>> values = np.r_[np.arange(100) % 10, np.full(30, 9)]
         >>> compare(lambda a, b: kolmogorov_smirnov(values[a], values[b]), 100, 30).p_value < 0.01
         True
     """
-    for name, count, least in (("base", base, 4), ("new", new, 2), ("splits", splits, 1)):
-        if count < least:
-            raise TransformerError(f"{name} must be at least {least}; got {count}")
+    for name, count in (("old", old), ("new", new)):
+        if count < 2:
+            raise TransformerError(f"{name} must be at least 2; got {count}")
+    # Of all divisions, the given one included, so many may be as far apart and it is beyond noise.
+    rank = int(level * (splits + 1) + _ROUNDING)
+    if rank < 1:
+        raise TransformerError(
+            f"splits must be at least {round(1 / level) - 1} at level {level:.4g}; got {splits}"
+        )
+    rows = np.arange(old + new)
     draw = np.random.default_rng(seed)
-    size = min(new, base // 2)
-
-    def parts() -> tuple[np.ndarray, np.ndarray]:
-        order = draw.permutation(base)
-        return order[:size], order[size:]
-
-    within = np.array([distance(*parts()) for _ in range(splits)])
-    across = [distance(base + draw.permutation(new)[:size], parts()[1]) for _ in range(_DRAWS)]
-    value = float(np.mean(across))
+    value = float(distance(rows[:old], rows[old:]))
+    orders = (draw.permutation(rows) for _ in range(splits))
+    random = np.array([distance(order[:old], order[old:]) for order in orders])
+    tolerance = _ROUNDING * max(abs(value), float(np.abs(random).max()))
     return Comparison(
         distance=value,
-        noise=float(np.quantile(within, 1 - level, method="higher")),
-        p_value=float((1 + (within >= value).sum()) / (1 + splits)),
-        rows=size,
+        noise=float(np.sort(random)[-rank]),
+        p_value=float((1 + (random >= value - tolerance).sum()) / (1 + splits)),
     )
 
 
@@ -150,9 +148,11 @@ def discrepancy(vectors: np.ndarray) -> Distance:
 
     def distance(first: np.ndarray, second: np.ndarray) -> float:
         n, m = len(first), len(second)
+        # Sums over rows of the kernel, without copying parts of it.
+        sums = [kernel @ np.bincount(rows, minlength=len(kernel)) for rows in (first, second)]
         # A row's likeness to itself is 1 and says nothing.
-        own = (kernel[np.ix_(first, first)].sum() - n) / max(n * (n - 1), 1)
-        other = (kernel[np.ix_(second, second)].sum() - m) / max(m * (m - 1), 1)
-        return float(own + other - 2 * kernel[np.ix_(first, second)].mean())
+        own = (sums[0][first].sum() - n) / max(n * (n - 1), 1)
+        other = (sums[1][second].sum() - m) / max(m * (m - 1), 1)
+        return float(own + other - 2 * sums[0][second].sum() / (n * m))
 
     return distance

@@ -20,6 +20,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation import plots
 from tftransformer.evaluation.baselines import tfidf_baseline
 from tftransformer.evaluation.reports import Report, write_predictions
+from tftransformer.experiments.fingerprints import fingerprints
 from tftransformer.experiments.options import PRECISIONS, ClassificationOptions
 from tftransformer.experiments.runs import RunFolder
 from tftransformer.finetuning.freezing import FreezeSummary, freeze
@@ -42,7 +43,7 @@ def train(options: ClassificationOptions) -> Report:
     Raises:
         TransformerError: Anything wrong with the data, the preset or the options; or a loss that is not finite.
     """
-    if options.init_from:
+    if options.init_from is not None:
         from tftransformer.experiments.continuing import train as go_on
 
         return go_on(options)
@@ -74,6 +75,7 @@ def train_on(
     lengths = {name: classifier.preprocess(split).full_lengths for name, split in splits.present().items()}
     data_report = checks.check(splits, lengths, classifier.pack.max_length)
     print(data_report, flush=True)
+    data = {**data_report.to_dict(), "fingerprints": fingerprints(splits)}
     splits = _choose_rows(splits, data_report, options)
     print(classifier.load_summary or "all weights start from random numbers")
     print(frozen, flush=True)
@@ -92,7 +94,7 @@ def train_on(
         more = {} if watch is None else watch.after(classifier, run)
         _say("exporting saved_model/1/")
         classifier.export(run.saved_model_path)
-        run.finish({"test": sections, "train": trained, "data": data_report.to_dict(), **more})
+        run.finish({"test": sections, "train": trained, "data": data, **more})
         print(
             f"\n{report}\n\nThe run is in {run.path}: report.txt, metrics.json, three plots, predictions.csv, "
             f"model/ and saved_model/1/."

@@ -76,10 +76,7 @@ def train(options: ClassificationOptions) -> Report:
             new and `add_labels` is off.
     """
     folder = RunFolder.open(options.init_from)
-    if options.output_dir and os.path.realpath(options.output_dir) == os.path.realpath(folder.path):
-        raise TransformerError(
-            f"output_dir must be another folder than init_from's, {folder.path}: its rows are read from there again"
-        )
+    _check_output(options, folder)
     print(f"going on with {folder.path}; first its own rows", flush=True)
     old = recorded_splits(folder.path)
     given = load_splits(options)
@@ -100,6 +97,20 @@ def train(options: ClassificationOptions) -> Report:
     tests = {"old": old.test or old.validation, "new": new.test or new.validation}
     watch = BothTests({name: split for name, split in tests.items() if split})
     return train_on(options, together, build, watch)
+
+
+def _check_output(options: ClassificationOptions, folder: RunFolder) -> None:
+    """Raise if the run would take the place of one from which its rows are read again later."""
+    while options.output_dir:
+        if os.path.realpath(options.output_dir) == os.path.realpath(folder.path):
+            raise TransformerError(
+                f"output_dir must be another folder than {folder.path}, which init_from goes on with: its rows are read "
+                "from there again"
+            )
+        earlier = recorded_options(folder).init_from
+        if earlier is None:
+            return
+        folder = RunFolder.open(earlier)
 
 
 class BothTests:

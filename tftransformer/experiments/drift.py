@@ -62,7 +62,7 @@ class DriftReport:
         labels: (label, share before, share now) of the predictions.
         terms: Words that more of the new texts have.
         rows: How many texts were compared: trained on, held out (0 where none were given), new.
-        splits: Random splits behind each p-value.
+        splits: Random divisions behind each p-value.
     """
 
     measures: tuple[Measure, ...]
@@ -102,13 +102,14 @@ def drift_report(
     *,
     held_out: Any = None,
     max_texts: int = 1000,
-    splits: int = 200,
+    splits: int = 240,
     seed: int = 0,
 ) -> DriftReport:
     """Compare new texts, and what a classifier makes of them, with those that it was trained on.
 
-    Every distance stands beside what random parts of the old texts, of as many rows, are from their rest: below that it is
-    noise. Where nothing has changed, any of the six is beyond its noise in 5 % of all reports (each in a sixth of that).
+    Every distance stands beside those of random divisions of old and new texts together, of the same sizes: up to the
+    largest of these but for the rarest, it is noise. Where nothing has changed, at most 5 % of all reports find anything
+    beyond noise (each of the six measures a sixth of that).
 
     Args:
         train_texts: What the classifier was trained on: a Split, texts or pairs.
@@ -117,27 +118,28 @@ def drift_report(
         held_out: Texts of the old kind that it was not trained on, such as its test split, to compare predictions, confidence
             and vectors with. None: `train_texts`, of which it is surer than of any other texts.
         max_texts: Of each kind this many are compared, drawn by `seed`.
-        splits: Random splits of the old texts.
-        seed: Of draws and splits.
+        splits: Random divisions, at least 120.
+        seed: Of what is drawn.
 
     Returns:
         The report; it has `plot` and `to_dict`.
 
     Raises:
-        TransformerError: Fewer than 4 old texts or 2 new ones, a number out of range, or pairs among single texts.
+        TransformerError: Another kind of classifier, fewer than 2 texts, a number out of range, or pairs among single texts.
 
     Example:
         >>> print(drift_report(train, new_texts, classifier, held_out=test))  # doctest: +SKIP
     """
-    for name, value, least in (("max_texts", max_texts, 4), ("splits", splits, round(1 / _EACH))):
+    if not isinstance(classifier, TextClassifier) or type(classifier).call is not TextClassifier.call:
+        raise TransformerError(f"classifier must be a TextClassifier; got {type(classifier).__name__}")
+    for name, value, least in (("max_texts", max_texts, 2), ("splits", splits, round(1 / _EACH))):
         if value < least:
             raise TransformerError(f"{name} must be at least {least}; got {value}")
     given = {"train_texts": train_texts, "held_out": held_out, "new_texts": new_texts}
     texts = {name: _drawn(values, max_texts, seed) for name, values in given.items() if values is not None}
     for name, rows in texts.items():
-        least = 2 if name == "new_texts" else 4
-        if len(rows) < least:
-            raise TransformerError(f"{name} must hold at least {least} texts; got {len(rows)}")
+        if len(rows) < 2:
+            raise TransformerError(f"{name} must hold at least 2 texts; got {len(rows)}")
     examples = {name: classifier.preprocess(rows) for name, rows in texts.items()}
     reference = examples.get("held_out", examples["train_texts"])
     draws = {"splits": splits, "seed": seed}
@@ -221,7 +223,10 @@ def report_run(run: str | Path, texts: str | Path, plot: str | None = None, seed
         run: The run's folder; its data are read again from where they were.
         texts: See `read_texts`.
         plot: Where to draw it; None: nowhere.
-        seed: Of draws and splits.
+        seed: Of what is drawn.
+
+    Raises:
+        TransformerError: No finished run of a classifier, data of it that cannot be read again, or no texts.
     """
     if not run or not texts:
         missing = "--model, the folder of a finished run," if not run else "--texts, a file of new texts,"

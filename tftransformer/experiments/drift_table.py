@@ -42,8 +42,8 @@ def _verdict(report: Any, level: float) -> str:
     found = report.drifted
     lines = [
         f"Beyond noise: {', '.join(found)}." if found else "Nothing is beyond noise.",
-        f"Noise is how far random parts of the old texts, of as many rows, are from their rest ({report.splits} splits). "
-        f"If nothing has changed, one of {count} measures or more is beyond it in {level:.0%} of all reports. Drift says that "
+        f"Noise is how far apart random parts of all these texts, of the same sizes, are ({report.splits} divisions). If "
+        f"nothing has changed, at most {level:.0%} of reports find any of the {count} measures beyond it. Drift says that "
         "texts are others, not that answers are wrong: label some of them and evaluate.",
     ]
     if not report.rows[1]:

@@ -75,6 +75,10 @@ class ClassificationOptions:
             if value is not None and value < least:
                 raise TransformerError(f"{name} must be at least {least}; got {value}")
         self.build_augmentation()
+        if self.add_labels and self.init_from is None:
+            raise TransformerError(
+                "add_labels goes with init_from: labels are added to those of a finished run"
+            )
         if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
             raise TransformerError(f"learning_rate must be above 0 and at most 1; got {self.learning_rate}")
         if self.mixed_precision not in PRECISIONS:

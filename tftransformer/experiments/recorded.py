@@ -8,6 +8,7 @@ from tftransformer.data.folding import fold_record
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
 from tftransformer.experiments.classification import load_splits
+from tftransformer.experiments.fingerprints import fingerprints
 from tftransformer.experiments.options import ClassificationOptions
 from tftransformer.experiments.runs import RunFolder
 
@@ -19,6 +20,10 @@ def recorded_options(run: RunFolder) -> ClassificationOptions:
         TransformerError: It is another kind of run, or its record is damaged.
     """
     config = run.config
+    if "max_chunks" in config:
+        raise TransformerError(
+            f"{run.path} must hold a run of classify.py; it holds one over chunks of documents"
+        )
     known = {field.name for field in dataclasses.fields(ClassificationOptions)}
     if not {"dataset", "preset", "seed", "batch_size"} <= set(config):
         raise TransformerError(f"{run.path} must hold a classification run; its record names no data set")
@@ -32,17 +37,24 @@ def recorded_splits(run: str | Path) -> Splits:
     """The splits that a finished run trained and reported on, those of the run it went on with included.
 
     Raises:
-        TransformerError: They cannot be read any more.
+        TransformerError: They cannot be read any more, or are others by now.
     """
     folder = RunFolder.open(run)
     options = recorded_options(folder)
     try:
         splits = load_splits(options)
+        if options.init_from is not None:
+            old = recorded_splits(options.init_from)
+            splits = merged(old, without(splits, old))
     except TransformerError as error:
         raise TransformerError(f"the data of {folder.path} cannot be read again: {error}") from None
-    if options.init_from:
-        old = recorded_splits(options.init_from)
-        splits = merged(old, without(splits, old))
+    recorded, found = folder.metrics.get("data", {}).get("fingerprints"), fingerprints(splits)
+    if recorded is not None and recorded != found:
+        changed = next(name for name in {**recorded, **found} if recorded.get(name) != found.get(name))
+        raise TransformerError(
+            f"the data of {folder.path} have changed since: what it names holds other {changed} rows now, and what it was "
+            "trained on cannot be told from what it was not"
+        )
     if options.train_examples is not None and options.train_examples < len(splits.train):
         splits = splits._replace(train=subset(splits.train, options.train_examples, options.seed))
     return splits

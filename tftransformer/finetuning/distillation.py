@@ -46,7 +46,8 @@ def distill(
     Args:
         student: A `TextClassifier`, compiled or not.
         teacher: A fine-tuned one of the same labels. Its vocabulary and sizes may be others.
-        train: The texts that `fit` will get: a Split, texts, or pairs of texts.
+        train: The texts that `fit` will get: a Split, texts, or pairs of texts. Texts without labels may be among them:
+            `teacher.predicted_labels(teacher.predict(texts))` gives them some, which with `alpha` 1 are not looked at.
         temperature: By what the logits of both are divided before they are compared.
         alpha: The share of the teacher's soft labels (0 to 1); 0 trains as without a teacher.
         blocks: {block of the student: block of the teacher}, counted from 0: their outputs should agree, for every
@@ -72,10 +73,10 @@ def distill(
     check_number("hidden_weight", hidden_weight, "at least 0", lambda value: value >= 0)
     _check_tasks(student, teacher)
     pairs = _checked_blocks(blocks or {}, student.config.num_layers, teacher.config.num_layers)
-    if isinstance(getattr(student, "lesson", None), Lesson):
-        student.lesson.remove()
     outputs = TeacherOutputs(teacher, student, train, tuple(pairs.values()))
     projections = _projections(student, teacher, pairs, seed)
+    if isinstance(getattr(student, "lesson", None), Lesson):
+        student.lesson.remove()
     lesson = Lesson(student, outputs, temperature, alpha, tuple(pairs), projections, hidden_weight)
     lesson.install()
     return lesson
@@ -144,7 +145,9 @@ class Lesson:
         if not self.blocks:
             return self._given["train_step"](data)
         with recorded_blocks(self._student.encoder, self._student.config) as self._states:
-            return self._given["train_step"](data)
+            logs = self._given["train_step"](data)
+        self._states = []
+        return logs
 
     def _compute_loss(
         self,
@@ -205,7 +208,9 @@ def _projections(student: Any, teacher: Any, pairs: Mapping[int, int], seed: int
 
 def _check_tasks(student: Any, teacher: Any) -> None:
     for role, task in (("student", student), ("teacher", teacher)):
-        if not all(hasattr(task, name) for name in ("labels", "encoder", "config", "preprocess")):
+        known = all(hasattr(task, name) for name in ("labels", "encoder", "config", "preprocess"))
+        # What cuts its texts into chunks has several rows of tokens a text.
+        if not known or hasattr(task, "cut"):
             raise TransformerError(f"{role} must be a text classifier; got {type(task).__name__}")
     if student is teacher:
         raise TransformerError("teacher must be another model than the student; got the same one")

@@ -48,13 +48,10 @@ def read_texts(path: str | Path, text_columns: str | Sequence[str | int] | None 
         )
     table = _TABLES[kind](path)
     table = table.without_header() if table.names is None else table
-    if _LABEL not in table.names:
-        # The reader of labelled texts finds the columns; what it wants beside them is made up.
-        rows = [[*row, "-"] for row in table.rows]
-        table = Table(table.path, (*table.names, _LABEL), rows, table.lines)
-    else:
-        place = table.names.index(_LABEL)
-        rows = [[*row[:place], "-", *row[place + 1 :]] for row in table.rows]
-        table = Table(table.path, table.names, rows, table.lines)
+    # The reader of labelled texts finds the columns; the label that it wants beside them is made up.
+    names = table.names if _LABEL in table.names else (*table.names, _LABEL)
+    place = names.index(_LABEL)
+    rows = [[*row[:place], "-", *row[place + 1 :]] for row in table.rows]
+    table = Table(table.path, names, rows, table.lines)
     table, columns = choose(table, as_list(text_columns), [_LABEL], [])
     return to_split(table, columns, "new").texts
