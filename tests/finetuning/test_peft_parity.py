@@ -248,7 +248,7 @@ def test_defaults_are_those_of_peft(folder):
 
 def test_dropout_is_on_the_input_of_the_change():
     """A sums its inputs of one and B hands the sum on: other places of the dropout give other sums."""
-    torch, lora = pytest.importorskip("torch"), pytest.importorskip("peft.tuners.lora")
+    torch, peft = pytest.importorskip("torch"), pytest.importorskip("peft")
     width, rate, alpha = 5, 0.5, 3.0
     rows = np.ones((200, width), "float32")
     keras.utils.set_random_seed(0)
@@ -257,20 +257,13 @@ def test_dropout_is_on_the_input_of_the_change():
     delta.build((None, width))
     delta.down.assign(np.ones((width, 1)))
     delta.up.assign(np.ones((1, 1)))
-    layer = lora.Linear(
-        torch.nn.Linear(width, 1), "default", peft_config(rank=1, alpha=alpha, dropout=rate), r=1, lora_alpha=alpha
-    )
+    config = peft.LoraConfig(r=1, lora_alpha=alpha, lora_dropout=rate, target_modules=["0"])
+    model = peft.get_peft_model(torch.nn.Sequential(torch.nn.Linear(width, 1, bias=False)), config).train()
     with torch.no_grad():
-        for part in (layer.lora_A["default"], layer.lora_B["default"]):
-            part.weight.fill_(1.0)
-        theirs = (layer.train()(torch.tensor(rows)) - layer.base_layer(torch.tensor(rows))).numpy()
-    sums = {round(alpha / rate * kept, 4) for kept in range(width + 1)}
+        for name, weight in model.named_parameters():
+            weight.fill_(1.0 if "lora" in name else 0.0)
+        theirs = model(torch.tensor(rows)).numpy()
+    sums = {round(alpha / (1 - rate) * kept, 4) for kept in range(width + 1)}
     for found in (keras.ops.convert_to_numpy(delta(rows, training=True)), theirs):
         assert {round(float(value), 4) for value in found[:, 0]} == sums
     assert not np.any(delta(rows, training=False) - alpha * width)
-
-
-def peft_config(rank, alpha, dropout):
-    import peft
-
-    return peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout)
