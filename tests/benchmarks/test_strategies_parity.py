@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from sidebyside.texts import fixed_length
 from sidebyside.weights import random_folder
 from strategies_choice import check_numbers, choose_strategies, encoder_config
@@ -84,12 +85,17 @@ def test_numbers_are_checked(name, value, rule):
         check_numbers({name: value})
 
 
-def test_folders_are_checked(tmp_path, tiny_preset):
+def test_folders_are_checked(tmp_path):
     with pytest.raises(TransformerError, match="data must be a folder; got None"):
         encoder_config(None, str(tmp_path))
     with pytest.raises(TransformerError, match="minilm must be a folder; got 'nowhere'"):
         encoder_config(str(tmp_path), "nowhere")
     with pytest.raises(TransformerError, match="minilm must be a folder with config.json"):
+        encoder_config(str(tmp_path), str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "distilbert", "vocab_size": 6}))
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n")
+    save_file({"x": np.zeros(1, "float32")}, tmp_path / "model.safetensors")
+    with pytest.raises(TransformerError, match="minilm must hold a BERT encoder; got 'distilbert'"):
         encoder_config(str(tmp_path), str(tmp_path))
 
 
