@@ -16,6 +16,7 @@ _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 FILES = {
     "sst2": ("sst2/train.tsv", 1, (0,), True),
     "sst2_dev": ("sst2/dev.tsv", 1, (0,), True),
+    "sst2_test": ("sst2/stanford_sentences_test.tsv", 1, (0,), True),
     "medical_abstracts": ("medical_abstracts/train_ohsumed.csv", 0, (1,), True),
     "ag_news": ("ag_news/train.csv", 0, (1, 2), False),
 }
