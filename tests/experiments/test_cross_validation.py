@@ -138,7 +138,7 @@ def test_a_figure_that_one_fold_lacks_is_left_out():
 
 @pytest.mark.slow
 def test_the_frozen_part_runs_once_for_all_folds_and_changes_nothing(data, build, monkeypatch, tmp_path):
-    cache = PrefixCache(say=silent)
+    cache = PrefixCache(tmp_path / "states", say=silent)
     recipe = dict(strategy="freeze:1", learning_rate=1e-2, epochs=4, batch_size=16)
     train, trained = MODULE.train_recipe, []
 

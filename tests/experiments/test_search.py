@@ -273,7 +273,7 @@ def test_real_trials_share_the_cache_and_the_best_model_is_as_good_as_its_score(
         "epochs": (2, 3),
         "batch_size": 8,
     }
-    cache = PrefixCache(say=lambda _: None)
+    cache = PrefixCache(tmp_path / "states", say=lambda _: None)
 
     def search(folder):
         return MODULE.search(
