@@ -265,6 +265,8 @@ def _fit(
         )
     augmentation = options.build_augmentation()
     rows = len(splits.train) * (1 if augmentation is None else augmentation.rows_per_text)
+    if augmentation is not None:
+        print(f"augmentation {augmentation}: {rows:,} rows an epoch, drawn anew in each", flush=True)
     updates = num_batches(rows, options.batch_size) * epochs
     print(choose_xla(classifier, updates), flush=True)
     _say("training; the first step takes longest, while TensorFlow traces the model")
