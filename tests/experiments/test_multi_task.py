@@ -59,7 +59,6 @@ def test_tasks_of_a_folder(folder):
         (dict(tasks=["val_x"]), "must not be called val"),
         (dict(tasks=["empty"]), "empty.csv"),
         (dict(tasks=["three"], train_examples=2), "task 'three', test rows: .*'z'"),
-        (dict(preset="bert_12x192_en_uncasd", tasks=["mood"]), "bert_12x192_en_uncased"),
         (dict(strategy="freze:1"), "did you mean 'freeze'"),
         (dict(max_length=2), "max_length must be at least 3; got 2"),
         (dict(max_length=33, tasks=["mood"]), "max_length must be between 3 and 32"),
