@@ -50,7 +50,8 @@ def plot_drift(
     left.barh(places, np.minimum(ratios, _WIDEST), color=colours, height=0.6)
     for place, ratio in zip(places, ratios):
         text = f"{ratio:.1f}" if ratio < 100 else ">100"
-        left.text(min(ratio, _WIDEST) + 0.08, place, text, va="center", fontsize=8)
+        behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+        left.text(min(ratio, _WIDEST) + 0.08, place, text, va="center", fontsize=8, bbox=behind)
     left.axvline(1.0, color="#202020", linewidth=1.2, linestyle="--")
     left.set_xlim(0, _WIDEST + 0.9)
     left.set_yticks(places, measures)
