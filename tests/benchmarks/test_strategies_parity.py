@@ -5,10 +5,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 from sidebyside.texts import fixed_length
 from sidebyside.weights import random_folder
 from strategies_choice import check_numbers, choose_strategies, encoder_config
@@ -85,16 +84,17 @@ def test_numbers_are_checked(name, value, rule):
         check_numbers({name: value})
 
 
-def test_folders_are_checked(tmp_path):
+def test_folders_are_checked(tmp_path, monkeypatch):
     with pytest.raises(TransformerError, match="data must be a folder; got None"):
         encoder_config(None, str(tmp_path))
     with pytest.raises(TransformerError, match="minilm must be a folder; got 'nowhere'"):
         encoder_config(str(tmp_path), "nowhere")
     with pytest.raises(TransformerError, match="minilm must be a folder with config.json"):
         encoder_config(str(tmp_path), str(tmp_path))
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "distilbert", "vocab_size": 6}))
-    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n")
-    save_file({"x": np.zeros(1, "float32")}, tmp_path / "model.safetensors")
+    for file in ("config.json", "model.safetensors"):
+        (tmp_path / file).touch()
+    other = SimpleNamespace(config=SimpleNamespace(family="distilbert"))
+    monkeypatch.setattr("tftransformer.checkpoints.load_preset", lambda folder: other)
     with pytest.raises(TransformerError, match="minilm must hold a BERT encoder; got 'distilbert'"):
         encoder_config(str(tmp_path), str(tmp_path))
 
