@@ -50,6 +50,14 @@ def test_a_run_reports_exports_and_compares_with_truncation(tiny_preset, table, 
     assert DocumentClassifier.from_preset(run / "model").cut.overlap == 1
 
 
+def test_a_preset_that_cannot_be_truncated_is_named_first(tiny_preset, table, tmp_path):
+    saved = tmp_path / "saved"
+    DocumentClassifier.from_preset(tiny_preset, labels=["a", "b"], max_length=8).save_to_preset(saved)
+    with pytest.raises(TransformerError, match="needs a preset without attention over chunks; .* has one"):
+        train(options(saved, table, output_dir=str(tmp_path / "run"), against_truncation=True))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -81,7 +81,7 @@ def test_a_text_of_one_chunk_is_classified_as_by_the_plain_classifier(
     assert np.ptp(expected[:, 0]) > 0.05
 
 
-@pytest.mark.parametrize("chunk_blocks", [0, 1])
+@pytest.mark.parametrize("chunk_blocks", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_padding_chunks_change_nothing_and_need_no_computing(
     tiny_preset, documents, chunk_blocks, monkeypatch
 ):

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
+from tftransformer.checkpoints.presets import load_preset
 from tftransformer.data.cutting import subset
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
@@ -52,6 +53,10 @@ def train(options: DocumentOptions) -> Report:
     Raises:
         TransformerError: Anything wrong with the data, the preset or the options; or a loss that is not finite.
     """
+    if options.against_truncation and "max_chunks" in load_preset(options.preset).task:
+        raise TransformerError(
+            f"against_truncation needs a preset without attention over chunks; {options.preset} has one"
+        )
     splits = _splits(options)
     test = splits.test if splits.test is not None else splits.validation
     report = classification.train_on(options, splits, build, _ChunksOf(splits.train, test))
