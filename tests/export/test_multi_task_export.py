@@ -60,6 +60,7 @@ def _kernels(folder):
     return sum([dim.size for dim in shape.dim] == [16, 32] for shape in shapes)
 
 
+@pytest.mark.slow
 def test_a_folder_with_files_is_not_touched(exported, tmp_path):
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(TransformerError):

@@ -40,7 +40,8 @@ class MultiTaskClassifier(TaskLoops):
 
     Tasks may be single-label or multi-label, of texts or of pairs. Data come as a mapping from task to what
     `TextClassifier` takes; logged values begin with the task's name, as `sst2_accuracy`. Its parts can be used
-    alone: `encoder`, `extra_blocks`, `pooler`, `head` (a `TaskHeads`), `tokenizer`, `tasks`.
+    alone: `encoder`, `extra_blocks`, `pooler`, `head` (a `TaskHeads`), `tokenizer`, `tasks`. One optimizer updates
+    all heads in each step: in batches of other tasks a head's gradient is zero, and Adam's moments fade.
 
     Args:
         config: Sizes and choices of the encoder.
