@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tftransformer.errors import TransformerError
-from tftransformer.experiments.multi_task import MultiTaskOptions, compare, format_table, mcnemar
+from tftransformer.experiments.multi_task import MultiTaskOptions, compare, format_table
 from tftransformer.experiments.multi_task_data import load_tasks
 from tftransformer.experiments.runs import RunFolder
 from tftransformer.tasks.multi_task import MultiTaskClassifier
@@ -73,15 +73,6 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     with pytest.raises(TransformerError, match=part) as error:
         compare(MultiTaskOptions(**{"data": str(folder), "preset": str(tiny_preset), **options}))
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
-
-
-def test_mcnemar_counts_the_texts_on_which_they_differ():
-    right, wrong = np.ones(50, bool), np.zeros(50, bool)
-    assert mcnemar(right, right) == mcnemar(wrong, wrong) == 1.0
-    assert mcnemar(right, wrong) == mcnemar(wrong, right) == 2.0**-49
-    one = np.arange(50) < 1
-    assert mcnemar(one, wrong) == 1.0
-    assert mcnemar(np.arange(10) < 8, np.arange(10) >= 8) == pytest.approx(112 / 1024)
 
 
 @pytest.mark.slow

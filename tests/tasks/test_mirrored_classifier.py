@@ -14,7 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 slow = [
     pytest.param(case, marks=pytest.mark.slow)
     for case in (
-        "last batch of 1", "one frozen block", "all frozen", "stages of frozen blocks", "changed copies",
+        "last batch of 1",
+        "one frozen block",
+        "all frozen",
+        "stages of frozen blocks",
+        "changed copies",
     )
 ]
 

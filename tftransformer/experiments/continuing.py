@@ -9,12 +9,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from scipy.stats import binomtest
 
 from tftransformer import files
 from tftransformer.data.split import Split, Splits, sort_labels
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.reports import Report
+from tftransformer.evaluation.significance import mcnemar
 from tftransformer.experiments.classification import load_splits, train_on
 from tftransformer.experiments.options import PRECISIONS, ClassificationOptions
 from tftransformer.experiments.recorded import merged, recorded_options, recorded_splits, without
@@ -141,8 +141,7 @@ class BothTests:
             old, new = self._before[name], _figures(classifier, split)
             was, now = old.pop("right"), new.pop("right")
             corrected, broken = int((~was & now).sum()), int((was & ~now).sum())
-            p_value = binomtest(broken, corrected + broken).pvalue if corrected + broken else 1.0
-            counts = {"corrected": corrected, "broken": broken, "p_value": float(p_value)}
+            counts = {"corrected": corrected, "broken": broken, "p_value": mcnemar(was, now)}
             found[name] = {"before": old, "after": new, **counts}
         text = comparison_text(found)
         print(f"\n{text}", flush=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from scipy.stats import binomtest
 
 from tftransformer import files
 from tftransformer.checkpoints.preset import Preset
@@ -18,6 +17,7 @@ from tftransformer.data.task_sampling import DEFAULT_SAMPLING, batch_shares, epo
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import figures
 from tftransformer.evaluation.intervals import wilson
+from tftransformer.evaluation.significance import mcnemar
 from tftransformer.experiments.multi_task_data import load_tasks
 from tftransformer.experiments.recipes import check_recipe, prepare
 from tftransformer.experiments.runs import RunFolder
@@ -196,23 +196,6 @@ def _row(name: str, splits: Splits, found: Mapping[str, Any], updates: Mapping[s
     if "alone" in found:
         row["p_value"] = mcnemar(found["alone"]["right"], found["together"]["right"])
     return row
-
-
-def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """How likely so large a difference is by chance between two classifiers that are equally good.
-
-    The exact, two-sided test on the texts that just one of them gets right (McNemar 1947). It knows the chance of the
-    test texts, not that of the training: other seeds differ, too.
-
-    Args:
-        first, second: (B,) whether each text was classified rightly.
-
-    Example:
-        >>> mcnemar(np.ones(6, bool), np.zeros(6, bool))
-        0.03125
-    """
-    only = int(np.sum(first & ~second)), int(np.sum(second & ~first))
-    return float(binomtest(only[0], sum(only)).pvalue) if sum(only) else 1.0
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
