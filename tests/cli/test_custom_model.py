@@ -35,6 +35,7 @@ def folder(tmp_path_factory, reviews):
     return folder
 
 
+@pytest.mark.slow
 def test_from_a_config_to_a_served_model(folder, tiny_preset):
     (folder / "config.json").write_text(
         json.dumps({"num_layers": 1, "max_sequence_length": 40, "dropout": 0.0})

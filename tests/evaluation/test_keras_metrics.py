@@ -53,7 +53,7 @@ def test_multi_label_f1_is_scikit_learns(average, from_logits, weight):
     assert metric.name == f"{average}_f1"
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("metric", "targets", "activation"),
     [(MacroF1(4), TARGETS, "softmax"), (MultiLabelF1(4, "micro"), MANY, "sigmoid")],

@@ -26,7 +26,7 @@ def size(path):
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
-@pytest.mark.parametrize("classes", [1, 2, 6, 60])
+@pytest.mark.parametrize("classes", [1, 2, 6, pytest.param(60, marks=pytest.mark.slow)])
 def test_confusion_matrix(tmp_path, classes):
     matrix = generator.integers(0, 2000, (classes, classes)) * (generator.random((classes, classes)) < 0.2)
     plot_confusion_matrix(tmp_path / "x.png", matrix, [f"label {i}" for i in range(classes)])

@@ -71,6 +71,7 @@ def test_the_layout(tmp_path):
             "confusion_matrix_path": "confusion_matrix.png",
             "roc_path": "roc.png",
             "curves_path": "curves.png",
+            "comparison_path": "comparison.png",
             "predictions_path": "predictions.csv",
             "model_path": "model",
             "saved_model_path": "saved_model/1",

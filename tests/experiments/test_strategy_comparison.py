@@ -100,7 +100,7 @@ def test_a_table_goes_on_grows_and_is_not_mixed_up_with_another(data, build, fak
     }
     kept = (tmp_path / "table" / "report.txt").read_bytes()
     with pytest.raises(
-        TransformerError, match="table of strategies of the same settings; .* has updates 2, not 3"
+        TransformerError, match="table of strategies of the same settings; .* has updates 2, not updates 3"
     ):
         compare(updates=3)
     damaged = tmp_path / "table" / "full_8-rows_rate-2e-05_seed-0.json"

@@ -34,7 +34,9 @@ def on_tensorflow(tmp_path_factory):
     return outputs("tensorflow", tmp_path_factory.mktemp("zoo"))
 
 
-@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.live)])
+@pytest.mark.parametrize(
+    "backend", [pytest.param("jax", marks=pytest.mark.slow), pytest.param("torch", marks=pytest.mark.live)]
+)
 def test_every_layer_gives_the_same_numbers_without_tensorflow(backend, on_tensorflow, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")

@@ -57,6 +57,9 @@ def golden(request, build_model, cache={}):
 
 
 every_family = pytest.mark.parametrize("golden", NAMES, indirect=True)
+bert_by_default = pytest.mark.parametrize(
+    "golden", [n if n == "bert" else pytest.param(n, marks=pytest.mark.slow) for n in NAMES], indirect=True
+)
 
 
 def test_a_golden_stands_for_every_family():
@@ -127,7 +130,7 @@ def _mutations(weights):
         yield f"swapped {first}", {first: weights[second], second: weights[first]}
 
 
-@every_family
+@bert_by_default
 def test_the_check_bites(golden, deviation):
     inputs, reference = golden.inputs("ragged"), golden.part("ragged/outputs/")
     reference.pop("query_gradient")

@@ -11,19 +11,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-slow = [
-    pytest.param(case, marks=pytest.mark.slow)
-    for case in (
-        "last batch of 1",
-        "one frozen block",
-        "all frozen",
-        "stages of frozen blocks",
-        "changed copies",
-    )
-]
-
-
-@pytest.mark.parametrize("case", ["last batch of 5", *slow])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case",
+    [
+        "last batch of 5", "last batch of 1", "one frozen block", "all frozen", "stages of frozen blocks", "changed copies",
+    ],
+)  # fmt: skip
 def test_two_replicas_equal_one_device(tiny_preset, case):
     script = Path(__file__).with_name("mirrored_classifier.py")
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}

@@ -82,6 +82,7 @@ def test_fit_takes_datasets_names_ids_weights_and_validation(tiny_preset, review
         assert ("val_macro_f1" in history) == ("validation_data" in form or "validation_split" in form)
 
 
+@pytest.mark.slow
 def test_a_dataset_trains_like_the_same_batches_from_lists(tiny_preset, reviews):
     texts, labels = reviews
     results = []
@@ -94,6 +95,7 @@ def test_a_dataset_trains_like_the_same_batches_from_lists(tiny_preset, reviews)
         np.testing.assert_allclose(results[1][name], value, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_class_weights_equal_the_same_sample_weights(tiny_preset, reviews):
     texts, labels = reviews
     results = []
@@ -134,7 +136,8 @@ def test_frozen_weights_stay_bit_equal_and_have_no_slots(tiny_preset, reviews):
         assert np.array_equal(before[name], after[name]) == frozen or name.endswith("key/bias"), name
     trained = sum(np.prod(variable.shape) for variable in classifier.trainable_variables)
     slots = sum(np.prod(variable.shape) for variable in classifier.optimizer.variables)
-    assert 2 * trained <= slots < 2 * trained + 16
+    # Two moments a weight; and a few counters, of which one stands for each variable.
+    assert 2 * trained <= slots < 2 * trained + 16 + len(classifier.trainable_variables)
 
 
 @pytest.mark.parametrize(("rate", "block"), [(2e-5, 25.0), (2.5e-4, 2.0), (1e-3, 1.0)])
@@ -174,6 +177,7 @@ def test_keras_file_holds_the_whole_classifier_and_its_optimizer(tiny_preset, tm
     loaded.fit(*reviews, batch_size=16, epochs=1, verbose=0)
 
 
+@pytest.mark.slow
 def test_keras_callbacks_work(tiny_preset, tmp_path, reviews):
     classifier = build(tiny_preset)
     classifier.compile(learning_rate=1e-2)

@@ -44,6 +44,7 @@ class Sizes(keras.callbacks.Callback):
         self.slots.append(len(self.model.optimizer._momentums))
 
 
+@pytest.mark.slow
 def test_the_strategy_trains_in_stages_and_everything_may_train_afterwards(tiny_preset, reviews, capsys):
     classifier = build(tiny_preset)
     arguments = parse_strategy("unfreeze").apply(classifier)

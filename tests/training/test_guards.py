@@ -104,6 +104,7 @@ def test_says_where_and_keeps_the_best_epoch(optimizer):
     assert snapshots.batches < 12, "it stopped"
 
 
+@pytest.mark.slow
 def test_the_weights_before_the_bad_step_are_kept_without_validation():
     model, _, _, error = poisoned(SGD(0.05), validation=False)
     assert "the weights before that step are kept" in error

@@ -32,6 +32,7 @@ def options(tmp_path, shard_folder):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_masked_lm_learns_more_than_word_frequencies(shard_folder):
     shards = open_shards(shard_folder)
     config = TransformerConfig(
@@ -89,6 +90,7 @@ def test_masked_lm_goes_on_from_a_preset_with_its_head(options, tiny_preset, tmp
     assert start["heldout_masked_lm"] == pytest.approx(end["heldout_masked_lm"], abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_head_of_a_foreign_checkpoint_goes_on(options, tmp_path, tiny_preset, tiny_vocabulary):
     """A folder in Hugging Face's layout with the head of BertForMaskedLM."""
     from tftransformer.checkpoints import save_huggingface

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tftransformer.checkpoints import load_preset
 
@@ -39,6 +40,7 @@ assert not [name for name, module in sys.modules.items() if name.startswith("ten
 """
 
 
+@pytest.mark.slow
 def test_masked_lm_trains_saves_and_resumes_without_tensorflow(tmp_path, shard_folder):
     flags = {
         "shards": str(shard_folder), "num_layers": 1, "hidden_dim": 8, "num_heads": 1, "intermediate_dim": 16,

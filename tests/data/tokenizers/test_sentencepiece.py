@@ -138,6 +138,7 @@ def test_decode_gives_the_text_back():
         tokenizer.decode([10**6])
 
 
+@pytest.mark.slow
 def test_in_tf_data():
     tokenize = cases.tokenizer("xlm_roberta").tokenize
     dataset = tf.data.Dataset.from_tensor_slices(cases.TEXTS).batch(40).map(tokenize)
