@@ -115,18 +115,16 @@ flags.DEFINE_boolean("overwrite", False, "Replace a finished or different run in
 
 
 def main(_: list[str]) -> None:
-    from tftransformer.experiments import ClassificationOptions, classification
+    from tftransformer.experiments import ClassificationOptions, classification, continuing
 
     names = ClassificationOptions.__dataclass_fields__
     if FLAGS.init_from is not None:
-        from tftransformer.experiments.continuing import continued_options
-
         given = {name: FLAGS[name].value for name in names if FLAGS[name].present}
-        options = continued_options(given.pop("init_from"), given)
+        options = continuing.continued_options(given.pop("init_from"), given)
     else:
         options = ClassificationOptions(**{name: FLAGS[name].value for name in names})
     if FLAGS.mode == "train":
-        classification.train(options)
+        (classification if options.init_from is None else continuing).train(options)
     elif FLAGS.mode == "evaluate":
         classification.evaluate(FLAGS.model or "", options)
     else:

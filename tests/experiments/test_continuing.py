@@ -48,6 +48,11 @@ def place(tmp_path_factory, reviews, tiny_preset):
     return folder
 
 
+def test_a_first_run_is_another_function():
+    with pytest.raises(TransformerError, match="init_from is for experiments.continuing.train"):
+        classification.train(ClassificationOptions(init_from="runs/april-1"))
+
+
 def test_a_run_gives_its_options_and_its_rows_again(place):
     run = RunFolder.open(place / "run")
     options = continued_options(place / "run", {"dataset": "new.csv", "epochs": 2})
@@ -84,7 +89,7 @@ def test_figures_of_both_test_sets_are_those_of_the_reports(place, capsys):
 @pytest.mark.slow
 def test_both_test_sets_are_reported_and_the_run_can_be_gone_on_with(place, capsys):
     given = {"dataset": str(place / "new.csv"), "output_dir": str(place / "second")}
-    classification.train(continued_options(place / "run", given))
+    continuing.train(continued_options(place / "run", given))
     said = capsys.readouterr().out
     assert "8 of the new rows are left out" in said and "before and after going on" in said.lower()
     metrics = json.loads((place / "second" / "metrics.json").read_text())
@@ -100,10 +105,10 @@ def test_both_test_sets_are_reported_and_the_run_can_be_gone_on_with(place, caps
     again = recorded_splits(place / "second")
     assert sum(map(len, again)) == 90
     with pytest.raises(TransformerError, match="init_from needs new rows; all texts of"):
-        classification.train(continued_options(place / "second", {"dataset": str(place / "new.csv")}))
+        continuing.train(continued_options(place / "second", {"dataset": str(place / "new.csv")}))
     over = {"dataset": str(place / "more.csv"), "output_dir": str(place / "run"), "overwrite": True}
     with pytest.raises(TransformerError, match="output_dir must be another folder than .*run, which"):
-        classification.train(continued_options(place / "second", over))
+        continuing.train(continued_options(place / "second", over))
 
 
 def test_rows_that_changed_since_are_refused(place, tmp_path):
@@ -122,7 +127,7 @@ def test_rows_that_changed_since_are_refused(place, tmp_path):
 def test_new_labels_are_refused_or_added_beside_the_old_ones(place):
     options = continued_options(place / "run", {"dataset": str(place / "more.csv")})
     with pytest.raises(TransformerError, match="negative, positive; got 'mixed'.*add_labels"):
-        classification.train(options)
+        continuing.train(options)
     run = RunFolder.open(place / "run")
     wider = continuing._build(run, ("mixed",), options, None)
     before = TextClassifier.from_preset(run.model_path)
@@ -136,7 +141,7 @@ def test_new_labels_are_refused_or_added_beside_the_old_ones(place):
 @pytest.mark.slow
 def test_a_run_with_new_labels_trains_and_reports(place):
     given = {"dataset": str(place / "more.csv"), "add_labels": True, "output_dir": str(place / "third")}
-    classification.train(continued_options(place / "run", given))
+    continuing.train(continued_options(place / "run", given))
     assert TextClassifier.from_preset(place / "third" / "model").labels == ("mixed", "negative", "positive")
 
 
@@ -204,7 +209,7 @@ def test_sources_that_are_gone_and_other_runs_are_one_line(place, tmp_path):
         ("", "must be a run's folder"),
     ):
         with pytest.raises(TransformerError, match=message) as error:
-            classification.train(continued_options(tmp_path / name if name else "", given))
+            continuing.train(continued_options(tmp_path / name if name else "", given))
         assert "\n" not in str(error.value)
     with pytest.raises(TransformerError, match="output_dir must be another folder"):
-        classification.train(continued_options(place / "run", {**given, "output_dir": str(place / "run")}))
+        continuing.train(continued_options(place / "run", {**given, "output_dir": str(place / "run")}))

@@ -35,7 +35,7 @@ def train(options: ClassificationOptions) -> Report:
     """Fine-tune, evaluate, save and export; everything is left in the run's folder.
 
     Args:
-        options: The run; with `init_from` it goes on with a finished one, see `continuing.train`.
+        options: The run, which starts from a preset; `continuing.train` goes on with a finished one.
 
     Returns:
         The report on the test split, which is also printed.
@@ -44,9 +44,9 @@ def train(options: ClassificationOptions) -> Report:
         TransformerError: Anything wrong with the data, the preset or the options; or a loss that is not finite.
     """
     if options.init_from is not None:
-        from tftransformer.experiments.continuing import train as go_on
-
-        return go_on(options)
+        raise TransformerError(
+            f"init_from is for experiments.continuing.train, which goes on with a run; got {options.init_from!r}"
+        )
     return train_on(options, load_splits(options))
 
 

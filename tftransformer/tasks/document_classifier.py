@@ -24,6 +24,7 @@ from tftransformer.finetuning.prefix_cache import choose_prefix_cache
 from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.positions import LearnedPosition
 from tftransformer.models.encoder import build_encoder_block
+from tftransformer.tasks.chunk_places import in_places, real_chunks
 from tftransformer.tasks.text_classifier import FRESH, TextClassifier
 from tftransformer.tasks.trunk import run_trunk
 
@@ -283,19 +284,3 @@ class DocumentClassifier(TextClassifier):
             "overlap": self.cut.overlap,
             "chunk_blocks": len(self.chunk_blocks),
         }
-
-
-def real_chunks(inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """(B, C), True at chunks that are there."""
-    return tf.reduce_any(tf.cast(inputs["padding_mask"], tf.bool), axis=-1)
-
-
-def in_places(vectors: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    """(B, C, D) from the vectors (R, D) of the R chunks that are there, zeros at the others.
-
-    Example:
-        >>> in_places(tf.constant([[1.0], [2.0]]), tf.constant([[True, False], [False, True]])).numpy().tolist()
-        [[[1.0], [0.0]], [[0.0], [2.0]]]
-    """
-    shape = tf.concat([tf.shape(real, tf.int64), [vectors.shape[-1]]], 0)
-    return tf.scatter_nd(tf.where(real), vectors, shape)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tftransformer.export.answers import answers, write_saved_model
 from tftransformer.export.inference_graph import inference_network
 from tftransformer.export.saved_model import in_precision
-from tftransformer.tasks.document_classifier import in_places, real_chunks
+from tftransformer.tasks.chunk_places import in_places, real_chunks
 
 
 def export_documents(
