@@ -56,6 +56,12 @@ flags.DEFINE_string(
 flags.DEFINE_boolean(
     "pretrained", True, "Load the preset's weights; --nopretrained trains from random numbers."
 )
+flags.DEFINE_string(
+    "strategy",
+    None,
+    "How it is fine-tuned: full, freeze:8, head, unfreeze, layerwise:0.9, bitfit, lora:8, adapter:48 or prefix:10; "
+    "default: full, or what --freeze_layers says.",
+)
 flags.DEFINE_integer("freeze_layers", 0, "Freeze the embeddings and this many blocks; 0 trains everything.")
 flags.DEFINE_integer("extra_blocks", 0, "Fresh Transformer blocks between the encoder and the head.")
 flags.DEFINE_enum(
@@ -70,7 +76,7 @@ flags.DEFINE_float(
     "learning_rate",
     None,
     "Highest rate of pretrained weights (fresh blocks and the head have at "
-    "least 5e-4); default: the preset's advice, else 2e-5.",
+    "least 5e-4); default: the strategy's, or the preset's advice, else 2e-5.",
 )
 flags.DEFINE_string("schedule", "linear", "linear, cosine, polynomial, exponential or constant.")
 flags.DEFINE_float("warmup", None, "Share of the run in which the rate rises; default: 0.1, constant: 0.")
@@ -79,7 +85,7 @@ flags.DEFINE_float("label_smoothing", 0.0, "Share of the label's weight spread o
 flags.DEFINE_integer("gradient_accumulation", 1, "Batches to an update.")
 flags.DEFINE_string("class_weight", "none", "none or balanced.")
 flags.DEFINE_string("mixed_precision", "none", "none, bfloat16 or float16.")
-flags.DEFINE_string("strategy", "default", "default, mirrored (all GPUs of this machine) or tpu.")
+flags.DEFINE_string("distribution", "default", "default, mirrored (all GPUs of this machine) or tpu.")
 flags.DEFINE_integer(
     "early_stopping",
     0,

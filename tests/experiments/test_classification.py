@@ -41,7 +41,8 @@ MISTAKES = [
     (dict(dataset="{data}/ok.csv", freeze_layers=13), "freeze_layers must be between 0 and 2.*13"),
     (dict(dataset="{data}/ok.csv", max_length=4000), "max_length must be between 3 and 32.*4000"),
     (dict(dataset="{data}/ok.csv", schedule="linaer"), "did you mean 'linear'"),
-    (dict(dataset="{data}/ok.csv", strategy="mirored"), "did you mean 'mirrored'"),
+    (dict(dataset="{data}/ok.csv", distribution="mirored"), "did you mean 'mirrored'"),
+    (dict(dataset="{data}/ok.csv", strategy="freeze:3"), "layers must be between 0 and 2"),
     (dict(dataset="{data}/ok.csv", class_weight="balancd"), "did you mean 'balanced'"),
     (dict(dataset="{data}/ok.csv", output_dir="{data}"), "output_dir"),
     (dict(dataset="{data}/ok.csv", prefix_cache="of"), "prefix_cache must be.*'of'; did you mean 'off'"),
@@ -71,6 +72,8 @@ def test_mistakes_in_one_line(data, tiny_preset, options, message):
         (dict(batch_size=0), "batch_size must be at least 1; got 0"),
         (dict(epochs=-1), "epochs must be at least 1"),
         (dict(freeze_layers=-1), "freeze_layers must be at least 0"),
+        (dict(strategy="lara:8"), "strategy must be one of .*; got 'lara:8'; did you mean 'lora'"),
+        (dict(strategy="lora:8", freeze_layers=2), "freeze_layers goes with the strategy 'freeze'"),
         (dict(learning_rate=0.0), "learning_rate"),
         (dict(learning_rate=float("nan")), "learning_rate"),
         (dict(mixed_precision="bf16"), "did you mean 'bfloat16'"),
@@ -103,6 +106,13 @@ def test_every_flag_of_the_example_is_an_option_and_has_its_default():
     finally:
         for name in flags.FLAGS.get_flags_for_module(module) if spec else ():
             delattr(flags.FLAGS, name.name)
+
+
+def test_freeze_layers_is_a_short_form_of_the_strategy():
+    assert str(ClassificationOptions().fine_tuning()) == "full"
+    assert str(ClassificationOptions(freeze_layers=3).fine_tuning()) == "freeze:3"
+    assert str(ClassificationOptions(strategy="freeze", freeze_layers=3).fine_tuning()) == "freeze:3"
+    assert str(ClassificationOptions(strategy="lora").fine_tuning()) == "lora:8"
 
 
 def test_second_texts_go_with_first_texts():

@@ -111,6 +111,15 @@ def test_both_test_sets_are_reported_and_the_run_can_be_gone_on_with(place, caps
         continuing.train(continued_options(place / "second", over))
 
 
+def test_what_a_strategy_put_in_is_not_put_in_again(place, tmp_path):
+    for strategy, goes_on in (("lora:2", None), ("head", "head")):
+        config = {**RunFolder.open(place / "run").config, "strategy": strategy}
+        with RunFolder.create(tmp_path / strategy[:4], "parts", config=config) as run:
+            run.finish({"test": {}})
+        options = continued_options(tmp_path / strategy[:4], {"dataset": str(place / "new.csv")})
+        assert options.strategy == goes_on
+
+
 def test_rows_that_changed_since_are_refused(place, tmp_path):
     config = RunFolder.open(place / "run").config
     old = (place / "old.csv").read_text()

@@ -21,13 +21,13 @@ def test_mirrored_takes_what_there_is():
     ("arguments", "message"),
     [
         (("mirored",), "must be one of default, mirrored, tpu; got 'mirored'; did you mean 'mirrored'"),
-        ((None,), "strategy must be one of"),
+        ((None,), "distribution must be one of"),
         (("default", ["CPU:0"]), "devices goes with 'mirrored' and 'tpu'"),
         (("mirrored", ["CPU:7"]), "devices must be among .*CPU:0; got 'CPU:7'"),
         (("mirrored", ["CPU:0", "CPU:0"]), "devices must name every device once"),
         (("mirrored", []), "devices must name every device once"),
         (("tpu", ["a", "b"]), "devices must be one name or address for a TPU"),
-        (("tpu", "grpc://127.0.0.1:"), "strategy 'tpu' cannot reach the TPU 'grpc://127.0.0.1:'"),
+        (("tpu", "grpc://127.0.0.1:"), "distribution 'tpu' cannot reach the TPU 'grpc://127.0.0.1:'"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -38,7 +38,7 @@ def test_bad_arguments(arguments, message):
 
 def test_no_tpu(monkeypatch):
     monkeypatch.delenv("TPU_NAME", raising=False)
-    with pytest.raises(TransformerError, match="strategy 'tpu' needs a TPU: this machine has none"):
+    with pytest.raises(TransformerError, match="distribution 'tpu' needs a TPU: this machine has none"):
         build_strategy("tpu")
 
 

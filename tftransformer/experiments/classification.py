@@ -67,11 +67,10 @@ def train_on(
     """
     keras.utils.set_random_seed(options.seed)
     cache = _prefix_cache(options.prefix_cache)
-    strategy = build_strategy(options.strategy)
-    with strategy.scope():
+    with build_strategy(options.distribution).scope():
         classifier = (build or _build)(options, splits.train)
-        frozen = _freeze(classifier, options)
-        recipe = _compile(classifier, options)
+        frozen, brought = _change(classifier, options)
+        recipe = _compile(classifier, options, brought.get("compile", {}))
     lengths = {name: classifier.preprocess(split).full_lengths for name, split in splits.present().items()}
     data_report = checks.check(splits, lengths, classifier.pack.max_length)
     print(data_report, flush=True)
@@ -86,7 +85,7 @@ def train_on(
         print(f"writing to {run.path}", flush=True)
         if watch is not None:
             watch.before(classifier)
-        trained = _fit(classifier, splits, options, recipe["epochs"], run, cache)
+        trained = _fit(classifier, splits, options, recipe["epochs"], run, cache, brought.get("fit", {}))
         trained["trainable_parameters"] = frozen.trainable_parameters
         # Before anything else can go wrong: the weights are what took the time.
         classifier.save_to_preset(run.model_path)
@@ -209,20 +208,25 @@ def _build(options: ClassificationOptions, data: Split) -> TextClassifier:
     )
 
 
-def _freeze(classifier: TextClassifier, options: ClassificationOptions) -> FreezeSummary:
+def _change(
+    classifier: TextClassifier, options: ClassificationOptions
+) -> tuple[FreezeSummary, dict[str, dict[str, Any]]]:
+    """Apply the strategy: what trains then, and what it brings for `compile` and `fit`."""
     blocks = classifier.config.num_layers
     if options.freeze_layers > blocks:
         raise TransformerError(
             f"freeze_layers must be between 0 and {blocks}, the number of blocks; got {options.freeze_layers}"
         )
-    # 0 trains everything; any other number freezes the embeddings too, which lie below every block.
-    return freeze(classifier, layers=options.freeze_layers, embeddings=options.freeze_layers > 0)
+    brought = options.fine_tuning().apply(classifier)
+    return freeze(classifier, layers=0, embeddings=False), brought
 
 
-def _compile(classifier: TextClassifier, options: ClassificationOptions) -> dict[str, Any]:
+def _compile(
+    classifier: TextClassifier, options: ClassificationOptions, brought: Mapping[str, Any]
+) -> dict[str, Any]:
     advice = classifier.advice
     recipe = {
-        "learning_rate": options.learning_rate or _advised_rate(advice, options.freeze_layers),
+        "learning_rate": options.learning_rate or options.fine_tuning().learning_rate(advice),
         "epochs": options.epochs or advice.get("epochs", 3),
     }
     classifier.compile(
@@ -232,14 +236,9 @@ def _compile(classifier: TextClassifier, options: ClassificationOptions) -> dict
         weight_decay=options.weight_decay,
         label_smoothing=options.label_smoothing,
         gradient_accumulation_steps=options.gradient_accumulation,
+        **brought,
     )
     return recipe
-
-
-def _advised_rate(advice: Mapping[str, Any], frozen_layers: int) -> float:
-    """The preset's advice; what is left of a frozen encoder takes a higher rate than all of it."""
-    rate = advice.get("learning_rate", 2e-5)
-    return advice.get("frozen_learning_rate", rate) if frozen_layers else rate
 
 
 def _fit(
@@ -249,6 +248,7 @@ def _fit(
     epochs: int,
     run: RunFolder,
     cache: PrefixCache | str,
+    brought: Mapping[str, Any],
 ) -> dict[str, Any]:
     callbacks = [
         keras.callbacks.CSVLogger(str(run.history_path)),
@@ -283,6 +283,7 @@ def _fit(
             verbose=1 if terminal else 0,
             prefix_cache=cache,
             augmentation=augmentation,
+            **brought,
         )
     except TransformerError:
         # The guard has put back the best weights there were; they are worth having.

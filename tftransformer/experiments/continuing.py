@@ -42,7 +42,7 @@ def continued_options(run: str | Path, given: Mapping[str, Any]) -> Classificati
 
     Example:
         >>> options = continued_options("runs/tickets-1", {"dataset": "may.csv", "epochs": 1})  # doctest: +SKIP
-        >>> classification.train(options)  # doctest: +SKIP
+        >>> train(options)  # doctest: +SKIP
     """
     old = recorded_options(RunFolder.open(run))
     names = [field.name for field in dataclasses.fields(old)]
@@ -56,6 +56,9 @@ def continued_options(run: str | Path, given: Mapping[str, Any]) -> Classificati
     if not given.get("dataset") and not given.get("train_path"):
         raise TransformerError("init_from needs new rows: name them with dataset or train_path")
     kept = {name: getattr(old, name) for name in names if name not in _OWN}
+    if old.fine_tuning().name in ("lora", "adapter", "prefix"):
+        # The model has them, and what was frozen for them stays so.
+        kept["strategy"] = None
     return ClassificationOptions(**{**kept, **given, "init_from": str(run)})
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.experiments.recipes import strategy_of
+from tftransformer.finetuning.strategy import Strategy
 
 PRECISIONS = {"none": None, "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -29,6 +31,7 @@ class ClassificationOptions:
     label_delimiter: str | None = None
     train_examples: int | None = None
     drop_leaked: bool = False
+    strategy: str | None = None
     freeze_layers: int = 0
     extra_blocks: int = 0
     pooling: str | None = None
@@ -43,7 +46,7 @@ class ClassificationOptions:
     gradient_accumulation: int = 1
     class_weight: str = "none"
     mixed_precision: str = "none"
-    strategy: str = "default"
+    distribution: str = "default"
     early_stopping: int = 0
     prefix_cache: str = "auto"
     augmentation: Sequence[str] | str | None = None
@@ -67,6 +70,13 @@ class ClassificationOptions:
             synonyms=self.augmentation_synonyms,
         )
 
+    def fine_tuning(self) -> Strategy:
+        """How the model is fine-tuned: `strategy`, or what `freeze_layers` means."""
+        chosen = {"strategy": self.strategy, "freeze_layers": self.freeze_layers or None}
+        return strategy_of({name: value for name, value in chosen.items() if value is not None}) or Strategy(
+            "full"
+        )
+
     def __post_init__(self) -> None:
         for name, least in (("train_examples", 2), ("freeze_layers", 0), ("extra_blocks", 0), ("max_length", 3),
                             ("epochs", 1), ("batch_size", 1), ("gradient_accumulation", 1), ("early_stopping", 0),
@@ -75,6 +85,7 @@ class ClassificationOptions:
             if value is not None and value < least:
                 raise TransformerError(f"{name} must be at least {least}; got {value}")
         self.build_augmentation()
+        self.fine_tuning()
         if self.add_labels and self.init_from is None:
             raise TransformerError(
                 "add_labels goes with init_from: labels are added to those of a finished run"

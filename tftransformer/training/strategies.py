@@ -36,7 +36,7 @@ def build_strategy(
     """
     if name not in STRATEGIES:
         raise TransformerError(
-            f"strategy must be one of {', '.join(STRATEGIES)}; got {name!r}{near_miss(str(name), STRATEGIES)}"
+            f"distribution must be one of {', '.join(STRATEGIES)}; got {name!r}{near_miss(str(name), STRATEGIES)}"
         )
     if name == "mirrored":
         return _mirrored(devices)
@@ -79,7 +79,9 @@ def _tpu(address: Sequence[str] | str | None) -> tf.distribute.Strategy:
         address = "local"
     # Without an address TensorFlow would ask Google's metadata server, and on other machines wait for it.
     if address is None:
-        raise TransformerError("strategy 'tpu' needs a TPU: this machine has none, and TPU_NAME is not set")
+        raise TransformerError(
+            "distribution 'tpu' needs a TPU: this machine has none, and TPU_NAME is not set"
+        )
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
         if address != "local":
@@ -89,4 +91,4 @@ def _tpu(address: Sequence[str] | str | None) -> tf.distribute.Strategy:
     except Exception as error:
         # Whatever the client libraries raise, from a missing package to a refused connection.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TransformerError(f"strategy 'tpu' cannot reach the TPU {address!r}: {reason}") from error
+        raise TransformerError(f"distribution 'tpu' cannot reach the TPU {address!r}: {reason}") from error
