@@ -285,6 +285,7 @@ def test_streams_keep_order_and_batches():
         stream_batches(rows, 0, **arguments)
 
 
+@pytest.mark.slow
 def test_streams_of_pairs_and_of_texts_alone():
     arguments = {"tokenize": tokenize, "pack": pack, "max_length": MAX_LENGTH}
     keyed = tf.data.Dataset.from_tensor_slices({"text": ["ab", "c"], "text_pair": ["d", ""]})

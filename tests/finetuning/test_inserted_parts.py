@@ -140,6 +140,7 @@ def test_merged_equals_unmerged_and_back(classifier, reviews, tmp_path):
     np.testing.assert_allclose(loaded.predict(texts, verbose=0), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_lora_alone_is_a_small_file(classifier, reviews, tiny_preset, tmp_path):
     enable_lora(classifier, rank=2)
     train(classifier, reviews)

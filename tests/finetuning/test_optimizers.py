@@ -314,6 +314,7 @@ def test_bfloat16_trains(small, policy):
     assert history[-1] < history[0] - 0.05
 
 
+@pytest.mark.slow
 def test_early_stopping_restores_the_best_weights_also_when_the_last_epoch_is_the_best(small):
     for patience, epochs in ((1, 6), (9, 2)):
         model = small.build_model(blocks=1)

@@ -247,6 +247,7 @@ def test_multi_label_thresholds_and_metrics(tiny_preset, reviews):
     assert "micro" in str(classifier.report(data))
 
 
+@pytest.mark.slow
 def test_accumulated_batches_equal_one_big_batch(tiny_preset, reviews):
     from tftransformer.finetuning import SGD
 
