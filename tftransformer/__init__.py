@@ -60,6 +60,7 @@ __getattr__, __dir__, __all__ = attach(
         "Augmentation": "data.augmentation",
         "describe": "checkpoints.describe",
         "find_learning_rate": "experiments.lr_finder",
+        "compare_strategies": "experiments.strategy_comparison",
         "cross_validate": "experiments.cross_validation",
         "search": "experiments.search",
         "drift_report": "experiments.drift",

@@ -131,6 +131,21 @@ def test_rates_are_tried_for_every_strategy(data, build, fake_runs):
     assert all(validation is test for *_, validation, _ in fake_runs)
 
 
+def test_a_table_without_a_choice_of_rates_may_get_one(data, build, fake_runs, tmp_path):
+    train, test = data
+    settings = {
+        "validation": test,
+        "strategies": ["head"],
+        "train_examples": [8],
+        "seeds": 1,
+        "output_dir": tmp_path / "t",
+    }
+    compare_strategies(build, train, test, **settings)
+    table = compare_strategies(build, train, test, learning_rates=[1e-3, 1e-2], **settings)
+    # The run at 1e-3 was not measured on validation rows, and is run again.
+    assert len(fake_runs) == 3 and len(table.cells) == 2
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -132,9 +132,10 @@ def compare_strategies(
         return _run(build, recipe, part, test, score_on, seed, cache)
 
     if output_dir is None:
-        return StrategyTable(_all(plan, run, None, say))
+        return StrategyTable(_all(plan, run, None, say, ()))
     with resumable_folder(output_dir, "table of strategies", settings) as folder:
-        table = StrategyTable(_all(plan, run, folder, say))
+        scored = ("test", "validation") if learning_rates else ("test",)
+        table = StrategyTable(_all(plan, run, folder, say, scored))
         files.write_json(folder / "table.json", table.to_dict())
         files.write_text(folder / "report.txt", f"{table}\n")
         plot_comparison(folder / "comparison.png", table.rows, table.figure)
@@ -188,11 +189,18 @@ def _try(build: Build, strategies: Sequence[Strategy]) -> TextTask:
 
 
 def _all(
-    plan: Sequence[tuple], run: Callable[..., dict], folder: Path | None, say: Callable
+    plan: Sequence[tuple],
+    run: Callable[..., dict],
+    folder: Path | None,
+    say: Callable,
+    scored: Sequence[str],
 ) -> list[dict[str, Any]]:
-    done = (
-        {} if folder is None else {cell: found for cell in plan if (found := _read(folder, cell)) is not None}
-    )
+    done = {}
+    for cell in plan if folder is not None else ():
+        found = _read(folder, cell)
+        # Where rates are chosen, runs of a table without that choice lack a figure, and run again.
+        if found is not None and all(name in found for name in scored):
+            done[cell] = found
     if done:
         say(f"{folder} holds {len(done)} of {len(plan)} runs; going on from there")
     started, trained = time.perf_counter(), 0
