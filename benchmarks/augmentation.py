@@ -8,13 +8,13 @@ rows. With c copies of each text an epoch is 1 + c times as long, and there are 
 
 import time
 
-import keras
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 import tftransformer as tt
 from tftransformer.data.cutting import subset
 from tftransformer.data.split import Split
+from tftransformer.experiments.commands import run_command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("train_path", None, "The training rows.", required=True)
@@ -32,6 +32,8 @@ flags.DEFINE_integer("seeds", 3, "Runs of each kind.")
 
 def accuracy(preset: str, train: Split, test: Split, seed: int, augmented: bool) -> tuple[float, int, float]:
     """Accuracy on the test rows, updates, and seconds of training of one run."""
+    import keras  # here, because run_command loads it without TensorFlow's start-up messages
+
     keras.utils.set_random_seed(seed)
     classifier = tt.TextClassifier.from_preset(preset, labels=train.labels, seed=seed)
     classifier.compile(learning_rate=FLAGS.learning_rate, jit_compile=False)
@@ -74,4 +76,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_command(main)

@@ -9,11 +9,12 @@ alone, with the teacher's soft labels, with its hidden states too, and with `--u
 labels. All four make as many updates. Each line is printed as it is measured; the means come last.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 from absl import flags
 
@@ -21,7 +22,6 @@ import tftransformer as tt
 from tftransformer.data.cutting import subset
 from tftransformer.errors import TransformerError
 from tftransformer.experiments.commands import run_command
-from tftransformer.models.layer_choice import choose_layers
 
 FLAGS = flags.FLAGS
 
@@ -52,6 +52,8 @@ def fine_tune(classifier: tt.TextClassifier, train: tt.data.Split, epochs: int) 
 
 def student(labels: Sequence[str], seed: int) -> tt.TextClassifier:
     """The preset, some layers of it."""
+    import keras  # here, because run_command loads it without TensorFlow's start-up messages
+
     keras.utils.set_random_seed(seed)
     whole = tt.TextClassifier.from_preset(FLAGS.preset, labels, max_length=FLAGS.max_length, seed=seed)
     return tt.keep_layers(whole, FLAGS.layers)
@@ -59,6 +61,10 @@ def student(labels: Sequence[str], seed: int) -> tt.TextClassifier:
 
 def run_seed(seed: int, splits: tt.data.Splits) -> dict[str, float]:
     """Accuracies of the teacher and of the students, by way."""
+    import keras
+
+    from tftransformer.models.layer_choice import choose_layers
+
     drawn = subset(splits.train, FLAGS.train_examples + FLAGS.unlabelled, seed)
     labelled = subset(drawn, FLAGS.train_examples, seed)
     keras.utils.set_random_seed(seed)

@@ -159,7 +159,6 @@ def test_the_frozen_part_runs_once_for_all_folds_and_changes_nothing(data, build
     plain = cross_validate(build, data, 3, prefix_cache="off", say=silent, **recipe)
     for one, other in zip(cached.folds, plain.folds):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
-    assert cached.mean["macro_f1"] > 0.6
 
 
 @pytest.mark.slow
