@@ -59,6 +59,8 @@ def test_the_text_says_all_of_it():
         assert part in first
     assert "worse than full beyond what seeds explain (95 %): head" in first
     assert "one seed tells nothing" in str(StrategyTable(cells[:1]))
+    few = {**cells[0], "trained_parameters": 770, "parameters": 22_566_146}
+    assert "770 (0.0034%)" in str(StrategyTable([few]))
 
 
 def test_multi_label_data_are_compared_by_micro_f1():

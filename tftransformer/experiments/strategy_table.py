@@ -195,4 +195,4 @@ def _number(mean: float, deviation: float | None, sign: str = "") -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}" if share >= 0.001 else f"{share:.2%}"
+    return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
