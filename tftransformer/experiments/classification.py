@@ -68,7 +68,7 @@ def train_on(
     keras.utils.set_random_seed(options.seed)
     cache = _prefix_cache(options.prefix_cache)
     with build_strategy(options.distribution).scope():
-        classifier = (build or _build)(options, splits.train)
+        classifier = (build or _announced)(options, splits.train)
         frozen, brought = _change(classifier, options)
         recipe = _compile(classifier, options, brought.get("compile", {}))
     lengths = {name: classifier.preprocess(split).full_lengths for name, split in splits.present().items()}
@@ -192,8 +192,13 @@ def _choose_rows(splits: Splits, report: checks.DataReport, options: Classificat
     return splits
 
 
-def _build(options: ClassificationOptions, data: Split) -> TextClassifier:
+def _announced(options: ClassificationOptions, data: Split) -> TextClassifier:
     _say(f"loading {options.preset}")
+    return build_classifier(options, data)
+
+
+def build_classifier(options: ClassificationOptions, data: Split) -> TextClassifier:
+    """The classifier of the options for the labels of the data, untrained."""
     given = {"pooling": options.pooling, "max_length": options.max_length}
     return TextClassifier.from_preset(
         options.preset,

@@ -1,5 +1,6 @@
 """A search or a cross-validation from data to a report, as `examples/search.py` and `examples/cross_validate.py` run them."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,13 @@ from tftransformer.data.cutting import subset
 from tftransformer.data.loading import READERS
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.experiments.classification import load_splits
+from tftransformer.experiments.classification import build_classifier, load_splits
 from tftransformer.experiments.cross_validation import CrossValidation, cross_validate
-from tftransformer.experiments.options import PRECISIONS, ClassificationOptions
+from tftransformer.experiments.options import ClassificationOptions
 from tftransformer.experiments.recipes import Build, check_recipe
 from tftransformer.experiments.search import search
 from tftransformer.experiments.search_results import SearchResult
 from tftransformer.experiments.search_space import SearchSpace
-from tftransformer.tasks.text_classifier import TextClassifier
 
 
 def run_search(
@@ -101,22 +101,7 @@ def run_cross_validation(
 
 def builder(options: ClassificationOptions, data: Split) -> Build:
     """What makes a fresh classifier for the data."""
-    given = {"pooling": options.pooling, "max_length": options.max_length}
-
-    def build() -> TextClassifier:
-        return TextClassifier.from_preset(
-            options.preset,
-            labels=data.labels,
-            load_weights=options.pretrained,
-            extra_blocks=options.extra_blocks,
-            multi_label=data.multi_label,
-            text_pairs=data.is_pair,
-            seed=options.seed,
-            dtype=PRECISIONS[options.mixed_precision],
-            **{name: value for name, value in given.items() if value is not None},
-        )
-
-    return build
+    return functools.partial(build_classifier, options, data)
 
 
 def read_range(name: str, values: Sequence[str], kind: Callable[[str], Any]) -> Any:
