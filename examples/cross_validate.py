@@ -22,7 +22,7 @@ flags.DEFINE_string(
     "full",
     "full, freeze:8, head, unfreeze, layerwise:0.9, bitfit, lora:8, adapter:48 or prefix:10.",
 )
-flags.DEFINE_float("learning_rate", 5e-5, "Highest rate of pretrained weights.")
+flags.DEFINE_float("learning_rate", None, "Highest rate of pretrained weights; default: the strategy's.")
 flags.DEFINE_integer("epochs", 3, "Passes over the training rows.")
 flags.DEFINE_integer("batch_size", 16, "Rows a batch.")
 
@@ -56,7 +56,7 @@ def main(_: list[str]) -> None:
     from tftransformer.experiments import ClassificationOptions, tuning
 
     options = ClassificationOptions(**{name: FLAGS[name].value for name in _OPTIONS})
-    recipe = {name: FLAGS[name].value for name in _RECIPE}
+    recipe = {name: FLAGS[name].value for name in _RECIPE if FLAGS[name].value is not None}
     tuning.run_cross_validation(options, recipe, folds=FLAGS.folds, group_column=FLAGS.group_column)
 
 

@@ -68,6 +68,19 @@ def test_a_model_is_changed_and_compiled_by_its_recipe(build):
         prepare(keras.Sequential, {})
 
 
+@pytest.mark.parametrize("text, rate", [("lora:2", 1e-3), ("freeze:1", 3e-4), ("full", 4e-5), (None, 4e-5)])
+def test_a_recipe_without_a_rate_has_that_of_its_strategy(text, rate, build):
+    def advised():
+        model = build()
+        model.advice = {"learning_rate": 4e-5, "frozen_learning_rate": 3e-4}
+        return model
+
+    model, _ = prepare(advised, {} if text is None else {"strategy": text})
+    assert float(model.optimizer._learning_rate.peak) == pytest.approx(rate)
+    model, _ = prepare(advised, {"learning_rate": 0.5, **({} if text is None else {"strategy": text})})
+    assert float(model.optimizer._learning_rate.peak) == pytest.approx(0.5)
+
+
 def test_a_compiled_model_is_refused_rather_than_its_optimizer_dropped(build):
     def compiled():
         model = build()

@@ -158,6 +158,8 @@ def test_a_table_without_a_choice_of_rates_may_get_one(data, build, fake_runs, t
         ({"train_examples": []}, "train_examples must be at least 2; got none"),
         ({"seeds": 0}, "seeds must be at least 1; got 0"),
         ({"updates": 0}, "updates must be at least 1; got 0"),
+        # At 8 rows there are two epochs, at 40 one, which would stop in the middle of the table.
+        ({"strategies": ["unfreeze"], "train_examples": [8, 40], "updates": 2}, "updates=2 on 40 rows are too few: unfr"),
         ({"learning_rates": [2.0]}, "above 0 and at most 1; got 2.0"),
         ({"learning_rates": [1e-3]}, "need validation rows"),
         ({"test": Split([], [])}, "a comparison needs test rows"),

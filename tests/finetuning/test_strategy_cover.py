@@ -1,6 +1,7 @@
 """Every strategy with every kind of labels: it trains, is saved, reloaded and exported, and stays what it was.
 
 By default each strategy meets one kind of labels and each kind several strategies, without tracing; the rest is `slow`.
+So are the tables of all strategies, a table for each kind of labels.
 """
 
 import keras
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tftransformer.data.split import Split
+from tftransformer.experiments.strategy_comparison import compare_strategies
 from tftransformer.finetuning.strategy import KINDS, parse_strategy
 from tftransformer.patterns import addresses
 from tftransformer.tasks.text_classifier import TextClassifier
@@ -82,3 +85,53 @@ def test_it_trains_and_is_the_same_when_reloaded(text, labels, reviews, tiny_pre
         [variable.numpy() for variable in again.optimizer.variables[:1]],
         [variable.numpy() for variable in classifier.optimizer.variables[:1]],
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", LABELS)
+def test_its_table_is_resumed(labels, reviews, tiny_preset, tmp_path):
+    _, texts, targets = task(labels, reviews, tiny_preset)
+    rows = Split(texts, targets, multi_label=labels == "multi")
+    strategies = [SMALL.get(name, name) for name in KINDS]
+    interrupted = strategies.index("lora:2")
+
+    class Stop(Exception):
+        pass
+
+    def compare(say=lambda line: None):
+        return compare_strategies(
+            lambda: task(labels, reviews, tiny_preset)[0],
+            rows.take(range(16)),
+            rows.take(range(16, 24)),
+            strategies=strategies,
+            train_examples=[8],
+            seeds=1,
+            updates=4,
+            batch_size=4,
+            output_dir=tmp_path / "table",
+            say=say,
+        )
+
+    def stop_at_the_interrupted(line):
+        if strategies[interrupted] in line:
+            raise Stop
+
+    def kept():
+        return {path.name: path.read_bytes() for path in (tmp_path / "table").glob("*seed-0.json")}
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        with pytest.raises(Stop):
+            compare(stop_at_the_interrupted)
+        first = kept()
+        table = compare()
+        assert 0 < len(first) < len(strategies) == len(table.cells) == len(kept())
+        assert first.items() <= kept().items()
+        # A run that is lost and made again ends where it did: nothing leaks from one strategy into the next.
+        again = strategies[0 if labels == "single" else -1 if labels == "multi" else interrupted]
+        before = next(cell for cell in table.cells if cell["strategy"] == again)
+        next((tmp_path / "table").glob(f"{again.replace(':', '-')}_*seed-0.json")).unlink()
+        after = next(cell for cell in compare().cells if cell["strategy"] == again)
+        assert after["test"] == pytest.approx(before["test"], rel=1e-4)
+    finally:
+        tf.config.run_functions_eagerly(False)

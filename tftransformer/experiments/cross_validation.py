@@ -15,7 +15,14 @@ import numpy as np
 from tftransformer import files
 from tftransformer.data.split import Split
 from tftransformer.experiments.folds import stratified_folds
-from tftransformer.experiments.recipes import Build, check_recipe, describe_recipe, prepare, train_recipe
+from tftransformer.experiments.recipes import (
+    Build,
+    check_recipe,
+    describe_recipe,
+    prepare,
+    train_recipe,
+    with_learning_rate,
+)
 from tftransformer.experiments.resumable import digest_of, digest_of_model, finished_pieces, resumable_folder
 from tftransformer.finetuning.prefix_cache import PrefixCache, choose_prefix_cache
 
@@ -116,6 +123,7 @@ def cross_validate(
     held_out = stratified_folds(data, folds, seed, groups)
     keras.utils.set_random_seed(seed)
     model, _ = prepare(build, recipe)
+    recipe = with_learning_rate(recipe, model.advice)
     cache = choose_prefix_cache(prefix_cache) or "off"
 
     def run(number: int) -> dict[str, Any]:

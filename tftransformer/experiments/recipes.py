@@ -28,7 +28,8 @@ def check_recipe(recipe: Mapping[str, Any]) -> None:
 
     Args:
         recipe: Any of `strategy` (as `parse_strategy` reads it), `freeze_layers`, the options of a
-            classifier's `compile`, and `epochs`, `batch_size`, `class_weight`, `packing` for its `fit`.
+            classifier's `compile`, and `epochs`, `batch_size`, `class_weight`, `packing` for its `fit`. Without
+            `learning_rate` it is the strategy's (`Strategy.learning_rate`).
 
     Raises:
         TransformerError: An unknown name, a number out of its range, or two settings that exclude one another.
@@ -81,6 +82,21 @@ def takes_freeze_layers(strategy: str | None) -> bool:
     return strategy is None or strategy.strip() == "freeze"
 
 
+def with_learning_rate(recipe: Mapping[str, Any], advice: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe, with the rate that its strategy wants where it names none.
+
+    Args:
+        recipe: The settings.
+        advice: The `advice` of the classifier that it is for.
+
+    Example:
+        >>> with_learning_rate({"strategy": "lora:8"}, {})
+        {'learning_rate': 0.001, 'strategy': 'lora:8'}
+    """
+    strategy = strategy_of(recipe) or Strategy("full")
+    return {"learning_rate": strategy.learning_rate(advice), **recipe}
+
+
 def prepare(build: Build, recipe: Mapping[str, Any]) -> tuple[TextTask, dict[str, Any]]:
     """A model that is ready to be trained.
 
@@ -104,6 +120,7 @@ def prepare(build: Build, recipe: Mapping[str, Any]) -> tuple[TextTask, dict[str
         raise TransformerError("build must return a task that is not compiled, which is left to the recipe")
     strategy = strategy_of(recipe)
     brought = {} if strategy is None else strategy.apply(model)
+    recipe = with_learning_rate(recipe, model.advice)
     options = {name: recipe[name] for name in _COMPILE if name in recipe}
     fit = {name: recipe[name] for name in _FIT if name in recipe}
     for given, more in ((options, brought.get("compile", {})), (fit, brought.get("fit", {}))):

@@ -19,7 +19,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation.comparison_plot import plot_comparison
 from tftransformer.experiments import records
 from tftransformer.experiments.cross_validation import FIGURES
-from tftransformer.experiments.recipes import Build, prepare, train_recipe
+from tftransformer.experiments.recipes import Build, check_stages, prepare, train_recipe
 from tftransformer.experiments.resumable import digest_of, digest_of_model, resumable_folder
 from tftransformer.experiments.strategy_table import MEASURES, StrategyTable
 from tftransformer.finetuning.prefix_cache import PrefixCache, choose_prefix_cache
@@ -99,7 +99,7 @@ def compare_strategies(
     """
     chosen = [parse_strategy(text) for text in strategies]
     _check(chosen, train, test, validation, train_examples, seeds, learning_rates, updates)
-    model = _try(build, chosen)
+    model = _try(build, chosen, max(train_examples), updates, batch_size)
     rates = {
         strategy: tuple(learning_rates) or (strategy.learning_rate(model.advice),) for strategy in chosen
     }
@@ -122,11 +122,10 @@ def compare_strategies(
 
     def run(strategy: Strategy, rows: int, rate: float, seed: int) -> dict[str, Any]:
         part = subset(train, rows, seed)
-        epochs = math.ceil(updates / num_batches(len(part), batch_size))
         recipe = {
             "strategy": str(strategy),
             "learning_rate": rate,
-            "epochs": epochs,
+            "epochs": _epochs(updates, len(part), batch_size),
             "batch_size": batch_size,
         }
         return _run(build, recipe, part, test, score_on, seed, cache)
@@ -179,10 +178,21 @@ def _check(
         raise TransformerError("a comparison needs test rows; the data have none")
 
 
-def _try(build: Build, strategies: Sequence[Strategy]) -> TextTask:
+def _epochs(updates: int, rows: int, batch_size: int) -> int:
+    return math.ceil(updates / num_batches(rows, batch_size))
+
+
+def _try(
+    build: Build, strategies: Sequence[Strategy], most_rows: int, updates: int, batch_size: int
+) -> TextTask:
     """A fresh model, after each strategy was put to one: what cannot be done is said before hours of training."""
+    fewest = _epochs(updates, most_rows, batch_size)
     for strategy in strategies:
-        model, _ = prepare(build, {"strategy": str(strategy), "epochs": 1000})
+        model, fit = prepare(build, {"strategy": str(strategy), "epochs": 1000})
+        try:
+            check_stages(model, fit, fewest)
+        except TransformerError as error:
+            raise TransformerError(f"updates={updates} on {most_rows} rows are too few: {error}") from None
         del model
     keras.utils.set_random_seed(0)
     return build()
