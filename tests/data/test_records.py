@@ -48,6 +48,11 @@ def test_pairs_in_any_form(x):
     assert list(zip(records.first, records.second, strict=True)) == PAIRS
 
 
+def test_what_holds_no_texts_is_named():
+    with pytest.raises(TransformerError, match="^x must be texts: .*; got 3$"):
+        as_records(3)
+
+
 def test_datasets_batched_or_not():
     tf = pytest.importorskip("tensorflow")
     rows = (TEXTS, ["x", "y", "x"], [1.0, 0.5, 2.0])

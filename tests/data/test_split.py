@@ -1,7 +1,7 @@
 import pytest
 
 from tftransformer.data.folding import fold, fold_record, well_formed
-from tftransformer.data.split import Split, Splits, sort_labels
+from tftransformer.data.split import Split, Splits, require_labelled, sort_labels
 from tftransformer.errors import TransformerError
 
 hypothesis = pytest.importorskip("hypothesis")
@@ -20,6 +20,15 @@ def test_lengths_must_agree():
         Split(["a", "b"], ["x"])
     with pytest.raises(TransformerError, match="^rows must be as many as texts, 1; got 2$"):
         Split(["a"], ["x"], rows=[1, 2])
+
+
+def test_what_is_measured_needs_targets():
+    split = Split(["a"], ["x"])
+    assert require_labelled(split) is split
+    with pytest.raises(TransformerError, match="Split with targets.*got one without targets$"):
+        require_labelled(Split(["a"]))
+    with pytest.raises(TransformerError, match="got NoneType$"):
+        require_labelled(None)
 
 
 def test_take_keeps_rows_together():

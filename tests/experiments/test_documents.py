@@ -6,8 +6,11 @@ import json
 import pytest
 
 from tftransformer.errors import TransformerError
+from tftransformer.experiments.classification import predict
 from tftransformer.experiments.documents import DocumentOptions, train
+from tftransformer.experiments.run_model import load_classifier
 from tftransformer.tasks.document_classifier import DocumentClassifier
+from tftransformer.tasks.text_classifier import TextClassifier
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,10 @@ def test_a_run_reports_exports_and_compares_with_truncation(tiny_preset, table, 
     assert f"{other['test']['accuracy']:.3f} / {other['test']['macro_f1']:.3f} truncated" in said
     assert (run / "saved_model" / "1" / "saved_model.pb").exists()
     assert DocumentClassifier.from_preset(run / "model").cut.overlap == 1
+    predict(run, ["the plot was very slow"])
+    assert "the plot was very slow" in capsys.readouterr().out
+    assert load_classifier(run).cut.overlap == 1
+    assert type(load_classifier(tmp_path / "run-truncated")) is TextClassifier
 
 
 def test_a_preset_that_cannot_be_truncated_is_named_first(tiny_preset, table, tmp_path):

@@ -217,7 +217,12 @@ def _sides(x) -> tuple[list[str], list[str] | None]:
                 f"both sides of the pairs must have equally many texts; got {len(first)} and {len(second)}"
             )
         return first, second
-    values = list(x.numpy() if hasattr(x, "numpy") else x)
+    try:
+        values = list(x.numpy() if hasattr(x, "numpy") else x)
+    except TypeError:
+        raise TransformerError(
+            f"x must be texts: a Split, a list of strings or of pairs, or a tf.data.Dataset; got {x!r}"
+        ) from None
     pairs = [not isinstance(v, (str, bytes)) and hasattr(v, "__len__") and len(v) == 2 for v in values]
     if values and all(pairs):
         return (

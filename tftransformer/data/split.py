@@ -112,3 +112,15 @@ class Splits(NamedTuple):
     def present(self) -> dict[str, Split]:
         """The splits that exist, by name, in the order train, validation, test."""
         return {name: split for name, split in zip(self._fields, self, strict=True) if split is not None}
+
+
+def require_labelled(data: object) -> Split:
+    """The split itself, if it is one with targets.
+
+    Raises:
+        TransformerError: It is something else, or without them.
+    """
+    if not isinstance(data, Split) or data.targets is None:
+        got = "one without targets" if isinstance(data, Split) else type(data).__name__
+        raise TransformerError(f"data must be a Split with targets, as `data.load` makes them; got {got}")
+    return data

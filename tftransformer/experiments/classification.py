@@ -22,6 +22,7 @@ from tftransformer.evaluation.baselines import tfidf_baseline
 from tftransformer.evaluation.reports import Report, write_predictions
 from tftransformer.experiments.fingerprints import fingerprints
 from tftransformer.experiments.options import PRECISIONS, ClassificationOptions
+from tftransformer.experiments.run_model import load_classifier
 from tftransformer.experiments.runs import RunFolder
 from tftransformer.finetuning.freezing import FreezeSummary, freeze
 from tftransformer.finetuning.prefix_cache import PrefixCache, check_prefix_cache
@@ -152,15 +153,6 @@ def _prefix_cache(choice: str) -> PrefixCache | str:
         return choice
     # Said aloud also where `fit` is told to be silent.
     return PrefixCache(None if choice == "auto" else choice, say=functools.partial(print, flush=True))
-
-
-def load_classifier(run: str | Path) -> TextClassifier:
-    """The model of a finished run."""
-    if not str(run):
-        raise TransformerError(
-            "model must be given: the folder of a finished run, such as --model=runs/sample-1"
-        )
-    return TextClassifier.from_preset(RunFolder.open(run).model_path)
 
 
 def load_splits(options: ClassificationOptions) -> Splits:

@@ -25,6 +25,7 @@ from tftransformer.evaluation.two_samples import (
 )
 from tftransformer.experiments.drift_table import drift_text
 from tftransformer.experiments.recorded import recorded_options, recorded_splits
+from tftransformer.experiments.run_model import load_classifier
 from tftransformer.experiments.runs import RunFolder
 from tftransformer.finetuning.block_outputs import recorded_outputs
 from tftransformer.tasks.text_classifier import TextClassifier
@@ -234,7 +235,7 @@ def report_run(run: str | Path, texts: str | Path, plot: str | None = None, seed
     options = recorded_options(RunFolder.open(run))
     new = read_texts(texts, options.text_columns)
     splits = recorded_splits(run)
-    classifier = TextClassifier.from_preset(RunFolder.open(run).model_path)
+    classifier = load_classifier(run)
     held_out = [text for split in splits[1:] if split is not None for text in split.texts]
     report = drift_report(splits.train, new, classifier, held_out=held_out or None, seed=seed)
     print(report)

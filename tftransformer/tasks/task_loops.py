@@ -9,7 +9,7 @@ import tensorflow as tf
 from tftransformer.data.examples import Examples, build_examples
 from tftransformer.data.pipeline import Epoch, num_batches
 from tftransformer.data.records import Records, as_records
-from tftransformer.data.split import Split
+from tftransformer.data.split import Split, require_labelled
 from tftransformer.data.task_sampling import DEFAULT_SAMPLING, batch_shares, join_tasks, task_batches
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
@@ -203,13 +203,17 @@ class TaskLoops(TextTask):
         reports: dict[str, Report] = {}
         for name, split in self._by_task(data, task).items():
             own = self.tasks[name]
-            reports[name] = own.report_of(split.targets, self.predict(split, task=name, verbose=0))
+            reports[name] = own.report_of(
+                require_labelled(split).targets, self.predict(split, task=name, verbose=0)
+            )
         return reports if task is None else reports[task]
 
     def tune_threshold(self, data: Split, *, task: str) -> float:
         """Set a multi-label task's threshold to the one with the best micro-F1 on labelled data, and return it."""
         (name,) = self._by_task(data, task)
-        return self.tasks[name].tune_on(data.targets, self.predict(data, task=name, verbose=0))
+        return self.tasks[name].tune_on(
+            require_labelled(data).targets, self.predict(data, task=name, verbose=0)
+        )
 
     def _by_task(self, data: Any, task: str | None) -> dict[str, Any]:
         return by_task(data if task is None else {task: data}, self.tasks, "data")

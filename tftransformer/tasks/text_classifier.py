@@ -11,7 +11,7 @@ import tensorflow as tf
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
-from tftransformer.data.split import Split
+from tftransformer.data.split import Split, require_labelled
 from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
@@ -226,7 +226,9 @@ class TextClassifier(Labelled, TextTask):
 
     def tune_threshold(self, data: Any) -> float:
         """Set the multi-label threshold to the one with the best micro-F1 on labelled data, and return it."""
-        return self.tune_on(data.targets, self.predict(data, verbose=0) if self.multi_label else None)
+        return self.tune_on(
+            require_labelled(data).targets, self.predict(data, verbose=0) if self.multi_label else None
+        )
 
     def report(self, data: Split, baseline: dict | None = None) -> Report:
         """Precision, recall, F1, intervals and confusion on labelled data; `print` it.
@@ -235,7 +237,7 @@ class TextClassifier(Labelled, TextTask):
             data: A Split with targets.
             baseline: What `evaluation.tfidf_baseline` returned on the same texts, to stand beside it.
         """
-        return self.report_of(data.targets, self.predict(data, verbose=0), baseline)
+        return self.report_of(require_labelled(data).targets, self.predict(data, verbose=0), baseline)
 
     def save_to_preset(self, folder: str | os.PathLike, **options: Any) -> None:
         """Write a folder that `from_preset` reads: weights, tokenizer, labels and settings.
