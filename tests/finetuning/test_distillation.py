@@ -42,11 +42,13 @@ def values(model):
     return {name: ops.convert_to_numpy(variable) for name, variable in addresses(model).items()}
 
 
-def fit(model, reviews, rate=0.5, epochs=1, run_eagerly=True, **options):
+def fit(model, reviews, rate=0.5, epochs=1, run_eagerly=True, prefix_cache="auto", **options):
     # Two batches take less time than tracing the step does.
     model.compile(keras.optimizers.SGD(rate), run_eagerly=run_eagerly, **options)
     texts, labels = reviews
-    return model.fit(texts[:30], labels[:30], batch_size=15, epochs=epochs, verbose=0)
+    return model.fit(
+        texts[:30], labels[:30], batch_size=15, epochs=epochs, verbose=0, prefix_cache=prefix_cache
+    )
 
 
 def several(labels):
@@ -259,14 +261,16 @@ def test_every_kind_of_data_is_taught(kind, tiny_preset, reviews, tmp_path):
 
 
 @pytest.mark.slow
-def test_frozen_blocks_learn_nothing_and_need_no_stored_states(tiny_preset, reviews):
-    from tftransformer.finetuning import freeze
+def test_frozen_blocks_learn_nothing_and_need_no_stored_states(tiny_preset, reviews, tmp_path):
+    from tftransformer.finetuning import PrefixCache, freeze
 
     student = build(tiny_preset)
     freeze(student, layers=1)
     before = values(student)
     distill(student, shaken(tiny_preset), reviews[0])
-    fit(student, reviews)
+    said = []
+    fit(student, reviews, prefix_cache=PrefixCache(tmp_path / "cache", say=said.append))
+    assert said == ["prefix cache: off, the teacher's outputs are looked up by the texts' tokens"]
     for name, value in values(student).items():
         if name.startswith(("embeddings", "encoder_block_0")):
             np.testing.assert_array_equal(value, before[name], err_msg=name)

@@ -32,7 +32,9 @@ def stored_states(
         return None
     prefix = task.frozen_prefix()
     reason = ""
-    if prefix is None:
+    if prefix is None and getattr(task, "lesson", None) is not None:
+        reason = "the teacher's outputs are looked up by the texts' tokens"
+    elif prefix is None:
         reason = "the embeddings and the first block are not frozen"
     elif not isinstance(data[0], Examples):
         reason = "a tf.data.Dataset may differ in each epoch; pass texts or a Split"
