@@ -3,9 +3,11 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from tftransformer.errors import TransformerError
+from tftransformer.evaluation.significance import mcnemar
 from tftransformer.experiments.classification import predict
 from tftransformer.experiments.documents import DocumentOptions, train
 from tftransformer.experiments.run_model import load_classifier
@@ -38,6 +40,11 @@ def options(tiny_preset, table, **given):
     return DocumentOptions(preset=str(tiny_preset), dataset=str(table), **fields)
 
 
+def right(run):
+    with open(run / "predictions.csv", newline="") as file:
+        return np.array([row["label"] == row["prediction"] for row in csv.DictReader(file)])
+
+
 @pytest.mark.slow
 def test_a_run_reports_exports_and_compares_with_truncation(tiny_preset, table, tmp_path, capsys):
     run = tmp_path / "run"
@@ -48,7 +55,10 @@ def test_a_run_reports_exports_and_compares_with_truncation(tiny_preset, table, 
     other = json.loads((tmp_path / "run-truncated" / "metrics.json").read_text())
     assert metrics["test"]["accuracy"] == report["accuracy"] and metrics["test"]["examples"] == 8
     assert f"{report['accuracy']:.3f} / {report['macro_f1']:.3f} with chunks" in said
-    assert f"{other['test']['accuracy']:.3f} / {other['test']['macro_f1']:.3f} truncated" in said
+    assert f"{other['test']['accuracy']:.3f} / {other['test']['macro_f1']:.3f} truncated\np " in said
+    one, two = (right(folder) for folder in (run, tmp_path / "run-truncated"))
+    p = float(said.rsplit("truncated\np ", 1)[1].split(":")[0])
+    assert one.mean() == report["accuracy"] and p == pytest.approx(mcnemar(one, two), abs=6e-4)
     assert (run / "saved_model" / "1" / "saved_model.pb").exists()
     assert DocumentClassifier.from_preset(run / "model").cut.overlap == 1
     predict(run, ["the plot was very slow"])

@@ -1,16 +1,21 @@
 """A classifier of long documents from data to an exported model, as `examples/classify_documents.py` runs it."""
 
+import csv
 import dataclasses
 import functools
 from typing import Any
+
+import numpy as np
 
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.data.cutting import subset
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
+from tftransformer.evaluation.significance import mcnemar
 from tftransformer.experiments import classification
 from tftransformer.experiments.options import PRECISIONS, ClassificationOptions
+from tftransformer.experiments.runs import RunFolder
 from tftransformer.tasks.document_classifier import DocumentClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
 
@@ -59,14 +64,17 @@ def train(options: DocumentOptions) -> Report:
         )
     splits = _splits(options)
     test = splits.test if splits.test is not None else splits.validation
-    report = classification.train_on(options, splits, build, _ChunksOf(splits.train, test))
+    chunks, beginning = _ChunksOf(splits.train, test), _Answers()
+    report = classification.train_on(options, splits, build, chunks)
     if options.against_truncation:
         folder = f"{options.output_dir}-truncated" if options.output_dir else None
         alike = dataclasses.replace(options, output_dir=folder)
-        other = classification.train_on(alike, splits, functools.partial(build, documents=False))
+        other = classification.train_on(alike, splits, functools.partial(build, documents=False), beginning)
         print(
             f"\naccuracy / macro-F1: {report['accuracy']:.3f} / {report['macro_f1']:.3f} with chunks, "
-            f"{other['accuracy']:.3f} / {other['macro_f1']:.3f} truncated"
+            f"{other['accuracy']:.3f} / {other['macro_f1']:.3f} truncated\n"
+            f"p {mcnemar(chunks.right, beginning.right):.3f}: that accuracies differ so much by the chance of the test "
+            "texts alone (McNemar)"
         )
     return report
 
@@ -113,19 +121,35 @@ def describe_weights(classifier: DocumentClassifier, data: Split) -> str:
     return "\n".join(lines)
 
 
-@dataclasses.dataclass(frozen=True)
-class _ChunksOf:
+class _Answers:
+    """Notes which texts of the test a run gets right."""
+
+    right: np.ndarray
+
+    def before(self, classifier: TextClassifier) -> None:
+        pass
+
+    def after(self, classifier: TextClassifier, run: RunFolder) -> dict[str, Any]:
+        with open(run.predictions_path, encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            self.right = np.array(
+                [set(r["label"].split("|")) == set(r["prediction"].split("|")) for r in rows]
+            )
+        return {}
+
+
+class _ChunksOf(_Answers):
     """Says how long the documents are before training, and which of their chunks count after it."""
 
-    train: Split
-    test: Split
+    def __init__(self, train: Split, test: Split) -> None:
+        self._train, self._test = train, test
 
     def before(self, classifier: DocumentClassifier) -> None:
-        print(describe_lengths(classifier, self.train), flush=True)
+        print(describe_lengths(classifier, self._train), flush=True)
 
-    def after(self, classifier: DocumentClassifier, _: Any) -> dict[str, Any]:
-        print(describe_weights(classifier, self.test), flush=True)
-        return {}
+    def after(self, classifier: DocumentClassifier, run: RunFolder) -> dict[str, Any]:
+        print(describe_weights(classifier, self._test), flush=True)
+        return super().after(classifier, run)
 
 
 def _splits(options: DocumentOptions) -> Splits:
