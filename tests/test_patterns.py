@@ -103,7 +103,7 @@ def test_optimizers_metrics_and_random_states_have_no_address():
     inputs = keras.Input((None, 8))
     x = keras.layers.Dropout(0.5, name="dropout")(inner(inputs))
     model = keras.Model(inputs, x)
-    model.compile("adam", "mse", metrics=["mae"], jit_compile=False)
+    model.compile("adam", "mse", metrics=["mae"], run_eagerly=True)
     model.fit(np.zeros((2, 3, 8)), np.zeros((2, 3, 8)), verbose=0)
     assert list(addresses(model)) == list(addresses(inner))
 

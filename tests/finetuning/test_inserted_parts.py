@@ -31,7 +31,9 @@ some = pytest.mark.parametrize(
 @pytest.fixture
 def classifier(tiny_preset):
     keras.utils.set_random_seed(3)
-    return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+    made = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+    made.run_eagerly = True  # predicting a few rows takes less time than tracing a graph for it
+    return made
 
 
 def values(model):
@@ -40,7 +42,8 @@ def values(model):
 
 def train(classifier, reviews, epochs=1):
     texts, labels = reviews
-    classifier.compile(learning_rate=1e-2, schedule="constant")
+    # Without a graph there is less to wait for; test_strategy_cover.py trains them all in graphs.
+    classifier.compile(learning_rate=1e-2, schedule="constant", run_eagerly=True)
     classifier.fit(texts, labels, batch_size=16, epochs=epochs, verbose=0, prefix_cache="off")
 
 
@@ -95,6 +98,7 @@ def test_saved_and_loaded_it_predicts_the_same(kind, classifier, reviews, tmp_pa
     assert np.ptp(expected[:, 0]) > 1e-4
     classifier.save_to_preset(tmp_path / "preset")
     loaded = TextClassifier.from_preset(tmp_path / "preset")
+    loaded.run_eagerly = True
     assert describe_modifications(loaded) == describe_modifications(classifier) != []
     np.testing.assert_array_equal(loaded.predict(reviews[0][:6], verbose=0), expected)
     with pytest.raises(TransformerError, match="format 'huggingface' has no place for"):

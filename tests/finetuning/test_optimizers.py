@@ -107,7 +107,9 @@ def test_adamw_agrees_with_keras(small):
     "make",
     [
         lambda **steps: SGD(0.5, momentum=0.9, global_clipnorm=0.05, weight_decay=0.1, **steps),
-        lambda **steps: AdamW(LinearSchedule(1e-2), epsilon=1e-3, **steps),
+        pytest.param(
+            lambda **steps: AdamW(LinearSchedule(1e-2), epsilon=1e-3, **steps), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_accumulated_batches_equal_one_large_batch(small, make, jit_compile):
@@ -302,12 +304,12 @@ def test_float16_with_keras_loss_scale(small):
     assert history[-1] < history[0] - 0.05
 
 
-@pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["bfloat16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_bfloat16_trains(small, policy):
     keras.config.set_dtype_policy(policy)
     try:
         model = small.build_model(blocks=1)
-        model.compile(AdamW(1e-2), small.loss(), jit_compile=False)
+        model.compile(AdamW(1e-2), small.loss(), jit_compile=False, run_eagerly=policy == "bfloat16")
         history = model.fit(*small.data(), epochs=8, batch_size=8, verbose=0).history["loss"]
     finally:
         keras.config.set_dtype_policy("float32")

@@ -39,7 +39,7 @@ def fit(small, model, epochs, rows=24, **options):
     return rates.seen
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_every_fit_starts_its_own_schedule_in_the_graph_of_the_first(small, jit_compile):
     model = compiled(small, SGD(build_schedule("linear", 1.0, warmup=0)), jit_compile=jit_compile)
     assert fit(small, model, 1) == [1.0, 0.75, 0.5, 0.25]

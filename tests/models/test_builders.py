@@ -32,10 +32,16 @@ def randomise(model):
 @pytest.mark.parametrize(
     ("family", "position"),
     [
-        *(("transformer", p) for p in POSITIONS),
+        ("transformer", "relative"),
+        ("transformer", "rotary"),
         ("bert", "learned"),
         ("bert", "alibi"),
         ("gpt2", "relative_buckets"),
+        *(
+            pytest.param("transformer", position, marks=pytest.mark.slow)
+            for position in POSITIONS
+            if position not in ("relative", "rotary")
+        ),
     ],
 )
 def test_every_family_and_position_scheme_saves_and_loads(family, position, tmp_path):
@@ -113,7 +119,7 @@ def test_an_untied_decoder_has_a_head_of_its_own():
     np.testing.assert_allclose(tied(inputs(tied)), np.array(hidden) @ table.T, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("position", ["learned", "rotary", "alibi"])
 def test_mixed_precision_follows_the_argument(dtype, position):
     encoder = build_encoder(config(position=position), dtype=dtype)

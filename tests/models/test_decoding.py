@@ -55,7 +55,13 @@ def test_a_cached_decoder_equals_the_whole(position, key_heads):
 
 
 @pytest.mark.parametrize(
-    ("position", "key_heads"), [("sinusoidal", 4), ("rotary", 2), ("alibi", 2), ("relative", 4)]
+    ("position", "key_heads"),
+    [
+        ("rotary", 2),
+        ("relative", 4),
+        pytest.param("sinusoidal", 4, marks=pytest.mark.slow),
+        pytest.param("alibi", 2, marks=pytest.mark.slow),
+    ],
 )
 def test_a_cached_encoder_decoder_equals_the_whole(position, key_heads):
     model = build_encoder_decoder(config("transformer", position, key_heads, scale_embeddings=False))

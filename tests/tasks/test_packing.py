@@ -40,10 +40,15 @@ def trained(vocabulary, config, packing, pairs=False, **compiled):
 
 @pytest.mark.parametrize(
     ("pairs", "compiled"),
-    [(False, {}), pytest.param(True, {"jit_compile": True}, marks=pytest.mark.slow)],
+    [
+        (False, {"run_eagerly": True}),
+        pytest.param(False, {}, marks=pytest.mark.slow),
+        pytest.param(True, {"jit_compile": True}, marks=pytest.mark.slow),
+    ],
 )
 def test_packed_training_equals_unpacked(tiny_vocabulary, tiny_config, pairs, compiled):
-    expected, history = trained(tiny_vocabulary, tiny_config, False, pairs)
+    eagerly = {"run_eagerly": compiled.get("run_eagerly", False)}
+    expected, history = trained(tiny_vocabulary, tiny_config, False, pairs, **eagerly)
     weights, packed_history = trained(tiny_vocabulary, tiny_config, True, pairs, **compiled)
     for name, value in expected.items():
         np.testing.assert_allclose(weights[name], value, atol=1e-6, err_msg=name)

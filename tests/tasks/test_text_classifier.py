@@ -62,22 +62,24 @@ def test_odd_texts_are_still_classified(trained, text):
     assert np.isfinite(trained.predict([text], verbose=0)).all()
 
 
-def test_fit_takes_datasets_names_ids_weights_and_validation(tiny_preset, reviews):
-    texts, labels = reviews
+# Without a graph there is less to wait for.
+@pytest.mark.parametrize("run_eagerly", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_fit_takes_datasets_names_ids_weights_and_validation(tiny_preset, reviews, run_eagerly):
+    texts, labels = (column[:20] for column in reviews)
     ids = [LABELS.index(label) for label in labels]
     rows = tf.data.Dataset.from_tensor_slices((texts, labels))
     forms = [
         dict(x=texts, y=ids, validation_split=0.2),
         dict(x=Split(texts, labels), validation_data=Split(texts[:9], labels[:9])),
         dict(x=rows, validation_data=rows.take(7)),
-        dict(x=rows.batch(16), class_weight={"negative": 2.0}),
-        dict(x=texts, y=labels, sample_weight=np.linspace(0, 1, 60), validation_data=(texts[:5], ids[:5])),
+        dict(x=rows.batch(10), class_weight={"negative": 2.0}),
+        dict(x=texts, y=labels, sample_weight=np.linspace(0, 1, 20), validation_data=(texts[:5], ids[:5])),
         dict(x=texts, y=labels, class_weight="balanced"),
     ]
     classifier = build(tiny_preset)
-    classifier.compile()
+    classifier.compile(run_eagerly=run_eagerly)
     for form in forms:
-        history = classifier.fit(**form, batch_size=16, epochs=1, verbose=0).history
+        history = classifier.fit(**form, batch_size=10, epochs=1, verbose=0).history
         assert np.isfinite(history["loss"]).all()
         assert ("val_macro_f1" in history) == ("validation_data" in form or "validation_split" in form)
 
@@ -127,7 +129,7 @@ def test_frozen_weights_stay_bit_equal_and_have_no_slots(tiny_preset, reviews):
     summary = freeze(classifier, layers=1)
     assert summary.frozen_layers == ("embeddings", "encoder_block_0")
     before = weights(classifier)
-    classifier.compile(learning_rate=1e-2)
+    classifier.compile(learning_rate=1e-2, run_eagerly=True)
     classifier.fit(*reviews, batch_size=16, epochs=1, verbose=0)
     after = weights(classifier)
     for name in before:
@@ -199,12 +201,13 @@ def test_callbacks_that_set_the_rate_need_a_constant_schedule(tiny_preset, revie
     setter = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5)
     with pytest.raises(TransformerError, match="constant"):
         classifier.fit(*reviews, verbose=0, callbacks=[setter])
-    classifier.compile(schedule="constant", learning_rate=0.01)
+    classifier.compile(schedule="constant", learning_rate=0.01, run_eagerly=True)
     classifier.fit(*reviews, batch_size=30, verbose=0, callbacks=[setter])
     assert float(classifier.optimizer.learning_rate) == pytest.approx(0.005)
 
 
-@pytest.mark.parametrize("dtype", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_in_float32_variables(tiny_preset, reviews, dtype):
     classifier = build(tiny_preset, dtype=dtype)
     assert {v.dtype for v in classifier.trainable_variables} == {"float32"}
@@ -219,7 +222,7 @@ def test_pairs_are_one_sequence_with_two_segments(tiny_preset, reviews, tmp_path
     texts, labels = reviews
     pairs = list(zip(texts, texts[::-1]))
     classifier = build(tiny_preset)
-    classifier.compile()
+    classifier.compile(run_eagerly=True)
     classifier.fit(pairs, labels, batch_size=16, verbose=0)
     assert classifier.text_pairs is True
     both = classifier.predict(pairs[:4], verbose=0)
@@ -230,13 +233,14 @@ def test_pairs_are_one_sequence_with_two_segments(tiny_preset, reviews, tmp_path
         classifier.predict(texts, verbose=0)
 
 
-def test_multi_label_thresholds_and_metrics(tiny_preset, reviews):
+@pytest.mark.parametrize("run_eagerly", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_multi_label_thresholds_and_metrics(tiny_preset, reviews, run_eagerly):
     texts, labels = reviews
     targets = [(label, "long") if len(text) > 25 else (label,) for text, label in zip(texts, labels)]
     data = Split(texts, targets, multi_label=True)
     classifier = build(tiny_preset, labels=data.labels, multi_label=True)
-    classifier.compile(learning_rate=3e-3, label_smoothing=0.1)
-    history = classifier.fit(data, batch_size=16, epochs=3, validation_data=data, verbose=0).history
+    classifier.compile(learning_rate=3e-3, label_smoothing=0.1, run_eagerly=run_eagerly)
+    history = classifier.fit(data, batch_size=30, epochs=1, validation_data=data, verbose=0).history
     assert {"micro_f1", "macro_f1", "val_micro_f1"} <= set(history)
     threshold = classifier.tune_threshold(data)
     assert 0 < threshold < 1 and classifier.get_config()["threshold"] == threshold
@@ -266,7 +270,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_step(tiny_preset, reviews
     weight = np.ones(60)
     weight[45] = np.nan
     classifier = build(tiny_preset)
-    classifier.compile()
+    classifier.compile(run_eagerly=True)  # test_guards.py has it in graphs
     with pytest.raises(TransformerError, match="step"):
         classifier.fit(texts, labels, sample_weight=weight, batch_size=10, shuffle=False, epochs=2, verbose=0)
     assert all(np.isfinite(value).all() for value in weights(classifier).values())

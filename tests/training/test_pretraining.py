@@ -165,6 +165,7 @@ def test_a_run_in_two_parts_ends_bit_equal(options, tiny_preset, objective, tmp_
                     np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_run_resumes_with_its_own_data_and_preset_alone(options, tiny_preset):
     pretrain(dataclasses.replace(options, preset=str(tiny_preset)))
     resumed = dataclasses.replace(options, resume=True)

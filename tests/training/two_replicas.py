@@ -1,10 +1,13 @@
 """Run by test_mirrored.py in a process of its own: two logical CPUs have to be made before TensorFlow starts.
 
+    python two_replicas.py clipping float16
+
 Trains one small model on one device and the same model on two replicas with the same global batches, and
 prints, for every case, the largest difference of a weight and how far the weights moved.
 """
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -64,7 +67,8 @@ def main():
     tf.config.set_logical_device_configuration(devices[0], [tf.config.LogicalDeviceConfiguration()] * 2)
     mirrored = build_strategy("mirrored")
     results = {"replicas": mirrored.num_replicas_in_sync}
-    for name, (make_optimizer, options) in CASES.items():
+    for name in sys.argv[1:]:
+        make_optimizer, options = CASES[name]
         if options.get("dtype"):
             # The model's own policy decides on the loss scale, and a functional model has the global one.
             keras.config.set_dtype_policy(options["dtype"])
