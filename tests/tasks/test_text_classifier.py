@@ -168,7 +168,7 @@ def test_save_and_load_keeps_every_weight_and_setting(trained, tmp_path, reviews
 def test_keras_file_holds_the_whole_classifier_and_its_optimizer(tiny_preset, tmp_path, reviews):
     classifier = build(tiny_preset, extra_blocks=1, pooling="cls", multi_label=False)
     freeze(classifier, layers=1)
-    classifier.compile()
+    classifier.compile(run_eagerly=True)  # the file remembers it
     checkpoint = keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), monitor="val_loss")
     classifier.fit(*reviews, batch_size=16, validation_split=0.2, epochs=1, verbose=0, callbacks=[checkpoint])
     loaded = keras.models.load_model(tmp_path / "best.keras")
