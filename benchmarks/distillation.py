@@ -85,8 +85,7 @@ def run_seed(seed: int, splits: tt.data.Splits) -> dict[str, float]:
         if way != WAYS[0]:
             hidden = blocks if way != WAYS[1] else None
             tt.distill(pupil, teacher, train, temperature=FLAGS.temperature, alpha=alpha, blocks=hidden)
-        epochs = max(1, round(FLAGS.epochs * len(labelled) / len(train)))
-        fine_tune(pupil, train, epochs)
+        fine_tune(pupil, train, FLAGS.epochs * len(labelled) // len(train))
         found[way] = show(seed, way, pupil, splits.test, time.perf_counter() - started)
     return found
 
@@ -107,7 +106,17 @@ def main(_: list[str]) -> None:
     for name in ("train_examples", "unlabelled", "teacher_epochs", "epochs", "seeds"):
         if FLAGS[name].value < 1:
             raise TransformerError(f"{name} must be at least 1; got {FLAGS[name].value}")
+    if FLAGS.epochs * FLAGS.train_examples % (FLAGS.train_examples + FLAGS.unlabelled):
+        raise TransformerError(
+            "epochs * train_examples must be a multiple of train_examples + unlabelled, so that all students make as many "
+            f"updates; got {FLAGS.epochs} * {FLAGS.train_examples} and {FLAGS.train_examples} + {FLAGS.unlabelled}"
+        )
     splits = tt.data.load(train=Path(FLAGS.train_path), test=Path(FLAGS.test_path), validation_fraction=0)
+    if FLAGS.train_examples + FLAGS.unlabelled > len(splits.train):
+        raise TransformerError(
+            f"train_examples and unlabelled must be at most the {len(splits.train)} rows of {FLAGS.train_path}; got "
+            f"{FLAGS.train_examples} + {FLAGS.unlabelled}"
+        )
     rounds = [run_seed(seed, splits) for seed in range(FLAGS.seeds)]
     for way in rounds[0]:
         values = np.array([found[way] for found in rounds])

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,5 +32,14 @@ def test_every_way_is_measured_and_a_mistake_is_one_line(tmp_path, tiny_preset, 
     lines = done.stdout.splitlines()
     assert len(lines) == 10 and sum(line.startswith("seed 0") for line in lines) == 5
     assert "against alone +0.0000" in lines[6] and lines[9].startswith("and unlabelled rows")
-    done = run("--seeds=0")
-    assert done.returncode == 1 and done.stderr == "error: seeds must be at least 1; got 0\n"
+    for flags, message in (
+        (["--seeds=0"], "seeds must be at least 1; got 0"),
+        (["--epochs=4"], "epochs * train_examples must be a multiple of .* got 4 * 2000 and 2000 [+] 4000"),
+        (
+            ["--train_examples=50", "--unlabelled=50"],
+            "must be at most the 60 rows of reviews.csv; got 50 [+] 50",
+        ),
+    ):
+        done = run(*flags)
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+        assert re.search(message.replace(" * ", " [*] "), done.stderr), done.stderr
