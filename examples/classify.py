@@ -9,6 +9,10 @@ With your own texts (CSV, TSV or JSONL; a file, or a folder with train, validati
 
     python examples/classify.py --dataset=tickets.csv --preset=bert_base_en_uncased --max_length=128
     python examples/classify.py --mode=predict --model=runs/tickets-1 --text="no refund after three weeks"
+    python examples/classify.py --mode=predict --model=runs/tickets-1 --texts=new.csv --output=answers.csv
+    python examples/classify.py --mode=evaluate --model=runs/tickets-1
+
+The last one repeats the report on the run's own test rows; --dataset or --test_path names others.
 
 Later, with new rows, a finished run is trained further on its own rows and the new ones, with its settings unless flags say
 otherwise, and both test sets are reported before and after:
@@ -16,9 +20,16 @@ otherwise, and both test sets are reported before and after:
     python examples/classify.py --init_from=runs/tickets-1 --dataset=tickets_of_may.csv
 """
 
+from typing import Any
+
 from absl import flags
 
-from tftransformer.experiments.commands import run_command
+from tftransformer.experiments.commands import from_flags, given_flags, run_command
+from tftransformer.experiments.options import ClassificationOptions
+from tftransformer.experiments.output_folder import check_free
+from tftransformer.experiments.predictions import check_output, pair_up, texts_to_predict
+from tftransformer.experiments.recorded_options import continued_options, evaluation_options, options_of
+from tftransformer.experiments.runs import RunFolder, run_of
 
 FLAGS = flags.FLAGS
 
@@ -26,6 +37,14 @@ flags.DEFINE_enum("mode", "train", ["train", "evaluate", "predict"], "What to do
 flags.DEFINE_string("model", None, "evaluate, predict: the folder of a finished run.")
 flags.DEFINE_multi_string("text", None, "predict: a text; may be given several times.")
 flags.DEFINE_multi_string("text_pair", None, "predict, for pairs: the second text of each --text.")
+flags.DEFINE_string(
+    "texts",
+    None,
+    "predict: a file of texts, one a line (.txt), or a CSV, TSV or JSONL file with --text_columns.",
+)
+flags.DEFINE_string(
+    "output", None, "predict: a CSV file for label and probabilities, in place of the screen."
+)
 
 # Data
 flags.DEFINE_string(
@@ -70,13 +89,18 @@ flags.DEFINE_enum(
 flags.DEFINE_integer("max_length", None, "Longest text in tokens; default: the encoder's limit.")
 
 # Training
-flags.DEFINE_integer("epochs", None, "Passes over the training rows; default: the preset's advice, else 3.")
+flags.DEFINE_integer(
+    "epochs",
+    None,
+    "Passes over the training rows; default: the preset's advice, else 3, and more where these are fewer than 250 updates.",
+)
 flags.DEFINE_integer("batch_size", 16, "Rows a batch, over all replicas.")
 flags.DEFINE_float(
     "learning_rate",
     None,
     "Highest rate of pretrained weights (fresh blocks and the head have at "
-    "least 5e-4); default: the strategy's, or the preset's advice, else 2e-5.",
+    "least 5e-4); default: the strategy's, or the preset's advice, else 1e-4 for encoders narrower than 512 and 2e-5 "
+    "for others.",
 )
 flags.DEFINE_string("schedule", "linear", "linear, cosine, polynomial, exponential or constant.")
 flags.DEFINE_float("warmup", None, "Share of the run in which the rate rises; default: 0.1, constant: 0.")
@@ -117,26 +141,47 @@ flags.DEFINE_string(
 )
 flags.DEFINE_boolean("add_labels", False, "--init_from: new rows may have labels that the run does not know.")
 flags.DEFINE_string("output_dir", None, "Folder of the run; default: the next free runs/NAME-N.")
-flags.DEFINE_boolean("overwrite", False, "Replace a finished or different run in --output_dir.")
+flags.DEFINE_boolean(
+    "overwrite", False, "Replace a finished or different run in --output_dir, or the file of --output."
+)
 
 
-def main(_: list[str]) -> None:
-    from tftransformer.experiments import ClassificationOptions, classification, continuing
-
-    names = ClassificationOptions.__dataclass_fields__
-    if FLAGS.init_from is not None:
-        given = {name: FLAGS[name].value for name in names if FLAGS[name].present}
-        options = continuing.continued_options(given.pop("init_from"), given)
+def read_flags() -> Any:
+    """What the mode needs: options to train; the data to evaluate on, None for the run's own; texts."""
+    if FLAGS.mode == "predict":
+        return _texts()
+    given = given_flags(ClassificationOptions)
+    if FLAGS.mode == "evaluate":
+        return evaluation_options(FLAGS.model, given)
+    if FLAGS.init_from is None:
+        options = from_flags(ClassificationOptions)
     else:
-        options = ClassificationOptions(**{name: FLAGS[name].value for name in names})
-    if FLAGS.mode == "train":
-        (classification if options.init_from is None else continuing).train(options)
+        options = continued_options(given.pop("init_from"), given)
+        options.check()
+    check_free(options.output_dir, options.overwrite)
+    return options
+
+
+def _texts() -> list:
+    run = RunFolder.open(run_of(FLAGS.model))
+    if FLAGS.output is not None:
+        check_output(FLAGS.output, FLAGS.overwrite)
+    columns = FLAGS.text_columns
+    if FLAGS.texts is not None and columns is None:
+        columns = options_of(run).text_columns
+    return texts_to_predict(pair_up(FLAGS.text, FLAGS.text_pair), FLAGS.texts, columns)
+
+
+def main(given: Any) -> None:
+    from tftransformer.experiments import classification, continuing, finished_runs
+
+    if FLAGS.mode == "predict":
+        finished_runs.predict(FLAGS.model, given, FLAGS.output)
     elif FLAGS.mode == "evaluate":
-        classification.evaluate(FLAGS.model or "", options)
+        finished_runs.evaluate(FLAGS.model, given)
     else:
-        texts = classification.pair_up(FLAGS.text, FLAGS.text_pair)
-        classification.predict(FLAGS.model or "", texts)
+        (classification if given.init_from is None else continuing).train(given)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, read_flags)

@@ -20,7 +20,9 @@ In your own code:
 
 from absl import flags
 
-from tftransformer.experiments.commands import run_command
+from tftransformer.experiments.commands import from_flags, run_command
+from tftransformer.experiments.options import DocumentOptions
+from tftransformer.experiments.output_folder import check_free
 
 FLAGS = flags.FLAGS
 
@@ -51,7 +53,11 @@ flags.DEFINE_boolean(
 )
 
 # Training
-flags.DEFINE_integer("epochs", None, "Passes over the training rows; default: the preset's advice, else 3.")
+flags.DEFINE_integer(
+    "epochs",
+    None,
+    "Passes over the training rows; default: the preset's advice, else 3, and more where these are fewer than 250 updates.",
+)
 flags.DEFINE_integer("batch_size", 16, "Documents a batch.")
 flags.DEFINE_float("learning_rate", None, "Highest rate of pretrained weights; default: the preset's advice.")
 flags.DEFINE_string("mixed_precision", "none", "none, bfloat16 or float16.")
@@ -60,12 +66,17 @@ flags.DEFINE_string("output_dir", None, "Folder of the run; default: the next fr
 flags.DEFINE_boolean("overwrite", False, "Replace a finished or different run in --output_dir.")
 
 
-def main(_: list[str]) -> None:
+def read_flags() -> DocumentOptions:
+    options = from_flags(DocumentOptions)
+    check_free(options.output_dir, options.overwrite)
+    return options
+
+
+def main(options: DocumentOptions) -> None:
     from tftransformer.experiments import documents
 
-    names = [name for name in documents.DocumentOptions.__dataclass_fields__ if name in FLAGS]
-    documents.train(documents.DocumentOptions(**{name: FLAGS[name].value for name in names}))
+    documents.train(options)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, read_flags)

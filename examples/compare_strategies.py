@@ -14,7 +14,10 @@ lets each strategy have the rate that is best for it on the validation rows.
 
 from absl import flags
 
-from tftransformer.experiments.commands import run_command
+from tftransformer.experiments.commands import from_flags, run_command
+from tftransformer.experiments.flag_values import read_numbers
+from tftransformer.experiments.options import ClassificationOptions
+from tftransformer.finetuning.strategy import parse_strategy
 
 FLAGS = flags.FLAGS
 
@@ -26,13 +29,17 @@ flags.DEFINE_list(
     "each kind. The others are compared with the first.",
 )
 flags.DEFINE_list("train_examples", ["50", "200"], "How many rows to train on; a row of the table each.")
-flags.DEFINE_integer("seeds", 3, "How many seeds: rows, fresh weights, order and dropout differ by them.")
+flags.DEFINE_integer(
+    "seeds", 3, "How many seeds: rows, fresh weights, order and dropout differ by them.", lower_bound=1
+)
 flags.DEFINE_list(
     "learning_rates",
     [],
     "Rates from which each strategy has its best on the validation rows; default: its own.",
 )
-flags.DEFINE_integer("updates", 300, "Batches that each model is trained on, rounded up to whole epochs.")
+flags.DEFINE_integer(
+    "updates", 300, "Batches that each model is trained on, rounded up to whole epochs.", lower_bound=1
+)
 flags.DEFINE_integer("batch_size", 16, "Rows a batch.")
 flags.DEFINE_integer("test_examples", None, "Measure on this many test rows; default: all.")
 
@@ -63,26 +70,27 @@ flags.DEFINE_string(
 flags.DEFINE_integer("seed", 0, "Of splits that are cut, and of the choice of test rows.")
 flags.DEFINE_string("output_dir", None, "Folder of the table; default: runs/NAME-strategies.")
 
-_OPTIONS = (
-    "dataset", "train_path", "validation_path", "test_path", "text_columns", "label_column", "label_columns",
-    "label_delimiter", "drop_leaked", "preset", "pooling", "max_length", "batch_size", "prefix_cache", "seed",
-    "output_dir",
-)  # fmt: skip
+
+def read_flags() -> tuple[ClassificationOptions, dict]:
+    for text in FLAGS.strategies or ():
+        parse_strategy(text)
+    table = {
+        "train_examples": read_numbers("train_examples", FLAGS.train_examples, int),
+        "learning_rates": read_numbers("learning_rates", FLAGS.learning_rates, float),
+        "seeds": FLAGS.seeds,
+        "updates": FLAGS.updates,
+        "test_examples": FLAGS.test_examples,
+    }
+    # The table's are several numbers; an option of one run is one.
+    return from_flags(ClassificationOptions, train_examples=None), table
 
 
-def main(_: list[str]) -> None:
-    from tftransformer.experiments import ClassificationOptions, comparison
+def main(given: tuple[ClassificationOptions, dict]) -> None:
+    from tftransformer.experiments import comparison
 
-    comparison.run_comparison(
-        ClassificationOptions(**{name: FLAGS[name].value for name in _OPTIONS}),
-        FLAGS.strategies,
-        comparison.read_numbers("train_examples", FLAGS.train_examples, int),
-        seeds=FLAGS.seeds,
-        learning_rates=comparison.read_numbers("learning_rates", FLAGS.learning_rates, float),
-        updates=FLAGS.updates,
-        test_examples=FLAGS.test_examples,
-    )
+    options, table = given
+    comparison.run_comparison(options, FLAGS.strategies, **table)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, read_flags)

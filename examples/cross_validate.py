@@ -9,11 +9,13 @@ test split is left alone. Everything is left in `runs/sample-folds`; interrupted
 
 from absl import flags
 
-from tftransformer.experiments.commands import run_command
+from tftransformer.experiments.commands import from_flags, run_command
+from tftransformer.experiments.options import ClassificationOptions
+from tftransformer.experiments.recipes import check_recipe
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_integer("folds", 5, "How many folds.")
+flags.DEFINE_integer("folds", 5, "How many folds.", lower_bound=2)
 flags.DEFINE_string("group_column", None, "A column whose equal values stay in one fold, such as an author.")
 
 # The recipe
@@ -45,20 +47,21 @@ flags.DEFINE_string(
 flags.DEFINE_integer("seed", 0, "Of folds, weights, order, splits and subsets.")
 flags.DEFINE_string("output_dir", None, "Folder of the folds; default: runs/NAME-folds.")
 
-_OPTIONS = (
-    "dataset", "text_columns", "label_column", "label_columns", "label_delimiter", "train_examples", "preset",
-    "max_length", "prefix_cache", "seed", "output_dir",
-)  # fmt: skip
 _RECIPE = ("strategy", "learning_rate", "epochs", "batch_size")
 
 
-def main(_: list[str]) -> None:
-    from tftransformer.experiments import ClassificationOptions, tuning
-
-    options = ClassificationOptions(**{name: FLAGS[name].value for name in _OPTIONS})
+def read_flags() -> tuple[ClassificationOptions, dict]:
     recipe = {name: FLAGS[name].value for name in _RECIPE if FLAGS[name].value is not None}
+    check_recipe(recipe)
+    return from_flags(ClassificationOptions), recipe
+
+
+def main(given: tuple[ClassificationOptions, dict]) -> None:
+    from tftransformer.experiments import tuning
+
+    options, recipe = given
     tuning.run_cross_validation(options, recipe, folds=FLAGS.folds, group_column=FLAGS.group_column)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, read_flags)

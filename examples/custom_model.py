@@ -40,7 +40,9 @@ the same time: half as deep a model wants more. The steps, each of which is one 
 
 from absl import flags
 
-from tftransformer.experiments.commands import run_command
+from tftransformer.experiments.commands import from_flags, run_command
+from tftransformer.experiments.options import CustomOptions
+from tftransformer.experiments.output_folder import check_free
 
 FLAGS = flags.FLAGS
 
@@ -77,10 +79,17 @@ flags.DEFINE_integer("freeze_layers", 0, "Freeze the embeddings and this many bl
 flags.DEFINE_enum(
     "pooling", None, ["cls", "mean", "max"], "From tokens to one vector; default: the preset's."
 )
-flags.DEFINE_integer("epochs", None, "Passes over the training rows; default: the preset's advice, else 3.")
+flags.DEFINE_integer(
+    "epochs",
+    None,
+    "Passes over the training rows; default: the preset's advice, else 3, and more where these are fewer than 250 updates.",
+)
 flags.DEFINE_integer("batch_size", 16, "Rows a batch.")
 flags.DEFINE_float(
-    "learning_rate", None, "Highest rate of old weights; default: the preset's advice, else 2e-5."
+    "learning_rate",
+    None,
+    "Highest rate of old weights; default: the preset's advice, else 1e-4 for encoders narrower "
+    "than 512 and 2e-5 for others.",
 )
 flags.DEFINE_string("schedule", "linear", "linear, cosine, polynomial, exponential or constant.")
 flags.DEFINE_float("warmup", None, "Share of the run in which the rate rises; default: 0.1, constant: 0.")
@@ -92,12 +101,17 @@ flags.DEFINE_string("output_dir", None, "Folder of the run; default: the next fr
 flags.DEFINE_boolean("overwrite", False, "Replace what --model_dir and --output_dir hold.")
 
 
-def main(_: list[str]) -> None:
+def read_flags() -> CustomOptions:
+    options = from_flags(CustomOptions)
+    check_free(options.output_dir, options.overwrite)
+    return options
+
+
+def main(options: CustomOptions) -> None:
     from tftransformer.experiments import custom
 
-    names = [name for name in custom.CustomOptions.__dataclass_fields__ if name in FLAGS]
-    custom.train(custom.CustomOptions(**{name: FLAGS[name].value for name in names}))
+    custom.train(options)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, read_flags)

@@ -10,7 +10,9 @@ from a .txt file, one a line, or from a CSV, TSV or JSONL file; labels in it are
 
 from absl import flags
 
+from tftransformer.data.readers.text_file import existing_path
 from tftransformer.experiments.commands import run_command
+from tftransformer.experiments.runs import RunFolder
 
 FLAGS = flags.FLAGS
 
@@ -20,13 +22,19 @@ flags.DEFINE_string(
 flags.DEFINE_string("texts", None, "A file of new texts.")
 flags.DEFINE_string("plot", "drift.png", "Where to draw it; empty: nowhere.")
 flags.DEFINE_integer("seed", 0, "Of what is drawn at random.")
+flags.mark_flags_as_required(["model", "texts"])
 
 
-def main(_: list[str]) -> None:
+def read_flags() -> None:
+    RunFolder.open(FLAGS.model)
+    existing_path(FLAGS.texts)
+
+
+def main(_: None) -> None:
     from tftransformer.experiments.drift import report_run
 
-    report_run(FLAGS.model or "", FLAGS.texts or "", FLAGS.plot, FLAGS.seed)
+    report_run(FLAGS.model, FLAGS.texts, FLAGS.plot, FLAGS.seed)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, read_flags)

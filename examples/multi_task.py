@@ -26,7 +26,9 @@ In your own code it is
 
 from absl import flags
 
-from tftransformer.experiments.commands import run_command
+from tftransformer.experiments.commands import from_flags, run_command
+from tftransformer.experiments.multi_task_options import MultiTaskOptions
+from tftransformer.experiments.output_folder import check_free
 
 FLAGS = flags.FLAGS
 
@@ -57,23 +59,34 @@ flags.DEFINE_string(
     "How tasks share the batches: proportional:POWER of their size, or equal.",
 )
 flags.DEFINE_integer(
-    "epochs", None, "As many batches as passes over all rows take; default: the preset's advice, else 3."
+    "epochs",
+    None,
+    "As many batches as passes over all rows take; default: the preset's advice, else 3, and more where these are "
+    "fewer than 250 updates.",
 )
 flags.DEFINE_integer("batch_size", 16, "Rows a batch.")
 flags.DEFINE_float(
-    "learning_rate", None, "Highest rate of pretrained weights; default: the preset's advice, else 2e-5."
+    "learning_rate",
+    None,
+    "Highest rate of pretrained weights; default: the preset's advice, else 1e-4 for encoders narrower "
+    "than 512 and 2e-5 for others.",
 )
 flags.DEFINE_integer("seed", 0, "Of weights, order, splits and subsets.")
 flags.DEFINE_string("output_dir", None, "Folder of the run; default: the next free runs/multi_task-N.")
 flags.DEFINE_boolean("overwrite", False, "Replace a finished or different run in --output_dir.")
 
 
-def main(_: list[str]) -> None:
+def read_flags() -> MultiTaskOptions:
+    options = from_flags(MultiTaskOptions)
+    check_free(options.output_dir, options.overwrite)
+    return options
+
+
+def main(options: MultiTaskOptions) -> None:
     from tftransformer.experiments import multi_task
 
-    names = multi_task.MultiTaskOptions.__dataclass_fields__
-    multi_task.compare(multi_task.MultiTaskOptions(**{name: FLAGS[name].value for name in names}))
+    multi_task.compare(options)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, read_flags)

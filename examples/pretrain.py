@@ -35,7 +35,10 @@ import sys
 
 from absl import flags
 
-from tftransformer.experiments.commands import run_command
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.experiments.commands import from_flags, run_command
+from tftransformer.experiments.pretraining_options import PretrainingOptions
+from tftransformer.experiments.pretraining_texts import TextOptions
 
 FLAGS = flags.FLAGS
 COMMANDS = ("prepare", "train")
@@ -98,9 +101,7 @@ def take_command(arguments: list[str]) -> str:
     return arguments.pop(1) if len(arguments) > 1 and not arguments[1].startswith("-") else ""
 
 
-def main(_: list[str], command: str = "") -> None:
-    from tftransformer.errors import TransformerError, near_miss
-
+def read_flags(command: str = "") -> TextOptions | PretrainingOptions:
     if command not in COMMANDS:
         raise TransformerError(
             f"say what to do: pretrain.py prepare --texts=... or pretrain.py train --shards=...; got {command!r}"
@@ -109,17 +110,19 @@ def main(_: list[str], command: str = "") -> None:
     for name in ("texts" if command == "prepare" else "shards", "output_dir"):
         if not FLAGS[name].value:
             raise TransformerError(f"--{name} is missing; --help lists the flags")
-    if command == "prepare":
-        from tftransformer.experiments.pretraining_texts import TextOptions, prepare_shards
+    return from_flags(TextOptions if command == "prepare" else PretrainingOptions)
 
-        prepare_shards(TextOptions(**{name: FLAGS[name].value for name in TextOptions.__dataclass_fields__}))
+
+def main(options: TextOptions | PretrainingOptions) -> None:
+    if isinstance(options, TextOptions):
+        from tftransformer.experiments.pretraining_texts import prepare_shards
+
+        prepare_shards(options)
     else:
         from tftransformer.experiments.pretraining import pretrain
-        from tftransformer.experiments.pretraining_options import PretrainingOptions
 
-        names = PretrainingOptions.__dataclass_fields__
-        pretrain(PretrainingOptions(**{name: FLAGS[name].value for name in names}))
+        pretrain(options)
 
 
 if __name__ == "__main__":
-    run_command(functools.partial(main, command=take_command(sys.argv)))
+    run_command(main, functools.partial(read_flags, take_command(sys.argv)))

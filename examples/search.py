@@ -7,9 +7,14 @@ on the test split, which had no part in the choice. Everything is left in `runs/
 against learning rate, coloured by strategy) among it. Interrupted or given more trials, the same command goes on.
 """
 
+import dataclasses
+
 from absl import flags
 
-from tftransformer.experiments.commands import run_command
+from tftransformer.experiments.commands import from_flags, run_command
+from tftransformer.experiments.flag_values import read_range
+from tftransformer.experiments.options import ClassificationOptions
+from tftransformer.experiments.search_space import SearchSpace
 
 FLAGS = flags.FLAGS
 
@@ -23,8 +28,13 @@ flags.DEFINE_list(
     "freeze_layers", None, "For the strategy 'freeze': a number of blocks, or the least and the most."
 )
 flags.DEFINE_integer("batch_size", 16, "Rows a batch.")
-flags.DEFINE_integer("trials", 20, "How many recipes to try, all in all.")
-flags.DEFINE_string("pruner", "median", "Which trials to give up early: median, hyperband or none.")
+flags.DEFINE_integer("trials", 20, "How many recipes to try, all in all.", lower_bound=1)
+flags.DEFINE_enum(
+    "pruner",
+    "median",
+    ["median", "hyperband", "none"],
+    "Which trials to give up early: median, hyperband or none.",
+)
 flags.DEFINE_boolean("report_test", True, "Report the best model on the test split when the search is over.")
 
 # Data and model
@@ -46,26 +56,31 @@ flags.DEFINE_string(
 flags.DEFINE_integer("seed", 0, "Of proposals, weights, order, splits and subsets.")
 flags.DEFINE_string("output_dir", None, "Folder of the search; default: runs/NAME-search.")
 
-_OPTIONS = (
-    "dataset", "text_columns", "label_column", "label_columns", "label_delimiter", "train_examples", "preset",
-    "max_length", "prefix_cache", "seed", "output_dir",
-)  # fmt: skip
+# Flags that say what is searched over, under names that elsewhere are options of one run.
+_SEARCHED = ("learning_rate", "epochs", "freeze_layers")
 
 
-def main(_: list[str]) -> None:
-    from tftransformer.experiments import ClassificationOptions, tuning
-
-    options = ClassificationOptions(**{name: FLAGS[name].value for name in _OPTIONS})
+def read_flags() -> tuple[ClassificationOptions, dict]:
     space = {
         "strategy": FLAGS.strategies,
-        "learning_rate": tuning.read_range("learning_rate", FLAGS.learning_rate, float),
-        "epochs": tuning.read_range("epochs", FLAGS.epochs, int),
+        "learning_rate": read_range("learning_rate", FLAGS.learning_rate, float),
+        "epochs": read_range("epochs", FLAGS.epochs, int),
         "batch_size": FLAGS.batch_size,
     }
     if FLAGS.freeze_layers is not None:
-        space["freeze_layers"] = tuning.read_range("freeze_layers", FLAGS.freeze_layers, int)
+        space["freeze_layers"] = read_range("freeze_layers", FLAGS.freeze_layers, int)
+    SearchSpace(space)  # refuses what no recipe may have
+    defaults = {field.name: field.default for field in dataclasses.fields(ClassificationOptions)}
+    options = from_flags(ClassificationOptions, **{name: defaults[name] for name in _SEARCHED})
+    return options, space
+
+
+def main(given: tuple[ClassificationOptions, dict]) -> None:
+    from tftransformer.experiments import tuning
+
+    options, space = given
     tuning.run_search(options, space, trials=FLAGS.trials, pruner=FLAGS.pruner, report_test=FLAGS.report_test)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, read_flags)

@@ -12,7 +12,7 @@ from tftransformer.layers import (
     RelativePosition,
     TransformerEmbedding,
 )
-from tftransformer.patterns import address, addresses, leaf_layers, select
+from tftransformer.patterns import address, addresses, copy_weights, leaf_layers, select
 
 
 def encoder(name="encoder", layer="encoder_block_0"):
@@ -149,3 +149,29 @@ def test_a_pattern_that_selects_nothing_is_an_error(pattern, message):
     with pytest.raises(TransformerError, match=message) as error:
         select(["block_1/kernel"], pattern, argument="freeze")
     assert "\n" not in str(error.value)
+
+
+def dense(units, names):
+    layers = {name: keras.layers.Dense(units, name=name) for name in names}
+    return keras.Sequential([keras.Input((units,)), *layers.values()])
+
+
+def test_weights_are_copied_by_address_not_by_position():
+    one, two = dense(3, ["a", "b"]), dense(3, ["b", "a"])
+    copy_weights(one, two)
+    for name, variable in addresses(two).items():
+        np.testing.assert_array_equal(variable, addresses(one)[name])
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [((3, "ab"), (3, "a")), ((3, "a"), (3, "ab")), ((3, "ab"), (2, "ab"))]
+)
+def test_weights_without_a_place_are_refused_and_nothing_is_copied(source, target):
+    one, two = dense(*source), dense(*target)
+    before = two.get_weights()
+    with pytest.raises(
+        TransformerError, match="target must have the weights of source; . differ, such as '[ab]/"
+    ):
+        copy_weights(one, two)
+    for value, kept in zip(before, two.get_weights()):
+        np.testing.assert_array_equal(value, kept)

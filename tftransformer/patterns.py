@@ -56,6 +56,37 @@ def address(variable: Any, layer: Any) -> str:
     return f"{layer.name}/{variable.path}"
 
 
+def copy_weights(source: Any, target: Any) -> None:
+    """Give every weight of a model the value that the weight of the same address has in another one.
+
+    Never by position: the order of weights is that in which layers were made, which is not the same after parts
+    were put in.
+
+    Args:
+        source: A built model.
+        target: One of the same structure; dtypes may differ.
+
+    Raises:
+        TransformerError: A weight is in one of them alone, or has another shape. Nothing was changed then.
+
+    Example:
+        >>> import keras
+        >>> a, b = (keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="head")]) for _ in range(2))
+        >>> copy_weights(a, b)
+    """
+    given, wanted = addresses(source), addresses(target)
+    unlike = [name for name in given if name not in wanted] + [name for name in wanted if name not in given]
+    unlike += [
+        name for name in given if name in wanted and tuple(given[name].shape) != tuple(wanted[name].shape)
+    ]
+    if unlike:
+        raise TransformerError(
+            f"target must have the weights of source; {len(unlike)} differ, such as {unlike[0]!r}"
+        )
+    for name, variable in wanted.items():
+        variable.assign(given[name])
+
+
 def leaf_layers(model: Any) -> Iterator[Any]:
     """The top-level layers of a model, those of nested models in place of the nested model itself."""
     if not _is_model(model):

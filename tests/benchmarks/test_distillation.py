@@ -32,15 +32,15 @@ def test_every_way_is_measured_and_a_mistake_is_one_line(tmp_path, tiny_preset, 
     assert len(lines) == 10 and sum(line.startswith("seed 0") for line in lines) == 5
     assert "against alone +0.0000" in lines[6] and lines[9].startswith("and unlabelled rows")
     for flags, message in (
-        (["--seeds=0"], "seeds must be at least 1; got 0"),
+        (["--seeds=0"], "--seeds must be at least 1; got 0"),
         (
             ["--epochs=4"],
-            "epochs * train_examples must be a multiple of train_examples + unlabelled, so that all students make as "
-            "many updates; got 4 * 2000 and 2000 + 4000",
+            "--epochs * --train_examples must be a multiple of --train_examples + --unlabelled, so that all students "
+            "make as many updates; got 4 * 2000 and 2000 + 4000",
         ),
         (
             ["--train_examples=50", "--unlabelled=50"],
-            "train_examples and unlabelled must be at most the 60 rows of reviews.csv; got 50 + 50",
+            "--train_examples and --unlabelled must be at most the 60 rows of reviews.csv; got 50 + 50",
         ),
     ):
         done = run(*flags)

@@ -144,4 +144,4 @@ def test_a_tiny_run_gives_tables_and_a_wrong_flag_one_line(tmp_path):
     assert len(added) == 2 and (tmp_path / "out" / "finetune.md").read_text().count("## ") == 2
     done = run("--sections=fixd")
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].startswith("error: sections must be among")
+    assert done.stderr.strip().splitlines()[-1].startswith("error: --sections must be among")

@@ -192,3 +192,30 @@ def test_embedded_presets_go_by_name(saved, monkeypatch):
     monkeypatch.setattr(presets, "_EMBEDDED", folder.parent)
     assert embedded_presets() == ("bert_tiny",)
     assert load_preset("bert_tiny").name == "bert_tiny"
+
+
+def test_files_have_the_mode_of_any_new_file(saved, tmp_path):
+    (tmp_path / "other").write_text("")
+    wanted = (tmp_path / "other").stat().st_mode
+    folder = saved()
+    assert {path.name: path.stat().st_mode for path in folder.iterdir()} == dict.fromkeys(
+        (path.name for path in folder.iterdir()), wanted
+    )
+
+
+def test_the_folder_of_a_run_is_its_model(saved, tmp_path):
+    run = tmp_path / "run"
+    saved("run/model")
+    (run / "run.json").write_text("{}")
+    assert load_preset(run).config == load_preset(run / "model").config
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "run.json").write_text("{}")
+    with pytest.raises(TransformerError, match="empty is the folder of a run that has left no model"):
+        load_preset(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("name", [5, None, b"bert", ["bert"], ""])
+def test_what_is_no_name_is_refused_in_plain_words(name):
+    with pytest.raises(TransformerError, match="a preset must be a name or a folder; got ") as error:
+        load_preset(name)
+    assert repr(name) in str(error.value) and "\n" not in str(error.value)

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -27,8 +29,8 @@ def folder(tmp_path_factory, reviews):
     folder = tmp_path_factory.mktemp("cli")
     with open(folder / "reviews.csv", "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["review", "label"])
-        writer.writerows(zip(*reviews))
+        writer.writerow(["review", "label", "day"])
+        writer.writerows((*row, "monday") for row in zip(*reviews))
     return folder
 
 
@@ -40,6 +42,13 @@ def finished(folder, tiny_preset):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return folder / "runs" / "reviews-1", done
+
+
+def test_a_run_says_which_columns_it_took(finished):
+    path, done = finished
+    assert "    columns  text: review, label: label, unused: day\n" in done.stdout
+    columns = json.loads((path / "run.json").read_text())["config"]["columns"]
+    assert columns == {"text": ["review"], "label": ["label"], "unused": ["day"]}
 
 
 def test_a_run_leaves_what_the_readme_says(finished):
@@ -81,11 +90,69 @@ def test_predict_and_evaluate_use_the_finished_run(finished, folder):
 
 
 @pytest.mark.slow
-def test_evaluate_repeats_the_report(finished, folder):
-    done = run(folder, "--mode=evaluate", "--model=runs/reviews-1", "--dataset=reviews.csv")
-    assert done.returncode == 0, done.stderr
+def test_evaluate_repeats_the_report_from_anywhere(finished, folder, tmp_path):
     accuracy = json.loads((finished[0] / "metrics.json").read_text())["test"]["accuracy"]
-    assert f"accuracy   {accuracy:.4f}" in done.stdout
+    for flags in ([], [f"--dataset={folder / 'reviews.csv'}"]):
+        done = run(tmp_path, "--mode=evaluate", f"--model={folder / 'runs' / 'reviews-1'}", *flags)
+        assert done.returncode == 0, done.stderr
+        assert f"accuracy   {accuracy:.4f}" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_file_of_texts_becomes_a_file_of_answers(finished, folder, reviews, tmp_path):
+    (tmp_path / "new.csv").write_text('id,review\n1,a good film\n2,"bad, very bad"\n')
+    flags = [
+        "--mode=predict",
+        f"--model={folder / 'runs' / 'reviews-1'}",
+        "--texts=new.csv",
+        "--output=answers.csv",
+    ]
+    done = run(tmp_path, *flags)
+    assert done.returncode == 0 and done.stdout == "2 answers are in answers.csv\n", done.stderr
+    rows = list(csv.DictReader(open(tmp_path / "answers.csv", newline="")))
+    assert [row["text"] for row in rows] == ["a good film", "bad, very bad"]
+    for row in rows:
+        numbers = {label: float(row[f"probability_{label}"]) for label in ("negative", "positive")}
+        assert abs(sum(numbers.values()) - 1) < 1e-5 and row["label"] == max(numbers, key=numbers.get)
+    again = run(tmp_path, *flags)
+    assert again.returncode == 1 and "answers.csv exists: pass --overwrite to replace it" in again.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ending", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_killed_while_exporting_the_same_command_finishes(folder, tiny_preset, tmp_path, ending, code):
+    flags = [
+        f"--dataset={folder / 'reviews.csv'}",
+        f"--preset={tiny_preset}",
+        "--epochs=1",
+        "--output_dir=run",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(SCRIPT), *flags]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("exporting"):
+                time.sleep(0.3)
+                process.send_signal(ending)
+        assert process.wait(60) == code, process.stderr.read()
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == ("interrupted" if ending == signal.SIGTERM else "running")
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    done = run(tmp_path, *flags)
+    assert done.returncode == 0 and "training begins anew" in done.stdout, done.stderr[-2000:]
+    assert (tmp_path / "run" / "saved_model" / "1" / "saved_model.pb").exists()
+    assert not [path for path in (tmp_path / "run").rglob("*.partial")]
+
+
+@pytest.mark.slow
+def test_another_encoding_of_the_output_is_no_error(finished, folder):
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--mode=evaluate", "--model=runs/reviews-1"], cwd=folder, capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and b"..." in done.stdout and done.stderr == b"", done.stderr
 
 
 def test_a_mistake_is_one_line_and_nothing_is_written(folder):

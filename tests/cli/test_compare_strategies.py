@@ -38,7 +38,7 @@ def test_a_table_is_printed_and_grows(tmp_path, reviews, tiny_preset):
     assert "16 training rows, 2 seeds" in second.stdout
     for wrong, message in (
         (["--updates=3"], "has updates 2, not updates 3"),
-        (["--strategies=full,lora:0"], "strategy lora takes a positive integer"),
+        (["--strategies=full,lora:0"], "--strategies lora takes a positive integer"),
         (["--train_examples=8,many"], "train_examples must be whole numbers"),
     ):
         kept = (folder / "report.txt").read_bytes()

@@ -54,7 +54,7 @@ def test_from_a_config_to_a_served_model(folder, tiny_preset):
         assert (preset.config.num_layers, preset.config.max_sequence_length) == (1, 40)
         assert preset.tokenizer.vocabulary[-2:] == ("terrific", "boring")
     settings = json.loads((folder / "run" / "metrics.json").read_text())["config"]
-    assert settings["preset"] == "adapted" and settings["layers"] == "last"
+    assert settings["preset"] == str(folder / "adapted") and settings["layers"] == "last"
 
 
 # What the flags mean, without a process for each.

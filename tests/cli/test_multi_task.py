@@ -31,4 +31,4 @@ def test_from_the_sample_to_a_table(tiny_preset, tmp_path):
 def test_a_mistake_is_one_line(tmp_path):
     done = run(tmp_path, "--tasks=sst2,sst2", "--data=.")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("error: tasks must have different names") and not list(tmp_path.iterdir())
+    assert done.stderr.startswith("error: --tasks must have different names") and not list(tmp_path.iterdir())

@@ -44,7 +44,7 @@ def test_texts_become_shards_and_shards_a_preset(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("prepare", "--texts=none.txt", "--output_dir=out"), "texts: there is no file or folder none.txt"),
+        (("prepare", "--texts=none.txt", "--output_dir=out"), "--texts: there is no file or folder none.txt"),
         pytest.param(
             ("--texts=none.txt",), "say what to do: pretrain.py prepare --texts=... or pretrain.py train --shards=...; "
             "got ''", marks=pytest.mark.slow,

@@ -13,6 +13,7 @@ import pytest
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.experiments import tuning
+from tftransformer.experiments.flag_values import read_range
 from tftransformer.experiments.options import ClassificationOptions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +74,7 @@ def test_a_cross_validation_ends_with_a_table(folder, tiny_preset):
     [
         ("search.py", ["--dataset=review.csv"], "did you mean 'reviews.csv'"),
         ("search.py", ["--strategies=ful,head"], "did you mean 'full'"),
-        ("search.py", ["--learning_rate=1e-5,high"], "learning_rate must be a number, or two"),
+        ("search.py", ["--learning_rate=1e-5,high"], "error: --learning_rate must be a number, or two"),
         ("cross_validate.py", ["--strategy=lora8"], "did you mean 'lora'"),
     ],
 )
@@ -100,11 +101,11 @@ def test_a_further_column_is_read_row_by_row(folder):
 
 
 def test_flags_that_are_ranges():
-    assert tuning.read_range("epochs", ["2", "5"], int) == (2, 5)
-    assert tuning.read_range("epochs", ["3"], int) == 3
+    assert read_range("epochs", ["2", "5"], int) == (2, 5)
+    assert read_range("epochs", ["3"], int) == 3
     for values in (["a"], ["1", "2", "3"], ["1.5"]):
         with pytest.raises(TransformerError, match="epochs must be a number, or two with a comma"):
-            tuning.read_range("epochs", values, int)
+            read_range("epochs", values, int)
 
 
 def test_runs_that_lack_what_they_need(folder, monkeypatch):

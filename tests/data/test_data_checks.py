@@ -5,6 +5,7 @@ import pytest
 
 from tftransformer.data.checks import check, drop_leaked
 from tftransformer.data.folding import fold
+from tftransformer.data.loading import load
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
 
@@ -117,3 +118,66 @@ def test_dropping_never_leaves_nothing():
 def test_long_examples_are_shortened():
     report = check(splits([("long " * 50, "x"), ("b", "y")], None, [("long " * 50, "x")]))
     assert max(map(len, str(report).splitlines())) < 110
+
+
+def warnings_of(labels, **options):
+    return check(Splits(Split(["a text"] * len(labels), labels, **options), None, None)).label_warnings
+
+
+@pytest.mark.parametrize(
+    ("labels", "line"),
+    [
+        ([str(i / 2) for i in range(40)], "all 40 are numbers, 0 to 19.5, and each is a class"),
+        (
+            ["NUM", "SHORT", "NUM|SHORT"],
+            "'NUM|SHORT' reads like several labels; if so, set label_delimiter to '|'",
+        ),
+        (
+            ["a;b", "b; c", "a;c"],
+            "'a;b', 'a;c', 'b; c' read like several labels; if so, set label_delimiter to ';'",
+        ),
+        (["x", "nan", "nan"], "'nan' (2 rows) reads like a missing label, and is a class"),
+        (["x", "None"], "'None' (1 row) reads like a missing label"),
+        (["ABBR", "abbr", "x"], "'ABBR' and 'abbr' differ in case or space alone, and are 2 classes"),
+        (["New  York", "new york"], "'New  York' and 'new york' differ in case or space alone"),
+    ],
+)
+def test_odd_labels_are_named_in_a_line_each(labels, line):
+    (warning,) = warnings_of(labels)
+    assert line in warning and "\n" not in warning
+    report = check(Splits(Split(["a"] * len(labels), labels), None, None))
+    assert f"  LABELS: {warning}" in str(report).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("labels", "options"),
+    [
+        ([str(i) for i in range(11)], {}),
+        (["Surgery, general", "Surgery, oral", "Dermatology"], {}),
+        (["a|", "a"], {}),
+        ([("a|b",), ("a", "b")], {"multi_label": True}),
+        (["positive", "negative", "neutral"], {}),
+    ],
+)
+def test_usual_labels_are_not(labels, options):
+    assert warnings_of(labels, **options) == []
+
+
+def test_texts_that_nobody_can_see_are_counted():
+    rows = ["", " \n", "\u200b", "\x00\u00ad", ".", "\U0001f600", "é"]
+    report = check(Splits(Split(rows, ["x", "y"] * 3 + ["x"]), None, None))
+    assert report.splits["train"].empty == 4 and "4 empty rows" in str(report)
+    pairs = Split([("a", ""), ("\u200b", "b"), ("", ""), ("a", "b")], list("xyxy"))
+    found = check(Splits(pairs, None, None)).splits["train"]
+    assert (found.empty, found.one_sided) == (1, 2)
+
+
+def test_the_columns_of_files_are_told(tmp_path):
+    path = tmp_path / "f.csv"
+    path.write_text("subject,body,queue\n" + "".join(f"s{i},b{i},{'xy'[i % 2]}\n" for i in range(20)))
+    found = load(path, text_columns="body", label_column="queue")
+    assert found.train.columns == {"text": ("body",), "label": ("queue",), "unused": ("subject",)}
+    report = check(found)
+    lines = [line.strip() for line in str(report).splitlines() if line.strip().startswith("columns")]
+    assert lines == ["columns  text: body, label: queue, unused: subject"]
+    assert report.to_dict()["splits"]["test"]["columns"]["unused"] == ("subject",)

@@ -148,7 +148,7 @@ def test_texts_stay_as_they_are_and_labels_are_stripped(tmp_path):
     assert splits.train.texts == [' a\nb, "c" ', "", "é", "NULL"] and splits.train.targets == list("xyxy")
     (tmp_path / "f.jsonl").write_text('{"text": null, "label": false}\n{"text": "\\ud800", "label": 1}\n')
     splits = load(tmp_path / "f.jsonl", validation_fraction=0, test_fraction=0)
-    assert splits.train.texts == ["", "\ufffd"] and splits.train.targets == ["false", "1"]
+    assert splits.train.texts == ["", "\ufffd"] and splits.train.targets == ["False", "1"]
 
 
 @pytest.mark.parametrize(
@@ -258,3 +258,48 @@ def test_bad_sources(tmp_path):
     path = write(tmp_path / "f.csv")
     with pytest.raises(TransformerError, match="source is the file .* and train is .*; pass one"):
         load(path, train=path)
+
+
+@pytest.mark.parametrize("name", ["f.csv", "f.tsv", "f.jsonl"])
+def test_two_columns_of_one_name_are_refused(tmp_path, name):
+    if name == "f.jsonl":
+        data, message = '{"text": "a", "text": "b", "label": "x"}\n', "f.jsonl:1: .*'text' stands twice"
+    else:
+        mark = {"f.csv": ",", "f.tsv": "\t"}[name]
+        data = "\n".join(
+            mark.join(row) for row in (["text", "label", "text"], ["a", "x", "b"], ["c", "y", "d"])
+        )
+        message = "columns must have different names; 'text' is that of columns 1 and 3"
+    (tmp_path / name).write_text(data)
+    with pytest.raises(TransformerError, match=message):
+        load(tmp_path / name)
+
+
+def test_tables_in_memory():
+    pandas, arrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    rows = {"subject": list("abcdef"), "text": list("ghijkl"), "label": [1.0, 2.0] * 3}
+    for table in (pandas.DataFrame(rows), arrow.table(rows)):
+        found = load(table, validation_fraction=0, test_fraction=0).train
+        assert found.texts == rows["text"] and found.targets == ["1", "2"] * 3
+        assert found.columns["unused"] == ("subject",)
+    frame = pandas.DataFrame(rows)
+    assert (
+        load(frame, text_columns="subject", test_fraction=0, validation_fraction=0).train.texts
+        == rows["subject"]
+    )
+    several = frame.assign(label=[["x"], [], ["x", "y"], ["y"], ["x"], ["y"]])
+    found = load(several, validation_fraction=0, test_fraction=0).train
+    assert found.multi_label and found.targets[:3] == [("x",), (), ("x", "y")]
+    frame.loc[2, "label"] = float("nan")
+    with pytest.raises(TransformerError, match="^DataFrame:3: a row without a label, 'label' is empty$"):
+        load(frame)
+    with pytest.raises(TransformerError, match="^source must have rows; the DataFrame has none$"):
+        load(frame.iloc[:0])
+    with pytest.raises(TransformerError, match="the source is in memory"):
+        load(frame, test="f.csv")
+
+
+@pytest.mark.parametrize("source", [3, {"text": ["a"], "label": ["x"]}, b"f.csv"])
+def test_what_is_no_source_is_named(source):
+    with pytest.raises(TransformerError, match=f"^source must be a file, .*; got {type(source).__name__}$"):
+        load(source)

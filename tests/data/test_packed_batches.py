@@ -1,6 +1,7 @@
 """Packed batches: every token of every text once, where `places` says, and rows that are full."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,3 +50,15 @@ def test_a_dataset_keeps_labels_weights_and_order():
     assert [y.numpy().tolist() for _, y, _ in rows] == [[0, 1], [2, 3]]
     assert all(batch["token_ids"].shape == (4, 12) for batch, _, _ in rows)
     assert rows[0][0]["padding_mask"].numpy().tolist() == mask[:2].tolist()
+
+
+@pytest.mark.parametrize(("texts", "replicas"), [(9, 2), (1, 2), (5, 4), (8, 3)])
+def test_each_replica_finds_its_texts_in_its_rows(texts, replicas):
+    ids, segments, mask = padded([3 + i % 7 for i in range(texts)])
+    batch = pack_batch(ids, segments, mask, 12, replicas=replicas)
+    rows, share = len(batch["token_ids"]) // replicas, -(-texts // replicas)
+    for replica in range(replicas):
+        own = slice(replica * share, (replica + 1) * share)
+        tokens = batch["token_ids"][replica * rows : (replica + 1) * rows].reshape(-1)
+        found, real = tokens[batch["places"][own]], mask[own] == 1
+        assert (found[real] == ids[own][real]).all()

@@ -15,6 +15,7 @@ from tftransformer.data.pipeline import (
     token_batches,
 )
 from tftransformer.data.records import Records, as_records
+from tftransformer.data.stream_labels import stream_encoder
 from tftransformer.data.token_store import TokenStore
 from tftransformer.errors import TransformerError
 
@@ -270,7 +271,8 @@ def test_large_corpora_lie_in_a_file(monkeypatch):
 def test_streams_keep_order_and_batches():
     texts, labels = ["a" * i for i in range(9)], ["x", "y", "x"] * 3
     rows = tf.data.Dataset.from_tensor_slices((texts, labels, np.ones(9, "float32")))
-    arguments = {"tokenize": tokenize, "pack": pack, "max_length": MAX_LENGTH, "labels": ["x", "y"]}
+    arguments = {"tokenize": tokenize, "pack": pack, "max_length": MAX_LENGTH}
+    arguments["encode_labels"] = stream_encoder(["x", "y"])
     for dataset, sizes in ((rows, [4, 4, 1]), (rows.batch(3), [3, 3, 3])):
         batches = list(stream_batches(dataset, 4, lengths=(4, 8, 64), **arguments).as_numpy_iterator())
         assert [len(y) for _, y, _ in batches] == sizes
@@ -279,7 +281,7 @@ def test_streams_keep_order_and_batches():
             range(2, 11)
         )
         assert {x["token_ids"].shape[1] for x, _, _ in batches} <= {4, 8, MAX_LENGTH}
-    with pytest.raises(tf.errors.InvalidArgumentError, match="a label is not among x, y"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"y must hold labels among x, y, .*\[z\]"):
         list(stream_batches(tf.data.Dataset.from_tensor_slices((["a"], ["z"])), 4, **arguments))
     with pytest.raises(TransformerError, match="batch_size must be at least 1"):
         stream_batches(rows, 0, **arguments)

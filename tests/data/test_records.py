@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from tftransformer.data.records import as_records, as_split, encode_targets, is_batched
+from tftransformer.data.labels import encode_targets
+from tftransformer.data.records import as_records, as_split, is_batched
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 
@@ -114,36 +115,76 @@ def test_split_from_lists():
             as_split(TEXTS, ["x", nothing, "y"])
 
 
-def test_names_and_ids():
-    assert encode_targets(["b", b"a"], ["a", "b"]).tolist() == [1, 0]
-    assert encode_targets(np.array([1, 0]), ["a", "b"]).dtype == "int32"
-    assert encode_targets([1, True, 0.0], ["a", "b"]).tolist() == [1, 1, 0]
-    # Integer names are names, so that the same data mean the same in a file and in a list.
-    assert encode_targets([1, 5], ["1", "5"]).tolist() == [0, 1]
-    assert encode_targets(["1", "5"], ["1", "5"]).tolist() == [0, 1]
-    assert encode_targets(np.eye(2), ["a", "b"]).tolist() == [0, 1]
-    assert encode_targets(np.array([[1], [0]]), ["a", "b"]).tolist() == [1, 0]
+PD = "pandas"
+ARROW = "pyarrow"
 
 
-def test_several_labels():
-    assert encode_targets([("b",), ()], ["a", "b"], True).tolist() == [[0, 1], [0, 0]]
-    assert encode_targets([[0, 1], []], ["a", "b"], True).tolist() == [[1, 1], [0, 0]]
-    matrix = encode_targets(np.array([[1, 0], [1, 1]]), ["a", "b"], True)
-    assert matrix.tolist() == [[1, 0], [1, 1]] and matrix.dtype == "float32"
+def frames(rows):
+    """Columns and tables of whatever libraries are installed."""
+    pandas, arrow = pytest.importorskip(PD), pytest.importorskip(ARROW)
+    return pandas.DataFrame(rows), arrow.table(rows)
 
 
-@pytest.mark.parametrize(
-    "targets, message",
-    [
-        (["aa"], "y must hold labels among aaa, b; got 'aa' in row 0; did you mean 'aaa'?"),
-        ([0, 2], "y must hold label ids from 0 to 1 or label names; got 2 in row 1"),
-        ([-1], "y must hold label ids from 0 to 1"),
-        ([0.5], "y must hold label ids from 0 to 1"),
-        (np.zeros((1, 3)), "y must have one column for each of the 2 labels; got 3"),
-        ([None], "row 0 (from 0) has no label"),
-    ],
-)
-def test_bad_targets(targets, message):
-    with pytest.raises(TransformerError) as error:
-        encode_targets(targets, ["aaa", "b"])
-    assert message in str(error.value)
+def test_columns_of_other_libraries_are_texts():
+    frame, table = frames({"text": TEXTS, "subject": TEXTS[::-1]})
+    forms = [
+        frame, frame[["text"]], frame["text"], frame["text"].astype(object), frame["text"].astype("category"),
+        frame[["subject"]].rename(columns={"subject": "body"}).iloc[::-1], frame["text"].array, frame[["text"]].to_numpy(),
+        table, table["text"], table["text"].combine_chunks(), table.select(["text"]), {"text": frame["text"]},
+    ]  # fmt: skip
+    for form in forms:
+        records = as_records(form)
+        assert records.first == TEXTS and records.second is None
+    pair_frame, pair_table = frames({"text": [a for a, _ in PAIRS], "text_pair": [b for _, b in PAIRS]})
+    columns = (pair_frame["text"], pair_frame["text_pair"])
+    for form in (pair_frame, pair_table, columns, pair_frame.to_numpy()):
+        records = as_records(form)
+        assert list(zip(records.first, records.second, strict=True)) == PAIRS
+
+
+def test_labels_in_columns_of_other_libraries():
+    frame, table = frames({"y": ["b", "a", "b"], "z": [1, 0, 1]})
+    for y in (frame["y"], frame[["y"]], table["y"], table.select(["y"]), frame["z"], table["z"]):
+        assert encode_targets(as_records(TEXTS, y).targets, ["a", "b"]).tolist() == [1, 0, 1]
+    with pytest.raises(TransformerError, match="^y must be one column; got a DataFrame of y, z$"):
+        as_records(TEXTS, frame)
+    with pytest.raises(
+        TransformerError, match="^a table must have columns of different names; got 'y' twice"
+    ):
+        as_records(frame[["y", "y"]])
+
+
+def test_a_table_of_which_no_column_is_the_text_is_refused_by_name():
+    frame, table = frames({"question": TEXTS, "passage": TEXTS})
+    for form in (frame, table):
+        with pytest.raises(
+            TransformerError, match="^x must be a table with the column text .*question, passage"
+        ):
+            as_records(form)
+    gap = frames({"text": ["a", None, "b"]})[0]
+    with pytest.raises(TransformerError, match=r"^each text must be a string; got \w+ in row 1"):
+        as_records(gap)
+
+
+def test_rows_in_a_tuple_are_rows_however_many():
+    for count in (1, 2, 3):
+        records = as_records(tuple(PAIRS[:count]))
+        assert list(zip(records.first, records.second, strict=True)) == PAIRS[:count]
+    assert as_records((["a", "b"], ["c", "d"])).second == ["c", "d"]
+    with pytest.raises(TransformerError, match="each text must be a string; got tuple in row 0"):
+        as_records((("a", "b", "c"), ("d", "e", "f")))
+
+
+@pytest.mark.parametrize("y", ["abc", b"ab", {"a": 0, "b": 1, "c": 2}, 3])
+def test_what_holds_no_labels_is_named(y):
+    with pytest.raises(TransformerError, match="^y must be labels in a list, an array or a column; got "):
+        as_records(TEXTS, y)
+
+
+def test_a_distributed_dataset_is_refused():
+    tf = pytest.importorskip("tensorflow")
+    rows = tf.data.Dataset.from_tensor_slices((TEXTS, [0, 1, 0])).batch(3)
+    distributed = tf.distribute.MirroredStrategy(["CPU:0"]).experimental_distribute_dataset(rows)
+    with pytest.raises(TransformerError, match="^x must be a tf.data.Dataset, not distributed yet") as caught:
+        as_records(distributed)
+    assert "\n" not in str(caught.value)

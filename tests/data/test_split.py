@@ -1,7 +1,8 @@
 import pytest
 
 from tftransformer.data.folding import fold, fold_record, well_formed
-from tftransformer.data.split import Split, Splits, require_labelled, sort_labels
+from tftransformer.data.labels import sort_labels
+from tftransformer.data.split import Split, Splits, require_labelled
 from tftransformer.errors import TransformerError
 
 hypothesis = pytest.importorskip("hypothesis")

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation import MacroF1, MultiLabelF1, classification_metrics
+from tftransformer.evaluation import MacroF1, MultiLabelF1, classification_metrics, multilabel_metrics
 
 generator = np.random.default_rng(0)
 LOGITS = generator.normal(size=(90, 4)).astype("float32")
@@ -51,6 +51,39 @@ def test_multi_label_f1_is_scikit_learns(average, from_logits, weight):
     expected = f1_score(MANY, probabilities >= 0.4, average=average, sample_weight=weight)
     assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
     assert metric.name == f"{average}_f1"
+
+
+@pytest.mark.parametrize("average", ["macro", "micro"])
+def test_labels_that_nobody_has_count_as_in_scikit_learn(average):
+    targets, probabilities = MANY.copy(), 1 / (1 + np.exp(-LOGITS))
+    targets[:, 3], probabilities[:, 3] = 0, 0.1
+    expected = f1_score(targets, probabilities >= 0.5, average=average, zero_division=0)
+    metric = MultiLabelF1(4, average)
+    metric.update_state(targets, probabilities)
+    assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
+    report = multilabel_metrics(targets, probabilities, list("abcd"))
+    assert report[f"{average}_f1"] == pytest.approx(expected)
+    low, high = report["confidence_interval"][f"{average}_f1"]
+    assert low < expected < high
+
+
+@pytest.mark.parametrize(
+    "metric", [MacroF1(4), MultiLabelF1(4), MultiLabelF1(4, "micro")], ids=lambda m: m.name
+)
+def test_keras_knows_that_more_is_better(metric, tmp_path):
+    several = isinstance(metric, MultiLabelF1)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, activation="sigmoid")])
+    loss = "binary_crossentropy" if several else "sparse_categorical_crossentropy"
+    model.compile("sgd", loss, metrics=[metric], run_eagerly=True)
+    monitor, targets = f"val_{metric.name}", MANY if several else TARGETS
+    callbacks = [
+        keras.callbacks.EarlyStopping(monitor, patience=1),
+        keras.callbacks.ModelCheckpoint(tmp_path / "best.weights.h5", monitor, save_best_only=True, save_weights_only=True),
+        keras.callbacks.ReduceLROnPlateau(monitor, patience=1),
+    ]  # fmt: skip
+    model.fit(LOGITS, targets, epochs=2, validation_data=(LOGITS, targets), verbose=0, callbacks=callbacks)
+    for callback in callbacks:
+        assert callback.monitor_op is keras.ops.greater
 
 
 @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])

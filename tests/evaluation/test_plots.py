@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation import plot_confusion_matrix, plot_curves, plot_roc
+from tftransformer.evaluation import plot_confusion_matrix, plot_curves, plot_roc, plots
 
 generator = np.random.default_rng(0)
 
@@ -108,3 +108,40 @@ def test_errors(tmp_path, draw, message):
     with pytest.raises(TransformerError, match=message):
         draw(tmp_path / "x.png")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are saved, to be looked into."""
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, _: figures.append(figure))
+    return figures
+
+
+def test_titles_say_what_was_evaluated(tmp_path, drawn):
+    title = "tickets_1: 210 test texts, accuracy 0.810, $5"
+    plot_confusion_matrix(tmp_path / "x.png", np.eye(2), ["a", "b"], title=title)
+    plot_roc(tmp_path / "x.png", [0, 1], np.eye(2), ["a", "b"], title=title)
+    plot_curves(tmp_path / "x.png", {"loss": [1.0, 0.5]}, title=title)
+    plot_curves(tmp_path / "x.png", {"loss": [1.0]}, title=title)
+    assert [figure.get_suptitle() for figure in drawn] == [title] * 4
+    plot_curves(tmp_path / "x.png", {"loss": [1.0, 0.5]})
+    assert drawn[-1].get_suptitle() == ""
+
+
+def test_the_legend_has_the_texts_of_each_label(tmp_path, drawn):
+    plot_roc(tmp_path / "x.png", [0, 0, 1, 2], np.eye(3)[[0, 0, 1, 2]], ["a", "b", "c"])
+    (axes,) = drawn[0].axes
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert shown[1:4] == ["1.000  a (2)", "1.000  b (1)", "1.000  c (1)"]
+
+
+def test_one_epoch_is_a_table(tmp_path, drawn):
+    plot_curves(tmp_path / "x.png", {"accuracy": [0.25], "loss": [1.5], "val_loss": [1.25]})
+    (axes,) = drawn[0].axes
+    assert not axes.get_lines()
+    cells = axes.tables[0].get_celld()
+    assert {place: cell.get_text().get_text() for place, cell in cells.items()} == {
+        (0, 0): "training", (0, 1): "validation", (1, -1): "loss", (1, 0): "1.5000", (1, 1): "1.2500",
+        (2, -1): "accuracy", (2, 0): "0.2500", (2, 1): "",
+    }  # fmt: skip

@@ -2,12 +2,16 @@
 
 import csv
 import dataclasses
+from pathlib import Path
 
 import pytest
 
+from tftransformer import files
 from tftransformer.errors import TransformerError
-from tftransformer.experiments import classification
+from tftransformer.experiments import classification, finished_runs
 from tftransformer.experiments.options import ClassificationOptions
+from tftransformer.experiments.runs import RunFolder
+from tftransformer.tasks import TextClassifier
 
 
 @pytest.fixture
@@ -92,7 +96,6 @@ def test_options_out_of_range_are_refused_before_anything_is_read(options, messa
 
 def test_every_flag_of_the_example_is_an_option_and_has_its_default():
     import importlib.util
-    from pathlib import Path
 
     from absl import flags
 
@@ -115,17 +118,81 @@ def test_freeze_layers_is_a_short_form_of_the_strategy():
     assert str(ClassificationOptions(strategy="lora").fine_tuning()) == "lora:8"
 
 
-def test_second_texts_go_with_first_texts():
-    assert classification.pair_up(["a"], None) == ["a"]
-    assert classification.pair_up(["a"], ["b"]) == [("a", "b")]
-    with pytest.raises(TransformerError, match="text_pair must be given once for each text"):
-        classification.pair_up(["a"], ["b", "c"])
-
-
 def test_a_finished_run_is_needed_to_predict(tmp_path):
     with pytest.raises(TransformerError, match="model must be given"):
-        classification.predict("", ["a"])
+        finished_runs.predict("", ["a"])
     with pytest.raises(TransformerError, match="does not exist"):
-        classification.predict(tmp_path / "nothing", ["a"])
+        finished_runs.predict(tmp_path / "nothing", ["a"])
     with pytest.raises(TransformerError, match="needs a text"):
-        classification.predict(tmp_path, [])
+        finished_runs.predict(tmp_path, [])
+
+
+# Runs that end early.
+
+
+@pytest.fixture
+def quick(data, tiny_preset, monkeypatch):
+    """Options of a run that takes no graphs, and a record of its exports."""
+    monkeypatch.setattr(TextClassifier, "run_eagerly", property(lambda _: True, lambda *_: None))
+    exported = []
+    monkeypatch.setattr(
+        TextClassifier, "export", lambda _, folder: exported.append(folder) or folder.mkdir(parents=True)
+    )
+    options = ClassificationOptions(
+        preset=str(tiny_preset),
+        dataset=str(data / "ok.csv"),
+        epochs=1,
+        output_dir=str(data / "run"),
+        batch_size=32,
+    )
+    return options, exported
+
+
+def test_a_run_that_was_ended_behind_its_training_begins_anew_and_finishes(quick, capsys, monkeypatch):
+    options, exported = quick
+
+    def ended(classifier, folder):
+        save(classifier, folder)
+        half = RunFolder.open(folder.parent, finished=False).saved_model_path
+        half.mkdir(parents=True)
+        files.write_text(half / "half", "")
+        raise KeyboardInterrupt
+
+    save = TextClassifier.save_to_preset
+    with monkeypatch.context() as patch:
+        patch.setattr(classification, "_fit", lambda *_: {})
+        patch.setattr(TextClassifier, "save_to_preset", ended)
+        with pytest.raises(KeyboardInterrupt):
+            classification.train(options)
+    path = Path(options.output_dir)
+    assert RunFolder.open(path, finished=False).status == "interrupted"
+    assert (path / "model" / "preset.json").exists() and "begins anew" not in capsys.readouterr().out
+    report = classification.train(options)
+    said = capsys.readouterr().out
+    assert "run: an unfinished run of the same settings is cleared, training begins anew\n" in said
+    run = RunFolder.open(path)
+    assert run.status == "finished" and exported == [run.saved_model_path]
+    assert not (run.saved_model_path / "half").exists()
+    assert TextClassifier.from_preset(path).labels == ("negative", "positive")
+    text = run.report_path.read_text()
+    assert text.startswith(str(report)) and text.strip() in said
+    assert ("The model is below TF-IDF" in text) == (report["macro_f1"] < report.baseline["macro_f1"])
+
+
+@pytest.mark.parametrize(
+    ("missing", "options", "message"),
+    [
+        (("validation", "test"), {}, "a run needs a test split to report on"),
+        (("validation",), {"early_stopping": 2}, "early_stopping needs a validation split"),
+    ],
+)
+def test_what_the_end_needs_is_asked_for_at_the_beginning(quick, missing, options, message):
+    options = dataclasses.replace(quick[0], **options)
+    splits = classification.load_splits(options)._replace(**dict.fromkeys(missing))
+
+    def build(*_):
+        pytest.fail("nothing is built")
+
+    with pytest.raises(TransformerError, match=message):
+        classification.train_on(options, splits, build)
+    assert not Path(options.output_dir).exists()

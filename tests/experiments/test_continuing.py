@@ -13,10 +13,11 @@ from tftransformer.data import Split
 from tftransformer.data.split import Splits
 from tftransformer.errors import TransformerError
 from tftransformer.experiments import classification, continuing
-from tftransformer.experiments.continuing import BothTests, continued_options
+from tftransformer.experiments.continuing import BothTests
 from tftransformer.experiments.fingerprints import fingerprints
 from tftransformer.experiments.options import ClassificationOptions
-from tftransformer.experiments.recorded import merged, recorded_options, recorded_splits, without
+from tftransformer.experiments.recorded import merged, recorded_splits, without
+from tftransformer.experiments.recorded_options import continued_options, recorded_options
 from tftransformer.experiments.runs import RunFolder
 from tftransformer.tasks import TextClassifier
 

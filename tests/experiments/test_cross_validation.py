@@ -109,7 +109,7 @@ def test_a_folder_of_other_settings_is_refused(data, build, monkeypatch, tmp_pat
     for change, words in (
         (dict(seed=1), "has seed 0, not seed 1"),
         (dict(folds=4), "has folds 3, not folds 4"),
-        (dict(epochs=2), "has no epochs, not epochs 2"),
+        (dict(epochs=2), "has epochs 250, not epochs 2"),
         (dict(groups=list(range(48))), "has groups null"),
         (dict(data=data.take(range(40))), "has data"),
     ):

@@ -8,8 +8,8 @@ import pytest
 
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.significance import mcnemar
-from tftransformer.experiments.classification import predict
 from tftransformer.experiments.documents import DocumentOptions, train
+from tftransformer.experiments.finished_runs import predict
 from tftransformer.experiments.run_model import load_classifier
 from tftransformer.tasks.document_classifier import DocumentClassifier
 from tftransformer.tasks.text_classifier import TextClassifier

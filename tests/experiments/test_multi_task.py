@@ -86,7 +86,9 @@ def test_a_run_leaves_table_plot_model_and_signatures(alone, folder, tiny_preset
     )  # fmt: skip
     rows = compare(options)
     run = RunFolder.open(tmp_path / "run")
-    assert format_table(rows) in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert format_table(rows) in told and "mood: text: text, label: label\n" in told
+    assert run.config["columns"]["mood"] == {"text": ["text"], "label": ["label"], "unused": []}
     assert (run.path / "comparison.png").stat().st_size > 5000
     stored = json.loads(run.metrics_path.read_text())["test"]["tasks"]
     assert stored == rows and [("alone" in row) for row in rows] == [alone] * 2

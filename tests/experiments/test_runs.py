@@ -165,9 +165,45 @@ def test_an_unfinished_run_may_be_started_again_by_the_same_settings_only(tmp_pa
     assert RunFolder.open(tmp_path / "r", finished=False).status == "interrupted"
     with pytest.raises(TransformerError, match="must not hold another run"):
         RunFolder.create(tmp_path / "r", config={**CONFIG, "seed": 1})
-    again = RunFolder.create(tmp_path / "r", config={**CONFIG, "output_dir": "r", "overwrite": True})
+    again = RunFolder.create(tmp_path / "r", config={**CONFIG, "output_dir": "r", "overwrite": False})
     again.finish({})
     assert RunFolder.open(tmp_path / "r").status == "finished"
+
+
+@pytest.mark.parametrize("ended", ["killed", "failed", "interrupted"])
+def test_what_an_unfinished_run_left_is_cleared_and_this_is_said(tmp_path, ended):
+    run = RunFolder.create(tmp_path / "r", config=CONFIG)
+    assert run.announcement() == f"writing to {tmp_path / 'r'}"
+    for path in (run.model_path, run.saved_model_path):
+        path.mkdir(parents=True)
+        (path / "half").write_text("")
+    run.close() if ended == "killed" else run.fail("no reason", ended)
+    with RunFolder.create(tmp_path / "r", config=CONFIG) as again:
+        assert again.begins_anew and "training begins anew" in again.announcement()
+        assert not again.model_path.exists() and not again.saved_model_path.exists()
+        with files.atomic_folder(again.saved_model_path):
+            pass
+        again.finish({})
+    assert sorted(os.listdir(tmp_path / "r")) == ["metrics.json", "run.json", "saved_model"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_a_run_that_was_killed_at_once_had_set_aside_is_not_lost(tmp_path, overwrite):
+    finished(tmp_path / "r")
+    RunFolder.create(tmp_path / "r", overwrite=True, config=CONFIG).close()  # killed
+    with pytest.raises((TransformerError, KeyError)):
+        with RunFolder.create(tmp_path / "r", overwrite=overwrite, config=CONFIG):
+            raise KeyError("bad input")
+    assert RunFolder.open(tmp_path / "r").metrics["test"]["accuracy"] == 0.9
+
+
+def test_an_unfinished_run_is_kept_where_the_new_one_fails_at_once(tmp_path):
+    run = RunFolder.create(tmp_path / "r", config=CONFIG)
+    files.write_text(run.history_path, "epoch\n")
+    run.fail("full")
+    with pytest.raises(KeyError), RunFolder.create(tmp_path / "r", config=CONFIG):
+        raise KeyError("bad input")
+    assert sorted(os.listdir(tmp_path / "r")) == ["history.csv", "run.json"]
 
 
 def test_two_runs_never_share_a_folder(tmp_path):
@@ -186,14 +222,23 @@ def test_a_run_that_fails_before_it_wrote_anything_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_run_that_fails_later_says_why_and_keeps_its_weights(tmp_path):
-    with pytest.raises(KeyboardInterrupt), RunFolder.create(tmp_path / "r") as run:
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [
+        (TransformerError("the loss is not finite"), "failed: the loss is not finite"),
+        (MemoryError(), "failed: MemoryError"),
+        (KeyboardInterrupt(), "interrupted: KeyboardInterrupt"),
+        (SystemExit("terminated"), "interrupted: terminated"),
+    ],
+)
+def test_a_run_that_ends_early_says_why_and_keeps_its_weights(tmp_path, raised, status):
+    with pytest.raises(type(raised)), RunFolder.create(tmp_path / "r") as run:
         files.write_text(run.history_path, "epoch\n")
-        raise KeyboardInterrupt
-    assert RunFolder.open(tmp_path / "r", finished=False).status == "failed"
+        raise raised
+    assert RunFolder.open(tmp_path / "r", finished=False).status == status.split(":")[0]
     with pytest.raises(TransformerError) as error:
         RunFolder.open(tmp_path / "r")
-    assert one_line(error).endswith("must hold a finished run; this one is failed: KeyboardInterrupt")
+    assert one_line(error).endswith(f"must hold a finished run; this one is {status}")
     assert (tmp_path / "r" / "history.csv").exists()
 
 

@@ -8,7 +8,7 @@ import pytest
 from tftransformer.data.cutting import subset
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
-from tftransformer.experiments.comparison import read_numbers
+from tftransformer.experiments.flag_values import read_numbers
 from tftransformer.experiments.strategy_comparison import compare_strategies, default_strategies
 from tftransformer.finetuning.strategy import parse_strategy
 from tftransformer.tasks.text_classifier import TextClassifier
@@ -64,9 +64,10 @@ def test_all_strategies_see_the_same_rows_and_as_many_updates(data, build, fake_
     for recipe, rows, _, seed in fake_runs:
         assert rows.texts == subset(train, len(rows), seed).texts
         assert recipe["epochs"] == {8: 3, 20: 2}[len(rows)]
+    advice = build().advice
     assert {recipe["strategy"]: recipe["learning_rate"] for recipe, *_ in fake_runs} == {
-        "full": parse_strategy("full").learning_rate({}),
-        "head": parse_strategy("head").learning_rate({}),
+        "full": parse_strategy("full").learning_rate(advice),
+        "head": parse_strategy("head").learning_rate(advice),
     }
 
 
@@ -103,7 +104,7 @@ def test_a_table_goes_on_grows_and_is_not_mixed_up_with_another(data, build, fak
         TransformerError, match="table of strategies of the same settings; .* has updates 2, not updates 3"
     ):
         compare(updates=3)
-    damaged = tmp_path / "table" / "full_8-rows_rate-2e-05_seed-0.json"
+    damaged = tmp_path / "table" / "full_8-rows_rate-0.0001_seed-0.json"
     damaged.write_text(json.dumps({"strategy": "full"}))
     with pytest.raises(TransformerError, match="must hold 'rate'; delete it to have that run again"):
         compare()

@@ -30,6 +30,7 @@ def test_given_weights():
         (("balanced", LABELS, ["a", "b", "c", "d"]), "'d' has none"),
         (({"d": 1.0}, LABELS), "names the class 'd'"),
         (({3: 1.0}, LABELS), "names the class 3"),
+        (({"a": 1.0, "0": 2.0}, LABELS), "must name a class once; got 'a' twice"),
         (([1.0, 2.0], LABELS), "a weight for each of the 3 classes; got 2"),
         (([1.0, 2.0, -1.0], LABELS), "numbers of at least 0; got -1.0"),
         (({"a": "x"}, LABELS), "numbers of at least 0; got 'x'"),

@@ -135,6 +135,87 @@ def test_accumulated_batches_equal_one_large_batch(small, make, jit_compile):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+def trained_in_parts(small, batches, steps, epochs=2, run_eagerly=True, **options):
+    """Weights and updates after training on explicit large batches, and on the micro-batches that make them."""
+    x, y = small.data(rows=2 * batches)
+    micro = [(x[start : start + 2], y[start : start + 2]) for start in range(0, 2 * batches, 2)]
+    large = [
+        tuple(np.concatenate(part) for part in zip(*micro[start : start + steps]))
+        for start in range(0, batches, steps)
+    ]
+    results = []
+    for parts, accumulation in ((large, None), (micro, steps)):
+        model = small.build_model(blocks=1)
+        make = SGD(
+            LinearSchedule(0.5), momentum=0.9, global_clipnorm=0.05,
+            gradient_accumulation_steps=accumulation, **options,
+        )  # fmt: skip
+        model.compile(make, small.loss(), run_eagerly=run_eagerly, jit_compile=False)
+        data = tf.data.Dataset.from_generator(
+            lambda parts=parts: iter(parts),
+            output_signature=(tf.TensorSpec((None, 4), tf.int32), tf.TensorSpec((None,), tf.int32)),
+        ).apply(tf.data.experimental.assert_cardinality(len(parts)))
+        model.fit(data, epochs=epochs, verbose=0, callbacks=[BindSchedule()])
+        results.append((model.get_weights(), int(model.optimizer.iterations), model))
+    return results
+
+
+PARTS = [(3, 8), (7, 2), (4, 2)]
+SLOW_PARTS = [(n, a) for n in range(1, 10) for a in (2, 3, 4, 8) if (n, a) not in PARTS]
+
+
+@pytest.mark.parametrize(
+    ("batches", "steps"), [*PARTS, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in SLOW_PARTS)]
+)
+def test_what_is_left_of_an_epoch_makes_an_update_of_its_own(small, batches, steps):
+    large, accumulated = trained_in_parts(small, batches, steps)
+    assert accumulated[1] == large[1] == 2 * -(-batches // steps)
+    start = small.build_model(blocks=1).get_weights()
+    for before, a, b in zip(start, accumulated[0], large[0]):
+        assert np.abs(a - before).max() > 1e-4
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+# The default run has the law without a graph.
+@pytest.mark.slow
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_what_is_left_of_an_epoch_in_a_graph(small, jit_compile):
+    model = small.build_model(blocks=1)
+    x, y = small.data(rows=6)
+    model.compile(SGD(0.5, gradient_accumulation_steps=8), small.loss(), jit_compile=jit_compile)
+    start = model.get_weights()
+    model.fit(x, y, batch_size=2, shuffle=False, verbose=0, callbacks=[BindSchedule()])
+    large = small.build_model(blocks=1)
+    large.compile(SGD(0.5), small.loss(), jit_compile=False)
+    large.fit(x, y, batch_size=6, shuffle=False, verbose=0)
+    for before, a, b in zip(start, model.get_weights(), large.get_weights()):
+        assert np.abs(a - before).max() > 1e-4
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_what_is_left_of_an_epoch_is_carried_on_where_asked(small):
+    # Three epochs of 3 batches by 4: after the 4th, the 8th and, because the run is over, the 9th.
+    large, accumulated = trained_in_parts(small, 3, 4, epochs=3, carry_accumulation=True)
+    assert accumulated[1] == 3
+    optimizer = accumulated[2].optimizer
+    again = type(optimizer).from_config(optimizer.get_config())
+    assert again.carry_accumulation and again.gradient_accumulation_steps == 4
+    assert float(optimizer.learning_rate) == 0.0, "the schedule ends with the last update"
+
+
+def test_a_run_starts_with_nothing_accumulated(small):
+    model = small.build_model(blocks=1)
+    x, y = small.data(rows=6)
+    optimizer = SGD(0.5, gradient_accumulation_steps=2, carry_accumulation=True)
+    model.compile(optimizer, small.loss(), run_eagerly=True)
+    # Without the callback nobody knows where an epoch ends: the third batch stays.
+    model.fit(x, y, batch_size=2, verbose=0)
+    assert max(np.abs(host(value)).max() for value in optimizer._accumulated_gradients) > 0
+    optimizer.start_run(3)
+    assert max(np.abs(host(value)).max() for value in optimizer._accumulated_gradients) == 0
+    assert int(optimizer.iterations) == 1 and int(optimizer._iterations) == 2
+
+
 def test_nothing_moves_before_the_last_batch_of_an_update():
     weights = variables()
     start = [host(weight) for weight in weights]
@@ -348,6 +429,7 @@ def test_default_optimizer(small):
         (lambda: AdamW(global_clipnorm=0.0), "global_clipnorm must be positive; got 0.0"),
         (lambda: AdamW(gradient_accumulation_steps=0), "gradient_accumulation_steps must be"),
         (lambda: AdamW(gradient_accumulation_steps=1.5), "gradient_accumulation_steps must be"),
+        (lambda: AdamW(carry_accumulation="no"), "carry_accumulation must be True or False; got 'no'"),
         (lambda: AdamW(rate_multipliers={"a": -1}), r"rate_multipliers\['a'\] must be at least 0; got -1"),
         (lambda: SGD(momentum=2.0), "momentum must be between 0 and 1; got 2.0"),
         (

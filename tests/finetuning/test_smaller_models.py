@@ -73,7 +73,13 @@ def test_it_goes_through_the_whole_house(family, several, pairs, parts, shrink, 
     rows = list(zip(texts, texts[::-1], strict=True)) if pairs else texts
     targets = [["a"], ["b", "c"], []] * 4 if several else list(LABELS) * 4
     task = TextClassifier(
-        make_config(family, pieces), pieces, LABELS, multi_label=several, pooling="mean", max_length=16
+        make_config(family, pieces),
+        pieces,
+        LABELS,
+        multi_label=several,
+        pooling="mean",
+        max_length=16,
+        text_pairs=pairs,
     )
     if parts:
         enable_lora(task, rank=2)

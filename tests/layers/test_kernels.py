@@ -48,7 +48,7 @@ def test_gelu_of_a_length_known_only_when_it_runs(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("rate", "rounded"), [(0.1, 26 / 256), (0.5, 0.5), (1e-4, 1 / 256), (0.999, 255 / 256)]
+    ("rate", "rounded"), [(0.1, 26 / 256), (0.5, 0.5), (1e-3, 66 / 65536), (0.999, 65470 / 65536)]
 )
 def test_dropout_keeps_the_mean_and_drops_its_share(rate, rounded):
     x = tf.ones((400, 1001))
@@ -60,6 +60,39 @@ def test_dropout_keeps_the_mean_and_drops_its_share(rate, rounded):
     assert set(np.unique(y)) <= {np.float32(0), np.float32(1 / (1 - rounded))}
     # The gradient passes where the value did, with the same scale.
     np.testing.assert_allclose(slope, y * normal(400, 1001, seed=1), rtol=1e-6)
+
+
+RATES = [1e-7, 1e-4, 1e-3, 1 / 512, 0.01, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.9, 0.999]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("rate", RATES)
+def test_the_law_of_dropout_keeps_the_mean_and_the_rate(rate, dtype):
+    law = tensorflow_kernels.dropout_law(rate, dtype)
+    count = 2**law.bits
+    # What the elements are really multiplied by: rounded to their dtype.
+    scales = [float(tf.cast(tf.cast(value, dtype), "float64")) for value in (law.scale, law.scale + law.step)]
+    mean = (count - law.dropped - law.raised) / count * scales[0] + law.raised / count * scales[1]
+    assert abs(mean - 1) < 1e-6
+    assert 0 <= law.raised < count - law.dropped
+    assert abs(law.dropped / count - rate) <= 0.02 * min(rate, 1 - rate)
+
+
+def test_usual_rates_cost_a_byte_an_element():
+    for rate in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5):
+        assert tensorflow_kernels.dropout_law(rate, "bfloat16").bits == 8
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("rate", [1e-3, 0.1])
+def test_dropout_shrinks_nothing(rate, dtype):
+    x = tf.ones((1000, 1000), dtype)
+    y = tf.cast(Dropout(rate, seed=5, dtype=dtype)(x, training=True), "float64").numpy()
+    kept = 1 - rate
+    assert abs(y.mean() - 1) < 4 * np.sqrt(rate / kept / y.size)
+    # Without the noise of how many were dropped: the mean of what is left.
+    law = tensorflow_kernels.dropout_law(rate, dtype)
+    assert abs(y[y > 0].mean() * (1 - law.dropped / 2**law.bits) - 1) < 1e-4
 
 
 def test_dropout_masks_differ_from_call_to_call_and_repeat_with_the_seed():

@@ -72,9 +72,12 @@ class Hub:
         self.backbone = getattr(models, f"{classes}Backbone")(**{**sizes, **SPECIFIC.get(family, {})})
         classifier = getattr(models, f"{classes}TextClassifier", None)  # ELECTRA has none
         self.has_head = classifier is not None
+        self.tokenizer = TOKENIZERS.get(family, wordpiece)(getattr(models, f"{classes}Tokenizer"))
         self.theirs = self.backbone
         if self.has_head:
-            self.theirs = classifier(self.backbone, CLASSES, dropout=0.3, compile=False)
+            # keras-hub before 0.29 saves no classifier without one.
+            preprocessor = getattr(models, f"{classes}TextClassifierPreprocessor")(self.tokenizer)
+            self.theirs = classifier(self.backbone, CLASSES, preprocessor, dropout=0.3, compile=False)
         rng = np.random.default_rng(len(family))
         for variable in self.theirs.weights:
             noise = 0.3 * rng.normal(size=variable.shape)
@@ -82,7 +85,6 @@ class Hub:
         source = KerasHubSource(self.theirs)
         self.weights = {key: source.get(key) for key in source.keys()}
         self.theirs.save_to_preset(str(folder))
-        self.tokenizer = TOKENIZERS.get(family, wordpiece)(getattr(models, f"{classes}Tokenizer"))
         self.tokenizer.save_to_preset(str(folder))
         self.preset = load_preset(folder)
         self.model = build_model(self.preset.config, CLASSES)
@@ -164,7 +166,10 @@ def test_the_preset_says_what_was_loaded(hub):
     )
     assert preset.labels == (("LABEL_0", "LABEL_1", "LABEL_2") if hub.has_head else None)
     assert preset.head == ({"multi_label": False, "head_dropout": 0.3} if hub.has_head else {})
-    assert list(preset.tokenizer.vocabulary) == _in_order(hub.tokenizer)
+    if hub.family != "xlm_roberta" or hasattr(
+        hub.tokenizer, "_vocabulary_prefix"
+    ):  # older ones cannot list it
+        assert list(preset.tokenizer.vocabulary) == _in_order(hub.tokenizer)
 
 
 def _in_order(tokenizer):
@@ -177,7 +182,7 @@ def test_texts_become_the_same_ids(hub):
     texts = {"roberta": ["ab cab", "b", "abc c"], "xlm_roberta": ["ab ba", "b z"], "albert": ["ab ba", "b z"]}
     texts = texts.get(hub.family, ["Piece3 piece11, q", "piece0"])
     ours = hub.preset.tokenizer.build()
-    assert ours.tokenize(texts).to_list() == [hub.tokenizer(text).tolist() for text in texts]
+    assert ours.tokenize(texts).to_list() == [np.asarray(hub.tokenizer(text)).tolist() for text in texts]
     theirs = hub.tokenizer
     assert (ours.start_id, ours.separator_id, ours.pad_id) == (
         theirs.start_token_id,

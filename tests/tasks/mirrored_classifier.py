@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tftransformer.finetuning import SGD, GradualUnfreezing, PrefixCache, freeze
+from tftransformer.finetuning import SGD, GradualUnfreezing, PrefixCache, enable_lora, freeze
 from tftransformer.patterns import addresses
-from tftransformer.tasks import TextClassifier
+from tftransformer.tasks import MultiTaskClassifier, TextClassifier
 from tftransformer.training import build_strategy
 
 # Batches of 8 leave a last one of 5, and of 1: rows that two replicas cannot share equally.
@@ -28,25 +28,47 @@ CASES = {
         dict(momentum=0.9, global_clipnorm=0.05, gradient_accumulation_steps=2),
     ),
     "changed copies": (21, 0, dict(global_clipnorm=0.05)),
+    "packed last batch of 1": (25, 0, dict(global_clipnorm=0.05)),
+    "packed dataset": (21, 0, dict(global_clipnorm=0.05)),
+    "packed tasks": (21, 0, dict(global_clipnorm=0.05)),
+    "put in after predict": (21, 0, dict(global_clipnorm=0.05)),
 }
 FIT = {
     "stages of frozen blocks": {"unfreezing": GradualUnfreezing(), "epochs": 3},
     "changed copies": {"augmentation": "delete:0.4"},
+    "packed last batch of 1": {"packing": True},
+    "packed dataset": {"packing": True, "dataset": True},
+    "packed tasks": {"packing": True, "tasks": True},
+    "put in after predict": {"late": True},
 }
 
 
-def train(preset, strategy, rows, frozen, options, cache, **fit):
+def train(preset, strategy, rows, frozen, options, cache, dataset=False, tasks=False, late=False, **fit):
     texts = [" ".join(["good", "film"] * (1 + i % 5)) if i % 3 else "bad " * (1 + i % 4) for i in range(rows)]
     labels = [int(i % 3 == 0) for i in range(rows)]
     with strategy.scope():
         keras.utils.set_random_seed(3)
-        classifier = TextClassifier.from_preset(preset, labels=["no", "yes"], dropout=0.0, head_dropout=0.0)
+        still = {"dropout": 0.0, "head_dropout": 0.0}
+        if tasks:
+            tasks = {"mood": ["no", "yes"], "tone": ["low", "high", "flat"]}
+            classifier = MultiTaskClassifier.from_preset(preset, tasks=tasks, **still)
+        else:
+            classifier = TextClassifier.from_preset(preset, labels=["no", "yes"], **still)
         if frozen:
             freeze(classifier, layers=frozen)
         classifier.compile(SGD(0.3, **options))
+        if late:
+            classifier.predict(texts, verbose=0)
+            enable_lora(classifier, rank=2)
         start = values(classifier)
-        classifier.fit(texts, labels, batch_size=8, verbose=0, prefix_cache=cache, **{"epochs": 2, **fit})
-    return start, values(classifier), classifier.predict(texts, verbose=0)
+        x, y = texts, labels
+        if dataset:
+            x, y = tf.data.Dataset.from_tensor_slices((texts, labels)).batch(8), None
+        if tasks:
+            x, y = {"mood": (texts, labels), "tone": (texts[:9], [i % 3 for i in range(9)])}, None
+        classifier.fit(x, y, batch_size=8, verbose=0, prefix_cache=cache, **{"epochs": 2, **fit})
+    task = {"task": "mood"} if tasks else {}
+    return start, values(classifier), classifier.predict(texts, verbose=0, **task)
 
 
 def values(classifier):

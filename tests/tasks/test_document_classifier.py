@@ -362,3 +362,17 @@ def test_pairs_packing_and_a_stored_prefix_are_refused(classifier):
         TransformerError, match="prefix_cache must be 'auto' or 'off' for a DocumentClassifier"
     ):
         classifier.fit(["a", "b"], [0, 1], prefix_cache="folder")
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+def test_a_document_has_one_vector_and_one_answer(tiny_preset, documents, pooling, capsys):
+    classifier = shake(build(tiny_preset, pooling=pooling, max_chunks=3, chunk_blocks=1))
+    texts = documents[0][:7]
+    before = classifier.predict(texts, verbose=0)
+    vectors = classifier.encode(texts, batch_size=3)
+    assert vectors.shape == (7, 16)
+    np.testing.assert_allclose(keras.ops.softmax(classifier.head(vectors)), before, atol=1e-5)
+    np.testing.assert_array_equal(classifier.predict(texts, verbose=0), before)
+    assert [answer.label for answer in classifier.classify(texts)] == classifier.predicted_labels(before)
+    classifier.summary()
+    assert "chunk_attention" in capsys.readouterr().out

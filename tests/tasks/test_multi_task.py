@@ -255,8 +255,8 @@ def test_options_of_fit_that_any_task_has(option, tiny_preset, data):
         ({"val_x": LABELS}, "must not be called val"),
         ({"SST2": LABELS, "sst2": LABELS}, "got 'SST2' and 'sst2'"),
         ([("mood", LABELS)], "tasks must be labels or a Split by name"),
-        ({"mood": "no"}, "task 'mood': labels must be names in a list; got 'no'"),
-        ({"mood": 3}, "task 'mood' must have labels"),
+        ({"mood": "no"}, "task 'mood': labels must be the names of the classes, in a list; got 'no'"),
+        ({"mood": 3}, "task 'mood': labels must be the names of the classes, in a list; got 3"),
         ({"mood": ["no"]}, "task 'mood': labels must be at least two"),
         ({"mood": Split(["a"])}, "task 'mood': labels must be at least two"),
         ({"mood": {"lables": ["no", "yes"]}}, "task 'mood' must have labels"),
@@ -311,5 +311,13 @@ def test_mistakes_in_data_and_options(tiny_preset, data):
 def test_a_task_of_ones_own_is_not_changed(tiny_preset):
     task = ClassificationTask(LABELS)
     model = build(tiny_preset, {"mood": task})
-    model.preprocess({"mood": (["good"], ["positive"])})
-    assert task.text_pairs is None and model.tasks["mood"].text_pairs is False
+    model.tasks["mood"].threshold = 0.25
+    assert task.threshold == 0.5
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+def test_a_summary_shows_the_parts(tiny_preset, pooling, capsys):
+    tasks = {"mood": list(LABELS), "topics": list(TOPICS)}
+    build(tiny_preset, tasks, pooling=pooling).summary()
+    said = capsys.readouterr().out
+    assert "pooler" in said and "TaskHeads" in said

@@ -1,13 +1,13 @@
-"""Training on packed rows gives the weights that training on a row a text gives."""
+"""Training on packed rows gives the weights that training on a row a text gives, or says why texts are not packed."""
 
 import keras
 import numpy as np
 import pytest
 
 from tftransformer.data.tokenizers import WordPieceTokenizer
-from tftransformer.finetuning import SGD
+from tftransformer.finetuning import SGD, PrefixCache, freeze
 from tftransformer.patterns import addresses
-from tftransformer.tasks import TextClassifier
+from tftransformer.tasks import MultiTaskClassifier, TextClassifier
 
 TEXTS = [
     "good",
@@ -54,3 +54,30 @@ def test_packed_training_equals_unpacked(tiny_vocabulary, tiny_config, pairs, co
         np.testing.assert_allclose(weights[name], value, atol=1e-6, err_msg=name)
     for name, values in history.items():
         np.testing.assert_allclose(packed_history[name], values, atol=1e-5, err_msg=name)
+
+
+def test_several_tasks_pack_as_one_does(tiny_vocabulary, tiny_config):
+    config = tiny_config.replace(dropout=0.0, attention_dropout=0.0)
+    tasks = {"mood": ["no", "yes"], "tone": ["low", "high", "flat"]}
+    data = {"mood": (TEXTS, [0, 1] * 4), "tone": (TEXTS[:5], [2, 1, 0, 1, 2])}
+    trained = []
+    for packing in (False, True):
+        keras.utils.set_random_seed(0)
+        model = MultiTaskClassifier(config, WordPieceTokenizer(tiny_vocabulary), tasks, head_dropout=0.0)
+        model.compile(SGD(0.05), run_eagerly=True)
+        model.fit(data, batch_size=8, verbose=0, packing=packing)
+        trained.append({name: np.array(v) for name, v in addresses(model).items()})
+    for name, value in trained[0].items():
+        np.testing.assert_allclose(trained[1][name], value, atol=1e-6, err_msg=name)
+
+
+def test_a_prefix_cache_wins_and_says_so(tiny_vocabulary, tiny_config, tmp_path, capsys):
+    classifier = TextClassifier(tiny_config, WordPieceTokenizer(tiny_vocabulary), ("no", "yes"))
+    freeze(classifier, layers=1)
+    classifier.compile(SGD(0.05), run_eagerly=True)
+    cache = PrefixCache(tmp_path / "cache")
+    options = {"batch_size": 4, "epochs": 2, "verbose": 2, "packing": True}
+    classifier.fit(TEXTS, [0, 1] * 4, prefix_cache=cache, **options)
+    assert capsys.readouterr().out.count("packing: off, ") == 1 and cache.computed_rows == len(TEXTS)
+    classifier.fit(TEXTS, [0, 1] * 4, prefix_cache="off", **options)
+    assert "packing" not in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Training from stored outputs of frozen layers gives what training without them gives, and runs them once."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning import SGD, freeze, unfreeze
 from tftransformer.finetuning.optimizers import AdamW
 from tftransformer.finetuning.prefix_cache import PrefixCache, check_prefix_cache, choose_prefix_cache
-from tftransformer.finetuning.prefix_folder import temporary_folder
+from tftransformer.finetuning.prefix_folder import _own_folder
 from tftransformer.patterns import addresses
 from tftransformer.tasks import TextClassifier
 from tftransformer.tasks.cached_batches import stored_states
@@ -316,8 +317,18 @@ def test_temporary_folders_of_killed_processes_go_with_the_next_process(tmp_path
         folder.mkdir()
         os.utime(folder, times=(time.time() - 7200,) * 2)
     with files.Lock(tmp_path / "tftransformer-prefix-in-use"):
-        made = temporary_folder.__wrapped__()
+        made = _own_folder.__wrapped__()
     assert {path.name for path in tmp_path.iterdir()} == {"tftransformer-prefix-in-use", made.name}
+
+
+def test_a_temporary_folder_that_was_cleared_away_is_made_anew(classifier, reviews):
+    cache = quiet()
+    assert computed(cache, classifier, reviews[0][:4]) == 4
+    before = cache.folder
+    shutil.rmtree(before)
+    assert computed(cache, classifier, reviews[0][:4]) == 4
+    assert cache.folder != before and cache.folder.is_dir() and not before.exists()
+    assert computed(cache, classifier, reviews[0][:4]) == 0
 
 
 @pytest.mark.parametrize("choice", [None, True, 3, ""])

@@ -340,3 +340,61 @@ def test_xla_is_chosen_by_device_and_length_of_the_run(tiny_preset, monkeypatch)
     for asked in (True, False):
         classifier.compile(jit_compile=asked)
         assert "was told" in choose_xla(classifier, 5) and classifier.jit_compile == asked
+
+
+# Answers and vectors.
+
+
+def test_answers_by_name(trained, reviews):
+    texts = reviews[0][:3]
+    probabilities = trained.predict(texts, verbose=0)
+    for answer, label, row in zip(
+        trained.classify(texts), trained.predicted_labels(probabilities), probabilities, strict=True
+    ):
+        assert answer.label == label and answer.probability == answer.probabilities[label]
+        assert list(answer.probabilities) == list(LABELS)
+        np.testing.assert_allclose(list(answer.probabilities.values()), row, atol=1e-6)
+    assert trained.classify([]) == []
+    assert repr(trained.classify("good"))[:14] == "[Answer(label="
+
+
+def test_answers_of_several_labels(tiny_preset):
+    classifier = build(tiny_preset, ["a", "b", "c"], multi_label=True, threshold=0.4)
+    probabilities = np.array([[0.5, 0.1, 0.9], [0.1, 0.2, 0.3]])
+    first, none = classifier.answers(probabilities)
+    assert (first.label, first.probability) == (("a", "c"), (0.5, 0.9))
+    assert (none.label, none.probability, none.probabilities) == ((), (), {"a": 0.1, "b": 0.2, "c": 0.3})
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+def test_vectors_are_what_the_head_sees_and_leave_predict_alone(tiny_preset, reviews, pooling):
+    classifier = build(tiny_preset, pooling=pooling, extra_blocks=1)
+    texts = reviews[0][:13]
+    before = classifier.predict(texts, verbose=0)
+    function = classifier.predict_function
+    vectors = classifier.encode(texts, batch_size=2)
+    assert vectors.shape == (13, 16) and vectors.dtype == np.float32
+    assert classifier.predict_function is function
+    expected = keras.ops.softmax(classifier.head(vectors))
+    np.testing.assert_allclose(before, expected, atol=1e-5)
+    np.testing.assert_array_equal(classifier.predict(texts, verbose=0), before)
+    alone = np.concatenate([classifier.encode([text]) for text in texts[:3]])
+    np.testing.assert_allclose(alone, vectors[:3], atol=1e-5)
+    for form in (np.array(texts), tf.data.Dataset.from_tensor_slices(texts), Split(texts)):
+        np.testing.assert_allclose(classifier.encode(form), vectors, atol=1e-5)
+    assert classifier.encode([]).shape == (0, 16)
+
+
+def test_vectors_follow_new_weights(tiny_preset, reviews):
+    classifier = build(tiny_preset)
+    old = classifier.encode(reviews[0][:3])
+    weight = classifier.encoder.weights[0]
+    weight.assign(-keras.ops.convert_to_numpy(weight)[::-1])
+    assert np.abs(classifier.encode(reviews[0][:3]) - old).max() > 1e-3
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+def test_a_summary_shows_the_parts(tiny_preset, pooling, capsys):
+    build(tiny_preset, pooling=pooling, extra_blocks=1).summary()
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("encoder", "extra_block_0", "pooler", "head"))

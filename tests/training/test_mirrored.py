@@ -43,3 +43,5 @@ def test_two_replicas_equal_one_device(case):
     # Half precision rounds the two halves of a batch otherwise than the whole.
     assert result["difference"] < (1e-3 if case == "float16" else 1e-6)
     assert result["updates"][0] == result["updates"][1] > 0
+    if case == "clipping and accumulation":
+        assert result["updates"][1] == 6, "two epochs of 8 batches by 3: the last two of each make an update"

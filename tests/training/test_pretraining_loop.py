@@ -12,11 +12,12 @@ from tftransformer.data.shard_batches import ShardBatches
 from tftransformer.data.shards import open_shards
 from tftransformer.errors import TransformerError
 from tftransformer.models.encoder import build_encoder
-from tftransformer.training import pretraining_loop, speed
+from tftransformer.training import speed
 from tftransformer.training.prefetching import Prefetched
 from tftransformer.training.pretraining import Pretrainer
 from tftransformer.training.pretraining_log import PretrainingLog, read_log
-from tftransformer.training.pretraining_loop import PretrainingLoop, Schedule
+from tftransformer.training.pretraining_loop import PretrainingLoop
+from tftransformer.training.pretraining_plan import FINAL_RATE, Schedule
 from tftransformer.training.spelling import spell_pieces
 
 
@@ -56,7 +57,7 @@ def make(tmp_path, batches):
 def test_rates_rise_then_fall_and_never_reach_nothing():
     schedule = Schedule(steps=100, warmup=10)
     assert [schedule.rate(step, 0.0) for step in (0, 4, 9)] == [0.1, 0.5, 1.0]
-    assert schedule.rate(50, 0.5) == 0.5 and schedule.rate(99, 0.999) == pretraining_loop.FINAL_RATE
+    assert schedule.rate(50, 0.5) == 0.5 and schedule.rate(99, 0.999) == FINAL_RATE
     assert Schedule(steps=4).done(1, 0.0) == 0.25 and Schedule(minutes=2).done(1, 30.0) == 0.25
     assert Schedule(steps=4, warmup=0).rate(0, 0.0) == 1.0
 

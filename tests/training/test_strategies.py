@@ -21,6 +21,7 @@ def test_mirrored_takes_what_there_is():
     ("arguments", "message"),
     [
         (("mirored",), "must be one of default, mirrored, tpu; got 'mirored'; did you mean 'mirrored'"),
+        (("multi_worker",), "^distribution 'multi_worker' is not available yet with Keras 3; use 'mirrored'"),
         ((None,), "distribution must be one of"),
         (("default", ["CPU:0"]), "devices goes with 'mirrored' and 'tpu'"),
         (("mirrored", ["CPU:7"]), "devices must be among .*CPU:0; got 'CPU:7'"),

@@ -9,6 +9,7 @@ from tftransformer.checkpoints.assign import LoadSummary, assign
 from tftransformer.checkpoints.rules import Table
 from tftransformer.checkpoints.sources import Source
 from tftransformer.config import TransformerConfig
+from tftransformer.data.labels import label_name
 from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.errors import TransformerError
 
@@ -28,7 +29,7 @@ class Preset:
         tokenizer: Text to ids; `tokenizer.build()` makes it.
         pooling: How texts become one vector: "cls", "mean" or "max".
         pooler: The source has BERT's dense layer for the first token, and `pooling` is "cls".
-        labels: The names of the classes of the source's classification head; None where it has none.
+        labels: The names (`data.labels`) of the classes of the source's classification head; None where it has none.
         head: Settings of that head, such as `dropout` and `multi_label`.
         task: Whatever else the task that saved the preset wrote (our own folders).
         modifications: Changes of structure to replay before the weights fit (our own folders).
@@ -46,6 +47,11 @@ class Preset:
     head: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     modifications: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Whoever wrote them, they are compared with names that a user gives.
+        if self.labels is not None:
+            object.__setattr__(self, "labels", tuple(label_name(label) or label for label in self.labels))
 
     def load_into(
         self, model: Any, *, optional: str | Iterable[str] = (), fresh: str | Iterable[str] = ()

@@ -40,7 +40,8 @@ def load_preset(name: str | os.PathLike[str]) -> Preset:
 
     Args:
         name: The name of an embedded preset (`embedded_presets()`); a folder of ours, of keras-hub, in
-            Hugging Face's layout or with one of Google's TensorFlow checkpoints; one of keras-hub's names such as "bert_base_en_uncased"; or a handle
+            Hugging Face's layout or with one of Google's TensorFlow checkpoints; the folder of a run, of which it is
+            the model; one of keras-hub's names such as "bert_base_en_uncased"; or a handle
             such as "kaggle://keras/bert/keras/bert_base_en_uncased" or "hf://owner/name".
 
     Returns:
@@ -55,8 +56,12 @@ def load_preset(name: str | os.PathLike[str]) -> Preset:
         >>> preset.config.num_layers, preset.pooling        # doctest: +SKIP
         (12, 'mean')
     """
+    if not isinstance(name, (str, os.PathLike)) or not isinstance(os.fspath(name), str):
+        raise TransformerError(
+            f"a preset must be a name or a folder; got {name!r:.80}, of type {type(name).__name__}"
+        )
     name = os.fspath(name)
-    if not isinstance(name, str) or not name.strip():
+    if not name.strip():
         raise TransformerError(f"a preset must be a name or a folder; got {name!r}")
     # Names first, so that a folder that happens to be called like a preset must be written "./name".
     if name in embedded_presets():
@@ -74,6 +79,10 @@ def load_preset(name: str | os.PathLike[str]) -> Preset:
 def _load_folder(folder: Path, name: str) -> Preset:
     if (folder / "preset.json").exists():
         return load_own(folder, name)
+    if (folder / "run.json").exists() and not (folder / "config.json").exists():
+        if not (folder / "model" / "preset.json").exists():
+            raise TransformerError(f"{name} is the folder of a run that has left no model")
+        return load_own(folder / "model", os.path.join(name, "model"))
     if not (folder / "config.json").exists():
         if is_tensorflow_folder(folder):
             return load_tensorflow_folder(folder, name)

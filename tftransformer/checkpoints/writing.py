@@ -36,7 +36,11 @@ def write_weights(
                 f"weights must be finite to be saved; {address} holds NaN or infinity as {array.dtype}"
             )
         arrays[address] = np.ascontiguousarray(array)  # the writer takes the memory as it lies
+    # The writer makes its files readable for their owner alone; an ordinary new file has the mode of all others.
+    path.touch()
+    mode = path.stat().st_mode
     save_file(arrays, str(path), metadata=metadata)
+    path.chmod(mode & 0o777)
 
 
 def as_array(variable: Any) -> np.ndarray:

@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = attach(
         "fold": "folding",
         "Records": "records",
         "as_records": "records",
-        "encode_targets": "records",
+        "encode_targets": "labels",
         "Examples": "examples",
         "build_examples": "examples",
         "packer": "row_packing",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tftransformer.data.autotuning import BATCHES_AHEAD, without_autotune
+from tftransformer.data.dataset_functions import DatasetFunction
 from tftransformer.data.examples import Examples
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def parts_dataset(
         values = getattr(like, name)
         if values is not None:
             signature[name] = tf.TensorSpec([None, *values.shape[1:]], tf.as_dtype(values.dtype))
-    dataset = tf.data.Dataset.from_generator(blocks, output_signature=signature)
+    source = DatasetFunction(blocks)
+    dataset = tf.data.Dataset.from_generator(source, output_signature=signature)
+    dataset = source.until_end_of(dataset)
     # Autograph has nothing to convert here, and looking for it takes longer than tracing.
     cut = tf.autograph.experimental.do_not_convert(lambda block: _batches(block, rows, like.pad_id))
     dataset = dataset.flat_map(cut)

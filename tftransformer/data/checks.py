@@ -12,6 +12,7 @@ import numpy as np
 
 from tftransformer.data.data_report import DataReport, Leak, SplitReport
 from tftransformer.data.folding import fold_record
+from tftransformer.data.label_warnings import label_warnings
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
 
@@ -77,6 +78,7 @@ def check(
         max_length,
         [row for row, key in enumerate(keys["train"]) if key in held_out],
         [row for row, key in enumerate(keys.get("validation", ())) if key in tested],
+        label_warnings(splits.train),
     )
 
 
@@ -143,6 +145,7 @@ def _split_report(
     counts = Counter(label for t in targets for label in (t if split.multi_label else (t,)))
     counts = {label: counts.get(label, 0) for label in known or split.labels}
     words = [len(key.split()) if isinstance(key, str) else sum(len(k.split()) for k in key) for key in keys]
+    both = [(key,) if isinstance(key, str) else key for key in keys]
     smallest = min(counts.values(), default=0)
     tokens = None if tokens is None else np.asarray(tokens)
     truncated = None
@@ -156,11 +159,18 @@ def _split_report(
         words=_percentiles(words),
         tokens=None if tokens is None else _percentiles(tokens),
         truncated=truncated,
-        empty=sum(not (key if isinstance(key, str) else any(key)) for key in keys),
+        empty=sum(not any(map(_is_seen, sides)) for sides in both),
+        one_sided=sum(any(map(_is_seen, sides)) and not all(map(_is_seen, sides)) for sides in both),
         duplicates=len(keys) - len(labels),
         conflicting=sum(len(kinds) > 1 for kinds in labels.values()),
         unlabelled=sum(not t for t in targets) if split.multi_label else 0,
+        columns=split.columns,
     )
+
+
+def _is_seen(text: str) -> bool:
+    """Whether there is anything in a text but space, control characters and such as have no width."""
+    return any(character.isprintable() and not character.isspace() for character in text)
 
 
 def _percentiles(lengths) -> dict[str, int]:

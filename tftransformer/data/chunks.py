@@ -82,12 +82,18 @@ class Chunker:
         ids = documents["token_ids"]
         tokens = tf.reduce_sum(tf.cast(documents["padding_mask"], tf.int32), axis=1) - SPECIAL
         longest = tf.shape(ids)[1]
-        most = self.counts(longest - SPECIAL) if few_shapes else tf.reduce_max(self.counts(tokens))
+        # The floors are for a batch without documents, of which there is no largest.
+        most = (
+            self.counts(longest - SPECIAL)
+            if few_shapes
+            else tf.maximum(1, tf.reduce_max(self.counts(tokens)))
+        )
         starts, ends = self.spans(tokens, most)
         lengths = tf.where(ends > starts, ends - starts + SPECIAL, 0)
         # A document without a token is one chunk without a token, not none.
         lengths = tf.maximum(lengths, SPECIAL * tf.one_hot(0, most, dtype=tf.int32))[..., tf.newaxis]
-        width = tf.minimum(longest, self.max_length) if few_shapes else tf.reduce_max(lengths)
+        longest_chunk = tf.maximum(SPECIAL, tf.reduce_max(lengths))
+        width = tf.minimum(longest, self.max_length) if few_shapes else longest_chunk
         # Column t of a chunk holds its text's token t - 1, which the document has one place later.
         columns = tf.range(width)
         places = tf.minimum(starts[..., tf.newaxis] + columns, longest - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -21,10 +22,12 @@ class SplitReport:
         words: Length percentiles in words, both sides of pairs together.
         tokens: Length percentiles in tokens, special tokens included; None without token lengths.
         truncated: Share of rows longer than max_length; None without token lengths.
-        empty: Rows whose text (both sides of a pair) is empty or whitespace.
+        empty: Rows whose text (both sides of a pair) is empty, whitespace or of no width.
         duplicates: Rows whose text stands in an earlier row of the split.
         conflicting: Distinct texts that carry different labels within the split.
         unlabelled: Rows without any label (possible in multi-label data).
+        one_sided: Pairs of which one text is empty.
+        columns: The names of the columns of the source, by what they were taken for.
     """
 
     rows: int
@@ -38,6 +41,8 @@ class SplitReport:
     duplicates: int
     conflicting: int
     unlabelled: int
+    one_sided: int = 0
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class DataReport:
         max_length: Tokens a text is trimmed to, if known.
         leaked_train_indices: Rows of train whose text stands in validation or test.
         leaked_validation_indices: Rows of validation whose text stands in test.
+        label_warnings: What is odd about the labels of train, a line each.
     """
 
     splits: dict[str, SplitReport]
@@ -78,6 +84,7 @@ class DataReport:
     max_length: int | None = None
     leaked_train_indices: list[int] = field(default_factory=list, repr=False)
     leaked_validation_indices: list[int] = field(default_factory=list, repr=False)
+    label_warnings: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict:
         """Plain numbers, strings, lists and dicts, for metrics.json; row numbers are left out."""
@@ -88,9 +95,13 @@ class DataReport:
         return values
 
     def __str__(self) -> str:
-        lines = ["Data"]
+        lines, shown = ["Data"], None
         for name, split in self.splits.items():
             lines.extend(_split_lines(name, split, self.max_length))
+            if split.columns and split.columns != shown:
+                shown = split.columns
+                lines.append(f"    columns  {describe_columns(shown)}")
+        lines.extend(f"  LABELS: {warning}" for warning in self.label_warnings)
         for names, leak in self.leaks.items():
             first, second = names.split("/")
             lines.append(
@@ -104,6 +115,17 @@ class DataReport:
         if not self.leaks and len(self.splits) > 1:
             lines.append("  no text stands in two splits")
         return "\n".join(lines)
+
+
+def describe_columns(columns: Mapping[str, Sequence[str]]) -> str:
+    """Which columns are taken for what, in a line.
+
+    Example:
+        >>> describe_columns({"text": ["body"], "label": ["queue"], "unused": ["subject", "id"]})
+        'text: body, label: queue, unused: subject, id'
+    """
+    joined = {role: (", " if role == "unused" else " and ").join(names) for role, names in columns.items()}
+    return ", ".join(f"{role}: {names}" for role, names in joined.items() if names)
 
 
 def _count(number: int, what: str) -> str:
@@ -125,7 +147,8 @@ def _split_lines(name: str, split: SplitReport, max_length: int | None) -> list[
                 shown += f"; {split.truncated:.1%} longer than max_length {max_length}"
             lines.append(f"    {unit:<8} {shown}")
     counts = (
-        ("empty", split.empty), ("duplicate", split.duplicates), ("unlabelled", split.unlabelled),
+        ("empty", split.empty), ("one-sided", split.one_sided), ("duplicate", split.duplicates),
+        ("unlabelled", split.unlabelled),
     )  # fmt: skip
     noted = [_count(count, f"{what} row") for what, count in counts if count]
     if split.conflicting:

@@ -54,6 +54,11 @@ class Examples:
         """int64 (B,): tokens of each sequence."""
         return np.diff(self.row_splits)
 
+    @property
+    def segments(self) -> np.ndarray:
+        """(B,) segments of each sequence: 2 for a pair of texts, else 1."""
+        return 1 + (self.boundaries < self.lengths)
+
     def features(self, indices: np.ndarray, length: int) -> dict[str, np.ndarray]:
         """The inputs of a model for these rows, padded to `length`.
 

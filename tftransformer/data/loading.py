@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tftransformer.data.cutting import cut
 from tftransformer.data.readers.columns import as_list, choose
@@ -16,6 +20,7 @@ from tftransformer.data.readers.labelled import to_split
 from tftransformer.data.readers.table import Table
 from tftransformer.data.readers.text_file import existing_path
 from tftransformer.data.split import Split, Splits
+from tftransformer.data.tables import as_column, columns_of, is_table
 from tftransformer.errors import TransformerError
 
 READERS = {
@@ -31,7 +36,7 @@ SAMPLE = "sample"
 
 
 def load(
-    source: str | Path | tuple | Split | Splits | None = None,
+    source: Any = None,
     *,
     train: str | Path | None = None,
     validation: str | Path | None = None,
@@ -52,6 +57,7 @@ def load(
         source: A CSV, TSV, JSONL or JSON file; a folder with one such file for each split, found by a word
             in its name (train, valid, dev, test …); `"sample"` for the embedded sample;
             `"tfds:NAME/CONFIG"` for a data set prepared by tensorflow-datasets; `(texts, labels)` lists;
+            a table with columns by name, such as a DataFrame, of which rows are counted from 1 in messages;
             or None with `train`.
         train, validation, test: Files for single splits, where names do not tell them apart; a path
             relative to the folder `source`, else to the working directory.
@@ -92,10 +98,10 @@ def load(
             "validation_fraction + test_fraction must be below 1, or nothing is left to train on;"
             f" got {validation_fraction} + {test_fraction}"
         )
-    if isinstance(source, (Split, Splits, tuple, list)):
+    if isinstance(source, (Split, Splits, tuple, list)) or is_table(source):
         if given:
             raise TransformerError("train, validation and test go with files; the source is in memory")
-        found = _from_memory(source)
+        found = {"train": _from_table(source, options)} if is_table(source) else _from_memory(source)
     elif isinstance(source, str) and source.startswith("tfds:"):
         from tftransformer.data.readers.tfds import read_tfds
 
@@ -125,6 +131,18 @@ def _from_memory(source: Split | Splits | tuple | list) -> dict[str, Split]:
     from tftransformer.data.records import as_split
 
     return {"train": as_split(*source)}
+
+
+def _from_table(source: Any, options: dict) -> Split:
+    columns = columns_of(source)
+    rows = [
+        [cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in row]
+        for row in zip(*map(as_column, columns.values()), strict=True)
+    ]
+    if not rows:
+        raise TransformerError(f"source must have rows; the {type(source).__name__} has none")
+    table = Table(type(source).__name__, tuple(columns), rows, list(range(1, len(rows) + 1)))
+    return _split(table, "train", options)
 
 
 def _read_together(files: dict[str, Path], options: dict) -> dict[str, Split] | None:
@@ -160,6 +178,11 @@ def _read(path: Path, name: str, options: dict) -> Split:
 
 def _files(source: str | Path | None, given: dict[str, str | Path]) -> dict[str, Path]:
     """The file of each split that has one."""
+    if source is not None and not isinstance(source, (str, os.PathLike)):
+        raise TransformerError(
+            "source must be a file, a folder, 'sample', 'tfds:NAME', (texts, labels) or a table such as a DataFrame; "
+            f"got {type(source).__name__}"
+        )
     if source is None:
         if "train" not in given:
             raise TransformerError("name the data: a file, a folder, 'sample', 'tfds:NAME', or train=PATH")

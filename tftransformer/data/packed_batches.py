@@ -19,7 +19,12 @@ ROW_MULTIPLE = 4
 
 
 def pack_batch(
-    token_ids: np.ndarray, segment_ids: np.ndarray, padding_mask: np.ndarray, capacity: int, pad_id: int = 0
+    token_ids: np.ndarray,
+    segment_ids: np.ndarray,
+    padding_mask: np.ndarray,
+    capacity: int,
+    pad_id: int = 0,
+    replicas: int = 1,
 ) -> dict[str, np.ndarray]:
     """A batch of padded texts as rows that several texts share.
 
@@ -27,11 +32,13 @@ def pack_batch(
         token_ids, segment_ids, padding_mask: (B, L) integers.
         capacity: T, tokens a row; at least the longest text.
         pad_id: The id that pads.
+        replicas: How many the batch will be shared out to, ceil(B/replicas) texts each as `tf.distribute` does it.
+            Each finds its own texts in its own R/replicas rows, and `places` are relative to these.
 
     Returns:
         int32 arrays. (R, T): `token_ids`, `segment_ids`, `position_ids` (each text counts from 0) and `text_numbers` (1 for
         the first text of a row, and so on; 0 where there is none). (B, L): `places`, where in the R*T vectors of the rows
-        each text's tokens are, and `padding_mask`, as it was.
+        (of a replica's) each text's tokens are, and `padding_mask`, as it was.
 
     Example:
         >>> ids = np.array([[5, 6, 7], [8, 9, 0]])
@@ -40,31 +47,41 @@ def pack_batch(
         ([5, 6, 7, 8, 9, 0], [0, 1, 2, 0, 1, 0])
     """
     lengths = padding_mask.sum(axis=1).astype("int64")
-    rows = pack_rows(lengths, capacity)
-    count = -(-len(rows) // ROW_MULTIPLE) * ROW_MULTIPLE
-    packed = {name: np.zeros((count, capacity), "int32") for name in ROWS}
+    share = -(-len(lengths) // replicas)
+    shares = [slice(first, first + share) for first in range(0, replicas * share, share)]
+    rows_of = [pack_rows(lengths[part], capacity) for part in shares]
+    # As many rows for each replica, so that a split into equal parts separates them.
+    count = -(-max(len(rows) for rows in rows_of) // ROW_MULTIPLE) * ROW_MULTIPLE
+    packed = {name: np.zeros((replicas * count, capacity), "int32") for name in ROWS}
     packed["token_ids"][:] = pad_id
     places = np.zeros(token_ids.shape, "int32")
-    for row, texts in enumerate(rows):
-        start = 0
-        for number, text in enumerate(texts, start=1):
-            length = lengths[text]
-            span = (row, slice(start, start + length))
-            packed["token_ids"][span] = token_ids[text, :length]
-            packed["segment_ids"][span] = segment_ids[text, :length]
-            packed["position_ids"][span] = np.arange(length)
-            packed["text_numbers"][span] = number
-            places[text, :length] = row * capacity + start + np.arange(length)
-            start += length
+    for replica, rows in enumerate(rows_of):
+        for row, texts in enumerate(rows):
+            start = 0
+            for number, text in enumerate(texts, start=1):
+                text += shares[replica].start
+                length = lengths[text]
+                span = (replica * count + row, slice(start, start + length))
+                packed["token_ids"][span] = token_ids[text, :length]
+                packed["segment_ids"][span] = segment_ids[text, :length]
+                packed["position_ids"][span] = np.arange(length)
+                packed["text_numbers"][span] = number
+                places[text, :length] = row * capacity + start + np.arange(length)
+                start += length
     return {**packed, PLACES: places, "padding_mask": padding_mask.astype("int32")}
 
 
-def packed_batches(dataset: Any, capacity: int, pad_id: int = 0) -> Any:
-    """A `tf.data.Dataset` of x, (x, y) or (x, y, weight) with the texts of each x packed; all else as it was."""
+def packed_batches(dataset: Any, capacity: int, pad_id: int = 0, replicas: int = 1) -> Any:
+    """A `tf.data.Dataset` of x, (x, y) or (x, y, weight) with the texts of each x packed; all else as it was.
+
+    Args:
+        dataset: Of batches.
+        capacity, pad_id, replicas: As for `pack_batch`.
+    """
     import tensorflow as tf
 
     def pack(token_ids: np.ndarray, segment_ids: np.ndarray, padding_mask: np.ndarray) -> tuple:
-        batch = pack_batch(token_ids, segment_ids, padding_mask, capacity, pad_id)
+        batch = pack_batch(token_ids, segment_ids, padding_mask, capacity, pad_id, replicas)
         return tuple(batch[name] for name in (*ROWS, PLACES))
 
     def swap(x: dict, *rest: Any) -> Any:
@@ -76,4 +93,11 @@ def packed_batches(dataset: Any, capacity: int, pad_id: int = 0) -> Any:
         x = {**dict(zip((*ROWS, PLACES), tensors)), "padding_mask": x["padding_mask"]}
         return (x, *rest) if rest else x
 
-    return dataset.map(swap, num_parallel_calls=tf.data.AUTOTUNE).prefetch(BATCHES_AHEAD)
+    packed = dataset.map(swap, num_parallel_calls=tf.data.AUTOTUNE)
+    if replicas > 1:
+        # Where `tf.distribute` knows the size of a batch it cuts everything into parts of that many rows; where it
+        # does not, each tensor into as many equal parts as there are replicas.
+        known = tf.autograph.experimental.do_not_convert(lambda *batch: tf.data.Dataset.from_tensors(batch))
+        cardinality = packed.cardinality()
+        packed = packed.flat_map(known).apply(tf.data.experimental.assert_cardinality(cardinality))
+    return packed.prefetch(BATCHES_AHEAD)

@@ -205,7 +205,7 @@ def stream_batches(
     tokenize: Callable,
     pack: Callable,
     max_length: int,
-    labels: Sequence[str] | None = None,
+    encode_labels: Callable | None = None,
     lengths: Sequence[int] = DEFAULT_LENGTHS,
     pad_id: int = 0,
 ) -> tf.data.Dataset:
@@ -218,7 +218,8 @@ def stream_batches(
         tokenize: As in `build_examples`.
         pack: As in `build_examples`.
         max_length: Longest sequence; the last padded length.
-        labels: Label names, to turn string labels into ids; an unknown one stops the run.
+        encode_labels: From the labels of a batch to what the loss takes, such as `stream_labels.stream_encoder`;
+            None leaves them.
         lengths: Padded lengths; a batch takes the first that holds its longest row, so that few shapes
             are compiled.
         pad_id: The id that padding has.
@@ -232,11 +233,6 @@ def stream_batches(
         num_batches(0, batch_size)
         dataset = dataset.batch(batch_size)
     steps = tf.constant([*(n for n in lengths if n < max_length), max_length], tf.int32)
-    table = None
-    if labels is not None:
-        keys = tf.constant(list(labels), tf.string)
-        ids = tf.range(len(labels), dtype=tf.int32)
-        table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), -1)
 
     def features(text):
         if isinstance(text, dict):
@@ -252,23 +248,15 @@ def stream_batches(
             for key, value in packed.items()
         }
 
-    def ids_of(label):
-        if label.dtype != tf.string or table is None:
-            return label
-        found = table.lookup(label)
-        known = tf.debugging.assert_non_negative(found, f"a label is not among {', '.join(labels)[:200]}")
-        with tf.control_dependencies([known] if known is not None else []):
-            return tf.identity(found)
-
     def convert(*row):
         text, rest = row[0], row[1:]
         if not rest:
             return features(text)
-        return (features(text), ids_of(rest[0]), *rest[1:])
+        target = rest[0] if encode_labels is None else encode_labels(rest[0])
+        return (features(text), target, *rest[1:])
 
-    spec = dataset.element_spec
-    if isinstance(spec, dict):
-        mapped = dataset.map(features, num_parallel_calls=tf.data.AUTOTUNE)
-    else:
-        mapped = dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+    # Autograph has nothing to convert here, looking for it takes seconds, and it would wrap our errors.
+    step = features if isinstance(dataset.element_spec, dict) else convert
+    step = tf.autograph.experimental.do_not_convert(step)
+    mapped = dataset.map(step, num_parallel_calls=tf.data.AUTOTUNE)
     return without_autotune(mapped.prefetch(BATCHES_AHEAD))

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from tftransformer.data.folding import well_formed
-from tftransformer.data.split import Split, sort_labels
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.data.split import Split
+from tftransformer.data.tables import as_column, columns_of, is_table, the_column
+from tftransformer.errors import TransformerError
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,18 @@ def as_records(x: Any, y: Any = None, sample_weight: Any = None) -> Records:
     """Takes any form of texts that `fit`, `evaluate` and `predict` accept.
 
     Args:
-        x: A `Split`; a string; B strings or bytes in a list or in a string array of any kind; B pairs
-            in a list or in an array (B, 2); a tuple of two lists of B; a dict with `text` and `text_pair`;
-            a string tensor; or a finite `tf.data.Dataset` of x, (x, y) or (x, y, weight), batched or not.
-            Two strings in a list are two texts; a pair is a tuple of two strings in the list.
-        y: B label names or ids, an array (B, C), or B lists of names; None with a Split or a Dataset.
+        x: A `Split`; a string; B strings or bytes in a list, in a string array or tensor, or in a column of pandas or
+            pyarrow; B pairs in a list (or tuple) of them, or in an array (B, 2); a tuple of two lists or columns of
+            B; a dict or a table (a DataFrame, say) with `text` and, for pairs, `text_pair`, of which other columns
+            are not looked at, or a table of a single column; or a finite `tf.data.Dataset` of x, (x, y) or
+            (x, y, weight), batched or not. Two strings in a list are two texts; a pair is a tuple of two strings.
+        y: B label names or ids in any such form, an array (B, C), or B lists of names; None with a Split or a
+            Dataset.
         sample_weight: B numbers.
 
     Raises:
-        TransformerError: if the lengths differ, a text is not a string, or labels come twice.
+        TransformerError: if the lengths differ, a text is not a string, labels come twice, or it is not plain which
+            columns of a table are meant.
 
     Example:
         >>> as_records([("Who?", "She."), ("Why?", "Because.")], [0, 1]).second
@@ -74,8 +78,9 @@ def as_records(x: Any, y: Any = None, sample_weight: Any = None) -> Records:
         x, y, sample_weight = _from_dataset(x)
     first, second = _sides(x)
     if y is not None:
-        y = y.numpy() if hasattr(y, "numpy") else y
-        y = y if isinstance(y, np.ndarray) and y.dtype.kind in "iufb" else list(y)
+        given, y = y, as_column(the_column(y, "y") if is_table(y) else y)
+        if y is None or isinstance(given, (str, bytes, dict)):
+            raise TransformerError(f"y must be labels in a list, an array or a column; got {given!r:.80}")
         if len(y) != len(first):
             raise TransformerError(
                 f"y must have as many labels as there are texts, {len(first)}; got {len(y)}"
@@ -102,96 +107,12 @@ def as_split(texts: Any, labels: Any, name: str = "train") -> Split:
         ['0', '1']
     """
     records = as_records(texts, labels)
-    rows = list(records.first) if records.second is None else list(zip(*_both(records), strict=True))
-    if records.targets is None:
-        return Split(rows, None, name)
-    targets = [t.item() if isinstance(t, np.generic) else t for t in records.targets]
-    multi_label = any(isinstance(t, (list, tuple, set, frozenset)) for t in targets)
-    if multi_label:
-        names = [
-            tuple(
-                sort_labels(_name(item, row) for item in t)
-                if isinstance(t, (set, frozenset))
-                else dict.fromkeys(_name(item, row) for item in t)
-            )
-            for row, t in enumerate(targets)
-        ]
-    else:
-        names = [_name(t, row) for row, t in enumerate(targets)]
-    return Split(rows, names, name, multi_label)
-
-
-def encode_targets(
-    targets: Sequence | np.ndarray, labels: Sequence[str], multi_label: bool = False
-) -> np.ndarray:
-    """Label names or ids as numbers.
-
-    Strings are names. Integers are ids, 0 to C - 1, unless every label name is itself an integer: then
-    they are names, as in the file they came from. An array (B, C) is taken as it is.
-
-    Args:
-        targets: B labels; for multi-label data B lists of labels, or an array (B, C).
-        labels: The C label names; the position of a name is its id.
-
-    Returns:
-        int32 (B,), or float32 (B, C) for multi-label data.
-
-    Raises:
-        TransformerError: if a label is unknown, or an id out of range.
-
-    Example:
-        >>> encode_targets(["b", "a"], ["a", "b"]).tolist(), encode_targets([3, 5], ["3", "5"]).tolist()
-        ([1, 0], [0, 1])
-    """
-    ids = {name: i for i, name in enumerate(labels)}
-    if isinstance(targets, np.ndarray) and targets.ndim == 2 and targets.shape[1] == 1 and not multi_label:
-        targets = targets[:, 0]
-    if isinstance(targets, np.ndarray) and targets.ndim == 2 and targets.dtype.kind in "iufb":
-        if targets.shape[1] != len(ids):
-            raise TransformerError(
-                f"y must have one column for each of the {len(ids)} labels; got {targets.shape[1]}"
-            )
-        return targets.astype("float32") if multi_label else targets.argmax(axis=1).astype("int32")
-    numeric = bool(ids) and all(name.removeprefix("-").isdigit() for name in ids)
-
-    def id_of(label, row: int) -> int:
-        if isinstance(label, (bool, np.bool_)):
-            label = int(label)
-        if isinstance(label, (int, np.integer, float, np.floating)) and not numeric:
-            if label != int(label) or not 0 <= label < len(ids):
-                raise TransformerError(
-                    f"y must hold label ids from 0 to {len(ids) - 1} or label names; got {label} in row {row}"
-                )
-            return int(label)
-        name = _name(label, row)
-        if name not in ids:
-            shown = ", ".join(list(ids)[:10]) + (", …" if len(ids) > 10 else "")
-            raise TransformerError(
-                f"y must hold labels among {shown}; got {name!r} in row {row}{near_miss(name, ids)}"
-            )
-        return ids[name]
-
-    if not multi_label:
-        return np.fromiter((id_of(t, row) for row, t in enumerate(targets)), "int32", len(targets))
-    matrix = np.zeros((len(targets), len(ids)), "float32")
-    for row, target in enumerate(targets):
-        for label in [target] if isinstance(target, (str, bytes)) else target:
-            matrix[row, id_of(label, row)] = 1.0
-    return matrix
-
-
-def _both(records: Records) -> tuple[list[str], list[str]]:
-    return records.first, records.second
-
-
-def _name(label, row: int) -> str:
-    if isinstance(label, bytes):
-        label = label.decode("utf-8", errors="replace")
-    if isinstance(label, (float, np.floating)) and label == label and label == int(label):
-        label = int(label)
-    if label is None or (isinstance(label, float) and label != label) or not str(label).strip():
-        raise TransformerError(f"labels: row {row} (from 0) has no label")
-    return str(label).strip()
+    rows = records.first if records.second is None else list(zip(records.first, records.second, strict=True))
+    targets = records.targets
+    if targets is None or isinstance(targets, np.ndarray):
+        return Split(rows, targets, name)
+    kinds = (list, tuple, set, frozenset, np.ndarray)
+    return Split(rows, targets, name, multi_label=any(isinstance(target, kinds) for target in targets))
 
 
 def _text(value, row: int) -> str:
@@ -203,28 +124,30 @@ def _text(value, row: int) -> str:
 
 
 def _sides(x) -> tuple[list[str], list[str] | None]:
+    if is_table(x):
+        x = _text_columns(x)
     if isinstance(x, dict):
         if "text" not in x or set(x) - {"text", "text_pair"}:
             raise TransformerError(f"x must have the keys text and, for pairs, text_pair; got {', '.join(x)}")
         x = (x["text"], x["text_pair"]) if "text_pair" in x else x["text"]
     if isinstance(x, (str, bytes)):
         x = [x]
-    if isinstance(x, tuple) and len(x) == 2 and not isinstance(x[0], (str, bytes)):
-        first, _ = _sides(x[0])
-        second, _ = _sides(x[1])
+    if isinstance(x, tuple) and len(x) == 2 and _are_sides(x):
+        first, second = (_sides(side)[0] for side in x)
         if len(first) != len(second):
             raise TransformerError(
                 f"both sides of the pairs must have equally many texts; got {len(first)} and {len(second)}"
             )
         return first, second
-    try:
-        values = list(x.numpy() if hasattr(x, "numpy") else x)
-    except TypeError:
+    values = as_column(x)
+    if values is None:
         raise TransformerError(
             f"x must be texts: a Split, a list of strings or of pairs, or a tf.data.Dataset; got {x!r}"
-        ) from None
+        )
+    if isinstance(values, np.ndarray) and values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
     pairs = [not isinstance(v, (str, bytes)) and hasattr(v, "__len__") and len(v) == 2 for v in values]
-    if values and all(pairs):
+    if len(pairs) and all(pairs):
         return (
             [_text(v[0], row) for row, v in enumerate(values)],
             [_text(v[1], row) for row, v in enumerate(values)],
@@ -232,8 +155,30 @@ def _sides(x) -> tuple[list[str], list[str] | None]:
     return [_text(v, row) for row, v in enumerate(values)], None
 
 
+def _are_sides(x: tuple) -> bool:
+    """Whether these are two columns of texts; tuples in a tuple are rows, as they are in a list."""
+    return not any(isinstance(s, (str, bytes)) for s in x) and not all(isinstance(s, tuple) for s in x)
+
+
+def _text_columns(table) -> dict[str, Any]:
+    """The text columns of a table under the names that a dict has."""
+    columns = columns_of(table)
+    if "text" in columns:
+        return {name: columns[name] for name in ("text", "text_pair") if name in columns}
+    if len(columns) == 1:
+        return {"text": next(iter(columns.values()))}
+    raise TransformerError(
+        "x must be a table with the column text and, for pairs, text_pair, or with one column; got "
+        f"{', '.join(list(columns)[:8]) or 'none'} (rename them, or pass one column)"
+    )
+
+
 def _from_dataset(dataset) -> tuple:
     """Texts, labels and weights of a finite tf.data.Dataset, batched or not."""
+    if "Distributed" in type(dataset).__name__:
+        raise TransformerError(
+            f"x must be a tf.data.Dataset, not distributed yet, which fit does itself; got a {type(dataset).__name__}"
+        )
     if int(dataset.cardinality()) == -1:
         raise TransformerError("x must be a finite tf.data.Dataset; it repeats without end, use take(n)")
     if is_batched(dataset):
@@ -247,8 +192,8 @@ def _from_dataset(dataset) -> tuple:
     if x and isinstance(x[0], dict):
         x = {key: [row[key] for row in x] for key in x[0]}
     y = columns[1] if width > 1 else None
-    if y and isinstance(y[0], np.ndarray) and y[0].ndim and y[0].dtype.kind in "iufb":
-        y = np.stack(y)
+    if y and all(isinstance(row, np.ndarray) and row.dtype.kind in "iufb" for row in y):
+        y = np.stack(y) if len({row.shape for row in y}) == 1 else y
     return x, y, columns[2] if width > 2 else None
 
 

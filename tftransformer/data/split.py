@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
+from tftransformer.data.labels import named_targets, sort_labels
+from tftransformer.data.tables import as_column
 from tftransformer.errors import TransformerError
 
 Record = str | tuple[str, str]
 Target = str | tuple[str, ...]
-
-
-def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Distinct labels in order: by value where all of them are integers, else alphabetically.
-
-    Example:
-        >>> sort_labels(["10", "9", "10"])
-        ('9', '10')
-    """
-    distinct = set(labels)
-    try:
-        return tuple(sorted(distinct, key=lambda label: (int(label), label)))
-    except ValueError:
-        return tuple(sorted(distinct))
 
 
 @dataclass(frozen=True)
@@ -33,15 +21,16 @@ class Split:
 
     Args:
         texts: B texts, or B pairs of texts.
-        targets: B label names; for multi-label data B tuples of label names, which may be empty;
-            None where there are no labels, as for prediction.
+        targets: B labels, kept by their names (`data.labels`); for multi-label data B tuples of them, which may be
+            empty; None where there are no labels, as for prediction.
         name: "train", "validation" or "test"; used in messages and reports.
         multi_label: Whether `targets` are tuples.
         rows: Line number of each row in its source, from 1; None where there is no file.
         source: The file or data set the rows come from, for messages.
+        columns: The names of its columns that are the `text` and the `label`, and of those that are `unused`.
 
     Raises:
-        TransformerError: if the lengths differ.
+        TransformerError: if the lengths differ, or a target is no label.
 
     Example:
         >>> split = Split(["good", "bad", "fine"], ["1", "0", "1"])
@@ -55,6 +44,7 @@ class Split:
     multi_label: bool = False
     rows: list[int] | None = field(default=None, repr=False)
     source: str = ""
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         for what in ("targets", "rows"):
@@ -63,6 +53,11 @@ class Split:
                 raise TransformerError(
                     f"{what} must be as many as texts, {len(self.texts)}; got {len(values)}"
                 )
+        if not isinstance(self.texts, list):
+            object.__setattr__(self, "texts", list(as_column(self.texts)))
+        if self.targets is not None:
+            names = named_targets(as_column(self.targets), self.multi_label, self._place)
+            object.__setattr__(self, "targets", names)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -100,6 +95,9 @@ class Split:
         if self.rows is None:
             return f"{self.source or self.name} row {index}"
         return f"{self.source}:{self.rows[index]}"
+
+    def _place(self, index: int) -> str:
+        return self.where(index) + (" (from 0)" if self.rows is None else "")
 
 
 class Splits(NamedTuple):

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = attach(
         "multilabel_metrics": "metrics",
         "tune_threshold": "thresholds",
         "MacroF1": "keras_metrics",
+        "MultiLabelAccuracy": "keras_metrics",
         "MultiLabelF1": "keras_metrics",
         "tfidf_baseline": "baselines",
         "Report": "reports",

@@ -156,7 +156,7 @@ def _choose(features, actual, grid, single, seed):
         else:
             predicted = probabilities >= tune_threshold(actual, probabilities)
         hits = (actual * predicted).sum(0)
-        scores.append(intervals.f1_scores(hits, predicted.sum(0), actual.sum(0))[0])
+        scores.append(intervals.f1_scores(hits, predicted.sum(0), actual.sum(0), not single)[0])
     best = int(np.argmax(scores))
     return grid[best], held_out[best]
 

@@ -56,13 +56,13 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
         figure.savefig(temporary, format="png", dpi=dots, bbox_inches="tight", pad_inches=0.12)
 
 
-def drawable(labels: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What to write for each label, and the fonts to write it in.
+def drawable(labels: Sequence[str], longest: int = 30) -> tuple[list[str], list[str]]:
+    """What to write for each label, of so many characters at most, and the fonts to write it in.
 
     A label in a script that no installed font is known to have becomes its number; the report has it in full.
     """
     shown = [" ".join(str(label).split()) or "(empty)" for label in labels]
-    shown = [label if len(label) <= 30 else label[:29] + "…" for label in shown]
+    shown = [label if len(label) <= longest else label[: longest - 1] + "…" for label in shown]
     installed = {font.name for font in font_manager.fontManager.ttflist}
     fonts = ["DejaVu Sans", *(name for name in _WIDE_FONTS if name in installed)]
     if len(fonts) == 1:

@@ -35,16 +35,19 @@ def wilson(successes: float, total: float, level: float = 0.95) -> tuple[float, 
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
-def f1_scores(hits: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def f1_scores(
+    hits: np.ndarray, predicted: np.ndarray, actual: np.ndarray, multi_label: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Macro and micro F1 from counts per class.
 
-    A class that stands neither in the targets nor in the predictions has no F1 and is left out of the macro
-    mean, as scikit-learn does by default.
+    A class that stands neither in the targets nor in the predictions is left out of the macro mean, or has 0 in it
+    where a text may have several labels: in both cases what scikit-learn's `f1_score` does by default.
 
     Args:
         hits: (..., C) rows of the class that were predicted as it.
         predicted: (..., C) rows predicted as the class.
         actual: (..., C) rows of the class.
+        multi_label: Whether a row may have several labels.
 
     Returns:
         macro (...), micro (...); 0 where no class is present.
@@ -52,7 +55,7 @@ def f1_scores(hits: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> tu
     denominator = predicted + actual
     present = denominator > 0
     scores = np.divide(2.0 * hits, denominator, out=np.zeros(denominator.shape), where=present)
-    macro = scores.sum(-1) / np.maximum(present.sum(-1), 1)
+    macro = scores.mean(-1) if multi_label else scores.sum(-1) / np.maximum(present.sum(-1), 1)
     total = denominator.sum(-1)
     micro = np.divide(2.0 * hits.sum(-1), total, out=np.zeros(total.shape), where=total > 0)
     return macro, micro
@@ -64,6 +67,7 @@ def bootstrap_f1(
     actual: np.ndarray,
     *,
     counts: np.ndarray | None = None,
+    multi_label: bool = False,
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -76,6 +80,7 @@ def bootstrap_f1(
     Args:
         hits, predicted, actual: (G, C) what one row of each of G kinds adds to the counts of `f1_scores`.
         counts: (G,) how many rows there are of each kind; None is one each.
+        multi_label: As for `f1_scores`.
         resamples: At 2000 the ends move by about a twentieth of the interval from seed to seed.
         level: Coverage.
         seed: The same seed gives the same interval.
@@ -93,7 +98,7 @@ def bootstrap_f1(
     step = max(1, _CHUNK // len(counts))
     for start in range(0, resamples, step):
         draws = generator.multinomial(total, share, size=min(step, resamples - start)).astype(np.float64)
-        a, b = f1_scores(draws @ hits, draws @ predicted, draws @ actual)
+        a, b = f1_scores(draws @ hits, draws @ predicted, draws @ actual, multi_label)
         macro.append(a)
         micro.append(b)
     ends = [(1 - level) / 2, (1 + level) / 2]

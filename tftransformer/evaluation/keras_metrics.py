@@ -3,6 +3,8 @@
 `keras.metrics.F1Score` wants one-hot targets and knows no macro mean over the classes that occur.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -11,6 +13,9 @@ from tftransformer.errors import TransformerError
 
 class _Counts(keras.metrics.Metric):
     """A metric whose state is counts: sums over batches and over the replicas of a strategy."""
+
+    # More is better: Keras's EarlyStopping, ModelCheckpoint and ReduceLROnPlateau read it where nobody tells them.
+    _direction = "up"
 
     def __init__(
         self,
@@ -27,15 +32,11 @@ class _Counts(keras.metrics.Metric):
         self.num_classes = num_classes
         self._slots = [self.add_weight(shape=shape, initializer="zeros", name=slot) for slot in slots]
 
-    def _scores(self, hits, predicted, actual, average: str):
-        if average == "micro":
-            total = ops.sum(predicted) + ops.sum(actual)
-            return 2.0 * ops.sum(hits) / ops.where(total > 0, total, ops.ones_like(total))
-        total = predicted + actual
-        present = total > 0
-        scores = 2.0 * hits / ops.where(present, total, ops.ones_like(total))
-        number = ops.sum(ops.cast(present, scores.dtype))
-        return ops.sum(scores) / ops.maximum(number, ops.ones_like(number))
+
+def _f1(hits, predicted, actual):
+    """F1 from counts of any shape; 0 where nothing was to be found and nothing was."""
+    total = predicted + actual
+    return 2.0 * hits / ops.where(total > 0, total, ops.ones_like(total))
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -84,20 +85,89 @@ class MacroF1(_Counts):
     def result(self):
         (confusion,) = self._slots
         matrix = ops.convert_to_tensor(confusion)
-        return self._scores(ops.diagonal(matrix), ops.sum(matrix, axis=0), ops.sum(matrix, axis=1), "macro")
+        predicted, actual = ops.sum(matrix, axis=0), ops.sum(matrix, axis=1)
+        present = ops.sum(ops.cast(predicted + actual > 0, matrix.dtype))
+        return ops.sum(_f1(ops.diagonal(matrix), predicted, actual)) / ops.maximum(
+            present, ops.ones_like(present)
+        )
 
     def get_config(self) -> dict:
         return {**super().get_config(), "num_classes": self.num_classes}
 
 
+class _Thresholded:
+    """Mixed into metrics that compare probabilities with a threshold: their own, or that of the task they follow."""
+
+    def _compare_with(self, threshold: float | None, from_logits: bool) -> None:
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise TransformerError(f"threshold must be between 0 and 1; got {threshold}")
+        self.threshold = None if threshold is None else float(threshold)
+        self.from_logits = from_logits
+        # A function, since Keras would save a model that it finds in an attribute.
+        self._threshold = lambda: self.threshold
+
+    def follow(self, task: Any) -> None:
+        """Where it has no threshold of its own, compare with the task's, as that is when the metric is traced."""
+        if self.threshold is None:
+            self._threshold = lambda: task.threshold
+
+    def _predicted(self, y_pred: Any) -> Any:
+        """(B, C) whether each label is predicted."""
+        threshold = self._threshold()
+        if threshold is None:
+            raise TransformerError("threshold must be given where the metric follows no task; got None")
+        scores = ops.cast(y_pred, "float32")
+        return (ops.sigmoid(scores) if self.from_logits else scores) >= threshold
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "threshold": self.threshold, "from_logits": self.from_logits}
+
+
 @keras.saving.register_keras_serializable(package="tftransformer")
-class MultiLabelF1(_Counts):
+class MultiLabelAccuracy(_Thresholded, keras.metrics.Mean):
+    """The fraction of right decisions, of which a text has one for each label.
+
+    Args:
+        threshold, from_logits: As for `MultiLabelF1`.
+        name: Shown by `fit`.
+        dtype: Of the mean.
+
+    Call arguments: As for `MultiLabelF1`.
+
+    Example:
+        >>> metric = MultiLabelAccuracy()
+        >>> metric.update_state([[1, 0], [1, 1]], [[0.9, 0.2], [0.8, 0.4]])
+        >>> float(metric.result())
+        0.75
+    """
+
+    _direction = "up"
+
+    def __init__(
+        self,
+        threshold: float | None = 0.5,
+        from_logits: bool = False,
+        name: str = "accuracy",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype or "float32")
+        self._compare_with(threshold, from_logits)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        right = ops.equal(self._predicted(ops.convert_to_tensor(y_pred)), ops.cast(y_true, "float32") > 0.5)
+        super().update_state(ops.mean(ops.cast(right, "float32"), axis=-1), sample_weight)
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class MultiLabelF1(_Thresholded, _Counts):
     """Micro or macro F1 of a classifier that may give a text several labels.
 
     Args:
         num_classes: C.
-        average: "macro" (mean over the labels that occur, as in `MacroF1`) or "micro" (all decisions pooled).
-        threshold: A label is predicted where its probability is at least this.
+        average: "macro" (mean over all labels; one that neither stands in the targets nor is predicted has 0, as
+            in `sklearn.metrics.f1_score(average="macro", zero_division=0)`) or "micro" (all decisions pooled).
+        threshold: A label is predicted where its probability is at least this. None: that of the task that the
+            metric is to `follow`.
         from_logits: `y_pred` holds logits; a sigmoid is applied first.
         name: Shown by `fit`; by default `macro_f1` or `micro_f1`.
         dtype: Of the counts; float32 whatever the dtype policy.
@@ -121,28 +191,24 @@ class MultiLabelF1(_Counts):
         self,
         num_classes: int,
         average: str = "macro",
-        threshold: float = 0.5,
+        threshold: float | None = 0.5,
         from_logits: bool = False,
         name: str | None = None,
         dtype: str | None = None,
     ) -> None:
         if average not in ("macro", "micro"):
             raise TransformerError(f"average must be 'macro' or 'micro'; got {average!r}")
-        if not 0 <= threshold <= 1:
-            raise TransformerError(f"threshold must be between 0 and 1; got {threshold}")
         super().__init__(
             num_classes, (num_classes,), ("hits", "predicted", "actual"), name or f"{average}_f1", dtype
         )
-        self.average, self.threshold, self.from_logits = average, float(threshold), from_logits
+        self.average = average
+        self._compare_with(threshold, from_logits)
 
     def update_state(self, y_true, y_pred, sample_weight=None) -> None:
         y_pred = ops.convert_to_tensor(y_pred)
         if len(y_pred.shape) != 2 or y_pred.shape[-1] != self.num_classes:
             raise TransformerError(f"y_pred must be (B, {self.num_classes}); got shape {tuple(y_pred.shape)}")
-        scores = ops.cast(y_pred, self.dtype)
-        if self.from_logits:
-            scores = ops.sigmoid(scores)
-        predicted = ops.cast(scores >= self.threshold, self.dtype)
+        predicted = ops.cast(self._predicted(y_pred), self.dtype)
         actual = ops.cast(ops.cast(y_true, self.dtype) > 0.5, self.dtype)
         weight = ops.ones_like(predicted[:, :1])
         if sample_weight is not None:
@@ -151,13 +217,12 @@ class MultiLabelF1(_Counts):
             slot.assign_add(ops.sum(counts * weight, axis=0))
 
     def result(self):
-        return self._scores(*(ops.convert_to_tensor(slot) for slot in self._slots), self.average)
+        counts = [ops.convert_to_tensor(slot) for slot in self._slots]
+        return ops.mean(_f1(*counts)) if self.average == "macro" else _f1(*map(ops.sum, counts))
 
     def get_config(self) -> dict:
         return {
             **super().get_config(),
             "num_classes": self.num_classes,
             "average": self.average,
-            "threshold": self.threshold,
-            "from_logits": self.from_logits,
         }

@@ -141,8 +141,8 @@ def multilabel_metrics(
             f"thresholds must be one number or {len(labels)} between 0 and 1; got {thresholds}"
         )
     predicted = probabilities >= cut
-    present = np.flatnonzero(actual.any(0) | predicted.any(0))
-    result = _figures(actual.astype(int), predicted.astype(int), labels, weight, present)
+    # The macro mean is over all labels, also those that do not occur, as scikit-learn's for indicators is.
+    result = _figures(actual.astype(int), predicted.astype(int), labels, weight, np.arange(len(labels)))
     subset = float(sk.accuracy_score(actual, predicted, sample_weight=weight))
     precision, recall, f1, _ = sk.precision_recall_fscore_support(
         actual, predicted, average="micro", sample_weight=weight, zero_division=0
@@ -154,6 +154,7 @@ def multilabel_metrics(
         (actual & predicted) * scale[:, None],
         predicted * scale[:, None],
         actual * scale[:, None],
+        multi_label=True,
         seed=seed,
         level=LEVEL,
         resamples=_resamples(len(actual)),

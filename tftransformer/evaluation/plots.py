@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import auc, roc_curve
 
@@ -13,10 +14,15 @@ from tftransformer.evaluation.figures import COLOURS, GREY, STYLES, drawable, ne
 
 _ROC_CURVES = 10
 _WORST = 6
+_TITLE = 90  # characters
 
 
 def plot_confusion_matrix(
-    path: str | os.PathLike, confusion: Sequence[Sequence[float]], labels: Sequence[str]
+    path: str | os.PathLike,
+    confusion: Sequence[Sequence[float]],
+    labels: Sequence[str],
+    *,
+    title: str = "",
 ) -> None:
     """Draw a confusion matrix: counts in the cells, shaded by their share of the row.
 
@@ -25,6 +31,7 @@ def plot_confusion_matrix(
         confusion: (C, C) counts, a row a true label, a column a predicted one; or (C, 2, 2) as
             `multilabel_metrics` has it, drawn as four columns a label.
         labels: C names.
+        title: What was evaluated, above the matrix; none by default.
 
     Raises:
         TransformerError: A shape that does not fit, or the disk refused.
@@ -99,13 +106,19 @@ def plot_confusion_matrix(
     bar.set_label("share of the texts" if several else "share of the true label", fontsize=8)
     bar.ax.tick_params(labelsize=8, length=2)
     bar.outline.set_visible(False)
+    _entitle(figure, title)
     save(figure, path)
 
 
 def plot_roc(
-    path: str | os.PathLike, targets: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]
+    path: str | os.PathLike,
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    labels: Sequence[str],
+    *,
+    title: str = "",
 ) -> None:
-    """Draw receiver operating characteristics, one label against the rest, with their areas and chance.
+    """Draw receiver operating characteristics, one label against the rest, with areas, texts and chance.
 
     With two classes there is one curve, that of class 1. Above ten labels the six worst are coloured and the
     others grey. A label that no text or every text has cannot be drawn; the legend says so.
@@ -115,6 +128,7 @@ def plot_roc(
         targets: (B,) integers, or (B, C) of 0 and 1.
         probabilities: (B, C).
         labels: C names.
+        title: What was evaluated, above the curves; none by default.
 
     Raises:
         TransformerError: Shapes that do not fit, or the disk refused.
@@ -147,7 +161,7 @@ def plot_roc(
         (line,) = axes.plot(*curves[c], color="#c4c4c4", linewidth=0.7, zorder=1)
     for rank, c in enumerate(coloured):
         (line,) = axes.plot(*curves[c], color=COLOURS[rank % 7], linestyle=STYLES[rank // 7], linewidth=1.6)
-        entries.append((line, f"{areas[c]:.3f}  {names[c]}"))
+        entries.append((line, f"{areas[c]:.3f}  {names[c]} ({actual[:, c].sum():,})"))
     if others:
         entries.append(
             (axes.plot([], [], color="#c4c4c4")[0], f"{areas[others[0]]:.3f} or more  {len(others)} others")
@@ -179,25 +193,30 @@ def plot_roc(
         loc="upper left",
         bbox_to_anchor=(1.02, 1.0),
         frameon=False,
-        title="area under the curve" + (", lowest first" if len(coloured) > 1 else ""),
+        title=f"area under the curve{', lowest first' if len(coloured) > 1 else ''} (texts)",
         alignment="left",
         fontsize=9,
         title_fontsize=9,
     )
     for text in legend.get_texts():
         text.set(parse_math=False, family=fonts)
+    _entitle(figure, title)
     save(figure, path)
 
 
 def plot_curves(
-    path: str | os.PathLike, history: Mapping[str, Sequence[float]] | Sequence[Mapping[str, Any]]
+    path: str | os.PathLike,
+    history: Mapping[str, Sequence[float]] | Sequence[Mapping[str, Any]],
+    *,
+    title: str = "",
 ) -> None:
-    """Draw the loss and each metric by epoch, training and validation in one panel.
+    """Draw the loss and each metric by epoch, training and validation in one panel; of one epoch, a table.
 
     Args:
         path: The PNG.
         history: `History.history` of `fit` ({"loss": [...], "val_loss": [...], ...}), or one dictionary per
             epoch. Entries that are not numbers, the learning rate and counts of time are left out.
+        title: What was trained, above everything; none by default.
 
     Raises:
         TransformerError: No curve in `history`, or the disk refused.
@@ -220,12 +239,16 @@ def plot_curves(
     if not names:
         raise TransformerError(f"history must hold at least one curve; got {list(history)}")
     names.sort(key=lambda name: name != "loss")
+    if max(len(values) for values in curves.values()) == 1:
+        # A curve of one point says nothing by its place.
+        save(_table_of_one_epoch(names, curves, title), path)
+        return
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     figure = new_figure(max(5.0, 3.9 * columns), 3.3 * rows + 0.35)
     for index, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, index + 1)
-        for key, title, colour, style in (
+        for key, part, colour, style in (
             (name, "training", COLOURS[0], "-"),
             (f"val_{name}", "validation", COLOURS[1], "--"),
         ):
@@ -237,7 +260,7 @@ def plot_curves(
                     style,
                     color=colour,
                     linewidth=1.8,
-                    label=title,
+                    label=part,
                     marker="o" if len(values) <= 30 else None,
                     markersize=4,
                 )
@@ -250,7 +273,45 @@ def plot_curves(
         plain_axes(axes)
     handles = {line.get_label(): line for panel in figure.axes for line in panel.get_lines()}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False)
+    _entitle(figure, title)
     save(figure, path)
+
+
+def _entitle(figure: Figure, title: str) -> None:
+    if title:
+        (shown,), fonts = drawable([title], longest=_TITLE)
+        figure.suptitle(shown, fontsize=11, family=fonts, parse_math=False)
+
+
+def _table_of_one_epoch(names: Sequence[str], curves: Mapping[str, np.ndarray], title: str) -> Figure:
+    parts = [
+        (f"{prefix}{{}}", head)
+        for prefix, head in (("", "training"), ("val_", "validation"))
+        if any(f"{prefix}{name}" in curves for name in names)
+    ]
+    rows = [
+        [f"{curves[key.format(name)][0]:.4f}" if key.format(name) in curves else "" for key, _ in parts]
+        for name in names
+    ]
+    figure = new_figure(5.0, 0.9 + 0.32 * len(rows))
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    axes.set_title("after the one epoch", fontsize=10, loc="left", color=GREY)
+    table = axes.table(
+        rows,
+        rowLabels=[name.replace("_", " ") for name in names],
+        colLabels=[head for _, head in parts],
+        loc="center",
+        edges="horizontal",
+    )
+    table.auto_set_font_size(False)
+    table.set_fontsize(10)
+    table.scale(1, 1.5)
+    for cell in table.get_celld().values():
+        cell.get_text().set_parse_math(False)
+        cell.set_edgecolor("#e0e0e0")
+    _entitle(figure, title)
+    return figure
 
 
 def _is_number(value: object) -> bool:

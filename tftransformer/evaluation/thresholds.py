@@ -53,6 +53,6 @@ def tune_threshold(targets: np.ndarray, probabilities: np.ndarray, average: str 
             )
         )
     hits, predicted, truly = (np.stack(part, -1).astype(np.float64) for part in zip(*counts, strict=True))
-    scores = intervals.f1_scores(hits, predicted, truly)[0 if average == "macro" else 1]
+    scores = intervals.f1_scores(hits, predicted, truly, multi_label=True)[0 if average == "macro" else 1]
     best = cuts[scores >= scores.max() - 1e-12]
     return float(best[np.abs(best - 0.5).argmin()])

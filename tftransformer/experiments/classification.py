@@ -1,6 +1,5 @@
 """One classification run from data to a reported, saved and exported model, as `examples/classify.py` runs it."""
 
-import dataclasses
 import functools
 import sys
 import time
@@ -20,10 +19,11 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation import plots
 from tftransformer.evaluation.baselines import tfidf_baseline
 from tftransformer.evaluation.reports import Report, write_predictions
+from tftransformer.experiments.advice import below_baseline
 from tftransformer.experiments.fingerprints import fingerprints
 from tftransformer.experiments.options import PRECISIONS, ClassificationOptions
-from tftransformer.experiments.run_model import load_classifier
 from tftransformer.experiments.runs import RunFolder
+from tftransformer.finetuning.defaults import default_epochs
 from tftransformer.finetuning.freezing import FreezeSummary, freeze
 from tftransformer.finetuning.prefix_cache import PrefixCache, check_prefix_cache
 from tftransformer.tasks.compilation import choose_xla
@@ -66,6 +66,7 @@ def train_on(
         watch: Its `before(classifier)` is called ahead of training, and `after(classifier, run)` behind it: what that
             returns is added to the run's metrics.
     """
+    _check_splits(options, splits)
     keras.utils.set_random_seed(options.seed)
     cache = _prefix_cache(options.prefix_cache)
     with build_strategy(options.distribution).scope():
@@ -77,13 +78,14 @@ def train_on(
     print(data_report, flush=True)
     data = {**data_report.to_dict(), "fingerprints": fingerprints(splits)}
     splits = _choose_rows(splits, data_report, options)
+    recipe["epochs"] = options.epochs or _default_epochs(classifier, splits.train, options)
     print(classifier.load_summary or "all weights start from random numbers")
     print(frozen, flush=True)
-    settings = {**dataclasses.asdict(options), **recipe}
+    settings = {**options.recorded(), **recipe, "columns": splits.train.columns}
     with RunFolder.create(
         options.output_dir, _name(options), overwrite=options.overwrite, config=settings
     ) as run:
-        print(f"writing to {run.path}", flush=True)
+        print(run.announcement(), flush=True)
         if watch is not None:
             watch.before(classifier)
         trained = _fit(classifier, splits, options, recipe["epochs"], run, cache, brought.get("fit", {}))
@@ -91,60 +93,19 @@ def train_on(
         # Before anything else can go wrong: the weights are what took the time.
         classifier.save_to_preset(run.model_path)
         report, sections = _evaluate(classifier, splits, options, run)
+        usual = options.fine_tuning().learning_rate(classifier.advice)
+        advice = below_baseline(report, options, recipe, len(splits.train), data["splits"]["train"], usual)
+        text = "\n\n".join(filter(None, [str(report), advice]))
+        files.write_text(run.report_path, f"{text}\n")
         more = {} if watch is None else watch.after(classifier, run)
         _say("exporting saved_model/1/")
         classifier.export(run.saved_model_path)
         run.finish({"test": sections, "train": trained, "data": data, **more})
         print(
-            f"\n{report}\n\nThe run is in {run.path}: report.txt, metrics.json, three plots, predictions.csv, "
+            f"\n{text}\n\nThe run is in {run.path}: report.txt, metrics.json, three plots, predictions.csv, "
             f"model/ and saved_model/1/."
         )
     return report
-
-
-def evaluate(run: str | Path, options: ClassificationOptions) -> Report:
-    """The report of a finished run's model on the test split of the options' data; nothing is written."""
-    classifier = load_classifier(run)
-    splits = load_splits(options)
-    if splits.test is None:
-        raise TransformerError("evaluate needs a test split; the data have none")
-    report = classifier.report(splits.test)
-    print(report)
-    return report
-
-
-def predict(run: str | Path, texts: Sequence[Any]) -> list[tuple[str, float]]:
-    """Label and probability of each text by a finished run's model, which are also printed.
-
-    Args:
-        run: The run's folder.
-        texts: Texts, or pairs of texts.
-    """
-    if not texts:
-        raise TransformerError('predict needs a text: pass --text="…" once or more')
-    classifier = load_classifier(run)
-    probabilities = classifier.predict(list(texts), verbose=0)
-    answers = []
-    for text, label, row in zip(texts, classifier.predicted_labels(probabilities), probabilities):
-        shown = "|".join(label) if isinstance(label, tuple) else label
-        answers.append((shown, float(row.max())))
-        print(f"{shown}\t{row.max():.4f}\t{text if isinstance(text, str) else ' / '.join(text)}")
-    return answers
-
-
-def pair_up(texts: Sequence[str] | None, second: Sequence[str] | None) -> list:
-    """Texts, or pairs of texts where second texts are given.
-
-    Raises:
-        TransformerError: There are not as many second texts as first.
-    """
-    if not second:
-        return list(texts or [])
-    if len(second) != len(texts or []):
-        raise TransformerError(
-            f"text_pair must be given once for each text, {len(texts or [])} times; got {len(second)}"
-        )
-    return list(zip(texts, second))
 
 
 def _prefix_cache(choice: str) -> PrefixCache | str:
@@ -171,6 +132,14 @@ def load_splits(options: ClassificationOptions) -> Splits:
         seed=options.seed,
     )
     return splits
+
+
+def _check_splits(options: ClassificationOptions, splits: Splits) -> None:
+    """What the end of a run needs is asked for at its beginning."""
+    if splits.test is None and splits.validation is None:
+        raise TransformerError("a run needs a test split to report on; the data have none")
+    if options.early_stopping and splits.validation is None:
+        raise TransformerError("early_stopping needs a validation split; the data have none")
 
 
 def _choose_rows(splits: Splits, report: checks.DataReport, options: ClassificationOptions) -> Splits:
@@ -222,10 +191,7 @@ def _compile(
     classifier: TextClassifier, options: ClassificationOptions, brought: Mapping[str, Any]
 ) -> dict[str, Any]:
     advice = classifier.advice
-    recipe = {
-        "learning_rate": options.learning_rate or options.fine_tuning().learning_rate(advice),
-        "epochs": options.epochs or advice.get("epochs", 3),
-    }
+    recipe = {"learning_rate": options.learning_rate or options.fine_tuning().learning_rate(advice)}
     classifier.compile(
         learning_rate=recipe["learning_rate"],
         schedule=options.schedule,
@@ -236,6 +202,14 @@ def _compile(
         **brought,
     )
     return recipe
+
+
+def _default_epochs(classifier: TextClassifier, train: Split, options: ClassificationOptions) -> int:
+    augmentation = options.build_augmentation()
+    rows = len(train) * (1 if augmentation is None else augmentation.rows_per_text)
+    return default_epochs(
+        classifier.advice, num_batches(rows, options.batch_size), options.gradient_accumulation
+    )
 
 
 def _fit(
@@ -252,8 +226,6 @@ def _fit(
         keras.callbacks.TensorBoard(str(run.tensorboard_path), write_graph=False),
     ]
     if options.early_stopping:
-        if splits.validation is None:
-            raise TransformerError("early_stopping needs a validation split; the data have none")
         monitor = "val_micro_f1" if classifier.multi_label else "val_macro_f1"
         callbacks.append(
             keras.callbacks.EarlyStopping(
@@ -293,7 +265,7 @@ def _fit(
             f"threshold tuned on validation: {classifier.tune_threshold(splits.validation):.3f}", flush=True
         )
     epochs_run = [dict(zip(history.history, row)) for row in zip(*history.history.values())]
-    plots.plot_curves(run.curves_path, history.history)
+    plots.plot_curves(run.curves_path, history.history, title=_curves_title(run.name, rows, history.history))
     return {
         "seconds": seconds,
         "examples_per_second": rows * len(epochs_run) / seconds,
@@ -305,8 +277,6 @@ def _evaluate(
     classifier: TextClassifier, splits: Splits, options: ClassificationOptions, run: RunFolder
 ) -> tuple[Report, dict[str, Any]]:
     test = splits.test if splits.test is not None else splits.validation
-    if test is None:
-        raise TransformerError("a run needs a test split to report on; the data have none")
     _say(f"evaluating on {len(test)} rows of {test.name}")
     probabilities = classifier.predict(test, verbose=0)
     _say("training the word-counting baseline, TF-IDF and logistic regression")
@@ -316,7 +286,6 @@ def _evaluate(
         options.seed,
     )  # fmt: skip
     report = Report(classifier.metrics_of(test.targets, probabilities), classifier.labels, baseline)
-    files.write_text(run.report_path, f"{report}\n")
     write_predictions(
         run.predictions_path,
         test.texts,
@@ -324,9 +293,21 @@ def _evaluate(
         classifier.predicted_labels(probabilities),
         probabilities,
     )
-    plots.plot_confusion_matrix(run.confusion_matrix_path, report["confusion_matrix"], classifier.labels)
-    plots.plot_roc(run.roc_path, np.asarray(targets), probabilities, classifier.labels)
+    title = f"{run.name}: {len(test):,} {test.name} texts, accuracy {report['accuracy']:.3f}"
+    plots.plot_confusion_matrix(
+        run.confusion_matrix_path, report["confusion_matrix"], classifier.labels, title=title
+    )
+    plots.plot_roc(run.roc_path, np.asarray(targets), probabilities, classifier.labels, title=title)
     return report, report.to_dict()
+
+
+def _curves_title(name: str, rows: int, history: Mapping[str, Sequence[float]]) -> str:
+    kind = "val_accuracy" if "val_accuracy" in history else "accuracy"
+    title = f"{name}: {rows:,} training texts"
+    if kind not in history:
+        return title
+    which = "validation accuracy" if kind.startswith("val_") else "training accuracy"
+    return f"{title}, {which} {history[kind][-1]:.3f}"
 
 
 def _name(options: ClassificationOptions) -> str:

@@ -1,7 +1,6 @@
 """A comparison of strategies from data to a table, as `examples/compare_strategies.py` runs it."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tftransformer.data import checks
 from tftransformer.data.cutting import subset
@@ -57,22 +56,3 @@ def run_comparison(
         f"\n{table}\n\nThe table is in {folder}: report.txt, table.json, comparison.png and a JSON file a run."
     )
     return table
-
-
-def read_numbers(name: str, values: Sequence[str], kind: Callable[[str], Any]) -> tuple:
-    """The numbers of a flag that takes a list.
-
-    Raises:
-        TransformerError: One of them is none.
-
-    Example:
-        >>> read_numbers("train_examples", ["50", "200"], int)
-        (50, 200)
-    """
-    try:
-        return tuple(kind(value) for value in values)
-    except ValueError:
-        what = "whole numbers" if kind is int else "numbers"
-        raise TransformerError(
-            f"{name} must be {what} with commas between; got {','.join(values)!r}"
-        ) from None

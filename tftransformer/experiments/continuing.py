@@ -1,65 +1,25 @@
 """Going on with a finished run: its model, settings and rows, and new rows beside them."""
 
-import dataclasses
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
 from tftransformer import files
-from tftransformer.data.split import Split, Splits, sort_labels
+from tftransformer.data.labels import sort_labels
+from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.reports import Report
 from tftransformer.evaluation.significance import mcnemar
 from tftransformer.experiments.classification import load_splits, train_on
 from tftransformer.experiments.options import PRECISIONS, ClassificationOptions
-from tftransformer.experiments.recorded import merged, recorded_options, recorded_splits, without
+from tftransformer.experiments.recorded import merged, recorded_splits, without
+from tftransformer.experiments.recorded_options import recorded_options
 from tftransformer.experiments.runs import RunFolder
 from tftransformer.tasks.text_classifier import TextClassifier
-
-# What the run's model decides.
-_FIXED = ("preset", "pretrained", "pooling", "extra_blocks")
-# What a run says of its own rows and folder, not of how it trains.
-_OWN = (
-    "dataset", "train_path", "validation_path", "test_path", "train_examples", "init_from", "add_labels", "output_dir",
-    "overwrite",
-)  # fmt: skip
-
-
-def continued_options(run: str | Path, given: Mapping[str, Any]) -> ClassificationOptions:
-    """The options with which to go on with a run: the run's own but for those that are given.
-
-    Args:
-        run: Its folder.
-        given: Options by name. `dataset` or `train_path` has to be among them: the new rows.
-
-    Raises:
-        TransformerError: No finished run, no new rows, an unknown option, or one that the model has decided already.
-
-    Example:
-        >>> options = continued_options("runs/tickets-1", {"dataset": "may.csv", "epochs": 1})  # doctest: +SKIP
-        >>> train(options)  # doctest: +SKIP
-    """
-    old = recorded_options(RunFolder.open(run))
-    names = [field.name for field in dataclasses.fields(old)]
-    for name in given:
-        if name not in names:
-            raise TransformerError(f"there is no option {name!r}{near_miss(name, names)}")
-        if name in _FIXED:
-            raise TransformerError(
-                f"{name} does not go with init_from: the model is that of {run}, as it is; got {given[name]!r}"
-            )
-    if not given.get("dataset") and not given.get("train_path"):
-        raise TransformerError("init_from needs new rows: name them with dataset or train_path")
-    kept = {name: getattr(old, name) for name in names if name not in _OWN}
-    if old.fine_tuning().name in ("lora", "adapter", "prefix"):
-        # The model has them, and what was frozen for them stays so.
-        kept["strategy"] = None
-    return ClassificationOptions(**{**kept, **given, "init_from": str(run)})
 
 
 def train(options: ClassificationOptions) -> Report:

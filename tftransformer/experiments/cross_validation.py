@@ -21,6 +21,7 @@ from tftransformer.experiments.recipes import (
     describe_recipe,
     prepare,
     train_recipe,
+    with_epochs,
     with_learning_rate,
 )
 from tftransformer.experiments.resumable import digest_of, digest_of_model, finished_pieces, resumable_folder
@@ -123,7 +124,7 @@ def cross_validate(
     held_out = stratified_folds(data, folds, seed, groups)
     keras.utils.set_random_seed(seed)
     model, _ = prepare(build, recipe)
-    recipe = with_learning_rate(recipe, model.advice)
+    recipe = with_epochs(with_learning_rate(recipe, model.advice), model.advice, len(data) - len(held_out[0]))
     cache = choose_prefix_cache(prefix_cache) or "off"
 
     def run(number: int) -> dict[str, Any]:

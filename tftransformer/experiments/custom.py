@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.reports import Report
 from tftransformer.experiments import classification, records
-from tftransformer.experiments.options import ClassificationOptions
+from tftransformer.experiments.options import CustomOptions
 from tftransformer.models.layer_choice import choose_layers
 
 # Fields of a config that follow another one until they are stated.
@@ -26,33 +25,6 @@ _FOLLOWERS = {
     "num_decoder_layers": "num_layers",
     "decoder_vocabulary_size": "vocabulary_size",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class CustomOptions(ClassificationOptions):
-    """Everything that decides a run of `examples/custom_model.py`, whose flags explain the fields.
-
-    Those of `ClassificationOptions` decide the fine-tuning.
-
-    Raises:
-        TransformerError: As `ClassificationOptions`; or a weights file without its config and vocabulary.
-    """
-
-    config: str | None = None
-    weights: str | None = None
-    vocabulary: str | None = None
-    layers: str | None = None
-    max_sequence_length: int | None = None
-    positions: str = "repeated"
-    new_tokens: Sequence[str] = ()
-    model_dir: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.weights is None and self.vocabulary is not None:
-            raise TransformerError("vocabulary goes with weights; the vocabulary of a preset is its own")
-        if self.weights is not None and (self.config is None or self.vocabulary is None):
-            raise TransformerError("weights, a bare file, need a config and a vocabulary beside them")
 
 
 def train(options: CustomOptions) -> Report:

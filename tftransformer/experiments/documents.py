@@ -14,35 +14,14 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
 from tftransformer.evaluation.significance import mcnemar
 from tftransformer.experiments import classification
-from tftransformer.experiments.options import PRECISIONS, ClassificationOptions
+from tftransformer.experiments.options import PRECISIONS, DocumentOptions
+from tftransformer.experiments.output_folder import check_free
 from tftransformer.experiments.runs import RunFolder
 from tftransformer.tasks.document_classifier import DocumentClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
 
 _SHOWN_DOCUMENTS = 3
 _SHOWN_CHARACTERS = 90
-
-
-@dataclasses.dataclass(frozen=True)
-class DocumentOptions(ClassificationOptions):
-    """Everything that decides a run of `examples/classify_documents.py`, whose flags explain the fields.
-
-    Raises:
-        TransformerError: As `ClassificationOptions`; or a number of chunks, blocks or tokens that cannot be.
-    """
-
-    max_chunks: int = 8
-    overlap: int = 0
-    chunk_blocks: int = 0
-    test_examples: int | None = None
-    against_truncation: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, least in (("max_chunks", 1), ("overlap", 0), ("chunk_blocks", 0), ("test_examples", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise TransformerError(f"{name} must be at least {least}; got {value}")
 
 
 def train(options: DocumentOptions) -> Report:
@@ -62,13 +41,15 @@ def train(options: DocumentOptions) -> Report:
         raise TransformerError(
             f"against_truncation needs a preset without attention over chunks; {options.preset} has one"
         )
+    truncated = f"{options.output_dir}-truncated" if options.output_dir else None
+    if options.against_truncation:
+        check_free(truncated, options.overwrite)  # before the first of the two runs
     splits = _splits(options)
     test = splits.test if splits.test is not None else splits.validation
     chunks, beginning = _ChunksOf(splits.train, test), _Answers()
     report = classification.train_on(options, splits, build, chunks)
     if options.against_truncation:
-        folder = f"{options.output_dir}-truncated" if options.output_dir else None
-        alike = dataclasses.replace(options, output_dir=folder)
+        alike = dataclasses.replace(options, output_dir=truncated)
         other = classification.train_on(alike, splits, functools.partial(build, documents=False), beginning)
         print(
             f"\naccuracy / macro-F1: {report['accuracy']:.3f} / {report['macro_f1']:.3f} with chunks, "
@@ -156,6 +137,11 @@ def _splits(options: DocumentOptions) -> Splits:
     splits = classification.load_splits(options)
     if splits.train.is_pair:
         raise TransformerError("documents must be single texts; the data hold pairs")
+    return with_test_examples(splits, options)
+
+
+def with_test_examples(splits: Splits, options: DocumentOptions) -> Splits:
+    """The splits with as many test rows as the options say, chosen by the seed."""
     name = "test" if splits.test is not None else "validation"
     test = getattr(splits, name)
     if options.test_examples is None or test is None:

@@ -24,7 +24,8 @@ from tftransformer.evaluation.two_samples import (
     kolmogorov_smirnov,
 )
 from tftransformer.experiments.drift_table import drift_text
-from tftransformer.experiments.recorded import recorded_options, recorded_splits
+from tftransformer.experiments.recorded import recorded_splits
+from tftransformer.experiments.recorded_options import recorded_options
 from tftransformer.experiments.run_model import load_classifier
 from tftransformer.experiments.runs import RunFolder
 from tftransformer.finetuning.block_outputs import recorded_outputs
@@ -142,6 +143,8 @@ def drift_report(
         if len(rows) < 2:
             raise TransformerError(f"{name} must hold at least 2 texts; got {len(rows)}")
     examples = {name: classifier.preprocess(rows) for name, rows in texts.items()}
+    if len({int(part.segments.max()) for part in examples.values()}) > 1:
+        raise TransformerError("texts must be single texts everywhere, or pairs everywhere; got both")
     reference = examples.get("held_out", examples["train_texts"])
     draws = {"splits": splits, "seed": seed}
     of_texts = _text_measures(classifier, examples["train_texts"], examples["new_texts"], draws)

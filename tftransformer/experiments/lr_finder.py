@@ -78,6 +78,8 @@ def find_learning_rate(
         if not isinstance(model, TextTask):
             raise TransformerError("model must be compiled before a sweep; got one that is not")
         model.compile()
+    elif isinstance(model, TextTask):
+        model.check_compilation()
     watch = _Watch(steps, smoothing, divergence)
     with _put_back(model):
         with model.distribute_strategy.scope():

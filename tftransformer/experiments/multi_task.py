@@ -1,6 +1,5 @@
 """Several tasks trained together on one encoder, against each alone, as `examples/multi_task.py` runs it."""
 
-import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,64 +10,22 @@ import numpy as np
 from tftransformer import files
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
+from tftransformer.data.data_report import describe_columns
 from tftransformer.data.pipeline import num_batches
 from tftransformer.data.split import Split, Splits
-from tftransformer.data.task_sampling import DEFAULT_SAMPLING, batch_shares, epoch_batches
+from tftransformer.data.task_sampling import batch_shares, epoch_batches
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import figures
 from tftransformer.evaluation.intervals import wilson
 from tftransformer.evaluation.significance import mcnemar
 from tftransformer.experiments.multi_task_data import load_tasks
-from tftransformer.experiments.recipes import check_recipe, prepare
+from tftransformer.experiments.multi_task_options import MultiTaskOptions
+from tftransformer.experiments.recipes import prepare
 from tftransformer.experiments.runs import RunFolder
+from tftransformer.finetuning.defaults import complete_advice, default_epochs
 from tftransformer.tasks.multi_task import MultiTaskClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
 from tftransformer.training.progress_lines import ProgressLines
-
-_LEAST = {"train_examples": 2, "test_examples": 1, "max_length": 3, "seed": 0}
-
-
-@dataclasses.dataclass(frozen=True)
-class MultiTaskOptions:
-    """Everything that decides a run. The fields are the flags of `examples/multi_task.py`, which explain them.
-
-    Raises:
-        TransformerError: A number out of range or an unknown strategy, before any data are read.
-    """
-
-    preset: str = "bert_12x192_en_uncased"
-    data: str | None = None
-    tasks: Sequence[str] | None = None
-    alone: bool = True
-    train_examples: int | None = None
-    test_examples: int | None = None
-    sampling: str = DEFAULT_SAMPLING
-    strategy: str = "full"
-    max_length: int | None = None
-    epochs: int | None = None
-    batch_size: int = 16
-    learning_rate: float | None = None
-    seed: int = 0
-    output_dir: str | None = None
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise TransformerError(f"{name} must be at least {least}; got {value}")
-        check_recipe(self.recipe({}))
-
-    def recipe(self, advice: Mapping[str, Any]) -> dict[str, Any]:
-        """How every model of the run is trained: as stated, else as the preset advises."""
-        frozen = self.strategy.startswith("freeze")
-        advised = advice.get("frozen_learning_rate" if frozen else "learning_rate", 2e-5)
-        return {
-            "strategy": self.strategy,
-            "learning_rate": advised if self.learning_rate is None else self.learning_rate,
-            "epochs": advice.get("epochs", 3) if self.epochs is None else self.epochs,
-            "batch_size": self.batch_size,
-        }
 
 
 def compare(options: MultiTaskOptions) -> list[dict[str, Any]]:
@@ -93,8 +50,11 @@ def compare(options: MultiTaskOptions) -> list[dict[str, Any]]:
     passes = {name: num_batches(len(own.train), options.batch_size) for name, own in splits.items()}
     shares = batch_shares(options.sampling, passes)
     drawn = dict(zip(passes, epoch_batches(list(shares.values()), sum(passes.values()))))
+    for name, own in splits.items():
+        print(f"{name}: {describe_columns(own.train.columns)}", flush=True)
     preset = load_preset(options.preset)
-    recipe = options.recipe(preset.task.get("advice", {}))
+    advice = complete_advice(preset.task.get("advice", {}), preset.config.hidden_dim)
+    recipe = options.recipe({**advice, "epochs": default_epochs(advice, sum(passes.values()))})
     # What cannot be trained on fails before anything is written.
     model, fit = _prepare(
         MultiTaskClassifier, preset, {n: own.train for n, own in splits.items()}, recipe, options
@@ -105,9 +65,13 @@ def compare(options: MultiTaskOptions) -> list[dict[str, Any]]:
         options.output_dir,
         "multi_task",
         overwrite=options.overwrite,
-        config={**dataclasses.asdict(options), **recipe},
+        config={
+            **options.recorded(),
+            **recipe,
+            "columns": {n: own.train.columns for n, own in splits.items()},
+        },
     ) as run:
-        print(f"writing to {run.path}\ntraining {', '.join(splits)} together …", flush=True)
+        print(f"{run.announcement()}\ntraining {', '.join(splits)} together …", flush=True)
         seconds, found = _train_together(model, splits, {**fit, "sampling": options.sampling})
         # Before anything else can go wrong: the weights are what took the time.
         model.save_to_preset(run.model_path)

@@ -4,14 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from tftransformer.data.shard_batches import ShardBatches
 from tftransformer.data.shards import Shards
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError
 from tftransformer.experiments.pretraining_texts import check_folder
-from tftransformer.training.pretraining import OBJECTIVES
-from tftransformer.training.pretraining_loop import Schedule
+from tftransformer.training.pretraining_plan import Schedule, check_objective
 
 DTYPES = ("float32", "mixed_bfloat16")
 # What a checkpoint must have been made with to go on from it: these decide weights and order of the data.
@@ -68,11 +65,7 @@ class PretrainingOptions:
         Raises:
             TransformerError: A number out of range, flags that contradict each other, a folder with files.
         """
-        if self.objective not in OBJECTIVES:
-            raise TransformerError(
-                f"objective must be one of {', '.join(OBJECTIVES)}; got {self.objective!r}"
-                f"{near_miss(self.objective, OBJECTIVES)}"
-            )
+        check_objective(self.objective)
         if self.objective != "masked_lm" and not self.teacher:
             raise TransformerError(f"objective {self.objective} needs a teacher: --teacher=FOLDER")
         if self.objective == "masked_lm" and self.teacher:
@@ -111,6 +104,8 @@ class PretrainingOptions:
         """What lengths of rows are rounded up to; packed rows all have the longest."""
         if self.objective == "masked_lm":
             return 1
+        import keras
+
         # XLA compiles again for each new length; TensorFlow's own kernels take any.
         return 8 if keras.backend.backend() == "tensorflow" else 32
 

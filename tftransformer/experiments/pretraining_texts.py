@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tftransformer.checkpoints import load_preset
 from tftransformer.data import plain_text, shard_writing
 from tftransformer.errors import TransformerError
 from tftransformer.progress import Progress
@@ -63,6 +62,8 @@ def prepare_shards(options: TextOptions) -> dict[str, Any]:
     Raises:
         TransformerError: Bad options, texts, vocabulary or teacher.
     """
+    from tftransformer.checkpoints import load_preset
+
     options.check()
     paths = plain_text.find_text_files(options.texts)
     _check_tokenizers_run()
@@ -99,6 +100,8 @@ def _check_tokenizers_run() -> None:
 
 def _tokenizer(options: TextOptions, paths: list[Path], survey: shard_writing.Survey) -> Any:
     if options.preset:
+        from tftransformer.checkpoints import load_preset
+
         return load_preset(options.preset).tokenizer.build()
     from tftransformer.data.tokenizers.vocabulary_training import train_wordpiece
     from tftransformer.data.tokenizers.wordpiece import WordPieceTokenizer

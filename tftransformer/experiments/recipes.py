@@ -1,18 +1,28 @@
 """A recipe: the settings with which a model is fine-tuned once, as searches and cross-validations take them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
-
+from tftransformer.data.pipeline import num_batches
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.finetuning.prefix_cache import PrefixCache
-from tftransformer.finetuning.schedules import SCHEDULES, check_number
+from tftransformer.finetuning.arguments import check_number, check_schedule
+from tftransformer.finetuning.defaults import EPOCHS, default_epochs
 from tftransformer.finetuning.strategy import Strategy, parse_strategy
-from tftransformer.tasks.base import TextTask
 
-Build = Callable[[], TextTask]
+# That of `fit`.
+BATCH_SIZE = 32
+
+# Recipes are checked without Keras; it is loaded when one is followed.
+if TYPE_CHECKING:
+    import keras
+
+    from tftransformer.finetuning.prefix_cache import PrefixCache
+    from tftransformer.tasks.base import TextTask
+
+Build = Callable[[], "TextTask"]
 
 _STRUCTURE = ("strategy", "freeze_layers")
 _COMPILE = (
@@ -29,7 +39,8 @@ def check_recipe(recipe: Mapping[str, Any]) -> None:
     Args:
         recipe: Any of `strategy` (as `parse_strategy` reads it), `freeze_layers`, the options of a
             classifier's `compile`, and `epochs`, `batch_size`, `class_weight`, `packing` for its `fit`. Without
-            `learning_rate` it is the strategy's (`Strategy.learning_rate`).
+            `learning_rate` it is the strategy's (`Strategy.learning_rate`), and without `epochs` they are as many as
+            `default_epochs` says.
 
     Raises:
         TransformerError: An unknown name, a number out of its range, or two settings that exclude one another.
@@ -48,10 +59,8 @@ def check_recipe(recipe: Mapping[str, Any]) -> None:
             _check_whole(name, value, least=0)
         elif name == "learning_rate":
             check_number(name, value, "above 0 and at most 1", lambda rate: 0 < rate <= 1)
-        elif name == "schedule" and value not in SCHEDULES:
-            raise TransformerError(
-                f"schedule must be one of {', '.join(SCHEDULES)}; got {value!r}{near_miss(value, SCHEDULES)}"
-            )
+        elif name == "schedule":
+            check_schedule(value)
     strategy_of(recipe)
 
 
@@ -97,6 +106,23 @@ def with_learning_rate(recipe: Mapping[str, Any], advice: Mapping[str, Any]) -> 
     return {"learning_rate": strategy.learning_rate(advice), **recipe}
 
 
+def with_epochs(recipe: Mapping[str, Any], advice: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """The recipe, with the default number of epochs where it names none.
+
+    Args:
+        recipe: The settings.
+        advice: The `advice` of the classifier that it is for.
+        rows: Training rows.
+
+    Example:
+        >>> with_epochs({"batch_size": 16}, {}, rows=200)
+        {'epochs': 20, 'batch_size': 16}
+    """
+    batches = num_batches(rows, recipe.get("batch_size", BATCH_SIZE))
+    accumulated = recipe.get("gradient_accumulation_steps") or 1
+    return {"epochs": default_epochs(advice, batches, accumulated), **recipe}
+
+
 def prepare(build: Build, recipe: Mapping[str, Any]) -> tuple[TextTask, dict[str, Any]]:
     """A model that is ready to be trained.
 
@@ -111,6 +137,8 @@ def prepare(build: Build, recipe: Mapping[str, Any]) -> tuple[TextTask, dict[str
         TransformerError: `build` returns something else, the recipe does not fit the model, or it sets what its
             strategy sets.
     """
+    from tftransformer.tasks.base import TextTask
+
     model = build()
     if not isinstance(model, TextTask):
         raise TransformerError(
@@ -128,7 +156,7 @@ def prepare(build: Build, recipe: Mapping[str, Any]) -> tuple[TextTask, dict[str
             raise TransformerError(f"{both[0]} cannot go with the strategy {strategy}, which sets it")
         given.update(more)
     model.compile(**options)
-    check_stages(model, fit, fit.get("epochs", 1))
+    check_stages(model, fit, fit.get("epochs", EPOCHS))
     return model, fit
 
 
@@ -171,8 +199,11 @@ def train_recipe(
     Example:
         >>> classifier, history = train_recipe(build, {"strategy": "head", "epochs": 3}, train)  # doctest: +SKIP
     """
+    import keras
+
     keras.utils.set_random_seed(seed)
     model, options = prepare(build, recipe)
+    options["epochs"] = with_epochs(recipe, model.advice, len(train))["epochs"]
     history = model.fit(
         train,
         validation_data=validation,

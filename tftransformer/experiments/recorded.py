@@ -1,6 +1,5 @@
-"""What a finished run says about itself: the options it had, and its data, read again from where they were."""
+"""The data of a finished run, read again from where they were."""
 
-import dataclasses
 from pathlib import Path
 
 from tftransformer.data.cutting import subset
@@ -8,29 +7,11 @@ from tftransformer.data.folding import fold_record
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
 from tftransformer.experiments.classification import load_splits
+from tftransformer.experiments.documents import with_test_examples
 from tftransformer.experiments.fingerprints import fingerprints
-from tftransformer.experiments.options import ClassificationOptions
+from tftransformer.experiments.options import DocumentOptions
+from tftransformer.experiments.recorded_options import options_of
 from tftransformer.experiments.runs import RunFolder
-
-
-def recorded_options(run: RunFolder) -> ClassificationOptions:
-    """The options of a classification run.
-
-    Raises:
-        TransformerError: It is another kind of run, or its record is damaged.
-    """
-    config = run.config
-    if "max_chunks" in config:
-        raise TransformerError(
-            f"{run.path} must hold a run of classify.py; it holds one over chunks of documents"
-        )
-    known = {field.name for field in dataclasses.fields(ClassificationOptions)}
-    if not {"dataset", "preset", "seed", "batch_size"} <= set(config):
-        raise TransformerError(f"{run.path} must hold a classification run; its record names no data set")
-    try:
-        return ClassificationOptions(**{name: value for name, value in config.items() if name in known})
-    except (TypeError, TransformerError) as error:
-        raise TransformerError(f"{run.path}: its record of options is damaged: {error}") from None
 
 
 def recorded_splits(run: str | Path) -> Splits:
@@ -40,9 +21,11 @@ def recorded_splits(run: str | Path) -> Splits:
         TransformerError: They cannot be read any more, or are others by now.
     """
     folder = RunFolder.open(run)
-    options = recorded_options(folder)
+    options = options_of(folder)
     try:
         splits = load_splits(options)
+        if isinstance(options, DocumentOptions):
+            splits = with_test_examples(splits, options)
         if options.init_from is not None:
             old = recorded_splits(options.init_from)
             splits = merged(old, without(splits, old))
@@ -89,6 +72,7 @@ def merged(old: Splits, new: Splits) -> Splits:
             first.name,
             first.multi_label,
             source=" and ".join(dict.fromkeys(filter(None, (first.source, second.source)))),
+            columns=first.columns,
         )
 
     kinds = [(splits.train.is_pair, splits.train.multi_label) for splits in (old, new)]

@@ -92,6 +92,23 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def left_by(path: Path) -> list[Path]:
+    """What a run has left in its folder beside its status: nothing, where it ended at once."""
+    return [
+        entry
+        for entry in path.iterdir()
+        if entry.name not in (STATUS_FILE, PREVIOUS)
+        and not files.is_partial(entry.name)
+        and not is_empty_folder(entry)
+    ]
+
+
+def put_back(path: Path) -> None:
+    """Undo `set_aside` for a run that was killed before it had left anything."""
+    if not left_by(path):
+        restore(path)
+
+
 def set_aside(path: Path) -> None:
     """Move everything in a run's folder into a hidden folder inside it."""
     aside = path / PREVIOUS

@@ -10,34 +10,21 @@ from typing import Any
 from tftransformer import files
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.experiments import records
-
-_LAYOUT = {
-    "metrics_path": records.METRICS_FILE,
-    "report_path": "report.txt",
-    "history_path": "history.csv",
-    "confusion_matrix_path": "confusion_matrix.png",
-    "roc_path": "roc.png",
-    "curves_path": "curves.png",
-    "comparison_path": "comparison.png",
-    "predictions_path": "predictions.csv",
-    "model_path": "model",
-    "saved_model_path": "saved_model/1",
-    "tensorboard_path": "tensorboard",
-    "checkpoint_path": "checkpoint",
-}
-_OURS = {records.STATUS_FILE, ".DS_Store"} | {name.split("/")[0] for name in _LAYOUT.values()}
+from tftransformer.experiments.output_folder import LAYOUT, record_in, refuse_finished, taken
 
 
 class RunFolder:
     """One run's folder. Made by `create` (to write) or `open` (to read), never directly.
 
     A run counts as finished when its metrics.json stands, which `finish` writes last. As a context manager a
-    run that ends in an exception is marked failed, and removed again where it had written nothing yet.
+    run that ends in an exception is marked failed, or interrupted where a signal ended it, and removed again where it
+    had written nothing yet.
 
     Attributes:
         path: The folder.
         config: Every setting of the run, as strict JSON holds it.
         name: What `create` was told.
+        begins_anew: Whether `create` cleared what an unfinished run of the same settings had left.
 
     Every file of the layout has a property: `metrics_path`, `report_path`, `history_path`,
     `confusion_matrix_path`, `roc_path`, `curves_path`, `predictions_path`, `model_path`, `saved_model_path`
@@ -53,6 +40,7 @@ class RunFolder:
 
     def __init__(self, path: Path, record: dict[str, Any], lock: files.Lock | None = None) -> None:
         self.path = path
+        self.begins_anew = False
         self._record = record
         self._lock = lock
 
@@ -68,15 +56,15 @@ class RunFolder:
     ) -> "RunFolder":
         """Make the folder, lock it against other processes, and note in run.json that the run is under way.
 
-        Call it after the data and the model have been checked. What `overwrite` replaces is kept aside until
-        the new run finishes or has left something, so that a run that fails at once destroys nothing.
+        Call it after the data and the model have been checked. What is replaced is kept aside until the new run
+        finishes or has left something, so that a run that fails at once destroys nothing.
 
         Args:
             output_dir: The folder; None takes the next free `root/NAME-N`, safe against a second process.
             name: What the run is called: the data set's name, say; characters unfit for a file become "-".
             overwrite: Replace a finished or a different run. Files that no run writes are never deleted.
             config: Every setting; NaN and infinities become null. An unfinished run of the same settings
-                (apart from output_dir and overwrite) may be started again in its folder.
+                (apart from output_dir and overwrite) is cleared away, and begins anew.
             root: Parent of the default folders.
 
         Raises:
@@ -108,7 +96,7 @@ class RunFolder:
                 return cls._fresh(path, record)
         run = cls(path, record, files.Lock(path))
         try:
-            replacing = cls._make_room(path, record["config"], overwrite)
+            replacing = run._make_room(path, record["config"], overwrite)
             try:
                 run._write_status()
             except BaseException:
@@ -132,29 +120,18 @@ class RunFolder:
             raise
         return run
 
-    @staticmethod
-    def _make_room(path: Path, config: dict[str, Any], overwrite: bool) -> bool:
-        found = sorted(entry.name for entry in path.iterdir())
-        foreign = [n for n in found if n not in _OURS and not files.is_partial(n)]
-        if not found:
+    def _make_room(self, path: Path, config: dict[str, Any], overwrite: bool) -> bool:
+        """Set aside what may be replaced, and say whether there was something."""
+        records.put_back(path)
+        record = record_in(path)
+        if record is None:
             return False
-        record = records.read_record(path) if records.STATUS_FILE in found else None
-        if record is None or foreign:
-            what = f"{foreign[0]!r}" if foreign else "files that no run of this project wrote"
-            raise TransformerError(
-                f"output_dir must be new, empty or a run's own folder; {path} holds {what}, "
-                "which overwriting would not delete"
-            )
-        status = records.status(path, record)
-        different = records.identity(record.get("config", {})) != records.identity(config)
-        if not overwrite and (status == "finished" or different):
-            raise TransformerError(
-                f"output_dir must not hold {'a finished' if status == 'finished' else 'another'} "
-                f"run; {path} does: pass overwrite to replace it, or another output_dir"
-            )
-        if overwrite:
-            records.set_aside(path)
-        return overwrite
+        refuse_finished(path, record, overwrite)
+        if not overwrite and records.identity(record.get("config", {})) != records.identity(config):
+            raise taken(path, "another")
+        self.begins_anew = not overwrite
+        records.set_aside(path)
+        return True
 
     @classmethod
     def open(cls, path: str | os.PathLike, *, finished: bool = True) -> "RunFolder":
@@ -210,7 +187,7 @@ class RunFolder:
 
     @property
     def status(self) -> str:
-        """`running`, `finished`, `failed` or `interrupted` (its process ended without a word)."""
+        """`running`, `finished`, `failed` or `interrupted` (by a signal, or its process ended without a word)."""
         if self._lock is not None and self._record["status"] == "running":
             return "running"
         return records.status(self.path, self._record)
@@ -240,26 +217,31 @@ class RunFolder:
         records.remove(self.path / records.PREVIOUS)
         self.close()
 
-    def fail(self, reason: str) -> None:
+    def announcement(self) -> str:
+        """Where the run writes to, for people."""
+        if not self.begins_anew:
+            return f"writing to {self.path}"
+        return (
+            f"writing to {self.path}: an unfinished run of the same settings is cleared, training begins anew"
+        )
+
+    def fail(self, reason: str, status: str = "failed") -> None:
         """Note that the run failed and why, and let go of the folder; what it has left stays.
 
         A run that has left nothing is removed, and what it was to overwrite is put back.
+
+        Args:
+            reason: For people; made one line.
+            status: "failed", or "interrupted" where the run itself did nothing wrong.
         """
         if self._lock is None:
             return
-        left = [
-            entry
-            for entry in self.path.iterdir()
-            if entry.name not in (records.STATUS_FILE, records.PREVIOUS)
-            and not files.is_partial(entry.name)
-            and not records.is_empty_folder(entry)
-        ]
         try:
-            if left:
+            if records.left_by(self.path):
                 records.remove(self.path / records.PREVIOUS)
                 # One line, because the messages of other libraries run over many.
                 self._write_status(
-                    status="failed", ended=records.now(), error=" ".join(str(reason).split())[:500]
+                    status=status, ended=records.now(), error=" ".join(str(reason).split())[:500]
                 )
             elif (self.path / records.PREVIOUS).is_dir():
                 records.restore(self.path)
@@ -285,16 +267,29 @@ class RunFolder:
         if error is not None:
             # The run's own error is what the user must see, not that a full disk kept it from being noted.
             with contextlib.suppress(TransformerError):
-                self.fail(str(error) or kind.__name__)
+                # What is no `Exception` comes from outside: a signal, the end of the process.
+                status = "failed" if isinstance(error, Exception) else "interrupted"
+                self.fail(str(error) or kind.__name__, status)
         self.close()
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r}, {self.status})"
 
 
+def run_of(model: str | os.PathLike | None) -> str | os.PathLike:
+    """The run that a command's `model` names.
+
+    Raises:
+        TransformerError: None is given.
+    """
+    if model is None or not os.fspath(model):
+        raise TransformerError("model must be given: the folder of a finished run, such as runs/sample-1")
+    return model
+
+
 def _layout_property(relative: str) -> property:
     return property(lambda self: self.path / relative, doc=f"`{relative}` in the run's folder.")
 
 
-for _property, _relative in _LAYOUT.items():
+for _property, _relative in LAYOUT.items():
     setattr(RunFolder, _property, _layout_property(_relative))

@@ -20,7 +20,14 @@ import numpy as np
 from tftransformer import files
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.experiments.recipes import Build, check_stages, describe_recipe, prepare, train_recipe
+from tftransformer.experiments.recipes import (
+    Build,
+    check_stages,
+    describe_recipe,
+    prepare,
+    train_recipe,
+    with_epochs,
+)
 from tftransformer.experiments.resumable import digest_of, digest_of_model, finished_pieces, resumable_folder
 from tftransformer.experiments.search_results import SearchResult, Trial, model_folder
 from tftransformer.experiments.search_space import SearchSpace
@@ -81,7 +88,7 @@ def search(
     optuna = _optuna()
     read = SearchSpace(space)
     _check(trials, pruner, train, validation)
-    kind, digest = _try_out(build, read, seed)
+    kind, digest = _try_out(build, read, seed, len(train))
     settings = {
         **{f"space[{name!r}]": kind for name, kind in read.describe().items()},
         "seed": seed,
@@ -134,13 +141,18 @@ def _check(trials: Any, pruner: str, train: Split, validation: Split) -> None:
             raise TransformerError(f"{name} must be a Split with labels and at least one row")
 
 
-def _try_out(build: Build, space: SearchSpace, seed: int) -> tuple[type, str]:
-    """Apply every strategy once, so that none fails after hours; class and digest of the model they start from."""
+def _try_out(build: Build, space: SearchSpace, seed: int, rows: int) -> tuple[type, str]:
+    """Apply every strategy once, so that none fails after hours; class and digest of the model they start from.
+
+    Where the space has no epochs, every trial has as many as the default says of so many rows.
+    """
     keras.utils.set_random_seed(seed)
     model, _ = prepare(build, {})
     kind, digest = type(model), digest_of_model(model)
+    if "epochs" not in space.searched:
+        space.fixed = with_epochs(space.fixed, model.advice, rows)
     corners = space.corners()
-    fewest = min(recipe.get("epochs", 1) for recipe in corners)
+    fewest = min(recipe["epochs"] for recipe in corners)
     seen = set()
     for recipe in reversed(corners):
         # Of a range of frozen layers the upper end is the one that may not fit.
@@ -174,7 +186,7 @@ def _known(path: Path) -> list[Trial]:
 
 def _study(optuna: Any, space: SearchSpace, pruner: str, known: list[Trial]) -> Any:
     """A study that knows these trials: Optuna's own stores would keep half-made ones, too."""
-    epochs = max(recipe.get("epochs", 1) for recipe in space.corners())
+    epochs = max(recipe["epochs"] for recipe in space.corners())
     pruners = {
         "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=_STARTUP // 2),
         "hyperband": lambda: optuna.pruners.HyperbandPruner(1, epochs, reduction_factor=2),
@@ -222,7 +234,7 @@ def _run(
     cache: PrefixCache | str,
 ) -> tuple[Trial, Any]:
     recipe = space.suggest(asked)
-    watch = _watch(optuna, asked, recipe.get("epochs", 1))
+    watch = _watch(optuna, asked, recipe["epochs"])
     started = time.perf_counter()
     model, state, note = None, "complete", ""
     try:

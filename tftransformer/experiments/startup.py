@@ -1,5 +1,6 @@
 """Quiet start of Keras and TensorFlow for command-line programs: start-up messages are kept off the screen."""
 
+import codecs
 import contextlib
 import os
 import re
@@ -13,6 +14,26 @@ import absl.logging
 _CHATTER = re.compile(
     r"^([IW]\d{4} |\d{4}-\d\d-\d\d [\d:.]+: [IW] |WARNING: All log messages before absl::InitializeLog|To enable the following)"
 )
+
+# What programs here write beside ASCII, for terminals and files of another encoding.
+_PLAIN = {"…": "...", "±": "+-", "↓": "v", "·": ".", "×": "x", "–": "-", "²": "^2"}
+
+
+def speak_any_encoding() -> None:
+    """Have standard output and error write characters that their encoding lacks in another way, instead of failing."""
+    codecs.register_error("tftransformer.plain", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="tftransformer.plain")
+
+
+def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    character = error.object[error.start]
+    if character not in _PLAIN:
+        return character.encode("ascii", "backslashreplace").decode("ascii"), error.start + 1
+    return _PLAIN[character], error.start + 1
 
 
 def start_quietly() -> None:

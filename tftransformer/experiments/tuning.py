@@ -1,7 +1,7 @@
 """A search or a cross-validation from data to a report, as `examples/search.py` and `examples/cross_validate.py` run them."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,30 +102,6 @@ def run_cross_validation(
 def builder(options: ClassificationOptions, data: Split) -> Build:
     """What makes a fresh classifier for the data."""
     return functools.partial(build_classifier, options, data)
-
-
-def read_range(name: str, values: Sequence[str], kind: Callable[[str], Any]) -> Any:
-    """A flag of one number, or of the two ends of a range, as a search space has it.
-
-    Args:
-        name: The flag.
-        values: What was given.
-        kind: int or float.
-
-    Raises:
-        TransformerError: It is neither.
-
-    Example:
-        >>> read_range("epochs", ["2", "5"], int), read_range("epochs", ["3"], int)
-        ((2, 5), 3)
-    """
-    try:
-        numbers = tuple(kind(value) for value in values)
-    except ValueError:
-        numbers = ()
-    if len(numbers) not in (1, 2):
-        raise TransformerError(f"{name} must be a number, or two with a comma; got {','.join(values)!r}")
-    return numbers if len(numbers) == 2 else numbers[0]
 
 
 def column_values(data: Split, column: str) -> list[str]:

@@ -1,7 +1,7 @@
 """What a served classifier answers, and how a SavedModel is written."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,10 @@ import tensorflow as tf
 
 from tftransformer import files
 from tftransformer.errors import TransformerError
+from tftransformer.export.comparison import Served, compare_export
+
+# The signature that returns the labels' names, and the folder for files that servers pass over.
+LABELS, EXTRA = "labels", "assets.extra"
 
 
 def answers(labelled: Any, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -35,29 +39,49 @@ def answers(labelled: Any, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
 
 def write_saved_model(
     folder: str | os.PathLike,
-    signatures: Mapping[str, Any],
+    signatures: Mapping[str, Served],
+    labels: Sequence[str] | Mapping[str, Sequence[str]],
     *,
+    tolerance: float,
     variables: Iterable[tf.Variable] = (),
     overwrite: bool = False,
 ) -> Path:
-    """Write concrete functions as the signatures of a SavedModel; it appears whole or not at all.
+    """Write signatures as a SavedModel that was compared with the model; it appears whole or not at all.
+
+    The names of the labels stand beside it, in `assets.extra/labels.json`, and are what the signature `labels` returns.
 
     Args:
         folder: Where to.
-        signatures: Concrete functions by name.
+        signatures: By name.
+        labels: Names in the order of the probabilities; by task where there are several.
+        tolerance: How far probabilities may be from the model's.
         variables: Those that the functions reach through others.
         overwrite: Replace a folder that holds files.
 
     Raises:
-        TransformerError: The folder holds files, or the disk refuses.
+        TransformerError: The folder holds files, the disk refuses, or the graph does not answer as the model does.
     """
+    functions = {name: served.function for name, served in signatures.items()}
     module = tf.Module()
     # A SavedModel holds what its root refers to: the weights that are not constants of the graph.
-    module.weights = [*variables, *(v for served in signatures.values() for v in served.variables)]
+    module.weights = [*variables, *(v for function in functions.values() for v in function.variables)]
     target = Path(folder)
-    try:
-        with files.atomic_folder(target, overwrite=overwrite) as new:
-            tf.saved_model.save(module, str(new), signatures=dict(signatures))
-    except tf.errors.OpError as error:
-        raise TransformerError(f"the SavedModel cannot be written to {target}: {error.message}") from None
+    with files.atomic_folder(target, overwrite=overwrite) as new:
+        try:
+            tf.saved_model.save(module, str(new), signatures={**functions, LABELS: _names(labels)})
+        except tf.errors.OpError as error:
+            raise TransformerError(f"the SavedModel cannot be written to {target}: {error.message}") from None
+        (new / EXTRA).mkdir()
+        files.write_json(new / EXTRA / "labels.json", labels)
+        compare_export(new, signatures, tolerance)
     return target
+
+
+def _names(labels: Sequence[str] | Mapping[str, Sequence[str]]) -> Any:
+    """A concrete function without inputs that returns the names, for several tasks by task."""
+    by_output = labels if isinstance(labels, Mapping) else {LABELS: labels}
+
+    def names() -> dict[str, tf.Tensor]:
+        return {output: tf.constant(list(own), tf.string) for output, own in by_output.items()}
+
+    return tf.function(names, autograph=False).get_concrete_function()

@@ -68,12 +68,14 @@ def inference_network(classifier: Any) -> Callable[[Mapping[str, tf.Tensor]], tf
         hidden = (1.0 - tf.cast(mask, tf.float32))[:, tf.newaxis, tf.newaxis] * -1e9
         bias = hidden if own_bias is None else hidden + own_bias
         for number, (block, plain) in enumerate(zip(layers, stack, strict=True)):
-            if number == config.num_layers and final_norm is not None:
-                x = tf.cast(final_norm(x), tf.float32)
+            if number == config.num_layers:
+                # From here on blocks are the task's own, to which the encoder's bias is not given (`run_trunk`).
+                bias, own_bias = hidden, None
+                x = x if final_norm is None else tf.cast(final_norm(x), tf.float32)
             if plain is not None:
                 x = plain(x, bias, shape, only_first and number == len(layers) - 1)
             else:
-                x = _as_layer(block, x, mask, own_bias, shape, number < config.num_layers)
+                x = _as_layer(block, x, mask, own_bias, shape)
         first_only = only_first and stack[-1] is not None
         if final_norm is not None and len(layers) == config.num_layers:
             x = tf.cast(final_norm(x), tf.float32)
@@ -84,10 +86,10 @@ def inference_network(classifier: Any) -> Callable[[Mapping[str, tf.Tensor]], tf
 
 
 def _as_layer(
-    block: Any, x: tf.Tensor, mask: tf.Tensor, bias: tf.Tensor | None, shape: Sequence, biased: bool
+    block: Any, x: tf.Tensor, mask: tf.Tensor, bias: tf.Tensor | None, shape: Sequence
 ) -> tf.Tensor:
     width = x.shape[-1]
-    options = {} if bias is None or not biased else {"attention_bias": bias}
+    options = {} if bias is None else {"attention_bias": bias}
     y = block(tf.reshape(x, tf.stack([*shape, width])), padding_mask=mask, **options)
     return tf.reshape(tf.cast(y, tf.float32), [-1, width])
 

@@ -7,41 +7,59 @@ from typing import Any
 
 import tensorflow as tf
 
-from tftransformer.export.answers import answers, write_saved_model
+from tftransformer.errors import TransformerError
+from tftransformer.export.answers import LABELS, answers, write_saved_model
+from tftransformer.export.comparison import Served, tolerance_of
 from tftransformer.export.inference_graph import inference_network
+from tftransformer.export.saved_model import in_precision, text_inputs
 
 _INPUTS = ("token_ids", "padding_mask", "segment_ids")
 
 
-def export_tasks(model: Any, folder: str | os.PathLike, *, overwrite: bool = False) -> Path:
+def export_tasks(
+    model: Any, folder: str | os.PathLike, *, overwrite: bool = False, dtype: str | None = None
+) -> Path:
     """Write a multi-task classifier with its tokenizer as a SavedModel.
 
     Each task's signature has the task's name, takes `text`, (B,) strings, and for pairs also `text_pair`, and
     returns what that of a single classifier does (`export.export_classifier`). The encoder stands in the file once,
-    as a function that all signatures call.
+    as a function that all signatures call. The signature `labels` returns the names of each task's labels, under the
+    task's name, and `assets.extra/labels.json` holds them. Each signature is compared with the model, as there.
 
     Args:
         model: A `MultiTaskClassifier`.
         folder: Where to; TF Serving wants a number as its last part. It appears whole or not at all.
         overwrite: Replace a folder that holds files.
+        dtype: "float32", or "bfloat16" for matrix products in that precision. None: the model's own.
 
     Returns:
         The folder.
 
     Raises:
-        TransformerError: The folder holds files, or the disk refuses.
+        TransformerError: The folder holds files, the dtype is unknown, the disk refuses, a task is called `labels`, or
+            the graph does not answer as the model does; nothing is left behind then.
 
     Example:
         >>> export_tasks(model, "serving/texts/1")  # doctest: +SKIP
         >>> served = tf.saved_model.load("serving/texts/1").signatures["sst2"]  # doctest: +SKIP
         >>> served(text=tf.constant(["a charming film"]))["label"]  # doctest: +SKIP
     """
+    if LABELS in model.tasks:
+        raise TransformerError(
+            f"a task that is exported must have another name than {LABELS!r}, the signature of the labels' names"
+        )
     integers = tf.TensorSpec([None, None], tf.int32)
-    network = _pooled_network(model)
+    copy = model if dtype is None else in_precision(model, dtype)
+    network = _pooled_network(copy)
     pooled = tf.function(network, input_signature=[dict.fromkeys(_INPUTS, integers)], autograph=False)
-    signatures = {name: _serving_function(model, name, pooled) for name in model.tasks}
-    variables = pooled.get_concrete_function().variables
-    return write_saved_model(folder, signatures, variables=variables, overwrite=overwrite)
+    return write_saved_model(
+        folder,
+        {name: _served_task(model, copy, name, pooled) for name in model.tasks},
+        {name: task.labels for name, task in model.tasks.items()},
+        tolerance=tolerance_of(model.compute_dtype, copy.compute_dtype),
+        variables=pooled.get_concrete_function().variables,
+        overwrite=overwrite,
+    )
 
 
 def _pooled_network(model: Any) -> Any:
@@ -57,15 +75,22 @@ def _pooled_network(model: Any) -> Any:
     return inference_network(trunk)
 
 
-def _serving_function(model: Any, name: str, pooled: Any) -> Any:
-    task, head = model.tasks[name], model.head.heads[list(model.tasks).index(name)]
+def _served_task(model: Any, copy: Any, name: str, pooled: Any) -> Served:
+    """The signature of a task, from the pooled vectors of a copy of the model."""
+    task, head = model.tasks[name], copy.head.heads[list(copy.tasks).index(name)]
+
+    def packed(*sides: tf.Tensor) -> dict[str, tf.Tensor]:
+        inputs = model.pack(*(model.tokenizer.tokenize(side) for side in sides))
+        return {key: tf.cast(inputs[key], tf.int32) for key in _INPUTS}
 
     def classify(text: tf.Tensor, text_pair: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        sides = [model.tokenizer.tokenize(side) for side in (text, text_pair) if side is not None]
-        packed = model.pack(*sides)
-        packed = {key: tf.cast(packed[key], tf.int32) for key in _INPUTS}
-        return answers(task, task.activate(head(pooled(packed))))
+        sides = [side for side in (text, text_pair) if side is not None]
+        return answers(task, task.activate(head(pooled(packed(*sides)))))
 
-    strings = tf.TensorSpec([None], tf.string)
-    specs = {"text": strings, "text_pair": strings} if task.text_pairs else {"text": strings}
-    return tf.function(classify, autograph=False).get_concrete_function(**specs)
+    def expected(*sides: tf.Tensor) -> tf.Tensor:
+        columns = model.columns(name)
+        return task.activate(model(packed(*sides), training=False)[:, columns.start : columns.stop])
+
+    pairs = bool(task.text_pairs)
+    function = tf.function(classify, autograph=False).get_concrete_function(**text_inputs(pairs))
+    return Served(function, expected, len(task.labels), pairs, model.max_length)

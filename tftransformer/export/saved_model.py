@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.export.answers import answers, write_saved_model
+from tftransformer.export.comparison import Served, tolerance_of
 from tftransformer.export.inference_graph import inference_network
+from tftransformer.patterns import copy_weights
 
 # The name a caller gives, and the Keras policy of the network that is exported.
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -23,10 +25,16 @@ def export_classifier(
     The signature `serving_default` takes `text`, (B,) strings, and for a classifier of pairs also `text_pair`.
     It returns `probabilities` (B, C) float32, `label_id` (B,) int32 and `label` (B,) string; for
     a multi-label classifier `label_id` (B, C) int32 holds 1 at the labels over the threshold, and `label` their
-    names joined by "|". Texts are tokenised, truncated and padded to the longest of the batch inside the graph.
+    names joined by "|". Texts are tokenised, truncated and padded to the longest of the batch inside the graph. The
+    signature `labels` takes nothing and returns the names of the C classes, `labels` (C,) string; they are in
+    `assets.extra/labels.json`, too.
+
+    Before it gets its name the folder is loaded and compared with the classifier, on texts of several lengths and on
+    none: probabilities have to agree to within 1e-4 in float32 (`export.comparison.TOLERANCES`).
 
     The graph uses core TensorFlow and tensorflow-text's `FastWordpieceTokenizeWithOffsets`, which TF Serving
-    carries, and no function that must be compiled by XLA, which TF Serving switches off on CPUs.
+    carries, and no function that must be compiled by XLA, which TF Serving switches off on CPUs. In Python,
+    `import tensorflow_text` before loading it: plain TensorFlow does not know that operation.
 
     Args:
         classifier: A `TextClassifier`.
@@ -40,29 +48,47 @@ def export_classifier(
         The folder.
 
     Raises:
-        TransformerError: The folder holds files, the dtype is unknown, or the disk refuses.
+        TransformerError: The folder holds files, the dtype is unknown, the disk refuses, or the graph does not answer
+            as the classifier does; nothing is left behind then.
 
     Example:
         >>> export_classifier(classifier, "serving/tickets/1")  # doctest: +SKIP
+        >>> import tensorflow_text  # doctest: +SKIP
         >>> served = tf.saved_model.load("serving/tickets/1").signatures["serving_default"]  # doctest: +SKIP
         >>> served(text=tf.constant(["no refund"]))["label"]  # doctest: +SKIP
     """
-    if dtype is not None:
-        classifier = in_precision(classifier, dtype)
-    network = inference_network(classifier)
-    strings = tf.TensorSpec([None], tf.string)
+    copy = classifier if dtype is None else in_precision(classifier, dtype)
+    network = inference_network(copy)
+
+    def packed(*sides: tf.Tensor) -> dict[str, tf.Tensor]:
+        return classifier.pack(*(classifier.tokenizer.tokenize(side) for side in sides))
 
     def classify(text: tf.Tensor, text_pair: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        sides = [classifier.tokenizer.tokenize(side) for side in (text, text_pair) if side is not None]
-        return answers(classifier, classifier.activate(network(classifier.pack(*sides))))
+        sides = [side for side in (text, text_pair) if side is not None]
+        return answers(classifier, classifier.activate(network(packed(*sides))))
 
-    specs = {"text": strings, "text_pair": strings} if classifier.text_pairs else {"text": strings}
-    served = tf.function(classify, autograph=False).get_concrete_function(**specs)
-    return write_saved_model(folder, {"serving_default": served}, overwrite=overwrite)
+    def expected(*sides: tf.Tensor) -> tf.Tensor:
+        return classifier.activate(classifier(packed(*sides), training=False))
+
+    pairs = bool(classifier.text_pairs)
+    function = tf.function(classify, autograph=False).get_concrete_function(**text_inputs(pairs))
+    served = Served(function, expected, len(classifier.labels), pairs, classifier.max_length)
+    return write_saved_model(
+        folder,
+        {"serving_default": served},
+        classifier.labels,
+        tolerance=tolerance_of(classifier.compute_dtype, copy.compute_dtype),
+        overwrite=overwrite,
+    )
+
+
+def text_inputs(pairs: bool) -> dict[str, tf.TensorSpec]:
+    """The inputs of a signature of texts, or of pairs of them."""
+    return dict.fromkeys(("text", "text_pair") if pairs else ("text",), tf.TensorSpec([None], tf.string))
 
 
 def in_precision(classifier: Any, dtype: str) -> Any:
-    """The classifier, or a copy that computes in another precision: "float32" or "bfloat16"."""
+    """The task, or a copy that computes in another precision: "float32" or "bfloat16"."""
     if dtype not in _POLICIES:
         raise TransformerError(
             f"dtype must be one of {', '.join(_POLICIES)}; got {dtype!r}{near_miss(str(dtype), _POLICIES)}"
@@ -72,5 +98,5 @@ def in_precision(classifier: Any, dtype: str) -> Any:
         return classifier
     config = {**classifier.get_config(), "dtype": keras.saving.serialize_keras_object(policy)}
     copy = type(classifier).from_config(config)
-    copy.set_weights(classifier.get_weights())
+    copy_weights(classifier, copy)
     return copy

@@ -12,8 +12,9 @@ from typing import Any
 import keras
 
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.finetuning.freezing import FreezeSummary, forget_training, train_only
-from tftransformer.finetuning.parts import check_count, forget_inference, fresh_patterns
+from tftransformer.finetuning.freezing import FreezeSummary, train_only
+from tftransformer.finetuning.parts import check_count, fresh_patterns
+from tftransformer.finetuning.tracing import model_changed
 from tftransformer.layers.adapters import AdapterBank
 from tftransformer.layers.decoder_block import DecoderBlock
 from tftransformer.layers.encoder_block import EncoderBlock
@@ -97,8 +98,7 @@ def set_adapter(model: Any, name: str | None) -> None:
         )
     for bank in parts_of(model, AdapterBank).values():
         bank.active = name if name in bank.parts else None
-    forget_training(model)
-    forget_inference(model)
+    model_changed(model)
 
 
 def remove_adapter(model: Any, name: str) -> None:
@@ -118,8 +118,7 @@ def remove_adapter(model: Any, name: str) -> None:
                 bank.remove(name)
             if not bank.parts:
                 detach(block, slot)
-    forget_training(model)
-    forget_inference(model)
+    model_changed(model)
 
 
 def adapter_names(model: Any) -> list[str]:

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tftransformer.data.labels import label_ids, label_name, label_names, named_targets, sort_labels
+from tftransformer.data.tables import as_column
 from tftransformer.errors import TransformerError, near_miss
 
 
@@ -20,8 +22,8 @@ def class_weights(
     is 1.
 
     Args:
-        spec: "balanced"; a mapping from the name or the number of a class to its weight (1 for those left
-            out); a sequence of one weight a class; or None or "none" for no weights.
+        spec: "balanced"; a mapping from a class to its weight (1 for those left out), by what means it as a label
+            (`data.labels`); a sequence of one weight a class; or None or "none" for no weights.
         labels: The labels of the training examples.
         classes: The classes in the order of their numbers; by default the distinct labels, sorted.
 
@@ -29,7 +31,7 @@ def class_weights(
         `{class number: weight}`, or None.
 
     Raises:
-        TransformerError: An unknown spec or class, a weight that is negative or no number, or with
+        TransformerError: An unknown spec or class, one twice, a weight that is negative or no number, or with
             "balanced" a class without an example.
 
     Example:
@@ -38,28 +40,24 @@ def class_weights(
     """
     if spec is None or spec == "none":
         return None
-    counts = Counter(_plain(label) for label in labels)
-    classes = sorted(counts) if classes is None else [_plain(label) for label in classes]
+    names = named_targets(as_column(labels), False, lambda row: f"row {row} (from 0)")
+    classes = sort_labels(names) if classes is None else label_names(classes)
     if isinstance(spec, str):
         if spec != "balanced":
             raise TransformerError(
                 f"class_weight must be 'balanced', 'none' or a weight for each class; got {spec!r}"
                 f"{near_miss(spec, ('balanced', 'none'))}"
             )
-        return _balanced(counts, classes)
-    if isinstance(spec, Mapping):
-        given = {_number_of(_plain(label), classes): weight for label, weight in spec.items()}
-        weights = [given.get(number, 1.0) for number in range(len(classes))]
-    else:
-        weights = list(spec)
-        if len(weights) != len(classes):
-            raise TransformerError(
-                f"class_weight must have a weight for each of the {len(classes)} classes; got {len(weights)}"
-            )
+        return _balanced(Counter(names), classes)
+    weights = _by_class(spec, classes) if isinstance(spec, Mapping) else list(spec)
+    if len(weights) != len(classes):
+        raise TransformerError(
+            f"class_weight must have a weight for each of the {len(classes)} classes; got {len(weights)}"
+        )
     return {number: _weight(weight) for number, weight in enumerate(weights)}
 
 
-def _balanced(counts: Counter, classes: Sequence[Any]) -> dict[int, float]:
+def _balanced(counts: Counter, classes: Sequence[str]) -> dict[int, float]:
     missing = [label for label in classes if not counts[label]]
     if missing:
         raise TransformerError(
@@ -69,20 +67,19 @@ def _balanced(counts: Counter, classes: Sequence[Any]) -> dict[int, float]:
     return {number: total / (len(classes) * counts[label]) for number, label in enumerate(classes)}
 
 
-def _number_of(label: Any, classes: Sequence[Any]) -> int:
-    if label in classes:
-        return list(classes).index(label)
-    if isinstance(label, int) and 0 <= label < len(classes):
-        return label
-    raise TransformerError(
-        f"class_weight names the class {label!r}, which the labels do not have"
-        f"{near_miss(str(label), [str(known) for known in classes])}"
-    )
-
-
-def _plain(label: Any) -> Any:
-    # NumPy's scalars are not equal to their own text and print with their type.
-    return label.item() if hasattr(label, "item") else label
+def _by_class(spec: Mapping[Any, Any], classes: Sequence[str]) -> list:
+    ids, weights = label_ids(classes), dict.fromkeys(range(len(classes)), None)
+    for label, weight in spec.items():
+        number = ids.get(label_name(label))
+        if number is None:
+            raise TransformerError(
+                f"class_weight names the class {label!r}, which the labels do not have"
+                f"{near_miss(str(label), classes)}"
+            )
+        if weights[number] is not None:
+            raise TransformerError(f"class_weight must name a class once; got {classes[number]!r} twice")
+        weights[number] = weight
+    return [1.0 if weight is None else weight for weight in weights.values()]
 
 
 def _weight(weight: Any) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.tracing import model_changed
 from tftransformer.patterns import address, addresses, leaf_layers, select
 
 _BLOCK = re.compile(r"encoder_block_(\d+)")
@@ -218,26 +219,13 @@ def _apply(
         if frozen:
             whole.append(layer.name)
     single = [name for name in weights if name not in after and name.split("/")[0] not in whole]
-    changed = {name for name, variable in weights.items() if variable.trainable} != before
     return FreezeSummary(
         frozen_layers=tuple(whole),
         frozen_weights=tuple(single),
         trainable_parameters=sum(_size(weights[name]) for name in weights if weights[name].trainable),
         total_parameters=sum(_size(variable) for variable in weights.values()),
-        needs_compile=changed and forget_training(model),
+        needs_compile=model_changed(model),
     )
-
-
-def forget_training(model: Any) -> bool:
-    """Have Keras trace anew; True if the model has to be compiled again, which `fit` then says."""
-    if not getattr(model, "compiled", False):
-        return False
-    model.train_function = None
-    if not getattr(model.optimizer, "built", False):
-        return False
-    # Keras would go on training the weights that the optimizer was built for and say nothing.
-    model.compiled = False
-    return True
 
 
 def _size(variable: Any) -> int:

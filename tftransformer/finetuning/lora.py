@@ -11,9 +11,10 @@ from keras import ops
 
 from tftransformer import files
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.freezing import FreezeSummary, forget_training, train_only
-from tftransformer.finetuning.parts import check_count, forget_inference, fresh_patterns, selected_parts
+from tftransformer.finetuning.freezing import FreezeSummary, train_only
+from tftransformer.finetuning.parts import check_count, fresh_patterns, selected_parts
 from tftransformer.finetuning.schedules import check_number
+from tftransformer.finetuning.tracing import model_changed
 from tftransformer.layers.low_rank import LowRankDelta
 from tftransformer.layers.parts import parts_of
 from tftransformer.layers.projection import Projection
@@ -72,7 +73,6 @@ def enable_lora(
     check_number("dropout", dropout, "at least 0 and below 1", lambda value: 0 <= value < 1)
     kept = fresh_patterns(model, train)
     attach_lora(chosen, {"rank": rank, "alpha": alpha, "dropout": dropout})
-    forget_training(model)
     return train_only(model, [_OWN, *kept])
 
 
@@ -93,8 +93,7 @@ def merge_lora(model: Any, remove: bool = True) -> None:
             part.delta.merged = True
         if remove:
             detach(part, "delta")
-    forget_training(model)
-    forget_inference(model)
+    model_changed(model)
 
 
 def unmerge_lora(model: Any) -> None:
@@ -106,8 +105,7 @@ def unmerge_lora(model: Any) -> None:
     for part in _with_lora(model, merged=True).values():
         _add_product(part, -1)
         part.delta.merged = False
-    forget_training(model)
-    forget_inference(model)
+    model_changed(model)
 
 
 def save_lora(model: Any, path: str | os.PathLike) -> Path:
@@ -151,25 +149,12 @@ def load_lora(model: Any, path: str | os.PathLike) -> None:
             model. Nothing was changed then.
     """
     settings, weights = _read(Path(path))
-    projections = parts_of(model, Projection)
-    own = addresses(model)
-    for name, value in weights.items():
-        target = name.rsplit(f"/{_NAME}/", 1)[0]
-        expected = None if name not in own else tuple(own[name].shape)
-        if f"/{_NAME}/" in name:
-            if target not in projections or projections[target].delta is not None:
-                raise TransformerError(
-                    f"{path} must fit the model; it has no place for {name!r}, or has LoRA there"
-                )
-        elif expected != value.shape:
-            raise TransformerError(
-                f"{path} must fit the model; {name!r} is {value.shape} in it, {expected or 'missing'} in the model"
-            )
+    _check_fits(model, Path(path), settings, weights)
     replay_lora(model, settings)
     own = addresses(model)
     for name, value in weights.items():
         own[name].assign(value)
-    forget_training(model)
+    model_changed(model)
 
 
 def describe_lora(model: Any) -> list[dict[str, Any]]:
@@ -226,6 +211,33 @@ def _add_product(part: Projection, sign: int) -> None:
     part.kernel.assign(
         (kernel.astype("float64") + sign * part.delta.scale * (down @ up)).astype(kernel.dtype)
     )
+
+
+def _check_fits(
+    model: Any, path: Path, settings: list[dict[str, Any]], weights: dict[str, np.ndarray]
+) -> None:
+    """Raise a `TransformerError` unless every weight of a file has a place of its shape, before anything is changed."""
+    projections = parts_of(model, Projection)
+    expected = {
+        name: tuple(variable.shape) for name, variable in addresses(model).items() if f"/{_NAME}/" not in name
+    }
+    named = set()
+    for record in settings:
+        for target in record["targets"]:
+            if target not in projections or projections[target].delta is not None:
+                raise TransformerError(
+                    f"{path} must fit the model; it has no place for {target!r}, or has LoRA there"
+                )
+            width, units = projections[target].kernel.shape
+            expected[f"{target}/{_NAME}/down"] = (width, record["rank"])
+            expected[f"{target}/{_NAME}/up"] = (record["rank"], units)
+            named |= {f"{target}/{_NAME}/{part}" for part in ("down", "up")}
+    for name in [*weights, *sorted(named - set(weights))]:
+        found = weights[name].shape if name in weights else "missing"
+        if found != expected.get(name):
+            raise TransformerError(
+                f"{path} must fit the model; {name!r} is {found} in it, {expected.get(name, 'missing')} in the model"
+            )
 
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:

@@ -10,9 +10,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tftransformer.errors import TransformerError
 from tftransformer.finetuning.path_patterns import matching
 from tftransformer.finetuning.reduced_gradients import NO_DECAY, ReducedGradients
-from tftransformer.finetuning.schedules import build_schedule, check_number
+from tftransformer.finetuning.schedules import SCHEDULES, build_schedule, check_number
 from tftransformer.finetuning.touched_rows import LARGE_TABLE, apply_adam, unique_rows
 
 # Weights that start from random numbers need a rate far above that of pretrained ones, but not a multiple of
@@ -32,7 +33,8 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         beta_2: Decay of the second moment.
         epsilon: Added to the root of the second moment. BERT's 1e-6 rather than Adam's 1e-8: it holds still
             the weights whose gradient is rounding noise, such as key biases.
-        global_clipnorm, gradient_accumulation_steps, rate_multipliers, no_decay: See `ReducedGradients`.
+        global_clipnorm, gradient_accumulation_steps, carry_accumulation, rate_multipliers, no_decay: See
+            `ReducedGradients`.
         touched_rows: Leave the rows of large embedding tables alone until a gradient reaches them, which is the
             same update at a part of its price. Not for steps that XLA compiles (their shapes are fixed), several
             replicas or accumulation; there it does nothing. Tasks turn it on where it can be.
@@ -58,6 +60,7 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         epsilon: float = 1e-6,
         global_clipnorm: float | None = 1.0,
         gradient_accumulation_steps: int | None = None,
+        carry_accumulation: bool = False,
         rate_multipliers: Mapping[str, float] | None = None,
         no_decay: Sequence[str] | str = NO_DECAY,
         touched_rows: bool = False,
@@ -69,6 +72,7 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
             weight_decay=weight_decay,
             global_clipnorm=global_clipnorm,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            carry_accumulation=carry_accumulation,
             rate_multipliers=rate_multipliers,
             no_decay=no_decay,
             beta_1=beta_1,
@@ -198,8 +202,8 @@ class SGD(ReducedGradients, keras.optimizers.SGD):
         learning_rate: A float, a `Schedule` or a Keras schedule.
         momentum: Between 0 and 1.
         nesterov: Nesterov's form of the momentum.
-        weight_decay, global_clipnorm, gradient_accumulation_steps, rate_multipliers, no_decay: See
-            `ReducedGradients`.
+        weight_decay, global_clipnorm, gradient_accumulation_steps, carry_accumulation, rate_multipliers,
+            no_decay: See `ReducedGradients`.
         loss_scale_factor: A fixed loss scale.
         name: The optimizer's name.
 
@@ -219,6 +223,7 @@ class SGD(ReducedGradients, keras.optimizers.SGD):
         weight_decay: float | None = None,
         global_clipnorm: float | None = None,
         gradient_accumulation_steps: int | None = None,
+        carry_accumulation: bool = False,
         rate_multipliers: Mapping[str, float] | None = None,
         no_decay: Sequence[str] | str = NO_DECAY,
         loss_scale_factor: float | None = None,
@@ -229,6 +234,7 @@ class SGD(ReducedGradients, keras.optimizers.SGD):
             weight_decay=weight_decay,
             global_clipnorm=global_clipnorm,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            carry_accumulation=carry_accumulation,
             rate_multipliers=rate_multipliers,
             no_decay=no_decay,
             momentum=check_number("momentum", momentum, "between 0 and 1", lambda value: 0 <= value <= 1),
@@ -250,6 +256,7 @@ def build_optimizer(
     weight_decay: float = 0.01,
     global_clipnorm: float | None = 1.0,
     gradient_accumulation_steps: int | None = None,
+    carry_accumulation: bool = False,
     fresh: Sequence[str] | str = ("head/.*",),
     fresh_multiplier: float | None = None,
     rate_multipliers: Mapping[str, float] | None = None,
@@ -264,7 +271,8 @@ def build_optimizer(
         total_steps: The length in updates; None leaves it to `fit`.
         weight_decay: On all weights but biases and norms.
         global_clipnorm: Of the whole reduced gradient; 1.0 is BERT's.
-        gradient_accumulation_steps: Batches to an update.
+        gradient_accumulation_steps: Batches to an update; the last one of an epoch is of those that are left.
+        carry_accumulation: Carry them into the next epoch instead.
         fresh: Patterns of weights that start from random numbers, such as a head or the user's own blocks.
         fresh_multiplier: Their rate relative to `learning_rate`. None: what makes it 5e-4 (25 at the default
             rate), with which blocks are trained from scratch and without which a head would still be near its
@@ -283,6 +291,13 @@ def build_optimizer(
         >>> print(f"{float(build_optimizer(3e-5, schedule='constant').learning_rate):.0e}")
         3e-05
     """
+    if callable(learning_rate) or isinstance(learning_rate, str) and learning_rate in SCHEDULES:
+        given = learning_rate if isinstance(learning_rate, str) else type(learning_rate).__name__
+        raise TransformerError(
+            f"learning_rate must be the highest rate, a number; got {given!r}: name a schedule beside it "
+            '(schedule="cosine", warmup=0.1), or give an optimizer that has one, such as '
+            "AdamW(learning_rate=CosineSchedule(1e-4))"
+        )
     learning_rate = check_number("learning_rate", learning_rate, "positive", lambda value: value > 0)
     if fresh_multiplier is None:
         fresh_multiplier = max(1.0, FRESH_RATE / learning_rate)
@@ -300,6 +315,7 @@ def build_optimizer(
         weight_decay=weight_decay,
         global_clipnorm=global_clipnorm,
         gradient_accumulation_steps=gradient_accumulation_steps,
+        carry_accumulation=carry_accumulation,
         rate_multipliers=multipliers,
         touched_rows=touched_rows,
     )

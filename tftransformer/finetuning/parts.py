@@ -1,4 +1,4 @@
-"""What everything shares that puts parts into a model: which places, what else trains, what Keras has to trace anew."""
+"""What everything shares that puts parts into a model: which places, and what else trains."""
 
 import re
 from collections.abc import Iterable
@@ -47,10 +47,3 @@ def fresh_patterns(model: Any, train: str | Iterable[str] | None) -> list[str]:
     fresh = dict.fromkeys([*getattr(model, "fresh", ()), "head/.*"])
     # A model that starts from random numbers says so of everything, which is not what is asked for here.
     return [p for p in fresh if p != ".*" and any(re.fullmatch(p, name) for name in names)]
-
-
-def forget_inference(model: Any) -> None:
-    """Have Keras trace prediction and evaluation anew."""
-    for name in ("predict_function", "test_function"):
-        if hasattr(model, name):
-            setattr(model, name, None)

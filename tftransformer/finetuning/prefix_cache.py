@@ -19,6 +19,7 @@ from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.frozen_prefix import FrozenPrefix
 from tftransformer.finetuning.prefix_folder import (
     check_folder,
+    check_prefix_cache,
     claim,
     folder_size,
     readable,
@@ -28,7 +29,6 @@ from tftransformer.finetuning.prefix_states import StoredStates, row_digest
 from tftransformer.finetuning.prefix_store import PrefixStore
 from tftransformer.progress import Progress
 
-CHOICES = ("auto", "off")
 DTYPES = ("float32", "bfloat16", "float16")
 MAX_BYTES = 8 << 30
 # Padded tokens in a batch of the frozen part, and rows at most: enough for its matrix products to be large.
@@ -141,10 +141,12 @@ class PrefixCache:
 
     def _store(self, prefix: FrozenPrefix) -> PrefixStore:
         key = prefix.digest()[:32], self.dtype or prefix.dtype
-        if key not in self._stores:
-            self._stores[key] = PrefixStore(self.folder / "-".join(key), prefix.width, key[1])
+        folder, known = self.folder / "-".join(key), self._stores.get(key)
+        # A temporary folder that was cleared away has another name now.
+        if known is None or known.folder != folder:
+            self._stores[key] = PrefixStore(folder, prefix.width, key[1])
         else:
-            self._stores[key].refresh()
+            known.refresh()
         return self._stores[key]
 
     def _refusal(self, size: int, own: Path, may_delete: bool) -> str:
@@ -232,17 +234,6 @@ def choose_prefix_cache(choice: Any) -> PrefixCache | None:
     if choice == "off":
         return None
     return _cache_in(None if choice == "auto" else os.path.abspath(os.path.expanduser(choice)))
-
-
-def check_prefix_cache(choice: Any) -> None:
-    """Raise a `TransformerError` unless it is "auto", "off" or may be the name of a folder."""
-    if not isinstance(choice, (str, os.PathLike)) or not os.fspath(choice):
-        raise TransformerError(f"prefix_cache must be 'auto', 'off' or a folder; got {choice!r}")
-    suggestion = near_miss(choice, CHOICES) if isinstance(choice, str) and choice not in CHOICES else ""
-    if suggestion and os.sep not in choice and not os.path.exists(choice):
-        raise TransformerError(
-            f"prefix_cache must be 'auto', 'off' or a folder; got {choice!r}{suggestion} (a folder: ./{choice})"
-        )
 
 
 @functools.cache

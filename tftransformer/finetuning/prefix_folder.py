@@ -9,10 +9,12 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from tftransformer import files
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, near_miss
 
+CHOICES = ("auto", "off")
 _MARKER = "prefix_cache.json"
 _PREFIX = "tftransformer-prefix-"
 # A folder is made and locked in two steps; between them it must not be taken for an abandoned one.
@@ -22,9 +24,18 @@ _locks: list[files.Lock] = []
 _STALE_SECONDS = 24 * 3600
 
 
-@functools.cache
 def temporary_folder() -> Path:
-    """The folder of this process, which goes when it ends; those of killed ones go with the next that starts."""
+    """The folder of this process, which goes when it ends; those of killed ones go with the next that starts.
+
+    Where something has cleared it away, such as a cleaner of temporary files, it is made anew.
+    """
+    if not _own_folder().is_dir():
+        _own_folder.cache_clear()
+    return _own_folder()
+
+
+@functools.cache
+def _own_folder() -> Path:
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         if _age(left) > _ABANDONED_SECONDS:
             _remove_unless_locked(left)
@@ -38,6 +49,17 @@ def temporary_folder() -> Path:
 def _remove_unless_locked(folder: Path) -> None:
     with contextlib.suppress(TransformerError), files.Lock(folder):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_prefix_cache(choice: Any) -> None:
+    """Raise a `TransformerError` unless it is "auto", "off" or may be the name of a folder."""
+    if not isinstance(choice, (str, os.PathLike)) or not os.fspath(choice):
+        raise TransformerError(f"prefix_cache must be 'auto', 'off' or a folder; got {choice!r}")
+    suggestion = near_miss(choice, CHOICES) if isinstance(choice, str) and choice not in CHOICES else ""
+    if suggestion and os.sep not in choice and not os.path.exists(choice):
+        raise TransformerError(
+            f"prefix_cache must be 'auto', 'off' or a folder; got {choice!r}{suggestion} (a folder: ./{choice})"
+        )
 
 
 def check_folder(folder: Path) -> None:

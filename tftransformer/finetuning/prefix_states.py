@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tftransformer.data.autotuning import BATCHES_AHEAD
+from tftransformer.data.dataset_functions import DatasetFunction
 from tftransformer.finetuning.frozen_prefix import FrozenPrefix
 from tftransformer.finetuning.prefix_store import PrefixStore
 
@@ -38,9 +39,11 @@ class StoredStates:
             ]
             return self._store.padded(digests, token_ids.shape[1] if self._reach == "tokens" else 1)
 
+        stored = DatasetFunction(look_up)
+
         def swap(x: dict, *rest: Any) -> Any:
             given = [x["token_ids"], x["segment_ids"], x["padding_mask"]]
-            states = tf.numpy_function(look_up, given, tf.as_dtype(self._store.dtype), stateful=False)
+            states = tf.numpy_function(stored, given, tf.as_dtype(self._store.dtype), stateful=False)
             rows, length = x["token_ids"].shape
             states.set_shape([rows, length if self._reach == "tokens" else 1, self._store.width])
             states = tf.cast(states, self._dtype)
@@ -50,7 +53,8 @@ class StoredStates:
                 x = {self._entry: states[:, 0]}
             return (x, *rest) if rest else x
 
-        return dataset.map(swap, num_parallel_calls=tf.data.AUTOTUNE).prefetch(BATCHES_AHEAD)
+        swapped = dataset.map(swap, num_parallel_calls=tf.data.AUTOTUNE)
+        return stored.until_end_of(swapped).prefetch(BATCHES_AHEAD)
 
 
 def row_digest(token_ids: np.ndarray, boundary: int) -> bytes:

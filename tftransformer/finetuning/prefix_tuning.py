@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.freezing import FreezeSummary, forget_training, train_only
-from tftransformer.finetuning.parts import check_count, forget_inference, fresh_patterns, selected_parts
+from tftransformer.finetuning.freezing import FreezeSummary, train_only
+from tftransformer.finetuning.parts import check_count, fresh_patterns, selected_parts
+from tftransformer.finetuning.tracing import model_changed
 from tftransformer.layers.attention import MultiHeadAttention
 from tftransformer.layers.attention_prefix import AttentionPrefix
 from tftransformer.layers.parts import parts_of
@@ -50,8 +51,6 @@ def add_prefix(
         raise TransformerError(f"targets must be without a prefix; {taken!r} has one already")
     kept = fresh_patterns(model, train)
     _attach(chosen.values(), length)
-    forget_training(model)
-    forget_inference(model)
     return train_only(model, [_OWN, *kept])
 
 
@@ -66,8 +65,7 @@ def remove_prefix(model: Any) -> None:
         raise TransformerError("model must have a prefix; got one without")
     for part in found:
         detach(part, "prefix")
-    forget_training(model)
-    forget_inference(model)
+    model_changed(model)
 
 
 def describe_prefixes(model: Any) -> list[dict[str, Any]]:

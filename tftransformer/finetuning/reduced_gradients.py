@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.accumulation import Accumulation, check_accumulation, check_carry
 from tftransformer.finetuning.path_patterns import check_pattern, matching
 from tftransformer.finetuning.schedules import Schedule, check_number, check_total_steps
 
@@ -22,7 +23,7 @@ _NOT_NEGATIVE = ("at least 0", lambda value: value >= 0)
 _POSITIVE = ("positive", lambda value: value > 0)
 
 
-class ReducedGradients:
+class ReducedGradients(Accumulation):
     """Mixed into a Keras optimizer: global clipping, accumulation, a rate and a decay mask per weight.
 
     - The global norm is taken of the reduced and accumulated gradient, so an update on several replicas
@@ -41,7 +42,11 @@ class ReducedGradients:
             decayed weight by `1 - rate * weight_decay` first. None or 0 is none.
         global_clipnorm: The largest global norm of the gradient; None for no clipping.
         gradient_accumulation_steps: The number of batches whose mean gradient makes one update. Equal to one
-            batch of all their rows if they have equal sizes. None or 1 for no accumulation.
+            batch of all their rows if they have equal sizes. None or 1 for no accumulation. Where it does not divide
+            an epoch, the last update is the mean of the batches that are left, and every `fit` starts with none: of
+            tasks, and with `BindSchedule`, which call `start_run`.
+        carry_accumulation: Carry what is left at the end of an epoch into the next one; only the last update of a
+            run is then of fewer batches.
         rate_multipliers: Pattern to factor on the rate. The first pattern that matches a weight counts.
         no_decay: Patterns of weights without decay; biases and norms by default.
 
@@ -57,6 +62,7 @@ class ReducedGradients:
         weight_decay: float | None,
         global_clipnorm: float | None,
         gradient_accumulation_steps: int | None,
+        carry_accumulation: bool,
         rate_multipliers: Mapping[str, float] | None,
         no_decay: Sequence[str] | str,
         **kwargs: Any,
@@ -69,7 +75,7 @@ class ReducedGradients:
             learning_rate=learning_rate,
             weight_decay=check_number("weight_decay", weight_decay or 0.0, *_NOT_NEGATIVE),
             global_clipnorm=global_clipnorm,
-            gradient_accumulation_steps=_accumulation_steps(gradient_accumulation_steps),
+            gradient_accumulation_steps=check_accumulation(gradient_accumulation_steps),
             **kwargs,
         )
         self._rate_patterns = tuple(
@@ -77,6 +83,7 @@ class ReducedGradients:
             for pattern, factor in dict(rate_multipliers or {}).items()
         )
         self._no_decay = (no_decay,) if isinstance(no_decay, str) else tuple(no_decay)
+        self.carry_accumulation = check_carry(carry_accumulation)
         # Paths of weights that join later, which patterns may be for.
         self.later_paths: tuple[str, ...] = ()
         total = getattr(learning_rate, "total_steps", None) if isinstance(learning_rate, Schedule) else None
@@ -85,6 +92,7 @@ class ReducedGradients:
         self._schedule_start = self._add_counter("schedule_start")
         self._schedule_steps = self._add_counter("schedule_steps")
         self._first_bad_step = self._add_counter("first_bad_step")
+        self._add_accumulation_counters()
         if total is not None:
             self._schedule_steps.assign(total)
 
@@ -203,20 +211,21 @@ class ReducedGradients:
         steps = self.gradient_accumulation_steps
         accumulators = [self._accumulated_gradients[place].value for place in places] if steps else []
         grads = [total + grad for total, grad in zip(accumulators, grads)] if steps else grads
-        norm = _global_norm(grads) / (steps or 1)
+        batches, last = self._count_batch() if steps else (tf.constant(1.0), tf.constant(True))
+        norm = _global_norm(grads) / batches
         finite = tf.math.is_finite(norm)
         self._note(finite)
-        scale = tf.constant(1.0 / (steps or 1))
+        scale = 1.0 / batches
         if self.global_clipnorm:
             scale *= self.global_clipnorm / tf.maximum(norm, self.global_clipnorm)
         rate = tf.cast(tf.convert_to_tensor(self.learning_rate), tf.float32)
         shared, constants = (scale, rate), self._step_constants(places)
 
         def finish(
-            strategy: tf.distribute.Strategy, grads: Any, shared: Any, constants: Any, finite: Any
+            strategy: tf.distribute.Strategy, grads: Any, shared: Any, constants: Any, finite: Any, last: Any
         ) -> None:
             # Replicas meet only here: conditions are legal where all of them are one, not inside each.
-            finite = _local(strategy, finite)
+            finite, last = _local(strategy, finite), _local(strategy, last)
 
             def update() -> None:
                 for variable, grad, own, place in zip(variables, grads, constants, places):
@@ -237,14 +246,15 @@ class ReducedGradients:
                     strategy.extended.update(accumulator, _reset, group=False)
 
             if steps:
-                last = tf.equal((self._iterations.value + 1) % steps, 0)
                 _when(last, update_and_reset, lambda: _when(finite, accumulate))
             else:
                 _when(finite, update)
 
         tf.__internal__.distribute.interim.maybe_merge_call(
-            finish, self._distribution_strategy, grads, shared, constants, finite
+            finish, self._distribution_strategy, grads, shared, constants, finite, last
         )
+        if steps:
+            self._skip_missing_batches(batches, last)
 
     def _prepared(self, grad: Any, variable: Any, place: int) -> Any:
         """A reduced gradient as the update takes it: written out, in the dtype of the slots."""
@@ -283,7 +293,12 @@ class ReducedGradients:
         config = super().get_config()
         for name in ("clipnorm", "clipvalue", "use_ema", "ema_momentum", "ema_overwrite_frequency"):
             del config[name]
-        return {**config, "rate_multipliers": dict(self._rate_patterns), "no_decay": list(self._no_decay)}
+        return {
+            **config,
+            "carry_accumulation": self.carry_accumulation,
+            "rate_multipliers": dict(self._rate_patterns),
+            "no_decay": list(self._no_decay),
+        }
 
 
 def _global_norm(grads: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -333,13 +348,3 @@ def _first_alike(counts: Iterable[int]) -> tuple[int, ...]:
 
 def _reset(variable: Any) -> None:
     variable.assign(tf.zeros_like(variable))
-
-
-def _accumulation_steps(steps: Any) -> int | None:
-    if steps is None:
-        return None
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise TransformerError(
-            f"gradient_accumulation_steps must be a whole number of at least 1; got {steps!r}"
-        )
-    return steps if steps > 1 else None

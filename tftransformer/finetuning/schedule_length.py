@@ -1,4 +1,4 @@
-"""Where a schedule meets `fit`: how long the run is, and which callbacks do not go with a schedule."""
+"""Where an optimizer meets `fit`: how long the run is, and which callbacks do not go with a schedule."""
 
 import math
 from collections.abc import Iterable
@@ -8,30 +8,34 @@ import keras
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.optimizers import inner_optimizer
+from tftransformer.finetuning.reduced_gradients import ReducedGradients
 from tftransformer.finetuning.schedules import Schedule
 
 
 def bind_schedule(optimizer: Any, steps_per_epoch: int | None, epochs: int, initial_epoch: int = 0) -> None:
-    """Tell the optimizer's schedule how long the run is that now starts.
+    """Tell the optimizer and its schedule how long the run is that now starts.
 
     Every `fit` starts its schedule anew, warmup included, whatever was trained before: after a decay to zero
     a second `fit` would otherwise train nothing. A run continued with `initial_epoch` goes on where
-    that epoch stands in the schedule of all `epochs`.
+    that epoch stands in the schedule of all `epochs`. Nothing that an earlier run accumulated enters this one.
 
     Args:
-        optimizer: The compiled optimizer. Nothing is done unless it is one of ours with a `Schedule`.
+        optimizer: The compiled optimizer. Nothing is done unless it is one of ours.
         steps_per_epoch: Batches to an epoch (not updates: accumulation is taken into account here).
         epochs: The number of the last epoch, as `fit` takes it.
         initial_epoch: The epoch to start with, counted from 0, as `fit` takes it.
 
     Raises:
-        TransformerError: The number of batches is not known.
+        TransformerError: The number of batches is not known, and there is a `Schedule`.
 
     Example:
         >>> bind_schedule(keras.optimizers.SGD(0.1), 10, epochs=2)
     """
     optimizer = inner_optimizer(optimizer)
-    if not hasattr(optimizer, "bind_schedule") or not isinstance(optimizer._learning_rate, Schedule):
+    if not isinstance(optimizer, ReducedGradients):
+        return
+    optimizer.start_run(steps_per_epoch, epochs - initial_epoch)
+    if not isinstance(optimizer._learning_rate, Schedule):
         return
     if steps_per_epoch is None:
         raise TransformerError(
@@ -39,10 +43,14 @@ def bind_schedule(optimizer: Any, steps_per_epoch: int | None, epochs: int, init
             'has to know; or pass schedule="constant" to compile'
         )
     accumulated = optimizer.gradient_accumulation_steps or 1
-    total = max(1, math.ceil(steps_per_epoch * epochs / accumulated))
-    done = steps_per_epoch * initial_epoch // accumulated
+    if optimizer.carry_accumulation:
+        total = math.ceil(steps_per_epoch * epochs / accumulated)
+        done = steps_per_epoch * initial_epoch // accumulated
+    else:
+        updates = math.ceil(steps_per_epoch / accumulated)
+        total, done = updates * epochs, updates * initial_epoch
     current = int(keras.ops.convert_to_numpy(optimizer.iterations))
-    optimizer.bind_schedule(total, start=current - done)
+    optimizer.bind_schedule(max(1, total), start=current - done)
 
 
 class BindSchedule(keras.callbacks.Callback):
@@ -59,6 +67,25 @@ class BindSchedule(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         steps, epochs = self.params.get("steps"), self.params.get("epochs", 1)
         bind_schedule(self.model.optimizer, steps, epochs, self.initial_epoch)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        start_epoch(self.model.optimizer)
+
+
+def warmup_updates(optimizer: Any) -> int:
+    """Updates until the rate of one of our schedules, of known length, is at its highest; 0 for anything else."""
+    optimizer = inner_optimizer(optimizer)
+    schedule = getattr(optimizer, "_learning_rate", None)
+    if not isinstance(optimizer, ReducedGradients) or not isinstance(schedule, Schedule):
+        return 0
+    total = int(keras.ops.convert_to_numpy(optimizer._schedule_steps))
+    return schedule.warmup if isinstance(schedule.warmup, int) else int(total * schedule.warmup)
+
+
+def start_epoch(optimizer: Any) -> None:
+    """Tell one of our optimizers that an epoch begins; any other has nothing to be told."""
+    if isinstance(optimizer := inner_optimizer(optimizer), ReducedGradients):
+        optimizer.start_epoch()
 
 
 def check_callbacks(callbacks: Iterable[Any] | Any, optimizer: Any) -> None:

@@ -5,7 +5,6 @@ arXiv:1801.06146) nearly so; the cosine is Loshchilov & Hutter 2016 (arXiv:1608.
 """
 
 import math
-from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
@@ -13,6 +12,7 @@ import keras
 from keras import ops
 
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.finetuning.arguments import SCHEDULE_NAMES, check_number, check_schedule, check_warmup
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -53,7 +53,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         super().__init__()
         self.peak = check_number("peak", peak, "positive", lambda value: value > 0)
         self.total_steps = check_total_steps(total_steps)
-        self.warmup = _check_warmup(warmup, self.total_steps)
+        self.warmup = check_warmup(warmup, self.total_steps)
         self.end_factor = check_number("end_factor", end_factor, "between 0 and 1", lambda f: 0 <= f <= 1)
         self.name = name
 
@@ -215,14 +215,10 @@ class ConstantSchedule(Schedule):
         return ops.ones_like(progress)
 
 
-SCHEDULES: dict[str, type[Schedule]] = {
-    "linear": LinearSchedule,
-    "cosine": CosineSchedule,
-    "polynomial": PolynomialSchedule,
-    "exponential": ExponentialSchedule,
-    "constant": ConstantSchedule,
-    "slanted_triangular": SlantedTriangularSchedule,
-}
+_KINDS = (
+    LinearSchedule, CosineSchedule, PolynomialSchedule, ExponentialSchedule, ConstantSchedule, SlantedTriangularSchedule,
+)  # fmt: skip
+SCHEDULES: dict[str, type[Schedule]] = dict(zip(SCHEDULE_NAMES, _KINDS, strict=True))
 _OPTIONS = {"polynomial": ("end_factor", "power"), "slanted_triangular": ("ratio",)}
 
 
@@ -257,10 +253,7 @@ def build_schedule(
         >>> build_schedule("constant", 2e-5)
         2e-05
     """
-    if name not in SCHEDULES:
-        raise TransformerError(
-            f"schedule must be one of {', '.join(SCHEDULES)}; got {name!r}{near_miss(str(name), SCHEDULES)}"
-        )
+    check_schedule(name)
     known = _OPTIONS.get(name, ("end_factor",))
     for option in options:
         if option not in known:
@@ -269,7 +262,7 @@ def build_schedule(
                 f"{near_miss(option, known)}"
             )
     if name == "constant" and not warmup:
-        _check_warmup(warmup or 0, check_total_steps(total_steps))
+        check_warmup(warmup or 0, check_total_steps(total_steps))
         return check_number("peak", peak, "positive", lambda value: value > 0)
     return SCHEDULES[name](peak, total_steps, 0.1 if warmup is None else warmup, **options)
 
@@ -286,34 +279,3 @@ def check_total_steps(total_steps: Any) -> int | None:
     if isinstance(total_steps, bool) or not isinstance(total_steps, Integral) or total_steps < 1:
         raise TransformerError(f"total_steps must be a whole number of at least 1; got {total_steps!r}")
     return int(total_steps)
-
-
-def _check_warmup(warmup: Any, total_steps: int | None) -> int | float:
-    if isinstance(warmup, bool) or not isinstance(warmup, (int, float)):
-        raise TransformerError(f"warmup must be a number of steps or a fraction below 1; got {warmup!r}")
-    if isinstance(warmup, float) and not 0.0 <= warmup < 1.0:
-        raise TransformerError(f"warmup as a fraction must be at least 0 and below 1; got {warmup!r}")
-    if isinstance(warmup, int) and warmup < 0:
-        raise TransformerError(f"warmup must not be negative; got {warmup!r}")
-    if isinstance(warmup, int) and total_steps is not None and warmup > total_steps:
-        raise TransformerError(f"warmup must not exceed total_steps, {total_steps}; got {warmup!r}")
-    return warmup
-
-
-def check_number(argument: str, value: Any, rule: str, holds: Callable[[float], bool]) -> float:
-    """`value` as a float.
-
-    Args:
-        argument: What the user calls it.
-        value: A number of Python or NumPy.
-        rule: What is required, in words, such as "positive".
-        holds: What is required, as a test.
-
-    Raises:
-        TransformerError: It is no number, not finite, or breaks the rule.
-    """
-    if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
-        raise TransformerError(f"{argument} must be a number; got {value!r}")
-    if not math.isfinite(float(value)) or not holds(float(value)):
-        raise TransformerError(f"{argument} must be {rule}; got {value!r}")
-    return float(value)

@@ -8,13 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.finetuning.adapters import add_adapter
-from tftransformer.finetuning.freezing import freeze, train_only
-from tftransformer.finetuning.lora import enable_lora
-from tftransformer.finetuning.parts import fresh_patterns
-from tftransformer.finetuning.prefix_tuning import add_prefix
-from tftransformer.finetuning.unfreezing import GradualUnfreezing
+from tftransformer.finetuning.defaults import LEARNING_RATE
 
+# The methods themselves need Keras and are loaded when they are applied: names and numbers are read without.
 Change = Callable[[Any, Any], dict[str, dict[str, Any]]]
 
 
@@ -47,16 +43,23 @@ def _full(model: Any, _: Any) -> dict:
 
 
 def _freeze(model: Any, layers: int) -> dict:
+    from tftransformer.finetuning.freezing import freeze
+
     freeze(model, layers=layers)
     return {}
 
 
 def _head(model: Any, _: Any) -> dict:
+    from tftransformer.finetuning.freezing import train_only
+    from tftransformer.finetuning.parts import fresh_patterns
+
     train_only(model, fresh_patterns(model, None))
     return {}
 
 
 def _unfreeze(_: Any, blocks: int) -> dict:
+    from tftransformer.finetuning.unfreezing import GradualUnfreezing
+
     return {"fit": {"unfreezing": GradualUnfreezing(blocks_per_stage=blocks)}}
 
 
@@ -65,21 +68,30 @@ def _layerwise(_: Any, decay: float) -> dict:
 
 
 def _bitfit(model: Any, _: Any) -> dict:
+    from tftransformer.finetuning.freezing import train_only
+    from tftransformer.finetuning.parts import fresh_patterns
+
     train_only(model, [r".*/(bias|beta)", *fresh_patterns(model, None)])
     return {}
 
 
 def _lora(model: Any, rank: int) -> dict:
+    from tftransformer.finetuning.lora import enable_lora
+
     enable_lora(model, rank)
     return {}
 
 
 def _adapter(model: Any, width: int) -> dict:
+    from tftransformer.finetuning.adapters import add_adapter
+
     add_adapter(model, bottleneck_dim=width)
     return {}
 
 
 def _prefix(model: Any, length: int) -> dict:
+    from tftransformer.finetuning.prefix_tuning import add_prefix
+
     add_prefix(model, length)
     return {}
 
@@ -127,17 +139,20 @@ class Strategy:
         Raises:
             TransformerError: The model cannot be changed so.
         """
-        return KINDS[self.name].change(model, self.value)
+        try:
+            return KINDS[self.name].change(model, self.value)
+        except TransformerError as error:
+            raise TransformerError(f"strategy {self} cannot be applied: {error}") from error
 
     def learning_rate(self, advice: Mapping[str, Any]) -> float:
         """The highest rate to train with where a user names none.
 
         Args:
-            advice: What a preset says of itself, a classifier's `advice`: `learning_rate`, `frozen_learning_rate`.
+            advice: A classifier's `advice`: `learning_rate`, and `frozen_learning_rate` where its preset has one.
         """
         if (rate := KINDS[self.name].rate) is not None:
             return rate
-        rate = advice.get("learning_rate", 2e-5)
+        rate = advice.get("learning_rate", LEARNING_RATE)
         return advice.get("frozen_learning_rate", rate) if self.name == "freeze" and self.value else rate
 
 

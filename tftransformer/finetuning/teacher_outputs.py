@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.data.autotuning import BATCHES_AHEAD
+from tftransformer.data.dataset_functions import DatasetFunction
 from tftransformer.data.examples import Examples
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.block_outputs import recorded_blocks
@@ -98,9 +99,11 @@ class TeacherOutputs:
             outputs = [self._logits[[self._rows[digest] for digest in found]]]
             return [*outputs, self._store.padded(found, token_ids.shape[1])] if self._layers else outputs
 
+        answers = DatasetFunction(look_up)
+
         def add(x: dict, *rest: Any) -> Any:
             given = [x["token_ids"], x["segment_ids"], x["padding_mask"]]
-            outputs = tf.numpy_function(look_up, given, types, stateful=False)
+            outputs = tf.numpy_function(answers, given, types, stateful=False)
             rows, length = x["token_ids"].shape
             outputs[0].set_shape([rows, self._logits.shape[1]])
             x = {**x, LOGITS: outputs[0]}
@@ -109,7 +112,8 @@ class TeacherOutputs:
                 x[STATES] = outputs[1]
             return (x, *rest) if rest else x
 
-        return dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE).prefetch(BATCHES_AHEAD)
+        added = dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE)
+        return answers.until_end_of(added).prefetch(BATCHES_AHEAD)
 
     def _keep_states(
         self, teacher: Any, examples: Examples, first: np.ndarray, digests: Sequence[bytes]

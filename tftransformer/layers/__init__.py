@@ -16,6 +16,7 @@ from tftransformer.layers.position_biases import ALiBi, PositionBias, RelativePo
 from tftransformer.layers.positions import LearnedPosition, SinusoidalPosition
 from tftransformer.layers.projection import Projection
 from tftransformer.layers.relative_positions import AttentionPosition, RelativePosition, RotaryPosition
+from tftransformer.layers.slots import SlottedLayer
 from tftransformer.layers.task_heads import TaskHeads
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "RelativePositionBuckets",
     "RotaryPosition",
     "SinusoidalPosition",
+    "SlottedLayer",
     "TaskHeads",
     "TokenEmbedding",
     "TransformerEmbedding",

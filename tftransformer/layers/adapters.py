@@ -4,6 +4,7 @@ An adapter stands behind a sublayer, before the residual connection: `x + adapte
 `adapter(y) = y + up(activation(down(y)))`. It starts near the identity.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -62,21 +63,31 @@ class Adapter(keras.layers.Layer):
 class AdapterBank(keras.layers.Layer):
     """Adapters by name, of which one is in use, or none.
 
-    Attributes:
+    Args:
         active: The name of the one in use; None passes everything through. What was traced keeps the one
             that was in use then.
+        adapters: By name, what `add` takes beside it.
 
     Shapes: (..., D) -> (..., D).
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        active: str | None = None,
+        adapters: Mapping[str, Mapping[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.active: str | None = None
-        self._names: tuple[str, ...] = ()
+        self.active = active
+        self._names: tuple[str, ...] = tuple(adapters or ())
+        for name, settings in (adapters or {}).items():
+            setattr(self, _slot(name), Adapter(**settings, dtype=self.dtype_policy, name=name))
         self.supports_masking = True
 
     def build(self, input_shape: tuple) -> None:
         self._shape = tuple(input_shape)
+        for adapter in self.parts.values():
+            adapter.build(input_shape)
 
     def add(self, name: str, bottleneck_dim: int, activation: str = "relu") -> None:
         """Put in an adapter; which one is in use does not change."""
@@ -97,7 +108,11 @@ class AdapterBank(keras.layers.Layer):
         return x if self.active is None else getattr(self, _slot(self.active))(x)
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "active": self.active, "adapters": list(self._names)}
+        adapters = {}
+        for name, part in self.parts.items():
+            config = part.get_config()
+            adapters[name] = {key: config[key] for key in ("bottleneck_dim", "activation")}
+        return {**super().get_config(), "active": self.active, "adapters": adapters}
 
     @property
     def parts(self) -> dict[str, Adapter]:

@@ -12,6 +12,7 @@ from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.masking import causal_mask, merge_masks, merge_padding
 from tftransformer.layers.projection import Projection, project_together
 from tftransformer.layers.relative_positions import AttentionPosition, position_from_config
+from tftransformer.layers.slots import SlottedLayer
 
 
 def attention_scores(query: Any, key: Any, mask: Any = None, bias: Any = None) -> Any:
@@ -77,7 +78,7 @@ def weighted_values(scores: Any, value: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class MultiHeadAttention(keras.layers.Layer):
+class MultiHeadAttention(SlottedLayer):
     """Self- and cross-attention with padding, causal and pair masks, grouped heads and a cache.
 
     Args:
@@ -121,6 +122,8 @@ class MultiHeadAttention(keras.layers.Layer):
         >>> y.shape, scores.shape
         (TensorShape([2, 7, 16]), TensorShape([2, 4, 7, 7]))
     """
+
+    slots = ("prefix",)
 
     def __init__(
         self,

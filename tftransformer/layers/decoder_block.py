@@ -11,10 +11,11 @@ from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.feed_forward import FeedForward
 from tftransformer.layers.masking import merge_padding
 from tftransformer.layers.relative_positions import AttentionPosition, position_from_config
+from tftransformer.layers.slots import SlottedLayer
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class DecoderBlock(keras.layers.Layer):
+class DecoderBlock(SlottedLayer):
     """Causal self-attention, cross-attention to a memory if asked for, then a feed-forward layer.
 
     Each sublayer has dropout, a residual and a layer norm. A frozen block (`trainable = False`) runs without
@@ -62,6 +63,8 @@ class DecoderBlock(keras.layers.Layer):
         >>> DecoderBlock(num_heads=4, intermediate_dim=32, cross_attention=True)(x, memory).shape
         TensorShape([2, 5, 16])
     """
+
+    slots = ("attention_adapters", "feed_forward_adapters")
 
     def __init__(
         self,

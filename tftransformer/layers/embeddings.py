@@ -9,6 +9,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.positions import LearnedPosition, SinusoidalPosition
 from tftransformer.layers.projection import Projection
+from tftransformer.layers.slots import SlottedLayer
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -53,7 +54,7 @@ class TokenEmbedding(keras.layers.Embedding):
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class TransformerEmbedding(keras.layers.Layer):
+class TransformerEmbedding(SlottedLayer):
     """Token plus position plus segment embeddings, then a layer norm, dropout and, factorised, a projection.
 
     While frozen (`trainable = False`) it runs without dropout, also in `fit`.

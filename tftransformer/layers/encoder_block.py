@@ -10,10 +10,11 @@ from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.feed_forward import FeedForward
 from tftransformer.layers.masking import merge_padding
 from tftransformer.layers.relative_positions import AttentionPosition, position_from_config
+from tftransformer.layers.slots import SlottedLayer
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class EncoderBlock(keras.layers.Layer):
+class EncoderBlock(SlottedLayer):
     """Self-attention, then a feed-forward layer, each with dropout, a residual and a layer norm.
 
     A frozen block (`trainable = False`) runs without dropout, also in `fit`.
@@ -48,6 +49,8 @@ class EncoderBlock(keras.layers.Layer):
         >>> EncoderBlock(num_heads=4, intermediate_dim=32)(x).shape
         TensorShape([2, 7, 16])
     """
+
+    slots = ("attention_adapters", "feed_forward_adapters")
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from keras import ops
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.layers.kernels import gelu
 from tftransformer.layers.projection import Projection
+from tftransformer.layers.slots import SlottedLayer
 
 ACTIVATIONS = {
     "gelu": gelu,
@@ -18,7 +19,7 @@ ACTIVATIONS = {
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class FeedForward(keras.layers.Layer):
+class FeedForward(SlottedLayer):
     """`activation(x W1) W2`, or gated `(activation(x Wg) * x W1) W2`, applied to every position alone.
 
     Args:

@@ -6,10 +6,11 @@ import keras
 
 from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.projection import Projection
+from tftransformer.layers.slots import SlottedLayer
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class ClassificationHead(keras.layers.Layer):
+class ClassificationHead(SlottedLayer):
     """Dropout, then one dense layer to a logit for each class.
 
     Logits are float32 under every dtype policy, so that the loss is.

@@ -11,6 +11,7 @@ from keras import ops
 from tftransformer.errors import TransformerError
 from tftransformer.layers.masking import merge_padding
 from tftransformer.layers.projection import Projection
+from tftransformer.layers.slots import SlottedLayer
 
 
 def attend(x: Any, scores: Any, padding_mask: Any = None) -> tuple[Any, Any]:
@@ -40,7 +41,7 @@ def attend(x: Any, scores: Any, padding_mask: Any = None) -> tuple[Any, Any]:
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class AttentionPooling(keras.layers.Layer):
+class AttentionPooling(SlottedLayer):
     """Attention with a query of its own: softmax(tanh(W x + b) · query) says how much each vector counts.
 
     A single vector comes out as it went in, and the order of the vectors means nothing.

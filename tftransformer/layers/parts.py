@@ -21,13 +21,14 @@ def parts_of(model: Any, kind: type | tuple[type, ...]) -> dict[str, Any]:
     """
     found = {}
     for layer in leaf_layers(model):
-        for part in _with_parts(layer):
+        for part in with_parts(layer):
             if isinstance(part, kind) and part.built:
                 found[f"{layer.name}{part.path.removeprefix(layer.path)}"] = part
     return found
 
 
-def _with_parts(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+def with_parts(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """A layer and all its sublayers, in the order in which they were made."""
     yield layer
     for part in layer._layers:  # Keras's public way to them has no order
-        yield from _with_parts(part)
+        yield from with_parts(part)

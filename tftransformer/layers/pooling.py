@@ -9,6 +9,7 @@ from keras import ops
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.projection import Projection
+from tftransformer.layers.slots import SlottedLayer
 
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "tanh": ops.tanh,
@@ -18,7 +19,7 @@ _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class CLSPooling(keras.layers.Layer):
+class CLSPooling(SlottedLayer):
     """The first token's vector, through a dense layer and an activation unless `dense` is False.
 
     Args:
@@ -98,6 +99,10 @@ class MeanPooling(keras.layers.Layer):
         TensorShape([2, 16])
     """
 
+    def build(self, x_shape: tuple, **_: Any) -> None:
+        # Nothing to make; Keras asks `compute_output_shape` for what `build` was told, by the same names.
+        pass
+
     def compute_mask(self, x: Any, previous_mask: Any = None) -> None:
         return None
 
@@ -121,6 +126,10 @@ class MaxPooling(keras.layers.Layer):
         >>> MaxPooling()(keras.ops.ones((2, 3, 16))).shape
         TensorShape([2, 16])
     """
+
+    def build(self, x_shape: tuple, **_: Any) -> None:
+        # Nothing to make; Keras asks `compute_output_shape` for what `build` was told, by the same names.
+        pass
 
     def compute_mask(self, x: Any, previous_mask: Any = None) -> None:
         return None

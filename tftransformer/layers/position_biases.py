@@ -12,6 +12,7 @@ from keras import ops
 
 from tftransformer.errors import TransformerError
 from tftransformer.layers.relative_positions import relative_offsets
+from tftransformer.layers.slots import SlottedLayer
 
 
 def bucket_table(num_buckets: int, max_distance: int) -> np.ndarray:
@@ -82,7 +83,7 @@ def alibi_slopes(num_heads: int) -> np.ndarray:
     return np.array(slopes, "float32")
 
 
-class PositionBias(keras.layers.Layer):
+class PositionBias(SlottedLayer):
     """A layer that turns the lengths of queries and keys into a bias; `bias` says which.
 
     Args:

@@ -8,10 +8,11 @@ import numpy as np
 from keras import ops
 
 from tftransformer.errors import TransformerError
+from tftransformer.layers.slots import SlottedLayer
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class LearnedPosition(keras.layers.Layer):
+class LearnedPosition(SlottedLayer):
     """Adds a learned vector for each position, as BERT does. It cannot extrapolate past its table.
 
     Args:

@@ -6,9 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from tftransformer.layers.slots import SlottedLayer
+
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class Projection(keras.layers.Layer):
+class Projection(SlottedLayer):
     """`y = x W + b` on the last axis.
 
     The same function as `keras.layers.Dense` without an activation. The rows are flattened first, so that
@@ -30,6 +32,8 @@ class Projection(keras.layers.Layer):
         >>> Projection(5)(keras.ops.ones((2, 3, 4))).shape
         TensorShape([2, 3, 5])
     """
+
+    slots = ("delta",)
 
     def __init__(
         self, units: int, *, use_bias: bool = True, kernel_initializer: Any = "glorot_uniform", **kwargs: Any

@@ -1,13 +1,162 @@
-"""Parts that are put into a layer after it was built, and taken out again.
+"""Parts that are put into a layer after it was built, taken out again, and kept by whatever saves the layer.
 
 The weights of such a part have addresses as if the layer had been built with it: the layer's own, then the
 name of the part.
 """
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
+import numpy as np
+
+from tftransformer.errors import TransformerError
+from tftransformer.layers.kernels import is_tracing
+from tftransformer.layers.parts import with_parts
+
+# What says in a file of weights, beside a layer's numbered arrays, which parts were put in.
+_STORED = "inserted"
+
+
+class SlottedLayer(keras.layers.Layer):
+    """A layer that Keras saves and clones with what was put into it, and with the weights in it that are frozen.
+
+    What stands in the slots of a layer and of its sublayers is part of the layer's config: `model.save`,
+    `keras.models.clone_model` and `from_config` keep it. In a file of `save_weights` it stands beside the weights:
+    `load_weights` puts it in where it is missing.
+
+    Args:
+        inserted: What `get_config` wrote of the slots.
+        frozen: What `get_config` wrote of frozen weights in layers that train.
+        kwargs: Keras's.
+
+    Attributes:
+        slots: Names of attributes that hold a part, or None.
+
+    Raises:
+        TransformerError: `load_weights` of what was saved with other parts, after the model ran in a graph: that graph
+            would go on without them.
+
+    Example:
+        >>> from tftransformer.layers.low_rank import LowRankDelta
+        >>> from tftransformer.layers.projection import Projection
+        >>> layer = Projection(2, name="query")
+        >>> layer.build((None, 3))
+        >>> attach(layer, "delta", LowRankDelta(2, rank=1, name="lora"), (None, 3))
+        >>> [record["slot"] for record in layer.get_config()["inserted"]]
+        ['delta']
+    """
+
+    slots: tuple[str, ...] = ()
+
+    def __init__(self, *, inserted: Sequence[dict] = (), frozen: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._structure = (tuple(inserted), tuple(frozen))
+        self._traced = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._traced and is_tracing():
+            for part in with_parts(self):
+                part._traced = True
+        return super().__call__(*args, **kwargs)
+
+    def _post_build(self) -> None:
+        super()._post_build()
+        (inserted, frozen), self._structure = self._structure, ((), ())
+        if inserted:
+            layers = _slotted(self)
+            for record in inserted:
+                part = keras.saving.deserialize_keras_object(record["part"])
+                attach(layers[record["layer"]], record["slot"], part, tuple(record["shape"]))
+        for name, weight in _own_weights(self).items() if frozen else ():
+            weight.trainable = name not in frozen
+        if not self.trainable:
+            # Keras told this layer before it had anything below; an assignment that changes nothing it ignores.
+            self.trainable = True
+            self.trainable = False
+
+    def get_config(self) -> dict:
+        config = super().get_config()
+        inserted = [
+            {"layer": name, **record} for name, layer in _slotted(self).items() for record in _records(layer)
+        ]
+        frozen = [name for name, weight in _own_weights(self).items() if not weight.trainable]
+        if inserted:
+            config["inserted"] = inserted
+        if frozen and self.trainable:
+            config["frozen"] = frozen
+        return config
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        if records := _records(self):
+            store[_STORED] = np.frombuffer(json.dumps(records).encode(), "uint8")
+
+    def load_own_variables(self, store: Any) -> None:
+        records = []
+        if _STORED in store.keys():
+            records = json.loads(bytes(np.asarray(store[_STORED], "uint8")))
+            store = {name: store[name] for name in store.keys() if name != _STORED}
+        super().load_own_variables(store)
+        for record in records:
+            self._load_part(record)
+
+    def _load_part(self, record: dict) -> None:
+        slot, part = record["slot"], keras.saving.deserialize_keras_object(record["part"])
+        held = getattr(self, slot)
+        if held is not None and _same(held, part):
+            return
+        if self._traced:
+            raise TransformerError(
+                f"the weights of {self.path} were saved with {part.name!r} in it, and this model has run without: "
+                "put the same in first, or load before the model's first fit, evaluate or predict"
+            )
+        if held is not None:
+            detach(self, slot)
+        config = {**part.get_config(), "dtype": self.dtype_policy}
+        attach(self, slot, type(part).from_config(config), tuple(record["shape"]))
+
+
+def _records(layer: SlottedLayer) -> list[dict]:
+    """What stands in a layer's own slots, as JSON values."""
+    held = {id(getattr(layer, slot)): slot for slot in layer.slots}
+    records = []
+    # In the order in which they were put in, which is that of `get_weights`.
+    for part in layer._layers:
+        if id(part) in held:
+            stated = keras.saving.serialize_keras_object(part)
+            # With it Keras would build the part at once, outside the layer.
+            stated.pop("build_config", None)
+            records.append({"slot": held[id(part)], "part": stated, "shape": list(part.attached_to)})
+    return records
+
+
+def _slotted(layer: SlottedLayer) -> dict[str, SlottedLayer]:
+    """A layer and its built sublayers that have slots, by their paths within the layer; its own is empty."""
+    found = {}
+    for part in with_parts(layer):
+        if getattr(part, "slots", ()) and part.built:
+            found[part.path.removeprefix(layer.path).lstrip("/")] = part
+    return found
+
+
+def _own_weights(layer: SlottedLayer) -> dict[str, Any]:
+    """A built layer's weights by their paths within it."""
+    weights = {weight.path.removeprefix(f"{layer.path}/"): weight for weight in layer.weights}
+    return {name: weight for name, weight in weights.items() if "seed_generator" not in name}
+
+
+def _same(one: keras.layers.Layer, other: keras.layers.Layer) -> bool:
+    def settings(part: keras.layers.Layer) -> str:
+        config = part.get_config()
+        # Where weights are read into another precision or a frozen part, the part is the same.
+        return json.dumps(
+            {k: v for k, v in config.items() if k not in ("dtype", "trainable", "frozen")}, default=str
+        )
+
+    return type(one) is type(other) and settings(one) == settings(other)
 
 
 def attach(layer: keras.layers.Layer, slot: str, part: keras.layers.Layer, shape: tuple) -> None:
@@ -29,9 +178,12 @@ def attach(layer: keras.layers.Layer, slot: str, part: keras.layers.Layer, shape
     """
     with _open(layer), contextlib.ExitStack() as scopes:
         # Where a variable is made decides its path, and with it the address.
+        parent: str | None = ""
         for name in layer.path.split("/"):
-            scopes.enter_context(keras.name_scope(name))
+            scopes.enter_context(keras.name_scope(name, override_parent=parent))
+            parent = None
         part.build(shape)
+        part.attached_to = tuple(shape)
         setattr(layer, slot, part)
 
 

@@ -7,10 +7,11 @@ import keras
 from keras import ops
 
 from tftransformer.layers.heads import ClassificationHead
+from tftransformer.layers.slots import SlottedLayer
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class TaskHeads(keras.layers.Layer):
+class TaskHeads(SlottedLayer):
     """A `ClassificationHead` for each task; the logits of all of them stand side by side.
 
     Every head runs for every text: next to an encoder they cost nothing, and the graph is the same whatever task

@@ -6,7 +6,7 @@ products stay outside: the libraries behind TensorFlow's are faster than XLA's o
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -17,23 +17,31 @@ _DENSITY = 1.0 / math.sqrt(2.0 * math.pi)
 
 
 def _kernel(function: Callable) -> Callable:
-    """A function of tensors that is compiled, once for each shape, where its first argument is large.
+    """A function of tensors and of `limit` that is compiled, once for each shape, where its first argument is large.
+
+    `limit` is the number of elements that counts as large; None: never compile.
+    """
+    compiled = tf.function(function, jit_compile=True, autograph=False, reduce_retracing=True)
+
+    def run(*tensors: tf.Tensor, limit: int | None) -> Any:
+        if limit is None:
+            return function(*tensors)
+        count = tensors[0].shape.num_elements()
+        if count is not None:
+            return (compiled if count >= limit else function)(*tensors)
+        return tf.cond(tf.size(tensors[0]) >= limit, lambda: compiled(*tensors), lambda: function(*tensors))
+
+    return run
+
+
+def _limit() -> int | None:
+    """Elements from which on kernels are compiled here.
 
     Only on CPUs: with a GPU or a TPU the whole step is compiled. And only for one replica, since XLA compiles
     for one device.
     """
-    compiled = tf.function(function, jit_compile=True, autograph=False, reduce_retracing=True)
-
-    def run(*tensors: tf.Tensor) -> Any:
-        accelerated = tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("TPU")
-        if accelerated or tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            return function(*tensors)
-        count = tensors[0].shape.num_elements()
-        if count is not None:
-            return (compiled if count >= LARGE else function)(*tensors)
-        return tf.cond(tf.size(tensors[0]) >= LARGE, lambda: compiled(*tensors), lambda: function(*tensors))
-
-    return run
+    accelerated = tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("TPU")
+    return None if accelerated or tf.distribute.get_strategy().num_replicas_in_sync > 1 else LARGE
 
 
 # GELU
@@ -41,12 +49,18 @@ def _kernel(function: Callable) -> Callable:
 
 def gelu(x: Any) -> tf.Tensor:
     """x Phi(x) with its gradient, Phi(x) + x phi(x), in float32 throughout."""
+    return _shaped(_activate(tf.convert_to_tensor(x), _limit()), x)
 
+
+# A custom gradient is registered for the life of the process, together with the graph in which it was made. Made
+# here, in a function of its own, that graph holds nothing; made in a model's step it would be the step and its weights.
+@tf.function(autograph=False, reduce_retracing=True)
+def _activate(x: tf.Tensor, limit: int | None) -> tf.Tensor:
     @tf.custom_gradient
     def activate(x: tf.Tensor) -> tuple:
-        return _gelu(x), lambda dy: _gelu_gradient(x, dy)
+        return _gelu(x, limit=limit), lambda dy: _gelu_gradient(x, dy, limit=limit)
 
-    return _shaped(activate(tf.convert_to_tensor(x)), x)
+    return activate(x)
 
 
 def _normal_cdf(x: tf.Tensor) -> tf.Tensor:
@@ -68,37 +82,92 @@ def _gelu_gradient(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
 
 # Dropout
 
+# Bits of the random words that one element may get, the cheapest first, and what rounding may do to the rate.
+_WORDS = {8: tf.uint8, 16: tf.uint16, 32: tf.uint32}
+_RATE_ERROR = 0.02
+# The step from 1 to the next larger number.
+_EPSILON = {tf.bfloat16: 2.0**-7, tf.float16: 2.0**-10}
+
 
 def dropout(x: Any, rate: float, seed: Any) -> tf.Tensor:
-    """Inverted dropout from one random byte an element; the gradient multiplies by the same mask.
+    """Inverted dropout from few random bits an element; the gradient multiplies by the same mask.
 
     Args:
         x: Any shape.
-        rate: Rounded to k/256, k from 1 to 255.
+        rate: Above 0 and below 1; rounded as `dropout_law` says.
         seed: (2,) integers.
     """
     x = tf.convert_to_tensor(x)
-    dropped = min(max(round(rate * 256), 1), 255)
-    kept = tf.cast(_random_bytes(tf.shape(x), seed) >= dropped, x.dtype)
-    multiplier = kept * tf.cast(256 / (256 - dropped), x.dtype)
+    law = dropout_law(rate, x.dtype)
+    words = _random_words(tf.shape(x), seed, law.bits)
+    scale = tf.cast(law.scale, x.dtype)
+    if law.raised:
+        larger = tf.cast(law.scale + law.step, x.dtype)
+        scale = tf.where(words >= (1 << law.bits) - law.raised, larger, scale)
+    multiplier = tf.cast(words >= law.dropped, x.dtype) * scale
+    # The mask comes from integers, so that no gradient is sought behind it.
+    return _shaped(x * multiplier, x)
 
-    @tf.custom_gradient
-    def masked(x: tf.Tensor) -> tuple:
-        return x * multiplier, lambda dy: dy * multiplier
 
-    return _shaped(masked(x), x)
+class DropoutLaw(NamedTuple):
+    """What each of the 2^bits equally likely random words means for an element.
+
+    The lowest `dropped` words zero it, the highest `raised` ones multiply it by `scale + step`, all others by `scale`.
+    """
+
+    bits: int
+    dropped: int
+    raised: int
+    scale: float
+    step: float
 
 
-def _random_bytes(shape: tf.Tensor, seed: Any) -> tf.Tensor:
-    # The random numbers are what costs: a 32-bit word gives four elements.
+def dropout_law(rate: float, dtype: Any) -> DropoutLaw:
+    """How elements of a dtype are dropped at a rate, such that the mean of what they are multiplied by is 1.
+
+    The rate is rounded to k/256; where that would change it, or the share that stays, by more than 2 % of itself, to
+    k/65536, and where that still would, to k/2^32. Half precision cannot hold most scales: 1/.9 would become 1.109 in
+    bfloat16, and activations shrink by .3 % in each dropout. There the scale is one of the two neighbours of
+    1/(1 - rate) that the dtype holds, each for as many words as make their mean exact.
+
+    Example:
+        >>> dropout_law(0.5, "float32")
+        DropoutLaw(bits=8, dropped=128, raised=0, scale=2.0, step=0.0)
+    """
+    for bits in _WORDS:
+        count = 1 << bits
+        dropped = min(max(round(rate * count), 1), count - 1)
+        if abs(dropped / count - rate) <= _RATE_ERROR * min(rate, 1 - rate):
+            break
+    scale = count / (count - dropped)
+    dtype = tf.as_dtype(dtype)
+    if dtype not in _EPSILON:
+        return DropoutLaw(bits, dropped, 0, scale, 0.0)
+    # Neighbours in the dtype are `step` apart, a power of two that divides `count`: everything here is exact.
+    step = _EPSILON[dtype] * 2.0 ** math.floor(math.log2(scale))
+    scale = math.floor(scale / step) * step
+    raised = int(count / step) - (count - dropped) * int(scale / step)
+    return DropoutLaw(bits, dropped, raised, scale, step)
+
+
+def _random_words(shape: tf.Tensor, seed: Any, bits: int) -> tf.Tensor:
+    # The random numbers are what costs: a 32-bit word gives four elements where bytes do.
+    each = 32 // bits
     count = tf.reduce_prod(shape)
     words = tf.random.stateless_uniform(
-        [(count + 3) // 4], tf.cast(seed, tf.int32), minval=None, maxval=None, dtype=tf.int32
+        [(count + each - 1) // each], tf.cast(seed, tf.int32), minval=None, maxval=None, dtype=tf.int32
     )
-    return tf.reshape(tf.reshape(tf.bitcast(words, tf.uint8), [-1])[:count], shape)
+    return tf.reshape(tf.reshape(tf.bitcast(words, _WORDS[bits]), [-1])[:count], shape)
 
 
 def _shaped(y: tf.Tensor, like: Any) -> tf.Tensor:
-    # What a condition returns has lost its static shape.
+    # What a function or a condition returns has lost its static shape.
     y.set_shape(like.shape)
     return y
+
+
+def is_tracing() -> bool:
+    """Whether operations go into a graph, other than the one in which Keras finds out shapes."""
+    return not tf.executing_eagerly() and not tf.compat.v1.get_default_graph().name.startswith(
+        "scratch_graph"
+    )

@@ -1,6 +1,5 @@
 """Checks of the arguments of tasks."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from tftransformer.checkpoints.preset import POOLINGS
@@ -11,14 +10,11 @@ from tftransformer.errors import TransformerError, near_miss
 def check_classifier(
     config: TransformerConfig,
     tokenizer: Any,
-    labels: Sequence[str],
     pooling: str,
     extra_blocks: int,
     max_length: int | None,
 ) -> None:
     """Raise a `TransformerError` for the first of a classifier's arguments that cannot be."""
-    if len(set(labels)) != len(labels) or len(labels) < 2:
-        raise TransformerError(f"labels must be at least two different names; got {list(labels)[:8]}")
     if pooling not in POOLINGS:
         raise TransformerError(
             f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}{near_miss(pooling, POOLINGS)}"

@@ -10,35 +10,39 @@ import tensorflow as tf
 
 from tftransformer.data.augmentation.pipeline import Augmentation, as_augmentation
 from tftransformer.data.buckets import length_buckets
-from tftransformer.data.examples import Examples, build_examples, packer
-from tftransformer.data.packed_batches import packed_batches
-from tftransformer.data.pipeline import Epoch, num_batches, ordered_batches, stream_batches
-from tftransformer.data.records import Records, as_records
-from tftransformer.data.split import Split
+from tftransformer.data.examples import Examples, packer
+from tftransformer.data.pipeline import Epoch, num_batches
+from tftransformer.data.stream_labels import plain_refusals
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.frozen_prefix import FrozenPrefix
 from tftransformer.finetuning.prefix_cache import PrefixCache, choose_prefix_cache
 from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks
+from tftransformer.finetuning.tracing import TracedForm, TracedForms
 from tftransformer.finetuning.unfreezing import GradualUnfreezing, run_stages, stages_of
 from tftransformer.tasks.cached_batches import store_for_stages, stored_states
-from tftransformer.tasks.compilation import choose_xla
+from tftransformer.tasks.collapse import notice_collapse
+from tftransformer.tasks.compilation import Compilation, choose_xla
 from tftransformer.tasks.inputs import (
     EpochNumber,
     as_list,
-    dataset_has_pairs,
+    batches_an_epoch,
+    first_batches,
     is_dataset,
     is_tokenized,
-    known_cardinality,
     only_without,
+    same_size_in_each_epoch,
     split_end,
+    texts_alone,
     weighted,
+    with_known_size,
 )
 from tftransformer.tasks.replicas import first_batch, weigh_by_rows
-from tftransformer.tasks.training_batches import cache_beside, training_batches
+from tftransformer.tasks.text_batches import TextBatches
+from tftransformer.tasks.training_batches import cache_beside, rows_to_train_on, training_batches
 from tftransformer.training.guards import StopOnNonFinite
 
 
-class TextTask(keras.Model):
+class TextTask(TextBatches, keras.Model):
     """A model over raw text: an encoder, a tokenizer, and `fit`, `evaluate` and `predict` that take texts.
 
     Texts are tokenised once, in `tf.data`; the compiled step sees integers only. Subclasses build the rest of
@@ -59,6 +63,8 @@ class TextTask(keras.Model):
         self.seed = seed
         self.pack = packer(tokenizer, max_length)
         self.text_pairs: bool | None = None
+        self._traces = TracedForms()
+        self._compilation: Compilation | None = None
 
     # What subclasses say.
 
@@ -80,37 +86,9 @@ class TextTask(keras.Model):
         """The part whose outputs stay the same in every epoch; None where there is none."""
         return None
 
-    # Text to integers.
-
-    def preprocess(self, texts: Any, targets: Any = None, sample_weight: Any = None) -> Examples:
-        """Tokenised examples of texts in any form that `fit` takes.
-
-        Args:
-            texts: A Split, texts, pairs or a finite dataset; see `data.records.as_records`.
-            targets: Labels, where the texts come without.
-            sample_weight: A weight for each text.
-
-        Returns:
-            `Examples`, which `data.pipeline` makes batches of.
-        """
-        return self._examples(as_records(texts, targets, sample_weight))
-
-    def _examples(self, records: Records) -> Examples:
-        self._note_pairs(records.second is not None)
-        targets = None if records.targets is None else self.encode_targets(records.targets)
-        return build_examples(
-            records, targets, tokenize=self.tokenizer.tokenize, pack=self.pack, pad_id=self.tokenizer.pad_id
-        )
-
-    def _note_pairs(self, pairs: bool) -> None:
-        if self.text_pairs is None:
-            self.text_pairs = pairs
-        elif self.text_pairs != pairs:
-            kinds = ("single texts", "pairs of texts")
-            raise TransformerError(f"this model was trained on {kinds[self.text_pairs]}; got {kinds[pairs]}")
-
     # Keras's loops.
 
+    @plain_refusals
     def fit(
         self,
         x: Any = None,
@@ -135,10 +113,11 @@ class TextTask(keras.Model):
         """`keras.Model.fit` over raw text.
 
         Args:
-            x: A `Split`; texts in a list or any string array; pairs as tuples in a list; a `tf.data.Dataset`
-                of (text, label) or (text, label, weight), batched or not, whose order is kept; or a
-                dataset of integer batches, as a task makes them.
-            y: Labels, by name or id, where `x` comes without.
+            x: A `Split`; texts in a list, string array or column; pairs as tuples in a list; a table with the column
+                `text` and, for pairs, `text_pair` (see `data.records.as_records`); a `tf.data.Dataset` of (text,
+                label) or (text, label, weight), batched or not, whose order is kept; or a dataset of integer batches,
+                as a task makes them. A dataset of unknown size is read once to count it.
+            y: Labels, by name or id as `data.labels` says for all forms of data, where `x` comes without.
             batch_size: Rows a batch, over all replicas; 32 by default.
             epochs: Number of the last epoch.
             verbose: As in Keras.
@@ -153,7 +132,8 @@ class TextTask(keras.Model):
                 keeps it for later runs, a `PrefixCache` has more to choose, and "off" refuses.
             packing: Put the texts of each batch into as few rows of `max_length` tokens as hold them, where none
                 sees another: the same result from fewer, larger shapes, for accelerators and long epochs.
-                On CPUs batches of like lengths are faster.
+                On CPUs batches of like lengths are faster. Off, with a line that says so, where a prefix cache trains
+                from stored vectors.
             augmentation: Changed copies of the training texts, drawn anew in each epoch: an `Augmentation`, or a
                 spelling of one such as "swap:0.1,delete:0.1". Without a prefix cache: the texts are never the same.
             unfreezing: A `GradualUnfreezing`: the head trains first, then block after block joins from the top.
@@ -167,8 +147,7 @@ class TextTask(keras.Model):
                 loss is not finite.
         """
         cache, augmentation = choose_prefix_cache(prefix_cache), as_augmentation(augmentation)
-        if not self.compiled:
-            self.compile()
+        self.check_compilation()
         check_callbacks(callbacks, self.optimizer)
         stages = stages_of(unfreezing, self, epochs, initial_epoch)
         batch_size = batch_size or 32
@@ -179,6 +158,7 @@ class TextTask(keras.Model):
             only_without(
                 sample_weight=sample_weight, y=y, validation_split=validation_split, augmentation=augmentation
             )
+            x = with_known_size("x", x, steps_per_epoch)
             data = train = x if is_tokenized(x) else self._stream(x, batch_size)
             weights = self.example_weights(class_weight, None)
         else:
@@ -195,21 +175,22 @@ class TextTask(keras.Model):
             changes = () if augmentation is None else (augmentation, x)
             train = self._batches(data, batch_size, shuffle, epoch, *changes)
             weights = self.example_weights(class_weight, data.labels)
-        validation = self._validation(validation_data, batch_size)
+        self._decide_pairs(x if is_dataset(x) else data)
+        validation = self._validation(validation_data, batch_size, kwargs.get("validation_steps"))
+        if isinstance(validation, Examples):
+            validation = first_batches(validation, kwargs.pop("validation_steps", None), batch_size)
         say = print if verbose else _say_nothing
         cache = cache_beside(self, cache, augmentation, say)
-        keras_fit = super().fit
+        keras_fit = same_size_in_each_epoch()(super().fit)
 
         def train_epochs(first: int, last: int, callbacks: Any) -> keras.callbacks.History:
             states = stored_states(self, cache, (data, validation), last - first, say)
-            batches, held_out = train, validation
+            held_out = validation
             if isinstance(validation, Examples):
                 held_out = self._ordered(validation, batch_size)[0]
                 held_out = held_out if states is None else states.batches(held_out)
-            if states is not None:
-                batches = states.batches(train)
-            elif packing:
-                batches = packed_batches(train, self.max_length, self.tokenizer.pad_id)
+            tell = say if first == initial_epoch else _say_nothing
+            batches = rows_to_train_on(self, train, states, packing, tell)
             # Variables made while the step is traced would have Keras trace all of it again.
             if not self.optimizer.built:
                 with self.distribute_strategy.scope():
@@ -226,18 +207,20 @@ class TextTask(keras.Model):
                 **kwargs,
             )
 
-        steps = steps_per_epoch if steps_per_epoch is not None else known_cardinality(train)
+        steps = steps_per_epoch if steps_per_epoch is not None else batches_an_epoch(train)
         bind_schedule(self.optimizer, steps, epochs, initial_epoch)
-        callbacks = [
-            EpochNumber(epoch),
-            *as_list(callbacks),
+        run = None if steps is None else steps * (epochs - initial_epoch)
+        guards = [
+            *notice_collapse(self, data, run, weights),
             StopOnNonFinite(weights=self.trainable_variables),
         ]
+        callbacks = [EpochNumber(epoch), *as_list(callbacks), *guards]
         if unfreezing is None:
             return train_epochs(initial_epoch, epochs, callbacks)
         store_for_stages(self, cache, (data, validation), stages, say)
         return run_stages(self, stages, train_epochs, callbacks, verbose=verbose, steps=steps, say=say)
 
+    @plain_refusals
     def evaluate(
         self,
         x: Any = None,
@@ -246,21 +229,29 @@ class TextTask(keras.Model):
         sample_weight: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """`keras.Model.evaluate` over raw text, in all the forms that `fit` takes."""
-        return super().evaluate(self._inference(x, y, sample_weight, batch_size or 64)[0], **kwargs)
+        """`keras.Model.evaluate` over raw text, in all the forms that `fit` takes.
+
+        Raises:
+            TransformerError: There are no rows, or no labels.
+        """
+        batches, _ = self._inference(x, y, sample_weight, batch_size or 64, kwargs)
+        if batches is None or not isinstance(batches.element_spec, tuple):
+            missing = "at least one row" if batches is None else "labels: give a Split with targets, or y"
+            raise TransformerError(f"evaluate needs {missing}")
+        return super().evaluate(batches, **kwargs)
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> np.ndarray:
         """What the task makes of each text, in the order of the texts.
 
         Args:
-            x: Texts or pairs in any form that `fit` takes; one string is a list of one.
+            x: Texts or pairs in any form that `fit` takes; one string is a list of one. Labels are not looked at.
             batch_size: Rows a batch; 64 by default.
-            kwargs: As in Keras.
+            kwargs: As in Keras; `steps` takes only so many batches of the first texts.
 
         Returns:
             One row a text; an array without rows for no texts.
         """
-        batches, inverse = self._inference(x, None, None, batch_size or 64)
+        batches, inverse = self._inference(texts_alone(x), None, None, batch_size or 64, kwargs)
         if batches is None:
             return self._no_predictions()
         outputs = super().predict(batches, **kwargs)
@@ -279,6 +270,41 @@ class TextTask(keras.Model):
 
     def predict_step(self, data: Any) -> Any:
         return self.activate(super().predict_step(data))
+
+    # What was changed after `compile`, or after a first `fit`, `evaluate` or `predict`.
+
+    def traced_settings(self) -> tuple:
+        """What a trace reads of the task itself, beside its layers and weights."""
+        return ()
+
+    def check_compilation(self) -> None:
+        """Make sure that the optimizer is one for the weights that train now; every training asks.
+
+        What is put in or frozen between `compile` and the first training is compiled for with the arguments that
+        `compile` was given, so that each weight has the rate that these mean.
+
+        Raises:
+            TransformerError: The optimizer has trained, or was loaded, with other weights: they would be lost.
+        """
+        # What `compile` makes belongs to the replicas that the model was built for.
+        with self.distribute_strategy.scope():
+            if not self.compiled:
+                self.compile()
+            elif self._compilation is not None:
+                self._compilation.check(self)
+
+    def _outdated(self, function: str) -> bool:
+        return self._traces.outdated(function, TracedForm(self, self.traced_settings()))
+
+    def make_train_function(self, force: bool = False) -> Any:
+        self.check_compilation()
+        return super().make_train_function(force=self._outdated("train") or force)
+
+    def make_test_function(self, force: bool = False) -> Any:
+        return super().make_test_function(force=self._outdated("test") or force)
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        return super().make_predict_function(force=self._outdated("predict") or force)
 
     def _no_predictions(self) -> np.ndarray:
         return np.zeros((0, *self.output_width()), "float32")
@@ -300,49 +326,6 @@ class TextTask(keras.Model):
     def _boundaries(self, examples: Examples) -> tuple[int, ...] | None:
         # XLA compiles anew for each shape; without it a batch is as long as its longest row.
         return length_buckets(examples.lengths, self.pack.max_length) if self.jit_compile else None
-
-    def _stream(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-        pairs = dataset_has_pairs(dataset)
-        self._note_pairs(pairs)
-        return stream_batches(
-            dataset,
-            batch_size,
-            tokenize=self.tokenizer.tokenize,
-            pack=self.pack,
-            max_length=self.pack.max_length,
-            labels=self.stream_labels(),
-            pad_id=self.tokenizer.pad_id,
-        )
-
-    def stream_labels(self) -> Sequence[str] | None:
-        """Label names with which to read string labels of a dataset."""
-        return None
-
-    def _inference(
-        self, x: Any, y: Any, sample_weight: Any, batch_size: int
-    ) -> tuple[Any, np.ndarray | None]:
-        if is_dataset(x):
-            return x if is_tokenized(x) else self._stream(x, batch_size), None
-        return self._ordered(self.preprocess(x, y, sample_weight), batch_size)
-
-    def _ordered(self, examples: Examples, batch_size: int) -> tuple[Any, np.ndarray | None]:
-        if not len(examples):
-            return None, None
-        return ordered_batches(examples, batch_size, boundaries=self._boundaries(examples))
-
-    def _validation(self, data: Any, batch_size: int) -> Examples | tf.data.Dataset | None:
-        if data is None or isinstance(data, Examples) or is_tokenized(data):
-            return data
-        if isinstance(data, Split) or is_dataset(data):
-            data = (data,)
-        if not isinstance(data, tuple) or not 1 <= len(data) <= 3:
-            raise TransformerError(
-                "validation_data must be a Split, a dataset, (texts, labels) or (texts, labels, weights); got "
-                f"{type(data).__name__}"
-            )
-        if is_dataset(data[0]):
-            return self._stream(data[0], batch_size)
-        return self.preprocess(*data)
 
 
 def _say_nothing(_: str) -> None:

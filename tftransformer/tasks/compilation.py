@@ -1,7 +1,9 @@
 """What `compile()` means for a task when arguments are left out."""
 
+import functools
 import inspect
 import re
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,21 +11,60 @@ import tensorflow as tf
 
 from tftransformer import patterns
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.evaluation.keras_metrics import MacroF1, MultiLabelF1
+from tftransformer.evaluation.keras_metrics import MacroF1, MultiLabelAccuracy, MultiLabelF1
 from tftransformer.finetuning.layerwise import layerwise_multipliers
 from tftransformer.finetuning.optimizers import build_optimizer, inner_optimizer
 from tftransformer.finetuning.parts import INSERTED
 from tftransformer.finetuning.regularization import regularize
 from tftransformer.finetuning.schedules import check_number
+from tftransformer.finetuning.tracing import TracedForm, is_for
+from tftransformer.tasks.adapted_objectives import AdaptedMetric, adapt_loss, adapt_metrics
 from tftransformer.training.losses import SmoothedCrossEntropy
 
 _OPTIMIZER_OPTIONS = (
     "learning_rate", "schedule", "warmup", "weight_decay", "global_clipnorm", "gradient_accumulation_steps",
-    "fresh_multiplier", "layer_decay",
+    "carry_accumulation", "fresh_multiplier", "layer_decay",
 )  # fmt: skip
 # Compiling a step takes seconds for each of up to six lengths; shorter runs would be over before it is earned back.
 XLA_UPDATES = 300
 _OWN_OPTIONS = ("label_smoothing", "l1", "l2")
+
+
+class Compilation:
+    """What `compile` was asked for, and for which form of the model.
+
+    Args:
+        task: As it is compiled.
+        again: Compiles it with the same arguments.
+    """
+
+    def __init__(self, task: Any, again: Callable[[Any], None]) -> None:
+        self._form, self._again = TracedForm(task), again
+
+    def check(self, task: Any) -> None:
+        """Compile again where the task was changed since and nothing is lost by it.
+
+        Raises:
+            TransformerError: The optimizer was built for other weights than train now.
+        """
+        if not is_for(task.optimizer, task.trainable_variables):
+            raise TransformerError(
+                "compile() must be called again before fit(): since the last one other weights train, by what was put "
+                "in, taken out, frozen or unfrozen, and the optimizer holds the progress of those before"
+            )
+        if task.optimizer is not None and not task.optimizer.built and self._form != TracedForm(task):
+            self._again(task)
+
+
+def remembered(compile: Callable) -> Callable:
+    """A task's `compile`, of which `check_compilation` knows afterwards what it was asked for."""
+
+    @functools.wraps(compile)
+    def compile_and_remember(self: Any, *arguments: Any, **options: Any) -> None:
+        compile(self, *arguments, **options)
+        self._compilation = Compilation(self, lambda task: task.compile(*arguments, **options))
+
+    return compile_and_remember
 
 
 def classification_defaults(
@@ -33,7 +74,8 @@ def classification_defaults(
 
     Args:
         task: The classifier, with `labels`, `multi_label`, `threshold` and `fresh`.
-        optimizer, loss, metrics: As given, or None.
+        optimizer, loss, metrics: As given, or None; losses and metrics of Keras's are given what they read, see
+            `adapted_objectives`.
         options: Everything else that was given by name.
 
     Returns:
@@ -61,19 +103,26 @@ def classification_defaults(
     )
     if loss is not None and smoothing:
         raise TransformerError("label_smoothing cannot go with a loss: give it to the loss itself")
+    if loss in ("crossentropy", "ce"):
+        loss = None
+    if options.get("weighted_metrics") is not None:
+        options["weighted_metrics"] = adapt_metrics("weighted_metrics", options["weighted_metrics"], task)
     regularize(task, own.get("l1", 0.0), own.get("l2", 0.0))
     compiled = options.pop("jit_compile", "auto")
     task.xla_is_automatic = compiled == "auto"
     compiled = _has_accelerator() if compiled == "auto" else bool(compiled)
     if optimizer is None:
         rates["touched_rows"] = not compiled
+        rates.setdefault("learning_rate", task.advice["learning_rate"])
         if (decay := rates.pop("layer_decay", None)) is not None:
             rates["rate_multipliers"] = layerwise_multipliers(task, decay)
         optimizer = build_optimizer(**rates, fresh=_fresh_that_train(task))
     return {
         "optimizer": optimizer,
-        "loss": loss if loss is not None else default_loss(task, smoothing),
-        "metrics": metrics if metrics is not None else default_metrics(task),
+        "loss": default_loss(task, smoothing) if loss is None else adapt_loss(loss, task),
+        "metrics": follow_threshold(
+            default_metrics(task) if metrics is None else adapt_metrics("metrics", metrics, task), task
+        ),
         "jit_compile": compiled,
         **options,
     }
@@ -114,6 +163,7 @@ def _has_accelerator() -> bool:
 
 def restore_compilation(task: Any) -> None:
     """What loading has to do after `compile`: give the optimizer its variables, so that their values fit."""
+    task._compilation = Compilation(task, lambda task: None)
     if task.optimizer is None:
         return
     inner = inner_optimizer(task.optimizer)
@@ -137,11 +187,20 @@ def default_loss(task: Any, smoothing: float) -> keras.losses.Loss:
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
+def follow_threshold(metrics: Any, task: Any) -> Any:
+    """Metrics in any form that Keras takes; those without a threshold of their own compare with the task's."""
+    for metric in keras.tree.flatten(metrics):
+        metric = metric.metric if isinstance(metric, AdaptedMetric) else metric
+        if isinstance(metric, (MultiLabelAccuracy, MultiLabelF1)):
+            metric.follow(task)
+    return metrics
+
+
 def default_metrics(task: Any) -> list[keras.metrics.Metric]:
     count = len(task.labels)
     if not task.multi_label:
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy"), MacroF1(count)]
     return [
-        MultiLabelF1(count, average=average, threshold=task.threshold, from_logits=True)
+        MultiLabelF1(count, average=average, threshold=None, from_logits=True)
         for average in ("micro", "macro")
     ]

@@ -138,10 +138,10 @@ class DocumentClassifier(TextClassifier):
 
     # From chunks to a document.
 
-    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+    def pooled(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        """The documents' vectors (B, D), which the head sees, of integer inputs."""
         real = real_chunks(inputs)
-        vectors = self._chunk_vectors(inputs, real, training)
-        return self.head(self.attend(vectors, real, training)[0], training=training)
+        return self.attend(self._chunk_vectors(inputs, real, training), real, training)[0]
 
     def attend(self, vectors: Any, real: Any, training: bool | None = None) -> tuple[Any, Any]:
         """From chunks' vectors to the document's.
@@ -217,10 +217,9 @@ class DocumentClassifier(TextClassifier):
 
     # Texts to integers: whole documents until they are batched, chunks from then on.
 
-    def _note_pairs(self, pairs: bool) -> None:
+    def _check_pairs(self, pairs: bool) -> None:
         if pairs:
             raise TransformerError("a DocumentClassifier takes single texts; got pairs of texts")
-        super()._note_pairs(pairs)
 
     def _batches(self, *arguments: Any) -> tf.data.Dataset:
         return self._as_chunks(super()._batches(*arguments))
@@ -264,6 +263,10 @@ class DocumentClassifier(TextClassifier):
     def predict(self, x: Any, batch_size: int | None = None, **options: Any) -> np.ndarray:
         """As `TextClassifier.predict`, by default with fewer documents a batch the more chunks they may have."""
         return super().predict(x, batch_size or self._documents_a_batch, **options)
+
+    def encode(self, texts: Any, batch_size: int | None = None) -> np.ndarray:
+        """As `TextClassifier.encode`: a vector for each document, which the attention over chunks made."""
+        return super().encode(texts, batch_size or self._documents_a_batch)
 
     @property
     def _documents_a_batch(self) -> int:

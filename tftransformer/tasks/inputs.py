@@ -1,22 +1,27 @@
 """What `fit` may be given: telling the forms apart, and the small print of Keras's arguments."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tftransformer.data.examples import Examples
 from tftransformer.data.pipeline import Epoch
+from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.frozen_prefix import POOLED
+from tftransformer.finetuning.schedule_length import start_epoch
 
 # One of these stands in everything that a task feeds to its network.
 _MODEL_INPUTS = {"padding_mask", POOLED}
 
 
 class EpochNumber(keras.callbacks.Callback):
-    """Tells the batches which epoch it is, so that their order depends on nothing else."""
+    """Tells the batches which epoch it is, so that their order depends on nothing else, and the optimizer."""
 
     def __init__(self, epoch: Epoch) -> None:
         super().__init__()
@@ -24,11 +29,12 @@ class EpochNumber(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._epoch.number = epoch
+        start_epoch(self.model.optimizer)
 
 
 def is_dataset(x: Any) -> bool:
-    """Whether x is a dataset of TensorFlow's, distributed or not."""
-    return isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset))
+    """Whether x is a `tf.data.Dataset`."""
+    return isinstance(x, tf.data.Dataset)
 
 
 def is_tokenized(x: Any) -> bool:
@@ -47,13 +53,63 @@ def dataset_has_pairs(dataset: tf.data.Dataset) -> bool:
     return isinstance(first, (tuple, list)) or isinstance(first, dict) and "text_pair" in first
 
 
-def known_cardinality(dataset: tf.data.Dataset) -> int | None:
-    """Batches in a dataset; None where it has no end."""
+def texts_alone(x: Any) -> Any:
+    """Data without their labels, which `predict` does not need and which may be unknown ones."""
+    if isinstance(x, Split):
+        return replace(x, targets=None)
+    if is_dataset(x) and not is_tokenized(x) and isinstance(x.element_spec, tuple):
+        return x.map(lambda text, *_: text)
+    return x
+
+
+def with_known_size(name: str, dataset: Any, steps: int | None = None) -> Any:
+    """A dataset whose epochs have a known number of elements: where it does not say, they are counted in one pass.
+
+    Keras makes one step too many in each epoch of a dataset of unknown size (the end is found in the middle of a step,
+    which the optimizer has counted by then), and a schedule has to know its length.
+
+    Args:
+        name: What the user calls it.
+        dataset: Anything; what is no `tf.data.Dataset`, or has no end, is returned as it is.
+        steps: Batches to an epoch, if the user says so: each then begins where the last one ended, and nothing is counted.
+
+    Raises:
+        TransformerError: It is empty, or can be read only once.
+    """
+    if steps is not None or not isinstance(dataset, tf.data.Dataset):
+        return dataset
     count = int(dataset.cardinality())
-    if count >= 0:
-        return count
-    # Unknown (-2) though finite: counted in one pass. Without end (-1) only the caller can say.
-    return int(dataset.reduce(0, lambda n, _: n + 1)) if count == -2 else None
+    if count == tf.data.UNKNOWN_CARDINALITY:
+        count = int(dataset.reduce(np.int64(0), lambda number, _: number + 1))
+        if count and not int(dataset.take(1).reduce(0, lambda number, _: number + 1)):
+            raise TransformerError(
+                f"{name} must begin anew in each epoch; its {count} elements can be read only once, and counting them "
+                "has: give from_generator a function that makes a new generator, or call cache() on the dataset"
+            )
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+    if count == 0:
+        raise TransformerError(f"{name} must have at least one batch; got a dataset without elements")
+    return dataset
+
+
+@contextlib.contextmanager
+def same_size_in_each_epoch() -> Iterator[None]:
+    """Say in one line that a dataset has not as many elements as `with_known_size` counted."""
+    try:
+        yield
+    except tf.errors.FailedPreconditionError as error:
+        if "was expected to contain" not in str(error):
+            raise
+        raise TransformerError(
+            "a tf.data.Dataset must have the same number of elements in each epoch, where it does not say how many: "
+            "give steps_per_epoch (or validation_steps) and a dataset that repeats"
+        ) from None
+
+
+def batches_an_epoch(dataset: Any) -> int | None:
+    """Batches of an epoch; None where the data have no end."""
+    count = int(dataset.cardinality())
+    return count if count >= 0 else None
 
 
 def split_end(examples: Examples, share: float) -> tuple[Examples, Examples | None]:
@@ -66,6 +122,15 @@ def split_end(examples: Examples, share: float) -> tuple[Examples, Examples | No
     if kept < 1 or kept == len(examples):
         raise TransformerError(f"validation_split={share} of {len(examples)} examples leaves one side empty")
     return examples.take(range(kept)), examples.take(range(kept, len(examples)))
+
+
+def first_batches(examples: Examples, steps: int | None, batch_size: int) -> Examples:
+    """The examples of the first batches, Keras's `steps`; all for None."""
+    if steps is None:
+        return examples
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise TransformerError(f"steps must be at least 1; got {steps!r}")
+    return examples.take(range(min(len(examples), steps * batch_size)))
 
 
 def as_list(callbacks: Any) -> list:

@@ -1,17 +1,36 @@
 """What labels mean, whatever network the logits come from: targets to numbers, probabilities to names and figures."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
-from tftransformer.data.records import encode_targets
+from tftransformer.data.labels import encode_targets, label_names
+from tftransformer.data.stream_labels import stream_encoder
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics
 from tftransformer.evaluation.reports import Report
 from tftransformer.evaluation.thresholds import tune_threshold
+
+
+class Answer(NamedTuple):
+    """What a classifier says of one text.
+
+    Args:
+        label: The label; of a multi-label classifier the tuple of labels, which may be empty.
+        probability: Of that label (0 to 1); multi-label: of each of them, in their order.
+        probabilities: Of every label, in the order of the classifier's.
+
+    Example:
+        >>> Answer("yes", 0.8, {"no": 0.2, "yes": 0.8}).label
+        'yes'
+    """
+
+    label: str | tuple[str, ...]
+    probability: float | tuple[float, ...]
+    probabilities: dict[str, float]
 
 
 class Labelled:
@@ -21,9 +40,17 @@ class Labelled:
     multi_label: bool
     threshold: float
 
+    def traced_settings(self) -> tuple:
+        """The metrics of a trace compare with this threshold."""
+        return (self.threshold,)
+
     def encode_targets(self, targets: Any) -> np.ndarray:
         """Targets as the numbers that the loss takes."""
         return encode_targets(targets, self.labels, self.multi_label)
+
+    def stream_encoder(self) -> Callable:
+        """`encode_targets` for the labels of a dataset's batches, in TensorFlow operations."""
+        return stream_encoder(self.labels, self.multi_label)
 
     def activate(self, output: Any) -> Any:
         """(B, C) logits as probabilities."""
@@ -35,6 +62,15 @@ class Labelled:
             chosen = probabilities >= self.threshold
             return [tuple(label for label, on in zip(self.labels, row) if on) for row in chosen]
         return [self.labels[i] for i in probabilities.argmax(axis=-1)]
+
+    def answers(self, probabilities: np.ndarray) -> list[Answer]:
+        """Label and probabilities of each row of what `predict` returned."""
+        answers = []
+        for label, row in zip(self.predicted_labels(probabilities), probabilities.tolist(), strict=True):
+            every = dict(zip(self.labels, row, strict=True))
+            chosen = tuple(every[name] for name in label) if self.multi_label else every[label]
+            answers.append(Answer(label, chosen, every))
+        return answers
 
     def metrics_of(self, targets: Any, probabilities: np.ndarray) -> dict:
         """The figures of a report as a dict, from probabilities that `predict` returned."""
@@ -65,7 +101,7 @@ class ClassificationTask(Labelled):
         labels: The C names of the classes, in the order of the logits.
         multi_label: A text may have any number of the labels.
         threshold: Multi-label: the probability from which on a label is predicted.
-        text_pairs: Whether it takes pairs; None until the first data say so.
+        text_pairs: Whether it takes pairs; None until `fit` is given some or single texts.
 
     Raises:
         TransformerError: Fewer than two labels, or one twice.
@@ -81,10 +117,4 @@ class ClassificationTask(Labelled):
     text_pairs: bool | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.labels, (str, bytes)):
-            raise TransformerError(f"labels must be names in a list; got {self.labels!r:.80}")
-        self.labels = tuple(str(label) for label in self.labels)
-        if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
-            raise TransformerError(
-                f"labels must be at least two different names; got {list(self.labels)[:8]}"
-            )
+        self.labels = label_names(self.labels)

@@ -17,6 +17,7 @@ from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
 from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.defaults import complete_advice
 from tftransformer.finetuning.frozen_prefix import POOLED, FrozenPrefix, find_frozen_prefix
 from tftransformer.finetuning.modifications import (
     describe_modifications,
@@ -26,7 +27,7 @@ from tftransformer.finetuning.modifications import (
 )
 from tftransformer.layers.task_heads import TaskHeads
 from tftransformer.tasks.arguments import check_classifier
-from tftransformer.tasks.compilation import classification_defaults, restore_compilation
+from tftransformer.tasks.compilation import classification_defaults, remembered, restore_compilation
 from tftransformer.tasks.named_tasks import as_tasks, describe_tasks
 from tftransformer.tasks.task_loops import TaskLoops
 from tftransformer.tasks.task_objectives import task_objectives
@@ -79,8 +80,7 @@ class MultiTaskClassifier(TaskLoops):
         if isinstance(tokenizer, dict):
             tokenizer = TokenizerSpec.from_config(tokenizer).build()
         tasks = as_tasks(tasks)
-        for task in tasks.values():
-            check_classifier(config, tokenizer, task.labels, pooling, extra_blocks, max_length)
+        check_classifier(config, tokenizer, pooling, extra_blocks, max_length)
         longest = max_length or config.max_sequence_length
         super().__init__(tokenizer, longest, tasks, seed=seed, dtype=dtype, name=name)
         self.config = config
@@ -88,7 +88,7 @@ class MultiTaskClassifier(TaskLoops):
         self.with_pooler = pooling == "cls" and pooler
         self.head_dropout = head_dropout
         self.load_summary = None
-        self.advice: dict[str, Any] = {}
+        self.advice: dict[str, Any] = complete_advice({}, config.hidden_dim)
         # Addresses of weights that no checkpoint filled: they train at a higher rate.
         self.fresh: tuple[str, ...] = (".*",)
         self.encoder, self.extra_blocks, self.pooler = build_trunk(
@@ -136,7 +136,7 @@ class MultiTaskClassifier(TaskLoops):
         pooler = found.task.get("pooler", found.pooler)
         arguments = {"pooling": found.pooling, "pooler": pooler, **settings, **options}
         model = cls(config, found.tokenizer.build(), given, **arguments)
-        model.advice = dict(found.task.get("advice", {}))
+        model.advice = complete_advice(found.task.get("advice", {}), config.hidden_dim)
         replay_modifications(model, found.modifications)
         if load_weights:
             fresh = _heads_not_in(saved, given)
@@ -151,6 +151,7 @@ class MultiTaskClassifier(TaskLoops):
     def frozen_prefix(self) -> FrozenPrefix | None:
         return find_frozen_prefix(self.encoder, self.config, self.pooler, len(self.extra_blocks))
 
+    @remembered
     def compile(
         self,
         optimizer: Any = None,

@@ -8,15 +8,16 @@ from typing import Any
 import tensorflow as tf
 
 from tftransformer.export.answers import answers, write_saved_model
+from tftransformer.export.comparison import Served, tolerance_of
 from tftransformer.export.inference_graph import inference_network
-from tftransformer.export.saved_model import in_precision
+from tftransformer.export.saved_model import in_precision, text_inputs
 from tftransformer.tasks.chunk_places import in_places, real_chunks
 
 
 def export_documents(
     classifier: Any, folder: str | os.PathLike, *, overwrite: bool = False, dtype: str | None = None
 ) -> Path:
-    """Write a `DocumentClassifier` with its tokenizer as a SavedModel; arguments and signature as of `export_classifier`.
+    """Write a `DocumentClassifier` with its tokenizer as a SavedModel; arguments and signatures as of `export_classifier`.
 
     Texts are tokenised and cut into chunks inside the graph, and only chunks that are there are computed.
 
@@ -30,31 +31,42 @@ def export_documents(
         The folder.
 
     Raises:
-        TransformerError: The folder holds files, the dtype is unknown, or the disk refuses.
+        TransformerError: As `export_classifier`.
 
     Example:
         >>> export_documents(classifier, "serving/reports/1")  # doctest: +SKIP
     """
-    if dtype is not None:
-        classifier = in_precision(classifier, dtype)
+    copy = classifier if dtype is None else in_precision(classifier, dtype)
     chunk_vectors = inference_network(
         SimpleNamespace(
-            config=classifier.config,
-            encoder=classifier.encoder,
-            extra_blocks=classifier.extra_blocks,
-            pooler=classifier.pooler,
+            config=copy.config,
+            encoder=copy.encoder,
+            extra_blocks=copy.extra_blocks,
+            pooler=copy.pooler,
             head=lambda vectors: vectors,
             text_pairs=False,
         )
     )
 
+    def chunks_of(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return classifier.cut(classifier.pack(classifier.tokenizer.tokenize(text)))
+
     def classify(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        chunks = classifier.cut(classifier.pack(classifier.tokenizer.tokenize(text)))
+        chunks = chunks_of(text)
         real = real_chunks(chunks)
         vectors = chunk_vectors({name: tf.boolean_mask(value, real) for name, value in chunks.items()})
-        document, _ = classifier.attend(in_places(vectors, real), real)
-        return answers(classifier, classifier.activate(classifier.head(document)))
+        document, _ = copy.attend(in_places(vectors, real), real)
+        return answers(classifier, classifier.activate(copy.head(document)))
 
-    strings = tf.TensorSpec([None], tf.string)
-    served = tf.function(classify, autograph=False).get_concrete_function(text=strings)
-    return write_saved_model(folder, {"serving_default": served}, overwrite=overwrite)
+    def expected(text: tf.Tensor) -> tf.Tensor:
+        return classifier.activate(classifier(chunks_of(text), training=False))
+
+    function = tf.function(classify, autograph=False).get_concrete_function(**text_inputs(False))
+    served = Served(function, expected, len(classifier.labels), False, classifier.cut.document_length)
+    return write_saved_model(
+        folder,
+        {"serving_default": served},
+        classifier.labels,
+        tolerance=tolerance_of(classifier.compute_dtype, copy.compute_dtype),
+        overwrite=overwrite,
+    )

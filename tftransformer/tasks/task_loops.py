@@ -4,13 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tftransformer.data.examples import Examples, build_examples
 from tftransformer.data.pipeline import Epoch, num_batches
 from tftransformer.data.records import Records, as_records
 from tftransformer.data.split import Split, require_labelled
-from tftransformer.data.task_sampling import DEFAULT_SAMPLING, batch_shares, join_tasks, task_batches
+from tftransformer.data.task_sampling import (
+    DEFAULT_SAMPLING,
+    TaskExamples,
+    batch_shares,
+    join_tasks,
+    task_batches,
+)
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
 from tftransformer.tasks.base import TextTask
@@ -61,6 +68,9 @@ class TaskLoops(TextTask):
             [task.activate(output[:, part.start : part.stop]) for task, part in parts], axis=-1
         )
 
+    def traced_settings(self) -> tuple:
+        return tuple(task.threshold for task in self.tasks.values())
+
     def output_width(self) -> tuple[int, ...]:
         return (sum(len(task.labels) for task in self.tasks.values()),)
 
@@ -90,9 +100,7 @@ class TaskLoops(TextTask):
     def _examples_of(self, name: str, records: Records, labelled: bool = True) -> Examples:
         task = self.tasks[name]
         pairs = records.second is not None
-        if task.text_pairs is None and len(records):
-            task.text_pairs = pairs
-        elif len(records) and task.text_pairs != pairs:
+        if len(records) and task.text_pairs not in (None, pairs):
             kinds = ("single texts", "pairs of texts")
             raise TransformerError(f"task {name!r} is of {kinds[task.text_pairs]}; got {kinds[pairs]}")
         if labelled and records.targets is None:
@@ -106,6 +114,11 @@ class TaskLoops(TextTask):
         return build_examples(
             records, targets, tokenize=self.tokenizer.tokenize, pack=self.pack, pad_id=self.tokenizer.pad_id
         )
+
+    def _decide_pairs(self, data: TaskExamples) -> None:
+        rows = np.split(data.segments, np.cumsum(data.sizes)[:-1])
+        for task, segments in zip(self.tasks.values(), rows, strict=True):
+            task.text_pairs = bool((segments == 2).any())
 
     def fit(
         self, x: Any = None, y: Any = None, *, sampling: str | Mapping[str, float] = DEFAULT_SAMPLING, **options: Any
@@ -146,7 +159,7 @@ class TaskLoops(TextTask):
             epoch=epoch,
         )
 
-    def _validation(self, data: Any, batch_size: int) -> Any:
+    def _validation(self, data: Any, batch_size: int, steps: int | None = None) -> Any:
         if data is None or isinstance(data, Examples):
             return data
         data = by_task(data, self.tasks, "validation_data")

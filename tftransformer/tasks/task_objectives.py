@@ -14,7 +14,7 @@ from keras import ops
 
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.schedules import check_number
-from tftransformer.tasks.compilation import default_loss, default_metrics
+from tftransformer.tasks.compilation import default_loss, default_metrics, follow_threshold
 
 
 class TaskColumns(NamedTuple):
@@ -146,7 +146,10 @@ def task_objectives(
         mean = keras.metrics.MeanMetricWrapper(losses[name].call, dtype="float32")
         metrics[name] = [
             TaskMetric(mean, columns[name], f"{name}_loss", direction="down"),
-            *(TaskMetric(m, columns[name], f"{name}_{m.name}") for m in default_metrics(task)),
+            *(
+                TaskMetric(m, columns[name], f"{name}_{m.name}")
+                for m in follow_threshold(default_metrics(task), task)
+            ),
         ]
     loss = MultiTaskLoss(
         list(losses.values()), [columns[name] for name in tasks], [weights[name] for name in tasks]

@@ -11,18 +11,26 @@ import tensorflow as tf
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
+from tftransformer.data.labels import label_names
 from tftransformer.data.split import Split, require_labelled
 from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
 from tftransformer.finetuning.balancing import class_weights
+from tftransformer.finetuning.defaults import complete_advice
 from tftransformer.finetuning.frozen_prefix import POOLED, FrozenPrefix, find_frozen_prefix
 from tftransformer.finetuning.modifications import replay_modifications, restore_structure, structure_of
 from tftransformer.layers.heads import ClassificationHead
 from tftransformer.tasks.arguments import check_classifier
 from tftransformer.tasks.base import TextTask
-from tftransformer.tasks.compilation import classification_defaults, restore_compilation
-from tftransformer.tasks.labelled import Labelled
+from tftransformer.tasks.compilation import (
+    classification_defaults,
+    follow_threshold,
+    remembered,
+    restore_compilation,
+)
+from tftransformer.tasks.encoding import pooled_vectors
+from tftransformer.tasks.labelled import Answer, Labelled
 from tftransformer.tasks.saving import save_classifier
 from tftransformer.tasks.trunk import build_trunk, run_trunk
 
@@ -43,7 +51,8 @@ class TextClassifier(Labelled, TextTask):
     Args:
         config: Sizes and choices of the encoder.
         tokenizer: Text to ids; its vocabulary fits `config.vocabulary_size`.
-        labels: The C names of the classes, in the order of the logits.
+        labels: The C names of the classes, in the order of the logits; `data.labels` says what names numbers and
+            booleans have, and what the values of targets mean.
         pooling: "cls", "mean" or "max": how a text's vectors become one.
         pooler: With "cls": the family's dense layer and activation on the first vector (BERT's tanh).
         extra_blocks: Transformer blocks of the same sizes, named `extra_block_{i}`, between the encoder and
@@ -53,7 +62,7 @@ class TextClassifier(Labelled, TextTask):
         multi_label: A text may have any number of the labels.
         threshold: Multi-label: the probability from which on a label is predicted; `tune_threshold` sets it.
         max_length: Longest sequence in tokens. None: the encoder's `max_sequence_length`.
-        text_pairs: Whether it takes pairs; None until the first data say so.
+        text_pairs: Whether it takes pairs; None until `fit` is given some or single texts.
         seed: Of the order of the training examples.
         dtype: Keras dtype policy, such as "mixed_bfloat16". None: the global one.
 
@@ -88,12 +97,13 @@ class TextClassifier(Labelled, TextTask):
         config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
         if isinstance(tokenizer, dict):
             tokenizer = TokenizerSpec.from_config(tokenizer).build()
-        check_classifier(config, tokenizer, labels, pooling, extra_blocks, max_length)
+        labels = label_names(labels)
+        check_classifier(config, tokenizer, pooling, extra_blocks, max_length)
         super().__init__(
             tokenizer, max_length or config.max_sequence_length, seed=seed, dtype=dtype, name=name
         )
         self.config = config
-        self.labels = tuple(labels)
+        self.labels = labels
         self.pooling = pooling
         self.multi_label = multi_label
         self.threshold = threshold
@@ -101,7 +111,7 @@ class TextClassifier(Labelled, TextTask):
         self.head_dropout = head_dropout
         self.load_summary = None
         # What the makers of the preset found to work: `learning_rate`, `frozen_learning_rate`, `epochs`.
-        self.advice: dict[str, Any] = {}
+        self.advice: dict[str, Any] = complete_advice({}, config.hidden_dim)
         # Addresses of weights that no checkpoint filled: they train at a higher rate.
         self.fresh: tuple[str, ...] = (".*",)
 
@@ -140,7 +150,7 @@ class TextClassifier(Labelled, TextTask):
             TransformerError: The preset is unknown, broken or of another family, or has no labels.
         """
         found = preset if isinstance(preset, Preset) else load_preset(preset)
-        labels = found.labels if labels is None else tuple(str(label) for label in labels)
+        labels = found.labels if labels is None else label_names(labels)
         if labels is None:
             raise TransformerError(
                 f"labels must be given: the preset {found.name!r} has no classification head"
@@ -154,7 +164,7 @@ class TextClassifier(Labelled, TextTask):
         saved = {setting: stated[setting] for setting in kept if setting in stated}
         arguments = {"pooling": found.pooling, "pooler": found.pooler, **saved, **options}
         classifier = cls(config, found.tokenizer.build(), labels, **arguments)
-        classifier.advice = dict(found.task.get("advice", {}))
+        classifier.advice = complete_advice(found.task.get("advice", {}), config.hidden_dim)
         replay_modifications(classifier, found.modifications)
         if load_weights:
             # A head is its labels: with others, even as many, its rows would answer other questions.
@@ -164,20 +174,55 @@ class TextClassifier(Labelled, TextTask):
         return classifier
 
     def call(self, inputs: dict, training: bool | None = None) -> Any:
-        if POOLED in inputs:
-            return self.head(inputs[POOLED], training=training)
-        return self.head(run_trunk(self, self.config, inputs, training), training=training)
+        return self.head(self.pooled(inputs, training), training=training)
+
+    def pooled(self, inputs: dict, training: bool | None = None) -> Any:
+        """The vectors (B, D) that the head sees, of integer inputs."""
+        return inputs[POOLED] if POOLED in inputs else run_trunk(self, self.config, inputs, training)
+
+    def classify(self, texts: Any, batch_size: int | None = None) -> list[Answer]:
+        """Label and probabilities of each text, by name; `predict` has the probabilities alone, as an array.
+
+        Args:
+            texts: In any form that `predict` takes.
+            batch_size: Rows a batch; None: as `predict`.
+
+        Returns:
+            For each text an `Answer` with `label`, `probability` and `probabilities`, in the order of the texts.
+
+        Example:
+            >>> classifier.classify(["no refund after three weeks"])  # doctest: +SKIP
+            [Answer(label='billing', probability=0.93, probabilities={'billing': 0.93, 'delivery': 0.07})]
+        """
+        return self.answers(self.predict(texts, batch_size, verbose=0))
+
+    def encode(self, texts: Any, batch_size: int | None = None) -> np.ndarray:
+        """A vector for each text: what the pooling gives and the head sees; for search, clusters and plots.
+
+        Before any training on sentences these are the encoder's pooled vectors; fine-tuned, they are bent to the labels.
+
+        Args:
+            texts: In any form that `predict` takes.
+            batch_size: Rows a batch; None: as `predict`.
+
+        Returns:
+            (B, D) float32, D the encoder's `hidden_dim`, in the order of the texts; (0, D) for no texts.
+
+        Example:
+            >>> classifier.encode(["no refund", "late again"]).shape  # doctest: +SKIP
+            (2, 192)
+        """
+        batches, inverse = self._inference(texts, None, None, batch_size or 64, {})
+        vectors = pooled_vectors(self, batches)
+        return vectors if inverse is None else vectors[inverse]
 
     def frozen_prefix(self) -> FrozenPrefix | None:
-        if type(self).call is not TextClassifier.call:
+        if (type(self).call, type(self).pooled) != (TextClassifier.call, TextClassifier.pooled):
             return None  # a network of somebody else's, of which nothing is known
         return find_frozen_prefix(self.encoder, self.config, self.pooler, len(self.extra_blocks))
 
     def output_width(self) -> tuple[int, ...]:
         return (len(self.labels),)
-
-    def stream_labels(self) -> Sequence[str] | None:
-        return self.labels
 
     def example_weights(self, class_weight: Any, targets: np.ndarray | None) -> tf.Tensor | None:
         if class_weight is None:
@@ -199,21 +244,26 @@ class TextClassifier(Labelled, TextTask):
             else tf.constant([weights[i] for i in range(len(self.labels))], tf.float32)
         )
 
+    @remembered
     def compile(self, optimizer: Any = None, loss: Any = None, metrics: Any = None, **options: Any) -> None:
         """`keras.Model.compile`, with the usual recipe for whatever is not given.
 
         Args:
-            optimizer: A Keras optimizer. None: AdamW as `finetuning.build_optimizer` makes it, 2e-5 for
-                pretrained weights and more for fresh ones, with linear warmup and decay.
-            loss: None: cross-entropy, over all labels or, multi-label, for each.
-            metrics: None: accuracy and macro-F1.
+            optimizer: A Keras optimizer. None: AdamW as `finetuning.build_optimizer` makes it, with linear warmup and
+                decay: for pretrained weights at the rate that the preset advises, else 1e-4 for encoders narrower
+                than 512 and 2e-5 for others; more for fresh ones.
+            loss: None: cross-entropy, over all labels or, multi-label, for each. Keras's losses by name, function or
+                object mean what they say of `predict`'s probabilities, cross-entropies without `from_logits`
+                included; a loss of the user's own is given logits (B, C).
+            metrics: None: accuracy and macro-F1; multi-label, micro- and macro-F1. Keras's read probabilities, too.
             options: `learning_rate`, `schedule`, `warmup`, `weight_decay`, `global_clipnorm`,
-                `gradient_accumulation_steps`, `fresh_multiplier`, `layer_decay` (for the optimizer; see
-                `finetuning.build_optimizer` and `finetuning.layerwise_multipliers`), `label_smoothing`, `l1`,
-                `l2`, and all other arguments of Keras's compile.
+                `gradient_accumulation_steps`, `carry_accumulation`, `fresh_multiplier`, `layer_decay` (for the
+                optimizer; see `finetuning.build_optimizer` and `finetuning.layerwise_multipliers`),
+                `label_smoothing`, `l1`, `l2`, and all other arguments of Keras's compile.
 
         Raises:
-            TransformerError: An option is unknown or out of range, or is for the optimizer beside one.
+            TransformerError: An option is unknown or out of range, or is for the optimizer beside one; or a loss or
+                a metric is unknown, or for another kind of labels.
         """
         super().compile(**classification_defaults(self, optimizer, loss, metrics, options))
 
@@ -221,7 +271,9 @@ class TextClassifier(Labelled, TextTask):
         return self._compile_config.serialize() if self.compiled and self._compile_config else None
 
     def compile_from_config(self, config: dict) -> None:
-        super().compile(**keras.saving.deserialize_keras_object(config))
+        settings = keras.saving.deserialize_keras_object(config)
+        follow_threshold(settings.get("metrics"), self)
+        super().compile(**settings)
         restore_compilation(self)
 
     def tune_threshold(self, data: Any) -> float:

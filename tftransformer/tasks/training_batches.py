@@ -11,10 +11,12 @@ from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.augmentation.sources import EmbeddingNeighbours, encoder_neighbours
 from tftransformer.data.augmented_batches import augmented_batches
 from tftransformer.data.examples import Examples
+from tftransformer.data.packed_batches import packed_batches
 from tftransformer.data.pipeline import Epoch, token_batches
 from tftransformer.data.records import as_records
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.prefix_cache import PrefixCache
+from tftransformer.finetuning.prefix_states import StoredStates
 
 
 def training_batches(
@@ -69,6 +71,32 @@ def training_batches(
         pack=task.pack,
         **settings,
     )
+
+
+def rows_to_train_on(
+    task: Any,
+    batches: tf.data.Dataset,
+    states: StoredStates | None,
+    packing: bool,
+    say: Callable[[str], None],
+) -> tf.data.Dataset:
+    """Batches of token ids as the network is given them: as they are, packed, or as what frozen layers made of them.
+
+    Args:
+        task: A `TextTask`.
+        batches: Of `training_batches`.
+        states: The stored outputs of frozen layers, if there are any. They win over packing, and a line says so.
+        packing: Put several texts into a row.
+        say: Takes that line.
+    """
+    if states is not None:
+        if packing:
+            say("packing: off, epochs train from stored vectors, each text in a row of its own")
+        return states.batches(batches)
+    if not packing:
+        return batches
+    replicas = task.distribute_strategy.num_replicas_in_sync
+    return packed_batches(batches, task.max_length, task.tokenizer.pad_id, replicas)
 
 
 def cache_beside(

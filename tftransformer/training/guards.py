@@ -61,14 +61,12 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.message = None
         self._where: tuple[int, int] | None = None
-        self._epoch = 0
-        self._batches_before = self._batches = 0
+        self._epoch = self._batches = 0
         self._best: float | None = None
         self._kept, self._kept_from = None, ""
         optimizer = self._optimizer()
         # Known by what they can do: the package that has them is not to be imported here.
         self._guarded = hasattr(optimizer, "reset_first_bad_step")
-        self._updates_before = int(keras.ops.convert_to_numpy(optimizer.iterations))
         self._accumulated = getattr(optimizer, "gradient_accumulation_steps", None) or 1
         if self._guarded:
             optimizer.reset_first_bad_step()
@@ -76,9 +74,9 @@ class StopOnNonFinite(keras.callbacks.Callback):
             self._keep("the start")
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch = epoch
-        self._batches_before += self._batches
-        self._batches = 0
+        self._epoch, self._batches = epoch, 0
+        # In batches, also where several make an update, and those at the end of an epoch make one of fewer.
+        self._batches_before = int(keras.ops.convert_to_numpy(self._optimizer()._iterations))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._batches = batch + 1
@@ -132,7 +130,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         epoch, batch = self._where
         update = self._bad_update()
         if batch:
-            step = self._updates_before + math.ceil((self._batches_before + batch) / self._accumulated)
+            step = math.ceil((self._batches_before + batch) / self._accumulated)
             what = f"the loss is not finite at step {update or step} (epoch {epoch + 1}, batch {batch})"
         else:
             what = f"the gradient is not finite at step {update} (epoch {epoch + 1})"

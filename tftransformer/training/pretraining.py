@@ -9,13 +9,12 @@ from keras import ops
 
 from tftransformer import patterns
 from tftransformer.config import TransformerConfig
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError
 from tftransformer.training.distillation import Distillation
 from tftransformer.training.encoder_states import encoder_states
 from tftransformer.training.masked_language import MaskedLanguageHead, masked_loss
+from tftransformer.training.pretraining_plan import check_objective
 from tftransformer.training.steps import Steps
-
-OBJECTIVES = ("masked_lm", "distillation", "both")
 
 
 class Pretrainer:
@@ -48,11 +47,7 @@ class Pretrainer:
         clip: float = 1.0,
         dtype: str | None = None,
     ) -> None:
-        if objective not in OBJECTIVES:
-            raise TransformerError(
-                f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}"
-                f"{near_miss(objective, OBJECTIVES)}"
-            )
+        check_objective(objective)
         if objective != "masked_lm" and distillation is None:
             raise TransformerError(f"objective {objective!r} needs a teacher; got none")
         if not learning_rate > 0:

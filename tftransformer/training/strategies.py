@@ -1,11 +1,16 @@
 """Distribution strategies by name (`tf.distribute`)."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
-
-import tensorflow as tf
+from typing import TYPE_CHECKING
 
 from tftransformer.errors import TransformerError, near_miss
+
+# Names are checked without TensorFlow; it is loaded when a strategy is built.
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 STRATEGIES = ("default", "mirrored", "tpu")
 
@@ -34,10 +39,9 @@ def build_strategy(
         >>> build_strategy("default").num_replicas_in_sync
         1
     """
-    if name not in STRATEGIES:
-        raise TransformerError(
-            f"distribution must be one of {', '.join(STRATEGIES)}; got {name!r}{near_miss(str(name), STRATEGIES)}"
-        )
+    import tensorflow as tf
+
+    check_strategy(name)
     if name == "mirrored":
         return _mirrored(devices)
     if name == "tpu":
@@ -47,7 +51,21 @@ def build_strategy(
     return tf.distribute.get_strategy()
 
 
+def check_strategy(name: str) -> None:
+    """Raise a `TransformerError` unless `name` is that of a strategy."""
+    if name == "multi_worker":
+        raise TransformerError(
+            "distribution 'multi_worker' is not available yet with Keras 3; use 'mirrored' for all GPUs of one machine"
+        )
+    if name not in STRATEGIES:
+        raise TransformerError(
+            f"distribution must be one of {', '.join(STRATEGIES)}; got {name!r}{near_miss(str(name), STRATEGIES)}"
+        )
+
+
 def _mirrored(devices: Sequence[str] | str | None) -> tf.distribute.Strategy:
+    import tensorflow as tf
+
     listed = [device for kind in ("GPU", "CPU") for device in tf.config.list_logical_devices(kind)]
     known = [_short(device.name) for device in listed]
     gpus = [device for device in known if device.startswith("GPU")]
@@ -72,6 +90,8 @@ def _short(device: str) -> str:
 
 
 def _tpu(address: Sequence[str] | str | None) -> tf.distribute.Strategy:
+    import tensorflow as tf
+
     if address is not None and not isinstance(address, str):
         raise TransformerError(f"devices must be one name or address for a TPU; got {address!r}")
     address = address or os.environ.get("TPU_NAME")

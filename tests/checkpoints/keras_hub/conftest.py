@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import keras
 import pytest
 
 from tftransformer.checkpoints import load_preset
@@ -50,6 +51,19 @@ def sizes():
     return dict(SIZES)
 
 
+def write_task(task, folder, whole=False):
+    """What `task.save_to_preset` writes, in any version of keras-hub: before 0.29 it is `whole`, and needs a preprocessor."""
+    task.backbone.save_to_preset(str(folder))
+    (folder / "task.json").write_text(json.dumps(keras.saving.serialize_keras_object(task)))
+    skipped = [] if whole else [task.backbone]
+    keras.saving.save_weights(task, folder / "task.weights.h5", objects_to_skip=skipped)
+
+
+@pytest.fixture(scope="session")
+def save_task():
+    return write_task
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """Classifiers of two families, whose pooler is in the backbone and in the head."""
@@ -62,7 +76,7 @@ def saved(tmp_path_factory):
     ):
         backbone = getattr(keras_hub.models, f"{classes}Backbone")(**SIZES)
         task = getattr(keras_hub.models, f"{classes}TextClassifier")(backbone, 2, compile=False)
-        task.save_to_preset(str(folder / classes))
+        write_task(task, folder / classes)
         tokenizer.save_to_preset(str(folder / classes))
     return folder
 

@@ -1,5 +1,7 @@
 """Classifiers' heads and embedders' pooling in keras-hub's folders."""
 
+import shutil
+
 import h5py
 import keras
 import numpy as np
@@ -44,6 +46,19 @@ def test_the_old_names_of_classes(bert, change):
     assert load_preset(bert).labels == ("LABEL_0", "LABEL_1")
 
 
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("classes", ["Bert", "Roberta"])
+def test_weights_of_heads_with_and_without_the_backbone(classes, whole, saved, sizes, save_task, tmp_path):
+    folder = shutil.copytree(saved / classes, tmp_path / "folder")
+    backbone = getattr(keras_hub.models, f"{classes}Backbone")(**sizes)
+    task = getattr(keras_hub.models, f"{classes}TextClassifier")(backbone, 2, compile=False)
+    save_task(task, folder, whole)
+    preset = load_preset(folder)
+    assert preset.labels == ("LABEL_0", "LABEL_1")
+    for variable in task.weights:
+        np.testing.assert_array_equal(preset.source.get(variable.path), variable, err_msg=variable.path)
+
+
 def ignored(preset):
     """Why the tensors of a classifier's head are not taken."""
     shapes = {"head/logits/kernel": (4, 2), "head/logits/bias": (2,), "pooler/dense/kernel": (4, 4)}
@@ -54,7 +69,7 @@ def ignored(preset):
     return summary.ignored
 
 
-def test_heads_that_stay_behind(bert, roberta, sizes, change):
+def test_heads_that_stay_behind(bert, roberta, sizes, change, save_task):
     change(bert / "task.json", "config", activation="relu")
     preset = load_preset(bert)
     assert (preset.labels, preset.pooler) == (None, True)
@@ -71,9 +86,7 @@ def test_heads_that_stay_behind(bert, roberta, sizes, change):
         ({"num_classes": 2, "hidden_dim": 3}, "a head whose inner layer has 3 units and not the encoder's 4"),
     ):
         backbone = keras_hub.models.RobertaBackbone(**sizes)
-        keras_hub.models.RobertaTextClassifier(backbone, compile=False, **settings).save_to_preset(
-            str(roberta)
-        )
+        save_task(keras_hub.models.RobertaTextClassifier(backbone, compile=False, **settings), roberta)
         reasons = ignored(load_preset(roberta))
         assert set(reasons.values()) == {reason}
         assert set(reasons) == {

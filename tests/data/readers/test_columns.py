@@ -71,7 +71,18 @@ def test_numbers_with_a_header_do_not_make_it_a_row():
         (["text", "label"], {"text": "txt"}, "no column 'txt', it has text, label; did you mean 'text'?"),
         (["text", "label"], {"label": "lable"}, "label_column: f.csv has no column 'lable'"),
         (["text", "label"], {"text": "3"}, "text_columns: f.csv has no column '3'"),
-        (["a", "a", "label"], {"text": "a"}, "2 columns are named 'a'"),
+        (
+            ["a", "a", "label"],
+            {"text": "a"},
+            "f.csv: columns must have different names; 'a' is that of columns 1 and 2",
+        ),
+        (["Text", "text", "label"], {}, "several columns may hold the text (Text, text)"),
+        (
+            ["Sentence1", "sentence1", "sentence2", "label"],
+            {},
+            "several columns may hold the text (Sentence1",
+        ),
+        (["text", "Label", "label"], {}, "several columns may hold the label (Label, label)"),
         (
             ["a", "b", "c", "label"],
             {"text": "a,b,c"},

@@ -24,6 +24,7 @@ def test_round_trip(tmp_path, texts, escape):
 
 
 def test_numbers_stay_as_written_and_missing_keys_show(tmp_path):
+    assert read(tmp_path, '{"text": "a", "label": NaN}').rows == [["a", None]]
     table = read(tmp_path, '{"text": "a", "label": 1}\n\n{"label": 1.0, "more": null}\n')
     assert table.names == ("text", "label", "more") and table.lines == [1, 3]
     assert table.rows == [["a", "1", MISSING], [MISSING, "1.0", None]]
@@ -40,6 +41,10 @@ def test_json_arrays(tmp_path):
         ('{"text": "a"}\n{"text": \n', "f.jsonl:2: not JSON: Expecting value"),
         ('{"text": "a"}\n["b", 1]\n', "f.jsonl:2: each row must be an object"),
         ("{}\n{}\n", "f.jsonl has no columns"),
+        (
+            '{"text": "a"}\n{"text": "b", "label": 1, "text": "c"}\n',
+            "f.jsonl:2: an object must have each key once; 'text' stands twice",
+        ),
         ("[" * 100_000, "f.jsonl:1: JSON nested too deeply"),
         ("\n", "f.jsonl is empty"),
     ],

@@ -106,12 +106,14 @@ def without_head(layout: HubLayout, reason: str) -> Table:
 
 def _with_weights(files: HubFiles, layout: HubLayout, backbone: Any, classes: int, width: int) -> Any:
     """keras-hub's classifier around the backbone, built from plain numbers alone."""
+    import keras
     import keras_hub
 
     path = files.path("task.weights.h5")
     described = (width + 1) * classes + (0 if layout.pooler else (backbone.hidden_dim + 1) * width)
     stored = count_stored((path,))
-    if stored != described:
+    # keras-hub before 0.29 writes the backbone's weights into this file as well.
+    if stored not in (described, described + backbone.count_params()):
         raise TransformerError(
             f"{files.where}: task.json must fit task.weights.h5; it describes {classes} classes on {width} units, "
             f"which are {described} parameters, and {stored} are stored"
@@ -121,7 +123,8 @@ def _with_weights(files: HubFiles, layout: HubLayout, backbone: Any, classes: in
         model = getattr(keras_hub.models, layout.classifiers[0])(
             backbone=backbone, num_classes=classes, compile=False, **inner
         )
-        model.load_task_weights(str(path))
+        # Not `model.load_task_weights`: before 0.29 it looks for the backbone in files that do not hold it.
+        keras.saving.load_weights(model, str(path), objects_to_skip=[backbone])
     except Exception as error:  # Keras and h5py each raise their own
         raise TransformerError(f"{path} cannot be loaded: {explain(error)}") from error
     return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tftransformer.data.readers.table import Table
@@ -123,6 +123,10 @@ def _is_text(name: str) -> bool:
     return name == "text" or name in TEXT_NAMES or name.endswith(TEXT_ENDINGS)
 
 
+def _may_be_text(name: str) -> bool:
+    return _is_text(name) or any(name in pair for pair in PAIRS)
+
+
 def _is_label(name: str) -> bool:
     return name == "label" or name in LABEL_NAMES or name.endswith(LABEL_ENDINGS)
 
@@ -134,8 +138,6 @@ def _listing(table: Table) -> str:
 
 def _position(table: Table, argument: str, name: str) -> int:
     if name in table.names:
-        if table.names.count(name) > 1:
-            raise TransformerError(f"{table.path}: {table.names.count(name)} columns are named {name!r}")
         return table.names.index(name)
     folded = [i for i, other in enumerate(table.names) if _normal(other) == _normal(name)]
     if len(folded) == 1:
@@ -150,7 +152,7 @@ def _position(table: Table, argument: str, name: str) -> int:
 
 def _find_texts(table: Table, label: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
     used = {*label, *labels}
-    free = {_normal(name): i for i, name in enumerate(table.names) if i not in used}
+    free = _free(table, used, _may_be_text, "text", "text_columns")
     if "text" in free:
         return [free["text"]], label
     pairs = [pair for pair in PAIRS if pair[0] in free and pair[1] in free]
@@ -168,8 +170,21 @@ def _find_texts(table: Table, label: list[int], labels: list[int]) -> tuple[list
     raise _unclear(table, "text", "text_columns", found or sorted({free[s] for p in pairs for s in p}))
 
 
+def _free(
+    table: Table, used: set[int], wanted: Callable[[str], bool], kind: str, argument: str
+) -> dict[str, int]:
+    """Columns that are left, by their names without regard to case, of which none may be wanted twice."""
+    free: dict[str, int] = {}
+    for i, name in enumerate(map(_normal, table.names)):
+        if i not in used and name in free and wanted(name):
+            raise _unclear(table, kind, argument, [free[name], i])
+        if i not in used:
+            free[name] = i
+    return free
+
+
 def _find_label(table: Table, used: set[int]) -> int:
-    free = {_normal(name): i for i, name in enumerate(table.names) if i not in used}
+    free = _free(table, used, _is_label, "label", "label_column")
     if "label" in free:
         return free["label"]
     found = [i for name, i in free.items() if _is_label(name)]

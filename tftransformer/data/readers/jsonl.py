@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tftransformer.data.readers.table import Table
 from tftransformer.data.readers.text_file import read_text, split_lines
@@ -15,10 +16,12 @@ MISSING = object()
 def read_jsonl(path: Path) -> Table:
     """Reads objects into a table whose columns are the keys, in order of first appearance.
 
-    Numbers stay as they were written, so the label 1 is "1". A key that an object lacks gives `MISSING`.
+    Numbers stay as they were written, so the label 1 is "1"; NaN and infinities are null. A key that an object
+    lacks gives `MISSING`.
 
     Raises:
-        TransformerError: with file and line, if a line is not JSON or not an object, and as `read_text`.
+        TransformerError: with file and line, if a line is not JSON or not an object, or has a key twice, and as
+            `read_text`.
     """
     text = read_text(path)
     if path.suffix.lower() == ".json" and text.lstrip().startswith("["):
@@ -77,9 +80,27 @@ def _table(name: str, objects: list[dict], lines: list[int]) -> Table:
     return Table(name, names, [[value.get(key, MISSING) for key in names] for value in objects], lines)
 
 
+class _KeyTwice(Exception):
+    pass
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _KeyTwice(next(name for name in names if names.count(name) > 1))
+    return found
+
+
 def _parse(path: Path, line: int, text: str):
     try:
-        return json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        return json.loads(
+            text, parse_int=str, parse_float=str, parse_constant=lambda _: None, object_pairs_hook=_object
+        )
+    except _KeyTwice as error:
+        raise TransformerError(
+            f"{path}:{line}: an object must have each key once; {error.args[0]!r:.40} stands twice"
+        ) from None
     except json.JSONDecodeError as error:
         raise TransformerError(f"{path}:{line + error.lineno - 1}: not JSON: {error.msg}") from error
     except RecursionError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tftransformer.data.folding import well_formed
+from tftransformer.data.labels import label_name
 from tftransformer.data.readers.columns import Columns
 from tftransformer.data.readers.jsonl import MISSING
 from tftransformer.data.readers.table import Table
@@ -38,7 +39,15 @@ def to_split(table: Table, columns: Columns, name: str, label_delimiter: str | N
             targets.append(_several(row[columns.label], label_delimiter, where, table.names[columns.label]))
         else:
             targets.append(_one(row[columns.label], where, table.names[columns.label]))
-    return Split(texts, targets, name, multi_label, list(table.lines), table.path)
+    labels = columns.labels or (columns.label,)
+    taken = {*columns.text, *labels}
+    roles = {
+        "text": columns.text,
+        "label": labels,
+        "unused": (i for i in range(table.width) if i not in taken),
+    }
+    named = {role: tuple(table.names[i] for i in places) for role, places in roles.items()}
+    return Split(texts, targets, name, multi_label, list(table.lines), table.path, named)
 
 
 def _text(cell, where: str, column: str) -> str:
@@ -52,23 +61,22 @@ def _text(cell, where: str, column: str) -> str:
 
 
 def _one(cell, where: str, column: str) -> str:
-    if isinstance(cell, bool):
-        cell = str(cell).lower()
     if isinstance(cell, (dict, list)):
         raise TransformerError(f"{where}: {column!r} must be a label; got {cell!r}"[:200])
-    if cell is MISSING or cell is None or not cell.strip():
+    name = None if cell is MISSING else label_name(cell)
+    if name is None:
         raise TransformerError(f"{where}: a row without a label, {column!r} is empty")
-    return well_formed(cell.strip())
+    return name
 
 
 def _several(cell, delimiter: str | None, where: str, column: str) -> tuple[str, ...]:
-    if cell is MISSING or cell is None:
+    if cell is MISSING or not isinstance(cell, list) and label_name(cell) is None:
         return ()
     if isinstance(cell, list):
         items = [_one(item, where, column) for item in cell]
     else:
         cell = _one(cell, where, column) if not isinstance(cell, str) else cell
-        items = [item.strip() for item in (cell.split(delimiter) if delimiter else [cell])]
+        items = [label_name(item) for item in (cell.split(delimiter) if delimiter else [cell])]
     return tuple(dict.fromkeys(item for item in items if item))
 
 

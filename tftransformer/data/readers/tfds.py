@@ -96,7 +96,7 @@ def _cell(feature, value):
         return classes.int2str(int(value)) if int(value) >= 0 else "-1"
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
-    return str(value).lower() if str(getattr(value, "dtype", "")) == "bool" else str(value)
+    return str(value)
 
 
 def _first_line(error: Exception) -> str:

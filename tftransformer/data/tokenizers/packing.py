@@ -48,7 +48,8 @@ def pack(
         >>> pack(ids, max_length=4, start_id=2, separator_id=3, pad_id=0)["token_ids"].numpy().tolist()
         [[2, 7, 8, 3], [2, 3, 0, 0]]
     """
-    room = room_for_text(max_length, 2 if second is None else 2 + pair_separators)
+    special = 2 if second is None else 2 + pair_separators
+    room = room_for_text(max_length, special)
     if length is not None and length < max_length:
         raise TransformerError(f"length must be at least max_length ({max_length}); got {length}")
     first = tf.cast(first, tf.int32)
@@ -65,11 +66,12 @@ def pack(
     if second is not None:
         parts += [separator] * (pair_separators - 1) + [segments[1], separator]
     tokens = tf.concat(parts, axis=1)
-    shape = None if length is None else [None, length]
-    token_ids = tokens.to_tensor(default_value=pad_id, shape=shape)
-
-    position = tf.range(tf.shape(token_ids)[1])[tf.newaxis]
     total = _lengths(tokens)[:, tf.newaxis]
+    # A batch without rows has no longest one, and still the places of the special tokens.
+    width = tf.maximum(special, tf.reduce_max(total)) if length is None else length
+    token_ids = tokens.to_tensor(default_value=pad_id, shape=tf.stack([-1, width]))
+
+    position = tf.range(width)[tf.newaxis]
     padding_mask = tf.cast(position < total, tf.int32)
     if second is None:
         segment_ids = tf.zeros_like(token_ids)

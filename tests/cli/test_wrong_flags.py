@@ -1,0 +1,74 @@
+"""A wrong flag is one line at once, for every example: before Keras or TensorFlow is imported, and nothing is written."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+WRONG = [
+    ("classify.py --epochs=0", "--epochs must be at least 1; got 0"),
+    ("classify_documents.py --max_chunks=0", "--max_chunks must be at least 1; got 0"),
+    ("compare_strategies.py --strategies=full,lara", "--strategies must be one of .*; got 'lara'; did you mean 'lora'"),
+    ("cross_validate.py --learning_rate=2", "--learning_rate must be above 0 and at most 1; got 2.0"),
+    ("custom_model.py --vocabulary=v.txt", "--vocabulary goes with --weights"),
+    ("drift.py --texts=new.txt", "--model is missing"),
+    ("inspect_preset.py --jsn", "there is no flag --jsn; did you mean --json"),
+    ("multi_task.py --sampling=all", "--sampling must be"),
+    ("pretrain.py train --shards=s --output_dir=out --steps=3 --objective=mlm", "--objective must be one of"),
+    ("search.py --epochs=2,many", "--epochs must be a number, or two"),
+]  # fmt: skip
+MORE = [
+    ("classify.py --epoch=1", "there is no flag --epoch; did you mean --epochs"),
+    ("classify.py --zzz", "there is no flag --zzz "),
+    ("classify.py --epochs=two", "--epochs must be a whole number; got 'two'"),
+    ("classify.py --warmup=x", "--warmup must be a number; got 'x'"),
+    ("classify.py --overwrite=so", "--overwrite must be true or false; got 'so'"),
+    ("classify.py --pooling=men", "--pooling must be one of cls, mean, max; got 'men'"),
+    ("classify.py --schedule=linaer", "--schedule must be one of .*did you mean 'linear'"),
+    ("classify.py --class_weight=balancd", "--class_weight must be .*did you mean 'balanced'"),
+    ("classify.py --distribution=mirored", "--distribution must be one of .*did you mean 'mirrored'"),
+    ("classify.py --prefix_cache=of", "--prefix_cache must be .*did you mean 'off'"),
+    ("classify.py --augmentation=swp:0.1", "--augmentation must be one of .*did you mean 'swap'"),
+    ("classify.py --weight_decay=-1", "--weight_decay must be at least 0"),
+    ("classify.py --label_smoothing=1", "--label_smoothing must be at least 0 and below 1"),
+    ("classify.py --warmup=-0.1", "--warmup as a fraction must be at least 0"),
+    ("classify.py --dataset=nothing.csv", "nothing.csv does not exist"),
+    ("classify.py --output_dir=.", "--output_dir must be new, empty or a run's own folder; . holds 'mine.txt'"),
+    ("classify.py --mode=predict --text=a", "--model must be given"),
+    ("classify.py --mode=evaluate --model=runs/a", "runs/a does not exist"),
+    ("classify.py now", "every argument must be a flag, --name=value; got 'now'"),
+    ("multi_task.py --strategy=lora:0", "--strategy lora takes a positive integer"),
+    ("pretrain.py prepare --texts=a --output_dir=out --heldout_share=1", "--heldout_share must be above 0"),
+    ("search.py --trials=0", "--trials must be a positive integer; got '0'"),
+    ("compare_strategies.py --seeds=0", "--seeds must be a positive integer; got '0'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "message"), [*WRONG, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)]
+)
+def test_a_wrong_flag_is_answered_without_tensorflow(tmp_path, command, message):
+    (tmp_path / "mine.txt").write_text("")
+    script, *flags = command.split()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(ROOT / "examples" / script), *flags], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    lines = done.stderr.splitlines()
+    imported = {
+        line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines if line.startswith("import time:")
+    }
+    said = [line for line in lines if not line.startswith("import time:")]
+    assert done.returncode == 1 and len(said) == 1, done.stderr[-2000:]
+    assert said[0].startswith("error: ") and re.search(message, said[0])
+    assert "absl" in imported and not imported & {"tensorflow", "keras"}
+    assert os.listdir(tmp_path) == ["mine.txt"]
+
+
+def test_every_example_is_tried():
+    assert {command.split()[0] for command, _ in WRONG} == {p.name for p in (ROOT / "examples").glob("*.py")}

@@ -1,0 +1,47 @@
+"""`fit` says in one line that a classifier has collapsed, and nothing of one that learns."""
+
+import keras
+import pytest
+import tensorflow as tf
+
+from tftransformer.tasks import TextClassifier
+from tftransformer.tasks.collapse import notice_collapse
+from tftransformer.training import StopOnNonFinite
+
+
+def build(preset, **compiled):
+    keras.utils.set_random_seed(0)
+    classifier = TextClassifier.from_preset(preset, labels=["negative", "positive"], max_length=16)
+    classifier.compile(**compiled)
+    return classifier
+
+
+@pytest.mark.slow  # test_collapse.py of the callback has the rules
+@pytest.mark.parametrize(("rate", "noticed"), [(3.0, True), (3e-3, False)])
+def test_a_collapse_is_noticed(tiny_preset, reviews, capsys, rate, noticed):
+    classifier = build(tiny_preset, learning_rate=rate, fresh_multiplier=1.0)
+    texts, labels = reviews
+    classifier.fit(texts, labels, batch_size=8, epochs=16, verbose=0)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "guessing" in line]
+    assert len(lines) == noticed
+    for line in lines:
+        assert line.startswith("after 100 updates the loss on the training batches is")
+
+
+def test_what_cannot_be_compared_with_guessing_is_not_looked_at(tiny_preset, reviews):
+    classifier = build(tiny_preset)
+    data = classifier.preprocess(*reviews)
+    assert len(notice_collapse(classifier, data, 250)) == 1
+    assert notice_collapse(classifier, tf.data.Dataset.from_tensor_slices(reviews), 250) == []
+    assert notice_collapse(build(tiny_preset, loss="mse"), data, 250) == []
+    assert notice_collapse(build(tiny_preset, l2=1e-3), data, 250) == []
+    (callback,) = notice_collapse(classifier, data, 250, tf.constant([2.0, 0.0]))
+    assert callback.chance == pytest.approx(0.0, abs=1e-6)
+    assert callback.probe().shape[1] == 2
+
+
+def test_the_guard_comes_last(tiny_preset, reviews, monkeypatch):
+    seen = []
+    monkeypatch.setattr(keras.Model, "fit", lambda self, *_, callbacks, **options: seen.append(callbacks))
+    build(tiny_preset).fit(*reviews, callbacks=[keras.callbacks.TerminateOnNaN()])
+    assert isinstance(seen[0][-1], StopOnNonFinite)

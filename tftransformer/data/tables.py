@@ -1,0 +1,75 @@
+"""Columns and tables of other libraries, told by what they can do, so that none of these has to be there.
+
+A column is a list, a tuple, an array, a pandas or polars Series or Index, a pyarrow array, a tensor. A table has
+columns by name: a pandas or polars DataFrame, a pyarrow Table.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tftransformer.errors import TransformerError
+
+# pyarrow, then pandas and polars: all give Python's own values.
+_TO_LIST = ("to_pylist", "to_list")
+
+
+def as_column(values: Any) -> list | np.ndarray | None:
+    """The values of a column as a list or an array; None where these are none.
+
+    Example:
+        >>> as_column(("a", "b")), as_column(3)
+        (['a', 'b'], None)
+    """
+    for method in _TO_LIST:
+        if hasattr(values, method):
+            return getattr(values, method)()
+    if hasattr(values, "numpy"):  # an eager tensor
+        values = values.numpy()
+    if isinstance(values, np.ndarray):
+        return values.reshape(1) if values.ndim == 0 else values
+    if is_table(values):
+        return None
+    if hasattr(values, "__array__") and not hasattr(values, "__iter__"):
+        return np.asarray(values)
+    try:
+        return list(values)
+    except TypeError:
+        return None
+
+
+def is_table(values: Any) -> bool:
+    """Whether these are columns by name."""
+    return hasattr(values, "column_names") or hasattr(values, "columns") and hasattr(values, "__getitem__")
+
+
+def columns_of(table: Any) -> dict[str, Any]:
+    """The columns of a table by name, in their order.
+
+    Raises:
+        TransformerError: Two columns have one name.
+    """
+    names = [str(name) for name in _names(table)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise TransformerError(f"a table must have columns of different names; got {twice[0]!r} twice")
+    return {str(name): table[name] for name in _names(table)}
+
+
+def the_column(table: Any, argument: str) -> Any:
+    """The only column of a table.
+
+    Raises:
+        TransformerError: It has several, or none; the message begins with the argument.
+    """
+    columns = columns_of(table)
+    if len(columns) != 1:
+        shown = ", ".join(list(columns)[:8]) or "none"
+        raise TransformerError(f"{argument} must be one column; got a {type(table).__name__} of {shown}")
+    return next(iter(columns.values()))
+
+
+def _names(table: Any) -> list:
+    # A pyarrow table's `columns` are the columns themselves.
+    return list(table.column_names if hasattr(table, "column_names") else table.columns)

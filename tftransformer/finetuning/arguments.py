@@ -1,0 +1,54 @@
+"""Checks of a recipe's numbers and names, which need no Keras: a wrong one is refused before it is loaded."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from tftransformer.errors import TransformerError, near_miss
+
+# In the order of the classes in `schedules`.
+SCHEDULE_NAMES = ("linear", "cosine", "polynomial", "exponential", "constant", "slanted_triangular")
+
+
+def check_schedule(name: Any) -> None:
+    """Raise a `TransformerError` unless `name` is that of a schedule."""
+    if name not in SCHEDULE_NAMES:
+        raise TransformerError(
+            f"schedule must be one of {', '.join(SCHEDULE_NAMES)}; got {name!r}{near_miss(str(name), SCHEDULE_NAMES)}"
+        )
+
+
+def check_warmup(warmup: Any, total_steps: int | None = None) -> int | float:
+    """`warmup`, a number of steps (an int) or a fraction of the run (a float below 1).
+
+    Raises:
+        TransformerError: It is neither, or longer than `total_steps`.
+    """
+    if isinstance(warmup, bool) or not isinstance(warmup, (int, float)):
+        raise TransformerError(f"warmup must be a number of steps or a fraction below 1; got {warmup!r}")
+    if isinstance(warmup, float) and not 0.0 <= warmup < 1.0:
+        raise TransformerError(f"warmup as a fraction must be at least 0 and below 1; got {warmup!r}")
+    if isinstance(warmup, int) and warmup < 0:
+        raise TransformerError(f"warmup must not be negative; got {warmup!r}")
+    if isinstance(warmup, int) and total_steps is not None and warmup > total_steps:
+        raise TransformerError(f"warmup must not exceed total_steps, {total_steps}; got {warmup!r}")
+    return warmup
+
+
+def check_number(argument: str, value: Any, rule: str, holds: Callable[[float], bool]) -> float:
+    """`value` as a float.
+
+    Args:
+        argument: What the user calls it.
+        value: A number of Python or NumPy.
+        rule: What is required, in words, such as "positive".
+        holds: What is required, as a test.
+
+    Raises:
+        TransformerError: It is no number, not finite, or breaks the rule.
+    """
+    if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
+        raise TransformerError(f"{argument} must be a number; got {value!r}")
+    if not math.isfinite(float(value)) or not holds(float(value)):
+        raise TransformerError(f"{argument} must be {rule}; got {value!r}")
+    return float(value)

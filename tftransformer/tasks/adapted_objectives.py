@@ -1,0 +1,255 @@
+"""A user's losses and metrics on a network that gives logits: Keras's read probabilities unless they are told.
+
+`predict` gives probabilities, so that `loss="sparse_categorical_crossentropy"` looks right, and would train on the wrong
+numbers without a word. What is Keras's is therefore given what it reads. What is the user's own gets the targets as
+`encode_targets` makes them, ids (B,) or 0 and 1 (B, C), and logits (B, C).
+"""
+
+import inspect
+from typing import Any
+
+import keras
+from keras import ops
+
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.evaluation.keras_metrics import MultiLabelAccuracy, MultiLabelF1
+
+_ONE_OF_MANY = {
+    "SparseCategoricalCrossentropy", "SparseCategoricalAccuracy", "SparseTopKCategoricalAccuracy",
+    "CategoricalCrossentropy", "CategoricalFocalCrossentropy", "CategoricalAccuracy", "TopKCategoricalAccuracy",
+}  # fmt: skip
+_YES_OR_NO = {
+    "BinaryCrossentropy", "BinaryFocalCrossentropy", "BinaryAccuracy", "AUC", "Precision", "Recall",
+    "PrecisionAtRecall", "RecallAtPrecision", "SensitivityAtSpecificity", "SpecificityAtSensitivity",
+    "TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives",
+}  # fmt: skip
+# Whatever scale the scores have: only their order, or their distance from a margin, counts.
+_ANY_SCALE = {
+    "SparseCategoricalAccuracy",
+    "SparseTopKCategoricalAccuracy",
+    "Hinge",
+    "SquaredHinge",
+    "CategoricalHinge",
+}
+_NOT_FOR_CLASSES = {
+    "CTC", "Circle", "Accuracy", "IoU", "BinaryIoU", "MeanIoU", "OneHotIoU", "OneHotMeanIoU", "PearsonCorrelation",
+    "ConcordanceCorrelation", "R2Score",
+}  # fmt: skip
+_WRAPPERS = {"Loss", "LossFunctionWrapper", "Metric", "Mean", "Sum", "MeanMetricWrapper"}
+
+
+def adapt_loss(loss: Any, task: Any) -> Any:
+    """A loss as `compile` takes it, for targets and logits of a task.
+
+    Args:
+        loss: A name, a function or an object. Keras's cross-entropies are taken over logits: an object is made anew
+            with `from_logits=True` and all else that it had. Keras's other losses compare the targets, one-hot where
+            they are ids, with probabilities (hinge losses: with logits). A function or an object of the user's
+            is left as it is.
+        task: Has `labels` and `multi_label`.
+
+    Returns:
+        A loss.
+
+    Raises:
+        TransformerError: An unknown name, several losses, or a loss for another kind of targets.
+
+    Example:
+        >>> adapt_loss("sparse_categorical_crossentropy", classifier).get_config()["from_logits"]  # doctest: +SKIP
+        True
+    """
+    if isinstance(loss, (list, tuple)) and len(loss) == 1:
+        loss = loss[0]
+    if isinstance(loss, (list, tuple, dict)):
+        raise TransformerError(f"loss must be one loss, for the one output of the network; got {loss!r:.80}")
+    name, loss = _name_of(loss), _from_keras("loss", loss, keras.losses, keras.losses.Loss)
+    kind = _keras_kind(loss)
+    if kind is None:
+        return loss
+    one_of_many = kind in _ONE_OF_MANY
+    if kind in _NOT_FOR_CLASSES or (one_of_many if task.multi_label else kind in _YES_OR_NO):
+        what, use = ("one label", "sparse_categorical_crossentropy")
+        if task.multi_label:
+            what, use = ("any number of labels (multi_label=True)", "binary_crossentropy")
+        raise TransformerError(f"loss must be for {what} a text, as {use!r} is, or be left out; got {name!r}")
+    targets = "given" if task.multi_label or kind == "SparseCategoricalCrossentropy" else "one_hot"
+    if one_of_many or kind in _YES_OR_NO:
+        loss = type(loss).from_config({**loss.get_config(), "from_logits": True})
+        return loss if targets == "given" else AdaptedLoss(loss, targets, None)
+    return AdaptedLoss(loss, targets, None if kind in _ANY_SCALE else _activation(task))
+
+
+def adapt_metrics(argument: str, metrics: Any, task: Any) -> list:
+    """Metrics as `compile` takes them, for targets and logits of a task.
+
+    Keras's are given probabilities. Those that ask yes or no, such as `AUC` and `Precision`, are asked of every label
+    of a multi-label task; where a text has one of two labels, they are asked of the second one.
+
+    Args:
+        argument: "metrics" or "weighted_metrics".
+        metrics: A list of names, functions and objects, or one of them. The user's own get logits.
+        task: Has `labels`, `multi_label` and `threshold`.
+
+    Raises:
+        TransformerError: An unknown name, or a metric for another kind of targets.
+    """
+    if isinstance(metrics, dict):
+        raise TransformerError(f"{argument} must be a list of metrics; got {metrics!r:.80}")
+    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    return [_adapt_metric(argument, metric, task) for metric in metrics]
+
+
+def _adapt_metric(argument: str, metric: Any, task: Any) -> Any:
+    name = _name_of(metric)
+    if isinstance(metric, str) and metric.lower() in ("accuracy", "acc"):
+        if not task.multi_label:
+            return keras.metrics.SparseCategoricalAccuracy(name=name)
+        return MultiLabelAccuracy(threshold=None, from_logits=True, name=name)
+    metric = _from_keras(argument, metric, keras.metrics, keras.metrics.Metric)
+    if isinstance(metric, (MultiLabelAccuracy, MultiLabelF1)) and not metric.from_logits:
+        return AdaptedMetric(metric, "given", "sigmoid")
+    kind = _keras_kind(metric)
+    if kind is None:
+        return metric
+    config = metric.get_config()
+    by_column = (
+        config.get("class_id") is not None
+        or config.get("multi_label")
+        or config.get("top_k")
+        and kind != "AUC"
+    )
+    asks_yes_or_no = kind in _YES_OR_NO and not by_column
+    if task.multi_label and kind in _ONE_OF_MANY:
+        raise TransformerError(
+            f"{argument} must be for any number of labels a text; {name!r} is for one of many"
+        )
+    if kind in _NOT_FOR_CLASSES or (asks_yes_or_no and not task.multi_label and len(task.labels) != 2):
+        raise TransformerError(
+            f"{argument} must be for one of {len(task.labels)} labels a text; {name!r} is not: try 'accuracy', "
+            "tftransformer.evaluation.MacroF1, or keras.metrics.Precision(class_id=...)"
+        )
+    if task.multi_label:
+        targets = "given"
+    elif asks_yes_or_no:
+        targets = "second"
+    else:
+        targets = "given" if kind.startswith("Sparse") else "one_hot"
+    read_as_they_are = kind in _ANY_SCALE or config.get("from_logits")
+    if targets == "given" and read_as_they_are:
+        return metric
+    activation = "sigmoid" if targets == "second" else _activation(task)
+    return AdaptedMetric(metric, targets, None if read_as_they_are else activation, name=name)
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class AdaptedLoss(keras.losses.Loss):
+    """A loss that is given what it reads.
+
+    Args:
+        loss: A Keras loss.
+        targets: "given" leaves the targets, "one_hot" makes (B, C) of ids.
+        activation: "softmax" or "sigmoid" makes probabilities of the logits; None leaves them.
+
+    Shapes: ids (B,) or 0 and 1 (B, C), logits (B, C) -> loss (B,) before the reduction.
+    """
+
+    def __init__(self, loss: Any, targets: str, activation: str | None, name: str | None = None) -> None:
+        loss = keras.losses.deserialize(loss) if isinstance(loss, dict) else loss
+        super().__init__(name=name or loss.name, reduction=loss.reduction)
+        self.loss, self.targets, self.activation = loss, targets, activation
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return self.loss.call(*_as_read(y_true, y_pred, self.targets, self.activation))
+
+    def get_config(self) -> dict:
+        loss = keras.losses.serialize(self.loss)
+        return {"loss": loss, "targets": self.targets, "activation": self.activation, "name": self.name}
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class AdaptedMetric(keras.metrics.Metric):
+    """A metric that is given what it reads.
+
+    Args:
+        metric: A metric.
+        targets: As for `AdaptedLoss`; or "second": of two labels, whether it is the second one, and its logit.
+        activation: As there.
+        name: Shown by `fit`; by default the metric's.
+    """
+
+    def __init__(self, metric: Any, targets: str, activation: str | None, name: str | None = None) -> None:
+        metric = keras.metrics.deserialize(metric) if isinstance(metric, dict) else metric
+        super().__init__(name=name or metric.name, dtype=metric.dtype)
+        self.metric, self.targets, self.activation = metric, targets, activation
+        if hasattr(metric, "_direction"):
+            # Keras's EarlyStopping and ModelCheckpoint read it where nobody tells them.
+            self._direction = metric._direction
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        y_true, y_pred = _as_read(y_true, y_pred, self.targets, self.activation)
+        self.metric.update_state(y_true, y_pred, sample_weight=sample_weight)
+
+    def result(self) -> Any:
+        return self.metric.result()
+
+    def reset_state(self) -> None:
+        self.metric.reset_state()
+
+    def get_config(self) -> dict:
+        metric = keras.metrics.serialize(self.metric)
+        return {"metric": metric, "targets": self.targets, "activation": self.activation, "name": self.name}
+
+
+def _as_read(y_true: Any, y_pred: Any, targets: str, activation: str | None) -> tuple[Any, Any]:
+    y_true, y_pred = ops.convert_to_tensor(y_true), ops.cast(y_pred, "float32")
+    if targets == "one_hot":
+        ids = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        y_true = ops.one_hot(ids, y_pred.shape[-1], dtype="float32")
+    elif targets == "second":
+        y_true, y_pred = ops.reshape(y_true, (-1,)), y_pred[:, 1] - y_pred[:, 0]
+    return y_true, y_pred if activation is None else getattr(ops, activation)(y_pred)
+
+
+def _activation(task: Any) -> str:
+    return "sigmoid" if task.multi_label else "softmax"
+
+
+def _name_of(given: Any) -> str:
+    return (
+        given
+        if isinstance(given, str)
+        else getattr(given, "name", None) or getattr(given, "__name__", repr(given))
+    )
+
+
+def _from_keras(argument: str, given: Any, module: Any, base: type) -> Any:
+    """An object of a name, a class or a function of Keras's; anything else as it is."""
+    known = {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, base)
+    }
+    if isinstance(given, str):
+        try:
+            given = module.get(given)
+        except ValueError:
+            names = [
+                name for name, value in vars(module).items() if callable(value) and name not in _WRAPPERS
+            ]
+            raise TransformerError(
+                f"{argument} must be one of Keras's by name, or a function or an object; got {given!r}"
+                f"{near_miss(given, names)}"
+            ) from None
+    if inspect.isfunction(given) and given.__module__.startswith("keras."):
+        # A function is its class without options, which Keras calls by the same name.
+        short = given.__name__.replace("_", "")
+        given = next((value() for name, value in known.items() if name.lower() == short), given)
+    return given() if inspect.isclass(given) else given
+
+
+def _keras_kind(found: Any) -> str | None:
+    """The name of the Keras class that it is or derives from; None for what is the user's own, or ours."""
+    for ancestor in type(found).__mro__:
+        if ancestor.__module__.startswith("keras."):
+            return None if ancestor.__name__ in _WRAPPERS else ancestor.__name__
+    return None

@@ -1,0 +1,111 @@
+"""From texts in any form that a task takes to batches of integers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tftransformer.data.examples import Examples, build_examples
+from tftransformer.data.pipeline import ordered_batches, stream_batches
+from tftransformer.data.records import Records, as_records
+from tftransformer.data.row_packing import Packer
+from tftransformer.data.split import Split
+from tftransformer.errors import TransformerError
+from tftransformer.tasks.inputs import (
+    dataset_has_pairs,
+    first_batches,
+    is_dataset,
+    is_tokenized,
+    with_known_size,
+)
+
+
+class TextBatches:
+    """Methods of a `TextTask`, which brings the rest.
+
+    Attributes:
+        text_pairs: Whether it takes pairs of texts; None until `fit` is given some or single texts.
+    """
+
+    tokenizer: Any
+    pack: Packer
+    text_pairs: bool | None
+
+    def preprocess(self, texts: Any, targets: Any = None, sample_weight: Any = None) -> Examples:
+        """Tokenised examples of texts in any form that `fit` takes.
+
+        Args:
+            texts: A Split, texts, pairs or a finite dataset; see `data.records.as_records`.
+            targets: Labels, where the texts come without.
+            sample_weight: A weight for each text.
+
+        Returns:
+            `Examples`, which `data.pipeline` makes batches of.
+        """
+        return self._examples(as_records(texts, targets, sample_weight))
+
+    def _examples(self, records: Records) -> Examples:
+        if len(records):
+            self._check_pairs(records.second is not None)
+        targets = None if records.targets is None else self.encode_targets(records.targets)
+        return build_examples(
+            records, targets, tokenize=self.tokenizer.tokenize, pack=self.pack, pad_id=self.tokenizer.pad_id
+        )
+
+    def _check_pairs(self, pairs: bool) -> None:
+        if self.text_pairs not in (None, pairs):
+            kinds = ("single texts", "pairs of texts")
+            raise TransformerError(f"this model was trained on {kinds[self.text_pairs]}; got {kinds[pairs]}")
+
+    def _decide_pairs(self, data: Examples | tf.data.Dataset) -> None:
+        """What a model is trained on decides between single texts and pairs; other data have only to agree."""
+        if is_dataset(data):
+            self.text_pairs = self.text_pairs if is_tokenized(data) else dataset_has_pairs(data)
+        elif len(data):
+            self.text_pairs = bool((data.segments == 2).any())
+
+    def _stream(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+        self._check_pairs(dataset_has_pairs(dataset))
+        return stream_batches(
+            dataset,
+            batch_size,
+            tokenize=self.tokenizer.tokenize,
+            pack=self.pack,
+            max_length=self.pack.max_length,
+            encode_labels=self.stream_encoder(),
+            pad_id=self.tokenizer.pad_id,
+        )
+
+    def stream_encoder(self) -> Callable | None:
+        """`encode_targets` for the labels of a dataset's batches, in TensorFlow operations; None leaves them."""
+        return None
+
+    def _inference(
+        self, x: Any, y: Any, sample_weight: Any, batch_size: int, options: dict[str, Any]
+    ) -> tuple[Any, np.ndarray | None]:
+        if is_dataset(x):
+            return x if is_tokenized(x) else self._stream(x, batch_size), None
+        # Batches are sorted by length: Keras would count other texts than the first.
+        examples = first_batches(self.preprocess(x, y, sample_weight), options.pop("steps", None), batch_size)
+        return self._ordered(examples, batch_size)
+
+    def _ordered(self, examples: Examples, batch_size: int) -> tuple[Any, np.ndarray | None]:
+        if not len(examples):
+            return None, None
+        return ordered_batches(examples, batch_size, boundaries=self._boundaries(examples))
+
+    def _validation(self, data: Any, batch_size: int, steps: int | None = None) -> Any:
+        data = with_known_size("validation_data", data, steps)
+        if data is None or isinstance(data, Examples) or is_tokenized(data):
+            return data
+        if isinstance(data, Split) or is_dataset(data):
+            data = (data,)
+        if not isinstance(data, tuple) or not 1 <= len(data) <= 3:
+            raise TransformerError(
+                "validation_data must be a Split, a dataset, (texts, labels) or (texts, labels, weights); got "
+                f"{type(data).__name__}"
+            )
+        if is_dataset(data[0]):
+            return self._stream(data[0], batch_size)
+        return self.preprocess(*data)
