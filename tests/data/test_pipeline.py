@@ -172,6 +172,41 @@ def test_batches_are_those_of_the_examples(rows, batch_size, weighted):
             assert one.dtype == other.dtype
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_few_batches_that_lie_ready_are_those_that_many_would_be(weighted, monkeypatch):
+    records = as_records(
+        [("ab", "x"), ("abc", "yyy"), ("", "z")], sample_weight=range(3) if weighted else None
+    )
+    labels = np.eye(3, dtype="float32") if weighted else np.arange(3, dtype="int32")
+    examples = build_examples(records, labels, tokenize=tokenize, pack=pack, pad_id=7)
+
+    def ways():
+        for batch_size in (2, 3):
+            yield ordered_batches(examples, batch_size)[0]
+            yield token_batches(examples, batch_size, boundaries=(5, MAX_LENGTH), shuffle=False)
+
+    few = list(ways())
+    monkeypatch.setattr("tftransformer.data.batch_blocks.FEW_BATCHES", 0)
+    for one, other in zip(few, ways(), strict=True):
+        assert one.element_spec == other.element_spec and one.cardinality() == other.cardinality()
+        for _ in range(2):
+            for ours, theirs in zip(one, other, strict=True):
+                tf.nest.map_structure(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_a_single_text_traces_nothing_for_its_batch(monkeypatch):
+    examples = examples_of([3])
+    ordered_batches(examples, 8)
+
+    def traced(*_, **__):
+        raise AssertionError("a function was made")
+
+    for name in ("map", "flat_map", "from_generator", "prefetch"):
+        monkeypatch.setattr(tf.data.Dataset, name, traced)
+    (batch,) = ordered_batches(examples, 8)[0]
+    assert batch[0]["token_ids"].shape == (1, 3)
+
+
 def test_order_is_kept_without_shuffling():
     dataset = token_batches(examples_of([3, 12, 1, 7, 5]), 2, shuffle=False)
     assert [y.tolist() for _, y in dataset.as_numpy_iterator()] == [[0, 1], [2, 3], [4]]

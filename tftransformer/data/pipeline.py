@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tftransformer.data.autotuning import BATCHES_AHEAD, without_autotune
-from tftransformer.data.batch_blocks import Plan, planned_dataset
+from tftransformer.data.batch_blocks import Plan, fixed_dataset, planned_dataset
 from tftransformer.data.buckets import DEFAULT_LENGTHS, bucket_of
 from tftransformer.data.examples import Examples
 from tftransformer.data.records import is_batched
@@ -142,16 +142,19 @@ def token_batches(
     lengths = examples.lengths
     if boundaries is not None:
         bucket_of(lengths, boundaries)
+    rows = _equal_rows(examples, batch_size)
+    if not shuffle:
+        return fixed_dataset(
+            in_order(np.arange(len(lengths)), lengths, batch_size, boundaries), examples, rows
+        )
     started = Epoch()
 
     def plan() -> Plan:
         number = started.number if epoch is None else epoch.number
         started.number += 1
-        if not shuffle:
-            return in_order(np.arange(len(lengths)), lengths, batch_size, boundaries)
         return plan_epoch(lengths, batch_size, boundaries, np.random.default_rng([seed, number]))
 
-    return planned_dataset(plan, examples, count, _equal_rows(examples, batch_size))
+    return planned_dataset(plan, examples, count, rows)
 
 
 def ordered_batches(
@@ -170,12 +173,11 @@ def ordered_batches(
     Raises:
         TransformerError: as `token_batches`.
     """
-    count = num_batches(len(examples), batch_size)
-    if not count:
+    if not num_batches(len(examples), batch_size):
         raise TransformerError("there are no examples to make batches of")
     order = np.argsort(examples.lengths, kind="stable")
     plan = in_order(order, examples.lengths, batch_size, boundaries)
-    dataset = planned_dataset(lambda: plan, examples, count, _equal_rows(examples, batch_size))
+    dataset = fixed_dataset(plan, examples, _equal_rows(examples, batch_size))
     return dataset, np.argsort(order, kind="stable")
 
 
