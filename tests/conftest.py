@@ -13,6 +13,15 @@ import pytest
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("project")
 
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if (mark := item.get_closest_marker("by_default")) and item.callspec.id not in mark.args:
+            item.add_marker(pytest.mark.slow)
+
+
 WORDS = (
     "good bad fine poor great awful plot acting film music story slow quick dull bright "
     "a the was not very and but it is this movie"

@@ -79,6 +79,7 @@ def test_a_run_prints_progress_and_report_and_no_noise(finished):
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_predict_and_evaluate_use_the_finished_run(finished, folder):
     done = run(
         folder, "--mode=predict", "--model=runs/reviews-1", "--text=a good film", "--text=bad, very bad"

@@ -103,6 +103,7 @@ def test_half_precision_probabilities_are_probabilities():
     classification_metrics(targets, probabilities.astype(np.float16), labels)
 
 
+@pytest.mark.by_default("5")
 @pytest.mark.parametrize("classes", [2, 5])
 def test_the_bootstrap_of_kinds_is_the_bootstrap_of_rows(classes):
     targets, probabilities, labels = random_case(3, rows=150, classes=classes)

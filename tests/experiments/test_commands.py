@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ def command(monkeypatch):
     handler = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(commands, "start_quietly", lambda: None)
     monkeypatch.setattr(commands, "speak_any_encoding", lambda: None)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr("absl.app.run", lambda main, flags_parser: main(["script"]))
 
     def run(*arguments):
@@ -53,6 +56,27 @@ def test_ctrl_c_is_an_interruption_too(command, capsys):
         raise KeyboardInterrupt
 
     assert command(main) == 130 and capsys.readouterr().err == "error: interrupted\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_python_drops_is_not_lost(command, number, code, capsys):
+    class Thing:
+        pass
+
+    def dies(_):
+        os.kill(os.getpid(), number)
+        for _ in range(1000):
+            pass
+
+    def main(_):
+        thing = Thing()
+        watch = weakref.ref(thing, dies)
+        del thing
+        time.sleep(5)
+        raise AssertionError(f"{watch} was dropped with its signal")
+
+    assert command(main) == code
+    assert "ignored" not in capsys.readouterr().err
 
 
 def test_what_is_read_from_the_flags_is_handed_on_and_read_first(monkeypatch, command):

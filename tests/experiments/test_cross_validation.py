@@ -178,5 +178,5 @@ def test_pairs_and_several_labels(data, build, tiny_preset, kind):
         )
 
     keras.utils.set_random_seed(0)
-    result = cross_validate(make, split, 2, strategy="lora:2", learning_rate=1e-2, say=silent)
+    result = cross_validate(make, split, 2, strategy="lora:2", learning_rate=1e-2, epochs=2, say=silent)
     assert "macro_f1" in result.figures and ("micro_f1" in result.figures) == several

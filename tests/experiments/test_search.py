@@ -116,6 +116,7 @@ def test_the_table_and_the_picture_are_left_in_the_folder(run, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.by_default("hyperband")
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(run, pruner):
     whole = run("whole", pruner=pruner, trials=14)
@@ -326,7 +327,7 @@ def test_pairs_and_several_labels(reviews, tiny_preset, tmp_path, kind):
             tiny_preset, labels=("negative", "positive"), max_length=16, multi_label=several
         )
 
-    space = {"strategy": ["head", "lora:2"], "learning_rate": (1e-3, 3e-2)}
+    space = {"strategy": ["head", "lora:2"], "learning_rate": (1e-3, 3e-2), "epochs": 2}
     train, validation = data.take(range(40)), data.take(range(40, 60))
     result = MODULE.search(
         build, train, validation, space, trials=2, output_dir=tmp_path / "search", say=lambda _: None

@@ -93,7 +93,7 @@ def test_the_graph_of_an_export_gives_the_layers_answers(case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", PRODUCT, ids=str)
+@pytest.mark.parametrize("case", [case for case in PRODUCT if case[-1] == "bfloat16"], ids=str)
 def test_the_graph_of_an_export_gives_the_layers_answers_everywhere(case):
     check_graph(case)
 

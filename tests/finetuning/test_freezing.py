@@ -124,9 +124,8 @@ def test_freezing_before_the_first_fit_needs_no_second_compile(small):
     np.testing.assert_array_equal(values(model)["encoder_block_0/kernel"], before)
 
 
-@pytest.mark.parametrize(
-    "change", [lambda m: freeze(m, layers=1), pytest.param(unfreeze, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow  # by default test_freshness.py asks a task the same
+@pytest.mark.parametrize("change", [lambda m: freeze(m, layers=1), unfreeze])
 def test_a_change_after_fit_cannot_go_unnoticed(small, change):
     model = small.build_model()
     freeze(model, patterns="encoder_block_2/.*")

@@ -153,7 +153,12 @@ def test_frozen_weights_stay_bit_equal_and_hold_no_slots_and_the_rest_trains(sma
     assert all(v.trainable for v in addresses(model).values())
 
 
-@pytest.mark.parametrize("make", [lambda: SGD(0.1, momentum=0.9), lambda: AdamW(LinearSchedule(1e-2))])
+@pytest.mark.by_default("AdamW")
+@pytest.mark.parametrize(
+    "make",
+    [lambda: SGD(0.1, momentum=0.9), lambda: AdamW(LinearSchedule(1e-2))],
+    ids=["SGD", "AdamW"],
+)
 def test_all_stages_in_one_equal_full_training(small, make):
     full, staged = compiled(small, make()), compiled(small, make())
     bind = [BindSchedule()] if isinstance(staged.optimizer, AdamW) else []

@@ -39,6 +39,7 @@ def step_by_step(model, ids, state, padding_mask=None, prompt=3):
     return np.concatenate(pieces, axis=1)
 
 
+@pytest.mark.by_default("sinusoidal-4", "alibi-4", "relative_buckets-4", "rotary-2", "relative-1")
 @pytest.mark.parametrize(
     ("position", "key_heads"), [*((p, 4) for p in POSITIONS), ("rotary", 2), ("relative", 1)]
 )

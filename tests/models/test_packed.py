@@ -23,6 +23,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.by_default("{}", "{'position': 'rotary'}", "{'position': 'relative_buckets'}")
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_packed_equals_unpacked(settings):
     config = TransformerConfig(

@@ -130,6 +130,7 @@ def _mutations(weights):
         yield f"swapped {first}", {first: weights[second], second: weights[first]}
 
 
+@pytest.mark.slow
 @bert_by_default
 def test_the_check_bites(golden, deviation):
     inputs, reference = golden.inputs("ragged"), golden.part("ragged/outputs/")

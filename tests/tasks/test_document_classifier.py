@@ -364,6 +364,7 @@ def test_pairs_packing_and_a_stored_prefix_are_refused(classifier):
         classifier.fit(["a", "b"], [0, 1], prefix_cache="folder")
 
 
+@pytest.mark.by_default("mean")
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
 def test_a_document_has_one_vector_and_one_answer(tiny_preset, documents, pooling, capsys):
     classifier = shake(build(tiny_preset, pooling=pooling, max_chunks=3, chunk_blocks=1))

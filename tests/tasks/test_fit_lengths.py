@@ -62,6 +62,7 @@ def in_graph(tiny_preset):
     return build(tiny_preset, warmup=0)
 
 
+@pytest.mark.by_default("list", "generator, batched")
 @pytest.mark.parametrize("form", FORMS)
 def test_the_schedule_spans_the_updates_whatever_form_the_data_have(in_graph, rows, form):
     x, y = FORMS[form](*rows)
@@ -72,6 +73,7 @@ def test_the_schedule_spans_the_updates_whatever_form_the_data_have(in_graph, ro
     assert int(in_graph.optimizer.iterations) - before == updates
 
 
+@pytest.mark.by_default("True")
 @pytest.mark.parametrize("batched", [False, True])
 def test_data_that_can_be_read_only_once_are_refused(in_graph, rows, batched):
     once = zip(*rows)

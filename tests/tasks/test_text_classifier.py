@@ -65,7 +65,7 @@ def test_odd_texts_are_still_classified(trained, text):
 # Without a graph there is less to wait for.
 @pytest.mark.parametrize("run_eagerly", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_fit_takes_datasets_names_ids_weights_and_validation(tiny_preset, reviews, run_eagerly):
-    texts, labels = (column[:20] for column in reviews)
+    texts, labels = (column[:12] for column in reviews)
     ids = [LABELS.index(label) for label in labels]
     rows = tf.data.Dataset.from_tensor_slices((texts, labels))
     forms = [
@@ -73,7 +73,7 @@ def test_fit_takes_datasets_names_ids_weights_and_validation(tiny_preset, review
         dict(x=Split(texts, labels), validation_data=Split(texts[:9], labels[:9])),
         dict(x=rows, validation_data=rows.take(7)),
         dict(x=rows.batch(10), class_weight={"negative": 2.0}),
-        dict(x=texts, y=labels, sample_weight=np.linspace(0, 1, 20), validation_data=(texts[:5], ids[:5])),
+        dict(x=texts, y=labels, sample_weight=np.linspace(0, 1, 12), validation_data=(texts[:5], ids[:5])),
         dict(x=texts, y=labels, class_weight="balanced"),
     ]
     classifier = build(tiny_preset)
@@ -113,12 +113,14 @@ def test_class_weights_equal_the_same_sample_weights(tiny_preset, reviews):
         np.testing.assert_allclose(results[1][name], value, atol=1e-6, err_msg=name)
 
 
-def test_one_seed_gives_one_result(tiny_preset, reviews):
+@pytest.mark.by_default("True")
+@pytest.mark.parametrize("run_eagerly", [True, False])
+def test_one_seed_gives_one_result(tiny_preset, reviews, run_eagerly):
     results = []
     for _ in range(2):
         classifier = build(tiny_preset)
-        classifier.compile()
-        classifier.fit(*reviews, batch_size=16, epochs=2, verbose=0)
+        classifier.compile(run_eagerly=run_eagerly)
+        classifier.fit(*(column[:12] for column in reviews), batch_size=8, epochs=2, verbose=0)
         results.append(weights(classifier))
     for name, value in results[0].items():
         np.testing.assert_array_equal(results[1][name], value, err_msg=name)
@@ -366,6 +368,7 @@ def test_answers_of_several_labels(tiny_preset):
     assert (none.label, none.probability, none.probabilities) == ((), (), {"a": 0.1, "b": 0.2, "c": 0.3})
 
 
+@pytest.mark.by_default("mean")
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
 def test_vectors_are_what_the_head_sees_and_leave_predict_alone(tiny_preset, reviews, pooling):
     classifier = build(tiny_preset, pooling=pooling, extra_blocks=1)

@@ -70,7 +70,8 @@ def test_all_stages_in_one_equal_full_training(tiny_preset, reviews):
     assert difference(*results) == 0
 
 
-@pytest.mark.parametrize("epochs", [3, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs", [3, 6])
 def test_stages_from_stored_outputs_are_the_same(tiny_preset, reviews, tmp_path, epochs):
     said = []
     caches = ("off", PrefixCache(tmp_path / "cache", say=said.append))

@@ -91,6 +91,7 @@ def assert_weights(model, expected):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.by_default("AdamW")
 @pytest.mark.parametrize("optimizer", [AdamW, SGD, keras.optimizers.Adam])
 def test_says_where_and_keeps_the_best_epoch(optimizer):
     model, guard, snapshots, error = poisoned(optimizer(0.05))

@@ -5,6 +5,7 @@ import errno
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,6 +42,7 @@ def run_command(main: Callable[[Any], Any], read: Callable[[], Any] | None = Non
         if len(arguments) > 1:
             _fail(f"every argument must be a flag, --name=value; got {arguments[1]!r}")
         signal.signal(signal.SIGTERM, _terminate)
+        sys.unraisablehook = _heard_again
         try:
             given = arguments if read is None else read()
             start_quietly()
@@ -126,6 +128,25 @@ def _terminate(*_: Any) -> None:
     # A second signal ends the process at once.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     raise Terminated("terminated")
+
+
+def _heard_again(ignored: Any) -> None:
+    """Python drops what a signal raises while the callback of a weak reference or a finaliser runs: ask once more."""
+    for kind, number in ((Terminated, signal.SIGTERM), (KeyboardInterrupt, signal.SIGINT)):
+        if issubclass(ignored.exc_type, kind):
+            if kind is Terminated:
+                signal.signal(number, _terminate)
+            threading.Timer(0.05, _signal_main_thread, [number]).start()
+            return
+    sys.__unraisablehook__(ignored)
+
+
+def _signal_main_thread(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):
+        # To that thread, which otherwise sleeps on.
+        signal.pthread_kill(threading.main_thread().ident, number)
+    else:
+        signal.raise_signal(number)
 
 
 def _fail(message: str, status: int = 1) -> None:

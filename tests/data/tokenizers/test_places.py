@@ -33,6 +33,7 @@ def test_places_equal_hugging_faces(tokenizer, setting):
         assert ours == theirs, ascii(text[:80])
 
 
+@pytest.mark.by_default("uncased")
 @pytest.mark.parametrize("setting", cases.SWEPT, indirect=True)
 def test_places_of_every_code_point_equal_hugging_faces(tokenizer, setting):
     assert [int(block) for block in GOLDENS["block_places"][setting]] == cases.BLOCKS

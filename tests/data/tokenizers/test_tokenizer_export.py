@@ -57,6 +57,7 @@ def save(tokenizer, folder):
     tf.saved_model.save(tf.Module(), str(folder), signatures=serve)
 
 
+@pytest.mark.slow
 def test_in_a_saved_model_in_a_process_without_this_package(tokenizers, tmp_path):
     for name, tokenizer in tokenizers.items():
         save(tokenizer, tmp_path / name)

@@ -43,6 +43,7 @@ def test_known_and_unknown_words_both_occur(setting):
     assert ids.count(1) > 20 and len(ids) - ids.count(1) > 300
 
 
+@pytest.mark.by_default("uncased")
 @pytest.mark.parametrize("setting", cases.SWEPT, indirect=True)
 def test_every_code_point_is_normalised_as_by_hugging_face(setting):
     splitter = WordSplitter(**cases.SETTINGS[setting])
