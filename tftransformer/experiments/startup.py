@@ -42,10 +42,14 @@ def start_quietly() -> None:
     TF_CPP_MIN_LOG_LEVEL, which the user may set, silences what TensorFlow logs later on; what it logs
     while it is being loaded goes straight to the standard error stream and is filtered here.
 
+    TF_ENABLE_ONEDNN_OPTS, which the user may set, is 1: by itself TensorFlow uses oneDNN only on CPUs with instructions
+    for neural networks (VNNI and newer), while training is about twice as fast with it on older ones, too.
+
     Raises:
         ImportError: Keras's backend is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with _without_chatter():
         import keras
 
