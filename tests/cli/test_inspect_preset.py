@@ -22,6 +22,7 @@ def run(folder, *words):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_names_and_folders_and_a_near_miss_in_one_line(tmp_path, tiny_preset):
     done = run(tmp_path, "bert_12x192_en_uncased", str(tiny_preset), "bert_12x192_en_uncase")
     first, second = done.stdout.split("\n\n")

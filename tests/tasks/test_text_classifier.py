@@ -62,8 +62,9 @@ def test_odd_texts_are_still_classified(trained, text):
     assert np.isfinite(trained.predict([text], verbose=0)).all()
 
 
-# Without a graph there is less to wait for.
-@pytest.mark.parametrize("run_eagerly", [True, pytest.param(False, marks=pytest.mark.slow)])
+# By default test_text_batches.py and test_label_law.py train on these forms, some at a time.
+@pytest.mark.slow
+@pytest.mark.parametrize("run_eagerly", [True, False])
 def test_fit_takes_datasets_names_ids_weights_and_validation(tiny_preset, reviews, run_eagerly):
     texts, labels = (column[:12] for column in reviews)
     ids = [LABELS.index(label) for label in labels]
