@@ -43,7 +43,7 @@ def start_quietly() -> None:
     while it is being loaded goes straight to the standard error stream and is filtered here.
 
     TF_ENABLE_ONEDNN_OPTS, which the user may set, is 1: by itself TensorFlow uses oneDNN only on CPUs with instructions
-    for neural networks (VNNI and newer), while training is about twice as fast with it on older ones, too.
+    for neural networks (VNNI and newer), while older ones train faster with it, too.
 
     Raises:
         ImportError: Keras's backend is not installed.
