@@ -11,7 +11,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.export.answers import LABELS, answers, write_saved_model
 from tftransformer.export.comparison import Served, tolerance_of
 from tftransformer.export.inference_graph import inference_network
-from tftransformer.export.saved_model import in_precision, text_inputs
+from tftransformer.export.saved_model import in_precision, served_texts
 
 _INPUTS = ("token_ids", "padding_mask", "segment_ids")
 
@@ -91,6 +91,4 @@ def _served_task(model: Any, copy: Any, name: str, pooled: Any) -> Served:
         columns = model.columns(name)
         return task.activate(model(packed(*sides), training=False)[:, columns.start : columns.stop])
 
-    pairs = bool(task.text_pairs)
-    function = tf.function(classify, autograph=False).get_concrete_function(**text_inputs(pairs))
-    return Served(function, expected, len(task.labels), pairs, model.max_length)
+    return served_texts(classify, expected, task, model.max_length)

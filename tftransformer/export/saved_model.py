@@ -1,6 +1,7 @@
 """Export to a TensorFlow SavedModel for TF Serving: strings in, labels and probabilities out."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,21 +71,28 @@ def export_classifier(
     def expected(*sides: tf.Tensor) -> tf.Tensor:
         return classifier.activate(classifier(packed(*sides), training=False))
 
-    pairs = bool(classifier.text_pairs)
-    function = tf.function(classify, autograph=False).get_concrete_function(**text_inputs(pairs))
-    served = Served(function, expected, len(classifier.labels), pairs, classifier.max_length)
     return write_saved_model(
         folder,
-        {"serving_default": served},
+        {"serving_default": served_texts(classify, expected, classifier, classifier.max_length)},
         classifier.labels,
         tolerance=tolerance_of(classifier.compute_dtype, copy.compute_dtype),
         overwrite=overwrite,
     )
 
 
-def text_inputs(pairs: bool) -> dict[str, tf.TensorSpec]:
-    """The inputs of a signature of texts, or of pairs of them."""
-    return dict.fromkeys(("text", "text_pair") if pairs else ("text",), tf.TensorSpec([None], tf.string))
+def served_texts(classify: Callable, expected: Callable, task: Any, max_length: int) -> Served:
+    """The signature of a task's texts, or of pairs of them.
+
+    Args:
+        classify: From strings (B,), by the names `text` and `text_pair`, to answers.
+        expected: As in `Served`.
+        task: Has `labels` and `text_pairs`.
+        max_length: As in `Served`.
+    """
+    pairs = bool(task.text_pairs)
+    inputs = dict.fromkeys(("text", "text_pair") if pairs else ("text",), tf.TensorSpec([None], tf.string))
+    function = tf.function(classify, autograph=False).get_concrete_function(**inputs)
+    return Served(function, expected, len(task.labels), pairs, max_length)
 
 
 def in_precision(classifier: Any, dtype: str) -> Any:

@@ -8,9 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from tftransformer.export.answers import answers, write_saved_model
-from tftransformer.export.comparison import Served, tolerance_of
+from tftransformer.export.comparison import tolerance_of
 from tftransformer.export.inference_graph import inference_network
-from tftransformer.export.saved_model import in_precision, text_inputs
+from tftransformer.export.saved_model import in_precision, served_texts
 from tftransformer.tasks.chunk_places import in_places, real_chunks
 
 
@@ -61,11 +61,9 @@ def export_documents(
     def expected(text: tf.Tensor) -> tf.Tensor:
         return classifier.activate(classifier(chunks_of(text), training=False))
 
-    function = tf.function(classify, autograph=False).get_concrete_function(**text_inputs(False))
-    served = Served(function, expected, len(classifier.labels), False, classifier.cut.document_length)
     return write_saved_model(
         folder,
-        {"serving_default": served},
+        {"serving_default": served_texts(classify, expected, classifier, classifier.cut.document_length)},
         classifier.labels,
         tolerance=tolerance_of(classifier.compute_dtype, copy.compute_dtype),
         overwrite=overwrite,
