@@ -29,7 +29,7 @@ from tftransformer.experiments.options import ClassificationOptions
 from tftransformer.experiments.output_folder import check_free
 from tftransformer.experiments.predictions import check_output, pair_up, texts_to_predict
 from tftransformer.experiments.recorded_options import continued_options, evaluation_options, options_of
-from tftransformer.experiments.runs import RunFolder, run_of
+from tftransformer.experiments.runs import RunFolder
 
 FLAGS = flags.FLAGS
 
@@ -163,7 +163,7 @@ def read_flags() -> Any:
 
 
 def _texts() -> list:
-    run = RunFolder.open(run_of(FLAGS.model))
+    run = RunFolder.open(FLAGS.model, argument="model")
     if FLAGS.output is not None:
         check_output(FLAGS.output, FLAGS.overwrite)
     columns = FLAGS.text_columns

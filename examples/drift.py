@@ -26,7 +26,7 @@ flags.mark_flags_as_required(["model", "texts"])
 
 
 def read_flags() -> None:
-    RunFolder.open(FLAGS.model)
+    RunFolder.open(FLAGS.model, argument="model")
     existing_path(FLAGS.texts)
 
 

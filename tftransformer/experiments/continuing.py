@@ -38,7 +38,7 @@ def train(options: ClassificationOptions) -> Report:
         TransformerError: As `classification.train`; or the old rows cannot be read again, nothing is new, or labels are
             new and `add_labels` is off.
     """
-    folder = RunFolder.open(options.init_from)
+    folder = RunFolder.open(options.init_from, argument="init_from")
     _check_output(options, folder)
     print(f"going on with {folder.path}; first its own rows", flush=True)
     old = recorded_splits(folder.path)

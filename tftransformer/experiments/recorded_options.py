@@ -7,7 +7,7 @@ from typing import Any
 
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.experiments.options import ClassificationOptions, DocumentOptions
-from tftransformer.experiments.runs import RunFolder, run_of
+from tftransformer.experiments.runs import RunFolder
 
 # What the run's model decides.
 _FIXED = ("preset", "pretrained", "pooling", "extra_blocks")
@@ -67,7 +67,7 @@ def evaluation_options(run: str | Path, given: Mapping[str, Any]) -> Classificat
     Example:
         >>> evaluation_options("runs/tickets-1", {"dataset": "may.csv"})  # doctest: +SKIP
     """
-    own = options_of(RunFolder.open(run_of(run)))
+    own = options_of(RunFolder.open(run, argument="model"))
     given = {name: given[name] for name in (*_SOURCES, *_COLUMNS, "seed") if name in given}
     if not {*_SOURCES, *_COLUMNS} & set(given):
         return None
@@ -94,7 +94,7 @@ def continued_options(run: str | Path, given: Mapping[str, Any]) -> Classificati
         >>> options = continued_options("runs/tickets-1", {"dataset": "may.csv", "epochs": 1})  # doctest: +SKIP
         >>> train(options)  # doctest: +SKIP
     """
-    old = recorded_options(RunFolder.open(run))
+    old = recorded_options(RunFolder.open(run, argument="init_from"))
     names = [field.name for field in dataclasses.fields(old)]
     for name in given:
         if name not in names:

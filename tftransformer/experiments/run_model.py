@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tftransformer.checkpoints.presets import load_preset
-from tftransformer.experiments.runs import RunFolder, run_of
+from tftransformer.experiments.runs import RunFolder
 from tftransformer.tasks.document_classifier import DocumentClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
 
@@ -20,6 +20,6 @@ def load_classifier(run: str | Path) -> TextClassifier:
     Example:
         >>> load_classifier("runs/sample-1").predict(["He has a rash."])  # doctest: +SKIP
     """
-    found = load_preset(RunFolder.open(run_of(run)).model_path)
+    found = load_preset(RunFolder.open(run, argument="model").model_path)
     kind = DocumentClassifier if "max_chunks" in found.task else TextClassifier
     return kind.from_preset(found)

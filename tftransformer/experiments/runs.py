@@ -134,18 +134,23 @@ class RunFolder:
         return True
 
     @classmethod
-    def open(cls, path: str | os.PathLike, *, finished: bool = True) -> "RunFolder":
+    def open(
+        cls, path: str | os.PathLike | None, *, finished: bool = True, argument: str = "a run"
+    ) -> "RunFolder":
         """Open a run to read its model and figures.
 
         Args:
             path: The run's folder.
             finished: Insist that the run finished. False also opens one that failed or was interrupted, whose
                 best weights may stand in `model_path`.
+            argument: What the user calls the path, for messages.
 
         Raises:
-            TransformerError: No such folder (near misses are named), not a run's folder, a run that did not
+            TransformerError: None is given, no such folder (near misses are named), not a run's folder, a run that did not
                 finish, or a run.json or metrics.json that cannot be read.
         """
+        if path is None or not os.fspath(path):
+            raise TransformerError(f"{argument} must be given, and must be a run's folder, such as runs/sample-1")
         path = Path(path)
         if not path.is_dir():
             siblings = []
@@ -153,7 +158,7 @@ class RunFolder:
                 siblings = [p.name for p in path.parent.iterdir() if (p / records.STATUS_FILE).is_file()]
             what = "is a file" if path.exists() else "does not exist"
             raise TransformerError(
-                f"a run must be a folder; {path} {what}{near_miss(path.name, sorted(siblings))}"
+                f"{argument} must be a folder; {path} {what}{near_miss(path.name, sorted(siblings))}"
             )
         record = records.read_record(path)
         if record is None:
@@ -274,17 +279,6 @@ class RunFolder:
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r}, {self.status})"
-
-
-def run_of(model: str | os.PathLike | None) -> str | os.PathLike:
-    """The run that a command's `model` names.
-
-    Raises:
-        TransformerError: None is given.
-    """
-    if model is None or not os.fspath(model):
-        raise TransformerError("model must be given: the folder of a finished run, such as runs/sample-1")
-    return model
 
 
 def _layout_property(relative: str) -> property:
