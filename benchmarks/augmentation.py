@@ -14,7 +14,7 @@ from absl import flags
 import tftransformer as tt
 from tftransformer.data.cutting import subset
 from tftransformer.data.split import Split
-from tftransformer.experiments.commands import run_command
+from tftransformer.runs.commands import run_command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("train_path", None, "The training rows.", required=True)

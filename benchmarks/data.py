@@ -23,7 +23,7 @@ from sidebyside.texts import real
 
 import tftransformer as tt
 from tftransformer.errors import TransformerError
-from tftransformer.experiments.commands import run_command
+from tftransformer.runs.commands import run_command
 
 FLAGS = flags.FLAGS
 

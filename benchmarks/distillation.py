@@ -21,7 +21,7 @@ from absl import flags
 import tftransformer as tt
 from tftransformer.data.cutting import subset
 from tftransformer.errors import TransformerError
-from tftransformer.experiments.commands import run_command
+from tftransformer.runs.commands import run_command
 
 FLAGS = flags.FLAGS
 
@@ -84,7 +84,7 @@ def run_seed(seed: int, splits: tt.data.Splits) -> dict[str, float]:
         started = time.perf_counter()
         if way != WAYS[0]:
             hidden = blocks if way != WAYS[1] else None
-            tt.distill(pupil, teacher, train, temperature=FLAGS.temperature, alpha=alpha, blocks=hidden)
+            pupil.apply(tt.Distillation(teacher, FLAGS.temperature, alpha, hidden))
         fine_tune(pupil, train, FLAGS.epochs * len(labelled) // len(train))
         found[way] = show(seed, way, pupil, splits.test, time.perf_counter() - started)
     return found

@@ -21,7 +21,7 @@ from sidebyside.rounds import run_rounds
 from sidebyside.table import machine, write_tables
 
 from tftransformer.checkpoints.folders import read_optional_json
-from tftransformer.experiments.commands import run_command
+from tftransformer.runs.commands import run_command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_boolean("quick", False, "Fewer sections, rows and rounds.")

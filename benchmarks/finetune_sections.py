@@ -241,7 +241,9 @@ class Bench:
         if count < layers:
             alone = self._made_up(self._random(layers - count, sizes.width), sizes.freeze) | extra
             contenders.append(
-                _ours(alone, f", {layers - count} blocks alone", freeze_embeddings=True, prefix_cache="off")
+                _ours(
+                    alone, f", {layers - count} blocks alone", freeze_embeddings=True, activation_cache="off"
+                )
             )
         contenders += [_keras_hub(shared, False), _torch(shared)]
         title = f"{layers} x {sizes.width}, {count} of {layers} blocks frozen, {epochs} epochs"

@@ -24,7 +24,7 @@ from sidebyside.weights import random_folder
 
 import tftransformer as tt
 from tftransformer.errors import TransformerError
-from tftransformer.experiments.commands import run_command
+from tftransformer.runs.commands import run_command
 
 FLAGS = flags.FLAGS
 BASE = "ONNX Runtime fp32"

@@ -17,7 +17,7 @@ from absl import flags
 from sidebyside.table import Column, markdown
 
 from tftransformer.errors import TransformerError
-from tftransformer.experiments.commands import run_command
+from tftransformer.runs.commands import run_command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("num_layers", 6, "Blocks.")

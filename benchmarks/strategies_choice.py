@@ -53,11 +53,12 @@ def choose_strategies(spellings: Sequence[str], blocks: int) -> list[str]:
     chosen: list[str] = []
     for text in spellings:
         strategy = finetuning.parse_strategy(text)
-        if strategy.name not in RATES:
+        method = strategy.methods[0]
+        if len(strategy.methods) > 1 or method.name not in RATES:
             raise TransformerError(f"strategies must be among {', '.join(RATES)}; got {text!r}")
         if str(strategy) in chosen:
             raise TransformerError(f"strategies must be different; got {text!r} twice")
-        if strategy.name == "freeze" and strategy.value > blocks:
+        if method.name == "freeze" and method.layers > blocks:
             raise TransformerError(f"strategies must freeze at most {blocks} blocks; got {text!r}")
         chosen.append(str(strategy))
     if not chosen:

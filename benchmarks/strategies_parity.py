@@ -32,8 +32,8 @@ from strategies_choice import NUMBERS, RATES, check_numbers, choose_strategies, 
 from strategies_verdict import SIDES, finished, stem, step_seconds, summary, table
 
 from tftransformer.errors import TransformerError
-from tftransformer.experiments.commands import run_command
 from tftransformer.files import sha256, write_json
+from tftransformer.runs.commands import run_command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data", None, "A folder with sst2/train.tsv and sst2/stanford_sentences_test.tsv.")
@@ -114,7 +114,7 @@ def run_strategy(folder: Path, strategy: str, settings: dict[str, Any], config: 
 
 
 def main(_: list[str]) -> None:
-    from tftransformer.experiments.resumable import digest_of, resumable_folder
+    from tftransformer.runs.resumable import digest_of, resumable_folder
 
     check_numbers({name: FLAGS[name].value for name in NUMBERS})
     config = encoder_config(FLAGS.data, FLAGS.minilm)

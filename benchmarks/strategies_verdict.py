@@ -47,7 +47,7 @@ def judge(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
 
 def finished(folder: Path, strategy: str) -> dict[str, dict[int, dict[str, Any]]]:
     """By side and seed the runs that the folder has."""
-    from tftransformer.experiments.resumable import finished_pieces  # loads TensorFlow
+    from tftransformer.runs.resumable import finished_pieces  # loads TensorFlow
 
     return {side: finished_pieces(folder, stem(strategy, side), NEEDS) for side in SIDES}
 

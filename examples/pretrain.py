@@ -30,99 +30,10 @@ stand checkpoint.npz, log.csv and curves.png; the same command with --resume goe
 same order of the data.
 """
 
-import functools
-import sys
-
-from absl import flags
-
-from tftransformer.errors import TransformerError, near_miss
-from tftransformer.experiments.commands import from_flags, run_command
-from tftransformer.experiments.pretraining_options import PretrainingOptions
-from tftransformer.experiments.pretraining_texts import TextOptions
-
-FLAGS = flags.FLAGS
-COMMANDS = ("prepare", "train")
-
-flags.DEFINE_string("output_dir", None, "Folder of the shards (prepare) or of the preset (train).")
-flags.DEFINE_boolean("overwrite", False, "Replace what --output_dir holds.")
-flags.DEFINE_string("teacher", None, "Preset or folder of the teacher, an encoder of the BERT family.")
-flags.DEFINE_string(
-    "preset", None, "Preset or folder whose tokenizer to take (prepare), or to continue (train)."
-)
-flags.DEFINE_integer("seed", 0, "Of weights, order and masks.")
-
-# prepare
-flags.DEFINE_multi_string("texts", None, "A text file or a folder of them; may be given several times.")
-flags.DEFINE_string("vocabulary", None, "A vocab.txt; by default one is learned from the texts.")
-flags.DEFINE_integer("vocabulary_size", 13000, "Pieces to learn.")
-flags.DEFINE_boolean("lowercase", True, "Lower-case the texts (with --vocabulary or a learned one).")
-flags.DEFINE_integer("vocabulary_paragraphs", 2_000_000, "Most paragraphs to learn the vocabulary from.")
-flags.DEFINE_float("heldout_share", 0.005, "Share of the documents that are held out.")
-
-# train: what to learn from
-flags.DEFINE_string("shards", None, "Folder that `prepare` made.")
-flags.DEFINE_string(
-    "objective",
-    "masked_lm",
-    "masked_lm, distillation, or both: masked texts for the student, whole ones for the teacher.",
-)
-flags.DEFINE_boolean(
-    "inherit", True, "Start from the teacher's weights; --noinherit starts from random ones."
-)
-flags.DEFINE_integer("sample_texts", 1500, "Texts on which inherited weights are fitted.")
-flags.DEFINE_float("mask_rate", 0.15, "Share of the words that masked-LM hides.")
-
-# train: the model, where it starts from nothing
-flags.DEFINE_string("family", "bert", "Family of the encoder.")
-flags.DEFINE_integer("num_layers", 12, "Blocks.")
-flags.DEFINE_integer("hidden_dim", 192, "Width of the residual stream.")
-flags.DEFINE_integer("num_heads", 6, "Attention heads.")
-flags.DEFINE_integer("intermediate_dim", 768, "Width inside the feed-forward layers.")
-flags.DEFINE_integer("max_sequence_length", 256, "Positions the saved encoder knows.")
-flags.DEFINE_float("dropout", 0.1, "Rate the saved encoder fine-tunes with; pretraining itself uses none.")
-
-# train: how
-flags.DEFINE_float("minutes", None, "Train for so long, by the clock.")
-flags.DEFINE_integer("steps", None, "Or for so many steps.")
-flags.DEFINE_boolean("resume", False, "Go on from the checkpoint of --output_dir.")
-flags.DEFINE_integer("max_length", 128, "Longest row in tokens while training.")
-flags.DEFINE_integer("batch_size", 32, "Rows of that length in a batch; of shorter ones it holds more.")
-flags.DEFINE_float("learning_rate", 5e-4, "Highest rate of AdamW; it decays linearly to the end of the run.")
-flags.DEFINE_integer("warmup", 200, "Steps over which it rises.")
-flags.DEFINE_string("dtype", "float32", "float32 or mixed_bfloat16.")
-flags.DEFINE_string("teacher_dtype", "bfloat16", "float32 or bfloat16.")
-flags.DEFINE_integer("heldout_batches", 16, "Held-out batches to evaluate on.")
-flags.DEFINE_float("heldout_minutes", 10.0, "Between two evaluations on them.")
-flags.DEFINE_float("snapshot_minutes", 10.0, "Between two writings of preset and checkpoint.")
-
-
-def take_command(arguments: list[str]) -> str:
-    """Remove the word behind the script's name, which says what to do; "" if there is none."""
-    return arguments.pop(1) if len(arguments) > 1 and not arguments[1].startswith("-") else ""
-
-
-def read_flags(command: str = "") -> TextOptions | PretrainingOptions:
-    if command not in COMMANDS:
-        raise TransformerError(
-            f"say what to do: pretrain.py prepare --texts=... or pretrain.py train --shards=...; got {command!r}"
-            f"{near_miss(command, COMMANDS)}"
-        )
-    for name in ("texts" if command == "prepare" else "shards", "output_dir"):
-        if not FLAGS[name].value:
-            raise TransformerError(f"--{name} is missing; --help lists the flags")
-    return from_flags(TextOptions if command == "prepare" else PretrainingOptions)
-
-
-def main(options: TextOptions | PretrainingOptions) -> None:
-    if isinstance(options, TextOptions):
-        from tftransformer.experiments.pretraining_texts import prepare_shards
-
-        prepare_shards(options)
-    else:
-        from tftransformer.experiments.pretraining import pretrain
-
-        pretrain(options)
-
+from tftransformer.runs.commands import pretrain, run_command
 
 if __name__ == "__main__":
-    run_command(main, functools.partial(read_flags, take_command(sys.argv)))
+    # A flag for each field of TextOptions and PretrainingOptions.
+    pretrain.define_flags()
+    # From flags to options, before TensorFlow is loaded, and from options to the work.
+    run_command(pretrain.run, pretrain.read_flags, words=pretrain.WORDS)

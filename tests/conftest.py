@@ -14,7 +14,6 @@ hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("project")
 
 
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
@@ -52,9 +51,9 @@ def tiny_config(tiny_vocabulary):
 def tiny_preset(tmp_path_factory, tiny_vocabulary, tiny_config):
     """A preset folder of ours with a randomised two-block encoder, without a head."""
     from tftransformer.checkpoints import save_preset
-    from tftransformer.data.tokenizers import WordPieceTokenizer
     from tftransformer.models.encoder import build_encoder
     from tftransformer.patterns import addresses
+    from tftransformer.text import WordPieceTokenizer
 
     draw = np.random.default_rng(0)
     variables = {

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from tftransformer.config import FAMILY_DEFAULTS, TransformerConfig
+from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
+from tftransformer.models.families import FAMILIES
 
 SIZES = {"vocabulary_size": 100, "num_layers": 2, "hidden_dim": 24, "num_heads": 4, "intermediate_dim": 48}
 
@@ -17,9 +18,9 @@ def test_what_is_left_out_comes_from_the_family_and_the_other_sizes():
     assert (config.head_dim, config.num_key_value_heads) == (6, 4)
     assert config.attention_dropout == config.dropout == 0.1
     assert (config.decoder_vocabulary_size, config.num_decoder_layers) == (100, 2)
-    for family, defaults in FAMILY_DEFAULTS.items():
-        fields = TransformerConfig(family, **SIZES).to_dict()
-        assert {name: fields[name] for name in defaults} == defaults
+    for name, family in FAMILIES.items():
+        fields = TransformerConfig(name, **SIZES).to_dict()
+        assert {field: fields[field] for field in family.defaults} == family.defaults
 
 
 def test_what_is_given_wins_over_the_family():
@@ -32,7 +33,7 @@ def test_what_is_given_wins_over_the_family():
     )
 
 
-@pytest.mark.parametrize("family", FAMILY_DEFAULTS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_json_both_ways(family):
     config = TransformerConfig(family, **SIZES, num_key_value_heads=2, gated=True, layer_norm_epsilon=1e-5)
     assert TransformerConfig.from_json(config.to_json()) == config

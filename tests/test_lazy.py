@@ -11,13 +11,15 @@ import tftransformer
 PACKAGES = (
     "data",
     "data.augmentation",
-    "data.tokenizers",
+    "text",
     "evaluation",
     "checkpoints",
-    "training",
+    "models",
+    "distribution",
+    "pretraining",
     "finetuning",
     "tasks",
-    "experiments",
+    "runs",
 )
 
 
@@ -36,7 +38,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_importing_loads_neither_tensorflow_nor_keras():
-    packages = ", ".join(f"tftransformer.{package}" for package in PACKAGES)
+    packages = ", ".join(f"tftransformer.{package}" for package in (*PACKAGES, "config", "models.families"))
     code = f"import sys, tftransformer, {packages}; print(sorted({{'keras', 'tensorflow', 'sklearn', 'optuna'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

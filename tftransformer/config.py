@@ -3,74 +3,56 @@
 import dataclasses
 import json
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.models.families import FAMILIES
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu")
 # Far above every model, far below what overflows: a larger number is a damaged file.
 LARGEST_SIZE = 2**31 - 1
-# Of these, the bias on the scores of each head is the same in all blocks.
-SHARED_BIASES = ("alibi", "relative_buckets")
-POSITIONS = ("learned", "sinusoidal", "rotary", "alibi", "relative", "relative_buckets", "none")
 
-# What a family fixes unless the caller says otherwise. "bert" follows Devlin et al. 2018 (arXiv 1810.04805),
-# "distilbert" Sanh et al. 2019 (1910.01108), "roberta" Liu et al. 2019 (1907.11692), "xlm_roberta" Conneau et
-# al. 2019 (1911.02116), "electra" Clark et al. 2020 (2003.10555), "albert" Lan et al. 2019 (1909.11942),
-# "gpt2" Radford et al. 2019, "transformer" Vaswani et al. 2017 (arXiv 1706.03762), whose layer norm has
-# TensorFlow's usual epsilon.
-_BERT: dict[str, Any] = {
-    "position": "learned",
-    "position_offset": 0,
-    "num_segments": 2,
-    "activation": "gelu",
-    "normalize_first": False,
-    "embedding_norm": True,
-    "scale_embeddings": False,
-    "layer_norm_epsilon": 1e-12,
+
+class PositionScheme(NamedTuple):
+    """Where a scheme puts positions, and the class in `tftransformer.layers` that does it.
+
+    Attributes:
+        enters: "embeddings": vectors added to those of the tokens. "scores": a bias on the attention scores that all
+            blocks of a stack share. "attention": a part of each block's attention. "": nowhere.
+        layer: The class. "" where `TransformerEmbedding` does it by the scheme's name, or nobody.
+        trained: Whether it has weights.
+    """
+
+    enters: str
+    layer: str = ""
+    trained: bool = False
+
+
+POSITIONS = {
+    "learned": PositionScheme("embeddings", trained=True),
+    "sinusoidal": PositionScheme("embeddings"),
+    "rotary": PositionScheme("attention", "RotaryPosition"),
+    "alibi": PositionScheme("scores", "ALiBi"),
+    "relative": PositionScheme("attention", "RelativePosition", trained=True),
+    "relative_buckets": PositionScheme("scores", "RelativePositionBuckets", trained=True),
+    "none": PositionScheme(""),
 }
-# Its positions count from the row after the padding token's, which has the id 1 (fairseq's convention).
-_ROBERTA = {**_BERT, "num_segments": 1, "layer_norm_epsilon": 1e-5, "position_offset": 2}
-FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
-    "bert": _BERT,
-    "distilbert": {**_BERT, "num_segments": 0},
-    "roberta": _ROBERTA,
-    "xlm_roberta": _ROBERTA,
-    "electra": _BERT,
-    "albert": {**_BERT, "activation": "gelu_tanh", "embedding_dim": 128, "num_distinct_blocks": 1},
-    "gpt2": {
-        "position": "learned",
-        "position_offset": 0,
-        "num_segments": 0,
-        "activation": "gelu_tanh",
-        "normalize_first": True,
-        "embedding_norm": False,
-        "scale_embeddings": False,
-        "layer_norm_epsilon": 1e-5,
-    },
-    "transformer": {
-        "position": "sinusoidal",
-        "position_offset": 0,
-        "num_segments": 0,
-        "activation": "relu",
-        "normalize_first": False,
-        "embedding_norm": False,
-        "scale_embeddings": True,
-        "layer_norm_epsilon": 1e-6,
-    },
-}
+
+
+# None, until the constructor puts the family's default there: afterwards the field has its type.
+_SETTLED_LATER: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
     """Sizes and choices of a Transformer, checked on construction.
 
-    Arguments left at None take the family's default (`FAMILY_DEFAULTS`), so that a config states only
+    Arguments left at None take the family's default (`models.families`), so that a config states only
     what is special about a model.
 
     Args:
-        family: "bert", "distilbert", "roberta", "xlm_roberta", "electra" or "albert" (encoders), "gpt2" (a decoder)
-            or "transformer" (an encoder-decoder). Every builder takes every family: it fixes defaults.
+        family: One of `models.families.FAMILIES`, such as "bert" or "roberta" (encoders), "gpt2" (a decoder) or
+            "transformer" (an encoder-decoder). Every builder takes every family: it fixes defaults.
         vocabulary_size: V, rows of the token embedding table (the encoder's, where there are two).
         num_layers: Number of blocks (of the encoder, where there are two stacks).
         hidden_dim: D, width of the residual stream.
@@ -127,31 +109,31 @@ class TransformerConfig:
     num_heads: int | tuple[int, ...]
     intermediate_dim: int
     max_sequence_length: int = 512
-    num_segments: int | None = None
+    num_segments: int = _SETTLED_LATER
     embedding_dim: int | None = None
     num_distinct_blocks: int | None = None
-    position_offset: int | None = None
-    num_key_value_heads: int | tuple[int, ...] | None = None
-    head_dim: int | None = None
+    position_offset: int = _SETTLED_LATER
+    num_key_value_heads: int | tuple[int, ...] = _SETTLED_LATER
+    head_dim: int = _SETTLED_LATER
     dropout: float = 0.1
-    attention_dropout: float | None = None
-    activation: str | None = None
+    attention_dropout: float = _SETTLED_LATER
+    activation: str = _SETTLED_LATER
     gated: bool = False
     use_bias: bool = True
-    position: str | None = None
-    normalize_first: bool | None = None
-    embedding_norm: bool | None = None
-    scale_embeddings: bool | None = None
-    layer_norm_epsilon: float | None = None
+    position: str = _SETTLED_LATER
+    normalize_first: bool = _SETTLED_LATER
+    embedding_norm: bool = _SETTLED_LATER
+    scale_embeddings: bool = _SETTLED_LATER
+    layer_norm_epsilon: float = _SETTLED_LATER
     tie_embeddings: bool = True
-    decoder_vocabulary_size: int | None = None
-    num_decoder_layers: int | None = None
+    decoder_vocabulary_size: int = _SETTLED_LATER
+    num_decoder_layers: int = _SETTLED_LATER
 
     def __post_init__(self) -> None:
-        if not isinstance(self.family, str) or self.family not in FAMILY_DEFAULTS:
-            hint = near_miss(self.family, FAMILY_DEFAULTS) if isinstance(self.family, str) else ""
+        if not isinstance(self.family, str) or self.family not in FAMILIES:
+            hint = near_miss(self.family, FAMILIES) if isinstance(self.family, str) else ""
             raise TransformerError(
-                f"family must be one of {', '.join(FAMILY_DEFAULTS)}; got {self.family!r:.80}{hint}"
+                f"family must be one of {', '.join(FAMILIES)}; got {self.family!r:.80}{hint}"
             )
         for name in (
             "vocabulary_size",
@@ -161,7 +143,7 @@ class TransformerConfig:
             "max_sequence_length",
         ):
             _check_positive(name, getattr(self, name))
-        for name, value in FAMILY_DEFAULTS[self.family].items():
+        for name, value in FAMILIES[self.family].defaults.items():
             self._default(name, value)
         self._check_blocks()
         self._default("attention_dropout", self.dropout)
@@ -228,7 +210,7 @@ class TransformerConfig:
                 raise TransformerError(
                     f"{name} must be one of {', '.join(known)}; got {value!r}{near_miss(value, known)}"
                 )
-        if self.position in SHARED_BIASES and isinstance(self.num_heads, tuple):
+        if POSITIONS[self.position].enters == "scores" and isinstance(self.num_heads, tuple):
             raise TransformerError(
                 f"num_heads must be one number where blocks share a bias for each head, as with {self.position!r} "
                 f"positions; got {self.num_heads}"

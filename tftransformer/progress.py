@@ -1,20 +1,18 @@
-"""A progress bar for long work that is not `fit`: pretraining, filling a cache, counting words."""
+"""Progress of long work that is not `fit`: tqdm's bar in a terminal, a plain line now and then elsewhere."""
 
-import shutil
 import sys
-import time
-from collections.abc import Iterable, Iterator
-from typing import TextIO, TypeVar
+from typing import Any, TextIO
 
-Item = TypeVar("Item")
+from tqdm import tqdm
 
-# Seconds between two pictures of the bar, and between two lines where there is no terminal.
-_TERMINAL_SECONDS = 0.1
-_LINE_SECONDS = 10.0
+_LINE = (
+    "{desc}  {n_fmt}/{total_fmt} {percentage:3.0f} %  {elapsed}  {rate_noinv_fmt}  {remaining} left{postfix}"
+)
+_LINE_WITHOUT_TOTAL = "{desc}  {n_fmt}  {elapsed}  {rate_noinv_fmt}{postfix}"
 
 
-class Progress:
-    """Counts steps and shows them on stderr: a bar in a terminal, a plain line now and then elsewhere.
+class Progress(tqdm):
+    """Counts steps and shows them on stderr.
 
     Args:
         total: Number of steps; None where nobody knows, which shows the count alone.
@@ -29,106 +27,57 @@ class Progress:
         ...         bar.update(note="12 MB")
     """
 
+    monitor_interval = 0  # no thread beside the work
+
     def __init__(
         self,
         total: int | None = None,
         description: str = "",
         *,
         stream: TextIO | None = None,
-        line_seconds: float = _LINE_SECONDS,
+        line_seconds: float = 10.0,
     ) -> None:
-        self.total, self.description, self.done, self.note = total, description, 0, ""
-        self._stream = sys.stderr if stream is None else stream
-        self._terminal = bool(getattr(self._stream, "isatty", lambda: False)())
-        self._interval = _TERMINAL_SECONDS if self._terminal else line_seconds
-        self._started = self._shown = time.monotonic()
-        self._pictures = 0
+        stream = sys.stderr if stream is None else stream
+        terminal = not stream.closed and stream.isatty()
+        look: dict[str, Any] = {"dynamic_ncols": True, "mininterval": 0.1}
+        if not terminal:
+            line = _LINE_WITHOUT_TOTAL if total is None else _LINE
+            look = {"bar_format": line, "mininterval": line_seconds, "delay": line_seconds}
+        super().__init__(
+            total=total,
+            desc=description,
+            file=_Stream(stream, terminal),
+            miniters=1,
+            smoothing=0,
+            unit="",
+            **look,
+        )
 
-    def update(self, steps: int = 1, note: str | None = None) -> None:
-        """Count `steps` more; `note` (a loss, a size) stands at the end of the line until the next one."""
-        self.done += steps
+    def update(self, n: float | None = 1, note: str | None = None) -> bool | None:
+        """Count `n` steps more; `note` (a loss, a size) stands at the end of the line until the next one."""
         if note is not None:
-            self.note = note
-        now = time.monotonic()
-        if now - self._shown >= self._interval:
-            self._show(now)
+            self.set_postfix_str(note, refresh=False)
+        return super().update(n)
 
-    def close(self) -> None:
-        """Show where the work ended; a second call does nothing."""
-        if self._stream is None:
-            return
-        now = time.monotonic()
-        if self._terminal or self._pictures or now - self._started >= self._interval:
-            self._show(now, last=True)
-        self._stream = None
 
-    def _show(self, now: float, last: bool = False) -> None:
-        self._shown = now
-        self._pictures += 1
-        text = self._text(now - self._started, last)
-        if self._terminal:
-            width = shutil.get_terminal_size().columns - 1
-            text = "\r" + text[:width].ljust(width) + ("\n" if last else "")
-        else:
-            text += "\n"
+class _Stream:
+    """What tqdm writes to: a closed or broken one does not end hours of work, and no terminal is given whole lines."""
+
+    def __init__(self, stream: TextIO, terminal: bool) -> None:
+        self._stream, self._terminal = stream, terminal
+
+    def write(self, text: str) -> None:
+        if not self._terminal:
+            text = text.strip()
+            text = text and text + "\n"
         try:
             self._stream.write(text)
             self._stream.flush()
         except (OSError, ValueError):
-            # A closed or broken stderr must not end hours of work.
             pass
 
-    def _text(self, seconds: float, last: bool) -> str:
-        parts = [self.description] if self.description else []
-        if self.total:
-            share = min(1.0, self.done / self.total)
-            if self._terminal:
-                parts.append("[" + ("=" * round(24 * share)).ljust(24) + "]")
-            parts.append(f"{self.done:,}/{self.total:,} {100 * share:3.0f} %")
-        else:
-            parts.append(f"{self.done:,}")
-        parts.append(_clock(seconds))
-        if self.done and seconds > 0:
-            parts.append(f"{_rate(self.done / seconds)}/s")
-            if self.total and not last and self.done < self.total:
-                parts.append(f"{_clock(seconds * (self.total - self.done) / self.done)} left")
-        return "  ".join([*parts, self.note] if self.note else parts)
+    def flush(self) -> None:
+        """Every line is flushed as it is written."""
 
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def progress(
-    iterable: Iterable[Item], total: int | None = None, description: str = "", *, stream: TextIO | None = None
-) -> Iterator[Item]:
-    """Yield the items of `iterable` and show how far it is (see `Progress`).
-
-    Args:
-        iterable: Anything to loop over.
-        total: Number of items; None asks `len(iterable)` where it has one.
-        description: What is going on.
-        stream: Where to write; stderr by default.
-
-    Example:
-        >>> sum(progress([1, 2, 3], description="adding"))
-        6
-    """
-    if total is None and hasattr(iterable, "__len__"):
-        total = len(iterable)
-    with Progress(total, description, stream=stream) as bar:
-        for item in iterable:
-            yield item
-            bar.update()
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _rate(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -23,7 +23,7 @@ def random_folder(folder: Path, layers: int, width: int) -> Path:
     """
     # TensorFlow's start-up messages are kept quiet in `main`, so it is not imported before.
     import tftransformer as tt
-    from tftransformer.data.tokenizers import WordPieceTokenizer
+    from tftransformer.text import WordPieceTokenizer
 
     tokens = vocabulary()
     heads = 12 if width % 12 == 0 else 2

@@ -10,7 +10,7 @@ from data_turns import Epoch, Reader, serve_data
 def build(settings: dict[str, Any]) -> Reader:
     import tftransformer as tt
     from tftransformer.data.records import Records
-    from tftransformer.data.tokenizers import WordPieceTokenizer
+    from tftransformer.text import WordPieceTokenizer
 
     tokenizer = WordPieceTokenizer(settings["vocabulary"])
     pack = tt.data.packer(tokenizer, settings["length"])

@@ -1,6 +1,6 @@
 """tftransformer: `TextClassifier.from_preset(folder).compile().fit(texts)`.
 
-Settings beyond those of every trainer: `jit` (XLA; the default is none on a CPU), `prefix_cache`,
+Settings beyond those of every trainer: `jit` (XLA; the default is none on a CPU), `activation_cache`,
 `freeze_embeddings` (only they are frozen, the reference for what the blocks cost alone).
 """
 
@@ -21,12 +21,12 @@ def build(settings: dict[str, Any]) -> Any:
         settings["folder"], dtype=policy, max_length=settings["length"]
     )
     if settings["freeze"]:
-        tt.freeze(classifier, layers=settings["freeze"])
+        classifier.apply(tt.Freeze(layers=settings["freeze"]))
     elif settings.get("freeze_embeddings"):
-        tt.freeze(classifier, layers=0)
+        classifier.apply(tt.Freeze(layers=0))
     options = {"jit_compile": settings["jit"]} if "jit" in settings else {}
     classifier.compile(learning_rate=settings["learning_rate"], **options)
-    fit_options = {"prefix_cache": settings["prefix_cache"]} if "prefix_cache" in settings else {}
+    fit_options = {"activation_cache": settings["activation_cache"]} if "activation_cache" in settings else {}
 
     def shape(batch: tuple) -> tuple[np.ndarray, int]:
         mask = batch[0]["padding_mask"].numpy()

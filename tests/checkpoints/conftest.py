@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tftransformer.checkpoints.tables import bert
+from tftransformer.checkpoints.rules import to_source
 from tftransformer.config import TransformerConfig
+from tftransformer.models.families import FAMILIES
 from tftransformer.models.shapes import encoder_shapes
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -35,7 +36,9 @@ class Folder:
         self.settings = dict(SETTINGS)
         self.vocabulary = SPECIAL + [f"piece{i}" for i in range(18)]
         self.tensors = dict(
-            bert.HUGGING_FACE.to_source(address, rng.normal(size=shape).astype("float32"), 2)
+            to_source(
+                FAMILIES["bert"].huggingface.table, address, rng.normal(size=shape).astype("float32"), 2
+            )
             for address, shape in shapes.items()
         )
 

@@ -5,15 +5,15 @@ import pytest
 
 from tftransformer.checkpoints import ArraySource
 from tftransformer.checkpoints.assign import assign, make_plan
-from tftransformer.checkpoints.rules import TRANSPOSE, Ignored, Rule, Table
+from tftransformer.checkpoints.rules import Ignored, Rule, Table
 from tftransformer.errors import TransformerError
 
 TABLE = Table(
     "test",
     rules=(
-        Rule("block_{i}/kernel", ("layer.{i}.weight",), TRANSPOSE),
+        Rule("block_{i}/kernel", ("layer.{i}.weight",), "transpose"),
         Rule("block_{i}/gamma", ("layer.{i}.weight_", "layer.{i}.gamma")),
-        Rule("head/kernel", ("classifier.weight",), TRANSPOSE, may_differ=True),
+        Rule("head/kernel", ("classifier.weight",), "transpose", may_differ=True),
         Rule("head/bias", ("classifier.bias",), may_differ=True),
     ),
     ignored=(Ignored(r"steps", "a counter"), Ignored(r"classifier\..*", "no such head")),

@@ -14,13 +14,14 @@ from safetensors.numpy import save_file
 
 from tftransformer import patterns
 from tftransformer.checkpoints import SafetensorsSource, load_preset, save_preset
-from tftransformer.checkpoints.huggingface.loading import convert_config
-from tftransformer.checkpoints.tables import bert_tensorflow
-from tftransformer.data.tokenizers.spec import TokenizerSpec
-from tftransformer.data.tokenizers.vocabulary import vocabulary_bytes
+from tftransformer.checkpoints.huggingface.settings import config_of
+from tftransformer.checkpoints.rules import to_source
 from tftransformer.errors import TransformerError
 from tftransformer.models.encoder import build_encoder
+from tftransformer.models.families import FAMILIES
 from tftransformer.models.shapes import encoder_shapes
+from tftransformer.text.spec import TokenizerSpec
+from tftransformer.text.vocabulary import vocabulary_bytes
 
 SECONDS, MEGABYTES = 2, 200
 
@@ -80,7 +81,7 @@ def own(encoder, folder, tmp_path):
     """A folder of our own."""
     return save_preset(
         tmp_path / "own",
-        config=convert_config(folder.settings),
+        config=config_of(folder.settings),
         tokenizer=Tokenizer(folder.vocabulary),
         variables=patterns.addresses(encoder),
     )
@@ -93,7 +94,7 @@ def google(config, folder, tmp_path):
     path.mkdir()
     rng = np.random.default_rng(2)
     stored = dict(
-        bert_tensorflow.TENSORFLOW_1.to_source(address, rng.normal(size=shape).astype("float32"), 2)
+        to_source(FAMILIES["bert"].google.table, address, rng.normal(size=shape).astype("float32"), 2)
         for address, shape in encoder_shapes(config).items()
     )
     tf.raw_ops.SaveV2(

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from tftransformer.checkpoints import load_preset
-from tftransformer.checkpoints.describe import describe
-from tftransformer.checkpoints.licences import find_licence
+from tftransformer.checkpoints.describe import describe, find_licence
 from tftransformer.checkpoints.structure.adaptation import adapt
 from tftransformer.errors import TransformerError
 

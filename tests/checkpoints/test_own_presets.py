@@ -7,10 +7,10 @@ import pytest
 
 from tftransformer import patterns
 from tftransformer.checkpoints import embedded_presets, load_preset, presets, save_preset
-from tftransformer.data.tokenizers.spec import TokenizerSpec
-from tftransformer.data.tokenizers.vocabulary import vocabulary_bytes
 from tftransformer.errors import TransformerError
 from tftransformer.models.encoder import build_encoder
+from tftransformer.text.spec import TokenizerSpec
+from tftransformer.text.vocabulary import vocabulary_bytes
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + [f"piece{i}" for i in range(17)] + ["\u2028"]
 

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tftransformer.checkpoints.rules import MERGE_FIRST, MERGE_LAST, SAME, TRANSPOSE, Rule
-from tftransformer.checkpoints.tables import bert, keras_hub
-from tftransformer.checkpoints.tables.own import OWN
+from tftransformer.checkpoints.rules import MERGE_FIRST, MERGE_LAST, OWN, SAME, TRANSPOSE, to_source
+from tftransformer.models.families import FAMILIES
+from tftransformer.models.families.names.tables import Rule
 from tftransformer.models.shapes import encoder_shapes
 
+BERT = FAMILIES["bert"].huggingface.table
 SIZE = st.integers(1, 4)
 
 
@@ -22,7 +23,7 @@ def test_transforms_invert_and_state_their_shape(transform, heads, width, dim):
     np.testing.assert_array_equal(transform.backward(ours, heads), array)
 
 
-@pytest.mark.parametrize("table", [bert.HUGGING_FACE, keras_hub.BERT, OWN], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [BERT, FAMILIES["bert"].keras_hub.table, OWN], ids=lambda table: table.name)
 def test_every_address_has_its_own_name(table, config):
     addresses = [*encoder_shapes(config), "pooler/dense/kernel", "pooler/dense/bias"]
     names = [name for address in addresses for name in table.names(address)]
@@ -31,35 +32,35 @@ def test_every_address_has_its_own_name(table, config):
 
 
 def test_older_spellings_and_prefixes():
-    assert bert.HUGGING_FACE.names("encoder_block_11/attention_norm/gamma") == (
+    assert BERT.names("encoder_block_11/attention_norm/gamma") == (
         "encoder.layer.11.attention.output.LayerNorm.weight",
         "bert.encoder.layer.11.attention.output.LayerNorm.weight",
         "encoder.layer.11.attention.output.LayerNorm.gamma",
         "bert.encoder.layer.11.attention.output.LayerNorm.gamma",
     )
-    assert bert.HUGGING_FACE.names("encoder_block_x/attention_norm/gamma") == ()
+    assert BERT.names("encoder_block_x/attention_norm/gamma") == ()
 
 
 def test_writing_back_uses_the_usual_name():
     kernel = np.arange(6).reshape(2, 3)
-    name, value = bert.HUGGING_FACE.to_source("pooler/dense/kernel", kernel, 1, prefix="bert.")
+    name, value = to_source(BERT, "pooler/dense/kernel", kernel, 1, prefix="bert.")
     assert name == "bert.pooler.dense.weight"
     np.testing.assert_array_equal(value, kernel.T)
     with pytest.raises(KeyError):
-        bert.HUGGING_FACE.to_source("adapter/kernel", kernel, 1)
+        to_source(BERT, "adapter/kernel", kernel, 1)
 
 
 def test_ignored_tensors_have_reasons():
-    assert "not weights" in bert.HUGGING_FACE.reason_to_ignore("bert.embeddings.position_ids")
-    assert "pretraining" in bert.HUGGING_FACE.reason_to_ignore("cls.predictions.bias")
-    assert bert.HUGGING_FACE.reason_to_ignore("encoder.layer.0.output.dense.weight") is None
+    assert "not weights" in BERT.reason_to_ignore("bert.embeddings.position_ids")
+    assert "pretraining" in BERT.reason_to_ignore("cls.predictions.bias")
+    assert BERT.reason_to_ignore("encoder.layer.0.output.dense.weight") is None
 
 
 def test_without_turns_rules_into_ignored_tensors():
-    table = bert.HUGGING_FACE.without("head/.*", "another task")
+    table = BERT.without("head/.*", "another task")
     assert table.names("head/logits/kernel") == ()
     assert table.reason_to_ignore("classifier.weight") == "another task"
-    assert dataclasses.replace(bert.HUGGING_FACE).names("head/logits/kernel")
+    assert dataclasses.replace(BERT).names("head/logits/kernel")
 
 
 def test_placeholders():

@@ -8,11 +8,12 @@ from safetensors.numpy import save_file
 
 from tftransformer.checkpoints import load_preset
 from tftransformer.checkpoints.rewriting import write_preset
+from tftransformer.checkpoints.rules import to_source
 from tftransformer.checkpoints.structure.adaptation import adapt
-from tftransformer.checkpoints.tables import roberta
 from tftransformer.checkpoints.weights_files import preset_from_file
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
+from tftransformer.models.families import FAMILIES
 from tftransformer.models.shapes import encoder_shapes
 from tftransformer.patterns import addresses
 
@@ -42,9 +43,9 @@ def test_rows_before_the_first_position_are_no_positions(config, folder, tmp_pat
     }
     config = TransformerConfig("roberta", vocabulary_size=23, max_sequence_length=10, **sizes)
     shapes = {**encoder_shapes(config), "pooler/dense/kernel": (8, 8), "pooler/dense/bias": (8,)}
-    table = roberta.HUGGING_FACE
+    table = FAMILIES["roberta"].huggingface.table
     tensors = dict(
-        table.to_source(a, np.ones(shape, "float32"), 2, "roberta.") for a, shape in shapes.items()
+        to_source(table, a, np.ones(shape, "float32"), 2, "roberta.") for a, shape in shapes.items()
     )
     save_file(tensors, str(tmp_path / "roberta.safetensors"))
     tokenizer = load_preset(folder.write()).tokenizer

@@ -74,7 +74,7 @@ def test_a_run_leaves_what_the_readme_says(finished):
 def test_a_run_prints_progress_and_report_and_no_noise(finished):
     path, done = finished
     assert (path / "report.txt").read_text().strip() in done.stdout
-    assert "prefix cache: embeddings and block 0 run once over " in done.stdout
+    assert "activation cache: embeddings and block 0 run once over " in done.stdout
     assert "frozen: embeddings, encoder_block_0" in done.stdout and "epoch 2/2: done" in done.stdout
     assert done.stderr == ""
 

@@ -11,7 +11,7 @@ import pytest
 
 from tftransformer.checkpoints import load_preset
 from tftransformer.errors import TransformerError
-from tftransformer.experiments.custom import CustomOptions, build_custom, parse_layers, train
+from tftransformer.runs.custom import CustomOptions, build_custom, parse_layers, train
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -46,11 +46,11 @@ def test_texts_become_shards_and_shards_a_preset(tmp_path):
     [
         (("prepare", "--texts=none.txt", "--output_dir=out"), "--texts: there is no file or folder none.txt"),
         pytest.param(
-            ("--texts=none.txt",), "say what to do: pretrain.py prepare --texts=... or pretrain.py train --shards=...; "
+            ("--texts=none.txt",), "say what to do: pretrain prepare --texts=... or pretrain train --shards=...; "
             "got ''", marks=pytest.mark.slow,
         ),
         pytest.param(
-            ("trian", "--shards=none"), "say what to do: pretrain.py prepare --texts=... or pretrain.py train "
+            ("trian", "--shards=none"), "say what to do: pretrain prepare --texts=... or pretrain train "
             "--shards=...; got 'trian'; did you mean 'train'?", marks=pytest.mark.slow,
         ),
         pytest.param(

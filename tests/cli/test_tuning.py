@@ -12,9 +12,9 @@ import pytest
 
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
-from tftransformer.experiments import tuning
-from tftransformer.experiments.flag_values import read_range
-from tftransformer.experiments.options import ClassificationOptions
+from tftransformer.runs import tuning
+from tftransformer.runs.flag_values import read_range
+from tftransformer.runs.options import ClassificationOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 

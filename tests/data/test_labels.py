@@ -11,6 +11,7 @@ from tftransformer.data.labels import (
     named_targets,
     sort_labels,
 )
+from tftransformer.data.records import as_split
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 
@@ -106,6 +107,34 @@ def test_several_labels():
     assert encode_targets([[0, 1], []], ["a", "b"], True).tolist() == [[1, 1], [0, 0]]
     assert encode_targets(["b", 0], ["a", "b"], True).tolist() == [[0, 1], [1, 0]]
     assert encode_targets([[2], [1, 3]], ["1", "2", "3"], True).tolist() == [[0, 1, 0], [1, 0, 1]]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_lists_of_zeros_and_ones_are_no_names(kind):
+    for rows in ([[0, 1], [1, 0]], [[True, False]], [[1.0, 0.0, 1.0]] * 2):
+        rows = [kind(row) for row in rows]
+        with pytest.raises(
+            TransformerError, match="^labels must be names, or lists of names; equally long lists"
+        ):
+            Split(["a"] * len(rows), rows, multi_label=True)
+        with pytest.raises(TransformerError, match="may be columns or ids"):
+            as_split(["a"] * len(rows), rows)
+    for rows in ([["0", "1"], ["1", "0"]], [[0], [1]], [[0, 1], [1]], [[0, 2], [1, 2]]):
+        names = [tuple(map(str, row)) for row in rows]
+        assert named_targets([kind(row) for row in rows], True, str) == names
+
+
+def test_targets_of_a_split_in_a_table():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"y": ["b", "a"], "z": [1, 2]})
+    assert Split(["c", "d"], frame[["y"]]).targets == ["b", "a"]
+    with pytest.raises(TransformerError, match="^targets must be one column; got a DataFrame of y, z$"):
+        Split(["c", "d"], frame)
+    for wrong in ("ab", 3, {"y": [1, 2]}):
+        with pytest.raises(
+            TransformerError, match="^targets must be labels in a list, an array or a column; got "
+        ):
+            Split(["c", "d"], wrong)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import collections
 import json
 
+import numpy as np
 import pytest
 
 from tftransformer.data.folding import fold
@@ -273,6 +274,44 @@ def test_two_columns_of_one_name_are_refused(tmp_path, name):
     (tmp_path / name).write_text(data)
     with pytest.raises(TransformerError, match=message):
         load(tmp_path / name)
+
+
+def test_columns_of_one_name_that_nobody_asks_for_are_read_over(tmp_path):
+    rows = [["id", "text", "label", "id"], ["1", "a", "x", "2"], ["3", "c", "y", "4"]]
+    (tmp_path / "f.csv").write_text("\n".join(map(",".join, rows)))
+    options = {"validation_fraction": 0, "test_fraction": 0}
+    assert load(tmp_path / "f.csv", **options).train.texts == ["a", "c"]
+    with pytest.raises(TransformerError, match="different names; 'id' is that of columns 1 and 4"):
+        load(tmp_path / "f.csv", text_columns="id", **options)
+    rows[0] = ["text", "body", "label", "text"]
+    (tmp_path / "f.csv").write_text("\n".join(map(",".join, rows)))
+    named = load(tmp_path / "f.csv", text_columns="body", label_column="label", **options)
+    assert named.train.texts == ["a", "c"]
+
+
+@pytest.mark.parametrize("kind", [tuple, set, frozenset, np.array, list])
+def test_cells_of_several_labels(kind):
+    pandas = pytest.importorskip("pandas")
+    labels = [["x"], ["x", "y"], ["y", "z"], ["z"]]
+    frame = pandas.DataFrame({"text": list("abcd"), "label": [kind(row) for row in labels]})
+    found = load(frame, validation_fraction=0, test_fraction=0).train
+    assert found.multi_label and found.targets == [tuple(row) for row in labels]
+
+
+@pytest.mark.parametrize(
+    ("first", "cell", "message"),
+    [
+        ("x", {"a": 1}, "^DataFrame:2: 'label' must be a label; got {'a': 1}$"),
+        (["x"], {"a": 1}, "^DataFrame:2: 'label' must be a label; got {'a': 1}$"),
+        (["x"], [("b", "c")], r"^DataFrame:2: 'label' must be a label; got \('b', 'c'\)$"),
+        ("x", float("inf"), "^DataFrame:2: a row without a label, 'label' must be a label; got inf$"),
+    ],
+)
+def test_a_cell_that_is_no_label_is_shown(first, cell, message):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": list("abc"), "label": pandas.Series([first, cell, "y"], dtype=object)})
+    with pytest.raises(TransformerError, match=message):
+        load(frame)
 
 
 def test_tables_in_memory():

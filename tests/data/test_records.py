@@ -93,6 +93,7 @@ def test_take_and_one_text():
         (([1, 2],), "each text must be a string; got int in row 0"),
         (([None],), "each text must be a string; got NoneType in row 0"),
         (((["a"], ["b", "c"]),), "both sides of the pairs must have equally many texts; got 1 and 2"),
+        (({"text": ["a"], "id": [1]},), "x must have the keys text and, for pairs, text_pair; got text, id"),
         (({"txt": ["a"]},), "x must have the keys text and, for pairs, text_pair; got txt"),
         ((Split(TEXTS), [0, 1, 0]), "y must be None with a Split"),
     ],
@@ -109,6 +110,11 @@ def test_split_from_lists():
     assert as_split(PAIRS, ["x", "y", " x"]).targets == ["x", "y", "x"]
     multi = as_split(TEXTS, [["b", "a"], {"b", "a"}, ()])
     assert multi.multi_label and multi.targets == [("b", "a"), ("a", "b"), ()]
+    listed = np.empty(3, object)
+    listed[:] = [["b", "a"], [], ["a"]]
+    assert as_split(TEXTS, listed).targets == [("b", "a"), (), ("a",)]
+    assert as_split(TEXTS, np.array(["b", "a", "b"], object)).targets == ["b", "a", "b"]
+    assert as_split(TEXTS, np.array([["b"], ["a"], ["b"]])).targets == ["b", "a", "b"]
     assert as_split(TEXTS, None).targets is None
     for nothing in (None, " ", float("nan")):
         with pytest.raises(TransformerError, match=r"row 1 \(from 0\) has no label"):

@@ -10,10 +10,10 @@ from tftransformer import files
 from tftransformer.data import plain_text, shard_writing
 from tftransformer.data.npy_stream import NpyStream
 from tftransformer.data.shards import open_shards
-from tftransformer.data.tokenizers import WordPieceTokenizer
-from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.data.word_starts import special_ids, word_starts
 from tftransformer.errors import TransformerError
+from tftransformer.text import WordPieceTokenizer
+from tftransformer.text.spec import TokenizerSpec
 
 LINES = [
     "Good movie. Not a bad plot!",
@@ -199,7 +199,8 @@ def test_memory_does_not_grow_with_the_texts(tmp_path):
     code = """
 import resource, sys
 from pathlib import Path
-from tftransformer.experiments.pretraining_texts import TextOptions, prepare_shards
+from tftransformer.runs.pretraining import prepare_shards
+from tftransformer.runs.pretraining_options import TextOptions
 folder, paragraphs, vocabulary = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 path = folder / f"{paragraphs}.txt"
 with path.open("w") as file:

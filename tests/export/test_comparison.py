@@ -53,7 +53,9 @@ def test_a_graph_that_answers_otherwise_is_not_written(tiny_preset, tmp_path, mo
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        pytest.param(lambda y: y * float("nan"), "are nan off, and nothing was written", marks=pytest.mark.slow),
+        pytest.param(
+            lambda y: y * float("nan"), "are nan off, and nothing was written", marks=pytest.mark.slow
+        ),
         pytest.param(lambda y: tf.concat([y, y], 0), "are inf off", marks=pytest.mark.slow),
         # A batch without rows is one that servers are sent.
         (lambda y: y + 0 * tf.gather(y, [0]), "must run; the signature 'serving_default' of 0 texts says: "),

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tftransformer.config import SHARED_BIASES, TransformerConfig
-from tftransformer.data.tokenizers import WordPieceTokenizer
+from tftransformer.config import POSITIONS, TransformerConfig
 from tftransformer.export.inference_graph import inference_network
 from tftransformer.export.saved_model import in_precision
-from tftransformer.finetuning import add_adapter, add_prefix, enable_lora, prune_heads
+from tftransformer.finetuning import prune_heads
+from tftransformer.finetuning.methods import Adapter, LoRA, Prefix
 from tftransformer.patterns import addresses
 from tftransformer.tasks import TextClassifier
+from tftransformer.text import WordPieceTokenizer
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij", *(f"##{c}" for c in "abcdefghij")]
 TEXTS = ["a b c", "", "abcdefghij a b c d e f g h", "j"]
@@ -20,18 +21,18 @@ TEXTS = ["a b c", "", "abcdefghij a b c d e f g h", "j"]
 
 def two_adapters(classifier):
     # Of one width; a copy makes the second first, whose places begin earlier in a block.
-    add_adapter(classifier, "one", bottleneck_dim=4, kind="pfeiffer")
-    add_adapter(classifier, "two", bottleneck_dim=4, kind="houlsby")
+    Adapter(adapter="one", bottleneck_dim=4, kind="pfeiffer").apply(classifier)
+    Adapter(adapter="two", bottleneck_dim=4, kind="houlsby").apply(classifier)
     return classifier
 
 
 def with_lora(classifier):
-    enable_lora(classifier, rank=2)
+    LoRA(rank=2).apply(classifier)
     return classifier
 
 
 def with_prefix(classifier):
-    add_prefix(classifier, length=3)
+    Prefix(length=3).apply(classifier)
     return classifier
 
 
@@ -50,7 +51,7 @@ AXES = {
     "dtype": ("float32", "bfloat16"),
 }
 PRODUCT = [
-    case for case in itertools.product(*AXES.values()) if not (case[0] in SHARED_BIASES and case[3] == "pruned")
+    case for case in itertools.product(*AXES.values()) if not (POSITIONS[case[0]].enters == "scores" and case[3] == "pruned")
 ]  # fmt: skip
 
 

@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers import WordPieceTokenizer
 from tftransformer.errors import TransformerError
 from tftransformer.export.inference_graph import inference_network, is_plain
 from tftransformer.tasks import TextClassifier
+from tftransformer.text import WordPieceTokenizer
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij", *(f"##{c}" for c in "abcdefghij")]
 SIZES = dict(
@@ -74,7 +74,9 @@ def inputs(classifier):
 
 
 # By default what test_export_laws.py leaves out.
-@pytest.mark.by_default(*(kind for kind in KINDS if "bert" not in kind or kind == "bert, pairs"), "albert", "roberta")
+@pytest.mark.by_default(
+    *(kind for kind in KINDS if "bert" not in kind or kind == "bert, pairs"), "albert", "roberta"
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_gives_the_layers_probabilities(kind):
     classifier = build(kind)

@@ -4,11 +4,11 @@ import keras
 import pytest
 
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers import WordPieceTokenizer
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import CosineSchedule, build_optimizer
 from tftransformer.finetuning.defaults import complete_advice, default_epochs
 from tftransformer.tasks import MultiTaskClassifier, TextClassifier
+from tftransformer.text import WordPieceTokenizer
 
 
 @pytest.mark.parametrize("batches", [1, 7, 13, 83, 84, 300])

@@ -10,15 +10,13 @@ from keras import ops
 
 from tftransformer.data import Split
 from tftransformer.data.pipeline import Epoch
-from tftransformer.data.tokenizers import WordPieceTokenizer
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.block_outputs import recorded_blocks
-from tftransformer.finetuning.distillation import distill
 from tftransformer.finetuning.distillation_losses import hidden_state_loss, soft_label_loss
+from tftransformer.finetuning.methods import Distillation
 from tftransformer.finetuning.teacher_outputs import TeacherOutputs
 from tftransformer.patterns import addresses
 from tftransformer.tasks import TextClassifier
-from tftransformer.training.encoder_states import encoder_states
+from tftransformer.text import WordPieceTokenizer
 
 LABELS = ("negative", "positive")
 
@@ -42,12 +40,12 @@ def values(model):
     return {name: ops.convert_to_numpy(variable) for name, variable in addresses(model).items()}
 
 
-def fit(model, reviews, rate=0.5, epochs=1, run_eagerly=True, prefix_cache="auto", **options):
+def fit(model, reviews, rate=0.5, epochs=1, run_eagerly=True, activation_cache="auto", **options):
     # Two batches take less time than tracing the step does.
     model.compile(keras.optimizers.SGD(rate), run_eagerly=run_eagerly, **options)
     texts, labels = reviews
     return model.fit(
-        texts[:30], labels[:30], batch_size=15, epochs=epochs, verbose=0, prefix_cache=prefix_cache
+        texts[:30], labels[:30], batch_size=15, epochs=epochs, verbose=0, activation_cache=activation_cache
     )
 
 
@@ -83,7 +81,7 @@ def test_a_teacher_that_is_the_student_teaches_nothing(kind, eagerly, tiny_prese
     data, options = of_kind(kind)
     student, teacher = build(tiny_preset, **options), build(tiny_preset, **options)
     before = values(student)
-    distill(student, teacher, data[0], temperature=1.0, alpha=1.0, blocks={0: 0, 1: 1})
+    student.apply(Distillation(teacher, temperature=1.0, alpha=1.0, blocks={0: 0, 1: 1}))
     history = fit(student, data, run_eagerly=eagerly).history
     assert history["loss"][0] == pytest.approx(0.0, abs=1e-6)
     for name, value in values(student).items():
@@ -96,7 +94,7 @@ def test_a_share_of_nothing_is_plain_training_and_the_teacher_stays(kind, eagerl
     plain, taught, teacher = (make(tiny_preset, **options) for make in (build, build, shaken))
     started, known = values(plain), values(teacher)
     expected = fit(plain, data, l2=0.01, run_eagerly=eagerly).history
-    lesson = distill(taught, teacher, data[0], alpha=0.0)
+    taught.apply(Distillation(teacher, alpha=0.0))
     history = fit(taught, data, l2=0.01, run_eagerly=eagerly).history
     assert history["loss"] == pytest.approx(expected["loss"], rel=1e-6)
     for name, value in values(taught).items():
@@ -104,21 +102,27 @@ def test_a_share_of_nothing_is_plain_training_and_the_teacher_stays(kind, eagerl
     assert any(np.abs(value - started[name]).max() > 1e-3 for name, value in values(taught).items())
     for name, value in values(teacher).items():
         np.testing.assert_array_equal(value, known[name], err_msg=name)
-    lesson.remove()
-    assert "_batches" not in vars(taught) and taught.lesson is None and taught.train_function is None
+    assert taught.loss_step is None and taught.methods
+    taught.apply("full")
+    assert not taught.methods and not {"train_step", "compute_loss", "frozen_part", "_batches"} & set(
+        vars(taught)
+    )
 
 
 def test_penalties_keep_their_weight_and_hard_labels_lose_theirs(tiny_preset, reviews):
     student = build(tiny_preset)
-    lesson = distill(student, build(tiny_preset), reviews[0], temperature=1.0, alpha=1.0)
     student.compile(keras.optimizers.SGD(0.0), run_eagerly=True, l2=0.01)
     texts, labels = reviews[0][:8], reviews[1][:8]
-    batch = next(iter(student._batches(student.preprocess(texts, labels), 8, False, Epoch(0))))
+    examples, teacher = student.preprocess(texts, labels), build(tiny_preset)
+    plain = student._batches(examples, 8, False, Epoch(0))
+    batch = next(iter(plain))
     logits = student(batch[0], training=False)
     penalty = float(sum(student.losses))
     assert penalty > 0.1
     for alpha, own in ((1.0, 0.0), (0.25, 0.75)):
-        lesson.alpha = alpha
+        method = Distillation(teacher, temperature=1.0, alpha=alpha)
+        student.loss_step = method.loss_step(student, examples, texts)
+        batch = next(iter(student.loss_step.batches(plain)))
         hard = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(batch[1], logits)
         loss = student.compute_loss(batch[0], batch[1], logits)
         assert float(loss) == pytest.approx(own * float(hard) + penalty, rel=1e-5)
@@ -126,25 +130,30 @@ def test_penalties_keep_their_weight_and_hard_labels_lose_theirs(tiny_preset, re
 
 def test_what_cannot_go_with_a_teacher_is_refused_by_fit(tiny_preset, reviews):
     student = build(tiny_preset)
-    distill(student, shaken(tiny_preset), reviews[0])
+    student.apply(Distillation(shaken(tiny_preset)))
     student.compile(run_eagerly=True)
-    texts, labels = reviews
-    with pytest.raises(TransformerError, match="augmentation cannot go with distillation"):
-        student.fit(texts, labels, verbose=0, augmentation="swap:0.1")
-    with pytest.raises(TransformerError, match=r"others, the first in row 1 \(from 0\)"):
-        student.fit([texts[0], "never seen before"], labels[:2], verbose=0)
+    dataset = tf.data.Dataset.from_tensor_slices(reviews)
+    for given, options, reason in (
+        (reviews, {"augmentation": "swap:0.1"}, "augmentation: the teacher runs once"),
+        (reviews, {"packing": True}, "packing: its outputs are looked up row by row"),
+        ((dataset,), {}, "a dataset: give a Split or texts"),
+    ):
+        with pytest.raises(TransformerError, match=f"distillation cannot go with {reason}") as error:
+            student.fit(*given, verbose=0, **options)
+        assert "\n" not in str(error.value) and student.loss_step is None
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["packed", "dataset"])
-def test_batches_without_the_teacher_s_outputs_are_refused_by_fit(kind, tiny_preset, reviews):
-    student = build(tiny_preset)
-    distill(student, shaken(tiny_preset), reviews[0])
-    packed = kind == "packed"
-    given = reviews if packed else (tf.data.Dataset.from_tensor_slices(reviews),)
-    with pytest.raises(TransformerError, match="without packing") as error:
-        student.fit(*given, verbose=0, packing=packed)
-    assert "\n" not in str(error.value)
+def test_other_texts_are_taught_as_well_and_the_same_ones_once(tiny_preset, reviews):
+    student, teacher, ran = build(tiny_preset), shaken(tiny_preset), []
+    teacher.call = lambda inputs, call=teacher.call, **options: ran.append(1) or call(inputs, **options)
+    student.apply(Distillation(teacher))
+    student.compile(run_eagerly=True)
+    texts, labels = (part[:8] for part in reviews)
+    counts = []
+    for given in (texts, texts[:4], ["never seen before", *texts[1:]]):
+        student.fit(given, labels[: len(given)], verbose=0)
+        counts.append(len(ran))
+    assert counts[0] == counts[1] < counts[2]
 
 
 def test_gradients_of_soft_labels_are_the_difference_of_probabilities():
@@ -184,12 +193,14 @@ def test_a_narrower_student_comes_near_and_stays_a_classifier_like_any_other(
     )
     names, ran = set(values(student)), []
     teacher.call = lambda inputs, call=teacher.call, **options: ran.append(1) or call(inputs, **options)
-    lesson = distill(student, teacher, reviews[0], temperature=1.0, alpha=1.0, blocks={0: 1})
-    once, started = len(ran), ops.convert_to_numpy(lesson.projections[0])
+    method = Distillation(teacher, temperature=1.0, alpha=1.0, blocks={0: 1})
+    step = method.loss_step(student, student.preprocess(*reviews), reviews[0])
+    once, started = len(ran), ops.convert_to_numpy(step.projections[0])
+    student.apply(method)
     student.compile(learning_rate=2e-2, schedule="constant")
     losses = student.fit(*reviews, batch_size=15, epochs=12, verbose=0).history["loss"]
     assert losses[-1] < losses[0] / 2 and len(ran) == once
-    assert np.abs(ops.convert_to_numpy(lesson.projections[0]) - started).max() > 1e-3
+    assert np.abs(ops.convert_to_numpy(step.projections[0]) - started).max() > 1e-3
     agree = np.abs(student.predict(reviews[0], verbose=0) - teacher.predict(reviews[0], verbose=0)).mean()
     assert agree < 0.15
     assert set(values(student)) == names
@@ -216,22 +227,7 @@ def test_a_teacher_may_name_the_labels_in_another_order_and_have_another_vocabul
     order = np.argsort(student.preprocess(reviews[0][:9]).lengths, kind="stable")
     np.testing.assert_allclose(tf.nn.softmax(logits).numpy(), expected[order], atol=1e-5)
     with pytest.raises(TransformerError, match=r"same tokens.*of row 0 \(from 0\)"):
-        distill(student, teacher, reviews[0], blocks={1: 1})
-
-
-def test_recorded_blocks_are_the_states_of_the_encoder_also_where_blocks_are_shared(tiny_config):
-    from tftransformer.models.encoder import build_encoder
-
-    ids = ops.convert_to_tensor(np.arange(12).reshape(2, 6).astype("int32"))
-    batch = {"token_ids": ids, "padding_mask": ops.ones_like(ids), "segment_ids": ops.zeros_like(ids)}
-    for config in (tiny_config, tiny_config.replace(num_layers=3, num_distinct_blocks=1)):
-        encoder = build_encoder(config)
-        with recorded_blocks(encoder, config) as states:
-            encoder({name: batch[name] for name in encoder.input})
-        assert len(states) == config.num_layers
-        for own, expected in zip(states, encoder_states(encoder, config, batch)):
-            np.testing.assert_allclose(own, expected, atol=1e-6)
-        assert "call" not in vars(encoder.get_layer("encoder_block_0"))
+        Distillation(teacher, blocks={1: 1}).loss_step(student, student.preprocess(reviews[0]), reviews[0])
 
 
 @pytest.mark.slow
@@ -251,7 +247,7 @@ def test_every_kind_of_data_is_taught(kind, tiny_preset, reviews, tmp_path):
     data = Split(texts, labels, multi_label=kind == "several labels")
     student, teacher = build(tiny_preset, **options), shaken(tiny_preset, **options)
     before = np.abs(student.predict(texts, verbose=0) - teacher.predict(texts, verbose=0)).mean()
-    distill(student, teacher, data, alpha=0.9, blocks={0: 1})
+    student.apply(Distillation(teacher, alpha=0.9, blocks={0: 1}))
     student.compile(learning_rate=1e-2)
     history = student.fit(data, validation_data=data, batch_size=15, epochs=8, verbose=0, **extra).history
     assert np.isfinite(history["loss"]).all() and np.isfinite(history["val_loss"]).all()
@@ -262,15 +258,15 @@ def test_every_kind_of_data_is_taught(kind, tiny_preset, reviews, tmp_path):
 
 @pytest.mark.slow
 def test_frozen_blocks_learn_nothing_and_need_no_stored_states(tiny_preset, reviews, tmp_path):
-    from tftransformer.finetuning import PrefixCache, freeze
+    from tftransformer.finetuning import ActivationCache, freeze
 
     student = build(tiny_preset)
     freeze(student, layers=1)
     before = values(student)
-    distill(student, shaken(tiny_preset), reviews[0])
+    student.apply(Distillation(shaken(tiny_preset)))
     said = []
-    fit(student, reviews, prefix_cache=PrefixCache(tmp_path / "cache", say=said.append))
-    assert said == ["prefix cache: off, the teacher's outputs are looked up by the texts' tokens"]
+    fit(student, reviews, activation_cache=ActivationCache(tmp_path / "cache", say=said.append))
+    assert said == ["activation cache: off, the teacher's outputs are looked up by the texts' tokens"]
     for name, value in values(student).items():
         if name.startswith(("embeddings", "encoder_block_0")):
             np.testing.assert_array_equal(value, before[name], err_msg=name)
@@ -297,7 +293,8 @@ def two_models(tiny_preset):
 )
 def test_wrong_arguments_are_named(options, message, two_models):
     with pytest.raises(TransformerError, match=message):
-        distill(*two_models, ["a"], **options)
+        student, teacher = two_models
+        student.apply(Distillation(teacher, **options))
 
 
 def test_wrong_models_are_named(tiny_preset, reviews, monkeypatch):
@@ -314,10 +311,10 @@ def test_wrong_models_are_named(tiny_preset, reviews, monkeypatch):
         ((student, documents), "teacher must be a text classifier"),
     ):
         with pytest.raises(TransformerError, match=message):
-            distill(*given, reviews[0])
+            Distillation(given[1]).check(given[0])
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
     with pytest.raises(TransformerError, match="blocks need .* of disk"):
-        distill(student, teacher, reviews[0], blocks={0: 0})
+        Distillation(teacher, blocks={0: 0}).loss_step(student, student.preprocess(*reviews), reviews[0])
     monkeypatch.setattr(TextClassifier, "distribute_strategy", SimpleNamespace(num_replicas_in_sync=2))
-    with pytest.raises(TransformerError, match="distill is for one device"):
-        distill(student, teacher, reviews[0])
+    with pytest.raises(TransformerError, match="distillation is for one device"):
+        student.apply(Distillation(teacher))

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers import WordPieceTokenizer
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.head_importance import head_importance
 from tftransformer.finetuning.pruning import choose_heads, prune_heads
 from tftransformer.patterns import addresses
 from tftransformer.tasks.multi_task import MultiTaskClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
+from tftransformer.text import WordPieceTokenizer
 
 HEAD = 4
 

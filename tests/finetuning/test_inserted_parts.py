@@ -6,19 +6,22 @@ import pytest
 
 from tftransformer.checkpoints import load_preset
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.adapters import adapter_names, add_adapter, remove_adapter, set_adapter
-from tftransformer.finetuning.lora import enable_lora, load_lora, merge_lora, save_lora, unmerge_lora
-from tftransformer.finetuning.modifications import describe_modifications, replay_modifications
-from tftransformer.finetuning.prefix_tuning import add_prefix, remove_prefix
-from tftransformer.finetuning.strategy import KINDS, parse_strategy
+from tftransformer.finetuning.methods import IA3, SPELLINGS, Adapter, DoRA, LoRA, Prefix
+from tftransformer.finetuning.methods.adapter import adapter_names, remove_adapter, set_adapter
+from tftransformer.finetuning.methods.prefix import remove_prefix
+from tftransformer.finetuning.projection_changes import load_changes, merge, save_changes, unmerge
+from tftransformer.finetuning.strategy import parse_strategy
+from tftransformer.finetuning.structure import describe_modifications, replay_modifications
 from tftransformer.patterns import addresses
 from tftransformer.tasks.text_classifier import TextClassifier
 
 PUT_IN = {
-    "lora": lambda model: enable_lora(model, rank=2, dropout=0.1),
-    "houlsby": lambda model: add_adapter(model, "own", bottleneck_dim=3, kind="houlsby"),
-    "pfeiffer": lambda model: add_adapter(model, "own", bottleneck_dim=3),
-    "prefix": lambda model: add_prefix(model, length=3),
+    "lora": lambda model: LoRA(rank=2, dropout=0.1).apply(model),
+    "dora": lambda model: DoRA(rank=2, dropout=0.1).apply(model),
+    "ia3": lambda model: IA3().apply(model),
+    "houlsby": lambda model: Adapter(adapter="own", bottleneck_dim=3, kind="houlsby").apply(model),
+    "pfeiffer": lambda model: Adapter(adapter="own", bottleneck_dim=3).apply(model),
+    "prefix": lambda model: Prefix(length=3).apply(model),
 }
 
 
@@ -44,7 +47,7 @@ def train(classifier, reviews, epochs=1):
     texts, labels = reviews
     # Without a graph there is less to wait for; test_strategy_cover.py trains them in graphs.
     classifier.compile(learning_rate=1e-2, schedule="constant", run_eagerly=True)
-    classifier.fit(texts, labels, batch_size=16, epochs=epochs, verbose=0, prefix_cache="off")
+    classifier.fit(texts, labels, batch_size=16, epochs=epochs, verbose=0, activation_cache="off")
 
 
 def optimizer_of(classifier):
@@ -63,9 +66,9 @@ def shake(model, patterns=("lora", "adapters", "prefix")):
 def test_lora_and_adapters_start_as_the_base(classifier, reviews):
     texts = reviews[0][:6]
     before = classifier.predict(texts, verbose=0)
-    enable_lora(classifier, rank=2)
+    LoRA(rank=2).apply(classifier)
     np.testing.assert_array_equal(classifier.predict(texts, verbose=0), before)
-    add_adapter(classifier, bottleneck_dim=3)
+    Adapter(bottleneck_dim=3).apply(classifier)
     np.testing.assert_allclose(classifier.predict(texts, verbose=0), before, atol=1e-4)
 
 
@@ -128,15 +131,15 @@ def test_keras_files_and_exports_hold_it_too(kind, classifier, reviews, tmp_path
 def test_merged_equals_unmerged_and_back(classifier, reviews, tmp_path):
     texts = reviews[0][:6]
     base = values(classifier)
-    enable_lora(classifier, rank=2, alpha=5.0, targets=".*/(attention|feed_forward)/.*")
+    LoRA(rank=2, alpha=5.0, targets=".*/(attention|feed_forward)/.*").apply(classifier)
     shake(classifier)
     expected = classifier.predict(texts, verbose=0)
-    merge_lora(classifier, remove=False)
+    merge(classifier, remove=False)
     np.testing.assert_allclose(classifier.predict(texts, verbose=0), expected, atol=1e-6)
-    unmerge_lora(classifier)
+    unmerge(classifier)
     for name, value in base.items():
         np.testing.assert_allclose(values(classifier)[name], value, atol=1e-6, err_msg=name)
-    merge_lora(classifier)
+    merge(classifier)
     assert set(addresses(classifier)) == set(base) and not describe_modifications(classifier)
     np.testing.assert_allclose(classifier.predict(texts, verbose=0), expected, atol=1e-6)
     classifier.save_to_preset(tmp_path / "merged")
@@ -146,38 +149,38 @@ def test_merged_equals_unmerged_and_back(classifier, reviews, tmp_path):
 
 @pytest.mark.slow
 def test_lora_alone_is_a_small_file(classifier, reviews, tiny_preset, tmp_path):
-    enable_lora(classifier, rank=2)
+    LoRA(rank=2).apply(classifier)
     train(classifier, reviews)
-    path = save_lora(classifier, tmp_path / "lora.safetensors")
+    path = save_changes(classifier, tmp_path / "lora.safetensors")
     other = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
-    load_lora(other, path)
+    load_changes(other, path)
     other.run_eagerly = True  # a graph may round otherwise
     expected = classifier.predict(reviews[0][:6], verbose=0)
     np.testing.assert_array_equal(other.predict(reviews[0][:6], verbose=0), expected)
-    with pytest.raises(TransformerError, match="has no place for .* or has LoRA there"):
-        load_lora(other, path)
+    with pytest.raises(TransformerError, match="has no place for .* or is changed there already"):
+        load_changes(other, path)
     three = TextClassifier.from_preset(tiny_preset, labels=("a", "b", "c"), max_length=16)
     with pytest.raises(
         TransformerError, match=r"'head/logits/.*' is \(.*2.*\) in it, \(.*3.*\) in the model"
     ):
-        load_lora(three, path)
+        load_changes(three, path)
     assert not describe_modifications(three)
     (tmp_path / "text").write_text("no weights")
     with pytest.raises(TransformerError, match="cannot be read"):
-        load_lora(three, tmp_path / "text")
+        load_changes(three, tmp_path / "text")
     with pytest.raises(TransformerError, match="is no file"):
-        load_lora(three, tmp_path / "nothing")
+        load_changes(three, tmp_path / "nothing")
     with pytest.raises(TransformerError, match="is none"):
-        load_lora(three, tiny_preset / "model.safetensors")
+        load_changes(three, tiny_preset / "model.safetensors")
 
 
 def test_one_encoder_holds_several_adapters(classifier, reviews):
     texts = reviews[0][:6]
     plain = classifier.predict(texts, verbose=0)
-    add_adapter(classifier, "a", bottleneck_dim=3)
+    Adapter(adapter="a", bottleneck_dim=3).apply(classifier)
     shake(classifier)
     with_a = classifier.predict(texts, verbose=0)
-    add_adapter(classifier, "b", bottleneck_dim=4, kind="houlsby")
+    Adapter(adapter="b", bottleneck_dim=4, kind="houlsby").apply(classifier)
     assert set(adapter_names(classifier)) == {"a", "b"}
     trained = {name for name, v in addresses(classifier).items() if v.trainable}
     assert not any("/a/" in name for name in trained) and any("/b/" in name for name in trained)
@@ -194,7 +197,7 @@ def test_one_encoder_holds_several_adapters(classifier, reviews):
 def test_a_prefix_of_no_weight_changes_nothing(classifier, reviews):
     texts = reviews[0][:2]
     plain = classifier.predict(texts, verbose=0)
-    add_prefix(classifier, length=3, targets="encoder_block_1/attention")
+    Prefix(length=3, targets="encoder_block_1/attention").apply(classifier)
     prefix = classifier.encoder.get_layer("encoder_block_1").attention.prefix
     changed = classifier.predict(texts, verbose=0)
     assert np.abs(changed - plain).max() > 1e-4
@@ -210,23 +213,23 @@ def test_a_prefix_of_no_weight_changes_nothing(classifier, reviews):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda m: enable_lora(m, rank=0), "rank must be an integer from 1 to 16; got 0"),
-        (lambda m: enable_lora(m, rank=17), "rank must be an integer from 1 to 16; got 17"),
-        (lambda m: enable_lora(m, alpha=0.0), "alpha must be positive; got 0.0"),
-        (lambda m: enable_lora(m, dropout=1.0), "dropout must be at least 0 and below 1; got 1.0"),
-        (lambda m: enable_lora(m, targets="encoder_block_0/attention/qery"), "targets: .* matches none .*query"),
-        (lambda m: enable_lora(m, train="hed/.*"), "patterns: 'hed/.*' matches none"),
-        (lambda m: merge_lora(m), "model must have LoRA; got one without"),
-        (lambda m: unmerge_lora(m), "model must have merged LoRA; got one without"),
-        (lambda m: save_lora(m, "x"), "model must have LoRA to save; got one without"),
-        (lambda m: add_adapter(m, kind="pfeifer"), "kind must be one of .*; did you mean 'pfeiffer'"),
-        (lambda m: add_adapter(m, "a/b"), "name must be letters, digits and underscores; got 'a/b'"),
-        (lambda m: add_adapter(m, activation="rellu"), "activation must be one of Keras's; got 'rellu'"),
-        (lambda m: add_adapter(m, bottleneck_dim=0), "bottleneck_dim must be a positive integer; got 0"),
+        (lambda m: LoRA(rank=0).apply(m), "rank must be a positive integer; got 0"),
+        (lambda m: LoRA(rank=17).apply(m), "rank must be an integer from 1 to 16; got 17"),
+        (lambda m: LoRA(alpha=0.0).apply(m), "alpha must be positive; got 0.0"),
+        (lambda m: LoRA(dropout=1.0).apply(m), "dropout must be at least 0 and below 1; got 1.0"),
+        (lambda m: LoRA(targets="encoder_block_0/attention/qery").apply(m), "targets: .* matches none .*query"),
+        (lambda m: LoRA(train="hed/.*").apply(m), "patterns: 'hed/.*' matches none"),
+        (lambda m: merge(m), "model must have LoRA, DoRA or IA3; got one without"),
+        (lambda m: unmerge(m), "model must have merged LoRA; got one without"),
+        (lambda m: save_changes(m, "x"), "model must have LoRA, DoRA or IA3; got one without"),
+        (lambda m: Adapter(kind="pfeifer").apply(m), "kind must be one of .*; did you mean 'pfeiffer'"),
+        (lambda m: Adapter(adapter="a/b").apply(m), "adapter must be letters, digits and underscores; got 'a/b'"),
+        (lambda m: Adapter(activation="rellu").apply(m), "activation must be one of Keras's; got 'rellu'"),
+        (lambda m: Adapter(bottleneck_dim=0).apply(m), "bottleneck_dim must be a positive integer; got 0"),
         (lambda m: set_adapter(m, "x"), r"name must be an adapter of the model \(it has none\); got 'x'"),
         (lambda m: remove_adapter(m, "x"), r"name must be an adapter of the model \(it has none\); got 'x'"),
-        (lambda m: add_prefix(m, 0), "length must be a positive integer; got 0"),
-        (lambda m: add_prefix(m, targets="nothing"), "targets: 'nothing' matches none"),
+        (lambda m: Prefix(0).apply(m), "length must be a positive integer; got 0"),
+        (lambda m: Prefix(targets="nothing").apply(m), "targets: 'nothing' matches none"),
         (lambda m: remove_prefix(m), "model must have a prefix; got one without"),
         (lambda m: replay_modifications(m, [{"kind": "lore"}]), "modifications must be of the kinds .*; got 'lore'"),
         (lambda m: replay_modifications(m, [{"kind": "lora"}]), "a modification of kind 'lora' is damaged"),
@@ -236,10 +239,10 @@ def test_a_prefix_of_no_weight_changes_nothing(classifier, reviews):
         ),
         (
             lambda m: replay_modifications(m, [{"kind": "lora", "targets": ["no"]}]),
-            "LoRA's targets must be in the model; 'no' is not",
+            "the targets of lora must be in the model; 'no' is not",
         ),
-        (lambda m: enable_lora(keras.Sequential([keras.layers.Dense(1)])), "model must be built"),
-        (lambda m: add_adapter(m.head), "model must have encoder or decoder blocks"),
+        (lambda m: LoRA().apply(keras.Sequential([keras.layers.Dense(1)])), "model must be built"),
+        (lambda m: Adapter().apply(m.head), "model must have encoder or decoder blocks"),
     ],
 )  # fmt: skip
 def test_wrong_changes_are_one_line_and_change_nothing(change, words, classifier):
@@ -251,24 +254,26 @@ def test_wrong_changes_are_one_line_and_change_nothing(change, words, classifier
 
 
 def test_nothing_is_put_in_twice(classifier):
-    enable_lora(classifier, rank=2)
-    with pytest.raises(TransformerError, match="has it already: merge_lora first"):
-        enable_lora(classifier, rank=2)
-    add_adapter(classifier, "a")
-    with pytest.raises(TransformerError, match="name must be new; the model has an adapter 'a' already"):
-        add_adapter(classifier, "a")
+    LoRA(rank=2).apply(classifier)
+    with pytest.raises(TransformerError, match="has lora already: merge it first"):
+        LoRA(rank=2).apply(classifier)
+    Adapter(adapter="a").apply(classifier)
+    with pytest.raises(TransformerError, match="adapter must be a new name; the model has 'a' already"):
+        Adapter(adapter="a").apply(classifier)
     with pytest.raises(TransformerError, match=r"\(a\); got 'b'"):
         set_adapter(classifier, "b")
-    add_prefix(classifier, 2)
+    Prefix(2).apply(classifier)
     with pytest.raises(TransformerError, match="has one already"):
-        add_prefix(classifier, 2)
+        Prefix(2).apply(classifier)
 
 
-@pytest.mark.parametrize("name", ["full", "freeze:1", "head", "bitfit", "lora:2", "adapter:3", "prefix:2"])
+@pytest.mark.parametrize(
+    "name", ["full", "freeze:1", "head", "bitfit", "lora:2", "dora:2", "ia3", "adapter:3", "prefix:2"]
+)
 def test_strategies_by_their_short_names(name, classifier):
     strategy = parse_strategy(name)
     assert str(strategy) == name
-    assert strategy.apply(classifier) == {}
+    strategy.apply(classifier)
     trained = {name for name, v in addresses(classifier).items() if v.trainable}
     assert {"head/logits/kernel", "head/logits/bias"} <= trained
     assert (len(trained) == len(addresses(classifier))) == (name == "full")
@@ -292,4 +297,4 @@ def test_wrong_names_of_strategies(text, words):
 
 
 def test_defaults_of_strategies():
-    assert {str(parse_strategy(name)) for name in KINDS} >= {"full", "freeze:8", "lora:8", "adapter:48"}
+    assert {str(parse_strategy(name)) for name in SPELLINGS} >= {"full", "freeze:8", "lora:8", "adapter:48"}

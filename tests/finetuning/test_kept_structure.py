@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.adapters import add_adapter, set_adapter
 from tftransformer.finetuning.freezing import freeze, train_only
-from tftransformer.finetuning.lora import enable_lora, merge_lora
-from tftransformer.finetuning.prefix_tuning import add_prefix
+from tftransformer.finetuning.methods import Adapter, LoRA, Prefix
+from tftransformer.finetuning.methods.adapter import set_adapter
+from tftransformer.finetuning.projection_changes import merge
 from tftransformer.layers import CLSPooling, EncoderBlock, MultiHeadAttention, Projection
 from tftransformer.models import build_decoder, build_encoder
 from tftransformer.patterns import addresses
@@ -24,28 +24,28 @@ IDS = {
 
 def two_adapters(model):
     # The first makes one slot a block, the second the other one as well: their order is not that of the blocks.
-    add_adapter(model, "first", bottleneck_dim=2)
-    add_adapter(model, "second", bottleneck_dim=3, kind="houlsby", activation="gelu")
+    Adapter(adapter="first", bottleneck_dim=2).apply(model)
+    Adapter(adapter="second", bottleneck_dim=3, kind="houlsby", activation="gelu").apply(model)
     set_adapter(model, "first")
 
 
 def merged_lora(model):
-    enable_lora(model, rank=2)
+    LoRA(rank=2).apply(model)
     shake(model)
-    merge_lora(model, remove=False)
+    merge(model, remove=False)
 
 
 def everything(model):
-    enable_lora(model, rank=2, alpha=5.0, targets=".*/(attention|feed_forward)/.*")
+    LoRA(rank=2, alpha=5.0, targets=".*/(attention|feed_forward)/.*").apply(model)
     two_adapters(model)
-    add_prefix(model, length=2)
+    Prefix(length=2).apply(model)
 
 
 PUT_IN = {
-    "lora": lambda model: enable_lora(model, rank=2, dropout=0.1),
+    "lora": lambda model: LoRA(rank=2, dropout=0.1).apply(model),
     "merged": merged_lora,
     "adapters": two_adapters,
-    "prefix": lambda model: add_prefix(model, length=3),
+    "prefix": lambda model: Prefix(length=3).apply(model),
     "everything": everything,
     "bitfit": lambda model: train_only(model, [r".*/(bias|beta)", "head/.*"]),
     "freeze": lambda model: freeze(model, layers=1),
@@ -133,7 +133,7 @@ def test_what_was_put_in_survives(kind, way, tmp_path):
 
 def test_a_compiled_model_goes_on_training_the_same_weights(tmp_path):
     model = build(1)
-    enable_lora(model, rank=2)
+    LoRA(rank=2).apply(model)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True)
     model.fit(IDS, np.array([0, 1, 2]), verbose=0)
     loaded = from_keras_file(model, tmp_path)
@@ -166,7 +166,7 @@ def test_a_decoder_keeps_its_parts_as_well(tmp_path):
 def test_layers_that_stand_alone_keep_theirs(make, tmp_path):
     x = keras.Input((5, 4))
     model = keras.Model(x, make()(x))
-    enable_lora(model, rank=1, targets=".*")
+    LoRA(rank=1, targets=".*").apply(model)
     shake(model)
     values = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
     expected = model.predict(values, verbose=0)
@@ -176,7 +176,7 @@ def test_layers_that_stand_alone_keep_theirs(make, tmp_path):
 
 def test_weights_of_another_structure_are_refused_once_a_graph_exists(tmp_path):
     with_lora, without = build(1), build(1)
-    enable_lora(with_lora, rank=2)
+    LoRA(rank=2).apply(with_lora)
     shake(with_lora)
     with_lora.save_weights(tmp_path / "lora.weights.h5")
     before = without.predict(IDS, verbose=0)
@@ -194,8 +194,8 @@ def test_weights_of_another_structure_are_refused_once_a_graph_exists(tmp_path):
 
 def test_weights_bring_the_settings_of_what_they_are_for(tmp_path):
     one, other = build(1), build(1)
-    enable_lora(one, rank=2, alpha=8.0)
-    enable_lora(other, rank=2, alpha=2.0)
+    LoRA(rank=2, alpha=8.0).apply(one)
+    LoRA(rank=2, alpha=2.0).apply(other)
     shake(one)
     one.save_weights(tmp_path / "one.weights.h5")
     other.load_weights(tmp_path / "one.weights.h5")

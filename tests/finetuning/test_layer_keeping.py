@@ -5,18 +5,16 @@ import numpy as np
 import pytest
 
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers import WordPieceTokenizer
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.adapters import add_adapter
 from tftransformer.finetuning.freezing import freeze, frozen_addresses
 from tftransformer.finetuning.layer_keeping import keep_layers
-from tftransformer.finetuning.lora import enable_lora
-from tftransformer.finetuning.modifications import describe_modifications
-from tftransformer.finetuning.prefix_tuning import add_prefix
+from tftransformer.finetuning.methods import Adapter, LoRA, Prefix
 from tftransformer.finetuning.pruning import prune_heads
-from tftransformer.models.surgery import run_blocks
+from tftransformer.finetuning.structure import describe_modifications
+from tftransformer.models.walk import stack_of, walk
 from tftransformer.patterns import addresses
 from tftransformer.tasks.text_classifier import TextClassifier
+from tftransformer.text import WordPieceTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +56,8 @@ def logits(classifier, reviews):
 def without_the_others(classifier, reviews, layers):
     """The logits of the whole classifier with only some of its layers run."""
     given = inputs(classifier, reviews)
-    mask = given["padding_mask"]
-    segments = {"segment_ids": given["segment_ids"]} if "segment_ids" in classifier.encoder.input else {}
-    x = classifier.encoder.get_layer("embeddings")(given["token_ids"], **segments)
-    x = run_blocks(classifier.encoder, classifier.config, x, mask, layers, training=False)
-    if classifier.config.normalize_first:
-        x = classifier.encoder.get_layer("final_norm")(x)
+    mask, stack = given["padding_mask"], stack_of(classifier.encoder, classifier.config)
+    x = walk(stack._replace(blocks=tuple(stack.blocks[layer] for layer in layers)), given, training=False)
     for block in classifier.extra_blocks:
         x = block(x, padding_mask=mask)
     return keras.ops.convert_to_numpy(classifier.head(classifier.pooler(x, padding_mask=mask)))
@@ -120,9 +114,9 @@ def test_shared_blocks(make, reviews):
 @pytest.mark.slow
 def test_what_belongs_to_a_kept_block_comes_along(make, reviews):
     classifier = make()
-    enable_lora(classifier, rank=2, targets=r"encoder_block_[12]/attention/(query|value)")
-    add_prefix(classifier, length=2, targets=r"encoder_block_[03]/attention")
-    add_adapter(classifier, bottleneck_dim=3)
+    LoRA(rank=2, targets=r"encoder_block_[12]/attention/(query|value)").apply(classifier)
+    Prefix(length=2, targets=r"encoder_block_[03]/attention").apply(classifier)
+    Adapter(bottleneck_dim=3).apply(classifier)
     shake(classifier)
     small = keep_layers(classifier, [2, 3])
     np.testing.assert_allclose(

@@ -7,7 +7,7 @@ import pytest
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import SGD, AdamW, build_optimizer, freeze
 from tftransformer.finetuning.depth import layers_by_depth
-from tftransformer.finetuning.layerwise import layerwise_multipliers
+from tftransformer.finetuning.methods import LayerwiseRates
 from tftransformer.patterns import addresses
 
 
@@ -27,7 +27,7 @@ def test_layers_are_sorted_by_depth_whatever_wraps_them(small, make):
 
 def test_each_block_has_the_rate_of_the_one_above_times_the_decay(small):
     model = small.build_model()
-    factors = layerwise_multipliers(model, 0.5, head=4.0)
+    factors = LayerwiseRates(0.5, head=4.0).multipliers(model)
     start = {name: np.array(v) for name, v in addresses(model).items()}
     optimizer = SGD(0.1, rate_multipliers=factors)
     optimizer.apply_gradients([(keras.ops.ones(v.shape), v) for v in model.trainable_variables])
@@ -42,7 +42,7 @@ def test_each_block_has_the_rate_of_the_one_above_times_the_decay(small):
 def test_decay_of_one_is_plain(small):
     def run(multipliers):
         model = small.build_model(blocks=2)
-        factors = layerwise_multipliers(model, 1.0) if multipliers else None
+        factors = LayerwiseRates(1.0).multipliers(model) if multipliers else None
         model.compile(AdamW(1e-2, rate_multipliers=factors), small.loss(), run_eagerly=True)
         model.fit(*small.data(rows=16), batch_size=8, shuffle=False, verbose=0)
         return model.get_weights()
@@ -54,7 +54,7 @@ def test_decay_of_one_is_plain(small):
 def test_one_clip_of_the_whole_gradient(small):
     model = small.build_model(blocks=2)
     start = [np.array(v) for v in model.trainable_variables]
-    factors = layerwise_multipliers(model, 0.5)
+    factors = LayerwiseRates(0.5).multipliers(model)
     optimizer = SGD(1.0, rate_multipliers=factors, global_clipnorm=1.0)
     optimizer.apply_gradients([(5.0 * keras.ops.ones(v.shape), v) for v in model.trainable_variables])
     moved = [
@@ -67,7 +67,7 @@ def test_one_clip_of_the_whole_gradient(small):
 def test_what_is_frozen_has_no_factor(small):
     model = small.build_model()
     freeze(model, layers=1)
-    factors = layerwise_multipliers(model)
+    factors = LayerwiseRates().multipliers(model)
     assert not {"embeddings/.*", "encoder_block_0/.*"} & set(factors) and "encoder_block_1/.*" in factors
     AdamW(rate_multipliers=factors).build(model.trainable_variables)
 
@@ -76,7 +76,7 @@ def test_fresh_weights_keep_their_own_rate_and_share_the_decay(small):
     model = small.build_model()
     fresh = ["head/kernel", "encoder_block_1/kernel"]
     optimizer = build_optimizer(
-        fresh=fresh, fresh_multiplier=10.0, rate_multipliers=layerwise_multipliers(model, 0.5)
+        fresh=fresh, fresh_multiplier=10.0, rate_multipliers=LayerwiseRates(0.5).multipliers(model)
     )
     optimizer.build(model.trainable_variables)
     factors = dict(zip((v.path for v in model.trainable_variables), optimizer._rate_factors))
@@ -85,14 +85,14 @@ def test_fresh_weights_keep_their_own_rate_and_share_the_decay(small):
 
 
 @pytest.mark.parametrize("decay", [0, -0.5, 1.5, "fast", float("nan")])
-def test_bad_decay(small, decay):
-    with pytest.raises(TransformerError, match="layer_decay must be .*; got") as caught:
-        layerwise_multipliers(small.build_model(), decay)
+def test_bad_decay(decay):
+    with pytest.raises(TransformerError, match="decay must be .*; got") as caught:
+        LayerwiseRates(decay)
     assert "\n" not in str(caught.value)
 
 
 def test_bad_head_and_models_without_blocks(small):
     with pytest.raises(TransformerError, match="head must be positive; got 0"):
-        layerwise_multipliers(small.build_model(), head=0)
+        LayerwiseRates(head=0)
     with pytest.raises(TransformerError, match="must have blocks called encoder_block_0"):
-        layerwise_multipliers(small.build_model(blocks=0))
+        LayerwiseRates().multipliers(small.build_model(blocks=0))

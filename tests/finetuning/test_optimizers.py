@@ -328,15 +328,15 @@ def test_configuration_survives(make):
     assert again.get_config() == optimizer.get_config()
 
 
-@pytest.mark.parametrize("learning_rate", [pytest.param(1e-2, marks=pytest.mark.slow), "linear"])  # the linear one without graphs
+@pytest.mark.parametrize(
+    "learning_rate", [pytest.param(1e-2, marks=pytest.mark.slow), "linear"]
+)  # the linear one without graphs
 def test_training_goes_on_where_a_saved_model_stopped(small, tmp_path, learning_rate):
     def make():
         rate = LinearSchedule(1e-2) if learning_rate == "linear" else learning_rate
         model = small.build_model(blocks=1)
         optimizer = AdamW(rate, rate_multipliers={"head/.*": 5.0}, gradient_accumulation_steps=2)
-        model.compile(
-            optimizer, small.loss(), jit_compile=False, run_eagerly=learning_rate == "linear"
-        )
+        model.compile(optimizer, small.loss(), jit_compile=False, run_eagerly=learning_rate == "linear")
         return model
 
     def fit(model, **options):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import keras
 import numpy as np
@@ -10,7 +11,8 @@ import tensorflow as tf
 from safetensors.numpy import load_file
 
 from tftransformer.finetuning.freezing import freeze
-from tftransformer.finetuning.lora import enable_lora, merge_lora
+from tftransformer.finetuning.methods import IA3, DoRA, LoRA
+from tftransformer.finetuning.projection_changes import merge
 from tftransformer.finetuning.touched_rows import LARGE_TABLE
 from tftransformer.layers.low_rank import LowRankDelta
 from tftransformer.layers.parts import parts_of
@@ -31,6 +33,8 @@ SIZES = {
     "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
 }  # fmt: skip
 NAMES = {"token_ids": "input_ids", "padding_mask": "attention_mask", "segment_ids": "token_type_ids"}
+METHODS = ("lora", "dora", "ia3")
+PARTS = {"lora": ("down", "up"), "dora": ("down", "up", "magnitude")}
 TARGETS = [(block, name) for block in range(BLOCKS) for name in ("query", "value")]
 
 
@@ -99,11 +103,13 @@ def train_here(folder, batches, strategy, steps, path):
     classifier = TextClassifier.from_preset(folder, dropout=0.0, head_dropout=0.0, pooling="cls")
     if strategy == "freeze":
         freeze(classifier, layers=FROZEN)
-    if strategy == "lora":
-        enable_lora(classifier, rank=RANK, alpha=ALPHA)
+    if strategy in ("lora", "dora"):
+        {"lora": LoRA, "dora": DoRA}[strategy](rank=RANK, alpha=ALPHA).apply(classifier)
         own = addresses(classifier)
         for (block, which), value in lora_starts().items():
-            own[f"encoder_block_{block}/attention/{which}/lora/down"].assign(value)
+            own[f"encoder_block_{block}/attention/{which}/{strategy}/down"].assign(value)
+    if strategy == "ia3":
+        IA3().apply(classifier)
     trained = sum(math.prod(variable.shape) for variable in classifier.trainable_variables)
     # The schedule's length is that of ten steps, whether all are taken or not.
     classifier.compile(
@@ -122,11 +128,12 @@ def train_here(folder, batches, strategy, steps, path):
     logits = classifier(batches[-1][0]).numpy()
     own = {name: keras.ops.convert_to_numpy(variable) for name, variable in addresses(classifier).items()}
     lora = {}
-    if strategy == "lora":
+    if strategy in ("lora", "dora"):
         for block, which in TARGETS:
-            at = f"encoder_block_{block}/attention/{which}/lora"
-            lora[block, which] = (own[f"{at}/down"], own[f"{at}/up"])
-        merge_lora(classifier)
+            at = f"encoder_block_{block}/attention/{which}/{strategy}"
+            lora[block, which] = tuple(own[f"{at}/{name}"] for name in PARTS[strategy])
+    if strategy in METHODS:
+        merge(classifier)
     classifier.save_to_preset(path, format="huggingface")
     return Trained(load_file(path / "model.safetensors"), logits, trained, lora)
 
@@ -141,13 +148,24 @@ def torch_model(folder, strategy):
     if strategy == "freeze":
         for part in (model.bert.embeddings, *model.bert.encoder.layer[:FROZEN]):
             part.requires_grad_(False)
-    if strategy == "lora":
+    if strategy in ("lora", "dora"):
         # Its targets and dropout for BERT are left at their defaults, as ours are.
-        config = peft.LoraConfig(task_type=peft.TaskType.SEQ_CLS, r=RANK, lora_alpha=ALPHA)
+        config = peft.LoraConfig(
+            task_type=peft.TaskType.SEQ_CLS, r=RANK, lora_alpha=ALPHA, use_dora=strategy == "dora"
+        )
         model = peft.get_peft_model(model, config)
         with torch.no_grad():
             for target, start in lora_starts().items():
                 lora_layers(model)[target].lora_A["default"].weight.copy_(torch.tensor(start.T))
+    if strategy == "ia3":
+        # Its default for BERT also rescales what enters the attention's last product, which the paper does not.
+        inner = r".*\.layer\.\d+\.output\.dense"
+        config = peft.IA3Config(
+            task_type=peft.TaskType.SEQ_CLS,
+            target_modules=rf".*\.self\.(key|value)|{inner}",
+            feedforward_modules=inner,
+        )
+        model = peft.get_peft_model(model, config)
     return model.train()
 
 
@@ -167,7 +185,9 @@ def train_there(folder, batches, strategy, steps):
 
     model = torch_model(folder, strategy)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    bare = [name for name in trained if name.endswith("bias") or "LayerNorm" in name]
+    bare = [
+        name for name in trained if name.endswith("bias") or re.search(r"LayerNorm|magnitude|ia3_l", name)
+    ]
     groups = [
         {"params": [p for name, p in trained.items() if name not in bare], "weight_decay": DECAY},
         {"params": [trained[name] for name in bare], "weight_decay": 0.0},
@@ -189,17 +209,20 @@ def train_there(folder, batches, strategy, steps):
     with torch.no_grad():
         logits = model.eval()(**tensors).logits.numpy()
     lora = {}
-    if strategy == "lora":
+    if strategy in ("lora", "dora"):
         for key, layer in lora_layers(model).items():
-            parts = (layer.lora_A["default"].weight, layer.lora_B["default"].weight)
+            parts = [layer.lora_A["default"].weight, layer.lora_B["default"].weight]
+            if strategy == "dora":
+                parts.append(layer.lora_magnitude_vector["default"].weight)
             lora[key] = tuple(part.detach().numpy().T.copy() for part in parts)
+    if strategy in METHODS:
         model = model.merge_and_unload()
     weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
     return Trained(weights, logits, count, lora)
 
 
 @pytest.mark.parametrize("steps", [1, STEPS])
-@pytest.mark.parametrize("strategy", ["full", "freeze", "lora"])
+@pytest.mark.parametrize("strategy", ["full", "freeze", *METHODS])
 def test_steps_end_in_the_same_weights(strategy, steps, folder, batches, tmp_path):
     ours = train_here(folder, batches, strategy, steps, tmp_path / "ours")
     theirs = train_there(folder, batches, strategy, steps)
@@ -225,7 +248,7 @@ def test_defaults_are_those_of_peft(folder):
     import transformers
 
     classifier = TextClassifier.from_preset(folder)
-    enable_lora(classifier)
+    LoRA().apply(classifier)
     ours = {
         (int(name.split("/")[0].rsplit("_", 1)[1]), name.rsplit("/", 1)[1]): part.delta
         for name, part in parts_of(classifier, Projection).items()

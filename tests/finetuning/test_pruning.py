@@ -10,18 +10,17 @@ import tensorflow as tf
 from tftransformer.checkpoints import load_preset
 from tftransformer.checkpoints.describe import describe
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers import WordPieceTokenizer
 from tftransformer.errors import TransformerError
 from tftransformer.export.inference_graph import inference_network, is_plain
-from tftransformer.finetuning.adapters import add_adapter
 from tftransformer.finetuning.freezing import freeze, frozen_addresses
-from tftransformer.finetuning.lora import enable_lora, merge_lora, unmerge_lora
-from tftransformer.finetuning.modifications import describe_modifications
-from tftransformer.finetuning.prefix_tuning import add_prefix
+from tftransformer.finetuning.methods import Adapter, LoRA, Prefix
+from tftransformer.finetuning.projection_changes import merge, unmerge
 from tftransformer.finetuning.pruning import choose_heads, prune_heads
+from tftransformer.finetuning.structure import describe_modifications
 from tftransformer.models.decoder import build_decoder
 from tftransformer.patterns import addresses
 from tftransformer.tasks.text_classifier import TextClassifier
+from tftransformer.text import WordPieceTokenizer
 
 WIDTH, HEADS, HEAD = 16, 4, 4
 PRUNED = {0: [1, 3], 2: [0]}
@@ -156,9 +155,9 @@ def test_pruned_again_is_pruned_at_once(make, reviews):
 def test_what_was_put_in_and_what_is_frozen_come_along(make, reviews):
     classifier = make()
     freeze(classifier, layers=1)
-    enable_lora(classifier, rank=2, targets=r"encoder_block_\d/attention/.*")
-    add_adapter(classifier, bottleneck_dim=3)
-    add_prefix(classifier, length=2)
+    LoRA(rank=2, targets=r"encoder_block_\d/attention/.*").apply(classifier)
+    Adapter(bottleneck_dim=3).apply(classifier)
+    Prefix(length=2).apply(classifier)
     shake(classifier)
     silence(classifier, PRUNED)
     small = prune_heads(classifier, PRUNED)
@@ -173,14 +172,14 @@ def test_what_was_put_in_and_what_is_frozen_come_along(make, reviews):
 @pytest.mark.slow
 def test_merged_lora_can_be_taken_out_of_what_is_left(make, reviews):
     classifier = make()
-    enable_lora(classifier, rank=2, targets=r"encoder_block_\d/attention/.*")
+    LoRA(rank=2, targets=r"encoder_block_\d/attention/.*").apply(classifier)
     shake(classifier)
-    merge_lora(classifier, remove=False)
+    merge(classifier, remove=False)
     small = prune_heads(classifier, PRUNED)
     expected = logits(small, reviews)
-    unmerge_lora(small)
+    unmerge(small)
     np.testing.assert_allclose(logits(small, reviews), expected, atol=1e-5)
-    merge_lora(small)
+    merge(small)
     np.testing.assert_allclose(logits(small, reviews), expected, atol=1e-5)
 
 
@@ -206,7 +205,7 @@ def test_the_servers_form_gives_the_same(classifier, reviews):
 
 
 @pytest.mark.slow
-def test_it_trains_behind_a_frozen_prefix(make, reviews):
+def test_it_trains_behind_a_frozen_part(make, reviews):
     texts, labels = reviews[0], ["a" if label == "negative" else "b" for label in reviews[1]]
     stored, plain = (prune_heads(make(), PRUNED) for _ in range(2))
     before = values(stored)
@@ -214,7 +213,7 @@ def test_it_trains_behind_a_frozen_prefix(make, reviews):
         freeze(small, layers=2)
         small.compile(learning_rate=1e-2, schedule="constant", weight_decay=0.0)
         small.fit(
-            texts, labels, batch_size=20, epochs=2, verbose=0, prefix_cache=cache, packing=cache == "off"
+            texts, labels, batch_size=20, epochs=2, verbose=0, activation_cache=cache, packing=cache == "off"
         )
     after = values(stored)
     for name in before:

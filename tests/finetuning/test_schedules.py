@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import build_schedule
-from tftransformer.finetuning.schedules import SCHEDULES, SlantedTriangularSchedule
+from tftransformer.finetuning.schedules import SCHEDULES, SlantedTriangularSchedule, WarmedLinearSchedule
 
 DECAYING = [name for name in SCHEDULES if name != "constant"]
 ENDS = {"exponential": 0.01, "slanted_triangular": 1 / 32}
@@ -125,3 +125,17 @@ def test_bad_options():
 def test_without_a_length_it_says_so():
     with pytest.raises(TransformerError, match="total_steps must be set"):
         build_schedule("linear", 1.0)(3)
+
+
+def test_the_warmed_linear_schedule_decays_from_the_first_step_and_never_to_nothing():
+    values = rates(WarmedLinearSchedule(2.0, total_steps=100, warmup=10), 101)
+    assert values[[0, 4, 9]] == pytest.approx([0.2, 0.5 * 2 * 0.96, 2 * 0.91])
+    assert values[[50, 99, 100]] == pytest.approx([1.0, 0.04, 0.04])
+    # A warmup longer than the run, a fraction of it, and none.
+    assert rates(WarmedLinearSchedule(1.0, total_steps=2, warmup=200), 2) == pytest.approx([0.005, 0.005])
+    assert rates(WarmedLinearSchedule(1.0, 10, warmup=0.2), 2) == pytest.approx([0.5, 0.9])
+    assert rates(WarmedLinearSchedule(1.0, 4, warmup=0), 2) == pytest.approx([1.0, 0.75])
+    again = keras.optimizers.schedules.deserialize(
+        keras.optimizers.schedules.serialize(WarmedLinearSchedule(1.0, 10, warmup=200, end_factor=0.5))
+    )
+    assert again.get_config() == WarmedLinearSchedule(1.0, 10, warmup=200, end_factor=0.5).get_config()

@@ -6,18 +6,16 @@ import pytest
 import tensorflow as tf
 
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers import WordPieceTokenizer
-from tftransformer.finetuning.adapters import add_adapter
 from tftransformer.finetuning.freezing import freeze
 from tftransformer.finetuning.head_importance import head_importance
 from tftransformer.finetuning.layer_keeping import keep_layers
-from tftransformer.finetuning.lora import enable_lora
-from tftransformer.finetuning.prefix_tuning import add_prefix
+from tftransformer.finetuning.methods import Adapter, LoRA, Prefix
 from tftransformer.finetuning.pruning import prune_heads
 from tftransformer.patterns import addresses
 from tftransformer.tasks.document_classifier import DocumentClassifier
 from tftransformer.tasks.multi_task import MultiTaskClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
+from tftransformer.text import WordPieceTokenizer
 
 SIZES = {"num_layers": 3, "hidden_dim": 16, "num_heads": 4, "intermediate_dim": 24}
 LABELS = ("a", "b", "c")
@@ -82,9 +80,9 @@ def test_it_goes_through_the_whole_house(family, several, pairs, parts, shrink, 
         text_pairs=pairs,
     )
     if parts:
-        enable_lora(task, rank=2)
-        add_adapter(task, bottleneck_dim=3)
-        add_prefix(task, length=2)
+        LoRA(rank=2).apply(task)
+        Adapter(bottleneck_dim=3).apply(task)
+        Prefix(length=2).apply(task)
     small = shrink(shake(task), rows, targets)
     expected = small.predict(rows, verbose=0)
 
@@ -103,7 +101,7 @@ def test_it_goes_through_the_whole_house(family, several, pairs, parts, shrink, 
     # All layers of ALBERT are one block.
     freeze(loaded, layers=1 if family != "albert" else 0)
     loaded.compile(learning_rate=1e-2, schedule="constant")
-    packed = {"packing": True, "prefix_cache": "off"} if parts else {}
+    packed = {"packing": True, "activation_cache": "off"} if parts else {}
     history = loaded.fit(rows, targets, batch_size=6, epochs=2, verbose=0, **packed)
     assert np.isfinite(history.history["loss"]).all()
     assert np.abs(loaded.predict(rows, verbose=0) - expected).max() > 1e-3

@@ -1,28 +1,119 @@
-"""Strategies that change no model but bring arguments for `compile` and `fit`."""
+"""Strategies: how methods are spelled, which go together, and what a model makes of several."""
 
+import keras
+import numpy as np
 import pytest
 
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.strategy import parse_strategy
-from tftransformer.finetuning.unfreezing import GradualUnfreezing
+from tftransformer.finetuning.freezing import frozen_addresses
+from tftransformer.finetuning.methods import (
+    IA3,
+    SPELLINGS,
+    Adapter,
+    BitFit,
+    Freeze,
+    GradualUnfreezing,
+    LayerwiseRates,
+    LoRA,
+    Prefix,
+)
+from tftransformer.finetuning.strategy import as_strategy, method_class, method_from_config, parse_strategy
+from tftransformer.finetuning.structure import describe_modifications
 from tftransformer.patterns import addresses
+from tftransformer.tasks.text_classifier import TextClassifier
+
+
+@pytest.fixture
+def classifier(tiny_preset):
+    keras.utils.set_random_seed(1)
+    return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_every_spelling_is_read_as_it_is_written(name):
+    strategy = parse_strategy(name)
+    (method,) = strategy.methods
+    assert type(method) is method_class(name) and method.name == name and method.about
+    assert parse_strategy(str(strategy)) == strategy
+    assert method_from_config(method.to_config()) == method
+    assert as_strategy(method) == as_strategy([name]) == as_strategy(strategy) == strategy
 
 
 @pytest.mark.parametrize(
-    ("text", "written", "brought"),
+    ("text", "written", "method"),
     [
-        ("unfreeze", "unfreeze:1", {"fit": {"unfreezing": GradualUnfreezing()}}),
-        ("unfreeze:3", "unfreeze:3", {"fit": {"unfreezing": GradualUnfreezing(blocks_per_stage=3)}}),
-        ("layerwise", "layerwise:0.9", {"compile": {"layer_decay": 0.9}}),
-        ("layerwise:1", "layerwise:1.0", {"compile": {"layer_decay": 1.0}}),
+        ("unfreeze", "unfreeze:1", GradualUnfreezing()),
+        ("unfreeze:3", "unfreeze:3", GradualUnfreezing(blocks_per_stage=3)),
+        ("layerwise:1", "layerwise:1.0", LayerwiseRates(1.0)),
+        ("freeze", "freeze:8", Freeze(layers=8)),
+        ("adapter:3", "adapter:3", Adapter(3)),
     ],
 )
-def test_what_strategies_bring(small, text, written, brought):
-    model = small.build_model()
-    strategy = parse_strategy(text)
-    assert str(strategy) == written and parse_strategy(written) == strategy
-    assert strategy.apply(model) == brought
-    assert all(weight.trainable for weight in addresses(model).values())
+def test_the_number_is_the_setting_that_it_stands_for(text, written, method):
+    assert str(parse_strategy(text)) == written and parse_strategy(text).methods == (method,)
+
+
+def test_settings_without_a_spelling_are_written_out():
+    assert str(LoRA(4, alpha=8.0)).startswith("LoRA(rank=4, alpha=8.0")
+    assert str(Freeze(patterns="pooler/.*")).startswith("Freeze(layers=None, patterns=")
+
+
+@pytest.mark.parametrize("text", ["layerwise:0.5+unfreeze", "layerwise:0.5"])
+def test_a_task_keeps_what_compile_and_fit_read_also_where_it_is_cloned(classifier, text):
+    classifier.apply(text)
+    assert classifier.methods == parse_strategy(text).methods
+    assert all(weight.trainable for weight in addresses(classifier).values())
+    clone = TextClassifier.from_config(classifier.get_config())
+    assert clone.methods == classifier.methods
+    classifier.apply("full")
+    assert classifier.methods == ()
+
+
+def test_a_list_freezes_what_one_freezes_and_trains_what_any_trains(classifier):
+    summary = classifier.apply([LoRA(2), Prefix(3), "layerwise:0.9", Freeze(layers=1)])
+    assert summary.frozen_layers == ("embeddings", "encoder_block_0")
+    training = {name for name, weight in addresses(classifier).items() if weight.trainable}
+    assert {name.split("/", 1)[0] for name in training} == {"encoder_block_1", "head"}
+    assert {name.split("/")[-1] for name in training} == {"down", "up", "keys", "values", "kernel", "bias"}
+    assert [record["kind"] for record in describe_modifications(classifier)] == ["lora", "prefix"]
+    assert classifier.methods == (LayerwiseRates(0.9),)
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        (
+            ["full", "lora:2"],
+            "strategy full trains everything and goes with no other method; got full.lora:2",
+        ),
+        ("unfreeze+unfreeze:2", "strategy must name unfreeze once; got unfreeze:1.unfreeze:2"),
+        ([], "strategy must name a method"),
+        (3, "methods must be a method such as .*; got 3"),
+        ([LoRA(2), "dora:2"], "lora:2 and dora:2 want the same place, encoder_block_0/attention/query/delta"),
+        ([Adapter(2, "a"), Adapter(2, "b")], "want the same place, adapters"),
+        (
+            [LoRA(2), Freeze(layers=9)],
+            r"strategy lora:2\+freeze:9 cannot be applied: layers must be between 0 and 2",
+        ),
+        ([LoRA(2), Prefix(3, targets="nowhere")], "targets: 'nowhere' matches none"),
+        ([BitFit(), LoRA(200)], "rank must be an integer from 1 to 16; got 200"),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_together_is_refused_and_changes_nothing(classifier, methods, message):
+    before = {name: np.array(value) for name, value in addresses(classifier).items()}
+    with pytest.raises(TransformerError, match=message) as caught:
+        classifier.apply(methods)
+    assert "\n" not in str(caught.value)
+    assert list(addresses(classifier)) == list(before) and not frozen_addresses(classifier)
+    assert classifier.methods == ()
+
+
+def test_a_plain_model_takes_what_needs_no_compile_of_ours(small, classifier):
+    IA3().apply(classifier.encoder)
+    assert "encoder_block_0/attention/key/ia3/scale" in addresses(classifier.encoder)
+    with pytest.raises(TransformerError, match="model must be a task, whose compile and fit read layerwise"):
+        LayerwiseRates().apply(small.build_model())
 
 
 @pytest.mark.parametrize(
@@ -41,3 +132,30 @@ def test_bad_numbers(text, message):
     with pytest.raises(TransformerError, match=message) as caught:
         parse_strategy(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda once: LoRA(2, targets=once(".*attention/query"), train=once("head/.*")),
+        lambda once: IA3(
+            outputs=once(".*attention/key"), inputs=once(".*feed_forward/output"), train=once("head/.*")
+        ),
+        lambda once: Prefix(2, targets=once("encoder_block_0/attention"), train=once("head/.*")),
+        lambda once: Adapter(2, train=once("head/.*")),
+        lambda once: Freeze(patterns=once("embeddings/.*")),
+    ],
+)
+def test_patterns_may_come_from_what_can_be_read_once(classifier, make):
+    method = make(lambda pattern: iter([pattern]))
+    classifier.apply(method)
+    assert make(lambda pattern: [pattern]) == method
+    weights = addresses(classifier)
+    assert weights["head/logits/kernel"].trainable and not weights["embeddings/token/embeddings"].trainable
+
+
+def test_a_summary_of_many_frozen_weights_fits_on_a_screen(classifier):
+    summary = classifier.apply("bitfit")
+    assert len(summary.frozen_weights) > 6
+    line = next(line for line in str(summary).splitlines() if line.startswith("frozen weights"))
+    assert line.count(",") == 5 and line.endswith(f" and {len(summary.frozen_weights) - 6} more")

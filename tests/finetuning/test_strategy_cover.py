@@ -10,18 +10,25 @@ import pytest
 import tensorflow as tf
 
 from tftransformer.data.split import Split
-from tftransformer.experiments.strategy_comparison import compare_strategies
-from tftransformer.finetuning.strategy import KINDS, parse_strategy
+from tftransformer.finetuning.methods import SPELLINGS
+from tftransformer.finetuning.strategy import parse_strategy
 from tftransformer.patterns import addresses
+from tftransformer.runs.strategy_comparison import compare_strategies
 from tftransformer.tasks.text_classifier import TextClassifier
 
-SMALL = {"freeze": "freeze:1", "lora": "lora:2", "adapter": "adapter:3", "prefix": "prefix:2"}
+SMALL = {
+    "freeze": "freeze:1",
+    "lora": "lora:2",
+    "dora": "dora:2",
+    "adapter": "adapter:3",
+    "prefix": "prefix:2",
+}
 LABELS = ("single", "multi", "pairs")
-BY_DEFAULT = {name: LABELS[place % 3] for place, name in enumerate(KINDS)}
+BY_DEFAULT = {name: LABELS[place % 3] for place, name in enumerate(SPELLINGS)}
 
 
 def cases():
-    for name in KINDS:
+    for name in SPELLINGS:
         for labels in LABELS:
             marks = () if BY_DEFAULT[name] == labels else pytest.mark.slow
             yield pytest.param(SMALL.get(name, name), labels, marks=marks, id=f"{name}-{labels}")
@@ -47,10 +54,10 @@ def task(labels, reviews, preset):
 
 
 def train(classifier, strategy, texts, targets, epochs, **options):
-    brought = strategy.apply(classifier)
-    classifier.compile(learning_rate=1e-2, schedule="constant", **brought.get("compile", {}), **options)
+    classifier.apply(strategy)
+    classifier.compile(learning_rate=1e-2, schedule="constant", **options)
     base = {name: variable.numpy() for name, variable in addresses(classifier).items()}
-    classifier.fit(texts, targets, batch_size=12, epochs=epochs, verbose=0, **brought.get("fit", {}))
+    classifier.fit(texts, targets, batch_size=12, epochs=epochs, verbose=0)
     return base
 
 
@@ -94,7 +101,7 @@ def test_it_trains_and_is_the_same_when_reloaded(text, labels, reviews, tiny_pre
 def test_its_table_is_resumed(labels, reviews, tiny_preset, tmp_path):
     _, texts, targets = task(labels, reviews, tiny_preset)
     rows = Split(texts, targets, multi_label=labels == "multi")
-    strategies = [SMALL.get(name, name) for name in KINDS]
+    strategies = [SMALL.get(name, name) for name in SPELLINGS]
     interrupted = strategies.index("lora:2")
 
     class Stop(Exception):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning import SGD, AdamW, BindSchedule, LinearSchedule, freeze
-from tftransformer.finetuning.unfreezing import GradualUnfreezing, run_stages, stages_of
+from tftransformer.finetuning import SGD, AdamW, BindSchedule, LinearSchedule, StopOnNonFinite, freeze
+from tftransformer.finetuning.methods import GradualUnfreezing
+from tftransformer.finetuning.unfreezing import run_stages
 from tftransformer.patterns import addresses
-from tftransformer.training import StopOnNonFinite
 
 
 def values(model):
@@ -252,10 +252,6 @@ def froze(small, **what):
             "epochs_per_stage must be a positive integer",
         ),
         (lambda small: GradualUnfreezing(epochs_per_stage=0), "epochs_per_stage must be a positive integer"),
-        (
-            lambda small: stages_of("yes", small.build_model(), 3),
-            "unfreezing must be a GradualUnfreezing, such as .*; got 'yes'",
-        ),
         (
             lambda small: GradualUnfreezing(epochs_per_stage=4).stages(small.build_model(), 4),
             "unfreezes nothing in epochs=4: the first stage, without blocks, takes 4",

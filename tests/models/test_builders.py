@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from tftransformer.config import FAMILY_DEFAULTS, POSITIONS, TransformerConfig
-from tftransformer.models import BUILDERS, build_decoder, build_encoder, build_encoder_decoder, build_model
+from tftransformer.config import POSITIONS, TransformerConfig
+from tftransformer.models import build_decoder, build_encoder, build_encoder_decoder, build_model
+from tftransformer.models.builders import ARCHITECTURES
+from tftransformer.models.families import FAMILIES
 from tftransformer.patterns import addresses
 
 
@@ -142,5 +144,6 @@ def test_a_padded_batch_and_a_short_one_agree_through_a_whole_model():
     np.testing.assert_allclose(model(x)[0, :4], model(short)[0], atol=1e-5)
 
 
-def test_every_family_has_defaults_and_a_builder():
-    assert set(BUILDERS) == set(FAMILY_DEFAULTS)
+def test_every_family_has_a_builder():
+    for family in FAMILIES.values():
+        assert family.architecture in ARCHITECTURES

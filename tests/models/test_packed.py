@@ -6,10 +6,9 @@ import tensorflow as tf
 from keras import ops
 
 from tftransformer.config import TransformerConfig
-from tftransformer.data.packed_batches import pack_batch
+from tftransformer.data.packed_batches import PLACES, ROWS, pack_batch
 from tftransformer.models.encoder import build_encoder
-from tftransformer.models.packed import run_packed
-from tftransformer.models.surgery import run_encoder
+from tftransformer.models.walk import stack_of, walk
 from tftransformer.patterns import addresses
 
 SETTINGS = [
@@ -51,8 +50,10 @@ def test_packed_equals_unpacked(settings):
             x = function()
         return ops.convert_to_numpy(x), tape.gradient(x, weights, output_gradients=tf.constant(slope))
 
-    alone, expected = run(lambda: run_encoder(encoder, config, inputs))
-    shared, gradients = run(lambda: run_packed(encoder, config, packed))
+    stack, rows = stack_of(encoder, config), {name: packed[name] for name in ROWS}
+    rows["padding_mask"] = (packed["text_numbers"] > 0).astype("int32")
+    alone, expected = run(lambda: walk(stack, inputs))
+    shared, gradients = run(lambda: ops.take(ops.reshape(walk(stack, rows), (-1, 8)), packed[PLACES], axis=0))
     real = mask.astype(bool)
     np.testing.assert_allclose(shared[real], alone[real], atol=1e-5)
     for ours, theirs in zip(gradients, expected):

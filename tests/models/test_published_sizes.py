@@ -84,11 +84,10 @@ def test_shapes_of_blocks_with_unlike_heads_are_those_of_the_model():
 def test_hugging_faces_models_have_as_many(name):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    from tftransformer.checkpoints.huggingface.loading import LAYOUTS
+    from tftransformer.checkpoints.huggingface.settings import settings_of
 
     made = config(name)
-    layout = next(row for row in LAYOUTS.values() if row.family == made.family)
-    settings = layout.to_settings(made)
+    settings = settings_of(made)
     settings.pop("model_type")
     with torch.device("meta"):
         model = getattr(transformers, f"{THEIRS[made.family]}Model")(

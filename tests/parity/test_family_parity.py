@@ -9,13 +9,14 @@ import pytest
 
 from tftransformer.checkpoints import ArraySource
 from tftransformer.checkpoints.assign import assign
-from tftransformer.checkpoints.huggingface.loading import LAYOUTS, find_layout
+from tftransformer.checkpoints.huggingface.settings import MODEL_TYPES, config_of, find_family, settings_of
+from tftransformer.checkpoints.rules import to_source
 from tftransformer.models.families import FAMILIES
 from tftransformer.patterns import addresses
 
 TOLERANCE = 1e-5
 CASES = ("ragged", "one", "seven", "full")
-NAMES = tuple(name for name, family in FAMILIES.items() if "huggingface" in family.sources)
+NAMES = tuple(name for name, family in FAMILIES.items() if family.huggingface is not None)
 
 
 class Golden:
@@ -25,8 +26,8 @@ class Golden:
         with np.load(Path(__file__).parent / "goldens" / f"{name}.npz") as arrays:
             self.arrays = dict(arrays)
         self.settings = json.loads(str(self.arrays["config"]))
-        self.layout = find_layout(self.settings)
-        self.config = self.layout.to_config(self.settings)
+        self.facts = find_family(self.settings).huggingface
+        self.config = config_of(self.settings)
         self.weights = self.part("weights/")
         self.model = build_model(self.config, 3)
         self.summary = self.load(self.weights)
@@ -35,7 +36,7 @@ class Golden:
         return {k.removeprefix(prefix): v for k, v in self.arrays.items() if k.startswith(prefix)}
 
     def load(self, weights):
-        return assign(addresses(self.model), ArraySource(weights), self.layout.table)
+        return assign(addresses(self.model), ArraySource(weights), self.facts.table)
 
     def inputs(self, case):
         return self.part(f"{case}/inputs/")
@@ -63,7 +64,7 @@ bert_by_default = pytest.mark.parametrize(
 
 
 def test_a_golden_stands_for_every_family():
-    assert {layout.family for layout in LAYOUTS.values()} == set(NAMES)
+    assert {family.name for family in MODEL_TYPES.values()} == set(NAMES)
     assert {path.stem for path in (Path(__file__).parent / "goldens").glob("*.npz")} == set(NAMES)
 
 
@@ -94,9 +95,9 @@ def test_every_tensor_is_used(golden):
 @every_family
 def test_writing_back_is_bit_equal(golden):
     """Loading and saving are one table: our variables become the very tensors they came from."""
-    table, prefix = golden.layout.table, golden.layout.prefix
+    table, prefix = golden.facts.table, golden.facts.prefix
     back = dict(
-        table.to_source(address, keras.ops.convert_to_numpy(variable), golden.config.num_heads, prefix)
+        to_source(table, address, keras.ops.convert_to_numpy(variable), golden.config.num_heads, prefix)
         for address, variable in addresses(golden.model).items()
     )
     assert sorted(back) == sorted(golden.weights)
@@ -106,8 +107,8 @@ def test_writing_back_is_bit_equal(golden):
 
 @every_family
 def test_settings_round_trip(golden):
-    settings = golden.layout.to_settings(golden.config)
-    assert golden.layout.to_config(settings) == golden.config
+    settings = settings_of(golden.config)
+    assert config_of(settings) == golden.config
     known = {key: value for key, value in golden.settings.items() if key in settings}
     assert set(golden.settings) - set(known) <= {"architectures", "pad_token_id"}
     assert known.items() <= settings.items()
@@ -152,10 +153,10 @@ def test_live(name, generator, build_model, deviation):
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
     theirs = generator.build(name, seed=11)
-    layout = find_layout(theirs.config.to_dict())
-    model = build_model(layout.to_config(theirs.config.to_dict()), 3)
+    settings = theirs.config.to_dict()
+    model = build_model(config_of(settings), 3)
     tensors = {key: value.numpy() for key, value in theirs.state_dict().items()}
-    assign(addresses(model), ArraySource(tensors), layout.table)
+    assign(addresses(model), ArraySource(tensors), find_family(settings).huggingface.table)
     for seed, lengths in enumerate(generator.LENGTHS.values()):
         inputs = generator.batch(name, lengths, seed=seed)
         reference = generator.outputs(theirs, inputs)

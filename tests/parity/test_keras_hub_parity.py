@@ -6,13 +6,12 @@ import pytest
 
 from tftransformer.checkpoints import ArraySource, KerasHubSource, load_preset
 from tftransformer.checkpoints.assign import assign
-from tftransformer.checkpoints.huggingface.loading import convert_config
-from tftransformer.checkpoints.tables import bert
-from tftransformer.checkpoints.tables.keras_hub import LAYOUTS
-from tftransformer.data.tokenizers.sentencepiece_model import PieceType, UnigramModel, model_bytes
-from tftransformer.models.families import FAMILIES
+from tftransformer.checkpoints.huggingface.settings import config_of, settings_of
+from tftransformer.checkpoints.rules import to_source
+from tftransformer.models.families import FAMILIES, families_of
 from tftransformer.patterns import addresses
 from tftransformer.tasks.text_classifier import TextClassifier
+from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, model_bytes
 
 keras_hub = pytest.importorskip("keras_hub")
 
@@ -30,7 +29,7 @@ SPECIFIC = {
     "electra": {"vocab_size": SIZE, "embedding_dim": 12},
     "albert": {"vocabulary_size": SIZE, "embedding_dim": 12, "num_layers": 4, "num_groups": 2},
 }
-NAMES = tuple(layout.family for layout in LAYOUTS.values())
+NAMES = tuple(families_of("keras_hub"))
 
 
 def wordpiece(tokenizer):
@@ -66,7 +65,7 @@ class Hub:
 
     def __init__(self, family, folder, build_model):
         self.family = family
-        self.layout = next(layout for layout in LAYOUTS.values() if layout.family == family)
+        self.layout = FAMILIES[family].keras_hub
         models, classes = keras_hub.models, self.layout.classes
         sizes = {"vocabulary_size": SIZE, **SIZES} if family != "electra" else SIZES
         self.backbone = getattr(models, f"{classes}Backbone")(**{**sizes, **SPECIFIC.get(family, {})})
@@ -133,7 +132,7 @@ every_family = pytest.mark.parametrize("hub", NAMES, indirect=True)
 
 
 def test_every_family_of_the_table_is_compared():
-    assert set(NAMES) == {name for name, family in FAMILIES.items() if "keras_nlp" in family.sources}
+    assert set(NAMES) == {name for name, family in FAMILIES.items() if family.keras_hub is not None}
 
 
 @every_family
@@ -196,7 +195,7 @@ def test_texts_become_the_same_ids(hub):
 def test_writing_back_is_bit_equal(hub):
     heads = hub.preset.config.num_heads
     back = dict(
-        hub.layout.table.to_source(address, keras.ops.convert_to_numpy(variable), heads)
+        to_source(hub.layout.table, address, keras.ops.convert_to_numpy(variable), heads)
         for address, variable in addresses(hub.model).items()
         if address in hub.summary.loaded
     )
@@ -239,10 +238,16 @@ def test_the_check_bites(hub, deviation):
 @pytest.mark.parametrize("hub", ["bert"], indirect=True)
 def test_keras_hubs_weights_through_a_hugging_face_folder(hub, write_folder, build_model, deviation):
     """keras-hub -> ours -> Hugging Face's names on disk -> ours: both tables, both ways."""
-    settings = bert.LAYOUT.to_settings(hub.preset.config)
-    assert convert_config(settings) == hub.preset.config
+    settings = settings_of(hub.preset.config)
+    assert config_of(settings) == hub.preset.config
     tensors = dict(
-        bert.HUGGING_FACE.to_source(address, keras.ops.convert_to_numpy(variable), 4, prefix="bert.")
+        to_source(
+            FAMILIES["bert"].huggingface.table,
+            address,
+            keras.ops.convert_to_numpy(variable),
+            4,
+            prefix="bert.",
+        )
         for address, variable in addresses(hub.model).items()
     )
     again = build_model(hub.preset.config, CLASSES)

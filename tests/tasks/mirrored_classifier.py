@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tftransformer.finetuning import SGD, GradualUnfreezing, PrefixCache, enable_lora, freeze
+from tftransformer.distribution import build_strategy
+from tftransformer.finetuning import SGD, ActivationCache, Freeze, GradualUnfreezing, LoRA
 from tftransformer.patterns import addresses
 from tftransformer.tasks import MultiTaskClassifier, TextClassifier
-from tftransformer.training import build_strategy
 
 # Batches of 8 leave a last one of 5, and of 1: rows that two replicas cannot share equally.
 CASES = {
@@ -34,7 +34,7 @@ CASES = {
     "put in after predict": (21, 0, dict(global_clipnorm=0.05)),
 }
 FIT = {
-    "stages of frozen blocks": {"unfreezing": GradualUnfreezing(), "epochs": 3},
+    "stages of frozen blocks": {"methods": GradualUnfreezing(), "epochs": 3},
     "changed copies": {"augmentation": "delete:0.4"},
     "packed last batch of 1": {"packing": True},
     "packed dataset": {"packing": True, "dataset": True},
@@ -43,7 +43,7 @@ FIT = {
 }
 
 
-def train(preset, strategy, rows, frozen, options, cache, dataset=False, tasks=False, late=False, **fit):
+def train(preset, strategy, rows, frozen, options, cache, dataset=False, tasks=False, late=False, methods=(), **fit):
     texts = [" ".join(["good", "film"] * (1 + i % 5)) if i % 3 else "bad " * (1 + i % 4) for i in range(rows)]
     labels = [int(i % 3 == 0) for i in range(rows)]
     with strategy.scope():
@@ -55,18 +55,20 @@ def train(preset, strategy, rows, frozen, options, cache, dataset=False, tasks=F
         else:
             classifier = TextClassifier.from_preset(preset, labels=["no", "yes"], **still)
         if frozen:
-            freeze(classifier, layers=frozen)
+            classifier.apply(Freeze(layers=frozen))
+        if methods:
+            classifier.apply(methods)
         classifier.compile(SGD(0.3, **options))
         if late:
             classifier.predict(texts, verbose=0)
-            enable_lora(classifier, rank=2)
+            classifier.apply(LoRA(rank=2))
         start = values(classifier)
         x, y = texts, labels
         if dataset:
             x, y = tf.data.Dataset.from_tensor_slices((texts, labels)).batch(8), None
         if tasks:
             x, y = {"mood": (texts, labels), "tone": (texts[:9], [i % 3 for i in range(9)])}, None
-        classifier.fit(x, y, batch_size=8, verbose=0, prefix_cache=cache, **{"epochs": 2, **fit})
+        classifier.fit(x, y, batch_size=8, verbose=0, activation_cache=cache, **{"epochs": 2, **fit})
     task = {"task": "mood"} if tasks else {}
     return start, values(classifier), classifier.predict(texts, verbose=0, **task)
 
@@ -82,7 +84,7 @@ def main(preset, *cases):
     results = {}
     for case in cases:
         rows, frozen, options = CASES[case]
-        cache = PrefixCache(say=lambda line: None)
+        cache = ActivationCache(say=lambda line: None)
         replicas = build_strategy("mirrored", ["CPU:0", "CPU:1"])
         fit = FIT.get(case, {})
         start, one, alone = train(preset, build_strategy("default"), rows, frozen, options, "off", **fit)

@@ -49,6 +49,10 @@ def binary_cross_entropy(targets, p, smoothing=0.0):
     return -(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean()
 
 
+def generalized_cross_entropy(targets, p, q=0.5):
+    return ((1 - (targets * p).sum(-1) ** q) / q).mean()
+
+
 SINGLE = {
     "name": ("sparse_categorical_crossentropy", cross_entropy),
     "name of the class": ("SparseCategoricalCrossentropy", cross_entropy),
@@ -63,6 +67,13 @@ SINGLE = {
     "one-hot object": (
         K.CategoricalCrossentropy(label_smoothing=0.1),
         lambda t, p: cross_entropy(t, p, 0.1),
+    ),
+    "generalized": ("CategoricalGeneralizedCrossEntropy", generalized_cross_entropy),
+    "generalized function": (K.categorical_generalized_cross_entropy, generalized_cross_entropy),
+    "generalized name": ("categorical_generalized_cross_entropy", generalized_cross_entropy),
+    "generalized object": (
+        K.CategoricalGeneralizedCrossEntropy(q=0.9),
+        lambda t, p: generalized_cross_entropy(t, p, 0.9),
     ),
     "focal": (K.CategoricalFocalCrossentropy(gamma=1.5), lambda t, p: float(K.CategoricalFocalCrossentropy(gamma=1.5)(t, p))),
     "divergence": ("kl_divergence", lambda t, p: float(K.KLDivergence()(t, p))),
@@ -123,6 +134,12 @@ METRICS = {
     ),
     "one-hot": ("single", "categorical_accuracy", lambda p: (p.argmax(-1) == IDS).mean()),
     "function": ("single", keras.metrics.categorical_crossentropy, lambda p: cross_entropy(ONE_HOT, p)),
+    "short entropy": ("single", "ce", lambda p: cross_entropy(ONE_HOT, p)),
+    "short entropy of labels": ("several", "crossentropy", lambda p: binary_cross_entropy(MANY, p)),
+    "a loss alone": (
+        "single", "categorical_focal_crossentropy", lambda p: float(K.CategoricalFocalCrossentropy()(ONE_HOT, p))
+    ),
+    "a loss alone, of labels": ("several", K.huber, lambda p: ((MANY - p) ** 2 / 2).mean()),
     "error": ("single", "mse", lambda p: ((ONE_HOT - p) ** 2).mean()),
     "one class": (
         "single", keras.metrics.Recall(class_id=1, thresholds=0.3), lambda p: (p[IDS == 1, 1] > 0.3).mean()
@@ -169,6 +186,7 @@ def test_a_metric_is_that_of_the_probabilities(classifiers, case):
         ("single", dict(loss="binary_crossentropy"), "loss must be for one label a text, as 'sparse_cat.* got 'binary_c"),
         ("two", dict(loss=K.BinaryCrossentropy()), "loss must be for one label a text, as 'sparse_categorical_cross"),
         ("several", dict(loss="sparse_categorical_crossentropy"), "for any number of labels .* as 'binary_crossentropy'"),
+        ("several", dict(loss="CategoricalGeneralizedCrossEntropy"), "for any number of labels .* as 'binary_cross"),
         ("single", dict(loss="ctc"), "loss must be for one label"),
         ("single", dict(loss="sparse_categorical_crossentropi"), "one of Keras's by name.* did you mean 'sparse_cat"),
         ("single", dict(loss={"head": "mse"}), "loss must be one loss, for the one output"),
@@ -194,6 +212,43 @@ def test_a_metric_of_the_users_own_is_left_as_it_is(classifiers):
 
     model, _ = classifiers["single"]
     assert evaluated(model, IDS, metrics=[Rows(name="accuracy")])["accuracy"] == len(IDS)
+
+
+def test_a_class_of_the_users_own_keeps_its_state(classifiers):
+    class Weighed(keras.losses.CategoricalCrossentropy):
+        def __init__(self, table):
+            super().__init__(from_logits=True)
+            self.table = table
+
+        def call(self, y_true, y_pred):
+            one_hot = keras.ops.one_hot(keras.ops.cast(y_true, "int32"), 3)
+            return super().call(one_hot, y_pred) * keras.ops.take(self.table, keras.ops.cast(y_true, "int32"))
+
+    class Seen(keras.metrics.Precision):
+        def __init__(self, table):
+            super().__init__(name="seen")
+            self.table = table
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            return super().update_state(keras.ops.ones_like(y_true), keras.ops.take(self.table, y_true))
+
+    model, p = classifiers["single"]
+    table = np.array([1.0, 2.0, 4.0], "float32")
+    logs = evaluated(model, IDS, loss=Weighed(table), metrics=[Seen(np.ones(3, "float32"))])
+    assert logs["loss"] == pytest.approx((-(ONE_HOT * np.log(p)).sum(-1) * table[IDS]).mean(), rel=1e-4)
+    assert logs["seen"] == 1.0
+
+
+def test_weighted_metrics_follow_the_threshold(tiny_preset, tmp_path):
+    model = build(tiny_preset, True)
+    model.compile(SGD(0.0), weighted_metrics=["accuracy"], run_eagerly=True)
+    p = model.predict(TEXTS, verbose=0)
+    model.threshold = 0.9
+    model.fit(TEXTS, MANY, verbose=0)
+    model.save(tmp_path / "m.keras")
+    for one in (model, keras.models.load_model(tmp_path / "m.keras")):
+        logs = one.evaluate(TEXTS, MANY, verbose=0, return_dict=True)
+        assert logs["accuracy"] == pytest.approx(((p > 0.9) == MANY).mean())
 
 
 def test_several_tasks_have_losses_of_their_own(tiny_preset):

@@ -136,11 +136,11 @@ def test_pairs_with_several_labels_keep_the_other_text_and_the_labels(trained, r
     assert any(one[0] != other[0] for one, other in zip(kept, changed, strict=True))
 
 
-def test_the_prefix_cache_is_off_and_says_so(trained, reviews, capsys):
+def test_the_activation_cache_is_off_and_says_so(trained, reviews, capsys):
     trained(*reviews, lambda model: freeze(model, layers=1), augmentation="swap:0.2", verbose=2, epochs=2)
-    assert "prefix cache: off, augmentation draws other texts in each epoch" in capsys.readouterr().out
+    assert "activation cache: off, augmentation draws other texts in each epoch" in capsys.readouterr().out
     trained(*reviews, augmentation="swap:0.2", verbose=2)
-    assert "prefix cache" not in capsys.readouterr().out
+    assert "activation cache" not in capsys.readouterr().out
 
 
 def test_synonyms_come_from_the_encoders_own_table(trained, reviews):

@@ -4,9 +4,9 @@ import keras
 import pytest
 import tensorflow as tf
 
+from tftransformer.finetuning import StopOnNonFinite
 from tftransformer.tasks import TextClassifier
-from tftransformer.tasks.collapse import notice_collapse
-from tftransformer.training import StopOnNonFinite
+from tftransformer.tasks.fitting import notice_collapse
 
 
 def build(preset, **compiled):

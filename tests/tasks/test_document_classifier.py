@@ -8,9 +8,8 @@ import tensorflow as tf
 from tftransformer.data import Split
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.freezing import freeze
-from tftransformer.finetuning.lora import enable_lora
+from tftransformer.finetuning.methods import GradualUnfreezing, LoRA
 from tftransformer.finetuning.strategy import parse_strategy
-from tftransformer.finetuning.unfreezing import GradualUnfreezing
 from tftransformer.patterns import addresses
 from tftransformer.tasks.document_classifier import DocumentClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
@@ -233,7 +232,7 @@ def test_keras_files_hold_it_with_what_is_frozen_and_lora(tiny_preset, documents
     texts, labels = documents
     classifier = build(tiny_preset, chunk_blocks=1)
     freeze(classifier, layers=1)
-    enable_lora(classifier, rank=2)
+    LoRA(rank=2).apply(classifier)
     classifier.compile(learning_rate=1e-2)
     classifier.fit(texts, labels, batch_size=16, verbose=0)
     classifier.save(tmp_path / "model.keras")
@@ -289,11 +288,11 @@ def test_every_strategy_trains_saves_and_serves_documents(
 ):
     texts, labels = documents[0][:24], documents[1][:24]
     classifier = build(tiny_preset, **options)
-    more = parse_strategy(strategy).apply(classifier)
+    classifier.apply(strategy)
     before = {name: np.asarray(v) for name, v in addresses(classifier).items()}
-    classifier.compile(learning_rate=1e-2, **more.get("compile", {}))
+    classifier.compile(learning_rate=1e-2)
     targets = [(label,) for label in labels] if classifier.multi_label else labels
-    classifier.fit(texts, targets, batch_size=8, verbose=0, **more.get("fit", {}))
+    classifier.fit(texts, targets, batch_size=8, verbose=0)
     for name, variable in addresses(classifier).items():
         same = np.array_equal(variable, before[name])
         assert same or variable.trainable, name
@@ -312,7 +311,9 @@ def test_stages_and_augmentation_take_documents(tiny_preset, documents):
     classifier = build(tiny_preset, chunk_blocks=1)
     stages = GradualUnfreezing().stages(classifier, 3)
     assert {"chunk_attention/query", "chunk_position/embeddings"} < set(stages[0].names)
-    classifier.fit(*documents, epochs=2, verbose=0, unfreezing=GradualUnfreezing(blocks_per_stage=2))
+    classifier.apply(GradualUnfreezing(blocks_per_stage=2))
+    classifier.fit(*documents, epochs=2, verbose=0)
+    classifier.apply("full")
     classifier.fit(*documents, verbose=0, augmentation="swap:0.2,delete:0.2")
     assert np.isfinite(classifier.predict(documents[0], verbose=0)).all()
 
@@ -359,9 +360,9 @@ def test_pairs_packing_and_a_stored_prefix_are_refused(classifier):
     with pytest.raises(TransformerError, match="packing is for texts that fit into a row"):
         classifier.fit(["a", "b"], [0, 1], packing=True)
     with pytest.raises(
-        TransformerError, match="prefix_cache must be 'auto' or 'off' for a DocumentClassifier"
+        TransformerError, match="activation_cache must be 'auto' or 'off' for a DocumentClassifier"
     ):
-        classifier.fit(["a", "b"], [0, 1], prefix_cache="folder")
+        classifier.fit(["a", "b"], [0, 1], activation_cache="folder")
 
 
 @pytest.mark.by_default("mean")

@@ -13,11 +13,12 @@ from sklearn.metrics import f1_score
 
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.keras_metrics import MultiLabelF1
-from tftransformer.finetuning.adapters import add_adapter, remove_adapter, set_adapter
 from tftransformer.finetuning.freezing import freeze, train_only, unfreeze
-from tftransformer.finetuning.lora import enable_lora, load_lora, merge_lora, save_lora, unmerge_lora
-from tftransformer.finetuning.parts import INSERTED
-from tftransformer.finetuning.prefix_tuning import add_prefix, remove_prefix
+from tftransformer.finetuning.methods import Adapter, LoRA, Prefix
+from tftransformer.finetuning.methods.adapter import remove_adapter, set_adapter
+from tftransformer.finetuning.methods.prefix import remove_prefix
+from tftransformer.finetuning.projection_changes import load_changes, merge, save_changes, unmerge
+from tftransformer.finetuning.structure import inserted_patterns
 from tftransformer.patterns import addresses
 from tftransformer.tasks.multi_task import MultiTaskClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
@@ -40,25 +41,25 @@ def shake(model):
 
 
 def lora(model):
-    enable_lora(model, rank=2)
+    LoRA(rank=2).apply(model)
     shake(model)
 
 
 def adapters(model):
-    add_adapter(model, "one", bottleneck_dim=2)
-    add_adapter(model, "two", bottleneck_dim=3)
+    Adapter(adapter="one", bottleneck_dim=2).apply(model)
+    Adapter(adapter="two", bottleneck_dim=3).apply(model)
     shake(model)
 
 
 def merged(model):
     lora(model)
-    merge_lora(model, remove=False)
+    merge(model, remove=False)
 
 
 def lora_file(folder, tiny_preset):
     other = make(tiny_preset)
     lora(other)
-    return save_lora(other, folder / "own.safetensors")
+    return save_changes(other, folder / "own.safetensors")
 
 
 def nothing(model):
@@ -73,18 +74,21 @@ CHANGES = {
     "by_hand": (nothing, lambda model, _: setattr(model.encoder, "trainable", False)),
     "enable_lora": (nothing, lambda model, _: lora(model)),
     "encoder_lora": (nothing, lambda model, _: lora(model.encoder)),
-    "load_lora": (nothing, lambda model, file: load_lora(model, file)),
-    "merge_lora": (lora, lambda model, _: merge_lora(model)),
-    "merge_and_keep": (lora, lambda model, _: merge_lora(model, remove=False)),
-    "unmerge_lora": (merged, lambda model, _: unmerge_lora(model)),
+    "load_lora": (nothing, lambda model, file: load_changes(model, file)),
+    "merge_lora": (lora, lambda model, _: merge(model)),
+    "merge_and_keep": (lora, lambda model, _: merge(model, remove=False)),
+    "unmerge_lora": (merged, lambda model, _: unmerge(model)),
     "scale": (lora, lambda model, _: rescale(model)),
-    "add_adapter": (nothing, lambda model, _: (add_adapter(model, "one", bottleneck_dim=2), shake(model))),
+    "add_adapter": (
+        nothing,
+        lambda model, _: (Adapter(adapter="one", bottleneck_dim=2).apply(model), shake(model)),
+    ),
     "set_adapter": (adapters, lambda model, _: set_adapter(model, "one")),
     "no_adapter": (adapters, lambda model, _: set_adapter(model, None)),
     "remove_adapter": (adapters, lambda model, _: remove_adapter(model, "two")),
-    "add_prefix": (nothing, lambda model, _: (add_prefix(model, length=2), shake(model))),
+    "add_prefix": (nothing, lambda model, _: (Prefix(length=2).apply(model), shake(model))),
     "remove_prefix": (
-        lambda model: (add_prefix(model, length=2), shake(model)),
+        lambda model: (Prefix(length=2).apply(model), shake(model)),
         lambda model, _: remove_prefix(model),
     ),
 }
@@ -109,7 +113,7 @@ def predicted(model, data):
 
 def trained(model, data, **options):
     compiled(model, data, **options)
-    model.fit(*data, validation_data=data, batch_size=8, verbose=0, prefix_cache="off")
+    model.fit(*data, validation_data=data, batch_size=8, verbose=0, activation_cache="off")
     model.predict(data[0], verbose=0)
 
 
@@ -192,7 +196,7 @@ def trains_as_it_is(model, data):
     trains = {name for name, variable in addresses(model).items() if variable.trainable}
     before = {name: variable.numpy().copy() for name, variable in addresses(model).items()}
     optimizer = getattr(model, "optimizer", None)
-    options = {"batch_size": 8, "verbose": 0, "prefix_cache": "off", "validation_data": data}
+    options = {"batch_size": 8, "verbose": 0, "activation_cache": "off", "validation_data": data}
     try:
         history = model.fit(*data, **options).history
     except TransformerError as error:
@@ -209,7 +213,7 @@ def trains_as_it_is(model, data):
     held = {id(variable) for variable in model.optimizer._trainable_variables}
     assert held == {id(variable) for variable in model.trainable_variables}
     # An optimizer that goes on is the one of before: what is read from a file is fresh no more.
-    patterns = (*(model.compiled_for if model.optimizer is optimizer else model.fresh), *INSERTED)
+    patterns = (*(model.compiled_for if model.optimizer is optimizer else model.fresh), *inserted_patterns())
     fresh = {name for name in trains if any(re.fullmatch(p, name) for p in patterns)}
     assert set(model.optimizer.get_config()["rate_multipliers"]) == fresh
 
@@ -221,8 +225,8 @@ def test_a_users_optimizer_and_metrics_are_kept(tiny_preset, reviews):
     model = make(tiny_preset)
     optimizer = keras.optimizers.SGD(0.123)
     model.compile(optimizer, metrics=[keras.metrics.SparseCategoricalAccuracy(name="mine")], run_eagerly=True)
-    enable_lora(model, rank=2)
-    history = model.fit(*reviews, verbose=0, prefix_cache="off").history
+    LoRA(rank=2).apply(model)
+    history = model.fit(*reviews, verbose=0, activation_cache="off").history
     assert model.optimizer is optimizer and float(optimizer.learning_rate) == pytest.approx(0.123)
     assert set(history) == {"loss", "mine"}
     freeze(model, patterns="head/.*")
@@ -234,9 +238,10 @@ def test_a_users_optimizer_and_metrics_are_kept(tiny_preset, reviews):
 
 def test_frozen_after_compile_the_recipe_is_that_of_the_arguments(tiny_preset, reviews):
     model = make(tiny_preset)
-    model.compile(learning_rate=3e-3, layer_decay=0.5, schedule="constant", run_eagerly=True)
+    model.apply("layerwise:0.5")
+    model.compile(learning_rate=3e-3, schedule="constant", run_eagerly=True)
     freeze(model, layers=1)
-    model.fit(*reviews, verbose=0, prefix_cache="off")
+    model.fit(*reviews, verbose=0, activation_cache="off")
     config = model.optimizer.get_config()
     assert config["learning_rate"] == pytest.approx(3e-3)
     assert not any(
@@ -253,7 +258,7 @@ def test_several_tasks_are_compiled_again_with_their_arguments(tiny_preset, revi
     model = make(tiny_preset, MultiTaskClassifier)
     model.compile(learning_rate=1e-2, loss_weights={"mood": 2.0}, run_eagerly=True)
     model.predict(reviews[0][:4], task="mood", verbose=0)
-    enable_lora(model, rank=2)
+    LoRA(rank=2).apply(model)
     model.fit({"mood": reviews}, batch_size=32, verbose=0)
     assert model._objectives["loss_weights"] == {"mood": 2.0}
     assert any("lora" in pattern for pattern in model.optimizer.get_config()["rate_multipliers"])
@@ -263,13 +268,13 @@ def test_several_tasks_are_compiled_again_with_their_arguments(tiny_preset, revi
 
 
 def test_a_rate_sweep_is_of_the_model_as_it_is(tiny_preset, reviews):
-    from tftransformer.experiments.lr_finder import find_learning_rate
+    from tftransformer.runs.lr_finder import find_learning_rate
 
     model = make(tiny_preset)
     model.compile(run_eagerly=True)
-    enable_lora(model, rank=2)
+    LoRA(rank=2).apply(model)
     assert len(find_learning_rate(model, *reviews, batch_size=16, steps=10).losses) > 2
-    model.fit(*reviews, verbose=0, prefix_cache="off")
+    model.fit(*reviews, verbose=0, activation_cache="off")
     assert any("lora" in pattern for pattern in model.optimizer.get_config()["rate_multipliers"])
 
 
@@ -311,8 +316,8 @@ def test_lora_of_another_width_leaves_the_model_as_it_was(tiny_preset, tmp_path)
     weights = load_file(file)
     name = next(name for name in weights if name.endswith("lora/up"))
     about = {
-        "format": "1",
-        "lora": '[{"kind": "lora", "rank": 2, "alpha": 2.0, "dropout": 0.0, "merged": false, "targets": ["%s"]}]',
+        "format": "2",
+        "changes": '[{"kind": "lora", "rank": 2, "alpha": 2.0, "dropout": 0.0, "merged": false, "targets": ["%s"]}]',
     }
     target = name.removesuffix("/lora/up")
     wrong = {
@@ -322,9 +327,9 @@ def test_lora_of_another_width_leaves_the_model_as_it_was(tiny_preset, tmp_path)
     }  # fmt: skip
     for kind, held in wrong.items():
         path = tmp_path / f"{kind}.safetensors"
-        save_file(held, path, metadata={**about, "lora": about["lora"] % target})
+        save_file(held, path, metadata={**about, "changes": about["changes"] % target})
         model = make(tiny_preset)
         before = set(addresses(model))
         with pytest.raises(TransformerError, match=r"must fit the model; .* in the model$"):
-            load_lora(model, path)
+            load_changes(model, path)
         assert set(addresses(model)) == before

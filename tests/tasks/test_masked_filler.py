@@ -9,9 +9,9 @@ import pytest
 from tftransformer.checkpoints import load_preset, save_huggingface, save_preset
 from tftransformer.data.augmentation import Augmentation, ReplaceMasked
 from tftransformer.data.augmentation.sources import whole_words
-from tftransformer.data.tokenizers import WordPieceTokenizer
 from tftransformer.errors import TransformerError
 from tftransformer.tasks.masked_filler import masked_filler
+from tftransformer.text import WordPieceTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_the_best_words_are_those_of_transformers(family, tmp_path, tiny_vocabul
     torch.manual_seed(0)
     folder = tmp_path / family
     if family == "Roberta":
-        source = Path(__file__).parents[1] / "data/tokenizers/byte_bpe"
+        source = Path(__file__).parents[1] / "text/byte_bpe"
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns("goldens.json"))
         # As in the published folders: the mask takes in the space before it.
         mask = transformers.AddedToken("<mask>", lstrip=True, special=True)

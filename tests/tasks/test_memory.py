@@ -18,16 +18,18 @@ import pytest
 import tensorflow as tf
 
 from tftransformer.data.examples import Examples
-from tftransformer.data.tokenizers import WordPieceTokenizer
 from tftransformer.finetuning import freeze
-from tftransformer.finetuning.prefix_states import StoredStates
+from tftransformer.finetuning.activation_cache import StoredStates
 from tftransformer.tasks import TextClassifier
+from tftransformer.text import WordPieceTokenizer
 
 TEXTS, LABELS = ["good film", "bad plot and slow music", "a great film", "awful"] * 4, [1, 0, 1, 0] * 4
 
 
 def build(vocabulary, config):
-    classifier = TextClassifier(dataclasses.replace(config, num_layers=1), WordPieceTokenizer(vocabulary), ["no", "yes"])
+    classifier = TextClassifier(
+        dataclasses.replace(config, num_layers=1), WordPieceTokenizer(vocabulary), ["no", "yes"]
+    )
     classifier.compile(learning_rate=1e-3)
     return classifier
 
@@ -69,7 +71,7 @@ GROWTH = """
 import gc, sys
 import numpy as np
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers import WordPieceTokenizer
+from tftransformer.text import WordPieceTokenizer
 from tftransformer.tasks import TextClassifier
 
 def megabytes():

@@ -6,8 +6,8 @@ import pytest
 
 from tftransformer.data import Split
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.methods import GradualUnfreezing
 from tftransformer.finetuning.strategy import parse_strategy
-from tftransformer.finetuning.unfreezing import GradualUnfreezing
 from tftransformer.patterns import addresses
 from tftransformer.tasks.labelled import ClassificationTask
 from tftransformer.tasks.multi_task import MultiTaskClassifier
@@ -146,6 +146,21 @@ def test_evaluate_predict_and_report_agree_and_are_by_task(trained, data):
     assert 0 <= model.tune_threshold(data["topics"], task="topics") <= 1
 
 
+def test_steps_count_from_the_first_rows_of_each_task(tiny_preset, data):
+    model = build(tiny_preset, data)
+    model.compile(run_eagerly=True)
+    first = {name: split.take(range(6)) for name, split in data.items()}
+    whole = model.evaluate(first, batch_size=3, verbose=0)
+    assert model.evaluate(data, batch_size=3, steps=2, verbose=0) == pytest.approx(whole, abs=1e-6)
+    examples = model.preprocess(data).first(6)
+    assert examples.sizes == (6, 6, 6) and len(examples) == 18
+    assert [len(model.preprocess(data).first(30))] == [30 + 30 + len(data["pair"])]
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    options = {"validation_data": data, "validation_steps": 2, "batch_size": 3, "verbose": 0}
+    history = model.fit(first, **options).history
+    assert {name: history[f"val_{name}"][0] for name in whole} == pytest.approx(whole, abs=1e-6)
+
+
 @pytest.mark.slow
 def test_validation_may_leave_tasks_out_and_keras_knows_which_way_is_better(tiny_preset, data):
     model = build(tiny_preset, data)
@@ -202,11 +217,11 @@ def test_encoders_go_from_one_task_to_several_and_back(tiny_preset, tmp_path):
 @pytest.mark.parametrize("strategy", ["freeze:1", "head", "bitfit", "lora:2", "adapter:4", "prefix:3"])
 def test_strategies_work_on_it_and_are_saved(strategy, tiny_preset, data, tmp_path):
     model = build(tiny_preset, data)
-    brought = parse_strategy(strategy).apply(model)
-    model.compile(learning_rate=1e-2, **brought.get("compile", {}))
+    model.apply(strategy)
+    model.compile(learning_rate=1e-2)
     frozen = {name for name, weight in addresses(model).items() if not weight.trainable}
     before = values(model)
-    model.fit(data, batch_size=16, sampling="equal", verbose=0, **brought.get("fit", {}))
+    model.fit(data, batch_size=16, sampling="equal", verbose=0)
     after = values(model)
     changed = {name for name in after if not np.array_equal(after[name], before[name])}
     assert frozen and not changed & frozen
@@ -226,8 +241,8 @@ def test_stored_prefixes_give_the_same_weights(tiny_preset, data, capsys):
         model = build(tiny_preset, data, **STILL)
         parse_strategy("freeze:1").apply(model)
         model.compile(keras.optimizers.SGD(0.1))
-        model.fit(data, epochs=2, batch_size=16, validation_data=data, prefix_cache=cache, verbose=2)
-        assert ("prefix cache" in capsys.readouterr().out) == (cache == "auto")
+        model.fit(data, epochs=2, batch_size=16, validation_data=data, activation_cache=cache, verbose=2)
+        assert ("activation cache" in capsys.readouterr().out) == (cache == "auto")
         found.append(values(model))
     for name, value in found[0].items():
         np.testing.assert_allclose(value, found[1][name], atol=1e-6, err_msg=name)
@@ -239,7 +254,8 @@ def test_options_of_fit_that_any_task_has(option, tiny_preset, data):
     model = build(tiny_preset, data, **STILL)
     model.compile(learning_rate=1e-3)
     before = values(model)
-    given = {"packing": True} if option == "packing" else {"unfreezing": GradualUnfreezing()}
+    given = {"packing": True} if option == "packing" else {}
+    model.apply("full" if option == "packing" else GradualUnfreezing())
     history = model.fit(data, epochs=3, batch_size=16, verbose=0, **given)
     assert len(history.history["mood_accuracy"]) == 3
     changed = {name.split("/")[0] for name, value in values(model).items() if (value != before[name]).any()}

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from tftransformer.data.tokenizers import WordPieceTokenizer
-from tftransformer.finetuning import SGD, PrefixCache, freeze
+from tftransformer.finetuning import SGD, ActivationCache, freeze
 from tftransformer.patterns import addresses
 from tftransformer.tasks import MultiTaskClassifier, TextClassifier
+from tftransformer.text import WordPieceTokenizer
 
 TEXTS = [
     "good",
@@ -71,13 +71,13 @@ def test_several_tasks_pack_as_one_does(tiny_vocabulary, tiny_config):
         np.testing.assert_allclose(trained[1][name], value, atol=1e-6, err_msg=name)
 
 
-def test_a_prefix_cache_wins_and_says_so(tiny_vocabulary, tiny_config, tmp_path, capsys):
+def test_a_activation_cache_wins_and_says_so(tiny_vocabulary, tiny_config, tmp_path, capsys):
     classifier = TextClassifier(tiny_config, WordPieceTokenizer(tiny_vocabulary), ("no", "yes"))
     freeze(classifier, layers=1)
     classifier.compile(SGD(0.05), run_eagerly=True)
-    cache = PrefixCache(tmp_path / "cache")
+    cache = ActivationCache(tmp_path / "cache")
     options = {"batch_size": 4, "epochs": 2, "verbose": 2, "packing": True}
-    classifier.fit(TEXTS, [0, 1] * 4, prefix_cache=cache, **options)
+    classifier.fit(TEXTS, [0, 1] * 4, activation_cache=cache, **options)
     assert capsys.readouterr().out.count("packing: off, ") == 1 and cache.computed_rows == len(TEXTS)
-    classifier.fit(TEXTS, [0, 1] * 4, prefix_cache="off", **options)
+    classifier.fit(TEXTS, [0, 1] * 4, activation_cache="off", **options)
     assert "packing" not in capsys.readouterr().out

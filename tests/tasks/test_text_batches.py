@@ -61,6 +61,17 @@ def test_training_of_several_tasks_decides_for_each(tiny_preset):
     assert model.predict([], task="two", verbose=0).shape == (0, 2)
 
 
+def test_data_that_are_refused_decide_nothing(classifier, tiny_preset):
+    with pytest.raises(TransformerError, match="this model was trained on single texts; got pairs"):
+        classifier.fit(TEXTS, Y, validation_data=(PAIRS, Y), verbose=0)
+    assert classifier.text_pairs is None
+    model = MultiTaskClassifier.from_preset(tiny_preset, tasks={"one": ["no", "yes"]})
+    model.compile(run_eagerly=True)
+    with pytest.raises(TransformerError, match="task 'one' is of single texts; got pairs"):
+        model.fit({"one": (TEXTS, Y)}, validation_data={"one": (PAIRS, Y)}, verbose=0)
+    assert model.tasks["one"].text_pairs is None
+
+
 def test_nothing_to_evaluate_is_said(classifier):
     with pytest.raises(TransformerError, match="^evaluate needs at least one row$"):
         classifier.evaluate([], [], verbose=0)
@@ -75,9 +86,28 @@ def test_steps_count_from_the_first_text(classifier):
         np.testing.assert_allclose(part, whole[:rows], atol=1e-6)
     logs = classifier.evaluate(TEXTS, Y, batch_size=2, steps=1, verbose=0, return_dict=True)
     assert logs == pytest.approx(classifier.evaluate(TEXTS[:2], Y[:2], verbose=0, return_dict=True), abs=1e-6)
+    np.testing.assert_array_equal(
+        classifier.predict(TEXTS, batch_size=2, steps=np.int64(1), verbose=0),
+        classifier.predict(TEXTS, batch_size=2, steps=1, verbose=0),
+    )
     for steps in (0, -1, 1.5, True):
-        with pytest.raises(TransformerError, match="^steps must be at least 1; got "):
+        with pytest.raises(TransformerError, match="^steps must be a whole number of at least 1; got "):
             classifier.predict(TEXTS, steps=steps, verbose=0)
+        with pytest.raises(
+            TransformerError, match="^validation_steps must be a whole number of at least 1; got "
+        ):
+            classifier.fit(TEXTS, Y, validation_data=(TEXTS, Y), validation_steps=steps, verbose=0)
+
+
+def test_vectors_do_not_look_at_labels_and_do_not_warn(classifier, recwarn):
+    expected = classifier.encode(TEXTS)
+    labelled = Split(TEXTS, ["of", "none", "of", "its", "labels"])
+    np.testing.assert_array_equal(classifier.encode(labelled), expected)
+    stream = tf.data.Dataset.from_tensor_slices((TEXTS, labelled.targets))
+    np.testing.assert_allclose(classifier.encode(stream), expected, rtol=1e-5, atol=1e-6)
+    classifier.jit_compile = True
+    np.testing.assert_array_equal(classifier.encode(TEXTS), expected)
+    assert not [str(w.message) for w in recwarn if "jit_compile" in str(w.message)]
 
 
 @pytest.mark.slow

@@ -6,10 +6,10 @@ import pytest
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import SGD, freeze
-from tftransformer.finetuning.prefix_cache import PrefixCache
-from tftransformer.finetuning.prefix_folder import folder_size
+from tftransformer.finetuning.activation_cache import ActivationCache
+from tftransformer.finetuning.activation_store import folder_size
+from tftransformer.finetuning.methods import GradualUnfreezing, LayerwiseRates
 from tftransformer.finetuning.strategy import parse_strategy
-from tftransformer.finetuning.unfreezing import GradualUnfreezing
 from tftransformer.patterns import addresses
 from tftransformer.tasks import TextClassifier
 
@@ -26,7 +26,7 @@ def values(classifier):
 
 def train(classifier, reviews, epochs, **options):
     texts, labels = reviews
-    options = {"batch_size": 16, "verbose": 0, "prefix_cache": "off", **options}
+    options = {"batch_size": 16, "verbose": 0, "activation_cache": "off", **options}
     return classifier.fit(texts, labels, epochs=epochs, **options)
 
 
@@ -47,10 +47,10 @@ class Sizes(keras.callbacks.Callback):
 @pytest.mark.slow
 def test_the_strategy_trains_in_stages_and_everything_may_train_afterwards(tiny_preset, reviews, capsys):
     classifier = build(tiny_preset)
-    arguments = parse_strategy("unfreeze").apply(classifier)
-    classifier.compile(learning_rate=1e-3, **arguments.get("compile", {}))
+    classifier.apply("unfreeze")
+    classifier.compile(learning_rate=1e-3)
     sizes = Sizes()
-    history = train(classifier, reviews, 3, callbacks=sizes, verbose=2, **arguments["fit"])
+    history = train(classifier, reviews, 3, callbacks=sizes, verbose=2)
     assert history.epoch == [0, 1, 2]
     assert sizes.slots == sizes.training == sorted(set(sizes.training))
     assert sizes.training[-1] == len(classifier.trainable_variables) == len(addresses(classifier))
@@ -62,10 +62,11 @@ def test_the_strategy_trains_in_stages_and_everything_may_train_afterwards(tiny_
 @pytest.mark.slow
 def test_all_stages_in_one_equal_full_training(tiny_preset, reviews):
     results = []
-    for unfreezing in (None, GradualUnfreezing(blocks_per_stage=2, start="block")):
+    for method in ("full", GradualUnfreezing(blocks_per_stage=2, start="block")):
         classifier = build(tiny_preset, dropout=0.1)
+        classifier.apply(method)
         classifier.compile(learning_rate=1e-2)
-        train(classifier, reviews, 2, unfreezing=unfreezing)
+        train(classifier, reviews, 2)
         results.append(values(classifier))
     assert difference(*results) == 0
 
@@ -74,16 +75,14 @@ def test_all_stages_in_one_equal_full_training(tiny_preset, reviews):
 @pytest.mark.parametrize("epochs", [3, 6])
 def test_stages_from_stored_outputs_are_the_same(tiny_preset, reviews, tmp_path, epochs):
     said = []
-    caches = ("off", PrefixCache(tmp_path / "cache", say=said.append))
+    caches = ("off", ActivationCache(tmp_path / "cache", say=said.append))
     results = []
     for cache in caches:
         classifier = build(tiny_preset, pooling="mean")
         classifier.compile(SGD(0.1), run_eagerly=epochs == 3)  # less to wait for than traces
-        stages = GradualUnfreezing(epochs_per_stage=epochs // 3)
+        classifier.apply(GradualUnfreezing(epochs_per_stage=epochs // 3))
         start = values(classifier)
-        history = train(
-            classifier, reviews, epochs, prefix_cache=cache, unfreezing=stages, validation_split=0.2
-        ).history
+        history = train(classifier, reviews, epochs, activation_cache=cache, validation_split=0.2).history
         results.append((values(classifier), history))
     (plain, history), (cached, stored) = results
     assert difference(plain, start) > 1e-2 and difference(plain, cached) < 1e-6
@@ -97,8 +96,10 @@ def test_a_longer_part_goes_on_from_a_shorter_one(tiny_preset, reviews, tmp_path
     classifier = build(tiny_preset)
     data = classifier.preprocess(*reviews)
     freeze(classifier, layers=2)
-    upper = classifier.frozen_prefix()
-    direct, chained = (PrefixCache(tmp_path / name, say=lambda line: None) for name in ("direct", "chained"))
+    upper = classifier.frozen_part()
+    direct, chained = (
+        ActivationCache(tmp_path / name, say=lambda line: None) for name in ("direct", "chained")
+    )
     lower = type(upper)(upper.encoder, upper.config, 1, "tokens", upper.pooler)
     assert chained.states(lower, [data], 2) is not None
     embeddings = classifier.encoder.get_layer("embeddings")
@@ -117,9 +118,9 @@ def test_a_longer_part_does_not_take_the_room_of_the_one_it_goes_on_from(tiny_pr
     classifier = build(tiny_preset)
     data = classifier.preprocess(*reviews)
     freeze(classifier, layers=2)
-    upper = classifier.frozen_prefix()
+    upper = classifier.frozen_part()
     lower = type(upper)(upper.encoder, upper.config, 1, "tokens", upper.pooler)
-    cache = PrefixCache(say=lambda line: None)
+    cache = ActivationCache(say=lambda line: None)
     cache.states(lower, [data], 2)
     cache.max_bytes = folder_size(cache.folder)
     assert cache.states(upper, [data], 2, lower=lower) is None
@@ -127,9 +128,10 @@ def test_a_longer_part_does_not_take_the_room_of_the_one_it_goes_on_from(tiny_pr
     assert cache.states(upper, [data], 2) is not None and not len(cache._store(lower)), "else it would"
 
 
-def test_layer_decay(tiny_preset, reviews):
+def test_layerwise_rates(tiny_preset, reviews):
     classifier = build(tiny_preset)
-    classifier.compile(learning_rate=1e-3, layer_decay=0.5)
+    classifier.apply("layerwise:0.5")
+    classifier.compile(learning_rate=1e-3)
     classifier.optimizer.build(classifier.trainable_variables)
     factors = dict(zip((v.path for v in classifier.trainable_variables), classifier.optimizer._rate_factors))
 
@@ -139,17 +141,25 @@ def test_layer_decay(tiny_preset, reviews):
 
     assert [factor(f"encoder_block_{i}") for i in (1, 0)] == [1.0, 0.5]
     assert factor("embeddings") == 0.25 and factor("head") == 1.0
-    with pytest.raises(TransformerError, match="layer_decay cannot go with an optimizer"):
-        classifier.compile(SGD(0.1), layer_decay=0.5)
-    with pytest.raises(TransformerError, match="layer_decay must be above 0 and at most 1; got 2"):
-        classifier.compile(layer_decay=2)
+    with pytest.raises(
+        TransformerError, match="layerwise:0.5 cannot go with an optimizer: give the optimizer"
+    ):
+        classifier.compile(SGD(0.1))
+    train(classifier, reviews, 1)
+    classifier.apply(LayerwiseRates(0.7))
+    with pytest.raises(TransformerError, match="must be called again before fit.*layerwise:0.7 was applied"):
+        train(classifier, reviews, 1)
+    classifier.apply("full")
+    with pytest.raises(TransformerError, match="layerwise:0.5 was applied or taken back"):
+        train(classifier, reviews, 1)
 
 
-def test_layer_decay_of_one_is_plain(tiny_preset):
+def test_layerwise_rates_of_one_are_plain(tiny_preset):
     classifier = build(tiny_preset)
     made = []
-    for options in ({}, {"layer_decay": 1.0}):
-        classifier.compile(learning_rate=1e-3, schedule="slanted_triangular", **options)
+    for method in ("full", LayerwiseRates(1.0)):
+        classifier.apply(method)
+        classifier.compile(learning_rate=1e-3, schedule="slanted_triangular")
         classifier.optimizer.build(classifier.trainable_variables)
         made.append(classifier.optimizer)
     plain, layerwise = made
@@ -162,9 +172,10 @@ def test_layer_decay_of_one_is_plain(tiny_preset):
 @pytest.mark.slow
 def test_a_model_saved_between_two_stages_loads(tiny_preset, reviews, tmp_path):
     classifier = build(tiny_preset)
-    classifier.compile(learning_rate=1e-3, layer_decay=0.9)
+    classifier.apply([LayerwiseRates(0.9), GradualUnfreezing()])
+    classifier.compile(learning_rate=1e-3)
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
-    train(classifier, reviews, 3, callbacks=[checkpoint], unfreezing=GradualUnfreezing())
+    train(classifier, reviews, 3, callbacks=[checkpoint])
     for epoch in (1, 2, 3):
         loaded = keras.models.load_model(tmp_path / f"{epoch}.keras")
         assert len(loaded.optimizer._momentums) == len(loaded.trainable_variables)
@@ -189,10 +200,9 @@ def test_bitfit_trains_biases_and_what_is_fresh_alone(tiny_preset, reviews):
 
 def test_stages_that_unfreeze_nothing(tiny_preset, reviews):
     classifier = build(tiny_preset)
+    classifier.apply(GradualUnfreezing())
     with pytest.raises(TransformerError, match="unfreezing unfreezes nothing in epochs=1"):
-        train(classifier, reviews, 1, unfreezing=GradualUnfreezing())
-    with pytest.raises(TransformerError, match="unfreezing must be a GradualUnfreezing"):
-        train(classifier, reviews, 3, unfreezing=True)
+        train(classifier, reviews, 1)
     freeze(classifier, layers=2)
     with pytest.raises(TransformerError, match="nothing to unfreeze: all blocks are frozen"):
-        train(classifier, reviews, 4, unfreezing=GradualUnfreezing())
+        train(classifier, reviews, 4)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tftransformer.checkpoints.rules import Rule, Shape, Table, Transform
+from tftransformer.checkpoints.rules import Rule, Shape, Table, Transform, transform_of
 from tftransformer.checkpoints.sources import FLOATING, Source
 from tftransformer.errors import TransformerError
 
@@ -92,7 +92,7 @@ def assign(
     Example:
         >>> import keras
         >>> from tftransformer.checkpoints.sources import ArraySource
-        >>> from tftransformer.checkpoints.tables.own import OWN
+        >>> from tftransformer.checkpoints.rules import OWN
         >>> variable = keras.Variable(np.zeros((2,)), name="bias")
         >>> str(assign({"head/logits/bias": variable}, ArraySource({"head/logits/bias": np.ones(2)}), OWN))
         '1 variables loaded from the given arrays'
@@ -134,7 +134,7 @@ def make_plan(
     Raises:
         TransformerError: Names that are missing, unused or misshapen, all in one line.
     """
-    optional, fresh = _patterns(optional, "optional"), _patterns(fresh, "fresh")
+    may_miss, left_fresh = _patterns(optional, "optional"), _patterns(fresh, "fresh")
     present = set(source.keys())
     keys: dict[str, str] = {}
     rules: dict[str, Rule] = {}
@@ -143,19 +143,20 @@ def make_plan(
     missing, misshapen = [], []
     for address in shapes:
         names = [name for name in table.names(address) if name in present]
-        if _matches(fresh, address):
+        rule = table.rule(address)
+        if _matches(left_fresh, address):
             started[address] = "left fresh, as asked"
             ignored.update(dict.fromkeys(names, "its variable is left fresh, as asked"))
-        elif names:
+        elif names and rule is not None:
             # A second spelling of the same tensor stays behind and is reported as unused.
-            keys[address], rules[address] = names[0], table.rule(address)
-        elif _matches(optional, address):
+            keys[address], rules[address] = names[0], rule
+        elif _matches(may_miss, address):
             started[address] = "the source has no such weights"
         else:
             usual = next(iter(table.names(address)), None)
             missing.append(address if usual in (None, address) else f"{address} ({usual})")
 
-    for address in _misfits(keys, rules, shapes, source, optional):
+    for address in _misfits(keys, rules, shapes, source, may_miss):
         key = keys.pop(address)
         found = _found_shape(rules[address], source.shape(key))
         reason = f"the source's has shape {found}, the model's {tuple(shapes[address])}"
@@ -169,15 +170,15 @@ def make_plan(
         elif source.dtype(key) not in FLOATING:
             misshapen.append(f"{address} has the dtype {source.dtype(key)}, which is no floating point")
 
-    unused = []
+    unused: list[str] = []
     for key in sorted(present - set(keys.values()) - set(ignored)):
-        reason = table.reason_to_ignore(key)
-        if reason is None:
+        why = table.reason_to_ignore(key)
+        if why is None:
             unused.append(key)
         else:
-            ignored[key] = reason
+            ignored[key] = why
     _raise_misfit(source, missing, unused, misshapen)
-    return Plan(keys, {address: rules[address].transform for address in keys}, ignored, started)
+    return Plan(keys, {address: transform_of(rules[address]) for address in keys}, ignored, started)
 
 
 def _misfits(
@@ -195,7 +196,7 @@ def _misfits(
 
 def _found_shape(rule: Rule, shape: Shape) -> Shape:
     """The shape that a source's tensor has in our layout, or its own where the layout cannot be changed."""
-    transform = rule.transform
+    transform = transform_of(rule)
     if transform.rank is not None and len(shape) != transform.rank:
         return tuple(shape)
     return tuple(transform.shape(tuple(shape)))

@@ -8,15 +8,15 @@ from typing import Any
 
 from tftransformer import files
 from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.huggingface.layout import MOST_LAYERS
-from tftransformer.checkpoints.preset import POOLINGS, Preset, check_vocabulary
+from tftransformer.checkpoints.huggingface.settings import MOST_LAYERS
+from tftransformer.checkpoints.preset import POOLINGS, UNRECORDED, Preset, check_vocabulary
+from tftransformer.checkpoints.rules import OWN
 from tftransformer.checkpoints.sources import FLOATING, SafetensorsSource, weights_file
-from tftransformer.checkpoints.tables.own import OWN
 from tftransformer.checkpoints.writing import write_weights
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers.spec import TokenizerSpec, read_spec
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.models.shapes import encoder_shapes
+from tftransformer.text.spec import TokenizerSpec, read_spec
 
 FORMAT = 1
 TOKEN_TABLE = "embeddings/token/embeddings"
@@ -42,6 +42,7 @@ def save_preset(
     head: Mapping[str, Any] | None = None,
     task: Mapping[str, Any] | None = None,
     modifications: Iterable[Any] = (),
+    class_name: str | None = None,
     dtype: str | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -50,13 +51,15 @@ def save_preset(
     Args:
         folder: Where to; its parents are made.
         config: The encoder's configuration.
-        tokenizer: A `data.tokenizers.Tokenizer`.
+        tokenizer: A `text.Tokenizer`.
         variables: `keras.Variable`s or arrays by address (`patterns.addresses(model)`).
         pooling: "cls", "mean" or "max".
         labels: The names of the classes, in the order of the head's logits.
         head: Settings of the head, as JSON values.
         task: Anything else the task needs to come back, as JSON values.
         modifications: Changes of structure to replay on loading, as JSON values.
+        class_name: The registered name (`keras.saving.get_registered_name`) of the task's class, by which `tt.load`
+            gives it back. None: it is an encoder alone.
         dtype: Store the weights as "float16", "bfloat16" or "float32". None: as they are, so that loading
             gives bit-equal weights.
         overwrite: Replace a folder that holds files.
@@ -83,6 +86,7 @@ def save_preset(
         write_weights(new / "model.safetensors", variables, dtype)
         description = {
             "format": FORMAT,
+            "class": class_name,
             "config": config.to_dict(),
             "tokenizer": {"kind": spec.kind, **spec.settings},
             "pooling": pooling,
@@ -139,6 +143,7 @@ def load_own(folder: Path, name: str) -> Preset:
         head=stated["head"],
         task=stated["task"],
         modifications=tuple(stated["modifications"]),
+        class_name=stated.get("class", UNRECORDED),
     )
 
 
@@ -148,6 +153,9 @@ def _check_kinds(path: Path, stated: dict[str, Any]) -> None:
         value = stated.get(key)
         if not isinstance(value, kind):
             raise TransformerError(f"{path} must have {key} as a JSON {kind.__name__}; got {value!r:.80}")
+    name = stated.get("class")
+    if name is not None and not (isinstance(name, str) and name):
+        raise TransformerError(f"{path} must have class as a name or null; got {name!r:.80}")
     labels = stated.get("labels", 0)
     strings = isinstance(labels, list) and all(isinstance(name, str) for name in labels)
     if labels is not None and not strings:

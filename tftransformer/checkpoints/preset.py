@@ -10,10 +10,12 @@ from tftransformer.checkpoints.rules import Table
 from tftransformer.checkpoints.sources import Source
 from tftransformer.config import TransformerConfig
 from tftransformer.data.labels import label_name
-from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.errors import TransformerError
+from tftransformer.text.spec import TokenizerSpec
 
 POOLINGS = ("cls", "mean", "max")
+# The class of a folder that was written before classes were recorded.
+UNRECORDED = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Preset:
         head: Settings of that head, such as `dropout` and `multi_label`.
         task: Whatever else the task that saved the preset wrote (our own folders).
         modifications: Changes of structure to replay before the weights fit (our own folders).
+        class_name: The registered name of the task's class that it was saved from (our own folders), such as
+            "tftransformer>TextClassifier"; None for an encoder alone, `UNRECORDED` where the folder does not say.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Preset:
     head: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     modifications: tuple[Any, ...] = ()
+    class_name: str | None = None
 
     def __post_init__(self) -> None:
         # Whoever wrote them, they are compared with names that a user gives.
@@ -79,7 +84,7 @@ class Preset:
 
         Example:
             >>> from tftransformer.checkpoints import load_preset
-            >>> encoder = load_preset("bert_12x192_en_uncased").build_encoder()  # doctest: +SKIP
+            >>> encoder = load_preset("bert_12x192_en_uncased").build_encoder()
         """
         from tftransformer.models.encoder import build_encoder
 

@@ -4,7 +4,11 @@ import os
 from pathlib import Path
 
 from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.google.releases import is_tensorflow_folder, load_tensorflow_folder
+from tftransformer.checkpoints.google.releases import (
+    is_tensorflow_folder,
+    load_tensorflow_folder,
+    settings_files,
+)
 from tftransformer.checkpoints.huggingface.loading import load_huggingface
 from tftransformer.checkpoints.own import load_own
 from tftransformer.checkpoints.preset import Preset
@@ -52,8 +56,8 @@ def load_preset(name: str | os.PathLike[str]) -> Preset:
             family, or files that are damaged or contradict each other.
 
     Example:
-        >>> preset = load_preset("bert_12x192_en_uncased")  # doctest: +SKIP
-        >>> preset.config.num_layers, preset.pooling        # doctest: +SKIP
+        >>> preset = load_preset("bert_12x192_en_uncased")
+        >>> preset.config.num_layers, preset.pooling
         (12, 'mean')
     """
     if not isinstance(name, (str, os.PathLike)) or not isinstance(os.fspath(name), str):
@@ -93,7 +97,7 @@ def _load_folder(folder: Path, name: str) -> Preset:
             )
         raise TransformerError(
             f"{name} is no preset: it has neither preset.json (ours) nor config.json (keras-hub's and "
-            "Hugging Face's) nor a TensorFlow checkpoint with its bert_config.json"
+            f"Hugging Face's) nor a TensorFlow checkpoint with its {' or '.join(settings_files())}"
         )
     settings = read_json(folder / "config.json")
     if "class_name" in settings and "model_type" not in settings:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tftransformer.checkpoints.own import save_preset
 from tftransformer.checkpoints.preset import Preset
+from tftransformer.checkpoints.rules import transform_of
 from tftransformer.checkpoints.stored import stored_addresses
 from tftransformer.errors import TransformerError
 
@@ -35,7 +36,7 @@ def write_preset(
     stored = stored_addresses(preset.source, preset.table)
     if preset.labels is None:  # nobody would know what its rows mean
         stored = {address: key for address, key in stored.items() if not address.startswith("head/")}
-    transforms = {address: preset.table.rule(address).transform for address in stored}
+    transforms = {address: transform_of(preset.table.rule(address)) for address in stored}
     return save_preset(
         folder,
         config=preset.config,
@@ -45,6 +46,7 @@ def write_preset(
         labels=preset.labels,
         head=preset.head,
         task=preset.task,
+        class_name=preset.class_name or None,
         dtype=dtype,
         overwrite=overwrite,
     )

@@ -19,9 +19,9 @@ def stored_addresses(source: Source, table: Table) -> dict[str, str]:
     Example:
         >>> import numpy as np
         >>> from tftransformer.checkpoints.sources import ArraySource
-        >>> from tftransformer.checkpoints.tables.bert import HUGGING_FACE
+        >>> from tftransformer.models.families import FAMILIES
         >>> arrays = {"bert.encoder.layer.3.output.dense.bias": np.zeros(4), "cls.seq_relationship.bias": np.zeros(2)}
-        >>> stored_addresses(ArraySource(arrays), HUGGING_FACE)
+        >>> stored_addresses(ArraySource(arrays), FAMILIES["bert"].huggingface.table)
         {'encoder_block_3/feed_forward/output/bias': 'bert.encoder.layer.3.output.dense.bias'}
     """
     keys = source.keys()

@@ -4,10 +4,9 @@ import os
 from pathlib import Path
 
 from tftransformer.checkpoints.assign import make_plan
-from tftransformer.checkpoints.huggingface.loading import LAYOUTS
 from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
-from tftransformer.checkpoints.rules import Table
+from tftransformer.checkpoints.rules import OWN, Table
 from tftransformer.checkpoints.sources import (
     SafetensorsSource,
     ShardedSource,
@@ -17,13 +16,12 @@ from tftransformer.checkpoints.sources import (
 )
 from tftransformer.checkpoints.stored import stored_addresses
 from tftransformer.checkpoints.structure.views import SourceView
-from tftransformer.checkpoints.tables.own import OWN
-from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers.spec import TokenizerSpec
-from tftransformer.data.tokenizers.vocabulary import parse_vocabulary
+from tftransformer.config import POSITIONS, TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.models.families import FAMILIES
 from tftransformer.models.shapes import encoder_shapes
+from tftransformer.text.spec import TokenizerSpec
+from tftransformer.text.vocabulary import parse_vocabulary
 
 _TOKENS = "embeddings/token/embeddings"
 _POSITIONS = "embeddings/position/embeddings"
@@ -66,10 +64,8 @@ def preset_from_file(
     hidden = {key for address, key in stored.items() if address.split("/")[0] in dropped}
     found = _stored_sizes(config, source, stored)
     source = SourceView(source, {key: key for key in source.keys() if key not in hidden}, {})
-    if config.position not in (
-        "relative",
-        "relative_buckets",
-    ):  # which have weights that the shapes do not list
+    scheme = POSITIONS[config.position]
+    if not scheme.trained or scheme.enters == "embeddings":  # others have weights that the shapes do not list
         make_plan(encoder_shapes(found), source, table)
     tokenizer = _tokenizer(vocabulary, config.family)
     check_vocabulary(tokenizer.vocabulary, found.vocabulary_size, str(vocabulary))
@@ -96,7 +92,8 @@ def _open(path: Path) -> Source:
 
 def _names(source: Source, family: str) -> tuple[Table, dict[str, str]]:
     """The table whose names the file has, and what it has under them."""
-    tables = [OWN, *(layout.table for layout in LAYOUTS.values() if layout.family == family)]
+    facts = FAMILIES[family].huggingface
+    tables = [OWN, *([] if facts is None else [facts.table])]
     for table in tables:
         stored = stored_addresses(source, table)
         if _TOKENS in stored:

@@ -104,9 +104,7 @@ def _batch_spec(like: Examples, rows: int | None) -> Any:
     """Of what `Examples.batch` gives, with batches and lengths of any size, or with `rows` rows."""
     import tensorflow as tf
 
-    x = {
-        name: tf.TensorSpec([rows, None], tf.int32) for name in ("token_ids", "segment_ids", "padding_mask")
-    }
+    x = {name: tf.TensorSpec([rows, None], tf.int32) for name in ("token_ids", "segment_ids", "padding_mask")}
     rest = [values for values in (like.labels, like.weights) if values is not None]
     rest = [tf.TensorSpec([rows, *values.shape[1:]], tf.as_dtype(values.dtype)) for values in rest]
     return (x, *rest) if rest else x

@@ -22,7 +22,7 @@ class DatasetFunction:
         >>> source = DatasetFunction(lambda: iter(rows))
         >>> import tensorflow as tf
         >>> dataset = tf.data.Dataset.from_generator(source, output_signature=tf.TensorSpec([], tf.int32))
-        >>> sum(source.until_end_of(dataset).as_numpy_iterator())
+        >>> int(sum(source.until_end_of(dataset).as_numpy_iterator()))
         3
     """
 

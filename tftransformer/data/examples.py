@@ -100,6 +100,10 @@ class Examples:
             self.pad_id,
         )
 
+    def first(self, count: int) -> Examples:
+        """The first rows, as many or all."""
+        return self.take(range(min(len(self), count)))
+
     def labelled_as(self, other: Examples, indices: np.ndarray) -> Examples:
         """The same tokens with the labels and weights of these rows of other examples."""
         labels, weights = (None if v is None else v[indices] for v in (other.labels, other.weights))
@@ -148,9 +152,11 @@ def build_examples(
         TransformerError: if labels are not as many as texts, or max_length is too short for the special tokens.
 
     Example:
-        >>> examples = build_examples(  # doctest: +SKIP
-        ...     Records(["a", "bc"]), tokenize=tokenizer.tokenize, pack=packer(tokenizer, 128)
+        >>> examples = build_examples(
+        ...     Records(["good", "a bad film"]), tokenize=tokenizer.tokenize, pack=packer(tokenizer, 128)
         ... )
+        >>> examples.lengths.tolist()
+        [3, 5]
     """
     if labels is not None and len(labels) != len(records):
         raise TransformerError(f"labels must be as many as texts, {len(records)}; got {len(labels)}")

@@ -10,9 +10,11 @@
    Of two classes, False and True may stand for the ids 0 and 1.
 4. Everything else is refused, with its row.
 
-So what a value means depends on its name alone, and rows mean the same wherever they come from. Targets that are one
-column of numbers for each class, (B, C), hold no names: their columns are the classes in order. Batches of
-token ids, as a task makes them of texts, hold ids by definition.
+So what a value means depends on its name alone, and rows mean the same wherever they come from. There is one exception:
+targets that are one column of numbers for each class, (B, C), hold no names; their columns are the classes in order. So
+do B lists of C zeros and ones where C is the number of classes. Where the classes are not known yet, as in a `Split`,
+such arrays and equally long lists of zeros and ones are refused. Batches of token ids, as a task makes them of
+texts, hold ids by definition.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from tftransformer.data.folding import well_formed
-from tftransformer.data.tables import as_column
+from tftransformer.data.tables import as_column, is_table, the_column
 from tftransformer.errors import TransformerError, near_miss
 
 # Whole numbers as pandas writes them once a column has a gap. `data.stream_labels` has the same rule for tensors.
@@ -33,7 +35,7 @@ WHOLE_DECIMAL = r"^(-?(?:0|[1-9][0-9]*))\.0+$"
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SPELLINGS = {True: ("True", "true", "TRUE"), False: ("False", "false", "FALSE")}
 # These hold labels and are none.
-_SEVERAL = (list, tuple, set, frozenset, dict, np.ndarray)
+SEVERAL = (list, tuple, set, frozenset, dict, np.ndarray)
 _TRUTH = {name: value for value, names in _SPELLINGS.items() for name in names}
 # What NumPy makes room for when it turns a float into a string.
 _FLOAT_CHARACTERS = 32
@@ -51,7 +53,7 @@ def label_name(value: Any) -> str | None:
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
     if not isinstance(value, str):
-        if _is_missing(value) or isinstance(value, _SEVERAL):
+        if _is_missing(value) or isinstance(value, SEVERAL):
             return None
         if isinstance(value, (float, np.floating)):
             if not math.isfinite(value):
@@ -110,7 +112,7 @@ def label_ids(labels: Sequence[str]) -> dict[str, int]:
 
     Example:
         >>> label_ids(["no", "yes"])
-        {'no': 0, 'yes': 1, '0': 0, '1': 1, 'True': 1, 'true': 1, 'TRUE': 1, 'False': 0, 'false': 0, 'FALSE': 0}
+        {'no': 0, 'yes': 1, '0': 0, '1': 1, 'False': 0, 'false': 0, 'FALSE': 0, 'True': 1, 'true': 1, 'TRUE': 1}
         >>> label_ids(["1", "0"])["True"], label_ids(["true", "false"])["1"], label_ids(["1", "2", "3"])
         (0, 0, {'1': 0, '2': 1, '3': 2})
     """
@@ -187,6 +189,20 @@ def several(target: Any) -> Iterable:
     return [target] if alone else target
 
 
+def label_values(labels: Any, argument: str) -> list | np.ndarray:
+    """The labels of B rows from a list, an array, a column, or a table of a single one.
+
+    Raises:
+        TransformerError: It is none of these; the message begins with the argument.
+    """
+    values = as_column(the_column(labels, argument) if is_table(labels) else labels)
+    if values is None or isinstance(labels, (str, bytes, Mapping)):
+        raise TransformerError(
+            f"{argument} must be labels in a list, an array or a column; got {labels!r:.80}"
+        )
+    return values
+
+
 def named_targets(targets: Any, multi_label: bool, where: Callable[[int], str]) -> list:
     """Labels as names: a string a row, or for multi-label data a tuple of them.
 
@@ -207,6 +223,11 @@ def named_targets(targets: Any, multi_label: bool, where: Callable[[int], str]) 
     if isinstance(targets, np.ndarray) and targets.ndim > 1 and targets.dtype.kind in "iufb":
         raise TransformerError(
             f"labels must be names, or lists of names; an array of shape {targets.shape} has none"
+        )
+    if multi_label and _are_marks(targets):
+        raise TransformerError(
+            f"labels must be names, or lists of names; equally long lists of 0 and 1, such as {targets[0]!r:.40}, may be "
+            "columns or ids: give the names of the labels that each row has"
         )
 
     def find(value: Any, row: int) -> str:
@@ -264,13 +285,19 @@ def _as_columns(targets: Any, count: int) -> np.ndarray | None:
     """Targets of one column for each label as an array (B, C); None where they are labels, or lists of them."""
     if isinstance(targets, np.ndarray):
         return targets if targets.ndim == 2 and targets.dtype.kind in "iufb" else None
-    if not len(targets) or not all(isinstance(row, (list, tuple, np.ndarray)) for row in targets):
+    if not _are_marks(targets) or len(targets[0]) != count:
         return None
-    if any(len(row) != count for row in targets):
-        return None
-    flat = [value for row in targets for value in row]
-    marks = all(isinstance(v, (int, float, np.number, np.bool_)) and v in (0, 1) for v in flat)
-    return np.array(flat, "float32").reshape(len(targets), count) if marks else None
+    return np.array([list(row) for row in targets], "float32")
+
+
+def _are_marks(rows: Sequence) -> bool:
+    """Whether these are equally long lists of zeros and ones, two or more in each."""
+    if not len(rows) or not all(isinstance(row, (list, tuple, np.ndarray)) for row in rows):
+        return False
+    if len(rows[0]) < 2 or any(len(row) != len(rows[0]) for row in rows):
+        return False
+    numeric = (int, float, np.number, np.bool_)
+    return all(isinstance(value, numeric) and value in (0, 1) for row in rows for value in row)
 
 
 def _from_columns(columns: np.ndarray, count: int, multi_label: bool) -> np.ndarray:

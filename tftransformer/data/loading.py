@@ -135,14 +135,20 @@ def _from_memory(source: Split | Splits | tuple | list) -> dict[str, Split]:
 
 def _from_table(source: Any, options: dict) -> Split:
     columns = columns_of(source)
-    rows = [
-        [cell.tolist() if isinstance(cell, np.ndarray) else cell for cell in row]
-        for row in zip(*map(as_column, columns.values()), strict=True)
-    ]
+    rows = [[_as_list(cell) for cell in row] for row in zip(*map(as_column, columns.values()), strict=True)]
     if not rows:
         raise TransformerError(f"source must have rows; the {type(source).__name__} has none")
     table = Table(type(source).__name__, tuple(columns), rows, list(range(1, len(rows) + 1)))
     return _split(table, "train", options)
+
+
+def _as_list(cell: Any) -> Any:
+    """Cells of several values as lists; sets, which have no order, sorted."""
+    if isinstance(cell, np.ndarray):
+        return cell.tolist()
+    if isinstance(cell, (set, frozenset)):
+        return sorted(cell, key=str)
+    return list(cell) if isinstance(cell, tuple) else cell
 
 
 def _read_together(files: dict[str, Path], options: dict) -> dict[str, Split] | None:

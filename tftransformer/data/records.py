@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from tftransformer.data.folding import well_formed
+from tftransformer.data.labels import label_values
 from tftransformer.data.split import Split
-from tftransformer.data.tables import as_column, columns_of, is_table, the_column
+from tftransformer.data.tables import as_column, columns_of, is_table
 from tftransformer.errors import TransformerError
 
 
@@ -51,9 +52,9 @@ def as_records(x: Any, y: Any = None, sample_weight: Any = None) -> Records:
     Args:
         x: A `Split`; a string; B strings or bytes in a list, in a string array or tensor, or in a column of pandas or
             pyarrow; B pairs in a list (or tuple) of them, or in an array (B, 2); a tuple of two lists or columns of
-            B; a dict or a table (a DataFrame, say) with `text` and, for pairs, `text_pair`, of which other columns
-            are not looked at, or a table of a single column; or a finite `tf.data.Dataset` of x, (x, y) or
-            (x, y, weight), batched or not. Two strings in a list are two texts; a pair is a tuple of two strings.
+            B; a dict with `text` and, for pairs, `text_pair`, and nothing else; a table (a DataFrame, say) with these
+            columns, whose other columns are not looked at, or of a single column; or a finite `tf.data.Dataset` of x,
+            (x, y) or (x, y, weight), batched or not. Two strings in a list are two texts; a pair is a tuple of two.
         y: B label names or ids in any such form, an array (B, C), or B lists of names; None with a Split or a
             Dataset.
         sample_weight: B numbers.
@@ -78,9 +79,7 @@ def as_records(x: Any, y: Any = None, sample_weight: Any = None) -> Records:
         x, y, sample_weight = _from_dataset(x)
     first, second = _sides(x)
     if y is not None:
-        given, y = y, as_column(the_column(y, "y") if is_table(y) else y)
-        if y is None or isinstance(given, (str, bytes, dict)):
-            raise TransformerError(f"y must be labels in a list, an array or a column; got {given!r:.80}")
+        y = label_values(y, "y")
         if len(y) != len(first):
             raise TransformerError(
                 f"y must have as many labels as there are texts, {len(first)}; got {len(y)}"
@@ -109,7 +108,9 @@ def as_split(texts: Any, labels: Any, name: str = "train") -> Split:
     records = as_records(texts, labels)
     rows = records.first if records.second is None else list(zip(records.first, records.second, strict=True))
     targets = records.targets
-    if targets is None or isinstance(targets, np.ndarray):
+    if isinstance(targets, np.ndarray) and targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets is None or isinstance(targets, np.ndarray) and targets.dtype.kind in "iufb":
         return Split(rows, targets, name)
     kinds = (list, tuple, set, frozenset, np.ndarray)
     return Split(rows, targets, name, multi_label=any(isinstance(target, kinds) for target in targets))

@@ -55,7 +55,7 @@ class Packer:
         Raises:
             TransformerError: max_length leaves no room for the special tokens.
         """
-        from tftransformer.data.tokenizers.packing import pack
+        from tftransformer.text.packing import pack
 
         return pack(
             first,
@@ -73,7 +73,7 @@ class Packer:
         Raises:
             TransformerError: max_length leaves no room for the special tokens.
         """
-        from tftransformer.data.tokenizers.packing import room_for_text, trimmed_lengths
+        from tftransformer.text.packing import room_for_text, trimmed_lengths
 
         sides = [first] if second is None else [first, second]
         separators = [1] if second is None else [self.pair_separators, 1]
@@ -105,7 +105,7 @@ def packer(tokenizer: Any, max_length: int) -> Packer:
         max_length: Tokens a row is trimmed to, special tokens included.
 
     Example:
-        >>> packer(classifier.tokenizer, 128).max_length  # doctest: +SKIP
+        >>> packer(classifier.tokenizer, 128).max_length
         128
     """
     return Packer(

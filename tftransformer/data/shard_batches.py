@@ -1,14 +1,15 @@
 """Endless batches from integer shards, with a position from which they go on exactly."""
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from tftransformer.data import shard_rows
-from tftransformer.data.masked_places import choose_masks, count_places
-from tftransformer.data.packed_rows import pack_rows, write_packed
+from tftransformer.data.packed_rows import pack_rows
+from tftransformer.data.shard_rows import write_rows
 from tftransformer.data.shards import Shards
 from tftransformer.data.word_starts import special_ids, word_starts
 from tftransformer.errors import TransformerError
@@ -36,17 +37,17 @@ class ShardBatches:
         max_length: T, longest row with its special tokens.
         batch_size: Rows of that length in a batch; of shorter ones it holds as many more.
         teacher: Add the teacher's ids of the same words; not for packed rows.
-        packed: Fill rows with several texts; `documents` and `position_ids` tell them apart.
-        mask_rate: Share of words to hide; 0 hides none.
+        packed: Fill rows with several texts; `text_numbers` and `position_ids` tell them apart.
+        mask_rate: Fraction of the words to mask; 0 masks none.
         length_multiple: Row lengths are rounded up to it; the fewer shapes, the fewer compilations.
-        seed: Of order, cuts and masks.
+        seed: Random seed of order, cuts and masks.
 
     Raises:
         TransformerError: The rows are too short, or the shards have no teacher.
 
     Each batch is a dict of arrays: `token_ids`, `padding_mask`, `segment_ids` and `words` (B, T) int32, the last
     the number of a token's word in its row, -1 at padding; with a teacher the same with `teacher_` before their
-    names, (B, T'); packed: `documents` and `position_ids` (B, T); with masks `mask_places` and `mask_targets`
+    names, (B, T'); packed: `text_numbers` and `position_ids` (B, T); with masks `mask_places` and `mask_targets`
     (M,) int32 and `mask_weights` (M,) float32, places counted through all rows. A window's last batch is
     filled up with empty rows.
     """
@@ -166,45 +167,89 @@ class ShardBatches:
         return max(1, self.batch_size * self.max_length // length)
 
     def _batch(self, rows: list, chosen: Any, draw: np.random.Generator) -> dict[str, np.ndarray]:
-        if self.packed:
-            packed = [[rows[i] for i in row] for row in chosen]
-            batch = write_packed(packed, self.batch_size, self.max_length, self.starts[0], self.specials[0])
-        else:
-            batch = {}
-            picked = [rows[i] for i in chosen]
+        picked = [[rows[i] for i in row] for row in (chosen if self.packed else chosen[:, None])]
+        longest = [self.max_length - 2]
+        count = self.batch_size
+        if not self.packed:
             longest = [
                 max(
                     texts.sides[i].bounds[last] - texts.sides[i].bounds[first]
-                    for texts, (first, last) in picked
+                    for ((texts, (first, last)),) in picked
                 )
                 for i in range(len(self.starts))
             ]
-            count = self._rows_of(self._rounded(int(max(longest)) + 2))
-            for side, prefix in enumerate(("", "teacher_")[: len(self.starts)]):
-                length = self._rounded(int(longest[side]) + 2)
-                written = self._write(picked, side, max(count, len(picked)), length)
-                batch.update({f"{prefix}{name}": array for name, array in written.items()})
+            count = max(self._rows_of(self._rounded(int(max(longest)) + 2)), len(picked))
+        batch = {}
+        for side, prefix in enumerate(("", "teacher_")[: len(self.starts)]):
+            length = self._rounded(int(longest[side]) + 2)
+            written = write_rows(picked, side, count, length, self.starts[side], self.specials[side])
+            names = written if self.packed else ("token_ids", "padding_mask", "segment_ids", "words")
+            batch.update({f"{prefix}{name}": written[name] for name in names})
         if self.mask_rate:
-            places = count_places(batch["token_ids"].size, self.mask_rate)
             batch.update(
-                choose_masks(batch, draw, self.specials[0], self.vocabulary_size, self.mask_rate, places)
+                mask_whole_words(batch, draw, self.specials[0], self.vocabulary_size, self.mask_rate)
             )
         return batch
 
-    def _write(self, picked: list, side: int, count: int, length: int) -> dict[str, np.ndarray]:
-        """Rows of [CLS], the tokens, [SEP] and padding."""
-        _, pad, start, separator, _ = self.specials[side]
-        token_ids = np.full((count, length), pad, "int32")
-        words = np.full((count, length), -1, "int32")
-        begins = self.starts[side]
-        for line, numbers, (texts, (first, last)) in zip(token_ids, words, picked, strict=False):
-            ids, bounds = texts.sides[side].ids, texts.sides[side].bounds
-            piece = ids[bounds[first] : bounds[last]]
-            end = len(piece) + 1
-            line[0], line[1:end], line[end] = start, piece, separator
-            begin = begins[piece]
-            begin[bounds[first:last] - bounds[first]] = True
-            numbers[0], numbers[1:end], numbers[end] = 0, np.cumsum(begin), last - first + 1
-        padding_mask = (words >= 0).astype("int32")
-        zeros = np.zeros_like(token_ids)
-        return {"token_ids": token_ids, "padding_mask": padding_mask, "segment_ids": zeros, "words": words}
+
+# Whole-word masks, drawn anew each time a text is seen (Devlin et al. 2018; Liu et al. 2019, arXiv 1907.11692).
+
+# Room for batches in which more pieces than usual are masked; a full batch is five deviations away.
+_ROOM = 1.25
+
+
+def count_places(tokens: int, rate: float) -> int:
+    """M: the places that batches of so many tokens provide, a multiple of 8."""
+    return min(tokens, 8 * math.ceil(tokens * rate * _ROOM / 8) + 8)
+
+
+def mask_whole_words(
+    batch: Mapping[str, np.ndarray],
+    draw: np.random.Generator,
+    specials: tuple[int, int, int, int, int],
+    vocabulary_size: int,
+    rate: float = 0.15,
+    places: int | None = None,
+) -> dict[str, np.ndarray]:
+    """Mask a fraction of the words of each row: 80 % become [MASK], 10 % random pieces, 10 % stay as they are.
+
+    Args:
+        batch: Holds `token_ids` (B, T) and `words` (B, T), the number of each token's word in its row, negative at padding.
+        draw: Source of randomness.
+        specials: Ids of unknown, padding, start, separator and mask; they are neither masked nor drawn.
+        vocabulary_size: V.
+        rate: Fraction of the words (above 0, at most 1). A row that has words gets at least one masked.
+        places: M, so that batches have one shape; None for `count_places`.
+
+    Returns:
+        `token_ids` with masks, (B, T); `mask_places` (M,), into the B*T tokens, `mask_targets` (M,), the ids that stood
+        there, and `mask_weights` (M,), 1 where a place is used. Of more than M masked pieces the last are not asked for.
+
+    Raises:
+        TransformerError: The rate is out of range.
+    """
+    if not 0 < rate <= 1:
+        raise TransformerError(f"mask_rate must be above 0 and at most 1; got {rate}")
+    token_ids, words = batch["token_ids"], batch["words"]
+    special = np.zeros(vocabulary_size, bool)
+    special[list(specials)] = True
+    usable = (words >= 0) & ~special[token_ids]
+    rows = np.arange(len(token_ids))[:, None]
+    # One number a word, the same for all its pieces, and 1 (never chosen) where there is nothing to mask.
+    numbers = draw.random((len(token_ids), int(words.max(initial=0)) + 1))
+    by_piece = np.where(usable, numbers[rows, np.maximum(words, 0)], 1.0)
+    masked = usable & (by_piece <= np.maximum(rate, by_piece.min(axis=1, keepdims=True)))
+    # A second number a word decides what stands in its place.
+    fate = draw.random(numbers.shape)[rows, np.maximum(words, 0)]
+    ordinary = np.flatnonzero(~special)
+    random_ids = ordinary[draw.integers(0, len(ordinary), token_ids.shape)]
+    replaced = np.where(fate < 0.8, specials[4], np.where(fate < 0.9, random_ids, token_ids))
+    places = count_places(token_ids.size, rate) if places is None else places
+    at = np.flatnonzero(masked)[:places]
+    unused = (0, places - len(at))
+    return {
+        "token_ids": np.where(masked, replaced, token_ids).astype("int32"),
+        "mask_places": np.pad(at, unused).astype("int32"),
+        "mask_targets": np.pad(token_ids.ravel()[at], unused).astype("int32"),
+        "mask_weights": np.pad(np.ones(len(at), "float32"), unused),
+    }

@@ -121,3 +121,53 @@ def cut_rows(texts: Texts, longest: int, shortest: int | None, draw: np.random.G
 def row_lengths(texts: Texts, rows: np.ndarray) -> list[np.ndarray]:
     """Tokens of each row, for each tokenizer."""
     return [side.bounds[rows[:, 1]] - side.bounds[rows[:, 0]] for side in texts.sides]
+
+
+def write_rows(
+    rows: Sequence[Sequence[tuple[Texts, tuple[int, int]]]],
+    side: int,
+    count: int,
+    length: int,
+    begins: np.ndarray,
+    specials: tuple[int, int, int, int, int],
+) -> dict[str, np.ndarray]:
+    """Rows of one or several texts as arrays: each text with [CLS] and [SEP], and positions of its own.
+
+    Args:
+        rows: For each row its texts, as pairs of `Texts` and a span of words.
+        side: Number of the tokenizer.
+        count: B; rows beyond the given ones are empty.
+        length: T.
+        begins: (V,), the token starts a word.
+        specials: Ids of unknown, padding, start, separator and mask.
+
+    Returns:
+        `token_ids`, `padding_mask`, `segment_ids`, `words` (numbered through the row, -1 at padding), `text_numbers` (from
+        1; 0 at padding) and `position_ids`, (B, T) int32.
+    """
+    _, pad, start, separator, _ = specials
+    token_ids = np.full((count, length), pad, "int32")
+    words = np.full((count, length), -1, "int32")
+    text_numbers, position_ids = np.zeros((2, count, length), "int32")
+    for row, items in enumerate(rows):
+        at = word = 0
+        for number, (texts, (first, last)) in enumerate(items, 1):
+            ids, bounds = texts.sides[side].ids, texts.sides[side].bounds
+            piece = ids[bounds[first] : bounds[last]]
+            end = at + len(piece) + 2
+            token_ids[row, at:end] = np.concatenate(([start], piece, [separator]))
+            begin = begins[piece]
+            begin[bounds[first:last] - bounds[first]] = True
+            words[row, at:end] = word + np.concatenate([[0], np.cumsum(begin), [last - first + 1]])
+            word += last - first + 2
+            text_numbers[row, at:end] = number
+            position_ids[row, at:end] = np.arange(end - at)
+            at = end
+    return {
+        "token_ids": token_ids,
+        "padding_mask": (text_numbers > 0).astype("int32"),
+        "segment_ids": np.zeros_like(token_ids),
+        "words": words,
+        "text_numbers": text_numbers,
+        "position_ids": position_ids,
+    }

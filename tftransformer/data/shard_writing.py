@@ -30,7 +30,7 @@ class Survey:
         paragraphs: Number of paragraphs.
         sections: Number of sections, see `read_sections`.
         section_paragraphs: Most paragraphs of a section.
-        threshold: Sections whose `_share_of` is at most this are held out.
+        threshold: Sections whose `_fraction_of` is at most this are held out.
     """
 
     paragraphs: int
@@ -40,10 +40,10 @@ class Survey:
 
     def holds_out(self, section: int) -> bool:
         """Whether a section goes to the part `heldout`."""
-        return _share_of(section) <= self.threshold
+        return _fraction_of(section) <= self.threshold
 
 
-def survey_texts(paths: Sequence[Path], heldout_share: float) -> Survey:
+def survey_texts(paths: Sequence[Path], heldout_fraction: float) -> Survey:
     """Count paragraphs and sections, and choose those to hold out: at least one, never all.
 
     Raises:
@@ -58,10 +58,10 @@ def survey_texts(paths: Sequence[Path], heldout_share: float) -> Survey:
     most = min(SECTION_PARAGRAPHS, -(-paragraphs // 2))
     sections, lowest = 0, 1.0
     for _ in read_sections(paths, most):
-        lowest = min(lowest, _share_of(sections))
+        lowest = min(lowest, _fraction_of(sections))
         sections += 1
-    highest_kept = max(_share_of(number) for number in range(min(sections, 1000)))
-    threshold = max(heldout_share, lowest)
+    highest_kept = max(_fraction_of(number) for number in range(min(sections, 1000)))
+    threshold = max(heldout_fraction, lowest)
     return Survey(paragraphs, sections, most, threshold if threshold < highest_kept else lowest)
 
 
@@ -101,7 +101,7 @@ def write_shards(
         folder: Where to.
         paths: Text files, see `plain_text.find_text_files`.
         survey: Of the same files.
-        tokenizer: A `data.tokenizers.Tokenizer`.
+        tokenizer: A `text.Tokenizer`.
         teacher_tokenizer: A second one, for distillation; sentences that the two cut into different numbers of
             words are left out.
         about: Further entries of meta.json.
@@ -240,6 +240,6 @@ def _write_tokenizer(folder: Path, tokenizer: Any) -> dict[str, Any]:
     return {"kind": spec.kind, "settings": dict(spec.settings), "vocabulary_size": len(spec.vocabulary)}
 
 
-def _share_of(section: int) -> float:
+def _fraction_of(section: int) -> float:
     """A number between 0 and 1 that looks random and is always the same for a section."""
     return zlib.crc32(f"section {section}".encode()) / 2**32

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from tftransformer import files
-from tftransformer.data.tokenizers.spec import TokenizerSpec, read_spec
 from tftransformer.errors import TransformerError
+from tftransformer.text.spec import TokenizerSpec, read_spec
 
 FORMAT = 1
 META = "meta.json"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from tftransformer.data.labels import named_targets, sort_labels
+from tftransformer.data.labels import label_values, named_targets, sort_labels
 from tftransformer.data.tables import as_column
 from tftransformer.errors import TransformerError
 
@@ -47,6 +47,8 @@ class Split:
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
+        if self.targets is not None:
+            object.__setattr__(self, "targets", label_values(self.targets, "targets"))
         for what in ("targets", "rows"):
             values = getattr(self, what)
             if values is not None and len(values) != len(self.texts):
@@ -56,7 +58,7 @@ class Split:
         if not isinstance(self.texts, list):
             object.__setattr__(self, "texts", list(as_column(self.texts)))
         if self.targets is not None:
-            names = named_targets(as_column(self.targets), self.multi_label, self._place)
+            names = named_targets(self.targets, self.multi_label, self._place)
             object.__setattr__(self, "targets", names)
 
     def __len__(self) -> int:

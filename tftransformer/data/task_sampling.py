@@ -46,6 +46,19 @@ class TaskExamples(Examples):
 
     sizes: tuple[int, ...] = ()
 
+    def first(self, count: int) -> TaskExamples:
+        """The first rows of each task, as many or all."""
+        ends = np.cumsum(self.sizes)
+        sizes = tuple(min(size, count) for size in self.sizes)
+        starts = [end - size for end, size in zip(ends, self.sizes, strict=True)]
+        rows = [start + np.arange(size) for start, size in zip(starts, sizes, strict=True)]
+        return _with_sizes(self.take(np.concatenate(rows)), sizes)
+
+
+def _with_sizes(examples: Examples, sizes: tuple[int, ...]) -> TaskExamples:
+    columns = {field.name: getattr(examples, field.name) for field in fields(examples)}
+    return TaskExamples(**columns, sizes=sizes)
+
 
 def join_tasks(parts: Mapping[int, Examples], width: int) -> TaskExamples:
     """Put the rows of several tasks one after another.
@@ -70,9 +83,7 @@ def join_tasks(parts: Mapping[int, Examples], width: int) -> TaskExamples:
         labels[:, 0], labels[:, 1 : 1 + targets.shape[1]] = number, targets
         weights = np.ones(len(part), "float32") if weighted and part.weights is None else part.weights
         rows.append(replace(part, labels=labels, weights=weights))
-    together = joined(rows)
-    columns = {field.name: getattr(together, field.name) for field in fields(together)}
-    return TaskExamples(**columns, sizes=tuple(len(part) for part in rows))
+    return _with_sizes(joined(rows), tuple(len(part) for part in rows))
 
 
 def batch_shares(sampling: str | Mapping[str, float], batches: Mapping[str, int]) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.errors import TransformerError
+from tftransformer.text.spec import TokenizerSpec
 
 # How a vocabulary of each kind marks tokens: WordPiece those that go on a word, the others those that start one.
 CONTINUES = {"wordpiece": "##"}
@@ -33,7 +33,7 @@ def word_starts(spec: TokenizerSpec) -> np.ndarray:
 
 def special_tokens(spec: TokenizerSpec) -> tuple[str, ...]:
     """How the vocabulary writes its special tokens: unknown, padding, start, separator, mask."""
-    from tftransformer.data.tokenizers.base import SPECIAL_TOKENS
+    from tftransformer.text.base import SPECIAL_TOKENS
 
     missing = [name for name in SPECIAL_TOKENS if name not in spec.settings]
     if missing:

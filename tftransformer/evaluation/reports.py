@@ -12,6 +12,8 @@ import numpy as np
 from tftransformer import files
 from tftransformer.errors import TransformerError
 
+# Between the labels of one text, where they stand in one cell.
+LABEL_DELIMITER = "|"
 # Columns on the terminal that a label may take, and classes up to which a matrix of numbers can be read.
 _LABEL_WIDTH = 40
 _MATRIX_CLASSES = 12
@@ -155,7 +157,7 @@ def write_predictions(
     predictions: Sequence[str] | Sequence[Sequence[str]],
     probabilities: Sequence[float] | Sequence[Sequence[float]] | np.ndarray,
     *,
-    delimiter: str = "|",
+    delimiter: str = LABEL_DELIMITER,
 ) -> None:
     """Write predictions.csv (RFC 4180, UTF-8), one row per text, atomically.
 
@@ -203,12 +205,18 @@ def write_predictions(
             )
         else:
             shown = delimiter.join(f"{float(p):.6f}" for p in probability)
-        truth = "" if labels is None else _joined(labels[index], delimiter)
-        writer.writerow([*(text if pairs else (text,)), truth, _joined(prediction, delimiter), shown])
+        truth = "" if labels is None else join_labels(labels[index], delimiter)
+        writer.writerow([*(text if pairs else (text,)), truth, join_labels(prediction, delimiter), shown])
     files.write_text(path, out.getvalue())
 
 
-def _joined(label, delimiter: str) -> str:
+def join_labels(label: Any, delimiter: str = LABEL_DELIMITER) -> str:
+    """A label, or a collection of them, as one string.
+
+    Example:
+        >>> join_labels("pos"), join_labels(("early", "late"))
+        ('pos', 'early|late')
+    """
     return delimiter.join(map(str, label)) if isinstance(label, (tuple, list, set, frozenset)) else str(label)
 
 

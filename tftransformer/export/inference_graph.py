@@ -20,6 +20,7 @@ from tftransformer.layers.encoder_block import EncoderBlock
 from tftransformer.layers.parts import parts_of
 from tftransformer.layers.pooling import CLSPooling
 from tftransformer.layers.projection import Projection
+from tftransformer.models.walk import stack_of
 from tftransformer.patterns import addresses
 
 # Exact forms that TensorFlow's graph rewriter fuses with the matrix product before them.
@@ -46,15 +47,14 @@ def inference_network(classifier: Any) -> Callable[[Mapping[str, tf.Tensor]], tf
         the classifier's up to rounding for rows that hold at least one token.
 
     Example:
-        >>> inference_network(classifier)(classifier.pack(ids))  # doctest: +SKIP
+        >>> ids = classifier.tokenizer.tokenize(tf.constant(["a good film", "dull"]))
+        >>> inference_network(classifier)(classifier.pack(ids)).shape
+        TensorShape([2, 2])
     """
-    config, encoder = classifier.config, classifier.encoder
-    blocks = [f"encoder_block_{config.block_of_layer(layer)}" for layer in range(config.num_layers)]
-    layers = [*(encoder.get_layer(name) for name in blocks), *classifier.extra_blocks]
-    stack = _plain_blocks(layers)
-    names = {layer.name for layer in encoder.layers}
-    final_norm = encoder.get_layer("final_norm") if "final_norm" in names else None
-    position_bias = encoder.get_layer("position_bias") if "position_bias" in names else None
+    config = classifier.config
+    stack = stack_of(classifier.encoder, config)
+    layers = [*stack.blocks, *classifier.extra_blocks]
+    plain_blocks = _plain_blocks(layers)
     only_first = isinstance(classifier.pooler, CLSPooling)
 
     def network(inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -62,23 +62,25 @@ def inference_network(classifier: Any) -> Callable[[Mapping[str, tf.Tensor]], tf
         # Single texts are segment 0 throughout: one row of the table, not a lookup for each token.
         segments = inputs["segment_ids"] if config.num_segments > 1 and classifier.text_pairs else None
         shape = tf.unstack(tf.shape(token_ids))
-        x = tf.cast(encoder.get_layer("embeddings")(token_ids, segment_ids=segments), tf.float32)
+        x = tf.cast(stack.embeddings(token_ids, segment_ids=segments), tf.float32)
         x = tf.reshape(x, [-1, config.hidden_dim])
-        own_bias = None if position_bias is None else tf.cast(position_bias(token_ids), tf.float32)
+        own_bias = None
+        if stack.position_bias is not None:
+            own_bias = tf.cast(stack.position_bias(token_ids), tf.float32)
         hidden = (1.0 - tf.cast(mask, tf.float32))[:, tf.newaxis, tf.newaxis] * -1e9
         bias = hidden if own_bias is None else hidden + own_bias
-        for number, (block, plain) in enumerate(zip(layers, stack, strict=True)):
+        for number, (block, plain) in enumerate(zip(layers, plain_blocks, strict=True)):
             if number == config.num_layers:
                 # From here on blocks are the task's own, to which the encoder's bias is not given (`run_trunk`).
                 bias, own_bias = hidden, None
-                x = x if final_norm is None else tf.cast(final_norm(x), tf.float32)
+                x = x if stack.final_norm is None else tf.cast(stack.final_norm(x), tf.float32)
             if plain is not None:
                 x = plain(x, bias, shape, only_first and number == len(layers) - 1)
             else:
                 x = _as_layer(block, x, mask, own_bias, shape)
-        first_only = only_first and stack[-1] is not None
-        if final_norm is not None and len(layers) == config.num_layers:
-            x = tf.cast(final_norm(x), tf.float32)
+        first_only = only_first and plain_blocks[-1] is not None
+        if stack.final_norm is not None and len(layers) == config.num_layers:
+            x = tf.cast(stack.final_norm(x), tf.float32)
         x = tf.reshape(x, tf.stack([shape[0], 1 if first_only else shape[1], config.hidden_dim]))
         return classifier.head(classifier.pooler(x, padding_mask=None if first_only else mask))
 
@@ -219,15 +221,16 @@ def _weights(block: keras.layers.Layer) -> dict[str, np.ndarray]:
     found = {
         name.split("/", 1)[1]: np.asarray(variable, "float32") for name, variable in addresses(block).items()
     }
-    # What LoRA adds belongs to the kernel here.
-    for name in [name for name in found if name.endswith("/lora/down")]:
-        target = name.removesuffix("/lora/down")
-        down, up = found.pop(name), found.pop(f"{target}/lora/up")
-        delta = _projection(block, target).delta
-        if not delta.merged:
-            found[f"{target}/kernel"] = found[f"{target}/kernel"] + delta.scale * (down @ up)
+    # What changes a projection, as LoRA does, belongs to its kernel and bias here.
+    for name, projection in parts_of(block, Projection).items():
+        if projection.delta is None:
+            continue
+        target = name.split("/", 1)[1]
+        own = f"{target}/{projection.delta.name}/"
+        found = {name: value for name, value in found.items() if not name.startswith(own)}
+        if not projection.delta.merged:
+            kernel, bias = projection.delta.fold(found[f"{target}/kernel"], found.get(f"{target}/bias"))
+            found[f"{target}/kernel"] = kernel.astype("float32")
+            if bias is not None:
+                found[f"{target}/bias"] = bias.astype("float32")
     return found
-
-
-def _projection(block: keras.layers.Layer, name: str) -> Any:
-    return parts_of(block, Projection)[f"{block.name}/{name}"]

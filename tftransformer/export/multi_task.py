@@ -40,9 +40,13 @@ def export_tasks(
             the graph does not answer as the model does; nothing is left behind then.
 
     Example:
-        >>> export_tasks(model, "serving/texts/1")  # doctest: +SKIP
-        >>> served = tf.saved_model.load("serving/texts/1").signatures["sst2"]  # doctest: +SKIP
-        >>> served(text=tf.constant(["a charming film"]))["label"]  # doctest: +SKIP
+        >>> tasks = {"mood": ["negative", "positive"], "topic": ["film", "music", "sports"]}
+        >>> model = MultiTaskClassifier.from_preset(preset, tasks=tasks)
+        >>> folder = export_tasks(model, "serving/texts/1")
+        >>> import tensorflow_text
+        >>> served = tf.saved_model.load(folder).signatures["topic"]
+        >>> served(text=tf.constant(["a charming film"]))["probabilities"].shape
+        TensorShape([1, 3])
     """
     if LABELS in model.tasks:
         raise TransformerError(

@@ -53,10 +53,11 @@ def export_classifier(
             as the classifier does; nothing is left behind then.
 
     Example:
-        >>> export_classifier(classifier, "serving/tickets/1")  # doctest: +SKIP
-        >>> import tensorflow_text  # doctest: +SKIP
-        >>> served = tf.saved_model.load("serving/tickets/1").signatures["serving_default"]  # doctest: +SKIP
-        >>> served(text=tf.constant(["no refund"]))["label"]  # doctest: +SKIP
+        >>> folder = export_classifier(classifier, "serving/tickets/1")
+        >>> import tensorflow_text
+        >>> served = tf.saved_model.load(folder).signatures["serving_default"]
+        >>> served(text=tf.constant(["no refund"]))["probabilities"].shape
+        TensorShape([1, 2])
     """
     copy = classifier if dtype is None else in_precision(classifier, dtype)
     network = inference_network(copy)

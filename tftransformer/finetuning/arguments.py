@@ -52,3 +52,27 @@ def check_number(argument: str, value: Any, rule: str, holds: Callable[[float], 
     if not math.isfinite(float(value)) or not holds(float(value)):
         raise TransformerError(f"{argument} must be {rule}; got {value!r}")
     return float(value)
+
+
+def check_count(name: str, value: Any, most: int | None = None) -> int:
+    """A whole number of at least 1.
+
+    Raises:
+        TransformerError: It is none, or more than `most`.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not whole or (most is not None and value > most):
+        rule = "a positive integer" if most is None else f"an integer from 1 to {most}"
+        raise TransformerError(f"{name} must be {rule}; got {value!r}")
+    return value
+
+
+def check_run_length(steps: int | None, minutes: float | None) -> None:
+    """Raise a `TransformerError` unless one of the two is given, and above 0."""
+    if (minutes is None) == (steps is None):
+        raise TransformerError(
+            f"give either minutes or steps, how long to train; got minutes={minutes} and steps={steps}"
+        )
+    length = steps if minutes is None else minutes
+    if not length > 0:
+        raise TransformerError(f"minutes and steps must be above 0; got {length}")

@@ -13,6 +13,8 @@ from tftransformer.finetuning.tracing import model_changed
 from tftransformer.patterns import address, addresses, leaf_layers, select
 
 _BLOCK = re.compile(r"encoder_block_(\d+)")
+# Addresses that a summary prints; LoRA and BitFit leave hundreds of weights frozen one by one.
+_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,11 @@ class FreezeSummary:
         share = 100.0 * self.trainable_parameters / max(self.total_parameters, 1)
         lines = [f"frozen: {', '.join(_ranges(self.frozen_layers)) or 'no whole layer'}"]
         if self.frozen_weights:
-            lines.append(f"frozen weights in layers that train: {', '.join(self.frozen_weights)}")
+            shown = ", ".join(self.frozen_weights[:_SHOWN])
+            more = len(self.frozen_weights) - _SHOWN
+            lines.append(
+                f"frozen weights in layers that train: {shown}{f' and {more} more' if more > 0 else ''}"
+            )
         lines.append(
             f"training: {self.trainable_parameters:,} of {self.total_parameters:,} parameters ({share:.1f} %)"
         )
@@ -85,6 +91,14 @@ def freeze(
         frozen: embeddings
         training: 3 of 11 parameters (27.3 %)
     """
+    chosen = chosen_to_freeze(model, layers, patterns, embeddings)
+    return _apply(model, _weights(model), set(chosen), trainable=False)
+
+
+def chosen_to_freeze(
+    model: Any, layers: int | None, patterns: str | Iterable[str] | None, embeddings: bool = True
+) -> list[str]:
+    """The addresses that `freeze` would stop from training, in the model's order; arguments and errors are its."""
     if layers is None and patterns is None:
         raise TransformerError("freeze needs layers, the number of blocks to freeze, or patterns; got none")
     weights = _weights(model)
@@ -93,7 +107,7 @@ def freeze(
         chosen |= _lower_layers(model, weights, layers, embeddings)
     if patterns is not None:
         chosen |= _selected(weights, patterns)
-    return _apply(model, weights, chosen, trainable=False)
+    return [name for name in weights if name in chosen]
 
 
 def unfreeze(model: Any, patterns: str | Iterable[str] | None = None) -> FreezeSummary:
@@ -203,7 +217,6 @@ def _apply(
     """Set what is chosen; with `only`, freeze all others."""
     before = {name for name, variable in weights.items() if variable.trainable}
     after = chosen if only else before | chosen if trainable else before - chosen
-    whole = []
     for layer in leaf_layers(model):
         names = [address(variable, layer) for variable in _own_weights(layer)]
         if not names:
@@ -216,9 +229,18 @@ def _apply(
         layer.trainable = not frozen
         for name in names:
             weights[name].trainable = name in after
-        if frozen:
+    return summary(model)
+
+
+def summary(model: Any) -> FreezeSummary:
+    """What is frozen in a model now; Keras is told to trace it anew where it was changed."""
+    weights, whole = _weights(model), []
+    for layer in leaf_layers(model):
+        own = _own_weights(layer)
+        if own and not any(variable.trainable for variable in own):
             whole.append(layer.name)
-    single = [name for name in weights if name not in after and name.split("/")[0] not in whole]
+    frozen = [name for name, variable in weights.items() if not variable.trainable]
+    single = [name for name in frozen if name.split("/")[0] not in whole]
     return FreezeSummary(
         frozen_layers=tuple(whole),
         frozen_weights=tuple(single),

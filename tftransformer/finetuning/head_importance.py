@@ -4,16 +4,16 @@ With a factor of 1 on what each head gives, the derivative of the loss for that 
 leaving the head out would change.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.parts import check_count
+from tftransformer.finetuning.arguments import check_count
 from tftransformer.finetuning.rebuilding import check_task
+from tftransformer.layers.taps import tapped
 
 
 def head_importance(
@@ -79,7 +79,7 @@ def _sums_of(task: Any, attentions: Sequence[Any]) -> Callable[[Any, Any], list[
         factors = [tf.ones([rows, attention.num_heads]) for attention in attentions]
         with tf.GradientTape() as tape:
             tape.watch(factors)
-            with _scaled(attentions, factors):
+            with tapped(change={r"encoder_block_\d+/attention/heads": _weigh_heads(task, factors)}):
                 logits = tf.cast(task(inputs, training=False), tf.float32)
             loss = tf.reduce_sum(_losses(labels, logits, task.multi_label))
         return [tf.reduce_sum(tf.abs(gradient), axis=0) for gradient in tape.gradient(loss, factors)]
@@ -93,25 +93,12 @@ def _losses(labels: tf.Tensor, logits: tf.Tensor, multi_label: bool) -> tf.Tenso
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
-@contextlib.contextmanager
-def _scaled(attentions: Sequence[Any], factors: Sequence[tf.Tensor]) -> Iterator[None]:
-    """Have each head's part of the sum weighed by its factor, (B, N), where the network is run meanwhile."""
-    kept = [attention.score_dropout for attention in attentions]
-    try:
-        for attention, factor in zip(attentions, factors, strict=True):
-            # Past Keras, which would take the stand-in for a part of the layer.
-            object.__setattr__(attention, "score_dropout", _Scale(factor))
-        yield
-    finally:
-        for attention, dropout in zip(attentions, kept, strict=True):
-            object.__setattr__(attention, "score_dropout", dropout)
+def _weigh_heads(task: Any, factors: Sequence[tf.Tensor]) -> Callable[[str, tf.Tensor], tf.Tensor]:
+    """What multiplies the heads of an application, (B, N, T, H), by the factors of its block, (B, N)."""
 
+    def weigh(name: str, heads: tf.Tensor) -> tf.Tensor:
+        layer = int(name.split("/")[0].rsplit("_", 1)[1])
+        factor = factors[task.config.block_of_layer(layer)]
+        return heads * tf.cast(factor, heads.dtype)[:, :, tf.newaxis, tf.newaxis]
 
-class _Scale:
-    """Stands where the dropout of the scores stands, behind which everything is linear in them."""
-
-    def __init__(self, factor: tf.Tensor) -> None:
-        self._factor = factor
-
-    def __call__(self, scores: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return scores * tf.cast(self._factor, scores.dtype)[:, :, tf.newaxis, tf.newaxis]
+    return weigh

@@ -269,7 +269,7 @@ def build_optimizer(
         schedule: A name for `build_schedule`.
         warmup: Updates (int) or a fraction of the run (float); None for the schedule's default.
         total_steps: The length in updates; None leaves it to `fit`.
-        weight_decay: On all weights but biases and norms.
+        weight_decay: On all weights but biases, norms and other factors that start as 1.
         global_clipnorm: Of the whole reduced gradient; 1.0 is BERT's.
         gradient_accumulation_steps: Batches to an update; the last one of an epoch is of those that are left.
         carry_accumulation: Carry them into the next epoch instead.
@@ -277,7 +277,7 @@ def build_optimizer(
         fresh_multiplier: Their rate relative to `learning_rate`. None: what makes it 5e-4 (25 at the default
             rate), with which blocks are trained from scratch and without which a head would still be near its
             start when the few hundred updates of a small data set are over; 1 if `learning_rate` is higher.
-        rate_multipliers: More factors, such as those of `layerwise_multipliers`; a fresh weight that one of them
+        rate_multipliers: More factors, such as those of `LayerwiseRates`; a fresh weight that one of them
             matches trains at both together.
         touched_rows: See `AdamW`.
 

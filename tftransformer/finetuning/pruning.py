@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tftransformer.config import SHARED_BIASES, TransformerConfig
+from tftransformer.config import POSITIONS, TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.rebuilding import check_task, rebuild
 from tftransformer.finetuning.schedules import check_number
@@ -172,7 +172,7 @@ def _check_kind(config: TransformerConfig) -> None:
             "heads must have keys and values of their own to be pruned; the model has "
             f"{config.num_heads} heads with {config.num_key_value_heads} of keys and values"
         )
-    if config.position in SHARED_BIASES:
+    if POSITIONS[config.position].enters == "scores":
         raise TransformerError(
             f"heads must not share a bias over the blocks to be pruned; the model has {config.position!r} positions"
         )

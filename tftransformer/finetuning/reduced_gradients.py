@@ -16,8 +16,8 @@ from tftransformer.finetuning.accumulation import Accumulation, check_accumulati
 from tftransformer.finetuning.path_patterns import check_pattern, matching
 from tftransformer.finetuning.schedules import Schedule, check_number, check_total_steps
 
-# Biases, and the scales and offsets of norms: pulling them to zero regularises nothing.
-NO_DECAY = (r".*(bias|gamma|beta)",)
+# Biases, and the scales and offsets of norms: pulling them to zero regularises nothing. So do factors that start as 1: IA3's scales, DoRA's magnitudes.
+NO_DECAY = (r".*(bias|gamma|beta|scale|magnitude)",)
 
 _NOT_NEGATIVE = ("at least 0", lambda value: value >= 0)
 _POSITIVE = ("positive", lambda value: value > 0)

@@ -215,6 +215,37 @@ class ConstantSchedule(Schedule):
         return ops.ones_like(progress)
 
 
+@keras.saving.register_keras_serializable(package="tftransformer")
+class WarmedLinearSchedule(Schedule):
+    """Linear decay over the whole run, warmup included, never below `end_factor * peak`; as for pretraining.
+
+    Step i of T has the rate `peak * max(end_factor, 1 - i / T)`, times `(i + 1) / W` in the first W steps. A warmup
+    (an int) may be longer than the run. Arguments as in `Schedule`.
+
+    Example:
+        >>> schedule = WarmedLinearSchedule(1.0, total_steps=100, warmup=10)
+        >>> [round(float(schedule(step)), 3) for step in (0, 10, 50, 99)]
+        [0.1, 0.9, 0.5, 0.02]
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        total_steps: int | None = None,
+        warmup: int | float = 0.1,
+        end_factor: float = 0.02,
+        name: str | None = None,
+    ):
+        super().__init__(peak, None, warmup, end_factor, name)
+        self.total_steps = check_total_steps(total_steps)
+
+    def rate(self, step: Any, total_steps: Any) -> Any:
+        step, total = ops.cast(step, "float32"), ops.cast(total_steps, "float32")
+        warmup = self.warmup if isinstance(self.warmup, int) else ops.floor(total * self.warmup)
+        rise = ops.minimum(1.0, (step + 1.0) / ops.maximum(ops.cast(warmup, "float32"), 1.0))
+        return self.peak * rise * ops.maximum(self.end_factor, (total - step) / total)
+
+
 _KINDS = (
     LinearSchedule, CosineSchedule, PolynomialSchedule, ExponentialSchedule, ConstantSchedule, SlantedTriangularSchedule,
 )  # fmt: skip

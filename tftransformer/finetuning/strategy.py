@@ -1,148 +1,85 @@
-"""The short spellings of fine-tuning strategies, as examples and searches take them: `full`, `freeze:8`, `lora:8`.
-
-A strategy changes a model before `compile`, and may bring arguments for `compile` and for `fit`.
-"""
+"""Fine-tuning strategies: one method or several together, as code, flags and searches spell them: `lora:8`."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+import importlib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.defaults import LEARNING_RATE
+from tftransformer.finetuning.methods import SPELLINGS
+from tftransformer.finetuning.methods.base import Method
 
-# The methods themselves need Keras and are loaded when they are applied: names and numbers are read without.
-Change = Callable[[Any, Any], dict[str, dict[str, Any]]]
+if TYPE_CHECKING:
+    from tftransformer.finetuning.freezing import FreezeSummary
 
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """What a name means.
-
-    Args:
-        about: For people.
-        change: From a model and the value behind the colon to what `compile` and `fit` are given beside.
-        value: How a value is read, `int` or `float`; None where there is none.
-        default: Where none is given.
-        rule: What values may be, for messages; empty for "a positive integer".
-        holds: The rule.
-        rate: The highest rate where none is given; None where pretrained weights train, which have the rate that
-            their preset advises. Chosen on validation rows of SST-2 (BUILD_NOTES.md, "Which strategy").
-    """
-
-    about: str
-    change: Change
-    value: type | None = None
-    default: Any = None
-    rule: str = "a positive integer"
-    holds: Callable[[Any], bool] = lambda value: value >= 1
-    rate: float | None = None
-
-
-def _full(model: Any, _: Any) -> dict:
-    return {}
-
-
-def _freeze(model: Any, layers: int) -> dict:
-    from tftransformer.finetuning.freezing import freeze
-
-    freeze(model, layers=layers)
-    return {}
-
-
-def _head(model: Any, _: Any) -> dict:
-    from tftransformer.finetuning.freezing import train_only
-    from tftransformer.finetuning.parts import fresh_patterns
-
-    train_only(model, fresh_patterns(model, None))
-    return {}
-
-
-def _unfreeze(_: Any, blocks: int) -> dict:
-    from tftransformer.finetuning.unfreezing import GradualUnfreezing
-
-    return {"fit": {"unfreezing": GradualUnfreezing(blocks_per_stage=blocks)}}
-
-
-def _layerwise(_: Any, decay: float) -> dict:
-    return {"compile": {"layer_decay": decay}}
-
-
-def _bitfit(model: Any, _: Any) -> dict:
-    from tftransformer.finetuning.freezing import train_only
-    from tftransformer.finetuning.parts import fresh_patterns
-
-    train_only(model, [r".*/(bias|beta)", *fresh_patterns(model, None)])
-    return {}
-
-
-def _lora(model: Any, rank: int) -> dict:
-    from tftransformer.finetuning.lora import enable_lora
-
-    enable_lora(model, rank)
-    return {}
-
-
-def _adapter(model: Any, width: int) -> dict:
-    from tftransformer.finetuning.adapters import add_adapter
-
-    add_adapter(model, bottleneck_dim=width)
-    return {}
-
-
-def _prefix(model: Any, length: int) -> dict:
-    from tftransformer.finetuning.prefix_tuning import add_prefix
-
-    add_prefix(model, length)
-    return {}
-
-
-KINDS = {
-    "full": Kind("everything trains", _full),
-    "freeze": Kind(
-        "the embeddings and the first N blocks are frozen", _freeze, int, 8, "an integer of at least 0",
-        lambda value: value >= 0,
-    ),
-    "head": Kind("only what is not pretrained trains", _head, rate=1e-3),
-    "unfreeze": Kind("the head trains first, then at least N blocks more at a time, from the top", _unfreeze, int, 1),
-    "layerwise": Kind(
-        "each block trains at N times the rate of the one above", _layerwise, float, 0.9, "a number above 0 and at most 1",
-        lambda value: 0 < value <= 1,
-    ),
-    "bitfit": Kind("only biases train", _bitfit, rate=1e-3),
-    "lora": Kind("low-rank changes of rank N of queries and values", _lora, int, 8, rate=1e-3),
-    "adapter": Kind("a bottleneck of width N in each block", _adapter, int, 48, rate=1e-3),
-    "prefix": Kind("N trained positions in front of each attention", _prefix, int, 10, rate=1e-3),
-}  # fmt: skip
+# Between two methods of one spelling.
+_AND = "+"
 
 
 @dataclasses.dataclass(frozen=True)
 class Strategy:
-    """A strategy that was read.
+    """Methods that are applied together.
 
-    Attributes:
-        name: A key of `KINDS`.
-        value: The number behind the colon; None where there is none.
+    Args:
+        methods: In the order in which they change a model.
+
+    Raises:
+        TransformerError: There is none, `full` stands beside others, or a method stands there twice that may not.
+
+    Example:
+        >>> str(parse_strategy("lora + layerwise:0.9"))
+        'lora:8+layerwise:0.9'
     """
 
-    name: str
-    value: int | float | None = None
+    methods: tuple[Method, ...]
+
+    def __post_init__(self) -> None:
+        names = [method.name for method in self.methods]
+        if not names:
+            raise TransformerError("strategy must name a method, such as 'full' or 'lora:8'; got none")
+        if len(names) > 1 and "full" in names:
+            raise TransformerError(
+                f"strategy full trains everything and goes with no other method; got {self}"
+            )
+        for method in self.methods:
+            if method.once and names.count(method.name) > 1:
+                raise TransformerError(f"strategy must name {method.name} once; got {self}")
 
     def __str__(self) -> str:
-        return self.name if self.value is None else f"{self.name}:{self.value}"
+        return _AND.join(map(str, self.methods))
 
-    def apply(self, model: Any) -> dict[str, dict[str, Any]]:
-        """Change the model.
+    def apply(self, model: Any) -> "FreezeSummary":
+        """Change a model: put in what the methods bring, freeze and unfreeze, and have a task remember the rest.
 
-        Returns:
-            {"compile": arguments, "fit": arguments}, each where there are some.
+        Where several say what alone trains, all of that trains; what one freezes is frozen. A task keeps the methods
+        that `compile` and `fit` have to know of, in place of such that it had.
 
         Raises:
-            TransformerError: The model cannot be changed so.
+            TransformerError: The model cannot be changed so, or two methods want the same place in it. Nothing was
+                changed then.
         """
+        from tftransformer.finetuning.freezing import freeze, train_only
+        from tftransformer.finetuning.freezing import summary as frozen_now
+
         try:
-            return KINDS[self.name].change(model, self.value)
+            _check(self.methods, model)
         except TransformerError as error:
             raise TransformerError(f"strategy {self} cannot be applied: {error}") from error
+        for method in self.methods:
+            method.insert(model)
+        # Of the model as it is now: what was put into a frozen block is frozen with it.
+        freezes = [name for method in self.methods for name in method.freezes(model)]
+        trains = [patterns for method in self.methods if (patterns := method.trains(model)) is not None]
+        if trains:
+            train_only(model, [pattern for patterns in trains for pattern in patterns])
+        if freezes:
+            freeze(model, patterns=exactly(freezes))
+        if hasattr(model, "methods"):
+            lasting = tuple(method for method in self.methods if method.lasts)
+            if lasting or any(method.name == "full" for method in self.methods):
+                model.methods = lasting
+        return frozen_now(model)
 
     def learning_rate(self, advice: Mapping[str, Any]) -> float:
         """The highest rate to train with where a user names none.
@@ -150,40 +87,100 @@ class Strategy:
         Args:
             advice: A classifier's `advice`: `learning_rate`, and `frozen_learning_rate` where its preset has one.
         """
-        if (rate := KINDS[self.name].rate) is not None:
-            return rate
-        rate = advice.get("learning_rate", LEARNING_RATE)
-        return advice.get("frozen_learning_rate", rate) if self.name == "freeze" and self.value else rate
+        rates = [rate for method in self.methods if (rate := method.learning_rate(advice)) is not None]
+        return max(rates, default=advice.get("learning_rate", LEARNING_RATE))
+
+
+def as_strategy(methods: Any) -> Strategy:
+    """A `Strategy`, a `Method`, a spelling, or several of the last two in a list, as one strategy.
+
+    Raises:
+        TransformerError: It is none of these.
+
+    Example:
+        >>> from tftransformer.finetuning.methods import LoRA
+        >>> as_strategy([LoRA(rank=4), "layerwise:0.9"]) == as_strategy("lora:4+layerwise:0.9")
+        True
+    """
+    if isinstance(methods, Strategy):
+        return methods
+    if isinstance(methods, str):
+        return parse_strategy(methods)
+    if isinstance(methods, Method):
+        return Strategy((methods,))
+    if isinstance(methods, Iterable) and not isinstance(methods, Mapping):
+        return Strategy(tuple(one for given in methods for one in as_strategy(given).methods))
+    raise TransformerError(
+        f"methods must be a method such as tt.LoRA(rank=8), a spelling such as 'lora:8', or a list; got {methods!r}"
+    )
 
 
 def parse_strategy(text: str) -> Strategy:
-    """Read `full`, `freeze:8`, `head`, `unfreeze`, `layerwise:0.9`, `bitfit`, `lora:8`, `adapter:48` or `prefix:10`.
+    """Read a spelling such as `full`, `freeze:8`, `lora:8` or, for several methods together, `lora:8+layerwise:0.9`.
 
     Args:
-        text: A name, or a name, a colon and a number.
+        text: Names of `methods.SPELLINGS`, each alone or with a colon and a number; several with a plus.
 
     Raises:
         TransformerError: An unknown name, or a number that is none or out of its range.
 
     Example:
-        >>> parse_strategy("lora")
-        Strategy(name='lora', value=8)
+        >>> parse_strategy("lora").methods[0].rank
+        8
     """
-    name, colon, number = text.strip().partition(":")
-    if name not in KINDS:
+    return Strategy(tuple(_parse_method(part.strip(), text) for part in text.split(_AND)))
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of a method by its spelled name; its file is loaded for it."""
+    file, kind = SPELLINGS[name]
+    return getattr(importlib.import_module(f"tftransformer.finetuning.methods.{file}"), kind)
+
+
+def method_from_config(config: Mapping[str, Any]) -> Method:
+    """The inverse of `Method.to_config`."""
+    settings = dict(config)
+    return method_class(settings.pop("name"))(**settings)
+
+
+def exactly(names: Iterable[str]) -> str:
+    """A pattern that matches some addresses and no others."""
+    import re
+
+    return "|".join(map(re.escape, names))
+
+
+def _parse_method(part: str, text: str) -> Method:
+    name, colon, number = part.partition(":")
+    if name not in SPELLINGS:
         raise TransformerError(
-            f"strategy must be one of {', '.join(KINDS)}; got {text!r}{near_miss(name, KINDS)}"
+            f"strategy must be one of {', '.join(SPELLINGS)}; got {text!r}{near_miss(name, SPELLINGS)}"
         )
-    kind = KINDS[name]
+    kind = method_class(name)
     if not colon:
-        return Strategy(name, kind.default)
-    if kind.value is None:
+        default = None if kind.number is None else kind.number.default
+        return kind() if default is None else kind(**{kind.number.field: default})
+    if kind.number is None:
         raise TransformerError(f"strategy {name} takes no number; got {text!r}")
     try:
-        value = kind.value(number)
-        valid = kind.holds(value)
+        value = kind.number.kind(number)
+        valid = kind.number.holds(value)
     except ValueError:
         valid = False
     if not valid:
-        raise TransformerError(f"strategy {name} takes {kind.rule}; got {text!r}")
-    return Strategy(name, value)
+        raise TransformerError(f"strategy {name} takes {kind.number.rule}; got {text!r}")
+    return kind(**{kind.number.field: value})
+
+
+def _check(methods: Iterable[Method], model: Any) -> None:
+    taken: dict[str, Method] = {}
+    for method in methods:
+        if method.lasts and not hasattr(model, "methods"):
+            raise TransformerError(
+                f"model must be a task, whose compile and fit read {method.name}; got a {type(model).__name__}"
+            )
+        method.check(model)
+        for place in sorted(method.places(model)):
+            if place in taken:
+                raise TransformerError(f"{taken[place]} and {method} want the same place, {place}")
+            taken[place] = method

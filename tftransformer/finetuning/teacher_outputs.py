@@ -14,10 +14,9 @@ from tftransformer.data.autotuning import BATCHES_AHEAD
 from tftransformer.data.dataset_functions import DatasetFunction
 from tftransformer.data.examples import Examples
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.block_outputs import recorded_blocks
-from tftransformer.finetuning.prefix_folder import readable
-from tftransformer.finetuning.prefix_states import row_digest
-from tftransformer.finetuning.prefix_store import PrefixStore
+from tftransformer.finetuning.activation_cache import row_digest
+from tftransformer.finetuning.activation_store import ActivationStore, readable
+from tftransformer.layers.taps import tapped
 from tftransformer.progress import Progress
 
 # What a batch holds beside a student's own inputs.
@@ -70,18 +69,9 @@ class TeacherOutputs:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def check(self, examples: Examples) -> None:
-        """Raise unless every row is known.
-
-        Raises:
-            TransformerError: Some are not; the first one is named.
-        """
-        new = [i for i, digest in enumerate(row_digests(examples)) if digest not in self._rows]
-        if new:
-            raise TransformerError(
-                f"fit must be given texts that distill was given; {len(new)} of {len(examples)} are others, the first in "
-                f"row {new[0]} (from 0)"
-            )
+    def covers(self, examples: Examples) -> bool:
+        """Whether every row is known."""
+        return all(digest in self._rows for digest in row_digests(examples))
 
     def batches(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """Batches of x, (x, y) or (x, y, weight) with `teacher_logits` (B, C), and where there are layers
@@ -121,7 +111,7 @@ class TeacherOutputs:
         folder = Path(tempfile.mkdtemp(prefix="tftransformer-teacher-"))
         self._finalizer = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         dtype = teacher.encoder.get_layer("embeddings").compute_dtype
-        self._store = PrefixStore(folder, self._width, dtype)
+        self._store = ActivationStore(folder, self._width, dtype)
         size = int(examples.lengths[first].sum()) * self._width * self._store.numpy_dtype.itemsize
         free = shutil.disk_usage(folder).free
         if size > free // 2:
@@ -152,9 +142,10 @@ class TeacherOutputs:
         """Rows of a batch, their logits (n, C), and their hidden states (n, T, width) where they are kept."""
 
         def run(inputs: dict) -> tuple:
-            with recorded_blocks(teacher.encoder, teacher.config) as states:
+            with tapped(*(f"encoder_block_{layer}" for layer in self._layers)) as taps:
                 logits = tf.cast(teacher(inputs, training=False), tf.float32)
-            return logits, tf.concat([states[layer] for layer in self._layers], -1) if self._layers else None
+            states = [taps[f"encoder_block_{layer}"] for layer in self._layers]
+            return logits, tf.concat(states, -1) if states else None
 
         order = rows[np.argsort(-examples.lengths[rows], kind="stable")]
         if len(order) > _EAGER_BATCHES * _ROWS:

@@ -14,9 +14,10 @@ from tftransformer.layers.low_rank import LowRankDelta
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
 from tftransformer.layers.position_biases import ALiBi, PositionBias, RelativePositionBuckets
 from tftransformer.layers.positions import LearnedPosition, SinusoidalPosition
-from tftransformer.layers.projection import Projection
+from tftransformer.layers.projection import Projection, ProjectionChange
 from tftransformer.layers.relative_positions import AttentionPosition, RelativePosition, RotaryPosition
 from tftransformer.layers.slots import SlottedLayer
+from tftransformer.layers.taps import Taps, tap, tapped
 from tftransformer.layers.task_heads import TaskHeads
 
 __all__ = [
@@ -39,12 +40,16 @@ __all__ = [
     "MultiHeadAttention",
     "PositionBias",
     "Projection",
+    "ProjectionChange",
     "RelativePosition",
     "RelativePositionBuckets",
     "RotaryPosition",
     "SinusoidalPosition",
     "SlottedLayer",
+    "Taps",
     "TaskHeads",
     "TokenEmbedding",
     "TransformerEmbedding",
+    "tap",
+    "tapped",
 ]

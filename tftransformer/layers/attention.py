@@ -13,6 +13,7 @@ from tftransformer.layers.masking import causal_mask, merge_masks, merge_padding
 from tftransformer.layers.projection import Projection, project_together
 from tftransformer.layers.relative_positions import AttentionPosition, position_from_config
 from tftransformer.layers.slots import SlottedLayer
+from tftransformer.layers.taps import tap
 
 
 def attention_scores(query: Any, key: Any, mask: Any = None, bias: Any = None) -> Any:
@@ -33,7 +34,7 @@ def attention_scores(query: Any, key: Any, mask: Any = None, bias: Any = None) -
     scores = _softmax_of_products(query, key, _as_bias(mask, bias))
     if mask is None:
         return scores
-    return _silence(scores, ops.expand_dims(ops.any(mask, axis=-1, keepdims=True), 1))
+    return _zero_unless(scores, ops.expand_dims(ops.any(mask, axis=-1, keepdims=True), 1))
 
 
 def _softmax_of_products(query: Any, key: Any, bias: Any = None) -> Any:
@@ -61,9 +62,9 @@ def _as_bias(mask: Any, bias: Any) -> Any:
     return floor if bias is None else floor + bias
 
 
-def _silence(x: Any, heard: Any) -> Any:
-    """x where `heard`, else zero, in value and in gradient."""
-    return ops.where(heard, x, ops.zeros((), x.dtype))
+def _zero_unless(x: Any, visible: Any) -> Any:
+    """x where `visible`, else zero, in value and in gradient."""
+    return ops.where(visible, x, ops.zeros((), x.dtype))
 
 
 def weighted_values(scores: Any, value: Any) -> Any:
@@ -138,7 +139,7 @@ class MultiHeadAttention(SlottedLayer):
     ) -> None:
         super().__init__(**kwargs)
         self.num_heads = num_heads
-        self.head_dim = head_dim
+        self.head_dim: Any = head_dim  # a number once it is built
         self.num_key_value_heads = num_heads if num_key_value_heads is None else num_key_value_heads
         check_divides("num_heads", num_heads, "num_key_value_heads", self.num_key_value_heads)
         self.use_bias = use_bias
@@ -222,20 +223,20 @@ class MultiHeadAttention(SlottedLayer):
         if self.prefix is not None:
             k, v = self.prefix(k, v)
             bias = None if bias is None else self.prefix.widen(bias)
-        scores = _softmax_of_products(q, k, bias)
+        scores = tap("scores", _softmax_of_products(q, k, bias))
         weights = self.score_dropout(scores, training=bool(training) and self.trainable)
         x = weighted_values(weights, v)
         if self.position is not None:
             own = weights if self.prefix is None else weights[..., self.prefix.length :]
             relative = self.position.value_bias(own, offset)
             x = x if relative is None else x + relative
-        x = ops.transpose(x, (0, 2, 1, 3))
+        x = ops.transpose(tap("heads", x), (0, 2, 1, 3))
         x = ops.reshape(x, (-1, ops.shape(query)[1], self.num_heads * self.head_dim))
         x = self.output_projection(x)
         if padding_mask is not None or attention_mask is not None:
             # Causal masks alone leave every query a key. The scores of the others are read only where asked for.
-            heard = ops.any(visible, axis=-1, keepdims=True)
-            x, scores = _silence(x, heard), _silence(scores, ops.expand_dims(heard, 1))
+            sees_any = ops.any(visible, axis=-1, keepdims=True)
+            x, scores = _zero_unless(x, sees_any), _zero_unless(scores, ops.expand_dims(sees_any, 1))
         results = [x]
         if return_attention_scores:
             results.append(scores)

@@ -100,7 +100,8 @@ class DecoderBlock(SlottedLayer):
         }
         self.self_attention = MultiHeadAttention(**attention, position=position, name="self_attention")
         self.self_attention_norm = self._norm("self_attention_norm")
-        self.cross_attention = self.cross_attention_norm = None
+        self.cross_attention: MultiHeadAttention | None = None
+        self.cross_attention_norm: Any = None
         if cross_attention:
             self.cross_attention = MultiHeadAttention(**attention, name="cross_attention")
             self.cross_attention_norm = self._norm("cross_attention_norm")
@@ -193,12 +194,14 @@ class DecoderBlock(SlottedLayer):
         x = x + (y if adapters is None else adapters(y))
         return x if self.normalize_first else norm(x)
 
-    def _check_memory(self, given: bool) -> None:
+    def _check_memory(self, given: bool) -> Any:
+        """The cross-attention, which is there where there is a memory."""
         if given != (self.cross_attention is not None):
             rule = "given" if self.cross_attention is not None else "left out"
             raise TransformerError(
                 f"memory must be {rule} where cross_attention is {self.cross_attention is not None}, as in {self.name!r}"
             )
+        return self.cross_attention
 
     def empty_cache(self, batch_size: int, length: int) -> tuple[Any, Any]:
         """The self-attention's cache for up to `length` tokens: a pair of (B, K, length, H) zeros."""
@@ -206,8 +209,8 @@ class DecoderBlock(SlottedLayer):
 
     def memory_keys_and_values(self, memory: Any) -> tuple[Any, Any]:
         """The cross-attention's keys and values of a (B, S, D') memory, for `memory_cache`."""
-        self._check_memory(True)
-        return self.cross_attention.project_keys_and_values(memory)
+        attention = self._check_memory(True)
+        return attention.project_keys_and_values(memory)
 
     def get_config(self) -> dict:
         attention, feed_forward = self.self_attention.get_config(), self.feed_forward.get_config()

@@ -9,10 +9,9 @@ from typing import Any
 import keras
 from keras import ops
 
+tensorflow: Any = None
 if keras.backend.backend() == "tensorflow":
     from tftransformer.layers import tensorflow_kernels as tensorflow
-else:
-    tensorflow = None
 
 
 def gelu(x: Any, training: bool = False) -> Any:

@@ -4,13 +4,15 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tftransformer.layers.dropout import Dropout
+from tftransformer.layers.projection import ProjectionChange
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class LowRankDelta(keras.layers.Layer):
+class LowRankDelta(ProjectionChange):
     """`scale * dropout(x) A B`, which starts as zero and joins the kernel of the projection it belongs to.
 
     Args:
@@ -27,6 +29,9 @@ class LowRankDelta(keras.layers.Layer):
         0.0
     """
 
+    adds = True
+    restores = True
+
     def __init__(
         self,
         units: int,
@@ -36,11 +41,9 @@ class LowRankDelta(keras.layers.Layer):
         merged: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.units = units
+        super().__init__(units, merged, **kwargs)
         self.rank = rank
         self.alpha = float(rank if alpha is None else alpha)
-        self.merged = merged
         self.input_dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     @property
@@ -62,15 +65,20 @@ class LowRankDelta(keras.layers.Layer):
         x = self.input_dropout(x, training=training)
         return ops.matmul(ops.matmul(x, self.down), self.up) * ops.cast(self.scale, self.compute_dtype)
 
+    def change(self, x: Any, y: Any, projection: Any, training: bool | None = None) -> Any:
+        return y + self(x, training=training)
+
+    def fold(self, kernel: np.ndarray, bias: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        down, up = (ops.convert_to_numpy(weight).astype("float64") for weight in (self.down, self.up))
+        return kernel + self.scale * (down @ up), bias
+
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict:
         return {
             **super().get_config(),
-            "units": self.units,
             "rank": self.rank,
             "alpha": self.alpha,
             "dropout": self.input_dropout.rate,
-            "merged": self.merged,
         }

@@ -104,6 +104,11 @@ class PositionBias(SlottedLayer):
             raise TransformerError(f"num_heads must be a positive integer; got {num_heads!r}")
         self.num_heads = num_heads
 
+    @classmethod
+    def for_stack(cls, num_heads: int, bidirectional: bool, **kwargs: Any) -> "PositionBias":
+        """The layer for an encoder (`bidirectional`) or a decoder; most schemes do not tell them apart."""
+        return cls(num_heads, **kwargs)
+
     def bias(self, offsets: Any) -> Any:
         """(N, T, S) for the (T, S) integer offsets of keys against queries."""
         raise NotImplementedError
@@ -187,6 +192,10 @@ class RelativePositionBuckets(PositionBias):
         self.initializer = keras.initializers.get(
             initializer or keras.initializers.TruncatedNormal(stddev=0.02)
         )
+
+    @classmethod
+    def for_stack(cls, num_heads: int, bidirectional: bool, **kwargs: Any) -> "RelativePositionBuckets":
+        return cls(num_heads, bidirectional=bidirectional, **kwargs)
 
     def build(self, x_shape: tuple) -> None:
         self.embeddings = self.add_weight(

@@ -1,12 +1,60 @@
 """The dense projection that every block uses: one matrix product over all B*T rows."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tftransformer.layers.slots import SlottedLayer
+
+
+class ProjectionChange(keras.layers.Layer):
+    """What stands in a projection and changes what it gives: the base of LoRA's, DoRA's and IA3's parts.
+
+    Args:
+        units: Width of the projection's output.
+        merged: Whether the kernel holds the change already; then the projection is left alone.
+
+    Attributes:
+        adds: Whether the change is a term added to the output, the layer's own on the input.
+        changes_input: Whether `change_input` does anything.
+        restores: Whether `fold` adds a term to the kernel that can be subtracted again.
+    """
+
+    adds = False
+    changes_input = False
+    restores = False
+
+    def __init__(self, units: int, merged: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.merged = merged
+
+    def start(self, projection: "Projection") -> None:
+        """Take from a built projection what the change begins with."""
+
+    def change_input(self, x: Any, training: bool | None = None) -> Any:
+        """What the projection multiplies, (..., in), in place of x."""
+        return x
+
+    def change(self, x: Any, y: Any, projection: "Projection", training: bool | None = None) -> Any:
+        """What the projection gives, (..., units), in place of y = x W + b."""
+        raise NotImplementedError
+
+    def fold(self, kernel: np.ndarray, bias: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Kernel (in, units) and bias of the plain projection that gives the same, in float64."""
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """What the constructor takes beside `units` and what every layer does, as JSON values."""
+        common = {*keras.layers.Layer.get_config(self), "units"}
+        return {name: value for name, value in self.get_config().items() if name not in common}
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "units": self.units, "merged": self.merged}
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -23,8 +71,7 @@ class Projection(SlottedLayer):
         kernel_initializer: Of the (in, units) kernel.
 
     Attributes:
-        delta: A layer whose output is added, such as `LowRankDelta`; None where there is none. `slots.attach` puts
-            it in.
+        delta: A `ProjectionChange`, such as `LowRankDelta`; None where there is none. `slots.attach` puts it in.
 
     Shapes: (..., in) -> (..., units).
 
@@ -43,7 +90,7 @@ class Projection(SlottedLayer):
         self.use_bias = use_bias
         # A copy: the layers of a block are given one initializer, and one object draws the same numbers twice.
         self.kernel_initializer = keras.initializers.get(kernel_initializer).clone()
-        self.delta: keras.layers.Layer | None = None
+        self.delta: ProjectionChange | None = None
         self.supports_masking = True
 
     def build(self, input_shape: tuple) -> None:
@@ -55,13 +102,17 @@ class Projection(SlottedLayer):
         )
 
     def call(self, x: Any, training: bool | None = None) -> Any:
-        y = _project(x, self.kernel, self.bias, self.units)
-        return y + self.delta(x, training=training) if self.adds else y
+        change = self.active_change
+        if change is None:
+            return _project(x, self.kernel, self.bias, self.units)
+        if change.changes_input:
+            x = change.change_input(x, training)
+        return change.change(x, _project(x, self.kernel, self.bias, self.units), self, training)
 
     @property
-    def adds(self) -> bool:
-        """Whether there is something to add."""
-        return self.delta is not None and not self.delta.merged
+    def active_change(self) -> ProjectionChange | None:
+        """The change that is not part of the kernel."""
+        return None if self.delta is None or self.delta.merged else self.delta
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (*input_shape[:-1], self.units)
@@ -96,19 +147,29 @@ def project_together(x: Any, projections: Sequence[Projection], training: bool |
         >>> project_together(keras.ops.ones((1, 4)), parts).shape
         TensorShape([1, 5])
     """
+    if any(p.active_change is not None and p.active_change.changes_input for p in projections):
+        return ops.concatenate([projection(x, training=training) for projection in projections], axis=-1)
     kernel = ops.concatenate([projection.kernel for projection in projections], axis=-1)
     biased = projections[0].bias is not None
     bias = ops.concatenate([projection.bias for projection in projections], axis=-1) if biased else None
     y = _project(x, kernel, bias, sum(projection.units for projection in projections))
-    if not any(projection.adds for projection in projections):
+    changes = [projection.active_change for projection in projections]
+    if not any(changes):
         return y
-    deltas = [
-        projection.delta(x, training=training)
-        if projection.adds
-        else ops.zeros((*ops.shape(x)[:-1], projection.units), y.dtype)
-        for projection in projections
+    if all(change is None or change.adds for change in changes):
+        terms = [
+            ops.zeros((*ops.shape(x)[:-1], projection.units), y.dtype)
+            if change is None
+            else change(x, training=training)
+            for projection, change in zip(projections, changes)
+        ]
+        return y + ops.concatenate(terms, axis=-1)
+    ends = list(itertools.accumulate(projection.units for projection in projections))[:-1]
+    parts = [
+        part if change is None else change.change(x, part, projection, training)
+        for part, projection, change in zip(ops.split(y, ends, axis=-1), projections, changes)
     ]
-    return y + ops.concatenate(deltas, axis=-1)
+    return ops.concatenate(parts, axis=-1)
 
 
 def _project(x: Any, kernel: Any, bias: Any, units: int) -> Any:

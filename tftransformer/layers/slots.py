@@ -15,6 +15,7 @@ import numpy as np
 from tftransformer.errors import TransformerError
 from tftransformer.layers.kernels import is_tracing
 from tftransformer.layers.parts import with_parts
+from tftransformer.layers.taps import active_taps
 
 # What says in a file of weights, beside a layer's numbered arrays, which parts were put in.
 _STORED = "inserted"
@@ -50,6 +51,7 @@ class SlottedLayer(keras.layers.Layer):
     """
 
     slots: tuple[str, ...] = ()
+    trainable: bool
 
     def __init__(self, *, inserted: Sequence[dict] = (), frozen: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -60,7 +62,14 @@ class SlottedLayer(keras.layers.Layer):
         if not self._traced and is_tracing():
             for part in with_parts(self):
                 part._traced = True
-        return super().__call__(*args, **kwargs)
+        taps = active_taps()
+        if taps is None:
+            return super().__call__(*args, **kwargs)
+        with taps.inside(self.name):
+            output = super().__call__(*args, **kwargs)
+            if isinstance(output, tuple):
+                return (taps.see("", output[0]), *output[1:])
+            return taps.see("", output)
 
     def _post_build(self) -> None:
         super()._post_build()
@@ -197,7 +206,7 @@ def detach(layer: keras.layers.Layer, slot: str) -> None:
 
 @contextlib.contextmanager
 def _open(layer: keras.layers.Layer) -> Iterator[None]:
-    # A built layer refuses new parts unless told otherwise; `enable_lora` of Keras's own layers does the same.
+    # A built layer refuses new parts unless told otherwise; Keras's own `Dense.enable_lora` does the same.
     layer._tracker.unlock()
     try:
         yield

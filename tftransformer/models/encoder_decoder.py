@@ -4,7 +4,7 @@ import keras
 
 from tftransformer.config import TransformerConfig
 from tftransformer.models.decoder import decode
-from tftransformer.models.encoder import encode
+from tftransformer.models.walk import build_stack, walk
 
 
 def build_encoder_decoder(
@@ -35,7 +35,10 @@ def build_encoder_decoder(
     """
     names = ("encoder_token_ids", "encoder_padding_mask", "decoder_token_ids", "decoder_padding_mask")
     inputs = {key: keras.Input((None,), dtype="int32", name=key) for key in names}
-    memory = encode(config, inputs["encoder_token_ids"], inputs["encoder_padding_mask"], dtype=dtype)
+    # The one row of a table of one segment is everybody's; several would need to be told apart.
+    stack = build_stack(config, 1 if config.num_segments == 1 else 0, dtype)
+    source = {"token_ids": inputs["encoder_token_ids"], "padding_mask": inputs["encoder_padding_mask"]}
+    memory = walk(stack, source)
     logits = decode(
         config,
         inputs["decoder_token_ids"],

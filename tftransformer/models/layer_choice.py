@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, near_miss
@@ -65,7 +66,7 @@ def keep_in_config(config: TransformerConfig, kept: Sequence[int]) -> Transforme
             f"layers must all stay where groups of them share blocks; the encoder has {before} layers of {blocks} "
             "blocks"
         )
-    fields = {"num_layers": len(kept)}
+    fields: dict[str, Any] = {"num_layers": len(kept)}
     # Fields that only follow the number of layers until somebody sets them.
     for name in ("num_distinct_blocks", "num_decoder_layers"):
         if getattr(config, name) == before:
@@ -89,13 +90,14 @@ def _named(layers: str, available: int, count: int | None) -> tuple[int, ...]:
         return every[: _checked(int(number), len(every), " of every second")] if number else every
     if name == "every" and number:
         return tuple(range(0, available, _checked(int(number), available)))
-    if not number and (count is None or name == "every"):
+    wanted = int(number) if number else None if name == "every" else count
+    if wanted is None:
         raise TransformerError(f"layers must say how many, as in {name}:6; got {layers!r}")
-    wanted = _checked(int(number) if number else count, available)
+    wanted = _checked(wanted, available)
     return tuple(range(wanted) if name == "first" else range(available - wanted, available))
 
 
-def _numbered(layers: Sequence[int], available: int) -> tuple[int, ...]:
+def _numbered(layers: Any, available: int) -> tuple[int, ...]:
     try:
         chosen = tuple(operator.index(number) for number in layers)
     except TypeError:

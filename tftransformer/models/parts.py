@@ -4,13 +4,14 @@ from typing import Any
 
 import keras
 
-from tftransformer.config import TransformerConfig
+from tftransformer import layers
+from tftransformer.config import POSITIONS, TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.layers.decoder_block import DecoderBlock
 from tftransformer.layers.embeddings import TransformerEmbedding
 from tftransformer.layers.encoder_block import EncoderBlock
-from tftransformer.layers.position_biases import ALiBi, PositionBias, RelativePositionBuckets
-from tftransformer.layers.relative_positions import AttentionPosition, RelativePosition, RotaryPosition
+from tftransformer.layers.position_biases import PositionBias
+from tftransformer.layers.relative_positions import AttentionPosition
 
 
 def build_embeddings(
@@ -21,7 +22,7 @@ def build_embeddings(
         vocabulary_size,
         config.hidden_dim,
         max_length=config.max_sequence_length,
-        position=config.position if config.position in ("learned", "sinusoidal") else "none",
+        position=config.position if POSITIONS[config.position].enters == "embeddings" else "none",
         num_segments=num_segments,
         embedding_dim=config.embedding_dim,
         skipped_rows=config.position_offset,
@@ -65,11 +66,10 @@ def build_position_bias(
     config: TransformerConfig, name: str, bidirectional: bool, dtype: str | None = None
 ) -> PositionBias | None:
     """The layer that makes the bias for all blocks of a stack; None where the scheme needs none."""
-    if config.position == "alibi":
-        return ALiBi(config.num_heads, dtype=dtype, name=name)
-    if config.position == "relative_buckets":
-        return RelativePositionBuckets(config.num_heads, bidirectional=bidirectional, dtype=dtype, name=name)
-    return None
+    scheme = POSITIONS[config.position]
+    if scheme.enters != "scores":
+        return None
+    return getattr(layers, scheme.layer).for_stack(config.num_heads, bidirectional, dtype=dtype, name=name)
 
 
 def build_norm(config: TransformerConfig, name: str, dtype: str | None = None) -> keras.layers.Layer | None:
@@ -100,6 +100,5 @@ def _block_arguments(config: TransformerConfig, block: int | None = None) -> dic
 
 def _attention_position(config: TransformerConfig) -> AttentionPosition | None:
     # One for each block: relative vectors are learned block by block.
-    if config.position == "rotary":
-        return RotaryPosition()
-    return RelativePosition() if config.position == "relative" else None
+    scheme = POSITIONS[config.position]
+    return getattr(layers, scheme.layer)() if scheme.enters == "attention" else None

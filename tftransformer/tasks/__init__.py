@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = attach(
         "DocumentClassifier": "document_classifier",
         "MultiTaskClassifier": "multi_task",
         "ClassificationTask": "labelled",
+        "load": "loading",
         "masked_filler": "masked_filler",
     },
 )

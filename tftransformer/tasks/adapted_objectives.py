@@ -17,6 +17,12 @@ from tftransformer.evaluation.keras_metrics import MultiLabelAccuracy, MultiLabe
 _ONE_OF_MANY = {
     "SparseCategoricalCrossentropy", "SparseCategoricalAccuracy", "SparseTopKCategoricalAccuracy",
     "CategoricalCrossentropy", "CategoricalFocalCrossentropy", "CategoricalAccuracy", "TopKCategoricalAccuracy",
+    "CategoricalGeneralizedCrossEntropy",
+}  # fmt: skip
+# They read ids and not one-hot targets.
+_OF_IDS = {
+    "SparseCategoricalCrossentropy", "SparseCategoricalAccuracy", "SparseTopKCategoricalAccuracy",
+    "CategoricalGeneralizedCrossEntropy",
 }  # fmt: skip
 _YES_OR_NO = {
     "BinaryCrossentropy", "BinaryFocalCrossentropy", "BinaryAccuracy", "AUC", "Precision", "Recall",
@@ -36,6 +42,7 @@ _NOT_FOR_CLASSES = {
     "ConcordanceCorrelation", "R2Score",
 }  # fmt: skip
 _WRAPPERS = {"Loss", "LossFunctionWrapper", "Metric", "Mean", "Sum", "MeanMetricWrapper"}
+_NO_OBJECTIVES = {*_WRAPPERS, "get", "serialize", "deserialize"}
 
 
 def adapt_loss(loss: Any, task: Any) -> Any:
@@ -55,7 +62,7 @@ def adapt_loss(loss: Any, task: Any) -> Any:
         TransformerError: An unknown name, several losses, or a loss for another kind of targets.
 
     Example:
-        >>> adapt_loss("sparse_categorical_crossentropy", classifier).get_config()["from_logits"]  # doctest: +SKIP
+        >>> adapt_loss("sparse_categorical_crossentropy", classifier).get_config()["from_logits"]
         True
     """
     if isinstance(loss, (list, tuple)) and len(loss) == 1:
@@ -72,9 +79,10 @@ def adapt_loss(loss: Any, task: Any) -> Any:
         if task.multi_label:
             what, use = ("any number of labels (multi_label=True)", "binary_crossentropy")
         raise TransformerError(f"loss must be for {what} a text, as {use!r} is, or be left out; got {name!r}")
-    targets = "given" if task.multi_label or kind == "SparseCategoricalCrossentropy" else "one_hot"
-    if one_of_many or kind in _YES_OR_NO:
-        loss = type(loss).from_config({**loss.get_config(), "from_logits": True})
+    targets = "given" if task.multi_label or kind in _OF_IDS else "one_hot"
+    config = loss.get_config()
+    if "from_logits" in config:
+        loss = type(loss).from_config({**config, "from_logits": True})
         return loss if targets == "given" else AdaptedLoss(loss, targets, None)
     return AdaptedLoss(loss, targets, None if kind in _ANY_SCALE else _activation(task))
 
@@ -87,7 +95,8 @@ def adapt_metrics(argument: str, metrics: Any, task: Any) -> list:
 
     Args:
         argument: "metrics" or "weighted_metrics".
-        metrics: A list of names, functions and objects, or one of them. The user's own get logits.
+        metrics: A list of names, functions and objects, or one of them; "crossentropy" and "ce" are the task's default
+            loss. The user's own get logits.
         task: Has `labels`, `multi_label` and `threshold`.
 
     Raises:
@@ -105,10 +114,21 @@ def _adapt_metric(argument: str, metric: Any, task: Any) -> Any:
         if not task.multi_label:
             return keras.metrics.SparseCategoricalAccuracy(name=name)
         return MultiLabelAccuracy(threshold=None, from_logits=True, name=name)
+    if isinstance(metric, str) and metric in ("crossentropy", "ce"):
+        kind = (
+            keras.metrics.BinaryCrossentropy
+            if task.multi_label
+            else keras.metrics.SparseCategoricalCrossentropy
+        )
+        return kind(from_logits=True, name=name)
     metric = _from_keras(argument, metric, keras.metrics, keras.metrics.Metric)
     if isinstance(metric, (MultiLabelAccuracy, MultiLabelF1)) and not metric.from_logits:
         return AdaptedMetric(metric, "given", "sigmoid")
     kind = _keras_kind(metric)
+    if inspect.isfunction(metric) and metric.__module__.startswith("keras."):
+        # A loss for which Keras has no metric: its mean.
+        kind = _keras_kind(_from_keras(argument, metric, keras.losses, keras.losses.Loss))
+        metric = keras.metrics.MeanMetricWrapper(metric, name=name)
     if kind is None:
         return metric
     config = metric.get_config()
@@ -133,7 +153,7 @@ def _adapt_metric(argument: str, metric: Any, task: Any) -> Any:
     elif asks_yes_or_no:
         targets = "second"
     else:
-        targets = "given" if kind.startswith("Sparse") else "one_hot"
+        targets = "given" if kind in _OF_IDS else "one_hot"
     read_as_they_are = kind in _ANY_SCALE or config.get("from_logits")
     if targets == "given" and read_as_they_are:
         return metric
@@ -230,16 +250,16 @@ def _from_keras(argument: str, given: Any, module: Any, base: type) -> Any:
         if inspect.isclass(value) and issubclass(value, base)
     }
     if isinstance(given, str):
+        exported = {n: v for n, v in vars(module).items() if callable(v) and n not in _NO_OBJECTIVES}
         try:
             given = module.get(given)
         except ValueError:
-            names = [
-                name for name, value in vars(module).items() if callable(value) and name not in _WRAPPERS
-            ]
-            raise TransformerError(
-                f"{argument} must be one of Keras's by name, or a function or an object; got {given!r}"
-                f"{near_miss(given, names)}"
-            ) from None
+            if given not in exported:
+                raise TransformerError(
+                    f"{argument} must be one of Keras's by name, or a function or an object; got {given!r}"
+                    f"{near_miss(given, exported)}"
+                ) from None
+            given = exported[given]  # `get` does not find all that Keras exports
     if inspect.isfunction(given) and given.__module__.startswith("keras."):
         # A function is its class without options, which Keras calls by the same name.
         short = given.__name__.replace("_", "")
@@ -248,8 +268,9 @@ def _from_keras(argument: str, given: Any, module: Any, base: type) -> Any:
 
 
 def _keras_kind(found: Any) -> str | None:
-    """The name of the Keras class that it is or derives from; None for what is the user's own, or ours."""
-    for ancestor in type(found).__mro__:
-        if ancestor.__module__.startswith("keras."):
-            return None if ancestor.__name__ in _WRAPPERS else ancestor.__name__
-    return None
+    """The name of the Keras class that it is an object of; None for what is the user's own, or ours.
+
+    A class that the user derives from one of Keras's is the user's own: nobody knows what it reads or holds.
+    """
+    kind = type(found)
+    return kind.__name__ if kind.__module__.startswith("keras.") and kind.__name__ not in _WRAPPERS else None

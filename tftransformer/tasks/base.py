@@ -8,38 +8,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tftransformer.data.augmentation.pipeline import Augmentation, as_augmentation
+from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.buckets import length_buckets
 from tftransformer.data.examples import Examples, packer
-from tftransformer.data.pipeline import Epoch, num_batches
 from tftransformer.data.stream_labels import plain_refusals
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.frozen_prefix import FrozenPrefix
-from tftransformer.finetuning.prefix_cache import PrefixCache, choose_prefix_cache
-from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks
+from tftransformer.finetuning.activation_cache import ActivationCache
+from tftransformer.finetuning.freezing import FreezeSummary
+from tftransformer.finetuning.frozen_part import FrozenPart
+from tftransformer.finetuning.methods import Method
+from tftransformer.finetuning.strategy import Strategy, as_strategy
 from tftransformer.finetuning.tracing import TracedForm, TracedForms
-from tftransformer.finetuning.unfreezing import GradualUnfreezing, run_stages, stages_of
-from tftransformer.tasks.cached_batches import store_for_stages, stored_states
-from tftransformer.tasks.collapse import notice_collapse
-from tftransformer.tasks.compilation import Compilation, choose_xla
+from tftransformer.tasks.compilation import Compilation
+from tftransformer.tasks.fitting import Fitting, training_batches
 from tftransformer.tasks.inputs import (
-    EpochNumber,
-    as_list,
-    batches_an_epoch,
-    first_batches,
-    is_dataset,
-    is_tokenized,
-    only_without,
-    same_size_in_each_epoch,
-    split_end,
     texts_alone,
-    weighted,
-    with_known_size,
 )
-from tftransformer.tasks.replicas import first_batch, weigh_by_rows
 from tftransformer.tasks.text_batches import TextBatches
-from tftransformer.tasks.training_batches import cache_beside, rows_to_train_on, training_batches
-from tftransformer.training.guards import StopOnNonFinite
 
 
 class TextTask(TextBatches, keras.Model):
@@ -63,8 +48,10 @@ class TextTask(TextBatches, keras.Model):
         self.seed = seed
         self.pack = packer(tokenizer, max_length)
         self.text_pairs: bool | None = None
+        self.methods = ()
         self._traces = TracedForms()
         self._compilation: Compilation | None = None
+        self.loss_step = None
 
     # What subclasses say.
 
@@ -82,9 +69,41 @@ class TextTask(TextBatches, keras.Model):
             return None
         raise TransformerError(f"class_weight is not for a {type(self).__name__}")
 
-    def frozen_prefix(self) -> FrozenPrefix | None:
+    def frozen_part(self) -> FrozenPart | None:
         """The part whose outputs stay the same in every epoch; None where there is none."""
         return None
+
+    # How it is fine-tuned.
+
+    def apply(self, methods: Strategy | Method | str | Sequence[Method | str]) -> FreezeSummary:
+        """Choose how this model is fine-tuned; before `compile`, which reads it, as `fit` does.
+
+        Args:
+            methods: A method such as `tt.LoRA(rank=8)`, a spelling of one such as "lora:8", or several in a list
+                ("lora:8+layerwise:0.9") where they combine. `finetuning.methods` has them all.
+
+        Returns:
+            What is frozen now.
+
+        Raises:
+            TransformerError: A method does not fit the model, or two want the same place. Nothing was changed then.
+
+        Example:
+            >>> print(classifier.apply("freeze:1"))
+            frozen: embeddings, encoder_block_0
+            training: ... of ... parameters (... %)
+        """
+        return as_strategy(methods).apply(self)
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """Of the methods applied, those that `compile` and `fit` have to know of."""
+        return self._methods
+
+    @methods.setter
+    def methods(self, methods: Sequence[Method]) -> None:
+        # Past Keras and TensorFlow, which would take the tuple for something to save.
+        object.__setattr__(self, "_methods", tuple(methods))
 
     # Keras's loops.
 
@@ -104,10 +123,9 @@ class TextTask(TextBatches, keras.Model):
         sample_weight: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
-        prefix_cache: str | os.PathLike | PrefixCache = "auto",
+        activation_cache: str | os.PathLike | ActivationCache = "auto",
         packing: bool = False,
         augmentation: Augmentation | str | None = None,
-        unfreezing: GradualUnfreezing | None = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """`keras.Model.fit` over raw text.
@@ -127,16 +145,15 @@ class TextTask(TextBatches, keras.Model):
             shuffle: A new order in each epoch, by `seed`.
             class_weight: "balanced", or weights by label name or id.
             sample_weight: A weight for each text.
-            prefix_cache: Where the embeddings and the first blocks are frozen, "auto" runs them once and trains
+            activation_cache: Where the embeddings and the first blocks are frozen, "auto" runs them once and trains
                 from what they gave, if the rows are seen more than once; the result is the same. A folder
-                keeps it for later runs, a `PrefixCache` has more to choose, and "off" refuses.
+                keeps it for later runs, a `ActivationCache` has more to choose, and "off" refuses.
             packing: Put the texts of each batch into as few rows of `max_length` tokens as hold them, where none
                 sees another: the same result from fewer, larger shapes, for accelerators and long epochs.
-                On CPUs batches of like lengths are faster. Off, with a line that says so, where a prefix cache trains
+                On CPUs batches of like lengths are faster. Off, with a line that says so, where an activation cache trains
                 from stored vectors.
             augmentation: Changed copies of the training texts, drawn anew in each epoch: an `Augmentation`, or a
-                spelling of one such as "swap:0.1,delete:0.1". Without a prefix cache: the texts are never the same.
-            unfreezing: A `GradualUnfreezing`: the head trains first, then block after block joins from the top.
+                spelling of one such as "swap:0.1,delete:0.1". Without an activation cache: the texts are never the same.
             initial_epoch, steps_per_epoch, kwargs: As in Keras.
 
         Returns:
@@ -146,79 +163,33 @@ class TextTask(TextBatches, keras.Model):
             TransformerError: The data do not fit the task, a callback sets the rate beside a schedule, or the
                 loss is not finite.
         """
-        cache, augmentation = choose_prefix_cache(prefix_cache), as_augmentation(augmentation)
-        self.check_compilation()
-        check_callbacks(callbacks, self.optimizer)
-        stages = stages_of(unfreezing, self, epochs, initial_epoch)
-        batch_size = batch_size or 32
-        epoch = Epoch(initial_epoch)
-        if is_tokenized(x):
-            only_without(class_weight=class_weight)
-        if is_dataset(x):
-            only_without(
-                sample_weight=sample_weight, y=y, validation_split=validation_split, augmentation=augmentation
+        fitting = Fitting(
+            self,
+            batch_size=batch_size,
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            callbacks=callbacks,
+            verbose=verbose,
+            activation_cache=activation_cache,
+            augmentation=augmentation,
+            packing=packing,
+        )
+        try:
+            fitting.prepare(
+                x,
+                y,
+                sample_weight,
+                class_weight=class_weight,
+                shuffle=shuffle,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                validation_steps=kwargs.pop("validation_steps", None),
             )
-            x = with_known_size("x", x, steps_per_epoch)
-            data = train = x if is_tokenized(x) else self._stream(x, batch_size)
-            weights = self.example_weights(class_weight, None)
-        else:
-            data, held_out = split_end(self.preprocess(x, y, sample_weight), validation_split)
-            if data.labels is None:
-                raise TransformerError("fit needs labels: give a Split with targets, or y")
-            if held_out is not None:
-                only_without(validation_data=validation_data)
-                validation_data = held_out
-            # Each stage is compiled anew.
-            rows = len(data) * (1 if augmentation is None else augmentation.rows_per_text)
-            updates = num_batches(rows, batch_size) * (epochs - initial_epoch)
-            choose_xla(self, updates // max(1, len(stages)))
-            changes = () if augmentation is None else (augmentation, x)
-            train = self._batches(data, batch_size, shuffle, epoch, *changes)
-            weights = self.example_weights(class_weight, data.labels)
-        self._decide_pairs(x if is_dataset(x) else data)
-        validation = self._validation(validation_data, batch_size, kwargs.get("validation_steps"))
-        if isinstance(validation, Examples):
-            validation = first_batches(validation, kwargs.pop("validation_steps", None), batch_size)
-        say = print if verbose else _say_nothing
-        cache = cache_beside(self, cache, augmentation, say)
-        keras_fit = same_size_in_each_epoch()(super().fit)
-
-        def train_epochs(first: int, last: int, callbacks: Any) -> keras.callbacks.History:
-            states = stored_states(self, cache, (data, validation), last - first, say)
-            held_out = validation
-            if isinstance(validation, Examples):
-                held_out = self._ordered(validation, batch_size)[0]
-                held_out = held_out if states is None else states.batches(held_out)
-            tell = say if first == initial_epoch else _say_nothing
-            batches = rows_to_train_on(self, train, states, packing, tell)
-            # Variables made while the step is traced would have Keras trace all of it again.
-            if not self.optimizer.built:
-                with self.distribute_strategy.scope():
-                    self.optimizer.build(self.trainable_variables)
-            return keras_fit(
-                weighted(batches, weights),
-                epochs=last,
-                verbose=verbose,
-                callbacks=callbacks,
-                validation_data=held_out,
-                shuffle=False,
-                initial_epoch=first,
-                steps_per_epoch=steps_per_epoch,
-                **kwargs,
-            )
-
-        steps = steps_per_epoch if steps_per_epoch is not None else batches_an_epoch(train)
-        bind_schedule(self.optimizer, steps, epochs, initial_epoch)
-        run = None if steps is None else steps * (epochs - initial_epoch)
-        guards = [
-            *notice_collapse(self, data, run, weights),
-            StopOnNonFinite(weights=self.trainable_variables),
-        ]
-        callbacks = [EpochNumber(epoch), *as_list(callbacks), *guards]
-        if unfreezing is None:
-            return train_epochs(initial_epoch, epochs, callbacks)
-        store_for_stages(self, cache, (data, validation), stages, say)
-        return run_stages(self, stages, train_epochs, callbacks, verbose=verbose, steps=steps, say=say)
+            return fitting.train(super().fit, kwargs)
+        finally:
+            # What a method adds to the loss is over with its `fit`, also after an error.
+            self.loss_step = None
 
     @plain_refusals
     def evaluate(
@@ -266,7 +237,16 @@ class TextTask(TextBatches, keras.Model):
         training: bool = True,
     ) -> Any:
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        if training and self.loss_step is not None:
+            penalties = sum(self.losses) if self.losses else 0.0
+            loss = self.loss_step.loss(loss, penalties, x, y_pred, sample_weight)
         return weigh_by_rows(loss, y_pred) if training else loss
+
+    def train_step(self, data: Any) -> Any:
+        if self.loss_step is None:
+            return super().train_step(data)
+        with self.loss_step.listening():
+            return super().train_step(data)
 
     def predict_step(self, data: Any) -> Any:
         return self.activate(super().predict_step(data))
@@ -294,7 +274,7 @@ class TextTask(TextBatches, keras.Model):
                 self._compilation.check(self)
 
     def _outdated(self, function: str) -> bool:
-        return self._traces.outdated(function, TracedForm(self, self.traced_settings()))
+        return self._traces.outdated(function, TracedForm(self, (*self.traced_settings(), self.loss_step)))
 
     def make_train_function(self, force: bool = False) -> Any:
         self.check_compilation()
@@ -305,6 +285,16 @@ class TextTask(TextBatches, keras.Model):
 
     def make_predict_function(self, force: bool = False) -> Any:
         return super().make_predict_function(force=self._outdated("predict") or force)
+
+    @property
+    def loss_step(self) -> Any:
+        """What a method, such as a teacher, adds to the training loss of the `fit` that runs; None outside of one."""
+        return self._loss_step
+
+    @loss_step.setter
+    def loss_step(self, step: Any) -> None:
+        # Past Keras, which would take a teacher for a part of the model.
+        object.__setattr__(self, "_loss_step", step)
 
     def _no_predictions(self) -> np.ndarray:
         return np.zeros((0, *self.output_width()), "float32")
@@ -328,5 +318,45 @@ class TextTask(TextBatches, keras.Model):
         return length_buckets(examples.lengths, self.pack.max_length) if self.jit_compile else None
 
 
-def _say_nothing(_: str) -> None:
-    pass
+# What Keras's loops need to train on several replicas whose batches are not of one size.
+
+
+def weigh_by_rows(loss: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    """A replica's mean loss, whose gradient counts each row of all replicas alike.
+
+    Keras gives each replica's mean the same weight in the gradient, whatever its number of rows: the rows of a last
+    batch that does not divide would count unequally. The value stays the one that Keras reports.
+
+    Args:
+        loss: The mean over the replica's rows.
+        y_pred: Its first axis is the rows.
+
+    Example:
+        >>> float(weigh_by_rows(tf.constant(2.0), tf.zeros((3, 2))))
+        2.0
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if replicas == 1:
+        return loss
+    rows = tf.cast(tf.shape(y_pred)[0], loss.dtype)
+    share = rows * replicas / tf.distribute.get_replica_context().all_reduce("SUM", rows)
+    return tf.stop_gradient(loss) + share * (loss - tf.stop_gradient(loss))
+
+
+def first_batch(strategy: tf.distribute.Strategy, iterator: Any) -> Any:
+    """The first batch of one of the replicas, which is enough to tell Keras the shapes.
+
+    Keras learns them from the mean of all replicas' first batches, which fails where those are not of one size, or
+    are whole numbers.
+
+    Args:
+        strategy: Of several replicas.
+        iterator: Keras's iterator over epochs.
+
+    Returns:
+        The batch; None where there is none.
+    """
+    local = strategy.experimental_local_results
+    for _, _, batches in iterator:
+        return tf.nest.map_structure(lambda value: local(value)[0], next(batches), expand_composites=False)
+    return None

@@ -12,18 +12,18 @@ import tensorflow as tf
 from tftransformer import patterns
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.keras_metrics import MacroF1, MultiLabelAccuracy, MultiLabelF1
-from tftransformer.finetuning.layerwise import layerwise_multipliers
+from tftransformer.finetuning.arguments import check_number
+from tftransformer.finetuning.losses import SmoothedCrossEntropy
+from tftransformer.finetuning.methods import Method
 from tftransformer.finetuning.optimizers import build_optimizer, inner_optimizer
-from tftransformer.finetuning.parts import INSERTED
 from tftransformer.finetuning.regularization import regularize
-from tftransformer.finetuning.schedules import check_number
+from tftransformer.finetuning.structure import inserted_patterns
 from tftransformer.finetuning.tracing import TracedForm, is_for
 from tftransformer.tasks.adapted_objectives import AdaptedMetric, adapt_loss, adapt_metrics
-from tftransformer.training.losses import SmoothedCrossEntropy
 
 _OPTIMIZER_OPTIONS = (
     "learning_rate", "schedule", "warmup", "weight_decay", "global_clipnorm", "gradient_accumulation_steps",
-    "carry_accumulation", "fresh_multiplier", "layer_decay",
+    "carry_accumulation", "fresh_multiplier",
 )  # fmt: skip
 # Compiling a step takes seconds for each of up to six lengths; shorter runs would be over before it is earned back.
 XLA_UPDATES = 300
@@ -39,7 +39,7 @@ class Compilation:
     """
 
     def __init__(self, task: Any, again: Callable[[Any], None]) -> None:
-        self._form, self._again = TracedForm(task), again
+        self._form, self._again, self._methods = TracedForm(task), again, task.methods
 
     def check(self, task: Any) -> None:
         """Compile again where the task was changed since and nothing is lost by it.
@@ -52,8 +52,18 @@ class Compilation:
                 "compile() must be called again before fit(): since the last one other weights train, by what was put "
                 "in, taken out, frozen or unfrozen, and the optimizer holds the progress of those before"
             )
-        if task.optimizer is not None and not task.optimizer.built and self._form != TracedForm(task):
+        if task.optimizer is None:
+            return
+        changed = [method for method in task.methods if method not in self._methods] or [
+            method for method in self._methods if method not in task.methods
+        ]
+        if not task.optimizer.built and (changed or self._form != TracedForm(task)):
             self._again(task)
+        elif any(type(method).optimizer_options is not Method.optimizer_options for method in changed):
+            raise TransformerError(
+                f"compile() must be called again before fit(): {changed[0]} was applied or taken back since, and the "
+                "optimizer has trained without knowing of it"
+            )
 
 
 def remembered(compile: Callable) -> Callable:
@@ -95,6 +105,12 @@ def classification_defaults(
         raise TransformerError(
             f"{', '.join(rates)} cannot go with an optimizer: give it to the optimizer itself"
         )
+    for method in task.methods:
+        if optimizer is not None and method.optimizer_options(task):
+            raise TransformerError(
+                f"{method} cannot go with an optimizer: give the optimizer "
+                f"rate_multipliers=tt.{method!r}.multipliers(model) itself"
+            )
     smoothing = check_number(
         "label_smoothing",
         own.get("label_smoothing", 0.0),
@@ -106,7 +122,8 @@ def classification_defaults(
     if loss in ("crossentropy", "ce"):
         loss = None
     if options.get("weighted_metrics") is not None:
-        options["weighted_metrics"] = adapt_metrics("weighted_metrics", options["weighted_metrics"], task)
+        weighted = adapt_metrics("weighted_metrics", options["weighted_metrics"], task)
+        options["weighted_metrics"] = follow_threshold(weighted, task)
     regularize(task, own.get("l1", 0.0), own.get("l2", 0.0))
     compiled = options.pop("jit_compile", "auto")
     task.xla_is_automatic = compiled == "auto"
@@ -114,8 +131,8 @@ def classification_defaults(
     if optimizer is None:
         rates["touched_rows"] = not compiled
         rates.setdefault("learning_rate", task.advice["learning_rate"])
-        if (decay := rates.pop("layer_decay", None)) is not None:
-            rates["rate_multipliers"] = layerwise_multipliers(task, decay)
+        for method in task.methods:
+            rates |= method.optimizer_options(task)
         optimizer = build_optimizer(**rates, fresh=_fresh_that_train(task))
     return {
         "optimizer": optimizer,
@@ -139,7 +156,8 @@ def choose_xla(task: Any, updates: int) -> str:
         What was chosen, and why.
 
     Example:
-        >>> choose_xla(classifier, updates=200)  # doctest: +SKIP
+        >>> classifier.compile()
+        >>> choose_xla(classifier, updates=200)
         'steps run without XLA, each batch as long as its longest text: no accelerator, and slower on CPUs with it'
     """
     apart = "steps run without XLA, each batch as long as its longest text"
@@ -175,7 +193,7 @@ def restore_compilation(task: Any) -> None:
 
 def _fresh_that_train(task: Any) -> list[str]:
     weights = {name: weight for name, weight in patterns.addresses(task).items() if weight.trainable}
-    fresh = re.compile("|".join([*task.fresh, *INSERTED]))
+    fresh = re.compile("|".join([*task.fresh, *inserted_patterns()]))
     return [name for name in weights if fresh.fullmatch(name)]
 
 

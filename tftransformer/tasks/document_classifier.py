@@ -20,10 +20,10 @@ from tftransformer.data.chunks import SPECIAL, Chunker
 from tftransformer.data.examples import Examples, packer
 from tftransformer.data.records import as_records
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.prefix_cache import choose_prefix_cache
+from tftransformer.finetuning.activation_cache import choose_activation_cache
 from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.positions import LearnedPosition
-from tftransformer.models.encoder import build_encoder_block
+from tftransformer.models.parts import build_encoder_block
 from tftransformer.tasks.chunk_places import in_places, real_chunks
 from tftransformer.tasks.text_classifier import FRESH, TextClassifier
 from tftransformer.tasks.trunk import run_trunk
@@ -61,11 +61,11 @@ class DocumentClassifier(TextClassifier):
         TransformerError: As `TextClassifier`; or chunks that cannot be.
 
     Example:
-        >>> classifier = DocumentClassifier.from_preset(  # doctest: +SKIP
-        ...     "bert_base_en_uncased", labels=["no", "yes"], max_length=128, max_chunks=8
+        >>> classifier = DocumentClassifier.from_preset(
+        ...     "bert_12x192_en_uncased", labels=["no", "yes"], max_length=128, max_chunks=8
         ... )
-        >>> classifier.fit(train, epochs=3)  # doctest: +SKIP
-        >>> classifier.chunk_weights(["a long story …"])  # doctest: +SKIP
+        >>> classifier.predict(["a long story " * 100], verbose=0).shape
+        (1, 2)
     """
 
     def __init__(
@@ -186,8 +186,9 @@ class DocumentClassifier(TextClassifier):
             For each text its chunks, in order; their weights sum to 1.
 
         Example:
-            >>> for text, weight in classifier.chunk_weights(["a long story …"])[0]:  # doctest: +SKIP
-            ...     print(f"{weight:.2f} {text[:60]}")
+            >>> [chunk] = classifier.chunk_weights(["a story of one chunk"])[0]
+            >>> chunk
+            ChunkWeight(text='a story of one chunk', weight=1.0)
         """
         documents = as_records(texts)
         batches, inverse = self._ordered(self._examples(documents), batch_size or self._documents_a_batch)
@@ -242,7 +243,7 @@ class DocumentClassifier(TextClassifier):
         return documents.map(cut, num_parallel_calls=tf.data.AUTOTUNE).prefetch(BATCHES_AHEAD)
 
     def fit(
-        self, *arguments: Any, packing: bool = False, prefix_cache: Any = "auto", **options: Any
+        self, *arguments: Any, packing: bool = False, activation_cache: Any = "auto", **options: Any
     ) -> keras.callbacks.History:
         """As `TextClassifier.fit`, without `packing`, and without a cache of what frozen layers give.
 
@@ -250,11 +251,11 @@ class DocumentClassifier(TextClassifier):
         """
         if packing:
             raise TransformerError("packing is for texts that fit into a row; a DocumentClassifier's do not")
-        if (cache := choose_prefix_cache(prefix_cache)) is not None and cache.persistent:
+        if (cache := choose_activation_cache(activation_cache)) is not None and cache.persistent:
             raise TransformerError(
-                f"prefix_cache must be 'auto' or 'off' for a DocumentClassifier, which has none; got {prefix_cache!r}"
+                f"activation_cache must be 'auto' or 'off' for a DocumentClassifier, which has none; got {activation_cache!r}"
             )
-        return super().fit(*arguments, prefix_cache="off", **options)
+        return super().fit(*arguments, activation_cache="off", **options)
 
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, **options: Any) -> Any:
         """As `TextClassifier.evaluate`, by default with fewer documents a batch the more chunks they may have."""

@@ -1,6 +1,7 @@
 """What `fit` may be given: telling the forms apart, and the small print of Keras's arguments."""
 
 import contextlib
+import numbers
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from tftransformer.data.examples import Examples
 from tftransformer.data.pipeline import Epoch
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.frozen_prefix import POOLED
+from tftransformer.finetuning.frozen_part import POOLED
 from tftransformer.finetuning.schedule_length import start_epoch
 
 # One of these stands in everything that a task feeds to its network.
@@ -124,13 +125,23 @@ def split_end(examples: Examples, share: float) -> tuple[Examples, Examples | No
     return examples.take(range(kept)), examples.take(range(kept, len(examples)))
 
 
-def first_batches(examples: Examples, steps: int | None, batch_size: int) -> Examples:
-    """The examples of the first batches, Keras's `steps`; all for None."""
+def first_batches(examples: Examples, argument: str, steps: int | None, batch_size: int) -> Examples:
+    """The examples of the first batches, of each task where there are several; all for None.
+
+    Args:
+        examples: To choose from.
+        argument: What Keras calls the number of batches: "steps" or "validation_steps".
+        steps: The number.
+        batch_size: Rows a batch.
+
+    Raises:
+        TransformerError: `steps` is no whole number of at least 1.
+    """
     if steps is None:
         return examples
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise TransformerError(f"steps must be at least 1; got {steps!r}")
-    return examples.take(range(min(len(examples), steps * batch_size)))
+    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps < 1:
+        raise TransformerError(f"{argument} must be a whole number of at least 1; got {steps!r}")
+    return examples.first(int(steps) * batch_size)
 
 
 def as_list(callbacks: Any) -> list:

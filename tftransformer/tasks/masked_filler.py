@@ -13,7 +13,7 @@ from tftransformer.config import TransformerConfig
 from tftransformer.data.augmentation.masked_words import Fill, mask_filler
 from tftransformer.errors import TransformerError
 from tftransformer.models.encoder import build_encoder
-from tftransformer.training.masked_language import MaskedLanguageHead
+from tftransformer.models.masked_language_head import MaskedLanguageHead
 
 _LONGEST = 128
 

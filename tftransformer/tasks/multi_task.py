@@ -15,11 +15,11 @@ from tftransformer.checkpoints.own import save_preset
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.defaults import complete_advice
-from tftransformer.finetuning.frozen_prefix import POOLED, FrozenPrefix, find_frozen_prefix
-from tftransformer.finetuning.modifications import (
+from tftransformer.finetuning.frozen_part import POOLED, FrozenPart, find_frozen_part
+from tftransformer.finetuning.structure import (
+    STRUCTURE,
     describe_modifications,
     replay_modifications,
     restore_structure,
@@ -33,6 +33,7 @@ from tftransformer.tasks.task_loops import TaskLoops
 from tftransformer.tasks.task_objectives import task_objectives
 from tftransformer.tasks.text_classifier import FRESH
 from tftransformer.tasks.trunk import build_trunk, run_trunk
+from tftransformer.text.spec import TokenizerSpec
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -148,8 +149,8 @@ class MultiTaskClassifier(TaskLoops):
         pooled = inputs[POOLED] if POOLED in inputs else run_trunk(self, self.config, inputs, training)
         return self.head(pooled, training=training)
 
-    def frozen_prefix(self) -> FrozenPrefix | None:
-        return find_frozen_prefix(self.encoder, self.config, self.pooler, len(self.extra_blocks))
+    def frozen_part(self) -> FrozenPart | None:
+        return find_frozen_part(self.encoder, self.config, self.pooler, len(self.extra_blocks))
 
     @remembered
     def compile(
@@ -215,6 +216,7 @@ class MultiTaskClassifier(TaskLoops):
             pooling=self.pooling,
             task=self.task_settings(),
             modifications=describe_modifications(self),
+            class_name=keras.saving.get_registered_name(type(self)),
             dtype=dtype,
             overwrite=overwrite,
         )
@@ -250,7 +252,7 @@ class MultiTaskClassifier(TaskLoops):
     @classmethod
     def from_config(cls, config: dict) -> "MultiTaskClassifier":
         config = {**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])}
-        structure = {name: config.pop(name) for name in ("modifications", "frozen") if name in config}
+        structure = {name: config.pop(name) for name in STRUCTURE if name in config}
         model = cls(**config)
         model.fresh = ()  # Keras loads every weight after this
         restore_structure(model, **structure)

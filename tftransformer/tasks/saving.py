@@ -3,11 +3,13 @@
 import os
 from typing import Any
 
+import keras
+
 from tftransformer import patterns
 from tftransformer.checkpoints.huggingface.saving import save_huggingface
 from tftransformer.checkpoints.own import save_preset
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.finetuning.modifications import describe_modifications
+from tftransformer.finetuning.structure import describe_modifications
 
 FORMATS = ("tftransformer", "huggingface")
 
@@ -35,7 +37,7 @@ def save_classifier(
         TransformerError: The format is unknown or cannot express the classifier, or the folder holds files.
 
     Example:
-        >>> save_classifier(classifier, "models/tickets", format="huggingface")  # doctest: +SKIP
+        >>> save_classifier(classifier, "models/tickets", format="tftransformer")
     """
     if format not in FORMATS:
         known = ", ".join(FORMATS)
@@ -55,11 +57,13 @@ def save_classifier(
     }
     modifications = describe_modifications(classifier)
     if format != "huggingface":
-        save_preset(folder, task=classifier.task_settings(), modifications=modifications, **arguments)
+        name = keras.saving.get_registered_name(type(classifier)) if head else None
+        task = classifier.task_settings()
+        save_preset(folder, task=task, modifications=modifications, class_name=name, **arguments)
         return
     if modifications:
         kinds = " and ".join(dict.fromkeys(record["kind"] for record in modifications))
         raise TransformerError(
-            f"format 'huggingface' has no place for {kinds}: merge LoRA with merge_lora, remove the others"
+            f"format 'huggingface' has no place for {kinds}: merge those of projections (LoRA, DoRA, IA3) with tt.merge, remove the others"
         )
     save_huggingface(folder, **arguments)

@@ -34,7 +34,9 @@ def export_documents(
         TransformerError: As `export_classifier`.
 
     Example:
-        >>> export_documents(classifier, "serving/reports/1")  # doctest: +SKIP
+        >>> classifier = DocumentClassifier.from_preset(preset, labels=["no", "yes"], max_chunks=4)
+        >>> export_documents(classifier, "serving/reports/1").name
+        '1'
     """
     copy = classifier if dtype is None else in_precision(classifier, dtype)
     chunk_vectors = inference_network(

@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.finetuning.schedules import check_number
+from tftransformer.finetuning.arguments import check_number
 from tftransformer.tasks.compilation import default_loss, default_metrics, follow_threshold
 
 

@@ -1,6 +1,7 @@
 """From texts in any form that a task takes to batches of integers."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,19 @@ class TextBatches:
         elif len(data):
             self.text_pairs = bool((data.segments == 2).any())
 
+    @contextlib.contextmanager
+    def _deciding_pairs(self, data: Examples | tf.data.Dataset) -> Iterator[None]:
+        """`_decide_pairs`, which is taken back where the block that reads the other data raises."""
+        deciders = (self, *getattr(self, "tasks", {}).values())
+        before = [decider.text_pairs for decider in deciders]
+        self._decide_pairs(data)
+        try:
+            yield
+        except BaseException:
+            for decider, pairs in zip(deciders, before, strict=True):
+                decider.text_pairs = pairs
+            raise
+
     def _stream(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         self._check_pairs(dataset_has_pairs(dataset))
         return stream_batches(
@@ -87,7 +101,8 @@ class TextBatches:
         if is_dataset(x):
             return x if is_tokenized(x) else self._stream(x, batch_size), None
         # Batches are sorted by length: Keras would count other texts than the first.
-        examples = first_batches(self.preprocess(x, y, sample_weight), options.pop("steps", None), batch_size)
+        steps = options.pop("steps", None)
+        examples = first_batches(self.preprocess(x, y, sample_weight), "steps", steps, batch_size)
         return self._ordered(examples, batch_size)
 
     def _ordered(self, examples: Examples, batch_size: int) -> tuple[Any, np.ndarray | None]:

@@ -1,16 +1,19 @@
 """The part of a classifier below its head: encoder, blocks of its own, pooling."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
+from keras import ops
 
 from tftransformer.config import TransformerConfig
-from tftransformer.data.packed_batches import PLACES
+from tftransformer.data.packed_batches import PLACES, ROWS
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
-from tftransformer.models.encoder import build_encoder, build_encoder_block
+from tftransformer.layers.taps import tap
+from tftransformer.models.encoder import build_encoder
 from tftransformer.models.families import FAMILIES
-from tftransformer.models.packed import run_packed
-from tftransformer.models.surgery import run_encoder
+from tftransformer.models.parts import build_encoder_block
+from tftransformer.models.walk import EncoderStack, stack_of, walk
 
 _POOLING = {"cls": CLSPooling, "mean": MeanPooling, "max": MaxPooling}
 
@@ -64,8 +67,23 @@ def run_trunk(trunk: Any, config: TransformerConfig, inputs: dict, training: boo
         inputs: Integers, as `preprocess` and `data.pipeline` make them; packed rows, too.
         training: As for a Keras model.
     """
-    x = (run_packed if PLACES in inputs else run_encoder)(trunk.encoder, config, inputs, training)
+    stack = stack_of(trunk.encoder, config)
+    x = (
+        _texts_of_rows(stack, inputs, training)
+        if PLACES in inputs
+        else walk(stack, inputs, training=training)
+    )
     for block in trunk.extra_blocks:
         x = block(x, padding_mask=inputs["padding_mask"], training=training)
     # Keras hands `training` on to what is called inside a call.
-    return trunk.pooler(x, padding_mask=inputs["padding_mask"])
+    return tap("pooled", trunk.pooler(x, padding_mask=inputs["padding_mask"]))
+
+
+def _texts_of_rows(stack: EncoderStack, inputs: Mapping[str, Any], training: bool | None) -> Any:
+    """(B, L, D): what the encoder gives for each text of a packed batch, as if it stood in a row of its own.
+
+    At padding there is the vector of some other token, which nobody may look at.
+    """
+    rows = {name: inputs[name] for name in ROWS}
+    x = walk(stack, {**rows, "padding_mask": ops.cast(rows["text_numbers"] > 0, "int32")}, training=training)
+    return ops.take(ops.reshape(x, (-1, x.shape[-1])), inputs[PLACES], axis=0)

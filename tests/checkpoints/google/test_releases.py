@@ -1,5 +1,6 @@
 """Google's releases: tiny random ones are written under the names of the real ones, and loaded back."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,15 +8,20 @@ import pytest
 import tensorflow as tf
 
 from tftransformer import patterns
-from tftransformer.checkpoints.google.releases import load_tensorflow_folder
-from tftransformer.checkpoints.google.tokenizers import guess_lowercase, read_tensorflow_tokenizer
-from tftransformer.checkpoints.rules import Table
+from tftransformer.checkpoints.google.model_garden import expand
+from tftransformer.checkpoints.google.releases import (
+    guess_lowercase,
+    load_tensorflow_folder,
+    read_tensorflow_tokenizer,
+)
+from tftransformer.checkpoints.rules import Table, to_source, transform_of
 from tftransformer.checkpoints.sources import open_weights
-from tftransformer.checkpoints.tables import albert_tensorflow, bert_tensorflow, electra_tensorflow
+from tftransformer.checkpoints.stored import stored_addresses
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers.sentencepiece_model import PieceType, UnigramModel, model_bytes
 from tftransformer.errors import TransformerError
+from tftransformer.models.families import families_of
 from tftransformer.models.shapes import encoder_shapes
+from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, model_bytes
 
 D, HEADS, LAYERS = 8, 2, 2
 CONFIG = TransformerConfig(
@@ -43,7 +49,22 @@ SETTINGS = {
 }
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + [f"piece{i}" for i in range(18)]
 POOLER = {"pooler/dense/kernel": (D, D), "pooler/dense/bias": (D,)}
-GARDEN = bert_tensorflow.model_garden(LAYERS, "encoder/")
+GOOGLE = {name: family.google for name, family in families_of("google").items()}
+BERT_1 = GOOGLE["bert"].table
+
+
+def garden(root, outer_pooler=False):
+    """Model Garden's table, with one place of the pooler, so that there is one name to write."""
+    table = expand(GOOGLE["bert"].model_garden, LAYERS, root)
+    first, last = (0, 1) if outer_pooler else (1, None)
+    rules = [
+        dataclasses.replace(rule, names=rule.names[first:last]) if "pooler" in rule.address else rule
+        for rule in table.rules
+    ]
+    return dataclasses.replace(table, rules=tuple(rules))
+
+
+GARDEN = garden("encoder/")
 
 
 def numbers(config=CONFIG, **more):
@@ -72,7 +93,7 @@ def write(folder, tensors, settings=SETTINGS, vocabulary=VOCABULARY, file="bert_
 
 
 def as_stored(table: Table, values):
-    return dict(table.to_source(address, value, HEADS) for address, value in values.items())
+    return dict(to_source(table, address, value, HEADS) for address, value in values.items())
 
 
 def refusal(folder, **options):
@@ -133,9 +154,9 @@ EMBEDDINGS = {
 @pytest.mark.parametrize(
     ("table", "root", "block", "suffix"),
     [
-        (bert_tensorflow.TENSORFLOW_1, "bert/encoder/", BLOCK_1, ""),
-        (electra_tensorflow.TENSORFLOW_1, "electra/encoder/", BLOCK_1, ""),
-        (albert_tensorflow.TENSORFLOW_1, "bert/encoder/transformer/", GROUP_1, ""),
+        (BERT_1, "bert/encoder/", BLOCK_1, ""),
+        (GOOGLE["electra"].table, "electra/encoder/", BLOCK_1, ""),
+        (GOOGLE["albert"].table, "bert/encoder/transformer/", GROUP_1, ""),
         (GARDEN, "encoder/", GARDEN_BLOCK_1, "/.ATTRIBUTES/VARIABLE_VALUE"),
     ],
 )
@@ -151,7 +172,7 @@ def test_names(table, root, block, suffix):
 
 def test_a_release_of_the_first_generation(tmp_path):
     values = numbers()
-    stored = as_stored(bert_tensorflow.TENSORFLOW_1, values)
+    stored = as_stored(BERT_1, values)
     extra = {
         "cls/predictions/output_bias": np.zeros(23, "float32"),
         "cls/seq_relationship/output_weights": np.zeros((2, D), "float32"),
@@ -170,7 +191,7 @@ def test_a_release_of_the_first_generation(tmp_path):
     assert "optimizer" in ignored["bert/pooler/dense/kernel/adam_m"]
     # Writing back gives every tensor bit for bit.
     for address, variable in patterns.addresses(encoder).items():
-        name, value = preset.table.to_source(address, variable.numpy(), HEADS)
+        name, value = to_source(preset.table, address, variable.numpy(), HEADS)
         np.testing.assert_array_equal(value, preset.source.get(name))
 
 
@@ -208,9 +229,7 @@ def reference(values, ids):
 
 def test_it_computes_what_googles_code_computes(tmp_path):
     values = numbers()
-    preset = load_tensorflow_folder(
-        write(tmp_path / "a", as_stored(bert_tensorflow.TENSORFLOW_1, values)), "a"
-    )
+    preset = load_tensorflow_folder(write(tmp_path / "a", as_stored(BERT_1, values)), "a")
     ids = np.array([2, 7, 11, 3, 19])
     row = ids[None]
     found = preset.build_encoder()({"token_ids": row, "padding_mask": row * 0 + 1, "segment_ids": row * 0})
@@ -221,19 +240,19 @@ def test_it_computes_what_googles_code_computes(tmp_path):
 @pytest.mark.parametrize(("classes", "labels"), [(3, ("LABEL_0", "LABEL_1", "LABEL_2")), (1, None)])
 def test_a_classifiers_head_comes_along(classes, labels, tmp_path):
     values = numbers(**{"head/logits/kernel": (D, classes), "head/logits/bias": (classes,)})
-    stored = as_stored(bert_tensorflow.TENSORFLOW_1, values)
+    stored = as_stored(BERT_1, values)
     assert stored["output_weights"].shape == (classes, D)
     preset = load_tensorflow_folder(write(tmp_path / "a", stored), "a")
     assert preset.labels == labels
     if labels:
-        kernel = preset.table.rule("head/logits/kernel").transform.forward(
+        kernel = transform_of(preset.table.rule("head/logits/kernel")).forward(
             preset.source.get("output_weights")
         )
         np.testing.assert_array_equal(kernel, values["head/logits/kernel"])
 
 
 def test_of_several_checkpoints_the_latest_is_taken(tmp_path):
-    folder = write(tmp_path / "a", as_stored(bert_tensorflow.TENSORFLOW_1, numbers()))
+    folder = write(tmp_path / "a", as_stored(BERT_1, numbers()))
     save(folder / "model.ckpt-9", {"b": np.ones(2, "float32")})
     assert "must hold one TensorFlow checkpoint" in refusal(folder)
     (folder / "checkpoint").write_text('model_checkpoint_path: "/gone/on/another/machine/model.ckpt-9"\n')
@@ -278,7 +297,7 @@ def test_a_checkpoint_of_model_garden(tmp_path):
     assert preset.config == CONFIG and preset.pooler and preset.tokenizer.settings["lowercase"] is False
     encoder = assert_loads(preset, values)
     for address, variable in patterns.addresses(encoder).items():
-        name, value = preset.table.to_source(address, variable.numpy(), HEADS)
+        name, value = to_source(preset.table, address, variable.numpy(), HEADS)
         np.testing.assert_array_equal(value, preset.source.get(name))
 
 
@@ -347,7 +366,7 @@ def test_a_saved_object_with_the_names_of_attributes(tmp_path):
 def test_the_pooler_beside_the_encoder(tmp_path):
     # As in keras-hub's bert_base_uncased.ipynb: the older attention, and the next-sentence head's pooler.
     values = numbers()
-    table = bert_tensorflow.model_garden(LAYERS, "model/", outer_pooler=True)
+    table = garden("model/", outer_pooler=True)
     stored = {
         name.replace("_attention_layer/_output_dense", "_attention_output_dense"): value
         for name, value in as_stored(table, values).items()
@@ -357,8 +376,8 @@ def test_the_pooler_beside_the_encoder(tmp_path):
     extra = {slot: np.zeros(3, "float32"), unused: np.zeros((D, D), "float32")}
     preset = load_tensorflow_folder(write(tmp_path / "a", {**stored, **extra}), "a")
     assert preset.pooler
-    pooler = preset.table.names("pooler/dense/kernel")
-    assert pooler == ("next_sentence..pooler_dense/kernel/.ATTRIBUTES/VARIABLE_VALUE",)
+    pooler = stored_addresses(preset.source, preset.table)["pooler/dense/kernel"]
+    assert (pooler,) == ("next_sentence..pooler_dense/kernel/.ATTRIBUTES/VARIABLE_VALUE",)
     ignored = preset.load_into(assert_loads(preset, values)).ignored
     assert "optimizer" in ignored[slot] and "pooler" in ignored[unused]
 
@@ -382,7 +401,7 @@ def test_electras_discriminator(tmp_path):
     values = {
         address: value for address, value in numbers(config).items() if not address.startswith("pooler")
     }
-    stored = as_stored(electra_tensorflow.TENSORFLOW_1, values)
+    stored = as_stored(GOOGLE["electra"].table, values)
     assert "electra/embeddings_project/kernel" in stored
     extra = {
         "generator/encoder/layer_0/attention/self/query/kernel": np.zeros((4, 4), "float32"),
@@ -407,7 +426,7 @@ def test_albert(tmp_path):
         attention_dropout=0.0,
     )
     values = numbers(config)
-    stored = as_stored(albert_tensorflow.TENSORFLOW_1, values)
+    stored = as_stored(GOOGLE["albert"].table, values)
     assert "bert/encoder/embedding_hidden_mapping_in/kernel" in stored
     settings = {
         **SETTINGS,
@@ -475,12 +494,12 @@ def test_lower_case_is_guessed(name, piece, lowercase):
 
 def test_only_the_last_part_of_a_path_says_uncased(tmp_path):
     (tmp_path / "uncased").mkdir()
-    folder = write(tmp_path / "uncased" / "cased_L-2", as_stored(bert_tensorflow.TENSORFLOW_1, numbers()))
+    folder = write(tmp_path / "uncased" / "cased_L-2", as_stored(BERT_1, numbers()))
     assert load_tensorflow_folder(folder, str(folder)).tokenizer.settings["lowercase"] is False
 
 
 def test_lower_case_can_be_said(tmp_path):
-    folder = write(tmp_path / "uncased", as_stored(bert_tensorflow.TENSORFLOW_1, numbers()))
+    folder = write(tmp_path / "uncased", as_stored(BERT_1, numbers()))
     assert load_tensorflow_folder(folder, "x", lowercase=False).tokenizer.settings["lowercase"] is False
 
 
@@ -501,14 +520,12 @@ def test_lower_case_can_be_said(tmp_path):
     ],
 )
 def test_settings_that_do_not_load(settings, message, tmp_path):
-    stored = as_stored(bert_tensorflow.TENSORFLOW_1, numbers())
+    stored = as_stored(BERT_1, numbers())
     assert message in refusal(write(tmp_path / "a", stored, {**SETTINGS, **settings}))
 
 
 def test_incomplete_folders(tmp_path):
-    folder = write(
-        tmp_path / "a", as_stored(bert_tensorflow.TENSORFLOW_1, numbers()), vocabulary=VOCABULARY + ["x"]
-    )
+    folder = write(tmp_path / "a", as_stored(BERT_1, numbers()), vocabulary=VOCABULARY + ["x"])
     assert "it has 24 pieces and the embeddings 23 rows" in refusal(folder)
     (folder / "vocab.txt").unlink()
     assert "must have a vocab.txt or one SentencePiece .model; it has none of them" in refusal(folder)

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 import tftransformer as tt
-from tftransformer.checkpoints.huggingface.loading import LAYOUTS
-from tftransformer.data.tokenizers.sentencepiece_model import model_bytes, parse_model, to_fairseq
-from tftransformer.data.tokenizers.spec import read_spec
+from tftransformer.checkpoints.huggingface.settings import settings_of
 from tftransformer.errors import TransformerError
+from tftransformer.models.families import families_of
 from tftransformer.patterns import addresses
 from tftransformer.tasks.saving import save_classifier
+from tftransformer.text.sentencepiece_model import model_bytes, parse_model, to_fairseq
+from tftransformer.text.spec import read_spec
 
-TOKENIZERS = Path(__file__).parents[2] / "data" / "tokenizers"
+TOKENIZERS = Path(__file__).parents[2] / "text"
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "##ly", "a", "day"]
-FAMILIES = tuple(name for name, family in tt.models.FAMILIES.items() if "huggingface" in family.sources)
+FAMILIES = tuple(families_of("huggingface"))
 LABELS = ("low", "mid", "high")
 TEXTS = ["A good day", "bad", "a badly good day, and another"]
 
@@ -93,7 +94,9 @@ def logits(classifier):
 @pytest.mark.parametrize(
     "family",
     [
-        pytest.param(family, marks=pytest.mark.slow if family in ("distilbert", "roberta", "xlm_roberta") else ())
+        pytest.param(
+            family, marks=pytest.mark.slow if family in ("distilbert", "roberta", "xlm_roberta") else ()
+        )
         for family in FAMILIES
     ],
 )
@@ -191,7 +194,6 @@ def test_what_their_model_cannot_express(make_classifier, tmp_path):
         make_classifier("bert", extra_blocks=1).save_to_preset(tmp_path / "x", format="huggingface")
     with pytest.raises(TransformerError, match="through a dense layer; the model has none"):
         make_classifier("bert", pooler=False).save_to_preset(tmp_path / "x", format="huggingface")
-    layouts = {row.family: row for row in LAYOUTS.values()}
     sizes = {"vocabulary_size": 9, "num_layers": 2, "hidden_dim": 8, "num_heads": 2, "intermediate_dim": 8}
     for family, fields, message in (
         ("bert", {"position": "rotary"}, "Bert must have position 'learned'; the model's is 'rotary'"),
@@ -202,5 +204,5 @@ def test_what_their_model_cannot_express(make_classifier, tmp_path):
         ("bert", {"position_offset": 2}, "Bert must have position_offset 0; the model's is 2"),
     ):
         with pytest.raises(TransformerError, match=message):
-            layouts[family].to_settings(tt.TransformerConfig(family, **sizes, **fields))
+            settings_of(tt.TransformerConfig(family, **sizes, **fields))
     assert list(tmp_path.iterdir()) == []

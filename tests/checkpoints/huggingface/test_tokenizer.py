@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tftransformer.checkpoints.huggingface.tokenizer import FAMILIES, read_tokenizer, write_tokenizer
-from tftransformer.data.tokenizers.sentencepiece_model import (
+from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer, write_tokenizer
+from tftransformer.errors import TransformerError
+from tftransformer.models.families import families_of
+from tftransformer.text.sentencepiece_model import (
     PieceType,
     UnigramModel,
     model_bytes,
     parse_model,
     to_fairseq,
 )
-from tftransformer.errors import TransformerError
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##do", "a"]
 BYTES = ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "ab", "\u0120", "<mask>"]
@@ -361,7 +362,7 @@ def test_a_tokenizer_of_another_kind_than_its_files(tmp_path):
     [
         ({}, "bert", "folder has no tokenizer: neither vocab.txt nor tokenizer.json"),
         ({}, "roberta", "folder has no tokenizer: neither vocab.json and merges.txt nor tokenizer.json"),
-        ({}, "t5", "family must be one of bert, distilbert, electra, roberta, xlm_roberta, albert; got 't5'"),
+        ({}, "t5", "family must be one of bert, distilbert, roberta, xlm_roberta, electra, albert; got 't5'"),
         ({"tokenizer_json": "{"}, "bert", "tokenizer.json must be JSON; line 1: "),
         ({"tokenizer_json": ""}, "bert", "tokenizer.json must be JSON; line 1: "),
         ({"tokenizer_json": "[" * 100_000}, "bert", "tokenizer.json must be JSON; "),
@@ -380,7 +381,7 @@ def test_damage_is_one_line(tmp_path, files, family, message):
 def specs(tmp_path):
     """A tokenizer of each family."""
     read = {}
-    for family in FAMILIES:
+    for family in families_of("huggingface"):
         kind = {"roberta": "roberta", "albert": "albert"}.get(family, "bert")
         folder = tmp_path / f"source_{family}"
         folder.mkdir()
@@ -417,7 +418,7 @@ def test_the_model_file_written_for_xlm_roberta_is_the_original(tmp_path):
 
 
 @pytest.mark.live
-@pytest.mark.parametrize("family", list(FAMILIES))
+@pytest.mark.parametrize("family", list(families_of("huggingface")))
 @pytest.mark.parametrize("odd", [False, True])
 def test_live_transformers_reads_what_is_written(tmp_path, family, odd):
     transformers = pytest.importorskip("transformers")

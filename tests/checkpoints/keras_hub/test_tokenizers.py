@@ -3,7 +3,7 @@
 import pytest
 
 from tftransformer.checkpoints import load_preset
-from tftransformer.data.tokenizers.sentencepiece_model import PieceType, UnigramModel, model_bytes
+from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, model_bytes
 
 
 def test_wordpiece_settings(bert, change, one_line):

@@ -7,18 +7,22 @@ import pytest
 
 from tftransformer.checkpoints.assign import make_plan
 from tftransformer.checkpoints.preset import Preset
+from tftransformer.checkpoints.rules import OWN, to_source, transform_of
 from tftransformer.checkpoints.sources import ArraySource
 from tftransformer.checkpoints.stored import stored_addresses
-from tftransformer.checkpoints.structure.adaptation import adapt
-from tftransformer.checkpoints.structure.resizing import append_mean_rows, interpolate_rows, repeat_rows
-from tftransformer.checkpoints.tables import albert, bert, distilbert, keras_hub, roberta
-from tftransformer.checkpoints.tables.own import OWN
+from tftransformer.checkpoints.structure.adaptation import (
+    adapt,
+    append_mean_rows,
+    interpolate_rows,
+    repeat_rows,
+)
 from tftransformer.config import TransformerConfig
-from tftransformer.data.tokenizers.spec import TokenizerSpec
-from tftransformer.data.tokenizers.vocabulary import vocabulary_bytes
 from tftransformer.errors import TransformerError
+from tftransformer.models.families import FAMILIES
 from tftransformer.models.shapes import encoder_shapes
 from tftransformer.patterns import addresses
+from tftransformer.text.spec import TokenizerSpec
+from tftransformer.text.vocabulary import vocabulary_bytes
 
 PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "spec", "##t", "##ral", "c", "##o", "19", "-")
 SIZES = {
@@ -53,7 +57,7 @@ def random_weights(config, **more):
 def make_preset(table=OWN, prefix="", family="bert", more=None, **sizes):
     config = TransformerConfig(family, **{"num_layers": 4, **SIZES, **sizes})
     weights = random_weights(config, **(more or {}))
-    arrays = dict(table.to_source(address, value, 2, prefix) for address, value in weights.items())
+    arrays = dict(to_source(table, address, value, 2, prefix) for address, value in weights.items())
     return Preset(
         name="tiny",
         origin="test",
@@ -66,17 +70,17 @@ def make_preset(table=OWN, prefix="", family="bert", more=None, **sizes):
 
 def value(preset, address):
     key = stored_addresses(preset.source, preset.table)[address]
-    return preset.table.rule(address).transform.forward(preset.source.get(key))
+    return transform_of(preset.table.rule(address)).forward(preset.source.get(key))
 
 
 TABLES = [
     (OWN, "", "bert"),
-    (bert.HUGGING_FACE, "", "bert"),
-    (bert.HUGGING_FACE, "bert.", "bert"),
-    (keras_hub.BERT, "", "bert"),
-    (keras_hub.ROBERTA, "", "roberta"),
-    (distilbert.HUGGING_FACE, "distilbert.", "distilbert"),
-    (roberta.HUGGING_FACE, "roberta.", "roberta"),
+    (FAMILIES["bert"].huggingface.table, "", "bert"),
+    (FAMILIES["bert"].huggingface.table, "bert.", "bert"),
+    (FAMILIES["bert"].keras_hub.table, "", "bert"),
+    (FAMILIES["roberta"].keras_hub.table, "", "roberta"),
+    (FAMILIES["distilbert"].huggingface.table, "distilbert.", "distilbert"),
+    (FAMILIES["roberta"].huggingface.table, "roberta.", "roberta"),
 ]
 
 
@@ -97,7 +101,7 @@ def test_every_source_keeps_the_chosen_blocks_and_all_else(table, prefix, family
 
 
 def test_old_spellings_stay_old_spellings():
-    preset = make_preset(bert.HUGGING_FACE, "bert.")
+    preset = make_preset(FAMILIES["bert"].huggingface.table, "bert.")
     arrays = {
         key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): array
         for key, array in preset.source._arrays.items()
@@ -178,7 +182,7 @@ def test_rows_that_are_repeated_or_interpolated():
 
 
 def test_interpolated_positions_leave_the_rows_before_them():
-    preset = make_preset(roberta.HUGGING_FACE, "roberta.", "roberta")
+    preset = make_preset(FAMILIES["roberta"].huggingface.table, "roberta.", "roberta")
     old = value(preset, POSITION)
     new = value(adapt(preset, max_sequence_length=11, positions="interpolated"), POSITION)
     assert new.shape == (13, 8)
@@ -230,12 +234,14 @@ def test_blocks_of_unlike_heads_bring_theirs_along():
 
 
 def test_shared_blocks_are_applied_fewer_times():
-    preset = make_preset(albert.HUGGING_FACE, "albert.", "albert", embedding_dim=4)
+    preset = make_preset(FAMILIES["albert"].huggingface.table, "albert.", "albert", embedding_dim=4)
     adapted = adapt(preset, layers=2)
     assert adapted.config == preset.config.replace(num_layers=2, num_decoder_layers=2)
     assert "all by the one block" in adapted.summary
     make_plan(encoder_shapes(adapted.config), adapted.source, adapted.table)
-    grouped = make_preset(albert.HUGGING_FACE, "albert.", "albert", embedding_dim=4, num_distinct_blocks=2)
+    grouped = make_preset(
+        FAMILIES["albert"].huggingface.table, "albert.", "albert", embedding_dim=4, num_distinct_blocks=2
+    )
     with pytest.raises(TransformerError, match="has 4 layers of 2 blocks"):
         adapt(grouped, layers=2)
 

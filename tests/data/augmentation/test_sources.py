@@ -13,8 +13,8 @@ from tftransformer.data.augmentation.sources import (
     encoder_neighbours,
     whole_words,
 )
-from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.errors import TransformerError
+from tftransformer.text.spec import TokenizerSpec
 
 SPECIAL = {
     "unknown_token": "[UNK]", "pad_token": "[PAD]", "start_token": "[CLS]", "separator_token": "[SEP]",
@@ -156,7 +156,7 @@ def test_errors_are_one_line(change, words):
 
 
 def test_a_head_fills_masks_with_whole_words(tiny_vocabulary):
-    from tftransformer.data.tokenizers import WordPieceTokenizer
+    from tftransformer.text import WordPieceTokenizer
 
     tokenizer = WordPieceTokenizer(tiny_vocabulary)
     seen = []

@@ -1,63 +1,37 @@
 """Google's own releases of BERT, ALBERT and ELECTRA: TensorFlow checkpoints with a vocabulary beside them."""
 
-import dataclasses
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tftransformer.checkpoints.assign import make_plan
 from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.google.tokenizers import read_tensorflow_tokenizer
-from tftransformer.checkpoints.huggingface.layout import MOST_LAYERS, Layout
+from tftransformer.checkpoints.google.model_garden import count_blocks, expand, find_root
+from tftransformer.checkpoints.huggingface.settings import MOST_LAYERS, config_of
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
 from tftransformer.checkpoints.rules import Table
 from tftransformer.checkpoints.sources import TensorFlowSource
 from tftransformer.checkpoints.sources.tensorflow_file import find_checkpoint
-from tftransformer.checkpoints.tables import (
-    albert,
-    albert_tensorflow,
-    bert,
-    bert_tensorflow,
-    electra,
-    electra_tensorflow,
-)
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
+from tftransformer.models.families import Family, families_of, family_of_tokenizer
 from tftransformer.models.shapes import encoder_shapes
+from tftransformer.text.sentencepiece_model import parse_pieces
+from tftransformer.text.spec import TokenizerSpec
+from tftransformer.text.vocabulary import parse_vocabulary
+
+FAMILIES: dict[str, Family] = families_of("google")
+_TOKENS = "embeddings/token/embeddings"
 
 
-@dataclasses.dataclass(frozen=True)
-class Release:
-    """One family of Google's releases: what its configuration means, and what its first generation is called.
-
-    Args:
-        layout: The settings, which Hugging Face took over by name.
-        activations: What their name of an activation is in Hugging Face's words.
-        table: The names of the first generation's tensors.
-        settings: The name of the file that holds the settings; None: they follow from the weights.
-    """
-
-    layout: Layout
-    activations: Mapping[str, str]
-    table: Table
-    settings: str | None
-
-
-RELEASES: dict[str, Release] = {
-    "bert": Release(
-        bert.LAYOUT, bert_tensorflow.ACTIVATIONS, bert_tensorflow.TENSORFLOW_1, "bert_config.json"
-    ),
-    "albert": Release(
-        albert.LAYOUT, albert_tensorflow.ACTIVATIONS, albert_tensorflow.TENSORFLOW_1, "albert_config.json"
-    ),
-    "electra": Release(electra.LAYOUT, electra_tensorflow.ACTIVATIONS, electra_tensorflow.TENSORFLOW_1, None),
-}
+def settings_files() -> tuple[str, ...]:
+    """The names of the files of settings that lie beside such checkpoints."""
+    return tuple(family.google.settings for family in FAMILIES.values() if family.google.settings)
 
 
 def is_tensorflow_folder(folder: Path) -> bool:
     """Whether a folder is one of Google's releases, or meant to be."""
-    stated = any((folder / release.settings).exists() for release in RELEASES.values() if release.settings)
+    stated = any((folder / name).exists() for name in settings_files())
     return stated or any(folder.glob("*.index"))
 
 
@@ -85,9 +59,8 @@ def load_tensorflow_folder(folder: Path, name: str, *, lowercase: bool | None = 
         raise TransformerError(f"{folder} has no TensorFlow checkpoint: no file whose name ends in .index")
     source = TensorFlowSource(checkpoint)
     family = _family(folder, source)
-    release = RELEASES[family]
-    config = _config(folder, release, source)
-    table = _table(folder, release, source, config)
+    config = _config(folder, family, source)
+    table = _table(folder, family, source, config)
     labels, table = _labels(source, table)
     make_plan(encoder_shapes(config), source, table)
     tokenizer = read_tensorflow_tokenizer(folder, f"{Path(name).name} {folder.name}", lowercase)
@@ -99,27 +72,30 @@ def load_tensorflow_folder(folder: Path, name: str, *, lowercase: bool | None = 
         source=source,
         table=table,
         tokenizer=tokenizer,
-        # ELECTRA has no pooler that pretraining filled: a classifier's starts fresh.
-        pooler=family == "electra" or _stored(source, table, "pooler/dense/kernel"),
+        # Where pretraining filled no pooler (ELECTRA), a classifier's starts fresh.
+        pooler=not family.pretrained_pooler or _stored(source, table, "pooler/dense/kernel"),
         labels=labels,
         head={} if labels is None else {"multi_label": False},
     )
 
 
-def _family(folder: Path, source: TensorFlowSource) -> str:
-    for family, release in RELEASES.items():
-        if release.settings is not None and (folder / release.settings).exists():
+def _family(folder: Path, source: TensorFlowSource) -> Family:
+    for family in FAMILIES.values():
+        if family.google.settings is not None and (folder / family.google.settings).exists():
             return family
-    if any(key.startswith("electra/") for key in source.keys()):
-        return "electra"
-    files = " or ".join(release.settings for release in RELEASES.values() if release.settings)
+    for family in FAMILIES.values():
+        root = family.google.table.names(_TOKENS)[0].split("/")[0]
+        if family.google.settings is None and any(key.startswith(f"{root}/") for key in source.keys()):
+            return family
+    files = " or ".join(settings_files())
     raise TransformerError(f"{folder} has a TensorFlow checkpoint and must have its settings too: {files}")
 
 
-def _config(folder: Path, release: Release, source: TensorFlowSource) -> TransformerConfig:
-    if release.settings is None:
-        return release.layout.to_config(_electra_settings(source), source.name)
-    where = folder / release.settings
+def _config(folder: Path, family: Family, source: TensorFlowSource) -> TransformerConfig:
+    facts = family.google
+    if facts.settings is None:
+        return config_of(_settings_of_weights(family, source), source.name, family)
+    where = folder / facts.settings
     settings = read_json(where)
     for size in (
         "vocab_size",
@@ -131,59 +107,59 @@ def _config(folder: Path, release: Release, source: TensorFlowSource) -> Transfo
         if size not in settings:
             raise TransformerError(f"{where} must have {size}; it is missing")
     activation = settings.get("hidden_act", "gelu")
-    if not isinstance(activation, str) or activation not in release.activations:
-        known = ", ".join(release.activations)
+    if not isinstance(activation, str) or activation not in facts.activations:
+        known = ", ".join(facts.activations)
         raise TransformerError(f"{where}: hidden_act must be one of {known}; got {activation!r:.80}")
-    if release.layout.family == "bert" and settings.get("embedding_size") not in (
-        None,
-        settings["hidden_size"],
-    ):
+    narrow = settings.get("embedding_size") not in (None, settings["hidden_size"])
+    if narrow and "embedding_size" not in family.huggingface.settings:
         raise TransformerError(
-            f"{where}: embedding_size must be hidden_size in a BERT; got {settings['embedding_size']!r:.80}"
+            f"{where}: embedding_size must be hidden_size in a {family.title}; got {settings['embedding_size']!r:.80}"
         )
-    return release.layout.to_config({**settings, "hidden_act": release.activations[activation]}, where)
+    return config_of({**settings, "hidden_act": facts.activations[activation]}, where, family)
 
 
-def _electra_settings(source: TensorFlowSource) -> dict[str, Any]:
+def _settings_of_weights(family: Family, source: TensorFlowSource) -> dict[str, Any]:
     """The sizes that ELECTRA's releases state nowhere, from the weights."""
+    table = family.google.table
 
     def size(address: str, axis: int) -> int:
-        key = electra_tensorflow.TENSORFLOW_1.names(address)[0]
+        key = table.names(address)[0]
         if key not in source.keys() or len(source.shape(key)) != 2:
             raise TransformerError(f"the weights of {source.name} must have {key}, of two axes")
         return source.shape(key)[axis]
 
     width = size("encoder_block_0/attention/query/kernel", 1)
-    query = re.compile(r"electra/encoder/layer_\d+/attention/self/query/kernel")
     return {
-        "vocab_size": size("embeddings/token/embeddings", 0),
-        "embedding_size": size("embeddings/token/embeddings", 1),
+        "vocab_size": size(_TOKENS, 0),
+        "embedding_size": size(_TOKENS, 1),
         "max_position_embeddings": size("embeddings/position/embeddings", 0),
         "type_vocab_size": size("embeddings/segment/embeddings", 0),
         "hidden_size": width,
-        "num_attention_heads": max(1, width // electra_tensorflow.HEAD_WIDTH),
+        "num_attention_heads": max(1, width // family.google.head_width),
         "intermediate_size": size("encoder_block_0/feed_forward/intermediate/kernel", 1),
-        "num_hidden_layers": sum(query.fullmatch(key) is not None for key in source.keys()),
-        "hidden_act": electra_tensorflow.ACTIVATIONS["gelu"],
+        "num_hidden_layers": count_blocks(table, source.keys()),
+        "hidden_act": family.google.activations["gelu"],
     }
 
 
-def _table(folder: Path, release: Release, source: TensorFlowSource, config: TransformerConfig) -> Table:
+def _table(folder: Path, family: Family, source: TensorFlowSource, config: TransformerConfig) -> Table:
     keys = set(source.keys())
-    root = bert_tensorflow.model_garden_root(keys)
+    gardens = {row.title: row.google.model_garden for row in FAMILIES.values() if row.google.model_garden}
+    root = next((root for table in gardens.values() if (root := find_root(table, keys)) is not None), None)
     if root is None:
-        return release.table
-    if release.layout.family != "bert":
+        return family.google.table
+    table = family.google.model_garden
+    if table is None:
         raise TransformerError(
-            f"{source.name} is Model Garden's {release.layout.family}; only its BERT is read"
+            f"{source.name} is Model Garden's {family.name}; only its {', '.join(gardens)} is read"
         )
-    found = bert_tensorflow.count_blocks(keys, root)
+    found = count_blocks(table, keys, root)
     if found != config.num_layers or found > MOST_LAYERS:
         raise TransformerError(
-            f"{folder / str(release.settings)} must fit the weights; it has num_hidden_layers="
+            f"{folder / str(family.google.settings)} must fit the weights; it has num_hidden_layers="
             f"{config.num_layers}, and the weights have {found} blocks"
         )
-    return bert_tensorflow.model_garden(found, root, bert_tensorflow.has_outer_pooler(keys))
+    return expand(table, found, root)
 
 
 def _labels(source: TensorFlowSource, table: Table) -> tuple[tuple[str, ...] | None, Table]:
@@ -197,3 +173,69 @@ def _labels(source: TensorFlowSource, table: Table) -> tuple[tuple[str, ...] | N
 
 def _stored(source: TensorFlowSource, table: Table, address: str) -> bool:
     return any(name in source.keys() for name in table.names(address))
+
+
+# Tokenizers of Google's own releases: WordPiece vocabularies and SentencePiece models.
+
+_LARGEST = 64 * 2**20  # bytes; a vocabulary is far smaller
+
+
+def read_tensorflow_tokenizer(folder: Path, name: str, lowercase: bool | None = None) -> TokenizerSpec:
+    """The tokenizer of a folder as Google released it.
+
+    ALBERT's English releases hold a SentencePiece model (`30k-clean.model`), whose text is prepared as in
+    Hugging Face's tokenizer; all others hold `vocab.txt`, or under a name of its own `vocab_chinese.txt`.
+
+    Args:
+        folder: The folder.
+        name: What the caller called it; it may say "uncased".
+        lowercase: Whether text is made lower case (and loses its accents). None: `guess_lowercase`.
+
+    Raises:
+        TransformerError: There is no such file, or more than one, or it is damaged.
+    """
+    path = _vocabulary_file(folder)
+    data = path.read_bytes()
+    if path.suffix == ".model":
+        pieces = parse_pieces(data, str(path))
+        lowercase = guess_lowercase(name, pieces) if lowercase is None else lowercase
+        rules = dict.fromkeys(("lowercase", "strip_accents", "straighten_quotes"), lowercase)
+        facts = family_of_tokenizer("sentencepiece").tokenizer
+        settings = {**rules, "pair_separators": facts.pair_separators, **facts.roles}
+        return TokenizerSpec("sentencepiece", pieces, settings, {"spiece.model": data})
+    pieces = parse_vocabulary(data, str(path))
+    lowercase = guess_lowercase(name, pieces) if lowercase is None else lowercase
+    return TokenizerSpec(
+        "wordpiece", pieces, {"lowercase": lowercase, "strip_accents": None}, {"vocab.txt": data}
+    )
+
+
+def guess_lowercase(name: str, vocabulary: tuple[str, ...]) -> bool:
+    """Whether a vocabulary was made from lowercased text, by a release's name or else by its pieces.
+
+    Nothing in a release says so but its name, where "uncased" or "cased" is in it. Otherwise a vocabulary
+    without a single capital letter, bracketed tokens aside, is taken for one of lowercased text.
+
+    Example:
+        >>> guess_lowercase("cased_L-12_H-768_A-12", ("[UNK]", "a"))
+        False
+        >>> guess_lowercase("my_checkpoint", ("[UNK]", "a"))
+        True
+    """
+    stated = re.search(r"(un)?cased", name.lower())
+    if stated:
+        return stated.group() == "uncased"
+    return not any(piece != piece.lower() and not piece.startswith("[") for piece in vocabulary)
+
+
+def _vocabulary_file(folder: Path) -> Path:
+    usual = folder / "vocab.txt"
+    found = [usual] if usual.is_file() else sorted((*folder.glob("*.model"), *folder.glob("vocab*.txt")))
+    if len(found) != 1 or not found[0].is_file():
+        names = ", ".join(path.name for path in found[:5]) or "none of them"
+        raise TransformerError(f"{folder} must have a vocab.txt or one SentencePiece .model; it has {names}")
+    if found[0].stat().st_size > _LARGEST:
+        raise TransformerError(
+            f"{found[0]} must be at most {_LARGEST} bytes; it has {found[0].stat().st_size}"
+        )
+    return found[0]

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from tftransformer import files
-from tftransformer.checkpoints.huggingface.layout import Layout
-from tftransformer.checkpoints.huggingface.loading import LAYOUTS
+from tftransformer.checkpoints.huggingface.settings import settings_of
 from tftransformer.checkpoints.huggingface.tokenizer import write_tokenizer
+from tftransformer.checkpoints.rules import to_source
 from tftransformer.checkpoints.sources import FLOATING
 from tftransformer.checkpoints.writing import as_array, write_weights
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
-from tftransformer.models.families import FAMILIES
+from tftransformer.models.families import FAMILIES, Family, families_of
+from tftransformer.models.families.family import HuggingFace
 
 _POOLINGS = {"mean": "mean_tokens", "max": "max_tokens", "cls": "cls_token"}
 
@@ -40,7 +41,7 @@ def save_huggingface(
     Args:
         folder: Where to; appears whole or not at all.
         config: The encoder's configuration.
-        tokenizer: A `data.tokenizers.Tokenizer`.
+        tokenizer: A `text.Tokenizer`.
         variables: `keras.Variable`s or arrays by address.
         pooling: "cls", "mean" or "max".
         labels: The names of the classes, in the order of the head's logits.
@@ -55,25 +56,26 @@ def save_huggingface(
         TransformerError: Their model of the family cannot express this one (its head pools the first token through
             the family's own dense layer), or the folder cannot be written.
     """
-    layout = next((row for row in LAYOUTS.values() if row.family == config.family), None)
-    if layout is None:
-        known = ", ".join(row.family for row in LAYOUTS.values())
+    family = FAMILIES[config.family]
+    facts = family.huggingface
+    if facts is None:
+        known = ", ".join(families_of("huggingface"))
         raise TransformerError(
             f"format 'huggingface' must be of a family it is written for ({known}); got {config.family!r}"
         )
     if dtype is not None and dtype not in FLOATING:
         raise TransformerError(f"dtype must be one of {', '.join(FLOATING)}; got {dtype!r}")
-    settings = layout.to_settings(config)
-    tensors, kind = _tensors(layout, config, variables, pooling)
+    settings = settings_of(config)
+    tensors, kind = _tensors(family, config, variables, pooling)
     folder = Path(folder)
     with files.atomic_folder(folder, overwrite=overwrite) as new:
         write_weights(new / "model.safetensors", tensors, dtype, metadata={"format": "pt"})
-        settings["architectures"] = [layout.classes + kind]
+        settings["architectures"] = [facts.classes + kind]
         settings["dtype"] = dtype or str(next(iter(tensors.values())).dtype)
         ids = {"pad_token_id": tokenizer.pad_id, "bos_token_id": tokenizer.start_id}
         settings = {**ids, "eos_token_id": tokenizer.separator_id, **settings}
         if kind == "ForSequenceClassification":
-            settings.update(_head_settings(layout, labels or (), head or {}))
+            settings.update(_head_settings(facts, labels or (), head or {}))
         files.write_json(new / "config.json", settings)
         write_tokenizer(new, tokenizer.spec(), config.family)
         if kind == "Model" and pooling != "cls":
@@ -82,14 +84,14 @@ def save_huggingface(
 
 
 def _tensors(
-    layout: Layout, config: TransformerConfig, variables: Mapping[str, Any], pooling: str
+    family: Family, config: TransformerConfig, variables: Mapping[str, Any], pooling: str
 ) -> tuple[dict[str, Any], str]:
     """Their tensors by their names, and the end of the name of the class that holds them."""
-    addresses = set(variables)
-    foreign = sorted({address.split("/")[0] for address in addresses if layout.table.rule(address) is None})
+    facts, addresses = family.huggingface, set(variables)
+    foreign = sorted({address.split("/")[0] for address in addresses if facts.table.rule(address) is None})
     if foreign:
         raise TransformerError(
-            f"format 'huggingface' must leave out what {layout.table.name} has no place for; the model has "
+            f"format 'huggingface' must leave out what {facts.table.name} has no place for; the model has "
             f"{', '.join(foreign)}"
         )
     pooler = "pooler/dense/kernel" in addresses
@@ -98,23 +100,23 @@ def _tensors(
         if pooling != "cls" or not pooler:
             found = f"the model pools by {pooling}" if pooling != "cls" else "the model has none"
             raise TransformerError(
-                f"{layout.classes}ForSequenceClassification must pool the first token through a dense layer; {found} "
+                f"{facts.classes}ForSequenceClassification must pool the first token through a dense layer; {found} "
                 "(head=False saves the encoder alone)"
             )
     else:
         kind = "ForMaskedLM" if "lm_head/bias" in addresses else "Model"
-        keep = kind == "Model" and pooling == "cls" and FAMILIES[config.family].pretrained_pooler
+        keep = kind == "Model" and pooling == "cls" and family.pretrained_pooler
         addresses -= set() if keep else {"pooler/dense/kernel", "pooler/dense/bias"}
-    prefix = "" if kind == "Model" else layout.prefix
+    prefix = "" if kind == "Model" else facts.prefix
     chosen = (address for address in variables if address in addresses)
     tensors = dict(
-        layout.table.to_source(address, as_array(variables[address]), config.num_heads, prefix)
+        to_source(facts.table, address, as_array(variables[address]), config.num_heads, prefix)
         for address in chosen
     )
     return tensors, kind
 
 
-def _head_settings(layout: Layout, labels: Sequence[str], head: Mapping[str, Any]) -> dict[str, Any]:
+def _head_settings(facts: HuggingFace, labels: Sequence[str], head: Mapping[str, Any]) -> dict[str, Any]:
     several = bool(head.get("multi_label"))
     settings = {
         "id2label": {str(i): label for i, label in enumerate(labels)},
@@ -122,7 +124,7 @@ def _head_settings(layout: Layout, labels: Sequence[str], head: Mapping[str, Any
         "problem_type": "multi_label_classification" if several else "single_label_classification",
     }
     if "head_dropout" in head:
-        settings[layout.head_dropout] = head["head_dropout"]
+        settings[facts.head_dropout] = head["head_dropout"]
     return settings
 
 

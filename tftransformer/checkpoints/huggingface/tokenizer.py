@@ -13,18 +13,19 @@ from tftransformer.checkpoints.huggingface.tokenizer_json import (
     with_added,
 )
 from tftransformer.checkpoints.huggingface.tokenizer_writing import write_tokenizer
-from tftransformer.data.tokenizers.byte_bpe_files import check_merges, parse_merges, vocabulary_json_bytes
-from tftransformer.data.tokenizers.sentencepiece_charsmap import parse_charsmap
-from tftransformer.data.tokenizers.sentencepiece_model import (
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.models.families import families_of, family_of_tokenizer
+from tftransformer.text.byte_bpe_files import check_merges, parse_merges, vocabulary_json_bytes
+from tftransformer.text.sentencepiece_charsmap import parse_charsmap
+from tftransformer.text.sentencepiece_model import (
     PieceType,
     UnigramModel,
     model_bytes,
     parse_model,
     to_fairseq,
 )
-from tftransformer.data.tokenizers.spec import TokenizerSpec, read_spec
-from tftransformer.data.tokenizers.vocabulary import vocabulary_bytes
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.text.spec import TokenizerSpec, read_spec
+from tftransformer.text.vocabulary import vocabulary_bytes
 
 __all__ = ["read_tokenizer", "write_tokenizer"]
 
@@ -34,18 +35,6 @@ ROLES = {
     "cls_token": "start_token",
     "sep_token": "separator_token",
     "mask_token": "mask_token",
-}
-_BERT = ("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]")
-_ROBERTA = ("<unk>", "<pad>", "<s>", "</s>", "<mask>")
-_ALBERT = ("<unk>", "<pad>", "[CLS]", "[SEP]", "[MASK]")
-# Family -> the kind that its checkpoints have as a rule, how they write special tokens, separators of a pair.
-FAMILIES: dict[str, tuple[str, tuple[str, ...], int]] = {
-    "bert": ("wordpiece", _BERT, 1),
-    "distilbert": ("wordpiece", _BERT, 1),
-    "electra": ("wordpiece", _BERT, 1),
-    "roberta": ("byte_bpe", _ROBERTA, 2),
-    "xlm_roberta": ("sentencepiece", _ROBERTA, 2),
-    "albert": ("sentencepiece", _ALBERT, 1),
 }
 _FAIRSEQ_FILE = "sentencepiece.bpe.model"
 _FILES = {
@@ -64,7 +53,7 @@ def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
 
     Args:
         folder: The folder.
-        family: The model's: "bert", "distilbert", "electra", "roberta", "xlm_roberta" or "albert".
+        family: The model's, such as "bert": one that loads from Hugging Face's folders.
 
     Raises:
         TransformerError: The folder holds no tokenizer, a file is damaged, or something in it cannot be reproduced
@@ -74,21 +63,24 @@ def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
         >>> read_tokenizer(Path("checkpoint"), "bert").kind
         'wordpiece'
     """
-    if family not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise TransformerError(f"family must be one of {known}; got {family!r}{near_miss(family, FAMILIES)}")
+    known = families_of("huggingface")
+    if family not in known:
+        raise TransformerError(
+            f"family must be one of {', '.join(known)}; got {family!r}{near_miss(family, known)}"
+        )
     folder = Path(folder)
-    usual, names, separators = FAMILIES[family]
+    facts = known[family].tokenizer
+    separators = facts.pair_separators
     stated = read_optional_json(folder / "tokenizer_config.json")
     where = folder / "tokenizer.json"
     backend = read_json(where) if where.exists() else None
-    special = dict(zip(ROLES.values(), names, strict=True)) | _special_tokens(folder, stated)
+    special = facts.roles | _special_tokens(folder, stated)
     added = added_tokens(folder, stated, backend or {})
-    kind = _kind(folder, usual, backend)
+    kind = _kind(folder, facts.kind, backend)
     if backend is not None and (kind == "sentencepiece" or kind not in _present(folder)):
         separators = pair_separators(backend, special["separator_token"], separators)
-        if kind == "sentencepiece" and backend.get("post_processor") is None and family != "albert":
-            separators = 2
+        if kind == "sentencepiece" != facts.kind and backend.get("post_processor") is None:
+            separators = 2  # as in XLM-RoBERTa, whose vocabulary other families borrow
         return read_backend(backend, kind, special, separators, added, where)
     if kind == "wordpiece":
         return _read_wordpiece(folder, stated, backend or {}, special, added)
@@ -203,7 +195,8 @@ def _read_sentencepiece(
     parse_charsmap(model.charsmap, str(path))
     order = ("start_token", "pad_token", "separator_token", "unknown_token", "mask_token")
     if fairseq:
-        special = dict(zip(ROLES.values(), _ROBERTA, strict=True)) | _special_tokens(folder, stated)
+        special = family_of_tokenizer("sentencepiece", fairseq_ids=True).tokenizer.roles
+        special = special | _special_tokens(folder, stated)
         model = to_fairseq(model, [special[name] for name in order], str(path))
     settings = {
         **special,

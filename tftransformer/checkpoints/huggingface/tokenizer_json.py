@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tftransformer.checkpoints.folders import read_optional_json
-from tftransformer.data.tokenizers.byte_bpe_files import (
+from tftransformer.errors import TransformerError
+from tftransformer.text.byte_bpe_files import (
     check_merges,
     check_vocabulary,
     merges_bytes,
     vocabulary_json_bytes,
 )
-from tftransformer.data.tokenizers.sentencepiece_charsmap import parse_charsmap
-from tftransformer.data.tokenizers.sentencepiece_model import (
+from tftransformer.text.sentencepiece_charsmap import parse_charsmap
+from tftransformer.text.sentencepiece_model import (
     PieceType,
     UnigramModel,
     check_model,
     model_bytes,
 )
-from tftransformer.data.tokenizers.spec import TokenizerSpec
-from tftransformer.data.tokenizers.vocabulary import vocabulary_bytes
-from tftransformer.errors import TransformerError
+from tftransformer.text.spec import TokenizerSpec
+from tftransformer.text.vocabulary import vocabulary_bytes
 
 _SPACE_SIGN = "\u2581"
 _QUOTES = ("``", "''")

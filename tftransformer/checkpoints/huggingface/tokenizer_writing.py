@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from tftransformer import files
-from tftransformer.data.tokenizers.sentencepiece_model import (
+from tftransformer.models.families import FAMILIES, family_of_tokenizer
+from tftransformer.text.sentencepiece_model import (
     PieceType,
     UnigramModel,
     from_fairseq,
     model_bytes,
     parse_model,
 )
-from tftransformer.data.tokenizers.spec import TokenizerSpec
+from tftransformer.text.spec import TokenizerSpec
 
 _SPECIAL = {
     "unk_token": "unknown_token",
@@ -28,7 +29,6 @@ _DEFAULTS = {
     "byte_bpe": ("<unk>", "<pad>", "<s>", "</s>", "<mask>"),
     "sentencepiece": ("<unk>", "<pad>", "<s>", "</s>", "<mask>"),
 }
-_WITH_SEGMENTS = ("bert", "electra", "albert")
 _SPACE_SIGN = "\u2581"
 
 
@@ -51,35 +51,40 @@ def write_tokenizer(folder: Path, tokenizer: Any, family: str) -> None:
     if spec.kind == "wordpiece":
         special = {name: special[name] for name in list(_SPECIAL)[:5]}
     writers = {"wordpiece": _wordpiece, "byte_bpe": _byte_bpe, "sentencepiece": _sentencepiece}
-    config = writers[spec.kind](Path(folder), spec, family, special)
+    config = writers[spec.kind](Path(folder), spec, special)
     # Said for every family: their ALBERT tokenizer leaves segments out unless it is told, their BERT's never does.
-    names = ["input_ids", *(["token_type_ids"] if family in _WITH_SEGMENTS else []), "attention_mask"]
-    config["model_input_names"] = names
+    segments = ["token_type_ids"] if FAMILIES[family].defaults["num_segments"] > 1 else []
+    config["model_input_names"] = ["input_ids", *segments, "attention_mask"]
     files.write_json(Path(folder) / "tokenizer_config.json", {**config, **special})
     files.write_json(Path(folder) / "special_tokens_map.json", special)
 
 
-def _wordpiece(folder: Path, spec: TokenizerSpec, family: str, special: dict[str, str]) -> dict[str, Any]:
+def _class_of(kind: str, fairseq_ids: bool = False) -> str:
+    """Their class for a kind of tokenizer."""
+    return f"{family_of_tokenizer(kind, fairseq_ids).huggingface.classes}Tokenizer"
+
+
+def _wordpiece(folder: Path, spec: TokenizerSpec, special: dict[str, str]) -> dict[str, Any]:
     files.write_bytes(folder / "vocab.txt", spec.files["vocab.txt"])
     return {
-        "tokenizer_class": "BertTokenizer",
+        "tokenizer_class": _class_of("wordpiece"),
         "do_lower_case": spec.settings.get("lowercase", True),
         "strip_accents": spec.settings.get("strip_accents"),
         "tokenize_chinese_chars": spec.settings.get("split_on_cjk", True),
     }
 
 
-def _byte_bpe(folder: Path, spec: TokenizerSpec, family: str, special: dict[str, str]) -> dict[str, Any]:
+def _byte_bpe(folder: Path, spec: TokenizerSpec, special: dict[str, str]) -> dict[str, Any]:
     for name in ("vocab.json", "merges.txt"):
         files.write_bytes(folder / name, spec.files[name])
     return {
-        "tokenizer_class": "RobertaTokenizer",
+        "tokenizer_class": _class_of("byte_bpe"),
         "add_prefix_space": spec.settings.get("add_prefix_space", False),
         "trim_offsets": spec.settings.get("trim_offsets", True),
     }
 
 
-def _sentencepiece(folder: Path, spec: TokenizerSpec, family: str, special: dict[str, str]) -> dict[str, Any]:
+def _sentencepiece(folder: Path, spec: TokenizerSpec, special: dict[str, str]) -> dict[str, Any]:
     """The model file, for whoever has the SentencePiece library, and tokenizer.json, which transformers reads first."""
     model = parse_model(spec.files["spiece.model"])
     settings = spec.settings
@@ -94,14 +99,14 @@ def _sentencepiece(folder: Path, spec: TokenizerSpec, family: str, special: dict
         files.write_bytes(folder / "spiece.model", spec.files["spiece.model"])
         return {
             **config,
-            "tokenizer_class": "AlbertTokenizer",
+            "tokenizer_class": _class_of("sentencepiece"),
             "do_lower_case": lowercase,
             "keep_accents": not accents,
         }
     original = from_fairseq(model)
     if plain and separators == 2 and unknown == 3 and original is not None:
         files.write_bytes(folder / "sentencepiece.bpe.model", model_bytes(original))
-        return {**config, "tokenizer_class": "XLMRobertaTokenizer"}
+        return {**config, "tokenizer_class": _class_of("sentencepiece", fairseq_ids=True)}
     files.write_bytes(folder / "spiece.model", spec.files["spiece.model"])
     return {"tokenizer_class": "PreTrainedTokenizerFast"}
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tftransformer.checkpoints.huggingface.layout import MOST_LAYERS
+from tftransformer.checkpoints.huggingface.settings import MOST_LAYERS
 from tftransformer.checkpoints.keras_hub.files import (
     HubFiles,
     count_stored,
@@ -22,21 +22,26 @@ from tftransformer.checkpoints.keras_hub.tasks import read_task
 from tftransformer.checkpoints.keras_hub.tokenizers import read_tokenizer
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
 from tftransformer.checkpoints.sources import KerasHubSource
-from tftransformer.checkpoints.tables.keras_hub import LAYOUTS, HubLayout
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
+from tftransformer.models.families import Family, families_of
+from tftransformer.models.families.family import KerasHub
 from tftransformer.models.shapes import count_parameters
 
 __all__ = ["FAMILIES", "explain", "family_of", "load_keras_hub", "load_keras_hub_folder", "preset_names"]
 
-FAMILIES: tuple[str, ...] = tuple(layout.family for layout in LAYOUTS.values())
+FAMILIES: tuple[str, ...] = tuple(families_of("keras_hub"))
+# By the names of their backbones' classes.
+BACKBONES: dict[str, Family] = {
+    family.keras_hub.backbone: family for family in families_of("keras_hub").values()
+}
 
 
 def preset_names() -> tuple[str, ...]:
     """keras-hub's names of presets of the families that load here."""
     import keras_hub
 
-    names = (name for backbone in LAYOUTS for name in getattr(keras_hub.models, backbone).presets)
+    names = (name for backbone in BACKBONES for name in getattr(keras_hub.models, backbone).presets)
     return tuple(dict.fromkeys(names))
 
 
@@ -73,18 +78,19 @@ def load_keras_hub(handle: str, name: str) -> Preset:
 
 def _load(files: HubFiles, name: str) -> Preset:
     where = files.path("config.json")
-    backbone_class, settings = read_object(where, tuple(LAYOUTS))
-    layout = LAYOUTS[backbone_class]
-    config = _to_config(layout, settings, where)
+    backbone_class, settings = read_object(where, tuple(BACKBONES))
+    family = BACKBONES[backbone_class]
+    hub = family.keras_hub
+    config = _to_config(family, settings, where)
     tokenizer = read_tokenizer(files)
     check_vocabulary(tokenizer.vocabulary, config.vocabulary_size, files.where)
     weights, parts = weights_of(files)
-    stored, described = count_stored(parts), _count_described(layout, config)
+    stored, described = count_stored(parts), _count_described(hub, config)
     if stored != described:
         raise TransformerError(
             f"{where} must fit the weights; it describes {described} parameters, and {stored} are stored"
         )
-    task = read_task(files, layout, _backbone(layout, settings, weights, name))
+    task = read_task(files, hub, _backbone(hub, settings, weights, name))
     return Preset(
         name=name,
         origin="keras_hub",
@@ -99,22 +105,23 @@ def _load(files: HubFiles, name: str) -> Preset:
     )
 
 
-def _to_config(layout: HubLayout, settings: Mapping[str, Any], where: Path) -> TransformerConfig:
+def _to_config(family: Family, settings: Mapping[str, Any], where: Path) -> TransformerConfig:
     """Their settings as our configuration."""
-    missing = [key for key in layout.settings if key not in settings]
+    hub = family.keras_hub
+    missing = [key for key in hub.settings if key not in settings]
     if missing:
         raise TransformerError(f"{where} must state {', '.join(missing)}; they are missing")
-    for key, value in layout.required.items():
+    for key, value in hub.required.items():
         if settings.get(key, value) != value:
             raise TransformerError(f"{where}: {key} must be {value!r}; got {settings[key]!r}")
-    fields = {ours: settings[theirs] for theirs, ours in layout.settings.items()}
-    if layout.projection_only_where_needed and fields["embedding_dim"] == fields["hidden_dim"]:
+    fields = {ours: settings[theirs] for theirs, ours in hub.settings.items()}
+    if hub.projection_only_where_needed and fields["embedding_dim"] == fields["hidden_dim"]:
         fields["embedding_dim"] = None
     layers = fields["num_layers"]
     if isinstance(layers, int) and layers > MOST_LAYERS:
         raise TransformerError(f"{where}: the number of layers must be at most {MOST_LAYERS}; got {layers}")
     try:
-        config = TransformerConfig(layout.family, **fields, **layout.fixed)
+        config = TransformerConfig(family.name, **fields, **hub.fixed)
     except TransformerError as error:
         raise TransformerError(f"{where}: {error}") from None
     if config.num_layers % config.num_blocks:
@@ -124,17 +131,17 @@ def _to_config(layout: HubLayout, settings: Mapping[str, Any], where: Path) -> T
     return config
 
 
-def _count_described(layout: HubLayout, config: TransformerConfig) -> int:
-    pooler = (config.hidden_dim + 1) * config.hidden_dim if layout.pooler else 0
+def _count_described(hub: KerasHub, config: TransformerConfig) -> int:
+    pooler = (config.hidden_dim + 1) * config.hidden_dim if hub.pooler else 0
     return count_parameters(config) + pooler
 
 
-def _backbone(layout: HubLayout, settings: Mapping[str, Any], weights: Path, name: str) -> Any:
+def _backbone(hub: KerasHub, settings: Mapping[str, Any], weights: Path, name: str) -> Any:
     """keras-hub's backbone with its weights, in float32 whatever they are stored in."""
     models = _keras_hub(name).models
-    arguments = {theirs: settings[theirs] for theirs in layout.settings}
+    arguments = {theirs: settings[theirs] for theirs in hub.settings}
     try:
-        backbone = getattr(models, layout.backbone)(**arguments, **layout.required, dtype="float32")
+        backbone = getattr(models, hub.backbone)(**arguments, **hub.required, dtype="float32")
         backbone.load_weights(str(weights))
     except Exception as error:  # keras-hub, Keras and h5py each raise their own
         raise TransformerError(f"preset {name!r} cannot be loaded: {explain(error)}") from error

@@ -4,11 +4,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tftransformer.checkpoints.keras_hub.files import HubFiles, read_object
-from tftransformer.data.tokenizers.byte_bpe_files import parse_vocabulary_json
-from tftransformer.data.tokenizers.sentencepiece_model import PieceType, model_bytes, parse_model, to_fairseq
-from tftransformer.data.tokenizers.spec import TokenizerSpec
-from tftransformer.data.tokenizers.vocabulary import parse_vocabulary
 from tftransformer.errors import TransformerError
+from tftransformer.models.families import families_of
+from tftransformer.models.families.family import TokenizerFacts
+from tftransformer.text.byte_bpe_files import parse_vocabulary_json
+from tftransformer.text.sentencepiece_model import (
+    PieceType,
+    UnigramModel,
+    model_bytes,
+    parse_model,
+    to_fairseq,
+)
+from tftransformer.text.spec import TokenizerSpec
+from tftransformer.text.vocabulary import parse_vocabulary
 
 _ASSETS = "assets/tokenizer"
 # What cannot be set here, with the only value that loads.
@@ -22,14 +30,15 @@ def read_tokenizer(files: HubFiles) -> TokenizerSpec:
         TransformerError: It is of another class, a setting has no counterpart, or a file is missing or damaged.
     """
     path = files.path("tokenizer.json")
-    name, settings = read_object(path, tuple(_READERS))
+    known = {family.keras_hub.tokenizer: family.tokenizer for family in families_of("keras_hub").values()}
+    name, settings = read_object(path, tuple(known))
     for key, value in _REQUIRED.items():
         if settings.get(key, value) != value:
             raise TransformerError(f"{path}: {key} must be {value!r}; got {settings[key]!r}")
-    return _READERS[name](files, settings)
+    return _READERS[known[name].kind](files, settings, known[name])
 
 
-def _wordpiece(files: HubFiles, settings: Mapping[str, Any]) -> TokenizerSpec:
+def _wordpiece(files: HubFiles, settings: Mapping[str, Any], facts: TokenizerFacts) -> TokenizerSpec:
     path = files.path(f"{_ASSETS}/vocabulary.txt")
     data = path.read_bytes()
     rules: dict[str, Any] = {
@@ -43,7 +52,7 @@ def _wordpiece(files: HubFiles, settings: Mapping[str, Any]) -> TokenizerSpec:
     return TokenizerSpec("wordpiece", parse_vocabulary(data, str(path)), rules, {"vocab.txt": data})
 
 
-def _byte_bpe(files: HubFiles, settings: Mapping[str, Any]) -> TokenizerSpec:
+def _byte_bpe(files: HubFiles, settings: Mapping[str, Any], facts: TokenizerFacts) -> TokenizerSpec:
     path = files.path(f"{_ASSETS}/vocabulary.json")
     data = path.read_bytes()
     merges = files.path(f"{_ASSETS}/merges.txt").read_bytes()
@@ -55,43 +64,35 @@ def _byte_bpe(files: HubFiles, settings: Mapping[str, Any]) -> TokenizerSpec:
     )
 
 
-def _xlm_roberta(files: HubFiles, settings: Mapping[str, Any]) -> TokenizerSpec:
-    path = files.path(f"{_ASSETS}/vocabulary.spm")
-    special = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-    # The file has the library's order; keras-hub moves the ids when it tokenizes, here the stored model has them.
-    model = to_fairseq(parse_model(path.read_bytes(), str(path)), special, str(path))
-    return TokenizerSpec(
-        "sentencepiece", model.pieces, {"pair_separators": 2}, {"spiece.model": model_bytes(model)}
-    )
-
-
-def _albert(files: HubFiles, settings: Mapping[str, Any]) -> TokenizerSpec:
+def _sentencepiece(files: HubFiles, settings: Mapping[str, Any], facts: TokenizerFacts) -> TokenizerSpec:
     path = files.path(f"{_ASSETS}/vocabulary.spm")
     data = path.read_bytes()
     model = parse_model(data, str(path))
+    if facts.fairseq_ids:
+        return _in_fairseqs_order(model, facts, str(path))
     # keras-hub leaves case, accents and quotes to the model's own map. A vocabulary without one upper-case letter
     # is an uncased checkpoint's, whose text ALBERT's authors prepared by these three rules.
     words = [p for p, kind in zip(model.pieces, model.types, strict=True) if kind == PieceType.NORMAL]
     uncased = all(word == word.lower() for word in words)
-    rules = {
-        "lowercase": uncased,
-        "strip_accents": uncased,
-        "straighten_quotes": uncased,
-        "pair_separators": 1,
-        "unknown_token": "<unk>",
-        "pad_token": "<pad>",
-        "start_token": "[CLS]",
-        "separator_token": "[SEP]",
-        "mask_token": "[MASK]",
-    }
-    return TokenizerSpec("sentencepiece", model.pieces, rules, {"spiece.model": data})
+    rules = dict.fromkeys(("lowercase", "strip_accents", "straighten_quotes"), uncased)
+    settings = {**rules, "pair_separators": facts.pair_separators, **facts.roles}
+    return TokenizerSpec("sentencepiece", model.pieces, settings, {"spiece.model": data})
 
 
-_READERS: dict[str, Callable[[HubFiles, Mapping[str, Any]], TokenizerSpec]] = {
-    "BertTokenizer": _wordpiece,
-    "DistilBertTokenizer": _wordpiece,
-    "ElectraTokenizer": _wordpiece,
-    "RobertaTokenizer": _byte_bpe,
-    "XLMRobertaTokenizer": _xlm_roberta,
-    "AlbertTokenizer": _albert,
+def _in_fairseqs_order(model: UnigramModel, facts: TokenizerFacts, path: str) -> TokenizerSpec:
+    roles = ("start_token", "pad_token", "separator_token", "unknown_token", "mask_token")
+    # The file has the library's order; keras-hub moves the ids when it tokenizes, here the stored model has them.
+    model = to_fairseq(model, [facts.roles[role] for role in roles], path)
+    return TokenizerSpec(
+        "sentencepiece",
+        model.pieces,
+        {"pair_separators": facts.pair_separators},
+        {"spiece.model": model_bytes(model)},
+    )
+
+
+_READERS: dict[str, Callable[[HubFiles, Mapping[str, Any], TokenizerFacts], TokenizerSpec]] = {
+    "wordpiece": _wordpiece,
+    "byte_bpe": _byte_bpe,
+    "sentencepiece": _sentencepiece,
 }

@@ -5,18 +5,20 @@ Nothing is trained here: the result is a starting point for fine-tuning.
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.stored import stored_addresses
-from tftransformer.checkpoints.structure.new_tokens import append_tokens
-from tftransformer.checkpoints.structure.resizing import RESIZERS, append_mean_rows, resize_positions
 from tftransformer.checkpoints.structure.views import Resize, SourceView
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.models.layer_choice import choose_layers, keep_in_config
+from tftransformer.text.spec import TokenizerSpec
+from tftransformer.text.vocabulary import vocabulary_bytes
 
 # What has a row for each token: the table, and the bias of masked words where the checkpoint has that head.
 _TOKENS = ("embeddings/token/embeddings", "lm_head/bias")
@@ -238,3 +240,155 @@ def _vocabulary_changes(preset: Preset, tokens: tuple[str, ...], rows: int) -> l
     if rows != max(before, used + len(tokens)):
         lines.append(f"token table: {rows} rows instead of {before}")
     return lines
+
+
+# A vocabulary with tokens of one's own at its end, each checked to be one that a text can hold.
+
+_JOINER = "##"
+
+
+def append_tokens(tokenizer: TokenizerSpec, tokens: Sequence[str]) -> TokenizerSpec:
+    """A WordPiece tokenizer with more tokens; the ids of the old ones stay.
+
+    New tokens are pieces like all others: normalised text that starts a word, or goes on with one where they
+    are written with `##`, and the longest piece that fits wins. So "spect" also starts "spectral", and a word
+    with a space or a hyphen in it, which is several words to the tokenizer, cannot be a token.
+
+    Args:
+        tokenizer: Of the kind "wordpiece".
+        tokens: As normalised text has them (in lower case, for an uncased vocabulary).
+
+    Raises:
+        TransformerError: Another kind of tokenizer; a token that is there already, stands twice, or that no
+            normalised text can hold.
+    """
+    if isinstance(tokens, str) or not all(isinstance(token, str) for token in tokens):
+        raise TransformerError(f"new_tokens must be a list of strings; got {tokens!r:.80}")
+    if tokenizer.kind != "wordpiece":
+        raise TransformerError(
+            f"new_tokens can be added to a wordpiece vocabulary alone; this one is {tokenizer.kind}, whose "
+            "pieces follow from merges or scores that a new one does not have"
+        )
+    tokens = tuple(tokens)
+    old = {token: i for i, token in enumerate(tokenizer.vocabulary)}
+    for i, token in enumerate(tokens):
+        if token in old:
+            raise TransformerError(f"new_tokens must be new; {token!r} has the id {old[token]} already")
+        if token in tokens[:i]:
+            raise TransformerError(f"new_tokens must hold each token once; {token!r} stands twice")
+    result = _with_vocabulary(tokenizer, (*tokenizer.vocabulary, *tokens))
+    _check_reachable(tokenizer, tokens, old)
+    return result
+
+
+def _check_reachable(tokenizer: TokenizerSpec, tokens: tuple[str, ...], old: dict[str, int]) -> None:
+    """Every token (without its ##) must be what the tokenizer makes of it: one word, unchanged."""
+    bodies = [token.removeprefix(_JOINER) for token in tokens]
+    added = [body for body in dict.fromkeys(bodies) if body and body not in old]
+    trial = _with_vocabulary(tokenizer, (*tokenizer.vocabulary, *added)).build()
+    for token, body, ids in zip(tokens, bodies, trial.tokenize(bodies).to_list() if bodies else ()):
+        pieces = [trial.id_to_token(i) for i in ids]
+        if pieces != [body]:
+            read = " ".join(pieces) or "nothing"
+            capitals = body != body.lower() and tokenizer.settings.get("lowercase", True)
+            raise TransformerError(
+                f"new_tokens must be words as the tokenizer reads them; {token!r} can never occur, since the text "
+                f"{body!r} is read as {read}{'; write it in lower case' if capitals else ''}"
+            )
+
+
+def _with_vocabulary(tokenizer: TokenizerSpec, vocabulary: tuple[str, ...]) -> TokenizerSpec:
+    files = {**tokenizer.files, "vocab.txt": vocabulary_bytes(vocabulary)}
+    return TokenizerSpec(tokenizer.kind, vocabulary, tokenizer.settings, files)
+
+
+# Embedding tables of another length: positions repeated or interpolated, and mean vectors for new tokens.
+
+
+def repeat_rows(table: np.ndarray, rows: int) -> np.ndarray:
+    """The table again and again, as Longformer (Beltagy et al. 2020, arXiv 2004.05150) starts its positions.
+
+    Args:
+        table: (T, D).
+        rows: How many are wanted.
+
+    Returns:
+        (rows, D); the first T rows are the table's, bit by bit.
+
+    Example:
+        >>> repeat_rows(np.array([[1.0], [2.0]]), 5)[:, 0].tolist()
+        [1.0, 2.0, 1.0, 2.0, 1.0]
+    """
+    return table[np.arange(rows) % len(table)]
+
+
+def interpolate_rows(table: np.ndarray, rows: int) -> np.ndarray:
+    """The table stretched: its first and last rows stay at the ends, the others are mixed from two neighbours.
+
+    Args:
+        table: (T, D).
+        rows: How many are wanted.
+
+    Returns:
+        (rows, D) in the table's dtype.
+
+    Example:
+        >>> interpolate_rows(np.array([[1.0], [2.0]]), 3)[:, 0].tolist()
+        [1.0, 1.5, 2.0]
+    """
+    places = np.linspace(0, len(table) - 1, rows)
+    lower = np.floor(places).astype(int)
+    upper = np.minimum(lower + 1, len(table) - 1)
+    share = (places - lower)[:, None].astype("float32")
+    values = table.astype("float32")
+    return (values[lower] * (1 - share) + values[upper] * share).astype(table.dtype)
+
+
+RESIZERS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+    "repeated": repeat_rows,
+    "interpolated": interpolate_rows,
+}
+
+
+def resize_positions(table: np.ndarray, length: int, offset: int, how: str) -> np.ndarray:
+    """A position table for another length.
+
+    Args:
+        table: (offset + T, D).
+        length: Positions that are wanted; the first ones where that is fewer than T.
+        offset: Rows at its head that belong to no position and stay as they are.
+        how: One of `RESIZERS`, for more positions than T.
+
+    Returns:
+        (offset + length, D).
+    """
+    head, body = table[:offset], table[offset:]
+    body = body[:length] if length <= len(body) else RESIZERS[how](body, length)
+    return np.concatenate([head, body])
+
+
+def append_mean_rows(table: np.ndarray, used: int, new: int, rows: int) -> np.ndarray:
+    """A token table with vectors for new tokens: the mean of those that are used.
+
+    From the mean no new token starts out likelier than the average old one, while random vectors can outweigh
+    all of them (Hewitt 2021, "Initializing new word embeddings for pretrained language models").
+
+    Args:
+        table: (V, D), or a bias (V,).
+        used: The rows that belong to tokens; the others are padding, of which new tokens take the first.
+        new: New tokens.
+        rows: Rows that are wanted; those beyond the table and the new tokens hold the mean, too.
+
+    Returns:
+        (rows, D), or (rows,), in the table's dtype.
+
+    Example:
+        >>> append_mean_rows(np.array([[1.0], [3.0], [0.0]]), used=2, new=2, rows=4)[:, 0].tolist()
+        [1.0, 3.0, 2.0, 2.0]
+    """
+    result = np.empty((rows, *table.shape[1:]), table.dtype)
+    result[:] = table[:used].astype("float64").mean(axis=0).astype(table.dtype)
+    result[:used] = table[:used]
+    spare = table[used + new : rows]
+    result[used + new : used + new + len(spare)] = spare
+    return result

@@ -119,11 +119,14 @@ def mask_filler(
 
     Example:
         >>> def predict(batch):
-        ...     hidden = ops.reshape(encoder(batch), (-1, hidden_dim))
-        ...     return head(ops.take(hidden, batch["mask_places"], axis=0))
-        >>> fill = mask_filler(tokenizer, predict)  # doctest: +SKIP
-        >>> fill(["a very good [MASK]"])  # doctest: +SKIP
-        [[['film', 'movie', ...]]]
+        ...     places = batch.pop("mask_places")
+        ...     hidden = keras.ops.reshape(encoder(batch), (-1, hidden_dim))
+        ...     return head(keras.ops.take(hidden, places, axis=0))
+        >>> encoder, hidden_dim = classifier.encoder, classifier.config.hidden_dim
+        >>> head = keras.layers.Dense(classifier.config.vocabulary_size)
+        >>> fill = mask_filler(tokenizer, predict)
+        >>> fill(["a very good [MASK]"])
+        [[['...', ..., '...']]]
     """
     if candidates < 1:
         raise TransformerError(f"candidates must be at least 1; got {candidates}")

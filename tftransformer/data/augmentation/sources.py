@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from tftransformer.data.tokenizers.spec import TokenizerSpec
 from tftransformer.data.word_starts import STARTS, special_tokens, word_starts
 from tftransformer.errors import TransformerError
 from tftransformer.progress import Progress
+from tftransformer.text.spec import TokenizerSpec
 
 _CHUNK = 256
 _INSTALL = (

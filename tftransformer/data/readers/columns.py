@@ -138,6 +138,7 @@ def _listing(table: Table) -> str:
 
 def _position(table: Table, argument: str, name: str) -> int:
     if name in table.names:
+        _check_unique(table, name)
         return table.names.index(name)
     folded = [i for i, other in enumerate(table.names) if _normal(other) == _normal(name)]
     if len(folded) == 1:
@@ -148,6 +149,16 @@ def _position(table: Table, argument: str, name: str) -> int:
         f"{argument}: {table.path} has no column {name!r}, it has {_listing(table)}"
         f"{near_miss(name, table.names)}"
     )
+
+
+def _check_unique(table: Table, name: str) -> None:
+    """Raise where several columns have this name, since nobody could say which of them is meant."""
+    places = [str(i + 1) for i, other in enumerate(table.names) if other == name]
+    if len(places) > 1:
+        raise TransformerError(
+            f"{table.path}: columns must have different names; {name!r:.40} is that of columns {' and '.join(places)} "
+            "(without a header row, name columns by number)"
+        )
 
 
 def _find_texts(table: Table, label: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
@@ -177,6 +188,7 @@ def _free(
     free: dict[str, int] = {}
     for i, name in enumerate(map(_normal, table.names)):
         if i not in used and name in free and wanted(name):
+            _check_unique(table, table.names[i])
             raise _unclear(table, kind, argument, [free[name], i])
         if i not in used:
             free[name] = i

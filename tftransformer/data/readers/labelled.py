@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from tftransformer.data.folding import well_formed
-from tftransformer.data.labels import label_name
+from tftransformer.data.labels import SEVERAL, label_name
 from tftransformer.data.readers.columns import Columns
 from tftransformer.data.readers.jsonl import MISSING
 from tftransformer.data.readers.table import Table
@@ -61,16 +65,18 @@ def _text(cell, where: str, column: str) -> str:
 
 
 def _one(cell, where: str, column: str) -> str:
-    if isinstance(cell, (dict, list)):
+    if isinstance(cell, SEVERAL):
         raise TransformerError(f"{where}: {column!r} must be a label; got {cell!r}"[:200])
     name = None if cell is MISSING else label_name(cell)
     if name is None:
-        raise TransformerError(f"{where}: a row without a label, {column!r} is empty")
+        infinite = isinstance(cell, (float, np.floating)) and math.isinf(cell)
+        what = f"must be a label; got {cell!r}" if infinite else "is empty"
+        raise TransformerError(f"{where}: a row without a label, {column!r} {what}")
     return name
 
 
 def _several(cell, delimiter: str | None, where: str, column: str) -> tuple[str, ...]:
-    if cell is MISSING or not isinstance(cell, list) and label_name(cell) is None:
+    if cell is MISSING or not isinstance(cell, SEVERAL) and label_name(cell) is None:
         return ()
     if isinstance(cell, list):
         items = [_one(item, where, column) for item in cell]

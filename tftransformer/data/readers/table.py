@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tftransformer.errors import TransformerError
-
 
 @dataclass(frozen=True)
 class Table:
@@ -18,25 +16,12 @@ class Table:
         rows: Cells of each row, all rows equally long. Cells of delimited files are str; of JSON files
             str, bool, None, or a list of str (numbers are kept as they were written).
         lines: Line on which each row begins, from 1.
-
-    Raises:
-        TransformerError: Two columns have one name.
     """
 
     path: str
     names: tuple[str, ...] | None
     rows: list[Sequence]
     lines: list[int]
-
-    def __post_init__(self) -> None:
-        # Nobody could say which of them is meant. Columns without a name are never chosen by it.
-        twice = [name for name in self.names or () if name and self.names.count(name) > 1]
-        if twice:
-            places = " and ".join(str(i + 1) for i, name in enumerate(self.names) if name == twice[0])
-            raise TransformerError(
-                f"{self.path}: columns must have different names; {twice[0]!r:.40} is that of columns {places} "
-                "(without a header row, name columns by number)"
-            )
 
     @property
     def width(self) -> int:

@@ -9,16 +9,22 @@ from tftransformer.errors import TransformerError, near_miss
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
-def existing_path(path: str | Path) -> Path:
-    """The path, or an error that lists names in the same folder which are nearly the same."""
+def existing_path(path: str | Path, argument: str = "") -> Path:
+    """The path, or an error that lists names in the same folder which are nearly the same.
+
+    Args:
+        path: The path.
+        argument: What the user calls it, for the message.
+    """
     path = Path(path).expanduser()
     if path.exists():
         return path
     folder = path.parent
+    named = f"{argument}: {path}" if argument else str(path)
     if not folder.is_dir():
-        raise TransformerError(f"{path} does not exist, nor does its folder {folder}")
+        raise TransformerError(f"{named} does not exist, nor does its folder {folder}")
     names = sorted(entry.name for entry in folder.iterdir())
-    raise TransformerError(f"{path} does not exist{near_miss(path.name, names)}")
+    raise TransformerError(f"{named} does not exist{near_miss(path.name, names)}")
 
 
 def read_text(path: Path) -> str:

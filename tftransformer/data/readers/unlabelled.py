@@ -36,7 +36,7 @@ def read_texts(path: str | Path, text_columns: str | Sequence[str | int] | None 
         >>> read_texts(path)
         ['no refund', 'late again']
     """
-    path = existing_path(path)
+    path = existing_path(path, "texts")
     if path.is_dir():
         raise TransformerError(f"texts must be a file; {path} is a folder")
     kind = path.suffix.lower()

@@ -1,0 +1,187 @@
+"""Mistakes in a classification run: one line that says what is wrong, and nothing written."""
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from tftransformer import files
+from tftransformer.errors import TransformerError
+from tftransformer.runs import classification, finished_runs
+from tftransformer.runs.options import ClassificationOptions
+from tftransformer.runs.run_folder import RunFolder
+from tftransformer.tasks import TextClassifier
+
+
+@pytest.fixture
+def data(tmp_path, reviews):
+    texts, labels = reviews
+
+    def write(name, rows, header=("text", "label")):
+        with open(tmp_path / name, "w", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+        return str(tmp_path / name)
+
+    write("ok.csv", list(zip(texts, labels)))
+    write("one_class.csv", [(text, "same") for text in texts])
+    write("no_label.csv", [*zip(texts, labels), ("a text", "")])
+    write("unseen.csv", [("a text", "never seen")])
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "latin.csv").write_bytes("text,label\na,b\ncaf\u00e9,b\n".encode("latin-1"))
+    return tmp_path
+
+
+MISTAKES = [
+    (dict(dataset="{data}/missing.csv"), "missing.csv"),
+    (dict(dataset="{data}/ok.csv", text_columns=["txt"]), "did you mean 'text'"),
+    (dict(dataset="{data}/ok.csv", label_column="lable"), "did you mean 'label'"),
+    (dict(dataset="{data}/no_label.csv"), "no_label.csv.*62"),
+    (dict(dataset="{data}/one_class.csv"), "same"),
+    (dict(train_path="{data}/ok.csv", test_path="{data}/unseen.csv"), "never seen"),
+    (dict(dataset="{data}/latin.csv"), "latin.csv.*3"),
+    (dict(dataset="{data}/empty.csv"), "empty"),
+    (dict(dataset="{data}/ok.csv", preset="bert_bse_en_uncased"), "did you mean 'bert_base_en_uncased'"),
+    (dict(dataset="{data}/ok.csv", freeze_layers=13), "freeze_layers must be between 0 and 2.*13"),
+    (dict(dataset="{data}/ok.csv", max_length=4000), "max_length must be between 3 and 32.*4000"),
+    (dict(dataset="{data}/ok.csv", schedule="linaer"), "did you mean 'linear'"),
+    (dict(dataset="{data}/ok.csv", distribution="mirored"), "did you mean 'mirrored'"),
+    (dict(dataset="{data}/ok.csv", strategy="freeze:3"), "layers must be between 0 and 2"),
+    (dict(dataset="{data}/ok.csv", class_weight="balancd"), "did you mean 'balanced'"),
+    (dict(dataset="{data}/ok.csv", output_dir="{data}"), "output_dir"),
+    (
+        dict(dataset="{data}/ok.csv", activation_cache="of"),
+        "activation_cache must be.*'of'; did you mean 'off'",
+    ),
+    (dict(dataset="{data}/ok.csv", activation_cache="{data}"), "activation_cache.*holds 'empty.csv'"),
+    (
+        dict(dataset="{data}/ok.csv", activation_cache="{data}/ok.csv"),
+        "activation_cache must be a folder.*is a file",
+    ),
+    (dict(dataset="{data}/ok.csv", activation_cache="{data}/ok.csv/x"), "cannot write .*Not a directory"),
+    (dict(dataset="{data}/missing.csv", activation_cache="{data}/new"), "missing.csv"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES, ids=lambda value: str(value)[:40])
+def test_mistakes_in_one_line(data, tiny_preset, options, message):
+    given = {
+        key: value.format(data=data) if isinstance(value, str) else value for key, value in options.items()
+    }
+    given = {"preset": str(tiny_preset), "output_dir": str(data / "run"), **given}
+    before = sorted(p.name for p in data.iterdir())
+    with pytest.raises(TransformerError, match=message) as error:
+        classification.train(ClassificationOptions(**given))
+    assert "\n" not in str(error.value)
+    assert sorted(p.name for p in data.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(batch_size=0), "batch_size must be at least 1; got 0"),
+        (dict(epochs=-1), "epochs must be at least 1"),
+        (dict(freeze_layers=-1), "freeze_layers must be at least 0"),
+        (dict(strategy="lara:8"), "strategy must be one of .*; got 'lara:8'; did you mean 'lora'"),
+        (dict(strategy="lora:8", freeze_layers=2), "freeze_layers goes with the strategy 'freeze'"),
+        (dict(learning_rate=0.0), "learning_rate"),
+        (dict(learning_rate=float("nan")), "learning_rate"),
+        (dict(mixed_precision="bf16"), "did you mean 'bfloat16'"),
+        (dict(max_length=2), "max_length must be at least 3"),
+        (dict(add_labels=True), "add_labels goes with init_from"),
+        (dict(train_examples=1), "train_examples must be at least 2"),
+        (dict(augmentation=["swp:0.1"]), "operation must be one of .*; got 'swp:0.1'; did you mean 'swap'"),
+        (dict(augmentation="swap:2"), "the rate of swap must be above 0 and at most 1; got 2.0"),
+        (dict(augmentation_copies=-1), "augmentation_copies must be at least 0; got -1"),
+    ],
+)
+def test_options_out_of_range_are_refused_before_anything_is_read(options, message):
+    with pytest.raises(TransformerError, match=message):
+        ClassificationOptions(**options)
+
+
+def test_freeze_layers_is_a_short_form_of_the_strategy():
+    assert str(ClassificationOptions().fine_tuning()) == "full"
+    assert str(ClassificationOptions(freeze_layers=3).fine_tuning()) == "freeze:3"
+    assert str(ClassificationOptions(strategy="freeze", freeze_layers=3).fine_tuning()) == "freeze:3"
+    assert str(ClassificationOptions(strategy="lora").fine_tuning()) == "lora:8"
+
+
+def test_a_finished_run_is_needed_to_predict(tmp_path):
+    with pytest.raises(TransformerError, match="model must be given"):
+        finished_runs.predict("", ["a"])
+    with pytest.raises(TransformerError, match="does not exist"):
+        finished_runs.predict(tmp_path / "nothing", ["a"])
+    with pytest.raises(TransformerError, match="needs a text"):
+        finished_runs.predict(tmp_path, [])
+
+
+# Runs that end early.
+
+
+@pytest.fixture
+def quick(data, tiny_preset, monkeypatch):
+    """Options of a run that takes no graphs, and a record of its exports."""
+    monkeypatch.setattr(TextClassifier, "run_eagerly", property(lambda _: True, lambda *_: None))
+    exported = []
+    monkeypatch.setattr(
+        TextClassifier, "export", lambda _, folder: exported.append(folder) or folder.mkdir(parents=True)
+    )
+    options = ClassificationOptions(
+        preset=str(tiny_preset),
+        dataset=str(data / "ok.csv"),
+        epochs=1,
+        output_dir=str(data / "run"),
+        batch_size=32,
+    )
+    return options, exported
+
+
+def test_a_run_that_was_ended_behind_its_training_begins_anew_and_finishes(quick, capsys, monkeypatch):
+    options, exported = quick
+
+    def ended(classifier, folder):
+        save(classifier, folder)
+        half = RunFolder.open(folder.parent, finished=False).saved_model_path
+        half.mkdir(parents=True)
+        files.write_text(half / "half", "")
+        raise KeyboardInterrupt
+
+    save = TextClassifier.save_to_preset
+    with monkeypatch.context() as patch:
+        patch.setattr(classification, "_fit", lambda *_: {})
+        patch.setattr(TextClassifier, "save_to_preset", ended)
+        with pytest.raises(KeyboardInterrupt):
+            classification.train(options)
+    path = Path(options.output_dir)
+    assert RunFolder.open(path, finished=False).status == "interrupted"
+    assert (path / "model" / "preset.json").exists() and "begins anew" not in capsys.readouterr().out
+    report = classification.train(options)
+    said = capsys.readouterr().out
+    assert "run: an unfinished run of the same settings is cleared, training begins anew\n" in said
+    run = RunFolder.open(path)
+    assert run.status == "finished" and exported == [run.saved_model_path]
+    assert not (run.saved_model_path / "half").exists()
+    assert TextClassifier.from_preset(path).labels == ("negative", "positive")
+    text = run.report_path.read_text()
+    assert text.startswith(str(report)) and text.strip() in said
+    assert ("The model is below TF-IDF" in text) == (report["macro_f1"] < report.baseline["macro_f1"])
+
+
+@pytest.mark.parametrize(
+    ("missing", "options", "message"),
+    [
+        (("validation", "test"), {}, "a run needs a test split to report on"),
+        (("validation",), {"early_stopping": 2}, "early_stopping needs a validation split"),
+    ],
+)
+def test_what_the_end_needs_is_asked_for_at_the_beginning(quick, missing, options, message):
+    options = dataclasses.replace(quick[0], **options)
+    splits = classification.load_splits(options)._replace(**dict.fromkeys(missing))
+
+    def build(*_):
+        pytest.fail("nothing is built")
+
+    with pytest.raises(TransformerError, match=message):
+        classification.train_on(options, splits, build)
+    assert not Path(options.output_dir).exists()

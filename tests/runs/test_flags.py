@@ -1,0 +1,89 @@
+"""Flags made from dataclasses of options: kinds, defaults, what is read back, and what is told of mistakes."""
+
+import dataclasses
+import importlib
+from collections.abc import Sequence
+
+import pytest
+from absl import flags
+
+from tftransformer.errors import TransformerError
+from tftransformer.runs.commands import COMMANDS
+from tftransformer.runs.flag_values import read_range
+from tftransformer.runs.flags import OptionFlags, check_least, option
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """One of each kind."""
+
+    word: str = option("a", "A word.")
+    epochs: int | None = option(None, "A number.", least=1, argument="passes")
+    rate: float = option(0.5, "A rate.")
+    sure: bool = option(True, "A choice.")
+    side: str | None = option(None, "A side.", choices=("left", "right"))
+    columns: Sequence[str] | str | None = option(None, "Words with commas.")
+    sizes: Sequence[int] = option((50, 200), "Numbers with commas.")
+    between: float | tuple[float, float] = option((1e-3, 0.1), "Two ends.", read=read_range)
+    texts: tuple[str, ...] | None = option(None, "Given several times.")
+
+
+def parsed(part, *arguments, values=None):
+    values = flags.FlagValues() if values is None else values
+    part.define(values)
+    values(["program", *arguments])
+    return part
+
+
+def test_flags_unset_are_the_defaults():
+    part = parsed(OptionFlags(Options))
+    assert part.read() == Options() and part.given() == {}
+
+
+def test_every_kind_is_read_back():
+    part = parsed(
+        OptionFlags(Options), "--word=b", "--epochs=3", "--rate=1e-3", "--nosure", "--side=left", "--columns=a,b",
+        "--sizes=1,2", "--between=2", "--texts=one, two", "--texts=three",
+    )  # fmt: skip
+    told = {
+        "word": "b", "epochs": 3, "rate": 1e-3, "sure": False, "side": "left", "columns": ["a", "b"], "sizes": (1, 2),
+        "between": 2.0, "texts": ["one, two", "three"],
+    }  # fmt: skip
+    assert part.read() == Options(**told) and part.given() == told
+    assert part.read(word="c").word == "c"
+
+
+def test_help_and_choices_are_the_fields_or_what_stands_in_for_them():
+    values = flags.FlagValues()
+    parsed(OptionFlags(Options, only=["word", "side"], word="Another word."), values=values)
+    assert values["word"].help == "Another word." and values["side"].parser.enum_values == ["left", "right"]
+    assert "rate" not in values
+
+
+def test_numbers_in_lists_are_numbers():
+    with pytest.raises(TransformerError, match="sizes must be whole numbers with commas between; got '1,x'"):
+        parsed(OptionFlags(Options, only=["sizes"]), "--sizes=1,x").read()
+
+
+def test_a_number_below_its_least_is_one_line():
+    check_least(Options(epochs=1))
+    with pytest.raises(TransformerError, match="^epochs must be at least 1; got 0$"):
+        check_least(Options(epochs=0))
+
+
+def test_names_that_are_no_fields_are_refused():
+    for given in ({"only": ["wrd"]}, {"without": ["wrd"]}, {"wrd": "A word."}):
+        with pytest.raises(TransformerError, match="Options must have the field 'wrd'"):
+            OptionFlags(Options, **given)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_flags_of_a_command_are_defined_once_and_explained(command):
+    module = importlib.import_module(f"tftransformer.runs.commands.{command}")
+    parts = [part for part in vars(module).values() if isinstance(part, OptionFlags)]
+    names = [name for part in parts for name in part.names]
+    assert len(set(names)) == len(names) > 1
+    values = flags.FlagValues()
+    for part in parts:
+        part.define(values)
+    assert all(values[name].help.strip() for name in names)

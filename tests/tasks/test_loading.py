@@ -1,0 +1,243 @@
+"""A folder says what it is: whatever task is saved, `tt.load` gives back, weight by weight and answer by answer."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import tftransformer as tt
+from tftransformer import tasks
+from tftransformer.checkpoints import load_preset, write_preset
+from tftransformer.errors import TransformerError
+from tftransformer.patterns import addresses
+from tftransformer.tasks.base import TextTask
+from tftransformer.tasks.loading import load, saved_class
+
+LABELS = ("negative", "positive")
+TEXTS = [
+    "a good story",
+    "bad",
+    "the plot was very quick and the music was not slow but this story is dull",
+    "",
+]
+PAIRS = [("a good story", "bad"), ("dull", "slow music")]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Renamed(tt.TextClassifier):
+    """A user's own class."""
+
+
+def text(preset):
+    return tt.TextClassifier.from_preset(preset, labels=LABELS, max_length=12)
+
+
+def several_labels(preset):
+    options = {"multi_label": True, "threshold": 0.3, "extra_blocks": 1, "pooling": "cls", "text_pairs": True}
+    return tt.TextClassifier.from_preset(preset, labels=("x", "y", "z"), head_dropout=0.2, **options)
+
+
+def with_lora(preset):
+    classifier = text(preset)
+    classifier.apply(tt.LoRA(rank=2))
+    return classifier
+
+
+def documents(preset):
+    options = {"max_length": 8, "max_chunks": 3, "overlap": 1}
+    return tt.DocumentClassifier.from_preset(preset, labels=LABELS, chunk_blocks=1, **options)
+
+
+def several_tasks(preset):
+    pairs = tt.ClassificationTask(("yes", "no"), text_pairs=True)
+    tasks = {"mood": LABELS, "pairs": pairs, "topics": tt.ClassificationTask(("x", "y"), multi_label=True)}
+    return tt.MultiTaskClassifier.from_preset(preset, tasks=tasks, max_length=12, extra_blocks=1)
+
+
+def users_own(preset):
+    return Renamed.from_preset(preset, labels=LABELS, max_length=12)
+
+
+MAKERS = (text, several_labels, with_lora, documents, several_tasks, users_own)
+
+
+def shaken(task):
+    """With random numbers in every weight, so that nothing is what it starts as."""
+    draw = np.random.default_rng(0)
+    for name, variable in addresses(task).items():
+        centre = 1.0 if name.endswith("gamma") else 0.0
+        variable.assign(draw.normal(centre, 0.3, variable.shape))
+    task.run_eagerly = True
+    return task
+
+
+def settings(task):
+    """All that makes the network; what trains is no part of a preset."""
+    return {name: value for name, value in task.get_config().items() if name != "frozen"}
+
+
+def answers(task):
+    if isinstance(task, tt.MultiTaskClassifier):
+        rows = {name: PAIRS if own.text_pairs else TEXTS for name, own in task.tasks.items()}
+        return [task.predict(rows[name], task=name, verbose=0) for name in task.tasks]
+    return [task.predict(PAIRS if task.text_pairs else TEXTS, verbose=0)]
+
+
+@pytest.fixture
+def stored(tiny_preset, tmp_path):
+    """Save a task of a kind and return it with its folder."""
+
+    def save(make, **options):
+        task = shaken(make(tiny_preset))
+        task.save_to_preset(tmp_path / "model", **options)
+        return task, tmp_path / "model"
+
+    return save
+
+
+def edit(folder, **changes):
+    path = folder / "preset.json"
+    stated = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in stated.items() if value is not ...}))
+
+
+def refusal(folder):
+    with pytest.raises(TransformerError) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_what_was_saved_comes_back(make, stored):
+    task, folder = stored(make)
+    again = load(folder)
+    again.run_eagerly = True
+    assert type(again) is type(task)
+    assert settings(again) == settings(task)
+    ours, theirs = addresses(task), addresses(again)
+    assert list(ours) == list(theirs) and again.fresh == ()
+    for name, variable in ours.items():
+        np.testing.assert_array_equal(variable.numpy(), theirs[name].numpy(), err_msg=name)
+    for before, after in zip(answers(task), answers(again), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_the_law_is_asked_of_every_task(tiny_preset):
+    found = (getattr(tasks, name) for name in tasks.__all__)
+    kinds = {kind for kind in found if isinstance(kind, type) and issubclass(kind, TextTask)} - {TextTask}
+    assert kinds == {type(make(tiny_preset)) for make in (text, documents, several_tasks)}
+    for kind in kinds:
+        assert keras.saving.get_registered_name(kind) == f"tftransformer>{kind.__name__}"
+
+
+def test_options_are_those_of_from_preset(stored):
+    _, folder = stored(text)
+    loaded = load(folder, dtype="mixed_bfloat16", max_length=6)
+    assert loaded.compute_dtype == "bfloat16" and loaded.max_length == 6
+
+
+def test_a_preset_that_was_changed_or_written_anew_stays_what_it_was(stored, tmp_path):
+    _, folder = stored(documents)
+    adapted = tt.checkpoints.adapt(load_preset(folder), layers=1)
+    assert saved_class(adapted) is tt.DocumentClassifier
+    assert type(load(write_preset(adapted, tmp_path / "shallow"))) is tt.DocumentClassifier
+
+
+def test_a_classifier_of_another_project(stored):
+    task, folder = stored(
+        lambda preset: tt.TextClassifier.from_preset(preset, LABELS, pooling="cls", pooler=True)
+    )
+    task.save_to_preset(folder.with_name("theirs"), format="huggingface")
+    again = load(folder.with_name("theirs"))
+    again.run_eagerly = True
+    assert type(again) is tt.TextClassifier and again.labels == LABELS
+    np.testing.assert_array_equal(answers(task), answers(again))
+    ours = write_preset(load_preset(folder.with_name("theirs")), folder.with_name("ours"))
+    assert type(load(ours)) is tt.TextClassifier
+
+
+def test_an_encoder_alone_needs_a_task(stored, tiny_preset):
+    _, folder = stored(documents, head=False)
+    for name in (folder, tiny_preset, "bert_12x192_en_uncased"):
+        assert saved_class(load_preset(name)) is None
+        assert refusal(name) == (
+            f"{name} holds an encoder without a task: give it one, such as "
+            f"TextClassifier.from_preset({str(name)!r}, labels=[...])"
+        )
+
+
+def test_a_masked_language_head_is_named(tiny_preset, tmp_path):
+    preset = load_preset(tiny_preset)
+    values = {key: preset.source.get(key) for key in preset.source.keys()}
+    values["lm_head/bias"] = np.zeros(preset.config.vocabulary_size, "float32")
+    source = tt.checkpoints.ArraySource(values)
+    write_preset(dataclasses.replace(preset, source=source), tmp_path / "filler")
+    assert refusal(tmp_path / "filler").endswith(
+        f"or fill masks with tasks.masked_filler({str(tmp_path / 'filler')!r})"
+    )
+
+
+def test_a_folder_from_before_is_loaded_by_its_class(stored):
+    task, folder = stored(text)
+    edit(folder, **{"class": ...})
+    assert "does not say which class was saved there" in refusal(folder)
+    again = tt.TextClassifier.from_preset(folder)
+    again.run_eagerly = True
+    np.testing.assert_array_equal(answers(again), answers(task))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("theirs>Unheard", "was saved from the class 'theirs>Unheard', which this process does not know"),
+        (
+            "Unheard",
+            "import the module that defines it, decorated with keras.saving.register_keras_serializable",
+        ),
+        ("tftransformer>Unheard", "'tftransformer>Unheard', which this process does not know"),
+        ("tftransformer>masked_filler", "must be a task's; got 'tftransformer>masked_filler'"),
+        ("tftransformer>ClassificationTask", "must be a task's; got 'tftransformer>ClassificationTask'"),
+        (7, "preset.json must have class as a name or null; got 7"),
+        ("", "preset.json must have class as a name or null; got ''"),
+    ],
+)
+def test_a_class_that_is_not_known(name, message, stored):
+    _, folder = stored(text)
+    edit(folder, **{"class": name})
+    assert message in refusal(folder)
+
+
+def test_a_class_that_nobody_registered(stored, tiny_preset):
+    class Private(tt.TextClassifier):
+        pass
+
+    _, folder = stored(lambda preset: Private.from_preset(preset, labels=LABELS))
+    assert "was saved from the class 'Private', which this process does not know" in refusal(folder)
+    assert type(Private.from_preset(folder)) is Private
+    with keras.saving.custom_object_scope({"Private": Private}):
+        assert type(load(folder)) is Private
+
+
+def test_another_class_than_was_saved(stored):
+    """It takes over encoder and head where its network has room for everything, and otherwise says what has none."""
+    _, folder = stored(text)
+    longer = tt.DocumentClassifier.from_preset(folder)
+    assert type(longer) is tt.DocumentClassifier and {n.split("/")[0] for n in longer.fresh} == {
+        "chunk_attention"
+    }
+    with pytest.raises(TransformerError, match="tasks must be given: .* was not saved with several tasks"):
+        tt.MultiTaskClassifier.from_preset(folder)
+    several = tt.MultiTaskClassifier.from_preset(folder, tasks={"mood": LABELS})
+    assert {name.split("/")[0] for name in several.fresh} == {"head"}
+    folder = folder.with_name("documents")
+    longer.save_to_preset(folder)
+    with pytest.raises(TransformerError, match="the model has no place for: chunk_attention/"):
+        tt.TextClassifier.from_preset(folder)
+    several.save_to_preset(folder, overwrite=True)
+    with pytest.raises(TransformerError, match="labels must be given: .* has no classification head"):
+        tt.TextClassifier.from_preset(folder)
+    single = tt.TextClassifier.from_preset(folder, labels=LABELS)
+    assert {name.split("/")[0] for name in single.fresh} == {"head"}

@@ -1,0 +1,157 @@
+"""Hugging Face's settings (config.json) and our configuration, translated either way by what a family says of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tftransformer.config import TransformerConfig
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.models.families import FAMILIES, Family, families_of
+from tftransformer.models.families.family import HuggingFace
+
+# By their name of the family.
+MODEL_TYPES: dict[str, Family] = {
+    family.huggingface.model_type: family for family in families_of("huggingface").values()
+}
+
+# The first name of each of ours is the one written back.
+ACTIVATIONS: dict[str, str] = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+# Settings that change what the model computes in a way that has no counterpart here, with the only value
+# that can be loaded.
+REQUIRED: dict[str, Any] = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "pruned_heads": {},
+}
+# The same from our side: what their encoders can express.
+EXPRESSIBLE: dict[str, Any] = {
+    "position": "learned",
+    "normalize_first": False,
+    "embedding_norm": True,
+    "scale_embeddings": False,
+    "use_bias": True,
+    "gated": False,
+}
+MOST_LAYERS = 1000
+
+
+def find_family(settings: Mapping[str, Any], where: Any = "config.json") -> Family:
+    """The family that config.json names.
+
+    Args:
+        settings: The contents of config.json.
+        where: For messages.
+
+    Raises:
+        TransformerError: The family does not load, or is not named.
+    """
+    model_type = settings.get("model_type")
+    if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
+        hint = near_miss(model_type, MODEL_TYPES) if isinstance(model_type, str) else ""
+        raise TransformerError(
+            f"{where} must be of a family that loads ({', '.join(MODEL_TYPES)}); its model_type is {model_type!r}{hint}"
+        )
+    return MODEL_TYPES[model_type]
+
+
+def config_of(
+    settings: Mapping[str, Any], where: Any = "config.json", family: Family | None = None
+) -> TransformerConfig:
+    """Their settings as our configuration.
+
+    Args:
+        settings: The contents of config.json.
+        where: For messages.
+        family: The family. None: the one that the settings name.
+
+    Raises:
+        TransformerError: A family that does not load, an option without a counterpart here, or an impossible size.
+    """
+    family = find_family(settings, where) if family is None else family
+    facts = family.huggingface
+    for key, required in {**REQUIRED, **facts.required}.items():
+        if settings.get(key, required) not in (required, None):
+            raise TransformerError(f"{where}: {key} must be {required!r}; got {settings[key]!r}")
+    settings = {**facts.defaults, **settings}
+    activation = settings[facts.activation]
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise TransformerError(f"{where}: {facts.activation} must be one of {known}; got {activation!r}")
+    fields = {ours: settings[theirs] for theirs, ours in facts.settings.items()}
+    if facts.positions_after_padding:
+        offset = settings["pad_token_id"]
+        if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
+            raise TransformerError(f"{where}: pad_token_id must be a number of a token; got {offset!r}")
+        fields["position_offset"] = offset + 1
+        if isinstance(fields["max_sequence_length"], int):
+            fields["max_sequence_length"] -= offset + 1
+    if facts.projection_only_where_needed and fields["embedding_dim"] == fields["hidden_dim"]:
+        fields["embedding_dim"] = None
+    layers = fields["num_layers"]
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise TransformerError(f"{where}: the number of layers must be at most {MOST_LAYERS}; got {layers}")
+    try:
+        return TransformerConfig(family.name, **fields, **facts.fixed, activation=ACTIVATIONS[activation])
+    except TransformerError as error:
+        raise TransformerError(f"{where}: {error}") from None
+
+
+def settings_of(config: TransformerConfig) -> dict[str, Any]:
+    """Our configuration as their settings: `config_of`'s inverse.
+
+    Args:
+        config: Of a family that has a place at Hugging Face.
+
+    Raises:
+        TransformerError: Their model of this family cannot express it.
+    """
+    facts = FAMILIES[config.family].huggingface
+    _check_expressible(config, facts)
+    settings = {theirs: getattr(config, ours) for theirs, ours in facts.settings.items()}
+    names = {ours: theirs for theirs, ours in facts.settings.items()}
+    if facts.positions_after_padding:
+        settings[names["max_sequence_length"]] += config.position_offset
+        settings["pad_token_id"] = config.position_offset - 1
+    if facts.projection_only_where_needed and config.embedding_dim is None:
+        settings[names["embedding_dim"]] = config.hidden_dim
+    elif "embedding_dim" in names and config.embedding_dim is None:
+        raise TransformerError(
+            f"Hugging Face's {facts.classes} must have embedding_dim, and a projection behind it; got None"
+        )
+    if "num_distinct_blocks" in names:
+        settings[names["num_distinct_blocks"]] = config.num_blocks
+    activation = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == config.activation)
+    return {"model_type": facts.model_type, **settings, **facts.required, facts.activation: activation}
+
+
+def _check_expressible(config: TransformerConfig, facts: HuggingFace) -> None:
+    if isinstance(config.num_heads, tuple):
+        raise TransformerError(
+            f"Hugging Face's {facts.classes} must have as many heads in every block; the model's blocks have "
+            f"{', '.join(map(str, config.num_heads))}"
+        )
+    required = {**EXPRESSIBLE, **facts.fixed, "num_key_value_heads": config.num_heads}
+    if "embedding_dim" not in facts.settings.values():
+        required["embedding_dim"] = None
+    if "num_distinct_blocks" not in facts.settings.values():
+        required["num_distinct_blocks"] = None
+    if not facts.positions_after_padding:
+        required["position_offset"] = FAMILIES[config.family].defaults["position_offset"]
+    for field, value in required.items():
+        found = getattr(config, field)
+        if found != value and not (field == "num_distinct_blocks" and found == config.num_layers):
+            raise TransformerError(
+                f"Hugging Face's {facts.classes} must have {field} {value!r}; the model's is {found!r}"
+            )
+    if config.head_dim * config.num_heads != config.hidden_dim:
+        raise TransformerError(
+            f"Hugging Face's {facts.classes} must have heads of hidden_dim / num_heads; got {config.head_dim} "
+            f"with hidden_dim {config.hidden_dim} and num_heads {config.num_heads}"
+        )

@@ -1,0 +1,190 @@
+"""What every fine-tuning method says of itself; everything else asks it and knows no method by name."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from tftransformer.errors import TransformerError
+from tftransformer.patterns import addresses, select
+
+if TYPE_CHECKING:
+    from tftransformer.finetuning.freezing import FreezeSummary
+    from tftransformer.finetuning.unfreezing import Stage
+
+
+class Number(NamedTuple):
+    """The one setting that a method's spelling has room for, as the 8 of `lora:8`.
+
+    Attributes:
+        field: The method's field.
+        kind: How it is read.
+        rule: What it may be, for messages.
+        holds: The rule.
+        default: Where none is typed. None: the field's own default.
+    """
+
+    field: str
+    kind: type = int
+    rule: str = "a positive integer"
+    holds: Callable[[Any], bool] = lambda value: value >= 1
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to fine-tune: a frozen dataclass of its settings that says all the rest of the package needs to know.
+
+    A subclass states what differs from full fine-tuning and leaves the rest as it is here.
+
+    Attributes:
+        name: What a user types, the key of `methods.SPELLINGS`; also the kind of what a saved folder records of it.
+        about: For people, in a few words.
+        number: The setting behind the colon; None where there is none.
+        rate: The highest learning rate where none is given; None where pretrained weights train, which have the rate
+            that their preset advises. Chosen on validation rows of SST-2 (BUILD_NOTES.md, "Which strategy"), except
+            where the method says otherwise.
+        inserted: Full-match patterns of the addresses of weights that it puts in: they start from random numbers and
+            train at the rate of such.
+        once: Whether a list of methods may hold one of the class at the most.
+    """
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+    number: ClassVar[Number | None] = None
+    rate: ClassVar[float | None] = None
+    inserted: ClassVar[tuple[str, ...]] = ()
+    once: ClassVar[bool] = False
+
+    # How it changes a model.
+
+    def check(self, model: Any) -> None:
+        """Raise a `TransformerError` where the model cannot be changed so; change nothing."""
+
+    def places(self, model: Any) -> set[str]:
+        """What it takes in the model: two methods of one list must not take the same."""
+        return set()
+
+    def insert(self, model: Any) -> None:
+        """Put new layers in; `check` has passed."""
+
+    # What trains.
+
+    def trains(self, model: Any) -> list[str] | None:
+        """Patterns of what alone trains, beside what other methods of the list say; None: no say in it."""
+        return None
+
+    def freezes(self, model: Any) -> list[str]:
+        """Patterns of what does not train, whatever others say."""
+        return []
+
+    # How it trains.
+
+    def learning_rate(self, advice: Mapping[str, Any]) -> float | None:
+        """The highest rate where a user names none; None: what full fine-tuning has.
+
+        Args:
+            advice: A classifier's `advice`: `learning_rate`, and what else its preset says.
+        """
+        return self.rate
+
+    def optimizer_options(self, model: Any) -> dict[str, Any]:
+        """What `compile` gives to `build_optimizer` beside its own arguments."""
+        return {}
+
+    def stages(self, model: Any, epochs: int, initial_epoch: int = 0) -> "Sequence[Stage]":
+        """The stages in which `fit` trains; none: in one go."""
+        return ()
+
+    def loss_step(self, task: Any, examples: Any, texts: Any) -> Any:
+        """What `fit` adds to the training loss; None: nothing.
+
+        Args:
+            task: Applied to it.
+            examples: What it trains on.
+            texts: Of which the examples were made.
+
+        Returns:
+            An object like `distillation.TeacherStep`, with `batches`, `listening` and `loss`.
+        """
+        return None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether `compile` and `fit` have to know of it, so that a task keeps it."""
+        hooks = ("optimizer_options", "stages", "loss_step")
+        return any(getattr(type(self), name) is not getattr(Method, name) for name in hooks)
+
+    # What a saved folder records, read off the model itself, so that no list can go stale.
+
+    @classmethod
+    def records(cls, model: Any) -> list[dict[str, Any]]:
+        """What of its kind a model holds, as JSON values with `kind` for `restore`."""
+        return []
+
+    @classmethod
+    def restore(cls, model: Any, record: Mapping[str, Any]) -> None:
+        """Put in again what a record says; weights and what trains are left to others."""
+
+    # For users.
+
+    def apply(self, model: Any) -> "FreezeSummary":
+        """Change any Keras model that is built of this package's blocks; a task's own `apply` does the same.
+
+        Returns:
+            What is frozen now.
+
+        Raises:
+            TransformerError: The model cannot be changed so. Nothing was changed then.
+        """
+        from tftransformer.finetuning.strategy import Strategy
+
+        return Strategy((self,)).apply(model)
+
+    def __str__(self) -> str:
+        """As a user types it, where that says all of it; else with its settings."""
+        value = None if self.number is None else getattr(self, self.number.field)
+        if value is None and self.number is not None:
+            return repr(self)
+        same = type(self)() if self.number is None else type(self)(**{self.number.field: value})
+        return repr(self) if same != self else self.name if self.number is None else f"{self.name}:{value}"
+
+    def to_config(self) -> dict[str, Any]:
+        """Its settings as JSON values, for a model's `get_config`."""
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"name": self.name, **settings}
+
+
+def hold_patterns(method: Method, *fields: str) -> None:
+    """Keep patterns in any form as a frozen dataclass can: what is read twice must not be an iterator."""
+    for name in fields:
+        patterns = getattr(method, name)
+        if patterns is not None and not isinstance(patterns, str):
+            object.__setattr__(method, name, tuple(patterns))
+
+
+def selected_parts(model: Any, kind: type, patterns: str | Iterable[str], argument: str) -> dict[str, Any]:
+    """The built parts of a class by address, of those that patterns match from end to end.
+
+    Raises:
+        TransformerError: A pattern is malformed or matches nothing.
+    """
+    from tftransformer.layers.parts import parts_of
+
+    parts = parts_of(model, kind)
+    if not parts:
+        raise TransformerError(f"model must be built, with a {kind.__name__} in it; got one without any")
+    return {name: parts[name] for name in select(parts, patterns, argument)}
+
+
+def fresh_patterns(model: Any, train: str | Iterable[str] | None) -> list[str]:
+    """What trains beside what is put in: `train`, or where that is None whatever of a task is not pretrained, and the head."""
+    from tftransformer.finetuning.freezing import check_patterns
+
+    if train is not None:
+        check_patterns(model, train)
+        return [train] if isinstance(train, str) else list(train)
+    names = addresses(model)
+    fresh = dict.fromkeys([*getattr(model, "fresh", ()), "head/.*"])
+    # A model that starts from random numbers says so of everything, which is not what is asked for here.
+    return [p for p in fresh if p != ".*" and any(re.fullmatch(p, name) for name in names)]

@@ -1,0 +1,80 @@
+"""What a saved model has to repeat before its weights fit: the layers that methods put in, and what is frozen.
+
+It is read off the model itself, so there is no list that could go stale.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tftransformer.errors import TransformerError
+from tftransformer.finetuning.freezing import freeze, frozen_addresses
+from tftransformer.finetuning.methods import SPELLINGS
+from tftransformer.finetuning.methods.base import Method
+from tftransformer.finetuning.strategy import method_class, method_from_config
+
+
+def _inserting() -> dict[str, type[Method]]:
+    """The methods that put layers in, by name."""
+    classes = {name: method_class(name) for name in SPELLINGS}
+    return {name: kind for name, kind in classes.items() if kind.inserted}
+
+
+def inserted_patterns() -> tuple[str, ...]:
+    """The addresses of whatever a method puts in: it starts from random numbers, whatever else was loaded."""
+    return tuple(pattern for kind in _inserting().values() for pattern in kind.inserted)
+
+
+def describe_modifications(model: Any) -> list[dict[str, Any]]:
+    """What methods have put into a model, as JSON values.
+
+    Example:
+        >>> describe_modifications(classifier)  # doctest: +SKIP
+        [{'kind': 'lora', 'rank': 8, 'alpha': 8.0, 'dropout': 0.0, 'merged': False, 'targets': [...]}]
+    """
+    return [record for kind in _inserting().values() for record in kind.records(model)]
+
+
+def replay_modifications(model: Any, records: Iterable[Mapping[str, Any]]) -> None:
+    """Change a fresh model as `describe_modifications` said.
+
+    Raises:
+        TransformerError: A record is of no known kind, lacks something, or does not fit the model.
+    """
+    for record in records:
+        name = record.get("kind") if isinstance(record, Mapping) else None
+        kinds = _inserting()
+        if name not in kinds:
+            raise TransformerError(f"modifications must be of the kinds {', '.join(kinds)}; got {name!r}")
+        try:
+            kinds[name].restore(model, record)
+        except TransformerError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise TransformerError(f"a modification of kind {name!r} is damaged: {error!r}") from None
+
+
+def structure_of(model: Any) -> dict[str, list]:
+    """What a config has to say of a task beyond the arguments of its constructor: what was put in, what is frozen, and
+    the methods that `compile` and `fit` read, but for a teacher."""
+    return {
+        "modifications": describe_modifications(model),
+        "frozen": list(frozen_addresses(model)),
+        "methods": [method.to_config() for method in model.methods if method.name in SPELLINGS],
+    }
+
+
+def restore_structure(
+    model: Any,
+    modifications: Iterable[Mapping[str, Any]] = (),
+    frozen: Iterable[str] = (),
+    methods: Iterable[Mapping[str, Any]] = (),
+) -> None:
+    """Change and freeze a fresh task as `structure_of` said."""
+    replay_modifications(model, modifications)
+    if patterns := [re.escape(name) for name in frozen]:
+        freeze(model, patterns=patterns)
+    model.methods = tuple(map(method_from_config, methods))
+
+
+STRUCTURE = ("modifications", "frozen", "methods")

@@ -1,0 +1,67 @@
+"""Families of models, one module each, which holds all that is known of a family as plain data.
+
+A new family is a module here, whose `FAMILY` says everything, and its name in `_MODULES`. What interprets the data
+(builders, loading, saving, tokenizers, tables of documents) goes through `FAMILIES` and knows no family by name.
+"""
+
+import importlib
+
+from tftransformer.models.families.family import TOKENIZER_TITLES, Family
+
+# In the order in which people read of them.
+_MODULES = ("bert", "distilbert", "roberta", "xlm_roberta", "electra", "albert", "gpt2", "transformer")
+
+FAMILIES: dict[str, Family] = {
+    name: importlib.import_module(f"{__name__}.{name}").FAMILY for name in _MODULES
+}
+# Where checkpoints load from: the field of `Family`, and how the documents call it.
+SOURCES: dict[str, str] = {
+    "huggingface": "Hugging Face folder, `hf://`",
+    "keras_hub": "keras-nlp name, `kaggle://`, folder",
+    "google": "Google's TensorFlow checkpoint",
+}
+
+
+def families_of(source: str) -> dict[str, Family]:
+    """The families that load from one of `SOURCES`, by their names here.
+
+    Example:
+        >>> list(families_of("google"))
+        ['bert', 'electra', 'albert']
+    """
+    return {name: family for name, family in FAMILIES.items() if getattr(family, source) is not None}
+
+
+def family_of_tokenizer(kind: str, fairseq_ids: bool = False) -> Family:
+    """The family that tokenizers of a kind are named after elsewhere: the first one that comes with it.
+
+    Args:
+        kind: One of `text.spec.KINDS`.
+        fairseq_ids: As `TokenizerFacts.fairseq_ids`.
+
+    Example:
+        >>> family_of_tokenizer("byte_bpe").title, family_of_tokenizer("sentencepiece", fairseq_ids=True).title
+        ('RoBERTa', 'XLM-RoBERTa')
+    """
+    known = ((family, family.tokenizer) for family in FAMILIES.values() if family.tokenizer is not None)
+    return next(family for family, facts in known if (facts.kind, facts.fairseq_ids) == (kind, fairseq_ids))
+
+
+def loading_table() -> str:
+    """What loads from where, as the Markdown table of docs/checkpoints.md; a test keeps the two equal.
+
+    Example:
+        >>> print(loading_table().splitlines()[2])
+        | BERT | `bert` | yes | yes | yes | WordPiece |
+    """
+    lines = [
+        f"| family | `family` | {' | '.join(SOURCES.values())} | tokenizer |",
+        "| --- " * (3 + len(SOURCES)) + "|",
+    ]
+    for name, family in FAMILIES.items():
+        loads = [getattr(family, source) is not None for source in SOURCES]
+        if any(loads) and family.tokenizer is not None:
+            marks = " | ".join("yes" if mark else "" for mark in loads)
+            title = TOKENIZER_TITLES[family.tokenizer.kind]
+            lines.append(f"| {family.title} | `{name}` | {marks} | {title} |")
+    return "\n".join(lines)

@@ -1,0 +1,113 @@
+"""Two-way rules between our addresses and a source's tensor names: strings alone, no arrays.
+
+A table lists, for each address of ours, the names that a source gives the same tensor and how its
+layout differs. `Table.names` reads it one way (loading), `checkpoints.rules.to_source` the other (writing back).
+"""
+
+import dataclasses
+import functools
+import re
+
+ENCODER_BLOCK = "encoder_block_{i}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One of our addresses, or a numbered row of them, and what a source calls it.
+
+    Args:
+        address: Ours; `{i}` stands for a number and `{path}` for anything.
+        names: The source's, with the same placeholders. The first is the one written back; the others
+            are older spellings that still occur.
+        transform: How the layout differs, one of `checkpoints.rules.TRANSFORMS`: "same", "transpose",
+            "merge_last" or "merge_first".
+        may_differ: A tensor of another shape is no damage but another task's (a head's): where the
+            caller lets it start fresh, it does.
+        outer: The tensor belongs to a task's head, so that the prefix of a wrapped model is not before its name.
+
+    Example:
+        >>> rule = Rule("encoder_block_{i}/norm/gamma", ("layer.{i}.norm.weight",))
+        >>> rule.names_of("encoder_block_3/norm/gamma")
+        ('layer.3.norm.weight',)
+    """
+
+    address: str
+    names: tuple[str, ...]
+    transform: str = "same"
+    may_differ: bool = False
+    outer: bool = False
+
+    def names_of(self, address: str) -> tuple[str, ...] | None:
+        """The source's names of one address; None where the rule does not speak of it."""
+        match = _expression(self.address).fullmatch(address)
+        return tuple(name.format(**match.groupdict()) for name in self.names) if match else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Ignored:
+    """Tensors of a source that need not be loaded.
+
+    Args:
+        pattern: A regular expression that matches their whole names.
+        reason: Why the model is complete without them.
+    """
+
+    pattern: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """What one kind of source calls the tensors of one family.
+
+    Args:
+        name: For messages.
+        rules: The first that matches an address holds.
+        ignored: Tensors that may be left over. A rule wins over it: a tensor that the model has a
+            variable for is loaded.
+        prefixes: What may stand before every name (a model wrapped in a task's).
+    """
+
+    name: str
+    rules: tuple[Rule, ...]
+    ignored: tuple[Ignored, ...] = ()
+    prefixes: tuple[str, ...] = ("",)
+
+    def rule(self, address: str) -> Rule | None:
+        """The rule for one address."""
+        return next((rule for rule in self.rules if rule.names_of(address)), None)
+
+    def names(self, address: str) -> tuple[str, ...]:
+        """Every name that the source may have for an address, the usual one first."""
+        rule = self.rule(address)
+        names = () if rule is None else rule.names_of(address) or ()
+        return tuple(prefix + name for name in names for prefix in self.prefixes)
+
+    def reason_to_ignore(self, key: str) -> str | None:
+        """Why a left-over tensor is no loss; None where it is one."""
+        for ignored in self.ignored:
+            if any(re.fullmatch(re.escape(p) + ignored.pattern, key) for p in self.prefixes):
+                return ignored.reason
+        return None
+
+    def without(self, pattern: str, reason: str) -> "Table":
+        """The table with some rules dropped; their tensors are then ignored for the given reason.
+
+        Args:
+            pattern: Matches the addresses of the rules to drop.
+            reason: For the summary of what was loaded.
+        """
+        dropped = [rule for rule in self.rules if re.fullmatch(pattern, rule.address)]
+        ignored = tuple(Ignored(_pattern(name), reason) for rule in dropped for name in rule.names)
+        rules = tuple(rule for rule in self.rules if rule not in dropped)
+        return dataclasses.replace(self, rules=rules, ignored=ignored + self.ignored)
+
+
+@functools.cache
+def _expression(template: str) -> re.Pattern[str]:
+    return re.compile(_pattern(template))
+
+
+def _pattern(template: str) -> str:
+    escaped = re.escape(template)
+    return escaped.replace(r"\{i\}", r"(?P<i>\d+)").replace(r"\{path\}", r"(?P<path>.+)")

@@ -1,0 +1,320 @@
+"""One classification run from data to a reported, saved and exported model, as `examples/classify.py` runs it."""
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tftransformer import files
+from tftransformer.data import checks, loading
+from tftransformer.data.cutting import subset
+from tftransformer.data.pipeline import num_batches
+from tftransformer.data.split import Split, Splits
+from tftransformer.distribution.strategies import build_strategy
+from tftransformer.errors import TransformerError
+from tftransformer.evaluation import plots
+from tftransformer.evaluation.baselines import tfidf_baseline
+from tftransformer.evaluation.reports import Report, write_predictions
+from tftransformer.finetuning.activation_cache import ActivationCache, check_activation_cache
+from tftransformer.finetuning.defaults import default_epochs
+from tftransformer.finetuning.freezing import FreezeSummary
+from tftransformer.runs.advice import below_baseline
+from tftransformer.runs.fingerprints import fingerprints
+from tftransformer.runs.options import PRECISIONS, ClassificationOptions
+from tftransformer.runs.progress_lines import ProgressLines
+from tftransformer.runs.run_folder import RunFolder
+from tftransformer.tasks.compilation import choose_xla
+from tftransformer.tasks.text_classifier import TextClassifier
+
+
+def train(options: ClassificationOptions) -> Report:
+    """Fine-tune, evaluate, save and export; everything is left in the run's folder.
+
+    Args:
+        options: The run, which starts from a preset; `continuing.train` goes on with a finished one.
+
+    Returns:
+        The report on the test split, which is also printed.
+
+    Raises:
+        TransformerError: Anything wrong with the data, the preset or the options; or a loss that is not finite.
+    """
+    if options.init_from is not None:
+        raise TransformerError(
+            f"init_from is for runs.continuing.train, which goes on with a run; got {options.init_from!r}"
+        )
+    return train_on(options, load_splits(options))
+
+
+def train_on(
+    options: ClassificationOptions,
+    splits: Splits,
+    build: Callable[[ClassificationOptions, Split], TextClassifier] | None = None,
+    watch: Any = None,
+) -> Report:
+    """`train` on data in memory.
+
+    Args:
+        options: The run; where its data lie is not looked at.
+        splits: The data.
+        build: From the options and the training rows to the classifier; None: as the options say.
+        watch: Its `before(classifier)` is called ahead of training, and `after(classifier, run)` behind it: what that
+            returns is added to the run's metrics.
+    """
+    _check_splits(options, splits)
+    keras.utils.set_random_seed(options.seed)
+    cache = _activation_cache(options.activation_cache)
+    with build_strategy(options.distribution).scope():
+        classifier = (build or _announced)(options, splits.train)
+        frozen = _change(classifier, options)
+        recipe = _compile(classifier, options)
+    lengths = {name: classifier.preprocess(split).full_lengths for name, split in splits.present().items()}
+    data_report = checks.check(splits, lengths, classifier.pack.max_length)
+    print(data_report, flush=True)
+    data = {**data_report.to_dict(), "fingerprints": fingerprints(splits)}
+    splits = _choose_rows(splits, data_report, options)
+    recipe["epochs"] = options.epochs or _default_epochs(classifier, splits.train, options)
+    print(classifier.load_summary or "all weights start from random numbers")
+    print(frozen, flush=True)
+    settings = {**options.recorded(), **recipe, "columns": splits.train.columns}
+    with RunFolder.create(
+        options.output_dir, _name(options), overwrite=options.overwrite, config=settings
+    ) as run:
+        print(run.announcement(), flush=True)
+        if watch is not None:
+            watch.before(classifier)
+        trained = _fit(classifier, splits, options, recipe["epochs"], run, cache)
+        trained["trainable_parameters"] = frozen.trainable_parameters
+        # Before anything else can go wrong: the weights are what took the time.
+        classifier.save_to_preset(run.model_path)
+        report, sections = _evaluate(classifier, splits, options, run)
+        usual = options.fine_tuning().learning_rate(classifier.advice)
+        course = {
+            **recipe,
+            "rows": _rows_an_epoch(splits.train, options),
+            "epochs_run": len(trained["epochs"]),
+        }
+        longest = classifier.config.max_sequence_length
+        advice = below_baseline(report, options, course, data["splits"]["train"], usual, longest)
+        text = "\n\n".join(filter(None, [str(report), advice]))
+        files.write_text(run.report_path, f"{text}\n")
+        more = {} if watch is None else watch.after(classifier, run)
+        _say("exporting saved_model/1/")
+        classifier.export(run.saved_model_path)
+        run.finish({"test": sections, "train": trained, "data": data, **more})
+        print(
+            f"\n{text}\n\nThe run is in {run.path}: report.txt, metrics.json, three plots, predictions.csv, "
+            f"model/ and saved_model/1/."
+        )
+    return report
+
+
+def _activation_cache(choice: str) -> ActivationCache | str:
+    check_activation_cache(choice)
+    if choice == "off":
+        return choice
+    # Said aloud also where `fit` is told to be silent.
+    return ActivationCache(None if choice == "auto" else choice, say=functools.partial(print, flush=True))
+
+
+def load_splits(options: ClassificationOptions) -> Splits:
+    """The splits that the options name."""
+    _say(f"reading {options.dataset if options.train_path is None else options.train_path}")
+    source = None if options.train_path and options.dataset == "sample" else options.dataset
+    splits = loading.load(
+        source,
+        train=options.train_path,
+        validation=options.validation_path,
+        test=options.test_path,
+        text_columns=options.text_columns,
+        label_column=options.label_column,
+        label_columns=options.label_columns,
+        label_delimiter=options.label_delimiter,
+        seed=options.seed,
+    )
+    return splits
+
+
+def _check_splits(options: ClassificationOptions, splits: Splits) -> None:
+    """What the end of a run needs is asked for at its beginning."""
+    if splits.test is None and splits.validation is None:
+        raise TransformerError("a run needs a test split to report on; the data have none")
+    if options.early_stopping and splits.validation is None:
+        raise TransformerError("early_stopping needs a validation split; the data have none")
+
+
+def _choose_rows(splits: Splits, report: checks.DataReport, options: ClassificationOptions) -> Splits:
+    # In this order, so that runs with and without leaked rows train on equally many.
+    if options.drop_leaked:
+        splits = checks.drop_leaked(splits, report)
+        print(f"dropped what leaked: {len(splits.train)} rows are left to train on", flush=True)
+    if options.train_examples is not None:
+        splits = splits._replace(train=subset(splits.train, options.train_examples, options.seed))
+        print(f"training on {len(splits.train)} of them, chosen by the seed", flush=True)
+    return splits
+
+
+def _announced(options: ClassificationOptions, data: Split) -> TextClassifier:
+    _say(f"loading {options.preset}")
+    return build_classifier(options, data)
+
+
+def build_classifier(options: ClassificationOptions, data: Split) -> TextClassifier:
+    """The classifier of the options for the labels of the data, untrained."""
+    given = {"pooling": options.pooling, "max_length": options.max_length}
+    return TextClassifier.from_preset(
+        options.preset,
+        labels=data.labels,
+        load_weights=options.pretrained,
+        extra_blocks=options.extra_blocks,
+        multi_label=data.multi_label,
+        text_pairs=data.is_pair,
+        seed=options.seed,
+        dtype=PRECISIONS[options.mixed_precision],
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def _change(classifier: TextClassifier, options: ClassificationOptions) -> FreezeSummary:
+    """Apply the strategy, and say what trains then."""
+    blocks = classifier.config.num_layers
+    if options.freeze_layers > blocks:
+        raise TransformerError(
+            f"freeze_layers must be between 0 and {blocks}, the number of blocks; got {options.freeze_layers}"
+        )
+    return classifier.apply(options.fine_tuning())
+
+
+def _compile(classifier: TextClassifier, options: ClassificationOptions) -> dict[str, Any]:
+    advice = classifier.advice
+    recipe = {"learning_rate": options.learning_rate or options.fine_tuning().learning_rate(advice)}
+    classifier.compile(
+        learning_rate=recipe["learning_rate"],
+        schedule=options.schedule,
+        warmup=options.warmup,
+        weight_decay=options.weight_decay,
+        label_smoothing=options.label_smoothing,
+        gradient_accumulation_steps=options.gradient_accumulation,
+    )
+    return recipe
+
+
+def _default_epochs(classifier: TextClassifier, train: Split, options: ClassificationOptions) -> int:
+    batches = num_batches(_rows_an_epoch(train, options), options.batch_size)
+    return default_epochs(classifier.advice, batches, options.gradient_accumulation)
+
+
+def _rows_an_epoch(train: Split, options: ClassificationOptions) -> int:
+    """Training rows and their changed copies."""
+    augmentation = options.build_augmentation()
+    return len(train) * (1 if augmentation is None else augmentation.rows_per_text)
+
+
+def _fit(
+    classifier: TextClassifier,
+    splits: Splits,
+    options: ClassificationOptions,
+    epochs: int,
+    run: RunFolder,
+    cache: ActivationCache | str,
+) -> dict[str, Any]:
+    callbacks = [
+        keras.callbacks.CSVLogger(str(run.history_path)),
+        keras.callbacks.TensorBoard(str(run.tensorboard_path), write_graph=False),
+    ]
+    if options.early_stopping:
+        monitor = "val_micro_f1" if classifier.multi_label else "val_macro_f1"
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                monitor, mode="max", patience=options.early_stopping, restore_best_weights=True
+            )
+        )
+    augmentation = options.build_augmentation()
+    rows = _rows_an_epoch(splits.train, options)
+    if augmentation is not None:
+        print(f"augmentation {augmentation}: {rows:,} rows an epoch, drawn anew in each", flush=True)
+    updates = num_batches(rows, options.batch_size) * epochs
+    print(choose_xla(classifier, updates), flush=True)
+    _say("training; the first step takes longest, while TensorFlow traces the model")
+    started = time.perf_counter()
+    terminal = sys.stdout.isatty()
+    try:
+        history = classifier.fit(
+            splits.train,
+            validation_data=splits.validation,
+            batch_size=options.batch_size,
+            epochs=epochs,
+            class_weight=None if options.class_weight == "none" else options.class_weight,
+            callbacks=callbacks if terminal else [*callbacks, ProgressLines()],
+            verbose=1 if terminal else 0,
+            activation_cache=cache,
+            augmentation=augmentation,
+        )
+    except TransformerError:
+        # The guard has put back the best weights there were; they are worth having.
+        if classifier.optimizer.iterations > 0:
+            classifier.save_to_preset(run.model_path)
+        raise
+    seconds = time.perf_counter() - started
+    if classifier.multi_label and splits.validation is not None:
+        print(
+            f"threshold tuned on validation: {classifier.tune_threshold(splits.validation):.3f}", flush=True
+        )
+    epochs_run = [dict(zip(history.history, row)) for row in zip(*history.history.values())]
+    plots.plot_curves(run.curves_path, history.history, title=_curves_title(run.name, rows, history.history))
+    return {
+        "seconds": seconds,
+        "examples_per_second": rows * len(epochs_run) / seconds,
+        "epochs": epochs_run,
+    }
+
+
+def _evaluate(
+    classifier: TextClassifier, splits: Splits, options: ClassificationOptions, run: RunFolder
+) -> tuple[Report, dict[str, Any]]:
+    test = splits.test if splits.test is not None else splits.validation
+    _say(f"evaluating on {len(test)} rows of {test.name}")
+    probabilities = classifier.predict(test, verbose=0)
+    _say("training the word-counting baseline, TF-IDF and logistic regression")
+    targets = classifier.encode_targets(test.targets)
+    baseline = tfidf_baseline(
+        splits.train.texts, classifier.encode_targets(splits.train.targets), test.texts, targets, classifier.labels,
+        options.seed,
+    )  # fmt: skip
+    report = Report(classifier.metrics_of(test.targets, probabilities), classifier.labels, baseline)
+    write_predictions(
+        run.predictions_path,
+        test.texts,
+        test.targets,
+        classifier.predicted_labels(probabilities),
+        probabilities,
+    )
+    title = f"{run.name}: {len(test):,} {test.name} texts, accuracy {report['accuracy']:.3f}"
+    plots.plot_confusion_matrix(
+        run.confusion_matrix_path, report["confusion_matrix"], classifier.labels, title=title
+    )
+    plots.plot_roc(run.roc_path, np.asarray(targets), probabilities, classifier.labels, title=title)
+    return report, report.to_dict()
+
+
+def _curves_title(name: str, rows: int, history: Mapping[str, Sequence[float]]) -> str:
+    kind = "val_accuracy" if "val_accuracy" in history else "accuracy"
+    title = f"{name}: {rows:,} training texts"
+    if kind not in history:
+        return title
+    which = "validation accuracy" if kind.startswith("val_") else "training accuracy"
+    return f"{title}, {which} {history[kind][-1]:.3f}"
+
+
+def _name(options: ClassificationOptions) -> str:
+    source = options.train_path or options.dataset
+    return Path(source.removeprefix("tfds:").rstrip("/")).stem or "run"
+
+
+def _say(what: str) -> None:
+    print(f"{what} …", flush=True)

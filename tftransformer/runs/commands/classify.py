@@ -1,0 +1,86 @@
+"""Fine-tune, evaluate, save and export a text classifier; predict with a finished run, or go on with it.
+
+--dataset names the texts, --preset the encoder; --mode=predict and --mode=evaluate take --model, the folder of a
+finished run, and --init_from goes on with one.
+"""
+
+import dataclasses
+from typing import Any
+
+from tftransformer.runs.flags import OptionFlags, option
+from tftransformer.runs.options import ClassificationOptions
+from tftransformer.runs.output_folder import check_free
+from tftransformer.runs.predictions import check_output, pair_up, texts_to_predict
+from tftransformer.runs.recorded_options import continued_options, evaluation_options, options_of
+from tftransformer.runs.run_folder import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class ModeOptions:
+    """What is done, and what a finished run is to answer to."""
+
+    mode: str = option("train", "What to do.", choices=("train", "evaluate", "predict"))
+    model: str | None = option(None, "evaluate, predict: the folder of a finished run.")
+    text: tuple[str, ...] | None = option(None, "predict: a text; may be given several times.")
+    text_pair: tuple[str, ...] | None = option(None, "predict, for pairs: the second text of each --text.")
+    texts: str | None = option(
+        None,
+        "predict: a file of texts, one a line (.txt), or a CSV, TSV or JSONL file with --text_columns.",
+    )
+    output: str | None = option(
+        None, "predict: a CSV file for label and probabilities, in place of the screen."
+    )
+
+
+MODE = OptionFlags(ModeOptions)
+RUN = OptionFlags(
+    ClassificationOptions,
+    overwrite="Replace a finished or different run in --output_dir, or the file of --output.",
+)
+
+
+def define_flags() -> None:
+    """Make the flags of the command."""
+    MODE.define()
+    RUN.define()
+
+
+def read_flags() -> tuple[ModeOptions, Any]:
+    """What to do, and with what: options to train; the data to evaluate on, None for the run's own; texts."""
+    mode, given = MODE.read(), RUN.given()
+    if mode.mode == "predict":
+        return mode, _texts(mode, given)
+    if mode.mode == "evaluate":
+        return mode, evaluation_options(mode.model, given)
+    if "init_from" in given:
+        options = continued_options(given.pop("init_from"), given)
+        options.check()
+    else:
+        options = RUN.read()
+    check_free(options.output_dir, options.overwrite)
+    return mode, options
+
+
+def _texts(mode: ModeOptions, given: dict[str, Any]) -> list:
+    run = RunFolder.open(mode.model, argument="model")
+    if mode.output is not None:
+        check_output(mode.output, given.get("overwrite", False))
+    columns = given.get("text_columns")
+    if mode.texts is not None and columns is None:
+        columns = options_of(run).text_columns
+    return texts_to_predict(pair_up(mode.text, mode.text_pair), mode.texts, columns)
+
+
+def run(given: tuple[ModeOptions, Any]) -> None:
+    """Train, evaluate or predict."""
+    from tftransformer.runs import classification, continuing, finished_runs
+
+    mode, what = given
+    if mode.mode == "predict":
+        finished_runs.predict(mode.model, what, mode.output)
+    elif mode.mode == "evaluate":
+        finished_runs.evaluate(mode.model, what)
+    elif what.init_from is None:
+        classification.train(what)
+    else:
+        continuing.train(what)

@@ -1,0 +1,30 @@
+"""Classify documents longer than the encoder: chunks to vectors, attention over chunks, one label a document."""
+
+from tftransformer.runs.flags import OptionFlags
+from tftransformer.runs.options import DocumentOptions
+from tftransformer.runs.output_folder import check_free
+
+FLAGS = OptionFlags(
+    DocumentOptions,
+    without=("init_from", "add_labels"),
+    max_length="Longest chunk in tokens; default: the encoder's limit.",
+    pooling="From tokens to a chunk's vector; default: the preset's.",
+    text_columns="The column of the text; by name, or by number from 1.",
+)
+define_flags = FLAGS.define
+
+
+def read_flags() -> DocumentOptions:
+    """The options of the run."""
+    options = FLAGS.read()
+    check_free(options.output_dir, options.overwrite)
+    if options.against_truncation:
+        check_free(options.truncated_dir, options.overwrite)
+    return options
+
+
+def run(options: DocumentOptions) -> None:
+    """Train, and report."""
+    from tftransformer.runs import documents
+
+    documents.train(options)

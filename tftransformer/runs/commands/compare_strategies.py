@@ -1,0 +1,71 @@
+"""Compare fine-tuning strategies at several numbers of training rows: one table and one plot."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from tftransformer.finetuning.strategy import parse_strategy
+from tftransformer.runs.flags import OptionFlags, check_least, option
+from tftransformer.runs.options import STRATEGIES, ClassificationOptions
+from tftransformer.runs.recipes import check_table
+
+
+@dataclasses.dataclass(frozen=True)
+class TableOptions:
+    """What stands in the table.
+
+    Raises:
+        TransformerError: An unknown strategy, one that is named twice, or a number out of range.
+    """
+
+    strategies: Sequence[str] | None = option(
+        None,
+        f"Some of {STRATEGIES}, or several with + between; default: some of the kinds. The others are compared with "
+        "the first.",
+        argument="strategy",
+    )
+    train_examples: Sequence[int] = option((50, 200), "How many rows to train on; a row of the table each.")
+    seeds: int = option(3, "How many seeds: rows, fresh weights, order and dropout differ by them.", least=1)
+    learning_rates: Sequence[float] = option(
+        (),
+        "Rates from which each strategy has its best on the validation rows; default: its own.",
+        argument="learning_rate",
+    )
+    updates: int = option(300, "Batches that each model is trained on, rounded up to whole epochs.", least=1)
+    test_examples: int | None = option(None, "Measure on this many test rows; default: all.", least=1)
+
+    def __post_init__(self) -> None:
+        check_least(self)
+        chosen = None if self.strategies is None else [parse_strategy(text) for text in self.strategies]
+        check_table(chosen, self.train_examples, self.seeds, self.learning_rates, self.updates)
+
+
+TABLE = OptionFlags(TableOptions)
+RUN = OptionFlags(
+    ClassificationOptions,
+    only=(
+        "dataset", "train_path", "validation_path", "test_path", "text_columns", "label_column", "label_columns",
+        "label_delimiter", "drop_leaked", "preset", "pooling", "max_length", "batch_size", "activation_cache", "seed",
+        "output_dir",
+    ),
+    seed="Random seed of splits that are cut, and of the choice of test rows.",
+    output_dir="Folder of the table; default: runs/NAME-strategies.",
+)  # fmt: skip
+
+
+def define_flags() -> None:
+    """Make the flags of the command."""
+    TABLE.define()
+    RUN.define()
+
+
+def read_flags() -> tuple[ClassificationOptions, TableOptions]:
+    """Data and model, and what stands in the table."""
+    return RUN.read(), TABLE.read()
+
+
+def run(given: tuple[ClassificationOptions, TableOptions]) -> None:
+    """Train what the table lacks, and print it."""
+    from tftransformer.runs import comparison
+
+    options, table = given
+    comparison.run_comparison(options, **vars(table))

@@ -1,0 +1,73 @@
+"""Cross-validate one way of fine-tuning: mean and deviation of its quality over stratified folds."""
+
+import dataclasses
+from typing import Any
+
+from tftransformer.runs.flags import OptionFlags, check_least, option
+from tftransformer.runs.options import ClassificationOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldOptions:
+    """How the rows are shared out.
+
+    Raises:
+        TransformerError: A number out of range.
+    """
+
+    folds: int = option(5, "How many folds.", least=2)
+    group_column: str | None = option(
+        None, "A column whose equal values stay in one fold, such as an author."
+    )
+
+    def __post_init__(self) -> None:
+        check_least(self)
+
+
+def recipe_of(options: ClassificationOptions) -> dict[str, Any]:
+    """What the options state of the recipe.
+
+    Example:
+        >>> recipe_of(ClassificationOptions(freeze_layers=8))
+        {'strategy': 'freeze:8', 'batch_size': 16}
+    """
+    stated = {"strategy": str(options.fine_tuning()), "batch_size": options.batch_size}
+    for name in ("learning_rate", "epochs"):
+        if getattr(options, name) is not None:
+            stated[name] = getattr(options, name)
+    return stated
+
+
+FOLDS = OptionFlags(FoldOptions)
+RUN = OptionFlags(
+    ClassificationOptions,
+    only=(
+        "dataset", "train_path", "validation_path", "test_path", "text_columns", "label_column", "label_columns",
+        "label_delimiter", "train_examples", "preset", "pooling", "max_length", "strategy", "freeze_layers", "learning_rate",
+        "epochs", "batch_size", "activation_cache", "seed", "output_dir",
+    ),
+    train_examples="Use this many rows, chosen by --seed.",
+    seed="Random seed of folds, weights, order, splits and subsets.",
+    output_dir="Folder of the folds; default: runs/NAME-folds.",
+)  # fmt: skip
+
+
+def define_flags() -> None:
+    """Make the flags of the command."""
+    FOLDS.define()
+    RUN.define()
+
+
+def read_flags() -> tuple[ClassificationOptions, FoldOptions]:
+    """Data, model and recipe, and the folds."""
+    return RUN.read(), FOLDS.read()
+
+
+def run(given: tuple[ClassificationOptions, FoldOptions]) -> None:
+    """Train once a fold, and print the table."""
+    from tftransformer.runs import tuning
+
+    options, folds = given
+    tuning.run_cross_validation(
+        options, recipe_of(options), folds=folds.folds, group_column=folds.group_column
+    )

@@ -1,0 +1,33 @@
+"""Say what presets are, without loading their weights; a bare word is a preset's name, folder or handle."""
+
+import dataclasses
+import json
+
+from tftransformer.runs.flags import OptionFlags, option
+
+
+@dataclasses.dataclass(frozen=True)
+class InspectionOptions:
+    """Which presets, and for whom."""
+
+    name: tuple[str, ...] | None = option(None, "A preset's name, folder or handle; --name= may be left out.")
+    json: bool = option(False, "Print JSON, an object a line.")
+
+
+FLAGS = OptionFlags(InspectionOptions)
+define_flags, read_flags = FLAGS.define, FLAGS.read
+# What a word that is no flag is the value of.
+WORDS = "name"
+
+
+def run(options: InspectionOptions) -> None:
+    """Print what each preset is; without a name, the embedded ones."""
+    from tftransformer.checkpoints import embedded_presets
+    from tftransformer.checkpoints.describe import describe
+
+    for number, name in enumerate(options.name or embedded_presets()):
+        description = describe(name)
+        if options.json:
+            print(json.dumps(description.to_dict()))
+        else:
+            print(f"{'' if number == 0 else chr(10)}{description}")

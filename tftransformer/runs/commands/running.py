@@ -1,0 +1,178 @@
+"""How commands run: flags before TensorFlow, mistakes of the user in one line, exit status 1 for them."""
+
+import errno
+import functools
+import importlib
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import app, flags
+
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.runs.commands import COMMANDS
+from tftransformer.runs.flag_names import name_flags
+from tftransformer.runs.flags import carried
+from tftransformer.runs.startup import speak_any_encoding, start_quietly
+
+# Until a signal that Python dropped is sent again.
+_ASK_SECONDS = 0.3
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM): as `KeyboardInterrupt`, it is no failure of the work."""
+
+
+def run_command(
+    main: Callable[[Any], Any], read: Callable[[], Any] | None = None, *, words: str | None = None
+) -> None:
+    """Run a program's `main` under absl, with errors a user can act on in place of tracebacks.
+
+    SIGTERM ends the work as Ctrl-C does, so that a run notes that it was interrupted; the exit status is 143, as
+    shells have it for a process that the signal ended.
+
+    Args:
+        main: Takes what `read` returned; without `read`, the arguments that are not flags, as `absl.app.run` passes
+            them.
+        read: Makes of the flags what `main` takes, and refuses what cannot be. It is called before Keras and
+            TensorFlow are loaded, which takes seconds: a wrong flag is answered at once. It must not import them.
+        words: The flag that bare words are values of: all of them where it may be given several times, else the first
+            argument. None: every argument must be a flag.
+
+    Example:
+        >>> if __name__ == "__main__":  # doctest: +SKIP
+        ...     run_command(main, read_flags)
+    """
+    speak_any_encoding()
+
+    def guarded(arguments: Sequence[str]) -> None:
+        if len(arguments) > 1:
+            _fail(f"every argument must be a flag, --name=value; got {arguments[1]!r}")
+        signal.signal(signal.SIGTERM, _terminate)
+        sys.unraisablehook = _heard_again
+        try:
+            given = arguments if read is None else read()
+            start_quietly()
+            main(given)
+        except TransformerError as error:
+            own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
+            _fail(name_flags(str(error), [flag.name for flag in own], *carried(own)))
+        except KeyboardInterrupt:
+            _fail("interrupted", status=128 + signal.SIGINT)
+        except Terminated:
+            _fail("terminated", status=128 + signal.SIGTERM)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+                raise
+            _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
+
+    app.run(guarded, flags_parser=functools.partial(_parse, words))
+
+
+def _parse(words: str | None, arguments: Sequence[str]) -> list[str]:
+    """absl's parsing, with a wrong flag in one line as every other mistake."""
+    program, *rest = arguments
+    if words:
+        most = len(rest) if flags.FLAGS[words].flag_type().startswith("multi") else 1
+        named = (word if word.startswith("-") else f"--{words}={word}" for word in rest[:most])
+        rest = [*named, *rest[most:]]
+    try:
+        return flags.FLAGS([program, *rest])
+    except flags.Error as error:
+        _fail(_plain_flag_error(str(error)))
+
+
+def _plain_flag_error(message: str) -> str:
+    for pattern, plain in (
+        (r"flag --(\w+)=(.*): invalid literal for int\(\).*", r"--\1 must be a whole number; got '\2'"),
+        (r"flag --(\w+)=(.*): could not convert string to float.*", r"--\1 must be a number; got '\2'"),
+        (r"flag --(\w+)=(.*): \2 is not (an? .*)", r"--\1 must be \3; got '\2'"),
+        (r"flag --(\w+)=(.*): value should be one of <(.*)>", r"--\1 must be one of \3; got '\2'"),
+        (r"flag --(\w+)=(.*): \('Non-boolean.*", r"--\1 must be true or false; got '\2'"),
+        (r"flag --(\w+)=None: Flag --\1 must have a value other than None.*", r"--\1 is missing"),
+        (
+            r"Unknown command line flag '(.*?)'\. Did you mean: (.*) \?",
+            r"there is no flag --\1; did you mean --\2?",
+        ),
+        (r"Unknown command line flag '(.*?)'.*", r"there is no flag --\1"),
+    ):
+        if found := re.match(pattern, " ".join(message.split())):
+            return f"{found.expand(plain).replace('|', ', ')} (--help lists the flags)"
+    return message
+
+
+def _terminate(*_: Any) -> None:
+    # A second signal ends the process at once.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise Terminated("terminated")
+
+
+def _heard_again(ignored: Any) -> None:
+    """Python drops what a signal raises while the callback of a weak reference or a finaliser runs: ask once more."""
+    for kind, number in ((Terminated, signal.SIGTERM), (KeyboardInterrupt, signal.SIGINT)):
+        if issubclass(ignored.exc_type, kind):
+            _ask_later(number)
+            return
+    sys.__unraisablehook__(ignored)
+
+
+def _ask_later(number: int) -> None:
+    # What is raised in here Python drops as well. A busy machine may take longer to start a thread than another one
+    # waits: hence the long wait, and one more thread where it was not long enough.
+    while True:
+        if number == signal.SIGTERM:
+            signal.signal(number, _terminate)
+        try:
+            threading.Timer(_ASK_SECONDS, _signal_main_thread, [number]).start()
+            return
+        except (KeyboardInterrupt, Terminated):
+            continue
+
+
+def _signal_main_thread(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):
+        # To that thread, which otherwise sleeps on.
+        signal.pthread_kill(threading.main_thread().ident, number)
+    else:
+        signal.raise_signal(number)
+
+
+def _fail(message: str, status: int = 1) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """`python -m tftransformer`: the command that the first argument names, or a list of all.
+
+    Args:
+        arguments: Those behind the program's name.
+    """
+    name, *rest = arguments or [""]
+    if name in ("", "-h", "--help", "help"):
+        print(_listing())
+    elif name not in COMMANDS:
+        _fail(f"there is no command {name!r}{near_miss(name, COMMANDS)} (python -m tftransformer lists them)")
+    else:
+        command = _command(name)
+        sys.argv[:] = [f"python -m tftransformer {name}", *rest]
+        # What --help begins with.
+        sys.modules["__main__"].__doc__ = command.__doc__
+        command.define_flags()
+        run_command(command.run, command.read_flags, words=getattr(command, "WORDS", None))
+
+
+def _command(name: str) -> Any:
+    return importlib.import_module(f"tftransformer.runs.commands.{name}")
+
+
+def _listing() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {_command(name).__doc__.partition(chr(10))[0]}" for name in COMMANDS]
+    return "\n".join([
+        "python -m tftransformer COMMAND --flag=value ..., where COMMAND is one of", "", *lines, "",
+        "python -m tftransformer COMMAND --help lists its flags.",
+    ])  # fmt: skip

@@ -1,0 +1,92 @@
+"""Search for the learning rate, the epochs and the fine-tuning strategy that validate best."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from tftransformer.errors import TransformerError
+from tftransformer.runs.flag_values import read_range
+from tftransformer.runs.flags import OptionFlags, check_least, option
+from tftransformer.runs.options import ClassificationOptions
+from tftransformer.runs.search_space import PRUNERS, SearchSpace
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchOptions:
+    """What is searched over, and how long.
+
+    Raises:
+        TransformerError: A number out of range, what no recipe may have, or nothing to choose from.
+    """
+
+    strategies: Sequence[str] = option(
+        ("full", "freeze:8", "head"),
+        "Strategies to choose from; 'freeze' takes --freeze_layers.",
+        argument="strategy",
+    )
+    learning_rate: float | tuple[float, float] = option(
+        (1e-5, 1e-3), "A rate, or the lowest and the highest.", read=read_range
+    )
+    epochs: int | tuple[int, int] = option(
+        (2, 5), "A number of epochs, or the least and the most.", read=read_range
+    )
+    freeze_layers: int | tuple[int, int] | None = option(
+        None, "For the strategy 'freeze': a number of blocks, or the least and the most.", read=read_range
+    )
+    batch_size: int = option(16, "Rows a batch.")
+    trials: int = option(20, "How many recipes to try, all in all.", least=1)
+    pruner: str = option(
+        "median",
+        "Which trials to give up early.",
+        choices=PRUNERS,
+    )
+    report_test: bool = option(True, "Report the best model on the test split when the search is over.")
+
+    def space(self) -> dict[str, Any]:
+        """The space, as `SearchSpace` takes it."""
+        space = {"strategy": list(self.strategies)}
+        space |= {name: getattr(self, name) for name in ("learning_rate", "epochs", "batch_size")}
+        return space if self.freeze_layers is None else {**space, "freeze_layers": self.freeze_layers}
+
+    def __post_init__(self) -> None:
+        check_least(self)
+        ranges = (self.learning_rate, self.epochs, self.freeze_layers)
+        if len(set(self.strategies)) == 1 and not any(isinstance(value, tuple) for value in ranges):
+            raise TransformerError(
+                "a search needs something to choose from: several --strategies, or two numbers for --learning_rate, "
+                "--epochs or --freeze_layers"
+            )
+        SearchSpace(self.space())
+
+
+SEARCH = OptionFlags(SearchOptions)
+RUN = OptionFlags(
+    ClassificationOptions,
+    only=(
+        "dataset", "train_path", "validation_path", "test_path", "text_columns", "label_column", "label_columns",
+        "label_delimiter", "train_examples", "preset", "pooling", "max_length", "activation_cache", "seed", "output_dir",
+    ),
+    seed="Random seed of proposals, weights, order, splits and subsets.",
+    output_dir="Folder of the search; default: runs/NAME-search.",
+)  # fmt: skip
+
+
+def define_flags() -> None:
+    """Make the flags of the command."""
+    SEARCH.define()
+    RUN.define()
+
+
+def read_flags() -> tuple[ClassificationOptions, SearchOptions]:
+    """Data and model, and what is searched over."""
+    return RUN.read(), SEARCH.read()
+
+
+def run(given: tuple[ClassificationOptions, SearchOptions]) -> None:
+    """Search, and report the best model."""
+    from tftransformer.runs import tuning
+
+    options, found = given
+    tuning.run_search(
+        options, found.space(), trials=found.trials, pruner=found.pruner, report_test=found.report_test
+    )

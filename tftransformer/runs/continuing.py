@@ -1,0 +1,174 @@
+"""Going on with a finished run: its model, settings and rows, and new rows beside them."""
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tftransformer import files
+from tftransformer.data.labels import sort_labels
+from tftransformer.data.split import Split, Splits
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.evaluation.reports import Report
+from tftransformer.evaluation.significance import mcnemar
+from tftransformer.runs.classification import load_splits, train_on
+from tftransformer.runs.options import PRECISIONS, ClassificationOptions
+from tftransformer.runs.recorded import merged, recorded_splits, without
+from tftransformer.runs.recorded_options import recorded_options
+from tftransformer.runs.run_folder import RunFolder
+from tftransformer.tasks.text_classifier import TextClassifier
+
+
+def train(options: ClassificationOptions) -> Report:
+    """Train a finished run's model further on its rows and new ones; report both test sets before and after.
+
+    New rows whose text stands among the old ones, in whatever split, are left out: what was trained on is no test.
+
+    Args:
+        options: Of `continued_options`.
+
+    Returns:
+        The report on both test sets together. Each alone, before and after, is printed, and stands in report.txt and
+        in metrics.json under `continued`.
+
+    Raises:
+        TransformerError: As `classification.train`; or the old rows cannot be read again, nothing is new, or labels are
+            new and `add_labels` is off.
+    """
+    folder = RunFolder.open(options.init_from, argument="init_from")
+    _check_output(options, folder)
+    print(f"going on with {folder.path}; first its own rows", flush=True)
+    old = recorded_splits(folder.path)
+    given = load_splits(options)
+    new = without(given, old)
+    known = sum(map(len, given.present().values())) - sum(map(len, new.present().values()))
+    if known:
+        print(f"{known} of the new rows are left out: their texts stand among the old ones", flush=True)
+    if not len(new.train):
+        raise TransformerError(
+            f"init_from needs new rows; all texts of {new.train.source} stand in {folder.path}"
+        )
+    together = merged(old, new)
+    previous = TextClassifier.from_preset(folder.model_path)
+    added = _added_labels(together, previous.labels, options.add_labels)
+    build = functools.partial(_build, folder, added)
+    del previous
+    print(f"{len(old.train):,} old and {len(new.train):,} new rows to train on", flush=True)
+    tests = {"old": old.test or old.validation, "new": new.test or new.validation}
+    watch = BothTests({name: split for name, split in tests.items() if split})
+    return train_on(options, together, build, watch)
+
+
+def _check_output(options: ClassificationOptions, folder: RunFolder) -> None:
+    """Raise if the run would take the place of one from which its rows are read again later."""
+    while options.output_dir:
+        if os.path.realpath(options.output_dir) == os.path.realpath(folder.path):
+            raise TransformerError(
+                f"output_dir must be another folder than {folder.path}, which init_from goes on with: its rows are read "
+                "from there again"
+            )
+        earlier = recorded_options(folder).init_from
+        if earlier is None:
+            return
+        folder = RunFolder.open(earlier)
+
+
+class BothTests:
+    """Figures of a classifier on several test sets, before and after it is trained.
+
+    Args:
+        tests: By name.
+    """
+
+    def __init__(self, tests: Mapping[str, Split]) -> None:
+        self._tests = dict(tests)
+        self._before: dict[str, dict[str, Any]] = {}
+
+    def before(self, classifier: TextClassifier) -> None:
+        """Take the figures before training."""
+        print("evaluating the model as it is, on both test sets …", flush=True)
+        self._before = {name: _figures(classifier, split) for name, split in self._tests.items()}
+
+    def after(self, classifier: TextClassifier, run: RunFolder) -> dict[str, Any]:
+        """Take them again, print the table, add it to the run's report.
+
+        Returns:
+            `continued`: for each test set `before` and `after` (as in the section `test`), rows `corrected` and `broken`, and
+            the p-value of McNemar's exact test.
+        """
+        found = {}
+        for name, split in self._tests.items():
+            old, new = self._before[name], _figures(classifier, split)
+            was, now = old.pop("right"), new.pop("right")
+            corrected, broken = int((~was & now).sum()), int((was & ~now).sum())
+            counts = {"corrected": corrected, "broken": broken, "p_value": mcnemar(was, now)}
+            found[name] = {"before": old, "after": new, **counts}
+        text = comparison_text(found)
+        print(f"\n{text}", flush=True)
+        report = run.report_path.read_text("utf-8")
+        files.write_text(run.report_path, f"{report}\n{text}\n")
+        return {"continued": found}
+
+
+def comparison_text(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """What `BothTests.after` found, for people."""
+    head = f"{'':10}{'texts':>8}{'accuracy':>22}{'macro F1':>22}{'corrected':>12}{'broken':>8}{'p':>8}"
+    lines = ["Before and after going on", head]
+    for name, row in found.items():
+        moves = [
+            f"{row['before'][key]:.4f} -> {row['after'][key]:.4f}".rjust(22)
+            for key in ("accuracy", "macro_f1")
+        ]
+        counts = f"{row['corrected']:>12}{row['broken']:>8}{row['p_value']:>8.3f}"
+        lines.append(f"{name + ' test':10}{row['after']['examples']:>8,}{''.join(moves)}{counts}")
+    lines.append(
+        "p: that as many answers or more would turn right rather than wrong, or the reverse, by chance (McNemar)."
+    )
+    return "\n".join(lines)
+
+
+def _figures(classifier: TextClassifier, split: Split) -> dict[str, Any]:
+    probabilities = classifier.predict(split, verbose=0)
+    answers = classifier.predicted_labels(probabilities)
+    # Several labels have no order.
+    sets = [tuple(sorted(t)) if split.multi_label else t for t in split.targets]
+    chosen = [tuple(sorted(a)) if split.multi_label else a for a in answers]
+    right = np.array([a == t for a, t in zip(chosen, sets)])
+    return {**classifier.metrics_of(split.targets, probabilities), "right": right}
+
+
+def _added_labels(splits: Splits, known: Sequence[str], allowed: bool) -> tuple[str, ...]:
+    added = tuple(label for label in splits.train.labels if label not in known)
+    if added and not allowed:
+        raise TransformerError(
+            f"new rows must have labels that the run knows, {', '.join(known)[:80]}; got {added[0]!r}"
+            f"{near_miss(added[0], known)} (add_labels adds it to the head)"
+        )
+    return added
+
+
+def _build(
+    folder: RunFolder, added: Sequence[str], options: ClassificationOptions, _: Split
+) -> TextClassifier:
+    """The run's model; where labels are added, with rows of their own in its head, the others as they were."""
+    print(f"loading {folder.model_path} …", flush=True)
+    precision = PRECISIONS[options.mixed_precision]
+    # No length is stated unless it was: the preset has its own.
+    length = {} if options.max_length is None else {"max_length": options.max_length}
+    arguments = {"seed": options.seed, "dtype": precision, **length}
+    classifier = TextClassifier.from_preset(folder.model_path, **arguments)
+    if not added:
+        return classifier
+    print(f"added to the head: {', '.join(added)}", flush=True)
+    task = {name: getattr(classifier, name) for name in ("multi_label", "threshold", "text_pairs")}
+    labels = sort_labels([*classifier.labels, *added])
+    wider = TextClassifier.from_preset(folder.model_path, labels, **arguments, **task)
+    columns = [labels.index(label) for label in classifier.labels]
+    for new, old in zip(wider.head.logits.weights, classifier.head.logits.weights, strict=True):
+        values = keras.ops.convert_to_numpy(new).copy()
+        values[..., columns] = keras.ops.convert_to_numpy(old)
+        new.assign(values)
+    return wider

@@ -1,0 +1,283 @@
+"""Stratified k-fold cross-validation of a recipe, with a mean and a deviation to compare recipes by."""
+
+import dataclasses
+import gc
+import os
+import statistics
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from tftransformer import files
+from tftransformer.data.folding import fold_record
+from tftransformer.data.split import Split
+from tftransformer.errors import TransformerError
+from tftransformer.finetuning.activation_cache import ActivationCache, choose_activation_cache
+from tftransformer.runs.recipes import (
+    Build,
+    check_recipe,
+    describe_recipe,
+    prepare,
+    train_recipe,
+    with_epochs,
+    with_learning_rate,
+)
+from tftransformer.runs.resumable import digest_of, digest_of_model, finished_pieces, resumable_folder
+
+FIGURES = ("accuracy", "macro_f1", "weighted_f1", "micro_f1", "auc", "loss")
+_STEM = "fold"
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossValidation:
+    """What the folds gave. `str()` of it is a table for people.
+
+    Attributes:
+        recipe: What was trained by.
+        folds: For each fold its figures, `rows` (how many were held out) and `seconds`.
+    """
+
+    recipe: Mapping[str, Any]
+    folds: tuple[Mapping[str, Any], ...]
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The names of the figures that every fold has."""
+        return tuple(name for name in FIGURES if all(fold.get(name) is not None for fold in self.folds))
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """The mean of each figure over the folds."""
+        return {name: statistics.fmean(fold[name] for fold in self.folds) for name in self.figures}
+
+    @property
+    def deviation(self) -> dict[str, float]:
+        """The standard deviation of each figure between folds (with n - 1)."""
+        return {name: statistics.stdev(fold[name] for fold in self.folds) for name in self.figures}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {
+            "recipe": dict(self.recipe),
+            "mean": self.mean,
+            "deviation": self.deviation,
+            "folds": [dict(fold) for fold in self.folds],
+        }
+
+    def __str__(self) -> str:
+        mean, deviation = self.mean, self.deviation
+        lines = [f"recipe: {describe_recipe(self.recipe)}", ""]
+        lines.append(f"{'fold':<10}{'rows':>7}" + "".join(f"{name:>13}" for name in self.figures))
+        for number, fold in enumerate(self.folds, 1):
+            shown = "".join(f"{fold[name]:>13.4f}" for name in self.figures)
+            lines.append(f"{number:<10}{fold['rows']:>7}{shown}")
+        for title, values in (("mean", mean), ("deviation", deviation)):
+            lines.append(f"{title:<10}{'':>7}" + "".join(f"{values[name]:>13.4f}" for name in self.figures))
+        return "\n".join(lines)
+
+
+def cross_validate(
+    build: Build,
+    data: Split,
+    folds: int = 5,
+    seed: int = 0,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    output_dir: str | os.PathLike | None = None,
+    activation_cache: str | os.PathLike | ActivationCache = "auto",
+    say: Callable[[str], None] = print,
+    **recipe: Any,
+) -> CrossValidation:
+    """Train once for each fold on all other rows, and measure on the rows held out.
+
+    Training never sees the rows that are held out, not even to validate on. The outputs of frozen layers are
+    computed once for all folds.
+
+    Args:
+        build: Makes a fresh, uncompiled classifier: `lambda: tt.TextClassifier.from_preset(…, labels=data.labels)`.
+            The labels have to be those of all data, because a fold may lack one.
+        data: Labelled rows, without those of the test.
+        folds: How many.
+        seed: Of the folds, of weights that start from random numbers, and of dropout.
+        groups: For each row what it belongs to; see `stratified_folds`.
+        output_dir: A folder for one JSON file a finished fold, from which an interrupted cross-validation goes on,
+            and for `report.txt` and `metrics.json`. None: nothing is kept.
+        activation_cache: As `fit` takes it; shared by the folds.
+        say: Takes a line of progress a fold.
+        recipe: `strategy`, `learning_rate`, `epochs` and so on; see `check_recipe`.
+
+    Returns:
+        The figures of each fold, their mean and their deviation.
+
+    Raises:
+        TransformerError: The recipe or the data do not fit, or `output_dir` holds something else.
+
+    Example:
+        >>> result = cross_validate(build, train, folds=5, strategy="lora:8", epochs=3)  # doctest: +SKIP
+        >>> result.mean["macro_f1"], result.deviation["macro_f1"]  # doctest: +SKIP
+        (0.861, 0.012)
+    """
+    check_recipe(recipe)
+    held_out = stratified_folds(data, folds, seed, groups)
+    keras.utils.set_random_seed(seed)
+    model, _ = prepare(build, recipe)
+    recipe = with_epochs(with_learning_rate(recipe, model.advice), model.advice, len(data) - len(held_out[0]))
+    cache = choose_activation_cache(activation_cache) or "off"
+
+    def run(number: int) -> dict[str, Any]:
+        return _run_fold(build, recipe, data, held_out[number - 1], seed, cache)
+
+    if output_dir is None:
+        return CrossValidation(recipe, _all(folds, {}, run, lambda *_: None, say))
+    settings = {
+        "folds": folds,
+        "seed": seed,
+        **recipe,
+        "data": digest_of(data),
+        "groups": None if groups is None else digest_of([str(group) for group in groups]),
+        "model": digest_of_model(model),
+    }
+    del model
+    with resumable_folder(output_dir, "cross-validation", settings) as path:
+        known = finished_pieces(path, _STEM, ("rows", "macro_f1", "seconds"))
+        if known:
+            say(f"{path} holds {len(known)} of {folds} folds; going on from there")
+
+        def keep(number: int, fold: Mapping[str, Any]) -> None:
+            files.write_json(_piece(path, number), fold)
+
+        result = CrossValidation(recipe, _all(folds, known, run, keep, say))
+        files.write_json(path / "metrics.json", result.to_dict())
+        files.write_text(path / "report.txt", f"{result}\n")
+    return result
+
+
+def _piece(folder: Path, number: int) -> Path:
+    return folder / f"{_STEM}-{number}.json"
+
+
+def _all(folds: int, known: Mapping[int, dict], run: Callable, keep: Callable, say: Callable) -> tuple:
+    results = []
+    for number in range(1, folds + 1):
+        fold = known.get(number)
+        if fold is None:
+            fold = run(number)
+            keep(number, fold)
+            say(f"fold {number} of {folds}: macro-F1 {fold['macro_f1']:.4f}, {fold['seconds']:.0f} s")
+        results.append(fold)
+    return tuple(results)
+
+
+def _run_fold(
+    build: Build,
+    recipe: Mapping[str, Any],
+    data: Split,
+    held_out: np.ndarray,
+    seed: int,
+    cache: ActivationCache | str,
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    mask = np.ones(len(data), bool)
+    mask[held_out] = False
+    train, test = data.take(np.flatnonzero(mask)), data.take(held_out)
+    classifier, _ = train_recipe(build, recipe, train, seed=seed, activation_cache=cache)
+    metrics = classifier.metrics_of(test.targets, classifier.predict(test, verbose=0))
+    found = {name: metrics[name] for name in FIGURES if metrics.get(name) is not None}
+    # Models hold one another by way of Keras's graphs until they are collected.
+    del classifier
+    gc.collect()
+    return {**found, "rows": len(test), "seconds": time.perf_counter() - started}
+
+
+# Stratified folds: every row is held out once, labels in like shares, and equal texts never on both sides.
+
+
+def stratified_folds(
+    data: Split, folds: int = 5, seed: int = 0, groups: Sequence[Hashable] | None = None
+) -> list[np.ndarray]:
+    """The rows to hold out in each fold.
+
+    Folds are disjoint and cover all rows. Rows with the same text (after folding of case and white space) share a
+    fold, and so do rows of one group. Several labels a text: it counts for the rarest of them.
+
+    Args:
+        data: Labelled rows.
+        folds: How many.
+        seed: The same seed gives the same folds.
+        groups: For each row what it belongs to, such as an author or a patient.
+
+    Returns:
+        `folds` arrays of row numbers, each in order.
+
+    Raises:
+        TransformerError: No labels, fewer than two folds, or too few rows, texts or groups for so many.
+
+    Example:
+        >>> data = Split(list("abcdef"), ["x", "y"] * 3)
+        >>> [len(rows) for rows in stratified_folds(data, folds=3)]
+        [2, 2, 2]
+    """
+    if data.targets is None:
+        raise TransformerError("data must have labels to be stratified by; got a split without any")
+    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
+        raise TransformerError(f"folds must be an integer of at least 2; got {folds!r}")
+    if groups is not None and len(groups) != len(data):
+        raise TransformerError(f"groups must be as many as rows, {len(data)}; got {len(groups)}")
+    joined = _joined(data, groups)
+    distinct = len(set(joined))
+    if distinct < folds:
+        what = "texts" if groups is None else "groups"
+        raise TransformerError(
+            f"folds must be at most the number of distinct {what}, {distinct}; got {folds}"
+        )
+    strata = _strata(data)
+    most = max(Counter(strata).values())
+    if most < folds:
+        raise TransformerError(f"folds must be at most the rows of the commonest label, {most}; got {folds}")
+    alone = distinct == len(data)
+    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A label with fewer rows than folds is missing from some of them, which is no reason to stop.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        held_out = [rows for _, rows in splitter.split(strata, strata, None if alone else joined)]
+    for number, rows in enumerate(held_out, 1):
+        if not len(rows):
+            raise TransformerError(
+                f"folds must be few enough for every fold to get rows; fold {number} of {folds} gets none, because "
+                "groups are too unequal"
+            )
+    return [np.sort(rows) for rows in held_out]
+
+
+def _joined(data: Split, groups: Sequence[Hashable] | None) -> list[int]:
+    """A number for each row, equal where rows share a text or a group, also by way of others."""
+    parent = list(range(len(data)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    keys = [[fold_record(text) for text in data.texts]]
+    if groups is not None:
+        keys.append(list(groups))
+    for column in keys:
+        first: dict[Hashable, int] = {}
+        for row, key in enumerate(column):
+            parent[root(row)] = root(first.setdefault(key, row))
+    return [root(row) for row in range(len(data))]
+
+
+def _strata(data: Split) -> list[str]:
+    if not data.multi_label:
+        return list(data.targets)
+    counts = Counter(label for target in data.targets for label in target)
+    return [min(target, key=lambda label: (counts[label], label), default="") for target in data.targets]

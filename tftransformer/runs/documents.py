@@ -1,0 +1,157 @@
+"""A classifier of long documents from data to an exported model, as `examples/classify_documents.py` runs it."""
+
+import csv
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from tftransformer.checkpoints.presets import load_preset
+from tftransformer.data.cutting import subset
+from tftransformer.data.split import Split, Splits
+from tftransformer.errors import TransformerError
+from tftransformer.evaluation.reports import LABEL_DELIMITER, Report
+from tftransformer.evaluation.significance import mcnemar
+from tftransformer.runs import classification
+from tftransformer.runs.options import PRECISIONS, DocumentOptions
+from tftransformer.runs.output_folder import check_free
+from tftransformer.runs.run_folder import RunFolder
+from tftransformer.tasks.document_classifier import DocumentClassifier
+from tftransformer.tasks.loading import saved_class
+from tftransformer.tasks.text_classifier import TextClassifier
+
+_SHOWN_DOCUMENTS = 3
+_SHOWN_CHARACTERS = 90
+
+
+def train(options: DocumentOptions) -> Report:
+    """Fine-tune, evaluate, save and export a `DocumentClassifier`, and show the weights of some chunks.
+
+    Args:
+        options: The run. With `against_truncation` a `TextClassifier`, which reads the beginning of each text alone,
+            is fine-tuned alike in a run of its own; `output_dir` then gets a neighbour, `…-truncated`.
+
+    Returns:
+        The document classifier's report on the test split, which is also printed.
+
+    Raises:
+        TransformerError: Anything wrong with the data, the preset or the options; or a loss that is not finite.
+    """
+    if options.against_truncation and _reads_chunks(options.preset):
+        raise TransformerError(
+            f"against_truncation needs a preset without attention over chunks; {options.preset} has one"
+        )
+    if options.against_truncation:
+        check_free(options.truncated_dir, options.overwrite)  # before the first of the two runs
+    splits = _splits(options)
+    test = splits.test if splits.test is not None else splits.validation
+    chunks, beginning = _ChunksOf(splits.train, test), _Answers()
+    report = classification.train_on(options, splits, build, chunks)
+    if options.against_truncation:
+        alike = dataclasses.replace(options, output_dir=options.truncated_dir)
+        other = classification.train_on(alike, splits, functools.partial(build, documents=False), beginning)
+        print(
+            f"\naccuracy / macro-F1: {report['accuracy']:.3f} / {report['macro_f1']:.3f} with chunks, "
+            f"{other['accuracy']:.3f} / {other['macro_f1']:.3f} truncated\n"
+            f"p {mcnemar(chunks.right, beginning.right):.3f}: that accuracies differ so much by the chance of the test "
+            "texts alone (McNemar)"
+        )
+    return report
+
+
+def _reads_chunks(preset: str) -> bool:
+    kind = saved_class(load_preset(preset))
+    return kind is not None and issubclass(kind, DocumentClassifier)
+
+
+def build(options: DocumentOptions, data: Split, documents: bool = True) -> TextClassifier:
+    """The document classifier of the options, or the plain one that reads the beginning of each text."""
+    kind = DocumentClassifier if documents else TextClassifier
+    chunks = ("max_chunks", "overlap", "chunk_blocks") if documents else ()
+    given = {name: getattr(options, name) for name in ("pooling", "max_length", *chunks)}
+    return kind.from_preset(
+        options.preset,
+        labels=data.labels,
+        load_weights=options.pretrained,
+        extra_blocks=options.extra_blocks,
+        multi_label=data.multi_label,
+        seed=options.seed,
+        dtype=PRECISIONS[options.mixed_precision],
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def describe_lengths(classifier: DocumentClassifier, data: Split) -> str:
+    """How long texts are against what one chunk, and all chunks, hold."""
+    lengths = classifier.preprocess(data).full_lengths
+    cut = classifier.cut
+    longer, lost = ((lengths > limit).mean() for limit in (cut.max_length, cut.document_length))
+    return (
+        f"of {len(data):,} texts of {data.name} {longer:.1%} are longer than one chunk of {cut.max_length} tokens, and {lost:.1%} "
+        f"longer than {cut.max_chunks} chunks, {cut.document_length:,} tokens"
+    )
+
+
+def describe_weights(classifier: DocumentClassifier, data: Split) -> str:
+    """The weights of the chunks of the first documents that have several."""
+    found = [document for document in classifier.chunk_weights(data.texts[:50]) if len(document) > 1]
+    if not found:
+        return "no document among the first 50 has several chunks"
+    lines = ["what counts in the first documents of several chunks:"]
+    for number, document in enumerate(found[:_SHOWN_DOCUMENTS], start=1):
+        for text, weight in document:
+            line = " ".join(text.split())
+            end = "…" if len(line) > _SHOWN_CHARACTERS else ""
+            lines.append(f"  document {number}  {weight:.3f}  {line[:_SHOWN_CHARACTERS]}{end}")
+    return "\n".join(lines)
+
+
+class _Answers:
+    """Notes which texts of the test a run gets right."""
+
+    right: np.ndarray
+
+    def before(self, classifier: TextClassifier) -> None:
+        pass
+
+    def after(self, classifier: TextClassifier, run: RunFolder) -> dict[str, Any]:
+        with open(run.predictions_path, encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            self.right = np.array(
+                [
+                    set(r["label"].split(LABEL_DELIMITER)) == set(r["prediction"].split(LABEL_DELIMITER))
+                    for r in rows
+                ]
+            )
+        return {}
+
+
+class _ChunksOf(_Answers):
+    """Says how long the documents are before training, and which of their chunks count after it."""
+
+    def __init__(self, train: Split, test: Split) -> None:
+        self._train, self._test = train, test
+
+    def before(self, classifier: DocumentClassifier) -> None:
+        print(describe_lengths(classifier, self._train), flush=True)
+
+    def after(self, classifier: DocumentClassifier, run: RunFolder) -> dict[str, Any]:
+        print(describe_weights(classifier, self._test), flush=True)
+        return super().after(classifier, run)
+
+
+def _splits(options: DocumentOptions) -> Splits:
+    splits = classification.load_splits(options)
+    if splits.train.is_pair:
+        raise TransformerError("documents must be single texts; the data hold pairs")
+    return with_test_examples(splits, options)
+
+
+def with_test_examples(splits: Splits, options: DocumentOptions) -> Splits:
+    """The splits with as many test rows as the options say, chosen by the seed."""
+    name = "test" if splits.test is not None else "validation"
+    test = getattr(splits, name)
+    if options.test_examples is None or test is None:
+        return splits
+    return splits._replace(**{name: subset(test, options.test_examples, options.seed)})

@@ -1,0 +1,375 @@
+"""A drift report: are new texts still of the kind that a classifier was trained on?"""
+
+import dataclasses
+import os
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tftransformer.data.examples import Examples
+from tftransformer.data.readers.unlabelled import read_texts
+from tftransformer.data.records import as_records
+from tftransformer.errors import TransformerError
+from tftransformer.evaluation.drift_plots import plot_drift
+from tftransformer.evaluation.terms import Term, new_terms
+from tftransformer.evaluation.two_samples import (
+    Comparison,
+    Distance,
+    compare,
+    count_matrix,
+    discrepancy,
+    frequency_distance,
+    kolmogorov_smirnov,
+)
+from tftransformer.layers.taps import tapped
+from tftransformer.runs.recorded import recorded_splits
+from tftransformer.runs.recorded_options import recorded_options
+from tftransformer.runs.run_folder import RunFolder
+from tftransformer.runs.run_model import load_classifier
+from tftransformer.tasks.text_classifier import TextClassifier
+
+# The chance that any of the measures is above its noise though nothing has changed.
+LEVEL = 0.05
+_EACH = LEVEL / 6
+_ROWS = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """One way in which texts may differ.
+
+    Attributes:
+        name: What is compared.
+        old, new: What it is before and now, for people; empty where no number says it.
+        comparison: Distance, noise and p-value.
+        drifted: Whether the distance is beyond noise.
+    """
+
+    name: str
+    old: str
+    new: str
+    comparison: Comparison
+    drifted: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class DriftReport:
+    """What `drift_report` found; `print` it.
+
+    Attributes:
+        measures: Lengths, unknown tokens, tokens, predicted labels, confidence, vectors.
+        labels: (label, share before, share now) of the predictions.
+        terms: Words that more of the new texts have.
+        rows: How many texts were compared: trained on, held out (0 where none were given), new.
+        splits: Random divisions behind each p-value.
+    """
+
+    measures: tuple[Measure, ...]
+    labels: tuple[tuple[str, float, float], ...]
+    terms: tuple[Term, ...]
+    rows: tuple[int, int, int]
+    splits: int
+
+    @property
+    def drifted(self) -> tuple[str, ...]:
+        """The names of the measures beyond noise."""
+        return tuple(measure.name for measure in self.measures if measure.drifted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as JSON values."""
+        return dataclasses.asdict(self)
+
+    def plot(self, path: str | os.PathLike) -> None:
+        """Draw the measures beside their noise, and the predicted labels, into a PNG.
+
+        Raises:
+            TransformerError: The disk refused.
+        """
+        found = [measure.comparison for measure in self.measures]
+        ratios = [max(c.distance, 0.0) / c.noise if c.noise > 0 else 1e3 * (c.distance > 0) for c in found]
+        names = [measure.name for measure in self.measures]
+        plot_drift(path, names, ratios, *zip(*self.labels))
+
+    def __str__(self) -> str:
+        return drift_text(self, LEVEL)
+
+
+def drift_report(
+    train_texts: Any,
+    new_texts: Any,
+    classifier: TextClassifier,
+    *,
+    held_out: Any = None,
+    max_texts: int = 1000,
+    splits: int = 240,
+    seed: int = 0,
+) -> DriftReport:
+    """Compare new texts, and what a classifier makes of them, with those that it was trained on.
+
+    Every distance stands beside those of random divisions of old and new texts together, of the same sizes: up to the
+    largest of these but for the rarest, it is noise. Where nothing has changed, at most 5 % of all reports find anything
+    beyond noise (each of the six measures a sixth of that).
+
+    Args:
+        train_texts: What the classifier was trained on: a Split, texts or pairs.
+        new_texts: What it gets now; labels in it are not looked at.
+        classifier: The classifier.
+        held_out: Texts of the old kind that it was not trained on, such as its test split, to compare predictions, confidence
+            and vectors with. None: `train_texts`, of which it is surer than of any other texts.
+        max_texts: Of each kind this many are compared, drawn by `seed`.
+        splits: Random divisions, at least 120.
+        seed: Of what is drawn.
+
+    Returns:
+        The report; it has `plot` and `to_dict`.
+
+    Raises:
+        TransformerError: Another kind of classifier, fewer than 2 texts, a number out of range, or pairs among single texts.
+
+    Example:
+        >>> print(drift_report(train, new_texts, classifier, held_out=test))  # doctest: +SKIP
+    """
+    if not isinstance(classifier, TextClassifier) or type(classifier).call is not TextClassifier.call:
+        raise TransformerError(f"classifier must be a TextClassifier; got {type(classifier).__name__}")
+    for name, value, least in (("max_texts", max_texts, 2), ("splits", splits, round(1 / _EACH))):
+        if value < least:
+            raise TransformerError(f"{name} must be at least {least}; got {value}")
+    given = {"train_texts": train_texts, "held_out": held_out, "new_texts": new_texts}
+    texts = {name: _drawn(values, max_texts, seed) for name, values in given.items() if values is not None}
+    for name, rows in texts.items():
+        if len(rows) < 2:
+            raise TransformerError(f"{name} must hold at least 2 texts; got {len(rows)}")
+    examples = {name: classifier.preprocess(rows) for name, rows in texts.items()}
+    if len({int(part.segments.max()) for part in examples.values()}) > 1:
+        raise TransformerError("texts must be single texts everywhere, or pairs everywhere; got both")
+    reference = examples.get("held_out", examples["train_texts"])
+    draws = {"splits": splits, "seed": seed}
+    of_texts = _text_measures(classifier, examples["train_texts"], examples["new_texts"], draws)
+    of_model, shares = _model_measures(classifier, reference, examples["new_texts"], draws)
+    return DriftReport(
+        measures=(*of_texts, *of_model),
+        labels=tuple(zip(classifier.labels, *shares)),
+        terms=tuple(new_terms(texts["train_texts"], texts["new_texts"])),
+        rows=tuple(len(texts.get(name, ())) for name in ("train_texts", "held_out", "new_texts")),
+        splits=splits,
+    )
+
+
+def _text_measures(
+    classifier: TextClassifier, before: Examples, now: Examples, draws: dict[str, int]
+) -> list[Measure]:
+    sizes = len(before), len(now)
+    old, new = np.arange(sizes[0]), np.arange(sizes[0], sum(sizes))
+    lengths = np.concatenate([before.full_lengths, now.full_lengths])
+    cut = lengths > classifier.max_length
+    ids = np.concatenate([before.token_ids, now.token_ids])
+    starts = np.concatenate([before.row_splits, now.row_splits[1:] + before.row_splits[-1]])
+    tokenizer = classifier.tokenizer
+    unknown = np.add.reduceat(ids == tokenizer.unknown_id, starts[:-1]).astype("float64")
+    counts = count_matrix(ids, starts, (tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id))
+    tokens = np.diff(starts)
+
+    def share(rows: np.ndarray) -> float:
+        return float(unknown[rows].sum() / tokens[rows].sum())
+
+    def length(rows: np.ndarray) -> str:
+        return f"{np.median(lengths[rows]):.0f} ({cut[rows].mean():.0%} cut)"
+
+    return [
+        _measure("length in tokens", lambda a, b: kolmogorov_smirnov(lengths[a], lengths[b]), sizes, draws,
+                 length(old), length(new)),
+        _measure("unknown tokens", lambda a, b: abs(share(a) - share(b)), sizes, draws,
+                 f"{share(old):.2%}", f"{share(new):.2%}"),
+        _measure("tokens used", frequency_distance(counts), sizes, draws),
+    ]  # fmt: skip
+
+
+def _model_measures(
+    classifier: TextClassifier, before: Examples, now: Examples, draws: dict[str, int]
+) -> tuple[list[Measure], list[list[float]]]:
+    """The measures, and the shares of each label before and now."""
+    sizes = len(before), len(now)
+    (old, old_vectors), (new, new_vectors) = (_predictions(classifier, part) for part in (before, now))
+    picked = [_indicators(classifier, probabilities) for probabilities in (old, new)]
+    sure = [_confidence(classifier, probabilities) for probabilities in (old, new)]
+    chosen, certain = np.concatenate(picked), np.concatenate(sure)
+    # Where one label is predicted, what one gains others lose.
+    scale = 1.0 / len(classifier.labels) if classifier.multi_label else 0.5
+
+    def labels(first: np.ndarray, second: np.ndarray) -> float:
+        return scale * float(np.abs(chosen[first].mean(axis=0) - chosen[second].mean(axis=0)).sum())
+
+    measures = [
+        _measure("predicted labels", labels, sizes, draws),
+        _measure("confidence", lambda a, b: kolmogorov_smirnov(certain[a], certain[b]), sizes, draws,
+                 *(f"{values.mean():.3f}" for values in sure)),
+        _measure("vectors", discrepancy(np.concatenate([old_vectors, new_vectors])), sizes, draws),
+    ]  # fmt: skip
+    return measures, [rows.mean(axis=0).tolist() for rows in picked]
+
+
+def _measure(
+    name: str, distance: Distance, sizes: tuple[int, int], draws: dict[str, int], old: str = "", new: str = ""
+) -> Measure:
+    found = compare(distance, *sizes, level=_EACH, **draws)
+    return Measure(name, old, new, found, found.p_value <= _EACH)
+
+
+def report_run(run: str | Path, texts: str | Path, plot: str | None = None, seed: int = 0) -> DriftReport:
+    """The drift report of a finished run's model on the texts of a file, which is also printed.
+
+    Predictions are compared with those for the run's validation and test rows.
+
+    Args:
+        run: The run's folder; its data are read again from where they were.
+        texts: See `read_texts`.
+        plot: Where to draw it; None: nowhere.
+        seed: Of what is drawn.
+
+    Raises:
+        TransformerError: No finished run of a classifier, data of it that cannot be read again, or no texts.
+    """
+    if not run or not texts:
+        missing = "--model, the folder of a finished run," if not run else "--texts, a file of new texts,"
+        raise TransformerError(f"{missing} must be given")
+    options = recorded_options(RunFolder.open(run))
+    new = read_texts(texts, options.text_columns)
+    splits = recorded_splits(run)
+    classifier = load_classifier(run)
+    held_out = [text for split in splits[1:] if split is not None for text in split.texts]
+    report = drift_report(splits.train, new, classifier, held_out=held_out or None, seed=seed)
+    print(report)
+    if plot:
+        report.plot(plot)
+        print(f"\nThe plot is in {plot}.")
+    return report
+
+
+def _drawn(texts: Any, most: int, seed: int) -> list:
+    records = as_records(texts)
+    rows = records.first if records.second is None else list(zip(records.first, records.second))
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[i] for i in np.sort(np.random.default_rng(seed).permutation(len(rows))[:most])]
+
+
+def _predictions(classifier: TextClassifier, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (B, C), and the pooled vectors (B, D) that the head sees."""
+
+    def run(inputs: dict) -> tuple:
+        with tapped("pooled") as taps:
+            logits = classifier(inputs, training=False)
+        return classifier.activate(tf.cast(logits, tf.float32)), tf.cast(taps["pooled"], tf.float32)
+
+    if len(examples) > 4 * _ROWS:
+        run = tf.function(run, reduce_retracing=True, autograph=False)
+    order = np.argsort(-examples.lengths, kind="stable")
+    probabilities = np.zeros((len(examples), len(classifier.labels)), "float32")
+    vectors = np.zeros((len(examples), classifier.config.hidden_dim), "float32")
+    for start in range(0, len(order), _ROWS):
+        rows = order[start : start + _ROWS]
+        inputs = examples.features(rows, int(examples.lengths[rows].max()))
+        made = run({name: tf.constant(value) for name, value in inputs.items()})
+        probabilities[rows], vectors[rows] = (part.numpy() for part in made)
+    return probabilities, vectors
+
+
+def _indicators(classifier: TextClassifier, probabilities: np.ndarray) -> np.ndarray:
+    """(B, C): 1 where a label is predicted."""
+    if classifier.multi_label:
+        return (probabilities >= classifier.threshold).astype("float64")
+    return np.eye(probabilities.shape[1])[probabilities.argmax(axis=1)]
+
+
+def _confidence(classifier: TextClassifier, probabilities: np.ndarray) -> np.ndarray:
+    """(B,): the probability of what is predicted; over labels, where several may be, its mean."""
+    if classifier.multi_label:
+        return np.maximum(probabilities, 1 - probabilities).mean(axis=1)
+    return probabilities.max(axis=1)
+
+
+# The words of a drift report.
+
+_WIDTH = 110
+_LABELS = 12
+
+
+def drift_text(report: Any, level: float) -> str:
+    """A `DriftReport` for people.
+
+    Args:
+        report: The report.
+        level: The chance of any false alarm.
+    """
+    trained, held, new = report.rows
+    beside = f"{trained:,} of training" + (f" and {held:,} held out" if held else "")
+    parts = [
+        f"Drift: {new:,} new texts beside {beside}",
+        _measures(report),
+        _verdict(report, level),
+        _labels(report),
+        _terms(report),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _measures(report: Any) -> str:
+    rows = [["", "before", "now", "distance", "noise ends", "p", ""]]
+    for measure in report.measures:
+        found = measure.comparison
+        numbers = [f"{found.distance:.4f}", f"{found.noise:.4f}", f"{found.p_value:.3f}"]
+        rows.append(
+            [measure.name, measure.old, measure.new, *numbers, "DRIFTED" if measure.drifted else "noise"]
+        )
+    return _table(rows)
+
+
+def _verdict(report: Any, level: float) -> str:
+    count = len(report.measures)
+    found = report.drifted
+    lines = [
+        f"Beyond noise: {', '.join(found)}." if found else "Nothing is beyond noise.",
+        f"Noise is how far apart random parts of all these texts, of the same sizes, are ({report.splits} divisions). If "
+        f"nothing has changed, at most {level:.0%} of reports find any of the {count} measures beyond it. Drift says that "
+        "texts are others, not that answers are wrong: label some of them and evaluate.",
+    ]
+    if not report.rows[1]:
+        lines.append(
+            "No texts were held out: predictions, confidence and vectors are compared with those for texts that the "
+            "classifier was trained on, of which it is surer than of any others."
+        )
+    return "\n".join(textwrap.fill(line, _WIDTH) for line in lines)
+
+
+def _labels(report: Any) -> str:
+    changed = sorted(report.labels, key=lambda row: -abs(row[2] - row[1]))[:_LABELS]
+    chosen = [row for row in report.labels if row in changed]
+    rows = [["predicted", "before", "now"]]
+    rows += [[" ".join(label.split())[:40], f"{old:.1%}", f"{new:.1%}"] for label, old, new in chosen]
+    more = len(report.labels) - len(chosen)
+    return _table(rows) + (f"\n… and {more} labels that changed less" if more else "")
+
+
+def _terms(report: Any) -> str:
+    if not report.terms:
+        return ""
+    trained, _, new = report.rows
+    shown = ", ".join(
+        f"{term.term} ({term.new / new:.0%}, {term.old / trained:.0%})" for term in report.terms
+    )
+    return textwrap.fill(f"In more of the new texts (share of the new, of the old): {shown}", _WIDTH)
+
+
+def _table(rows: list[list[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column in (0, 6) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,223 @@
+"""Options as flags: the fields of a dataclass say name, default and help once, and the flags are made from them.
+
+Dataclasses of options are importable without Keras and TensorFlow, and so is this.
+"""
+
+import dataclasses
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from absl import flags
+
+from tftransformer.errors import TransformerError
+from tftransformer.runs.flag_values import read_numbers
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    least: int | None = None,
+    choices: Sequence[str] = (),
+    read: Callable[[str, Sequence[str], Callable], Any] | None = None,
+    argument: str = "",
+    prose: bool = False,
+) -> Any:
+    """A field of a dataclass of options.
+
+    Args:
+        default: Its value where the user says nothing.
+        help: What it is, for the flag's help and for readers of the dataclass.
+        least: The smallest number that it may be; `check_least` refuses others.
+        choices: The only values that the flag takes.
+        read: From the flag's name, its values (separated by commas) and int or float to what the field holds.
+        argument: What the library's messages call it, where that is not the field's own name.
+        prose: Whether that is also a word of plain sentences, so that it is an argument in front of "=" alone.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Options:
+        ...     epochs: int | None = option(None, "Passes over the training rows.", least=1)
+        >>> Options(epochs=2).epochs
+        2
+    """
+    metadata = {
+        "help": help,
+        "least": least,
+        "choices": tuple(choices),
+        "read": read,
+        "argument": argument,
+        "prose": prose,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def like(options: type, name: str) -> Any:
+    """A field with the default, the help and the bounds that it has in another dataclass of options.
+
+    Example:
+        >>> from tftransformer.runs.options import ClassificationOptions
+        >>> like(ClassificationOptions, "batch_size").default
+        16
+    """
+    field = next(field for field in dataclasses.fields(options) if field.name == name)
+    return dataclasses.field(default=field.default, metadata=field.metadata)
+
+
+def check_least(options: Any) -> None:
+    """Refuse numbers below the `least` of their fields.
+
+    Raises:
+        TransformerError: One line that names the field.
+    """
+    for field in dataclasses.fields(options):
+        value, least = getattr(options, field.name), field.metadata.get("least")
+        if least is not None and value is not None and value < least:
+            raise TransformerError(f"{field.name} must be at least {least}; got {value}")
+
+
+class OptionFlags:
+    """The flags of a dataclass of options.
+
+    A field's type says what its flag takes: one value, values separated by commas (`Sequence`, or a `tuple` of so many),
+    or, given several times, a value each (`tuple[str, ...]`).
+
+    Args:
+        options: The dataclass; its fields are made by `option`, or have their help in `helps`.
+        only: The fields that are flags; None: all of them.
+        without: Fields that are not.
+        helps: By field another help than its own.
+
+    Raises:
+        TransformerError: A name is not a field's.
+
+    Example:
+        >>> from tftransformer.runs.options import ClassificationOptions
+        >>> RUN, values = OptionFlags(ClassificationOptions, only=["preset", "epochs"]), flags.FlagValues()
+        >>> RUN.define(values)
+        >>> values(["classify.py", "--epochs=3"])
+        ['classify.py']
+        >>> RUN.read().epochs
+        3
+    """
+
+    def __init__(
+        self, options: type, only: Iterable[str] | None = None, without: Iterable[str] = (), **helps: str
+    ) -> None:
+        self._options = options
+        fields = {field.name: field for field in dataclasses.fields(options)}
+        only, without = list(fields if only is None else only), list(without)
+        for name in (*only, *without, *helps):
+            if name not in fields:
+                raise TransformerError(f"{options.__name__} must have the field {name!r}; it has none")
+        self._fields = {name: fields[name] for name in fields if name in only and name not in without}
+        self._types = typing.get_type_hints(options)
+        self._helps = helps
+        self._values = flags.FLAGS
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the flags."""
+        return tuple(self._fields)
+
+    def define(self, values: flags.FlagValues = flags.FLAGS) -> None:
+        """Make the flags, as flags of the program that runs.
+
+        Args:
+            values: Where they are kept, parsed and read from.
+        """
+        self._values = values
+        for name, field in self._fields.items():
+            default = None if field.default is dataclasses.MISSING else field.default
+            about = self._helps.get(name) or field.metadata["help"]
+            self._define(name, default, about, field.metadata.get("choices"))
+            # For `carried`, when an error is to be told in flags.
+            vars(self._values[name]).update(
+                {key: field.metadata[key] for key in ("argument", "prose") if key in field.metadata}
+            )
+
+    def _define(self, name: str, default: Any, about: str, choices: Sequence[str] | None) -> None:
+        # Without the module's name they would be this file's flags, which --help does not show.
+        of = {"flag_values": self._values, "module_name": sys.argv[0]}
+        kind, form = self._kind(name)
+        if choices:
+            flags.DEFINE_enum(name, default, list(choices), about, **of)
+        elif form == "several":
+            flags.DEFINE_multi_string(name, default, about, **of)
+        elif form == "list":
+            shown = default if default is None else [_shown(value) for value in _sequence(default)]
+            flags.DEFINE_list(name, shown, about, **of)
+        else:
+            define = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+            define.get(kind, flags.DEFINE_string)(name, default, about, **of)
+
+    def _kind(self, name: str) -> tuple[type, str]:
+        """The type of a field's values; and "one", "list", or "several" for a flag that may be repeated."""
+        annotation = self._types[name]
+        union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
+        kinds = typing.get_args(annotation) if union else (annotation,)
+        held = {part for kind in kinds for part in (typing.get_args(kind) or (kind,))}
+        kind = next((kind for kind in (bool, int, float) if kind in held), str)
+        if Ellipsis in held:
+            return kind, "several"
+        return kind, "list" if any(map(typing.get_origin, kinds)) else "one"
+
+    def read(self, **more: Any) -> Any:
+        """The options that the parsed flags state.
+
+        Args:
+            more: Fields that are not taken from flags; those that are neither keep their defaults.
+
+        Raises:
+            TransformerError: A value that is no number, or as the dataclass and its `check()`, which looks at what lies
+                on the disk.
+        """
+        made = self._options(**{name: self._value(name) for name in self._fields} | more)
+        if hasattr(made, "check"):
+            made.check()
+        return made
+
+    def given(self) -> dict[str, Any]:
+        """The fields whose flags stand on the command line, with their values."""
+        return {name: self._value(name) for name in self._fields if self._values[name].present}
+
+    def _value(self, name: str) -> Any:
+        value = self._values[name].value
+        kind, form = self._kind(name)
+        if form != "list" or value is None or kind is str:
+            return value
+        return (self._fields[name].metadata.get("read") or read_numbers)(name, value, kind)
+
+
+def carried(found: Iterable[Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """What the library's messages call otherwise than the flags that carry it: the flag by the argument.
+
+    Args:
+        found: Flags, or fields of dataclasses of options.
+
+    Returns:
+        Arguments; and those that are words of plain sentences, too.
+
+    Example:
+        >>> from tftransformer.runs.options import ClassificationOptions
+        >>> arguments, words = carried(dataclasses.fields(ClassificationOptions))
+        >>> arguments["layers"], words["train"]
+        ('freeze_layers', 'train_path')
+    """
+    tables: tuple[dict[str, str], dict[str, str]] = ({}, {})
+    for one in found:
+        told = getattr(one, "metadata", None) or vars(one)
+        if told.get("argument"):
+            tables[told["prose"]][told["argument"]] = one.name
+    return tables
+
+
+def _sequence(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (tuple, list)) else [value]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,268 @@
+"""What decides a run, checked before anything is read, and before Keras and TensorFlow are loaded."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tftransformer.data.augmentation.pipeline import Augmentation
+from tftransformer.data.readers.text_file import existing_path
+from tftransformer.distribution.strategies import check_strategy
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.finetuning.activation_store import check_activation_cache
+from tftransformer.finetuning.arguments import check_number, check_schedule, check_warmup
+from tftransformer.finetuning.balancing import class_weights
+from tftransformer.finetuning.methods import SPELLINGS
+from tftransformer.finetuning.strategy import Strategy, parse_strategy
+from tftransformer.runs.flags import check_least, option
+from tftransformer.runs.paths import NAMED, with_absolute_paths
+from tftransformer.runs.recipes import strategy_of
+
+# For help. What number a method has where none is given is known to the methods, some of which load Keras.
+STRATEGIES = f"{', '.join(SPELLINGS)} (with its number, such as freeze:8 or lora:8)"
+PRECISIONS = {"none": None, "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassificationOptions:
+    """Everything that decides a run of `classify`; flags and their help are made from the fields.
+
+    Raises:
+        TransformerError: A number out of range, or an unknown name, before any data are read.
+    """
+
+    # Data
+    dataset: str = option(
+        "sample", "A CSV, TSV or JSONL file, a folder with one file a split, 'sample', or 'tfds:NAME'."
+    )
+    train_path: str | None = option(
+        None,
+        "A file with the training rows, where names do not tell the splits apart.",
+        argument="train",
+        prose=True,
+    )
+    validation_path: str | None = option(
+        None, "A file with the validation rows.", argument="validation", prose=True
+    )
+    test_path: str | None = option(None, "A file with the test rows.", argument="test", prose=True)
+    text_columns: Sequence[str] | None = option(
+        None, "The column of the text, or the two of a pair; by name, or by number from 1."
+    )
+    label_column: str | None = option(None, "The column of the label.")
+    label_columns: Sequence[str] | None = option(None, "Several labels a text: a column of 0 and 1 for each.")
+    label_delimiter: str | None = option(
+        None, "Several labels a text: what separates them in the label column."
+    )
+    train_examples: int | None = option(None, "Train on this many rows, chosen by --seed.", least=2)
+    drop_leaked: bool = option(False, "Drop training rows whose text stands in validation or test too.")
+
+    # Model
+    preset: str = option(
+        "bert_12x192_en_uncased",
+        "An embedded preset, a keras-nlp name or handle, a Hugging Face folder, or a folder this project saved.",
+    )
+    pretrained: bool = option(True, "Load the preset's weights; --nopretrained trains from random numbers.")
+    strategy: str | None = option(
+        None,
+        f"How it is fine-tuned: {STRATEGIES}, or several with + between; default: full, or what --freeze_layers says.",
+    )
+    freeze_layers: int = option(
+        0, "Freeze the embeddings and this many blocks; 0 trains everything.", least=0, argument="layers"
+    )
+    extra_blocks: int = option(0, "Fresh Transformer blocks between the encoder and the head.", least=0)
+    pooling: str | None = option(
+        None, "From tokens to one vector; default: the preset's.", choices=("cls", "mean", "max")
+    )
+    max_length: int | None = option(None, "Longest text in tokens; default: the encoder's limit.", least=3)
+
+    # Training
+    epochs: int | None = option(
+        None,
+        "Passes over the training rows; default: the preset's advice, else 3, and more where these are fewer than "
+        "250 updates.",
+        least=1,
+    )
+    batch_size: int = option(16, "Rows a batch, over all replicas.", least=1)
+    learning_rate: float | None = option(
+        None,
+        "Highest rate of pretrained weights (fresh blocks and the head have at least 5e-4); default: the strategy's, "
+        "or the preset's advice, else 1e-4 for encoders narrower than 512 and 2e-5 for others.",
+    )
+    schedule: str = option("linear", "linear, cosine, polynomial, exponential or constant.")
+    warmup: float | None = option(
+        None, "Fraction of the run in which the rate rises; default: 0.1, constant: 0."
+    )
+    weight_decay: float = option(0.01, "Decoupled decay, not on biases and norms.")
+    label_smoothing: float = option(0.0, "Fraction of the label's weight spread over all classes.")
+    gradient_accumulation: int = option(
+        1, "Batches to an update.", least=1, argument="gradient_accumulation_steps"
+    )
+    class_weight: str = option("none", "none or balanced.")
+    mixed_precision: str = option("none", "none, bfloat16 or float16.")
+    distribution: str = option("default", "default, mirrored (all GPUs of this machine) or tpu.")
+    early_stopping: int = option(
+        0,
+        "Stop after this many epochs without a better validation macro-F1 and keep the best weights; 0: never.",
+        least=0,
+    )
+    activation_cache: str = option(
+        "auto",
+        "What is frozen runs once, and further epochs, trials and folds train from its outputs: auto, off, or a "
+        "folder to keep them in.",
+    )
+    augmentation: Sequence[str] | str | None = option(
+        None,
+        "Train on changed copies of the texts too, drawn anew in each epoch: a list of synonyms, swap, delete and "
+        "insert, each with its rate, such as swap:0.1,delete:0.1.",
+        argument="operation",
+    )
+    augmentation_copies: int = option(
+        1, "Copies of each text; 0: a copy takes the text's place.", least=0, argument="copies"
+    )
+    augmentation_synonyms: str = option(
+        "wordnet",
+        "Where synonyms come from: wordnet (needs nltk and its WordNet), embeddings (the encoder's own nearest words) "
+        "or wordnet_or_embeddings.",
+        argument="synonyms",
+    )
+    seed: int = option(0, "Random seed of weights, order, splits and subsets.", least=0)
+    init_from: str | None = option(
+        None, "The folder of a finished run to go on with; --dataset or --train_path names the new rows."
+    )
+    add_labels: bool = option(False, "--init_from: new rows may have labels that the run does not know.")
+    output_dir: str | None = option(None, "Folder of the run; default: the next free runs/NAME-N.")
+    overwrite: bool = option(False, "Replace a finished or different run in --output_dir.")
+
+    # Options that may name files or folders which are read.
+    _PATHS: ClassVar[tuple[str, ...]] = (
+        "preset", "dataset", "train_path", "validation_path", "test_path", "init_from", "activation_cache",
+    )  # fmt: skip
+
+    def check(self) -> None:
+        """Refuse what can be seen on the disk before anything is read.
+
+        Raises:
+            TransformerError: The data set, or a file of a split, does not exist; or `train_path` beside a file.
+        """
+        folder = Path()
+        if not NAMED.fullmatch(self.dataset):
+            folder = existing_path(self.dataset, "dataset")
+        if folder.is_file() and self.train_path is not None:
+            raise TransformerError(
+                f"dataset must be a folder where train_path names a file of it; got the file {folder}"
+            )
+        for name in ("train_path", "validation_path", "test_path"):
+            path = getattr(self, name)
+            if path is not None and not (folder / path).exists():
+                existing_path(path, name)
+
+    def recorded(self) -> dict[str, Any]:
+        """The options as a run's record has them: what lies on the disk by absolute paths, so that the data are found
+        again from any working directory."""
+        return with_absolute_paths(dataclasses.asdict(self), self._PATHS)
+
+    def build_augmentation(self) -> Augmentation | None:
+        """What changes the training texts; None where they stay."""
+        if not self.augmentation:
+            return None
+        given = [self.augmentation] if isinstance(self.augmentation, str) else self.augmentation
+        return Augmentation(
+            *given,
+            copies=self.augmentation_copies,
+            seed=self.seed,
+            synonyms=self.augmentation_synonyms,
+        )
+
+    def fine_tuning(self) -> Strategy:
+        """How the model is fine-tuned: `strategy`, or what `freeze_layers` means."""
+        chosen = {"strategy": self.strategy, "freeze_layers": self.freeze_layers or None}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        return strategy_of(given) or parse_strategy("full")
+
+    def __post_init__(self) -> None:
+        check_least(self)
+        self.build_augmentation()
+        self.fine_tuning()
+        if self.add_labels and self.init_from is None:
+            raise TransformerError(
+                "add_labels goes with init_from: labels are added to those of a finished run"
+            )
+        for name, rule, holds in (
+            ("learning_rate", "above 0 and at most 1", lambda value: 0 < value <= 1),
+            ("weight_decay", "at least 0", lambda value: value >= 0),
+            ("label_smoothing", "at least 0 and below 1", lambda value: 0 <= value < 1),
+        ):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), rule, holds)
+        if self.warmup is not None:
+            check_warmup(self.warmup)
+        check_schedule(self.schedule)
+        check_strategy(self.distribution)
+        check_activation_cache(self.activation_cache)
+        class_weights(self.class_weight, ["any"])  # what it is told, not what it makes of the data
+        if self.mixed_precision not in PRECISIONS:
+            raise TransformerError(
+                f"mixed_precision must be one of {', '.join(PRECISIONS)}; got {self.mixed_precision!r}"
+                f"{near_miss(self.mixed_precision, PRECISIONS)}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class DocumentOptions(ClassificationOptions):
+    """Everything that decides a run of `classify_documents`, in which `max_length` is that of a chunk.
+
+    Raises:
+        TransformerError: As `ClassificationOptions`.
+    """
+
+    max_chunks: int = option(8, "Most chunks of a document; what lies behind them is not read.", least=1)
+    overlap: int = option(0, "Tokens that neighbouring chunks share.", least=0)
+    chunk_blocks: int = option(0, "Transformer blocks over the chunks' vectors, with positions.", least=0)
+    test_examples: int | None = option(None, "Test on this many rows, chosen by --seed.", least=1)
+    against_truncation: bool = option(
+        False, "Fine-tune a classifier of the first chunk alone, too, and compare."
+    )
+
+    @property
+    def truncated_dir(self) -> str | None:
+        """Folder of the run that reads the first chunk alone; None: the next free one."""
+        return f"{self.output_dir}-truncated" if self.output_dir else None
+
+
+@dataclasses.dataclass(frozen=True)
+class CustomOptions(ClassificationOptions):
+    """Everything that decides a run of `custom_model`; those of `ClassificationOptions` decide the fine-tuning.
+
+    Raises:
+        TransformerError: As `ClassificationOptions`; or a weights file without its config and vocabulary.
+    """
+
+    weights: str | None = option(
+        None, "In place of --preset: a weights file, with --config and --vocabulary."
+    )
+    vocabulary: str | None = option(None, "For --weights: a vocab.txt, or a folder with a tokenizer's files.")
+    config: str | None = option(None, "A JSON file with fields of TransformerConfig.")
+    layers: str | None = option(
+        None, "Blocks to keep: 6 (the first six), last:6, every_second, or numbers from 0, as in 0,5,11."
+    )
+    max_sequence_length: int | None = option(None, "Positions; default: the config's, else the checkpoint's.")
+    positions: str = option("repeated", "How to make more positions.", choices=("repeated", "interpolated"))
+    new_tokens: Sequence[str] = option(
+        (), "Words for the end of the vocabulary, as normalised text has them."
+    )
+    model_dir: str | None = option(None, "Folder of the model before training; default: presets/custom-N.")
+
+    _PATHS: ClassVar[tuple[str, ...]] = (*ClassificationOptions._PATHS, "config", "weights", "vocabulary")
+
+    def check(self) -> None:
+        super().check()
+        for name in ("config", "weights", "vocabulary"):
+            if (path := getattr(self, name)) is not None:
+                existing_path(path, name)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weights is None and self.vocabulary is not None:
+            raise TransformerError("vocabulary goes with weights; the vocabulary of a preset is its own")
+        if self.weights is not None and (self.config is None or self.vocabulary is None):
+            raise TransformerError("weights, a bare file, need a config and a vocabulary beside them")

@@ -1,0 +1,99 @@
+"""Texts to predict for, and the file of answers: what `--mode=predict` reads and writes."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tftransformer import files
+from tftransformer.data.readers.unlabelled import read_texts
+from tftransformer.data.split import Record
+from tftransformer.errors import TransformerError
+from tftransformer.evaluation.reports import join_labels
+
+
+def pair_up(texts: Sequence[str] | None, second: Sequence[str] | None) -> list[Record]:
+    """Texts, or pairs of texts where second texts are given.
+
+    Raises:
+        TransformerError: There are not as many second texts as first.
+    """
+    if not second:
+        return list(texts or [])
+    if len(second) != len(texts or []):
+        raise TransformerError(
+            f"text_pair must be given once for each text, {len(texts or [])} times; got {len(second)}"
+        )
+    return list(zip(texts, second))
+
+
+def texts_to_predict(
+    given: Sequence[Record], path: str | os.PathLike | None, text_columns: Sequence[str] | None = None
+) -> list[Record]:
+    """Texts that were given one by one, or those of a file.
+
+    Args:
+        given: Of `pair_up`.
+        path: A .txt file with a text on each line, or a CSV, TSV or JSONL file.
+        text_columns: Of the file; found by their usual names if None.
+
+    Raises:
+        TransformerError: There is none, or both are given, or the file cannot be read.
+    """
+    if path is None:
+        if not given:
+            raise TransformerError('predict needs a text: pass --text="..." once or more, or --texts=FILE')
+        return list(given)
+    if given:
+        raise TransformerError("text cannot go with texts: give texts one by one, or a file of them")
+    return read_texts(path, text_columns)
+
+
+def check_output(path: str | os.PathLike, overwrite: bool = False) -> None:
+    """Refuse a file of answers that could not be written when the answers are there.
+
+    Raises:
+        TransformerError: It does not end in .csv, exists while `overwrite` is off, or its folder cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".csv":
+        raise TransformerError(f"output must end in .csv; got {os.fspath(path)!r}")
+    if path.is_dir() or path.exists() and not overwrite:
+        what = "is a folder" if path.is_dir() else "exists: pass overwrite=True to replace it"
+        raise TransformerError(f"output must be a new file; {path} {what}")
+    folder = path.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        what = "cannot be written" if folder.is_dir() else "does not exist"
+        raise TransformerError(f"output must be in a folder that can be written; {folder} {what}")
+
+
+def write_answers(
+    path: str | os.PathLike, texts: Sequence[Record], answers: Iterable[Any], labels: Sequence[str]
+) -> None:
+    """Write a CSV file (RFC 4180, UTF-8), one row a text, that appears whole or not at all.
+
+    Half a surrogate pair, which a shell may hand over and UTF-8 cannot hold, is written as its backslash escape.
+
+    Columns: `text` (pairs: `text`, `text_pair`), `label` (several joined by "|"), and `probability_LABEL` for each
+    label of the classifier, six decimals.
+
+    Args:
+        path: The file.
+        texts: B texts or pairs.
+        answers: B times what `classify` answers.
+        labels: The C labels of the classifier.
+
+    Raises:
+        TransformerError: The disk refused.
+    """
+    pairs = bool(texts) and not isinstance(texts[0], str)
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    names = ("text", "text_pair") if pairs else ("text",)
+    writer.writerow([*names, "label", *(f"probability_{label}" for label in labels)])
+    for text, answer in zip(texts, answers, strict=True):
+        numbers = (f"{answer.probabilities[label]:.6f}" for label in labels)
+        writer.writerow([*(text if pairs else (text,)), join_labels(answer.label), *numbers])
+    files.write_text(path, out.getvalue())

@@ -1,0 +1,266 @@
+"""Fine-tuning strategies side by side: the same rows, seeds and number of updates for each, at several training sizes."""
+
+import gc
+import itertools
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tftransformer import files
+from tftransformer.data.cutting import subset
+from tftransformer.data.pipeline import num_batches
+from tftransformer.data.split import Split
+from tftransformer.errors import TransformerError
+from tftransformer.evaluation.comparison_plot import plot_comparison
+from tftransformer.finetuning.activation_cache import ActivationCache, choose_activation_cache
+from tftransformer.finetuning.strategy import Strategy, parse_strategy
+from tftransformer.runs import records
+from tftransformer.runs.cross_validation import FIGURES
+from tftransformer.runs.recipes import Build, check_stages, check_table, prepare, train_recipe
+from tftransformer.runs.resumable import digest_of, digest_of_model, resumable_folder
+from tftransformer.runs.strategy_table import MEASURES, StrategyTable
+from tftransformer.tasks.base import TextTask
+
+
+def default_strategies(num_layers: int) -> tuple[str, ...]:
+    """What is compared where nobody says: one of each kind, `freeze` of two thirds of the blocks.
+
+    Example:
+        >>> default_strategies(12)[1]
+        'freeze:8'
+    """
+    return (
+        "full",
+        f"freeze:{2 * num_layers // 3}",
+        "unfreeze",
+        "layerwise:0.9",
+        "lora:8",
+        "adapter:48",
+        "bitfit",
+        "head",
+    )
+
+
+def compare_strategies(
+    build: Build,
+    train: Split,
+    test: Split,
+    *,
+    validation: Split | None = None,
+    strategies: Sequence[str] = ("full", "freeze:8", "lora:8", "adapter:48", "head"),
+    train_examples: Sequence[int] = (50, 200, 1000),
+    seeds: int = 3,
+    learning_rates: Sequence[float] = (),
+    updates: int = 300,
+    batch_size: int = 16,
+    output_dir: str | os.PathLike | None = None,
+    activation_cache: str | os.PathLike | ActivationCache = "auto",
+    say: Callable[[str], Any] = lambda line: None,
+) -> StrategyTable:
+    """Train each strategy on each number of rows with each seed, and measure on the same test rows.
+
+    A seed chooses the training rows, the fresh weights, the order and the dropout, so that strategies can be compared
+    row by row. Everybody trains for as many updates, in as many epochs as that takes: with a number of epochs instead,
+    the smallest sets would be compared where nothing has trained yet (Mosbach et al. 2021, arXiv 2006.04884).
+
+    Args:
+        build: Makes a fresh classifier: `lambda: tt.TextClassifier.from_preset(…, labels=train.labels)`.
+        train: The rows that are chosen from, alike in labels to all.
+        test: What everything is measured on.
+        validation: What rates are chosen on; needed with several `learning_rates`.
+        strategies: Spellings for `parse_strategy`.
+        train_examples: How many rows to train on; the sizes of the table.
+        seeds: How many seeds; they are 0, 1, 2 …
+        learning_rates: Each strategy trains at each of them, and the table has, for each size, the one that is best
+            on the validation rows. Without any, each strategy has the rate it is known to want.
+        updates: Batches that a model is trained on, rounded up to whole epochs.
+        batch_size: Rows a batch.
+        output_dir: A folder for a JSON file a run, from which an interrupted table goes on, and to which further
+            strategies, sizes, seeds and rates can be added; and for `report.txt`, `table.json` and `comparison.png`.
+            None: nothing is kept.
+        activation_cache: As `fit` takes it; what is frozen runs once for all.
+        say: Takes a line of progress a run.
+
+    Returns:
+        The table; `print` it.
+
+    Raises:
+        TransformerError: An unknown strategy or one that does not fit the model; more rows than there are; rates to
+            choose from without validation rows; or `output_dir` holds something else.
+
+    Example:
+        >>> table = compare_strategies(build, train, test, strategies=["full", "lora:8"])  # doctest: +SKIP
+        >>> print(table)  # doctest: +SKIP
+    """
+    chosen = [parse_strategy(text) for text in strategies]
+    _check(chosen, train, test, validation, train_examples, seeds, learning_rates, updates)
+    model = _try(build, chosen, max(train_examples), updates, batch_size)
+    rates = {
+        strategy: tuple(learning_rates) or (strategy.learning_rate(model.advice),) for strategy in chosen
+    }
+    settings = {
+        "updates": updates,
+        "batch_size": batch_size,
+        "train": digest_of(train),
+        "validation": None if validation is None else digest_of(validation),
+        "test": digest_of(test),
+        "model": digest_of_model(model),
+    }
+    del model
+    cache = choose_activation_cache(activation_cache) or "off"
+    plan = [
+        (strategy, rows, rate, seed)
+        for rows, seed, strategy in itertools.product(sorted(train_examples), range(seeds), chosen)
+        for rate in rates[strategy]
+    ]
+    score_on = validation if learning_rates else None
+
+    def run(strategy: Strategy, rows: int, rate: float, seed: int) -> dict[str, Any]:
+        part = subset(train, rows, seed)
+        recipe = {
+            "strategy": str(strategy),
+            "learning_rate": rate,
+            "epochs": _epochs(updates, len(part), batch_size),
+            "batch_size": batch_size,
+        }
+        return _run(build, recipe, part, test, score_on, seed, cache)
+
+    if output_dir is None:
+        return StrategyTable(_all(plan, run, None, say, ()))
+    with resumable_folder(output_dir, "table of strategies", settings) as folder:
+        scored = ("test", "validation") if learning_rates else ("test",)
+        table = StrategyTable(_all(plan, run, folder, say, scored))
+        files.write_json(folder / "table.json", table.to_dict())
+        files.write_text(folder / "report.txt", f"{table}\n")
+        plot_comparison(folder / "comparison.png", table.rows, table.figure)
+    return table
+
+
+def _check(
+    strategies: Sequence[Strategy],
+    train: Split,
+    test: Split,
+    validation: Split | None,
+    train_examples: Sequence[int],
+    seeds: int,
+    learning_rates: Sequence[float],
+    updates: int,
+) -> None:
+    check_table(strategies, train_examples, seeds, learning_rates, updates)
+    if max(train_examples) > len(train):
+        raise TransformerError(
+            f"train_examples must be at most {len(train)}, the number of training rows; got {max(train_examples)}"
+        )
+    if learning_rates and validation is None:
+        raise TransformerError("learning_rates need validation rows to choose by; the data have none")
+    if not len(test):
+        raise TransformerError("a comparison needs test rows; the data have none")
+
+
+def _epochs(updates: int, rows: int, batch_size: int) -> int:
+    return math.ceil(updates / num_batches(rows, batch_size))
+
+
+def _try(
+    build: Build, strategies: Sequence[Strategy], most_rows: int, updates: int, batch_size: int
+) -> TextTask:
+    """A fresh model, after each strategy was put to one: what cannot be done is said before hours of training."""
+    fewest = _epochs(updates, most_rows, batch_size)
+    for strategy in strategies:
+        model, fit = prepare(build, {"strategy": str(strategy), "epochs": 1000})
+        try:
+            check_stages(model, fewest)
+        except TransformerError as error:
+            raise TransformerError(f"updates={updates} on {most_rows} rows are too few: {error}") from None
+        del model
+    keras.utils.set_random_seed(0)
+    return build()
+
+
+def _all(
+    plan: Sequence[tuple],
+    run: Callable[..., dict],
+    folder: Path | None,
+    say: Callable,
+    scored: Sequence[str],
+) -> list[dict[str, Any]]:
+    done = {}
+    for cell in plan if folder is not None else ():
+        found = _read(folder, cell)
+        # Where rates are chosen, runs of a table without that choice lack a figure, and run again.
+        if found is not None and all(name in found for name in scored):
+            done[cell] = found
+    if done:
+        say(f"{folder} holds {len(done)} of {len(plan)} runs; going on from there")
+    started, trained = time.perf_counter(), 0
+    cells = []
+    for cell in plan:
+        if cell not in done:
+            strategy, rows, rate, seed = cell
+            done[cell] = {"strategy": str(strategy), "rows": rows, "rate": rate, "seed": seed, **run(*cell)}
+            if folder is not None:
+                files.write_json(_path(folder, cell), done[cell])
+            trained += 1
+            left = len(plan) - len(done)
+            minutes = (time.perf_counter() - started) / trained * left / 60
+            say(f"{_line(done[cell])}; {left} to go, about {minutes:.0f} min")
+        cells.append(done[cell])
+    return cells
+
+
+def _line(result: Mapping[str, Any]) -> str:
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in result["test"].items() if name in MEASURES)
+    return (
+        f"{result['strategy']}, {result['rows']} rows, seed {result['seed']}, rate {result['rate']:g}: {scores}, "
+        f"{result['seconds']:.0f} s"
+    )
+
+
+def _run(
+    build: Build,
+    recipe: Mapping[str, Any],
+    train: Split,
+    test: Split,
+    validation: Split | None,
+    seed: int,
+    cache: ActivationCache | str,
+) -> dict[str, Any]:
+    def seeded() -> TextTask:
+        model = build()
+        model.seed = seed
+        return model
+
+    started = time.perf_counter()
+    model, _ = train_recipe(seeded, recipe, train, seed=seed, activation_cache=cache)
+    seconds = time.perf_counter() - started
+    scored = {"test": test} if validation is None else {"test": test, "validation": validation}
+    result: dict[str, Any] = {"epochs": recipe["epochs"], "seconds": seconds}
+    for name, split in scored.items():
+        metrics = model.metrics_of(split.targets, model.predict(split, verbose=0))
+        result[name] = {figure: metrics[figure] for figure in FIGURES if metrics.get(figure) is not None}
+    result["trained_parameters"] = sum(math.prod(weight.shape) for weight in model.trainable_variables)
+    result["parameters"] = model.count_params()
+    # Models hold one another by way of Keras's graphs until they are collected.
+    del model
+    gc.collect()
+    return result
+
+
+def _path(folder: Path, cell: tuple) -> Path:
+    strategy, rows, rate, seed = cell
+    return folder / f"{str(strategy).replace(':', '-')}_{rows}-rows_rate-{rate:g}_seed-{seed}.json"
+
+
+def _read(folder: Path, cell: tuple) -> dict[str, Any] | None:
+    path = _path(folder, cell)
+    if not path.exists():
+        return None
+    found = records.read_json(path)
+    if missing := {"strategy", "rows", "rate", "seed", "test", "seconds", "trained_parameters"} - set(found):
+        raise TransformerError(f"{path} must hold {min(missing)!r}; delete it to have that run again")
+    return found

@@ -1,0 +1,157 @@
+"""A search or a cross-validation from data to a report, as `examples/search.py` and `examples/cross_validate.py` run them."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tftransformer import files
+from tftransformer.data import checks
+from tftransformer.data.cutting import subset
+from tftransformer.data.loading import READERS
+from tftransformer.data.split import Split, Splits
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.runs.classification import build_classifier, load_splits
+from tftransformer.runs.cross_validation import CrossValidation, cross_validate
+from tftransformer.runs.options import ClassificationOptions
+from tftransformer.runs.recipes import Build, check_recipe
+from tftransformer.runs.search import search
+from tftransformer.runs.search_results import SearchResult
+from tftransformer.runs.search_space import SearchSpace
+
+
+def run_search(
+    options: ClassificationOptions,
+    space: Mapping[str, Any],
+    *,
+    trials: int = 20,
+    pruner: str = "median",
+    report_test: bool = True,
+) -> SearchResult:
+    """Search on the training and validation splits, print the table, and report the best model on the test split.
+
+    Args:
+        options: The data, the preset, the seed and the folder; what the space has is left aside.
+        space: See `SearchSpace`.
+        trials, pruner: See `search`.
+        report_test: Whether to look at the test split, once, when the search is over.
+
+    Raises:
+        TransformerError: Anything wrong with the data, the preset or the space.
+    """
+    SearchSpace(space)
+    splits = load_splits(options)
+    if splits.validation is None:
+        raise TransformerError("a search needs a validation split to choose by; the data have none")
+    train = _chosen(splits.train, options)
+    build = builder(options, splits.train)
+    _check(build, splits)
+    folder = options.output_dir or default_folder(options, "search")
+    result = search(
+        build, train, splits.validation, space, trials=trials, output_dir=folder, seed=options.seed, pruner=pruner,
+        activation_cache=options.activation_cache, say=_say,
+    )  # fmt: skip
+    print(f"\n{result}\n")
+    if report_test and splits.test is not None:
+        report = result.load_best().report(splits.test)
+        files.write_text(Path(folder) / "test_report.txt", f"{report}\n")
+        print(f"The best model on the test split, which had no part in the search:\n\n{report}\n")
+    print(
+        f"The search is in {folder}: report.txt, quality.png, the model ({result.model_path.name}), a JSON file a trial."
+    )
+    return result
+
+
+def run_cross_validation(
+    options: ClassificationOptions,
+    recipe: Mapping[str, Any],
+    *,
+    folds: int = 5,
+    group_column: str | None = None,
+) -> CrossValidation:
+    """Cross-validate a recipe on the training and validation splits together; the test split is left alone.
+
+    Args:
+        options: The data, the preset, the seed and the folder.
+        recipe: See `check_recipe`.
+        folds: How many.
+        group_column: A column whose equal values stay in one fold, such as an author.
+
+    Raises:
+        TransformerError: Anything wrong with the data, the preset or the recipe.
+    """
+    check_recipe(recipe)
+    if group_column is not None and options.train_examples is not None:
+        raise TransformerError("train_examples cannot go with group_column: it would tear groups apart")
+    splits = load_splits(options)
+    parts = [part for part in (splits.train, splits.validation) if part is not None]
+    groups = None
+    if group_column is not None:
+        groups = [value for part in parts for value in column_values(part, group_column)]
+    data = _chosen(_joined(parts), options)
+    build = builder(options, data)
+    folder = options.output_dir or default_folder(options, "folds")
+    result = cross_validate(
+        build, data, folds, options.seed, groups=groups, output_dir=folder, activation_cache=options.activation_cache,
+        say=_say, **recipe,
+    )  # fmt: skip
+    print(f"\n{result}\n\nThe folds are in {folder}: report.txt, metrics.json and a JSON file a fold.")
+    return result
+
+
+def builder(options: ClassificationOptions, data: Split) -> Build:
+    """What makes a fresh classifier for the data."""
+    return functools.partial(build_classifier, options, data)
+
+
+def column_values(data: Split, column: str) -> list[str]:
+    """A further column of the file that a split came from, row by row.
+
+    Raises:
+        TransformerError: The split does not come from a CSV, TSV or JSONL file, or the file has no such column.
+    """
+    path = Path(data.source)
+    if data.rows is None or path.suffix.lower() not in READERS or not path.is_file():
+        raise TransformerError(
+            f"group_column needs data from a CSV, TSV or JSONL file; got {data.source or data.name!r}"
+        )
+    table = READERS[path.suffix.lower()](path)
+    if table.names is None:
+        table = table.without_header()
+    if column not in table.names:
+        raise TransformerError(
+            f"group_column must be a column of {path.name}, {', '.join(table.names)}; got {column!r}"
+            f"{near_miss(column, table.names)}"
+        )
+    place = table.names.index(column)
+    values = {line: str(row[place]) for line, row in zip(table.lines, table.rows, strict=True)}
+    return [values[line] for line in data.rows]
+
+
+def default_folder(options: ClassificationOptions, kind: str) -> str:
+    """`runs/NAME-KIND`: the same for the same data, so that calling a command again goes on with its work."""
+    source = options.train_path or options.dataset
+    return f"runs/{Path(source.removeprefix('tfds:').rstrip('/')).stem or 'run'}-{kind}"
+
+
+def _chosen(data: Split, options: ClassificationOptions) -> Split:
+    return data if options.train_examples is None else subset(data, options.train_examples, options.seed)
+
+
+def _joined(parts: Sequence[Split]) -> Split:
+    return Split(
+        [text for part in parts for text in part.texts],
+        [target for part in parts for target in part.targets],
+        multi_label=parts[0].multi_label,
+        source=parts[0].source,
+    )
+
+
+def _check(build: Build, splits: Splits) -> None:
+    classifier = build()
+    lengths = {name: classifier.preprocess(split).full_lengths for name, split in splits.present().items()}
+    print(checks.check(splits, lengths, classifier.max_length), flush=True)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,154 @@
+"""What every tokenizer here does and knows, whatever algorithm cuts its texts."""
+
+import abc
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.text.spec import TokenizerSpec
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+SPECIAL_TOKENS = ("unknown_token", "pad_token", "start_token", "separator_token", "mask_token")
+
+
+class Tokens(NamedTuple):
+    """Token ids of a batch of texts, and where in the original texts they come from.
+
+    `ids`, `starts` and `ends` are int32 (B, None) of equal row lengths. Token j of text i is
+    `text[starts[i, j]:ends[i, j]]`, counted in characters (code points) of the text as it was given;
+    of bytes that are not UTF-8, each replacement character counts as one.
+    """
+
+    ids: "tf.RaggedTensor"
+    starts: "tf.RaggedTensor"
+    ends: "tf.RaggedTensor"
+
+
+class Tokenizer(abc.ABC):
+    """Text to token ids and back: the part that does not depend on the algorithm.
+
+    Subclasses cut texts (`tokenize`, `tokenize_with_offsets`), join tokens (`decode`), say how they are
+    stored (`get_config`, `files`) and come back (`from_files`). The same TensorFlow operations run eagerly,
+    in `tf.data` and in an exported graph.
+
+    Args:
+        vocabulary: The tokens in order of their ids.
+        special: How the vocabulary writes the tokens of `SPECIAL_TOKENS`.
+        pair_separators: Separators between the two texts of a pair: 1 in BERT, 2 in RoBERTa.
+
+    Raises:
+        TransformerError: A special token is missing in the vocabulary.
+    """
+
+    kind: ClassVar[str] = ""
+
+    def __init__(
+        self, vocabulary: tuple[str, ...], special: Mapping[str, str], pair_separators: int = 1
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.pair_separators = pair_separators
+        self._special = {name: special[name] for name in SPECIAL_TOKENS}
+        self._ids = {token: i for i, token in enumerate(vocabulary)}
+        missing = [token for token in self._special.values() if token not in self._ids]
+        if missing:
+            size = len(vocabulary)
+            raise TransformerError(
+                f"vocabulary must hold the special tokens; {', '.join(missing)} missing of {size} tokens"
+            )
+        self.unknown_id, self.pad_id, self.start_id, self.separator_id, self.mask_id = (
+            self._ids[self._special[name]] for name in SPECIAL_TOKENS
+        )
+
+    @abc.abstractmethod
+    def tokenize(self, texts: "tf.Tensor | Sequence[str]") -> "tf.RaggedTensor":
+        """Token ids of each text, without special tokens.
+
+        Args:
+            texts: (B,) strings; bytes that are not UTF-8 are decoded with replacement.
+
+        Returns:
+            int32 (B, None).
+
+        Raises:
+            TransformerError: `texts` is not one-dimensional.
+        """
+
+    @abc.abstractmethod
+    def tokenize_with_offsets(self, texts: "tf.Tensor | Sequence[str]") -> Tokens:
+        """Token ids as `tokenize` gives them, with the place of each in its text."""
+
+    @abc.abstractmethod
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some tokens, as near to the original as they remember."""
+
+    @abc.abstractmethod
+    def get_config(self) -> dict[str, Any]:
+        """The settings without vocabulary and other files: JSON values."""
+
+    @abc.abstractmethod
+    def files(self) -> dict[str, bytes]:
+        """The files that hold the rest of the tokenizer, by name."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_files(cls, settings: Mapping[str, Any], files: Mapping[str, bytes]) -> "Tokenizer":
+        """The inverse of `get_config` and `files`."""
+
+    def spec(self) -> TokenizerSpec:
+        """The tokenizer as plain data: what a preset stores."""
+        return TokenizerSpec(self.kind, self.vocabulary, self.get_config(), self.files())
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of one text, without special tokens."""
+        return self.tokenize([text.encode("utf-8", "surrogatepass")]).values.numpy().tolist()
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens, special tokens included."""
+        return len(self.vocabulary)
+
+    def token_to_id(self, token: str) -> int:
+        """The id of a token exactly as the vocabulary writes it.
+
+        Raises:
+            TransformerError: the vocabulary does not hold it.
+        """
+        if token not in self._ids:
+            hint = near_miss(token, self.vocabulary)
+            raise TransformerError(f"token must be in the vocabulary; got {token!r}{hint}")
+        return self._ids[token]
+
+    def id_to_token(self, token_id: int) -> str:
+        """The token of an id.
+
+        Raises:
+            TransformerError: the id is outside 0 ... vocabulary_size - 1.
+        """
+        if not 0 <= token_id < len(self.vocabulary):
+            last = len(self.vocabulary) - 1
+            raise TransformerError(f"token_id must be between 0 and {last}; got {token_id}")
+        return self.vocabulary[token_id]
+
+
+def as_texts(texts: Any) -> "tf.Tensor":
+    """Texts as a string tensor (B,).
+
+    Raises:
+        TransformerError: They are not one-dimensional.
+    """
+    import tensorflow as tf
+
+    texts = tf.convert_to_tensor(texts, tf.string)
+    if texts.shape.rank != 1:
+        raise TransformerError(f"texts must have one dimension, the batch; got shape {texts.shape}")
+    return texts
+
+
+def check_settings(settings: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise a `TransformerError` for a setting that a tokenizer does not have."""
+    known = tuple(known)
+    for name in settings:
+        if name not in known:
+            raise TransformerError(f"tokenizer setting {name!r} is not known{near_miss(name, known)}")

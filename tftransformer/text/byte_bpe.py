@@ -1,0 +1,291 @@
+"""Byte-level BPE (Radford et al. 2019) as in GPT-2 and RoBERTa (Liu et al. 2019), as TensorFlow operations.
+
+Words come from byte_words.py; each different word of a batch is cut once, by byte_merges.py.
+"""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tftransformer.errors import TransformerError
+from tftransformer.text import character_classes as classes
+from tftransformer.text.base import SPECIAL_TOKENS, Tokenizer, Tokens, as_texts, check_settings
+from tftransformer.text.byte_bpe_files import (
+    byte_characters,
+    check_vocabulary,
+    merges_bytes,
+    parse_merges,
+    parse_vocabulary_json,
+    vocabulary_json_bytes,
+)
+from tftransformer.text.byte_merges import ByteMerger, BytePieces
+from tftransformer.text.normalization import Constants
+from tftransformer.text.places import characters_begun, row_numbers
+
+
+class ByteBPETokenizer(Tokenizer):
+    """Text to token ids, with the ids and offsets of Hugging Face's fast RoBERTa tokenizer.
+
+    The same operations run eagerly, in `tf.data` and in an exported graph; all are core TensorFlow.
+
+    Special tokens are never read from a text, as with Hugging Face's `split_special_tokens=True`: a written
+    `</s>` is cut like any other text.
+
+    What differs from tokenizers 0.23 is by choice: half a surrogate pair in a Python string becomes three
+    U+FFFD, one for each of its bytes, where Hugging Face raises; a pair of tokens that stands twice in the
+    merges is refused; and where the vocabulary lacks one of the 256 bytes, that byte is left out as there,
+    but the offsets behind it stay true.
+
+    Args:
+        vocabulary: Ids by token, 0, 1, ... without a gap, or the tokens in order (vocab.json).
+        merges: "left right" each, the earliest first (merges.txt).
+        add_prefix_space: Put a space before a text that does not begin with one. Defaults to False.
+        trim_offsets: Leave spaces out of the offsets of the tokens that hold them. Defaults to True.
+        unknown_token, pad_token, start_token, separator_token, mask_token: How the vocabulary writes
+            the special tokens. Default to RoBERTa's.
+        pair_separators: Separators between the two texts of a pair. Defaults to 2, as in RoBERTa.
+
+    Raises:
+        TransformerError: a special token is missing, a token or a merge stands twice, a merge needs a token
+            that the vocabulary does not hold, or an id or a setting is out of range.
+
+    Example:
+        >>> tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "h", "i", "Ġ", "hi", "Ġhi"]
+        >>> tokenizer = ByteBPETokenizer(tokens, ["h i", "Ġ hi"])
+        >>> tokenizer.tokenize(tf.constant(["hi hi", ""])).to_list()
+        [[8, 9], []]
+    """
+
+    kind = "byte_bpe"
+
+    def __init__(
+        self,
+        vocabulary: Mapping[str, int] | Sequence[str],
+        merges: Sequence[str],
+        add_prefix_space: bool = False,
+        trim_offsets: bool = True,
+        unknown_token: str = "<unk>",
+        pad_token: str = "<pad>",
+        start_token: str = "<s>",
+        separator_token: str = "</s>",
+        mask_token: str = "<mask>",
+        pair_separators: int = 2,
+    ):
+        for name, value in (("add_prefix_space", add_prefix_space), ("trim_offsets", trim_offsets)):
+            if not isinstance(value, bool):
+                raise TransformerError(f"{name} must be True or False; got {value!r}")
+        if isinstance(pair_separators, bool) or pair_separators not in (1, 2):
+            raise TransformerError(f"pair_separators must be 1 or 2; got {pair_separators!r}")
+        special = (unknown_token, pad_token, start_token, separator_token, mask_token)
+        super().__init__(
+            check_vocabulary(vocabulary), dict(zip(SPECIAL_TOKENS, special, strict=True)), pair_separators
+        )
+        self.merges = merges if isinstance(merges, str) else tuple(merges)
+        self.add_prefix_space, self.trim_offsets = add_prefix_space, trim_offsets
+        self._splitter = ByteWordSplitter()
+        self._merger = ByteMerger(self.vocabulary, self.merges)
+        self._bytes = {character: byte for byte, character in enumerate(byte_characters())}
+        self._constant = Constants()
+
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes seconds
+    def tokenize(self, texts: tf.Tensor | Sequence[str]) -> tf.RaggedTensor:
+        words = self._splitter(self._prefixed(as_texts(texts))[0])
+        pieces, rows = self._pieces(words)
+        return _rows(tf.gather(pieces.ids, rows.values), rows, words)
+
+    @tf.autograph.experimental.do_not_convert
+    def tokenize_with_offsets(self, texts: tf.Tensor | Sequence[str]) -> Tokens:
+        texts, prefixes = self._prefixed(as_texts(texts))
+        words = self._splitter(texts)
+        pieces, rows = self._pieces(words)
+        ids = _rows(tf.gather(pieces.ids, rows.values), rows, words)
+        base = words.starts - tf.gather(words.first_characters, row_numbers(words.row_splits))
+        base = tf.gather(base, row_numbers(rows.row_splits))
+        begins, ends = (tf.gather(place, rows.values) + base for place in _characters(pieces))
+        # A space that was put before the text has the place of the text's first character.
+        text = row_numbers(ids.row_splits)
+        prefix = tf.gather(prefixes, text)
+        begins, ends = tf.maximum(begins - prefix, 0), tf.maximum(ends - prefix, 1)
+        if self.trim_offsets:
+            begins, ends = self._trim(ids, text, begins, ends)
+        begins, ends = tf.cast(begins, tf.int32), tf.cast(ends, tf.int32)
+        return Tokens(ids, ids.with_values(begins), ids.with_values(ends))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text whose tokens are `ids`: its bytes exactly; what is not UTF-8 becomes U+FFFD.
+
+        Raises:
+            TransformerError: an id is outside the vocabulary.
+
+        Example:
+            >>> tokenizer.decode([8, 9])
+            'hi hi'
+        """
+        return b"".join(self._token_bytes(self.id_to_token(i)) for i in ids).decode("utf-8", "replace")
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "add_prefix_space": self.add_prefix_space,
+            "trim_offsets": self.trim_offsets,
+            "pair_separators": self.pair_separators,
+            **self._special,
+        }
+
+    def files(self) -> dict[str, bytes]:
+        return {"vocab.json": vocabulary_json_bytes(self.vocabulary), "merges.txt": merges_bytes(self.merges)}
+
+    @classmethod
+    def from_files(cls, settings: Mapping[str, Any], files: Mapping[str, bytes]) -> "ByteBPETokenizer":
+        check_settings(settings, ("add_prefix_space", "trim_offsets", "pair_separators", *SPECIAL_TOKENS))
+        vocabulary = parse_vocabulary_json(files["vocab.json"], "vocab.json")
+        return cls(vocabulary, parse_merges(files["merges.txt"], "merges.txt"), **settings)
+
+    def _prefixed(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The texts with the space that they may need, and the length of what was added, (B,) int64."""
+        if not self.add_prefix_space:
+            return texts, tf.zeros_like(texts, tf.int64)
+        first = tf.strings.substr(texts, 0, 1)
+        needed = (first != b" ") & (first != b"")
+        return tf.where(needed, tf.strings.join([" ", texts]), texts), tf.cast(needed, tf.int64)
+
+    def _pieces(self, words: "ByteWords") -> tuple[BytePieces, tf.RaggedTensor]:
+        """The pieces of the different words, and for each word (W, None) int64 which of them are its own."""
+        different, index = tf.unique(words.values, tf.int64)
+        pieces = self._merger(different)
+        numbers = tf.range(tf.size(pieces.ids, tf.int64))
+        own = tf.RaggedTensor.from_row_splits(numbers, pieces.row_splits, validate=False)
+        return pieces, tf.gather(own, index)
+
+    def _trim(self, ids: tf.RaggedTensor, text: tf.Tensor, begins: tf.Tensor, ends: tf.Tensor):
+        """Offsets without the spaces at both ends of the tokens; `text` is the row of each."""
+        before, after = self._spaces
+        before = tf.gather(self._constant("spaces_before", before), ids.values)
+        after = tf.gather(self._constant("spaces_after", after), ids.values)
+        if self.add_prefix_space:
+            # Hugging Face takes one space at the beginning for the added one, also where the text had it.
+            first = tf.range(tf.size(begins, tf.int64)) == tf.gather(ids.row_splits, text)
+            before -= tf.cast((before == 1) & (first | (begins == 0)), tf.int64)
+        begins = tf.minimum(begins + before, ends)
+        return begins, tf.where(ends >= after, tf.maximum(ends - after, begins), ends)
+
+    @functools.cached_property
+    def _spaces(self) -> tuple[np.ndarray, np.ndarray]:
+        """Spaces at the beginning and at the end of each token."""
+        space = byte_characters()[BLANK]
+        lengths = [(len(t), len(t.lstrip(space)), len(t.rstrip(space))) for t in self.vocabulary]
+        total, left, right = np.array(lengths, np.int64).T
+        return total - left, total - right
+
+    def _token_bytes(self, token: str) -> bytes:
+        if all(character in self._bytes for character in token):
+            return bytes(self._bytes[character] for character in token)
+        return token.encode("utf-8")
+
+
+def _characters(pieces: BytePieces) -> tuple[tf.Tensor, tf.Tensor]:
+    """First character of each piece and the one after its last, counted in its word: two (P,) int64."""
+    owners = row_numbers(pieces.row_splits)
+    word, word_end = tf.gather(pieces.word_splits, owners), tf.gather(pieces.word_splits, owners + 1)
+    ends = tf.minimum(tf.concat([pieces.places[1:], pieces.word_splits[-1:]], 0), word_end)
+    begun = characters_begun(pieces.data)
+    before = tf.gather(begun, word) - 1
+    return tf.gather(begun, pieces.places) - 1 - before, tf.gather(begun, ends - 1) - before
+
+
+def _rows(values: tf.Tensor, words: tf.RaggedTensor, texts: "ByteWords") -> tf.RaggedTensor:
+    """Values by text, from values by word."""
+    row_splits = tf.gather(words.row_splits, texts.row_splits)
+    return tf.RaggedTensor.from_row_splits(values, row_splits, validate=False)
+
+
+# Text to words as GPT-2 splits it (Radford et al. 2019), in core TensorFlow operations.
+#
+#     's | 't | 're | 've | 'm | 'll | 'd | ?letters | ?numbers | ?others | spaces before a space or the end | spaces
+#
+# The regular expression needs no search from left to right: whether a word starts at a character follows
+# from its class, its neighbours' and the contractions around it.
+
+APOSTROPHE, BLANK = ord("'"), ord(" ")
+SHORT, LONG = "stmd", ("re", "ve", "ll")  # contractions of one letter and of two
+
+
+class ByteWords(NamedTuple):
+    """The words of a batch, texts one after another; together they are the texts, character by character.
+
+    `values` (W,) string, `starts` (W,) int64 places in the batch's characters, `row_splits` (B + 1,)
+    int64 into the words, `first_characters` (B,) int64 places of the texts in the batch's characters.
+    """
+
+    values: tf.Tensor
+    starts: tf.Tensor
+    row_splits: tf.Tensor
+    first_characters: tf.Tensor
+
+
+class ByteWordSplitter:
+    """Splits texts into words that keep their spaces.
+
+    Example:
+        >>> ByteWordSplitter()(tf.constant(["I'm  here!"])).values.numpy().tolist()
+        [b'I', b"'m", b' ', b' here', b'!']
+    """
+
+    def __init__(self):
+        self._table = classes.build_class_table()
+        self._constant = Constants()
+
+    def __call__(self, texts: tf.Tensor) -> ByteWords:
+        """Words of `texts` (B,) string; bytes that are not UTF-8 count as U+FFFD."""
+        ragged = tf.strings.unicode_decode(texts, "UTF-8", errors="replace")
+        points, row_splits = ragged.values, ragged.row_splits
+        begins = _word_begins(points, self._classes(points), row_splits)
+        starts = tf.where(begins)[:, 0]
+        splits = tf.concat([starts, [tf.size(points, tf.int64)]], 0)
+        words = tf.RaggedTensor.from_row_splits(points, splits, validate=False)
+        return ByteWords(
+            tf.strings.unicode_encode(words, "UTF-8"),
+            starts,
+            tf.searchsorted(starts, row_splits, out_type=tf.int64),
+            row_splits[:-1],
+        )
+
+    def _classes(self, points: tf.Tensor) -> tf.Tensor:
+        """(C,) code points -> (C,) int32 classes."""
+        page = tf.gather(self._constant("class_pages", self._table.pages), points // classes.PAGE_SIZE)
+        place = page * classes.PAGE_SIZE + points % classes.PAGE_SIZE
+        return tf.gather(self._constant("class_entries", self._table.entries), place)
+
+
+def _word_begins(points: tf.Tensor, kinds: tf.Tensor, row_splits: tf.Tensor) -> tf.Tensor:
+    """Whether a word begins at each character: (C,) bool."""
+    size = tf.size(points, tf.int64)
+    borders = tf.scatter_nd(row_splits[:, tf.newaxis], tf.ones_like(row_splits), [size + 1]) > 0
+    opens, closes = borders[:-1], borders[1:]  # the first and the last character of a text
+    before = tf.concat([[classes.OTHER], kinds], 0)[:-1]
+    after = tf.concat([kinds[1:], [classes.OTHER]], 0)[:size]
+    space = kinds == classes.SPACE
+    # Of a run of spaces the last one parts from the others, for the word that follows; at the end it stays.
+    last_space = space & (after != classes.SPACE) & ~closes
+    joins_blank = (tf.concat([[0], points], 0)[:-1] == BLANK) & ~space
+    begins = opens | last_space | ((kinds != before) & ~joins_blank)
+    return _with_contractions(begins, points, opens)
+
+
+def _with_contractions(begins: tf.Tensor, points: tf.Tensor, opens: tf.Tensor) -> tf.Tensor:
+    """Makes each contraction a word: an apostrophe that begins one, and the letters after it."""
+    apostrophes = tf.where(begins & (points == APOSTROPHE))
+    # What begins a text continues no contraction.
+    ahead = tf.concat([tf.where(opens, -1, points), [-1, -1]], 0)
+    first, second = tf.gather(ahead, apostrophes + 1), tf.gather(ahead, apostrophes + 2)
+    short = tf.reduce_any([first == ord(a) for a in SHORT], 0)
+    long = tf.reduce_any([(first == ord(a)) & (second == ord(b)) for a, b in LONG], 0)
+    lengths = 2 * tf.cast(short, tf.int64) + 3 * tf.cast(long, tf.int64)
+    found = lengths > 0
+    starts, lengths = tf.boolean_mask(apostrophes, found), tf.boolean_mask(lengths, found)
+    places = tf.concat([starts + 1, starts + lengths], 0)
+    flags = tf.concat([tf.zeros_like(starts, tf.bool), tf.ones_like(starts, tf.bool)], 0)
+    begins = tf.concat([begins, [False]], 0)
+    return tf.tensor_scatter_nd_update(begins, places[:, tf.newaxis], flags)[:-1]
