@@ -235,7 +235,7 @@ def test_bad_arguments():
         token_batches(examples_of([9]), 4, boundaries=(4, 8))
     with pytest.raises(TransformerError, match="^max_length must be at least 2, the special tokens; got 1$"):
         build_examples(Records(["a"] * 500), tokenize=tokenize, pack=replace(pack, max_length=1))
-    with pytest.raises(TransformerError, match="^labels must be as many as texts, 2; got 1$"):
+    with pytest.raises(TransformerError, match="^targets must be as many as texts, 2; got 1$"):
         build_examples(Records(["a", "b"]), np.array([0]), tokenize=tokenize, pack=pack)
 
 

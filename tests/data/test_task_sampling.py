@@ -87,9 +87,9 @@ def test_targets_and_weights_of_a_row_stay_with_it():
         for token, target, own in zip(x["token_ids"][:, 0], y, weight):
             assert target[0] == token // 100
             if token < 100:
-                assert target[1] == one.labels[token] and own == one.weights[token]
+                assert target[1] == one.targets[token] and own == one.weights[token]
             else:
-                np.testing.assert_array_equal(target[1:], several.labels[token - 100])
+                np.testing.assert_array_equal(target[1:], several.targets[token - 100])
                 assert own == 1.0
 
 

@@ -43,7 +43,9 @@ FIT = {
 }
 
 
-def train(preset, strategy, rows, frozen, options, cache, dataset=False, tasks=False, late=False, methods=(), **fit):
+def train(
+    preset, strategy, rows, frozen, options, cache, dataset=False, tasks=False, late=False, methods=(), **fit
+):
     texts = [" ".join(["good", "film"] * (1 + i % 5)) if i % 3 else "bad " * (1 + i % 4) for i in range(rows)]
     labels = [int(i % 3 == 0) for i in range(rows)]
     with strategy.scope():

@@ -138,7 +138,7 @@ def test_pairs_with_several_labels_keep_the_other_text_and_the_labels(trained, r
 
 def test_the_activation_cache_is_off_and_says_so(trained, reviews, capsys):
     trained(*reviews, lambda model: freeze(model, layers=1), augmentation="swap:0.2", verbose=2, epochs=2)
-    assert "activation cache: off, augmentation draws other texts in each epoch" in capsys.readouterr().out
+    assert "activation cache: off with augmentation: it draws other texts in each epoch" in capsys.readouterr().out
     trained(*reviews, augmentation="swap:0.2", verbose=2)
     assert "activation cache" not in capsys.readouterr().out
 
@@ -152,12 +152,17 @@ def test_synonyms_come_from_the_encoders_own_table(trained, reviews):
     assert source._table.shape[1] == table.shape[1]
 
 
-def test_what_cannot_be_augmented_is_refused(trained, reviews):
+def test_what_cannot_be_augmented_is_refused(trained, reviews, tmp_path):
     texts, labels = reviews
     dataset = tf.data.Dataset.from_tensor_slices((texts, labels)).batch(8)
     with pytest.raises(TransformerError, match="augmentation does not go with this kind of data"):
         trained(dataset, None, augmentation="swap:0.1")
     with pytest.raises(TransformerError, match="augmentation must be an Augmentation or a spelling"):
         trained(texts, labels, augmentation=0.1)
-    with pytest.raises(TransformerError, match="reads the texts a second time: .* got list_iterator"):
-        trained(iter(texts), labels, augmentation="swap:0.1")
+    with pytest.raises(TransformerError, match="an activation cache cannot go with augmentation: it draws"):
+        trained(texts, labels, augmentation="swap:0.1", activation_cache=tmp_path / "cache")
+
+
+def test_texts_that_can_be_read_once_are_augmented(trained, reviews):
+    once, again = (trained(given, reviews[1], augmentation="swap:0.1") for given in (iter(reviews[0]), reviews[0]))
+    assert [sorted(map(repr, rows)) for rows in once.epochs] == [sorted(map(repr, rows)) for rows in again.epochs]

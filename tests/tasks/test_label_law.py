@@ -109,7 +109,7 @@ def classifier(tiny_preset):
 def ids_of(model, x, y):
     """The targets that the loss of a model would be given."""
     if not isinstance(x, tf.data.Dataset):
-        return model.preprocess(x, y).labels
+        return model.preprocess(x, y).targets
     if isinstance(x.element_spec[1], tf.TensorSpec) and x.element_spec[1].shape.rank == 0:
         x = x.batch(4)
     # What tasks do with datasets, but for the texts, whose tokenizer takes a second to trace.
@@ -172,7 +172,7 @@ def test_documents_and_tasks_side_by_side_follow_the_same_rule(tiny_preset):
     model = MultiTaskClassifier.from_preset(tiny_preset, tasks={"stars": labels, "truth": CASES["truth"][0]})
     truth, ids = CASES["truth"][1:]
     data = {"stars": dataset_of(values), "truth": (TEXTS, np.array(truth))}
-    assert model.preprocess(data).labels[:, 1].tolist() == expected + ids
+    assert model.preprocess(data).targets[:, 1].tolist() == expected + ids
 
 
 @pytest.mark.parametrize(

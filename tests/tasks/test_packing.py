@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from tftransformer.errors import TransformerError
 from tftransformer.finetuning import SGD, ActivationCache, freeze
 from tftransformer.patterns import addresses
 from tftransformer.tasks import MultiTaskClassifier, TextClassifier
@@ -71,13 +72,17 @@ def test_several_tasks_pack_as_one_does(tiny_vocabulary, tiny_config):
         np.testing.assert_allclose(trained[1][name], value, atol=1e-6, err_msg=name)
 
 
-def test_a_activation_cache_wins_and_says_so(tiny_vocabulary, tiny_config, tmp_path, capsys):
+def test_a_cache_that_was_not_asked_for_makes_room_and_says_so(tiny_vocabulary, tiny_config, tmp_path, capsys):
     classifier = TextClassifier(tiny_config, WordPieceTokenizer(tiny_vocabulary), ("no", "yes"))
     freeze(classifier, layers=1)
     classifier.compile(SGD(0.05), run_eagerly=True)
-    cache = ActivationCache(tmp_path / "cache")
+    cache = ActivationCache()
     options = {"batch_size": 4, "epochs": 2, "verbose": 2, "packing": True}
     classifier.fit(TEXTS, [0, 1] * 4, activation_cache=cache, **options)
-    assert capsys.readouterr().out.count("packing: off, ") == 1 and cache.computed_rows == len(TEXTS)
+    assert capsys.readouterr().out.count("activation cache: off with packing=True: ") == 1
+    assert cache.computed_rows == 0
+    with pytest.raises(TransformerError, match="packing=True cannot go with an activation cache: stored"):
+        classifier.fit(TEXTS, [0, 1] * 4, activation_cache=tmp_path / "cache", **options)
+    assert not (tmp_path / "cache").exists()
     classifier.fit(TEXTS, [0, 1] * 4, activation_cache="off", **options)
     assert "packing" not in capsys.readouterr().out

@@ -1,5 +1,7 @@
 """Gradual unfreezing and layer-wise rates in a classifier's own `fit` and `compile`."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -109,7 +111,8 @@ def test_a_longer_part_goes_on_from_a_shorter_one(tiny_preset, reviews, tmp_path
     finally:
         embeddings.call = called
     expected = direct.states(upper, [data], 2)
-    rows = [next(iter(s.batches(classifier._ordered(data, 64)[0])))[0] for s in (states, expected)]
+    batches = classifier._ordered(replace(data, numbered=True), 64)[0]
+    rows = [next(iter(s.batches(batches, data)))[0] for s in (states, expected)]
     assert np.ptp(rows[0][upper.entry]) > 0.1
     np.testing.assert_allclose(rows[0][upper.entry], rows[1][upper.entry], atol=1e-6)
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from tftransformer.data.autotuning import BATCHES_AHEAD, without_autotune
 from tftransformer.data.dataset_functions import DatasetFunction
-from tftransformer.data.examples import Examples
+from tftransformer.data.examples import ROW_NUMBERS, Examples
+from tftransformer.data.targets import Ragged, TargetSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -69,7 +70,7 @@ def parts_dataset(
 
     Args:
         parts: Some examples of the epoch that begins and the plan of their batches, until there are no more.
-        like: Examples with the same kinds of labels and weights.
+        like: Examples with the same kinds of targets and weights.
         count: Batches of every epoch.
         rows: Rows of every batch, None if not all are equal.
 
@@ -85,8 +86,13 @@ def parts_dataset(
 
     numbers = tf.TensorSpec([None], tf.int32)
     signature: Any = {name: numbers for name in ("token_ids", "lengths", "boundaries", "rows", "padded")}
-    for name in ("labels", "weights"):
+    if like.numbered:
+        signature[ROW_NUMBERS] = tf.TensorSpec([None], tf.int64)
+    for name in ("targets", "weights"):
         values = getattr(like, name)
+        if isinstance(values, Ragged):
+            signature |= {"target_lengths": numbers, "targets_padded": numbers}
+            values = values.values
         if values is not None:
             signature[name] = tf.TensorSpec([None, *values.shape[1:]], tf.as_dtype(values.dtype))
     spec = _batch_spec(like, rows)
@@ -94,7 +100,9 @@ def parts_dataset(
     dataset = tf.data.Dataset.from_generator(source, output_signature=signature)
     dataset = source.until_end_of(dataset)
     # Autograph has nothing to convert here, and looking for it takes longer than tracing.
-    cut = tf.autograph.experimental.do_not_convert(lambda block: _batches(block, spec, like.pad_id))
+    cut = tf.autograph.experimental.do_not_convert(
+        lambda block: _batches(block, spec, like.pad_id, like.target_spec)
+    )
     dataset = dataset.flat_map(cut)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     return without_autotune(dataset.prefetch(BATCHES_AHEAD))
@@ -105,34 +113,50 @@ def _batch_spec(like: Examples, rows: int | None) -> Any:
     import tensorflow as tf
 
     x = {name: tf.TensorSpec([rows, None], tf.int32) for name in ("token_ids", "segment_ids", "padding_mask")}
-    rest = [values for values in (like.labels, like.weights) if values is not None]
+    if like.numbered:
+        x[ROW_NUMBERS] = tf.TensorSpec([rows], tf.int64)
+    if isinstance(like.targets, Ragged):
+        items = like.targets.values
+        y = tf.TensorSpec([rows, None, *items.shape[1:]], tf.as_dtype(items.dtype))
+        return x, y, tf.TensorSpec([rows, None], tf.float32)
+    rest = [values for values in (like.targets, like.weights) if values is not None]
     rest = [tf.TensorSpec([rows, *values.shape[1:]], tf.as_dtype(values.dtype)) for values in rest]
     return (x, *rest) if rest else x
 
 
 def _block(examples: Examples, batches: Plan) -> dict[str, np.ndarray]:
     """Flat rows of some batches, how many rows each has, and how long they are padded."""
-    part = examples.take(np.concatenate([rows for rows, _ in batches]))
+    rows = np.concatenate([rows for rows, _ in batches])
+    part = examples.take(rows)
     block = {
         "token_ids": part.token_ids,
         "lengths": part.lengths.astype("int32"),
         "boundaries": part.boundaries,
         "rows": np.array([len(rows) for rows, _ in batches], "int32"),
         "padded": np.array([length for _, length in batches], "int32"),
-        "labels": part.labels,
+        "targets": part.targets,
         "weights": part.weights,
+        ROW_NUMBERS: rows if examples.numbered else None,
     }
+    if isinstance(part.targets, Ragged):
+        lengths = part.targets.lengths
+        of_batches = np.split(lengths, np.cumsum(block["rows"])[:-1])
+        padded = [examples.target_spec.length(own, length) for own, (_, length) in zip(of_batches, batches)]
+        block["targets"] = part.targets.values
+        block["target_lengths"] = lengths.astype("int32")
+        block["targets_padded"] = np.array(padded, "int32")
     return {name: value for name, value in block.items() if value is not None}
 
 
-def _batches(block: dict[str, tf.Tensor], spec: Any, pad_id: int) -> tf.data.Dataset:
+def _batches(block: dict[str, tf.Tensor], spec: Any, pad_id: int, targets: TargetSpec) -> tf.data.Dataset:
     """The batches of a block, padded: what `Examples.batch` gives."""
     import tensorflow as tf
 
     ends = tf.cumsum(block["rows"])
     token_ends = tf.concat([[0], tf.cumsum(block["lengths"])], 0)
 
-    def batch(first: tf.Tensor, end: tf.Tensor, length: tf.Tensor) -> Any:
+    def batch(number: tf.Tensor, first: tf.Tensor, end: tf.Tensor) -> Any:
+        length = block["padded"][number]
         lengths = block["lengths"][first:end]
         ids = block["token_ids"][token_ends[first] : token_ends[end]]
         ids = tf.RaggedTensor.from_row_lengths(ids, lengths, validate=False)
@@ -142,9 +166,34 @@ def _batches(block: dict[str, tf.Tensor], spec: Any, pad_id: int) -> tf.data.Dat
             "segment_ids": mask - mask * tf.sequence_mask(block["boundaries"][first:end], length, tf.int32),
             "padding_mask": mask,
         }
-        rest = [block[name][first:end] for name in ("labels", "weights") if name in block]
+        if ROW_NUMBERS in block:
+            x[ROW_NUMBERS] = block[ROW_NUMBERS][first:end]
+        if "target_lengths" in block:
+            rest = _padded_targets(block, number, first, end, targets)
+        else:
+            rest = [block[name][first:end] for name in ("targets", "weights") if name in block]
         values = (x, *rest) if rest else x
         return tf.nest.map_structure(lambda value, like: tf.ensure_shape(value, like.shape), values, spec)
 
-    places = tf.data.Dataset.from_tensor_slices((ends - block["rows"], ends, block["padded"]))
+    places = tf.data.Dataset.from_tensor_slices((tf.range(tf.size(ends)), ends - block["rows"], ends))
     return places.map(tf.autograph.experimental.do_not_convert(batch))
+
+
+def _padded_targets(
+    block: dict[str, tf.Tensor], number: tf.Tensor, first: tf.Tensor, end: tf.Tensor, spec: TargetSpec
+) -> list[tf.Tensor]:
+    """TargetSpec and weights of a batch of rows that grow: what `TargetSpec.padded` gives."""
+    import tensorflow as tf
+
+    lengths, longest = block["target_lengths"][first:end], block["targets_padded"][number]
+    item_ends = tf.concat([[0], tf.cumsum(block["target_lengths"])], 0)
+    items = block["targets"][item_ends[first] : item_ends[end]]
+    rows = tf.RaggedTensor.from_row_lengths(items, lengths, validate=False)
+    y = rows.to_tensor(tf.cast(spec.pad, items.dtype), shape=tf.stack([-1, longest, *items.shape[1:]]))
+    counts = tf.sequence_mask(lengths, longest)
+    if spec.ignore is not None:
+        ignored = (y == spec.ignore) & counts
+        counts &= ~ignored
+        y = tf.where(ignored, tf.zeros_like(y), y)
+    weights = tf.cast(counts, tf.float32)
+    return [y, weights * block["weights"][first:end, tf.newaxis] if "weights" in block else weights]

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TextIO
+from functools import cached_property
+from typing import Any, TextIO
 
 import numpy as np
 
 from tftransformer.data.records import Records
 from tftransformer.data.row_packing import FlatRows, Packer, packer
+from tftransformer.data.targets import LABEL, Ragged, TargetSpec
 from tftransformer.data.token_store import TokenStore
 from tftransformer.errors import TransformerError
 from tftransformer.progress import Progress
 
-__all__ = ["Examples", "build_examples", "packer"]
+__all__ = ["ROW_NUMBERS", "Examples", "build_examples", "packer"]
 
 # With fewer texts at a time, starting the operations takes longer than they do.
 CHUNK_TEXTS = 4096
 CHUNK_CHARACTERS = 1 << 20
+ROW_NUMBERS = "row_numbers"
 
 
 @dataclass(frozen=True)
@@ -33,18 +37,29 @@ class Examples:
         row_splits: int64 (B + 1,): sequence i is `token_ids[row_splits[i]:row_splits[i + 1]]`.
         boundaries: int32 (B,): how many tokens of each sequence belong to segment 0.
         full_lengths: int32 (B,): tokens before trimming to max_length, special tokens included.
-        labels: int32 (B,), float32 (B, C), or None.
+        targets: An array or a `Ragged`, as `target_spec` says; None without.
         weights: float32 (B,), or None.
         pad_id: Id that pads.
+        target_spec: What a target looks like, as the task says it.
+        maker: Of what they were made, which two tasks have to agree on to share them.
+        records: The texts that they were made of; None where nobody kept them.
+        numbers: int64 (B,): which of the `records` each is; None: all, in order.
+        numbered: Batches hold `row_numbers` (B,) beside a model's inputs: which of these examples each row is. For steps
+            that look something up, and take the numbers out again.
     """
 
     token_ids: np.ndarray
     row_splits: np.ndarray
     boundaries: np.ndarray
     full_lengths: np.ndarray
-    labels: np.ndarray | None = None
+    targets: np.ndarray | Ragged | None = None
     weights: np.ndarray | None = None
     pad_id: int = 0
+    target_spec: TargetSpec = LABEL
+    maker: Any = None
+    records: Records | None = None
+    numbers: np.ndarray | None = None
+    numbered: bool = False
 
     def __len__(self) -> int:
         return len(self.row_splits) - 1
@@ -78,11 +93,14 @@ class Examples:
     def batch(self, indices: np.ndarray, length: int):
         """What Keras takes for these rows: x, (x, y), or (x, y, weight)."""
         x = self.features(indices, length)
-        if self.labels is None:
+        if self.numbered:
+            x[ROW_NUMBERS] = np.asarray(indices, "int64")
+        if self.targets is None:
             return x
-        if self.weights is None:
-            return x, self.labels[indices]
-        return x, self.labels[indices], self.weights[indices]
+        y, weights = self.targets[indices], None if self.weights is None else self.weights[indices]
+        if isinstance(y, Ragged):
+            y, weights = self.target_spec.padded(y, length, weights)
+        return (x, y) if weights is None else (x, y, weights)
 
     def take(self, indices: Sequence[int]) -> Examples:
         """The rows at these positions."""
@@ -95,44 +113,97 @@ class Examples:
             row_splits,
             self.boundaries[indices],
             self.full_lengths[indices],
-            None if self.labels is None else self.labels[indices],
+            None if self.targets is None else self.targets[indices],
             None if self.weights is None else self.weights[indices],
             self.pad_id,
+            self.target_spec,
+            self.maker,
+            self.records,
+            indices if self.numbers is None else self.numbers[indices],
         )
+
+    def num_batches(self, batch_size: int, copies: int = 1) -> int:
+        """Batches of an epoch in which each row comes `copies` times; the last one may be smaller."""
+        return num_batches(len(self) * copies, batch_size)
 
     def first(self, count: int) -> Examples:
         """The first rows, as many or all."""
         return self.take(range(min(len(self), count)))
 
     def labelled_as(self, other: Examples, indices: np.ndarray) -> Examples:
-        """The same tokens with the labels and weights of these rows of other examples."""
-        labels, weights = (None if v is None else v[indices] for v in (other.labels, other.weights))
-        return replace(self, labels=labels, weights=weights)
+        """The same tokens with the targets and weights of these rows of other examples."""
+        targets, weights = (None if v is None else v[indices] for v in (other.targets, other.weights))
+        return replace(self, targets=targets, weights=weights, target_spec=other.target_spec)
+
+    def texts(self) -> Records:
+        """The texts of these rows.
+
+        Raises:
+            TransformerError: Nobody kept them.
+        """
+        if self.records is None:
+            raise TransformerError(
+                "these examples do not know their texts; make them with a task's preprocess"
+            )
+        return self.records if self.numbers is None else self.records.take(self.numbers)
+
+    @cached_property
+    def digests(self) -> list[bytes]:
+        """What each row is found by in a store: a hash of its tokens and of how many of them belong to segment 0.
+
+        Example:
+            >>> ids, splits = np.array([2, 7, 3, 2, 7, 3]), np.array([0, 3, 6])
+            >>> one, two = Examples(ids, splits, np.array([3, 3]), np.array([3, 3])).digests
+            >>> one == two, len(one)
+            (True, 16)
+        """
+        ids, splits = np.ascontiguousarray(self.token_ids, "<i4"), self.row_splits.tolist()
+        return [
+            hashlib.blake2b(
+                ids[splits[i] : splits[i + 1]].tobytes() + boundary.to_bytes(4, "little"), digest_size=16
+            ).digest()
+            for i, boundary in enumerate(self.boundaries.tolist())
+        ]
+
+
+def num_batches(num_examples: int, batch_size: int) -> int:
+    """Batches in an epoch; the last one may be smaller.
+
+    Raises:
+        TransformerError: if batch_size is below 1.
+    """
+    if batch_size < 1:
+        raise TransformerError(f"batch_size must be at least 1; got {batch_size}")
+    return -(-num_examples // batch_size)
 
 
 def joined(parts: Sequence[Examples]) -> Examples:
-    """Examples one after another; all or none have labels, and weights."""
+    """Examples one after another; all or none have targets, and weights."""
 
-    def together(name: str) -> np.ndarray | None:
+    def together(name: str) -> Any:
         values = [getattr(part, name) for part in parts]
+        if isinstance(values[0], Ragged):
+            return Ragged.joined(values)
         return None if values[0] is None else np.concatenate(values)
 
     lengths = np.concatenate([part.lengths for part in parts])
     return Examples(
         together("token_ids"),
         np.concatenate([[0], np.cumsum(lengths)]).astype("int64"),
-        *(together(name) for name in ("boundaries", "full_lengths", "labels", "weights")),
+        *(together(name) for name in ("boundaries", "full_lengths", "targets", "weights")),
         parts[0].pad_id,
+        parts[0].target_spec,
     )
 
 
 def build_examples(
     records: Records,
-    labels: np.ndarray | None = None,
+    targets: np.ndarray | None = None,
     *,
     tokenize: Callable,
     pack: Packer,
     pad_id: int = 0,
+    maker: Any = None,
     stream: TextIO | None = None,
 ) -> Examples:
     """Tokenises every text once, some thousand at a time on every core.
@@ -142,14 +213,15 @@ def build_examples(
 
     Args:
         records: The texts, and the weights that go with them.
-        labels: int32 (B,) or float32 (B, C) from `encode_targets`, or None.
+        targets: int32 (B,) or float32 (B, C) from `encode_targets`, or None.
         tokenize: `tokenize(texts (B,) string) -> RaggedTensor int32 (B, None)`.
         pack: Adds special tokens and trims to max_length; from `packer`.
         pad_id: The id that padding has.
+        maker: As for `Examples`.
         stream: Where progress is shown; stderr by default.
 
     Raises:
-        TransformerError: if labels are not as many as texts, or max_length is too short for the special tokens.
+        TransformerError: if targets are not as many as texts, or max_length is too short for the special tokens.
 
     Example:
         >>> examples = build_examples(
@@ -158,8 +230,8 @@ def build_examples(
         >>> examples.lengths.tolist()
         [3, 5]
     """
-    if labels is not None and len(labels) != len(records):
-        raise TransformerError(f"labels must be as many as texts, {len(records)}; got {len(labels)}")
+    if targets is not None and len(targets) != len(records):
+        raise TransformerError(f"targets must be as many as texts, {len(records)}; got {len(targets)}")
     sides = [records.first] if records.second is None else [records.first, records.second]
 
     def encode(chunk: slice) -> FlatRows:
@@ -186,9 +258,11 @@ def build_examples(
         np.concatenate([[0], np.cumsum(column("lengths"), dtype="int64")]),
         column("boundaries"),
         column("full_lengths"),
-        labels,
+        targets,
         records.weights,
         pad_id,
+        maker=maker,
+        records=records,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from tftransformer.data.autotuning import BATCHES_AHEAD, without_autotune
 from tftransformer.data.batch_blocks import Plan, fixed_dataset, planned_dataset
 from tftransformer.data.buckets import DEFAULT_LENGTHS, bucket_of
-from tftransformer.data.examples import Examples
+from tftransformer.data.examples import Examples, num_batches
 from tftransformer.data.records import is_batched
 from tftransformer.errors import TransformerError
 
@@ -38,17 +38,6 @@ class Epoch:
     """
 
     number: int = 0
-
-
-def num_batches(num_examples: int, batch_size: int) -> int:
-    """Batches in an epoch; the last one may be smaller.
-
-    Raises:
-        TransformerError: if batch_size is below 1.
-    """
-    if batch_size < 1:
-        raise TransformerError(f"batch_size must be at least 1; got {batch_size}")
-    return -(-num_examples // batch_size)
 
 
 def plan_epoch(

@@ -23,8 +23,9 @@ import numpy as np
 
 from tftransformer.data.batch_blocks import Plan, planned_dataset
 from tftransformer.data.buckets import bucket_of
-from tftransformer.data.examples import Examples, joined
-from tftransformer.data.pipeline import Epoch, in_order, num_batches, plan_epoch
+from tftransformer.data.examples import Examples, joined, num_batches
+from tftransformer.data.pipeline import Epoch, in_order, plan_epoch
+from tftransformer.data.targets import TargetSpec
 from tftransformer.errors import TransformerError, near_miss
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ DEFAULT_SAMPLING = "proportional:0.75"
 class TaskExamples(Examples):
     """The rows of several tasks one after another.
 
-    `labels` is float32 (B, 1 + W): the number of the task, then its target, a label id or one column for each
+    `targets` is float32 (B, 1 + W): the number of the task, then its target, a label id or one column for each
     label; W is the widest task's.
 
     Args:
@@ -45,6 +46,10 @@ class TaskExamples(Examples):
     """
 
     sizes: tuple[int, ...] = ()
+
+    def num_batches(self, batch_size: int, copies: int = 1) -> int:
+        """As one pass over the rows of all tasks takes, each task in batches of its own."""
+        return sum(num_batches(size * copies, batch_size) for size in self.sizes)
 
     def first(self, count: int) -> TaskExamples:
         """The first rows of each task, as many or all."""
@@ -64,7 +69,7 @@ def join_tasks(parts: Mapping[int, Examples], width: int) -> TaskExamples:
     """Put the rows of several tasks one after another.
 
     Args:
-        parts: Examples by the number of their task, each with labels int32 (B,) or float32 (B, C).
+        parts: Examples by the number of their task, each with targets int32 (B,) or float32 (B, C).
         width: W, at least 1 and at least every C.
 
     Returns:
@@ -72,17 +77,18 @@ def join_tasks(parts: Mapping[int, Examples], width: int) -> TaskExamples:
 
     Example:
         >>> one = Examples(np.array([5, 6, 7]), np.array([0, 2, 3]), np.array([2, 1]), np.array([2, 1]), np.array([1, 0]))
-        >>> join_tasks({0: one, 3: one}, width=1).labels.tolist()
+        >>> join_tasks({0: one, 3: one}, width=1).targets.tolist()
         [[0.0, 1.0], [0.0, 0.0], [3.0, 1.0], [3.0, 0.0]]
     """
     weighted = any(part.weights is not None for part in parts.values())
+    spec = TargetSpec((1 + width,), "float32")
     rows = []
     for number, part in parts.items():
-        targets = part.labels if part.labels.ndim == 2 else part.labels[:, None]
-        labels = np.zeros((len(part), 1 + width), "float32")
-        labels[:, 0], labels[:, 1 : 1 + targets.shape[1]] = number, targets
+        own = part.targets if part.targets.ndim == 2 else part.targets[:, None]
+        targets = np.zeros((len(part), 1 + width), "float32")
+        targets[:, 0], targets[:, 1 : 1 + own.shape[1]] = number, own
         weights = np.ones(len(part), "float32") if weighted and part.weights is None else part.weights
-        rows.append(replace(part, labels=labels, weights=weights))
+        rows.append(replace(part, targets=targets, weights=weights, target_spec=spec))
     return _with_sizes(joined(rows), tuple(len(part) for part in rows))
 
 
@@ -235,12 +241,11 @@ def task_batches(
     Raises:
         TransformerError: if a task has no examples, batch_size is below 1, or the boundaries too short.
     """
-    passes = [num_batches(size, batch_size) for size in examples.sizes]
-    if not all(passes):
+    if not (examples.sizes and all(examples.sizes)):
         raise TransformerError("there are no examples to make batches of")
     if boundaries is not None:
         bucket_of(examples.lengths, boundaries)
-    counts = epoch_batches(shares, sum(passes))
+    counts = epoch_batches(shares, examples.num_batches(batch_size))
     lengths = np.split(examples.lengths, np.cumsum(examples.sizes)[:-1])
     options = {"boundaries": boundaries, "shuffle": shuffle, "seed": seed}
     started = Epoch()

@@ -6,7 +6,6 @@ After AutoFreeze (Liu et al. 2021, arXiv 2102.01386) and Embedding Recycling (Sa
 """
 
 import functools
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 
 from tftransformer.data.autotuning import BATCHES_AHEAD
 from tftransformer.data.dataset_functions import DatasetFunction
-from tftransformer.data.examples import Examples
+from tftransformer.data.examples import ROW_NUMBERS, Examples
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.activation_store import (
     ActivationStore,
@@ -40,7 +39,7 @@ _EAGER_BATCHES = 24
 
 
 class StoredStates:
-    """Turns batches of token ids into batches of what the frozen part makes of them.
+    """Turns batches of numbered rows into batches of what the frozen part makes of them.
 
     Args:
         store: Holds every row that will come.
@@ -50,29 +49,29 @@ class StoredStates:
     def __init__(self, store: ActivationStore, frozen: FrozenPart) -> None:
         self._store, self._entry, self._output, self._dtype = store, frozen.entry, frozen.output, frozen.dtype
 
-    def batches(self, dataset: Any) -> Any:
+    def batches(self, dataset: Any, examples: Examples) -> Any:
         """A `tf.data.Dataset` of x, (x, y) or (x, y, weight) with other x and everything else, order too, as it was.
+
+        Args:
+            dataset: Of batches of the examples, with the numbers of their rows.
+            examples: Some of those that the states are of.
 
         x holds `pooled` (B, D), or `states_after_{n}` (B, T, D) and `padding_mask`, of which T is 1 where only
         the first token's vectors are looked at.
         """
         import tensorflow as tf
 
-        def look_up(token_ids: np.ndarray, segment_ids: np.ndarray, padding_mask: np.ndarray) -> np.ndarray:
-            lengths = padding_mask.sum(axis=1)
-            boundaries = lengths - (segment_ids * padding_mask).sum(axis=1)
-            digests = [
-                row_digest(ids[:length], boundary)
-                for ids, length, boundary in zip(token_ids, lengths, boundaries)
-            ]
-            return self._store.padded(digests, token_ids.shape[1] if self._output == "tokens" else 1)
+        digests = examples.digests
+
+        def look_up(numbers: np.ndarray, length: np.ndarray) -> np.ndarray:
+            return self._store.padded([digests[number] for number in numbers], int(length))
 
         stored = DatasetFunction(look_up)
 
         def swap(x: dict, *rest: Any) -> Any:
-            given = [x["token_ids"], x["segment_ids"], x["padding_mask"]]
-            states = tf.numpy_function(stored, given, tf.as_dtype(self._store.dtype), stateful=False)
             rows, length = x["token_ids"].shape
+            given = [x[ROW_NUMBERS], tf.shape(x["token_ids"])[1] if self._output == "tokens" else 1]
+            states = tf.numpy_function(stored, given, tf.as_dtype(self._store.dtype), stateful=False)
             states.set_shape([rows, length if self._output == "tokens" else 1, self._store.width])
             states = tf.cast(states, self._dtype)
             mask = x["padding_mask"] if self._output == "tokens" else x["padding_mask"][:, :1]
@@ -83,17 +82,6 @@ class StoredStates:
 
         swapped = dataset.map(swap, num_parallel_calls=tf.data.AUTOTUNE)
         return stored.until_end_of(swapped).prefetch(BATCHES_AHEAD)
-
-
-def row_digest(token_ids: np.ndarray, boundary: int) -> bytes:
-    """What a row is found by: a hash of its tokens and of how many of them belong to segment 0.
-
-    Example:
-        >>> len(row_digest(np.array([2, 7, 3]), 3))
-        16
-    """
-    content = np.ascontiguousarray(token_ids, "<i4").tobytes() + int(boundary).to_bytes(4, "little")
-    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 class ActivationCache:
@@ -309,9 +297,7 @@ def _missing(
     result = []
     for part in parts:
         indices, digests = [], []
-        splits, boundaries = part.row_splits.tolist(), part.boundaries.tolist()
-        for i, boundary in enumerate(boundaries):
-            digest = row_digest(part.token_ids[splits[i] : splits[i + 1]], boundary)
+        for i, digest in enumerate(part.digests):
             if digest not in store and digest not in seen:
                 seen.add(digest)
                 indices.append(i)

@@ -45,7 +45,7 @@ def head_importance(
         raise TransformerError(f"task must have one head, as a TextClassifier; got a {type(task).__name__}")
     check_count("batch_size", batch_size)
     examples = task.preprocess(x, y)
-    if not len(examples) or examples.labels is None:
+    if not len(examples) or examples.targets is None:
         found = "texts without" if len(examples) else "no texts"
         raise TransformerError(f"head_importance needs texts with labels; got {found}")
     attentions = [

@@ -12,9 +12,8 @@ import tensorflow as tf
 
 from tftransformer.data.autotuning import BATCHES_AHEAD
 from tftransformer.data.dataset_functions import DatasetFunction
-from tftransformer.data.examples import Examples
+from tftransformer.data.examples import ROW_NUMBERS, Examples
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.activation_cache import row_digest
 from tftransformer.finetuning.activation_store import ActivationStore, readable
 from tftransformer.layers.taps import tapped
 from tftransformer.progress import Progress
@@ -33,8 +32,8 @@ class TeacherOutputs:
 
     Args:
         teacher: A task with logits, `labels`, `encoder` and `config`.
-        student: A task with the same labels in any order.
-        texts: What both `preprocess` take.
+        labels: The student's, which are the teacher's in any order.
+        examples: The student's, of texts that they know.
         layers: Applications of the teacher's blocks whose outputs are kept, one vector a token; they need both to make
             the same tokens of every text.
 
@@ -45,25 +44,27 @@ class TeacherOutputs:
         TransformerError: `layers` are given and tokens differ, or the disk has no room for the vectors.
     """
 
-    def __init__(self, teacher: Any, student: Any, texts: Any, layers: Sequence[int] = ()) -> None:
-        own, taught = (task.preprocess(texts) for task in (student, teacher))
+    def __init__(
+        self, teacher: Any, labels: Sequence[str], examples: Examples, layers: Sequence[int] = ()
+    ) -> None:
+        taught = teacher.examples_like(examples)
         self._layers = tuple(layers)
         self._width = len(layers) * teacher.config.hidden_dim
-        digests = row_digests(own)
+        digests = examples.digests
         if layers:
-            _check_same_tokens(digests, row_digests(taught))
+            _check_same_tokens(digests, taught.digests)
         self._rows: dict[bytes, int] = {}
         for index, digest in enumerate(digests):
             self._rows.setdefault(digest, index)
         first = np.fromiter(self._rows.values(), "int64", len(self._rows))
-        self._logits = np.zeros((len(own), len(student.labels)), "float32")
+        self._logits = np.zeros((len(examples), len(labels)), "float32")
         self.variances: list[float] = []
         if not layers:
             for indices, logits, _ in self._outputs(teacher, taught, first):
                 self._logits[indices] = logits
         else:
             self._keep_states(teacher, taught, first, digests)
-        columns = [teacher.labels.index(label) for label in student.labels]
+        columns = [teacher.labels.index(label) for label in labels]
         self._logits = self._logits[:, columns]
 
     def __len__(self) -> int:
@@ -71,32 +72,36 @@ class TeacherOutputs:
 
     def covers(self, examples: Examples) -> bool:
         """Whether every row is known."""
-        return all(digest in self._rows for digest in row_digests(examples))
+        return all(digest in self._rows for digest in examples.digests)
 
-    def batches(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+    def batches(self, dataset: tf.data.Dataset, examples: Examples) -> tf.data.Dataset:
         """Batches of x, (x, y) or (x, y, weight) with `teacher_logits` (B, C), and where there are layers
         `teacher_states` (B, T, number of layers * D), in x.
+
+        Args:
+            dataset: Of batches of the examples, with the numbers of their rows.
+            examples: Some that are covered.
         """
         types = [tf.float32, tf.as_dtype(self._store.dtype)] if self._layers else [tf.float32]
 
-        def look_up(token_ids: np.ndarray, segment_ids: np.ndarray, padding_mask: np.ndarray) -> list:
-            lengths = padding_mask.sum(axis=1)
-            boundaries = lengths - (segment_ids * padding_mask).sum(axis=1)
-            found = [
-                row_digest(ids[:length], boundary)
-                for ids, length, boundary in zip(token_ids, lengths, boundaries)
-            ]
-            outputs = [self._logits[[self._rows[digest] for digest in found]]]
-            return [*outputs, self._store.padded(found, token_ids.shape[1])] if self._layers else outputs
+        digests = examples.digests
+        places = np.array([self._rows[digest] for digest in digests], "int64")
+
+        def look_up(numbers: np.ndarray, length: np.ndarray) -> list:
+            outputs = [self._logits[places[numbers]]]
+            if self._layers:
+                outputs.append(self._store.padded([digests[number] for number in numbers], int(length)))
+            return outputs
 
         answers = DatasetFunction(look_up)
 
         def add(x: dict, *rest: Any) -> Any:
-            given = [x["token_ids"], x["segment_ids"], x["padding_mask"]]
+            x = dict(x)
+            given = [x.pop(ROW_NUMBERS), tf.shape(x["token_ids"])[1]]
             outputs = tf.numpy_function(answers, given, types, stateful=False)
             rows, length = x["token_ids"].shape
             outputs[0].set_shape([rows, self._logits.shape[1]])
-            x = {**x, LOGITS: outputs[0]}
+            x[LOGITS] = outputs[0]
             if self._layers:
                 outputs[1].set_shape([rows, length, self._width])
                 x[STATES] = outputs[1]
@@ -157,15 +162,6 @@ class TeacherOutputs:
                 logits, states = run({name: tf.constant(value) for name, value in inputs.items()})
                 yield indices, logits.numpy(), None if states is None else states.numpy()
                 bar.update(len(indices))
-
-
-def row_digests(examples: Examples) -> list[bytes]:
-    """By what each row is found: see `row_digest`."""
-    splits, boundaries = examples.row_splits.tolist(), examples.boundaries.tolist()
-    return [
-        row_digest(examples.token_ids[splits[i] : splits[i + 1]], boundary)
-        for i, boundary in enumerate(boundaries)
-    ]
 
 
 def _check_same_tokens(own: Sequence[bytes], taught: Sequence[bytes]) -> None:

@@ -131,7 +131,7 @@ class TextTask(TextBatches, keras.Model):
         """`keras.Model.fit` over raw text.
 
         Args:
-            x: A `Split`; texts in a list, string array or column; pairs as tuples in a list; a table with the column
+            x: A `Split`, or `Examples` that `preprocess` made of one; texts in a list, string array or column; pairs as tuples in a list; a table with the column
                 `text` and, for pairs, `text_pair` (see `data.records.as_records`); a `tf.data.Dataset` of (text,
                 label) or (text, label, weight), batched or not, whose order is kept; or a dataset of integer batches,
                 as a task makes them. A dataset of unknown size is read once to count it.
@@ -150,8 +150,8 @@ class TextTask(TextBatches, keras.Model):
                 keeps it for later runs, a `ActivationCache` has more to choose, and "off" refuses.
             packing: Put the texts of each batch into as few rows of `max_length` tokens as hold them, where none
                 sees another: the same result from fewer, larger shapes, for accelerators and long epochs.
-                On CPUs batches of like lengths are faster. Off, with a line that says so, where an activation cache trains
-                from stored vectors.
+                On CPUs batches of like lengths are faster, and with frozen blocks so are stored vectors, which texts in
+                shared rows cannot be taken from.
             augmentation: Changed copies of the training texts, drawn anew in each epoch: an `Augmentation`, or a
                 spelling of one such as "swap:0.1,delete:0.1". Without an activation cache: the texts are never the same.
             initial_epoch, steps_per_epoch, kwargs: As in Keras.

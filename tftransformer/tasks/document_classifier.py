@@ -18,13 +18,12 @@ from tftransformer.config import TransformerConfig
 from tftransformer.data.autotuning import BATCHES_AHEAD
 from tftransformer.data.chunks import SPECIAL, Chunker
 from tftransformer.data.examples import Examples, packer
-from tftransformer.data.records import as_records
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.activation_cache import choose_activation_cache
 from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.positions import LearnedPosition
 from tftransformer.models.parts import build_encoder_block
 from tftransformer.tasks.chunk_places import in_places, real_chunks
+from tftransformer.tasks.inputs import texts_alone
 from tftransformer.tasks.text_classifier import FRESH, TextClassifier
 from tftransformer.tasks.trunk import run_trunk
 
@@ -67,6 +66,8 @@ class DocumentClassifier(TextClassifier):
         >>> classifier.predict(["a long story " * 100], verbose=0).shape
         (1, 2)
     """
+
+    cuts_texts = True
 
     def __init__(
         self,
@@ -190,8 +191,8 @@ class DocumentClassifier(TextClassifier):
             >>> chunk
             ChunkWeight(text='a story of one chunk', weight=1.0)
         """
-        documents = as_records(texts)
-        batches, inverse = self._ordered(self._examples(documents), batch_size or self._documents_a_batch)
+        documents = self.preprocess(texts_alone(texts))
+        batches, inverse = self._ordered(documents, batch_size or self._documents_a_batch)
         if batches is None:
             return []
 
@@ -201,7 +202,7 @@ class DocumentClassifier(TextClassifier):
             rows += list(self.attend(self._chunk_vectors(inputs, real, False), real, False)[1].numpy())
         return [
             [ChunkWeight(chunk, float(weight)) for chunk, weight in zip(chunks, rows[i])]
-            for chunks, i in zip(self.chunk_texts(documents.first), inverse)
+            for chunks, i in zip(self.chunk_texts(documents.texts().first), inverse)
         ]
 
     def chunk_texts(self, texts: Sequence[str]) -> list[list[str]]:
@@ -241,21 +242,6 @@ class DocumentClassifier(TextClassifier):
 
         cut = tf.autograph.experimental.do_not_convert(cut)
         return documents.map(cut, num_parallel_calls=tf.data.AUTOTUNE).prefetch(BATCHES_AHEAD)
-
-    def fit(
-        self, *arguments: Any, packing: bool = False, activation_cache: Any = "auto", **options: Any
-    ) -> keras.callbacks.History:
-        """As `TextClassifier.fit`, without `packing`, and without a cache of what frozen layers give.
-
-        A batch of B documents is up to B * max_chunks rows for the encoder.
-        """
-        if packing:
-            raise TransformerError("packing is for texts that fit into a row; a DocumentClassifier's do not")
-        if (cache := choose_activation_cache(activation_cache)) is not None and cache.persistent:
-            raise TransformerError(
-                f"activation_cache must be 'auto' or 'off' for a DocumentClassifier, which has none; got {activation_cache!r}"
-            )
-        return super().fit(*arguments, activation_cache="off", **options)
 
     def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, **options: Any) -> Any:
         """As `TextClassifier.evaluate`, by default with fewer documents a batch the more chunks they may have."""

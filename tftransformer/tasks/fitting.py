@@ -1,11 +1,10 @@
 """One `fit` of a task in three steps: texts become examples, steps over the examples are put in order, Keras trains.
 
-The order on the way to the network: augmentation changes the texts, a teacher's outputs are added to a batch, and then
-the batch is what stored activations of frozen layers give for it, or its texts share rows (packing). What does not
-combine is refused or, where nobody asked for it, left out with a line.
+What does not combine (`CLASHES`) is refused or, where nobody asked for it, left out with a line.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -17,8 +16,7 @@ from tftransformer.data.augmentation.sources import EmbeddingNeighbours, encoder
 from tftransformer.data.augmented_batches import augmented_batches
 from tftransformer.data.examples import Examples
 from tftransformer.data.packed_batches import packed_batches
-from tftransformer.data.pipeline import Epoch, num_batches, token_batches
-from tftransformer.data.records import as_records
+from tftransformer.data.pipeline import Epoch, token_batches
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.activation_cache import ActivationCache, StoredStates, choose_activation_cache
 from tftransformer.finetuning.collapse import NoticeCollapse, chance_loss
@@ -43,6 +41,25 @@ from tftransformer.tasks.inputs import (
 )
 from tftransformer.tasks.labelled import Labelled
 
+# The steps between texts and the network, in their order.
+STEPS = {
+    "augmentation": "augmentation",
+    "chunks": "a task that cuts its texts into chunks",
+    "teacher": "a teacher",
+    "activation_cache": "an activation cache",
+    "packing": "packing=True",
+}
+# Two of them that cannot both be taken, and why.
+CLASHES = {
+    ("augmentation", "teacher"): "the teacher runs once, over the texts as they are",
+    ("augmentation", "activation_cache"): "it draws other texts in each epoch",
+    ("chunks", "activation_cache"): "a text has several rows",
+    ("chunks", "packing"): "a text has several rows",
+    ("teacher", "activation_cache"): "the hidden states of frozen blocks are compared, too",
+    ("teacher", "packing"): "its outputs are looked up row by row",
+    ("activation_cache", "packing"): "stored vectors have a row for each text",
+}
+
 
 class Fitting:
     """One `fit`. Arguments are those of `TextTask.fit`.
@@ -50,7 +67,6 @@ class Fitting:
     Attributes:
         data: What it trains on: Examples, or a dataset of batches.
         validation: The same of validation data; None without.
-        batches: Of token ids, before stored activations or packing.
     """
 
     def __init__(
@@ -72,17 +88,38 @@ class Fitting:
             as_augmentation(augmentation),
         )
         self._packing = packing
+        self._task = task
+        self._verbose, self._say = verbose, print if verbose else _say_nothing
+        self._teachers = [m for m in task.methods if type(m).loss_step is not Method.loss_step]
+        self._check_steps()
         task.check_compilation()
         check_callbacks(callbacks, task.optimizer)
-        self._task = task
         self._stages = [
             stage for method in task.methods for stage in method.stages(task, epochs, initial_epoch)
         ]
         self._first, self._last, self._steps = initial_epoch, epochs, steps_per_epoch
         self._batch_size = batch_size or 32
         self._epoch = Epoch(initial_epoch)
-        self._callbacks, self._verbose = callbacks, verbose
-        self._say = print if verbose else _say_nothing
+        self._callbacks = callbacks
+
+    def _check_steps(self) -> None:
+        """Refuse steps that clash; a cache that nobody asked for makes room, with a line where there is something to lose."""
+        asked = {
+            "augmentation": self._augmentation is not None,
+            "chunks": self._task.cuts_texts,
+            "teacher": bool(self._teachers),
+            "activation_cache": self._cache is not None,
+            "packing": self._packing,
+        }
+        for (one, other), reason in CLASHES.items():
+            if not (asked[one] and asked[other]):
+                continue
+            if "activation_cache" not in (one, other) or self._cache.persistent:
+                raise TransformerError(f"{STEPS[other]} cannot go with {STEPS[one]}: {reason}")
+            step = other if one == "activation_cache" else one
+            if self._task.frozen_part() is not None and step in ("augmentation", "packing"):
+                (self._cache.say or self._say)(f"activation cache: off with {STEPS[step]}: {reason}")
+            self._cache, asked["activation_cache"] = None, False
 
     # Texts to examples.
 
@@ -109,21 +146,23 @@ class Fitting:
                 validation_split=validation_split,
                 augmentation=self._augmentation,
             )
+            if self._teachers:
+                raise TransformerError("a teacher cannot go with a dataset: give a Split or texts")
             x = with_known_size("x", x, self._steps)
-            self.data = self.batches = x if is_tokenized(x) else task._stream(x, self._batch_size)
+            self.data = x if is_tokenized(x) else task._stream(x, self._batch_size)
             self._weights = task.example_weights(class_weight, None)
         else:
             self.data, held_out = split_end(task.preprocess(x, y, sample_weight), validation_split)
-            if self.data.labels is None:
+            if self.data.targets is None:
                 raise TransformerError("fit needs labels: give a Split with targets, or y")
             if held_out is not None:
                 only_without(validation_data=validation_data)
                 validation_data = held_out
             self._choose_xla()
-            changes = () if self._augmentation is None else (self._augmentation, x)
-            self.batches = task._batches(self.data, self._batch_size, shuffle, self._epoch, *changes)
-            self._weights = task.example_weights(class_weight, self.data.labels)
-        self._add_loss_step(x)
+            self._shuffle = shuffle
+            self._weights = task.example_weights(class_weight, self.data.targets)
+            for method in self._teachers[:1]:
+                task.loss_step = method.loss_step(task, self.data)
         with task._deciding_pairs(x if is_dataset(x) else self.data):
             self.validation = task._validation(validation_data, self._batch_size, validation_steps)
         # Keras counts the batches of a dataset itself; of examples they are taken here.
@@ -135,61 +174,50 @@ class Fitting:
             self._validation_steps = None
 
     def _choose_xla(self) -> None:
-        copies = 1 if self._augmentation is None else self._augmentation.rows_per_text
-        updates = num_batches(len(self.data) * copies, self._batch_size) * (self._last - self._first)
+        updates = self._batches_an_epoch() * (self._last - self._first)
         # Each stage is compiled anew.
         choose_xla(self._task, updates // max(1, len(self._stages)))
 
+    def _batches_an_epoch(self) -> int | None:
+        if not isinstance(self.data, Examples):
+            return batches_an_epoch(self.data)
+        copies = 1 if self._augmentation is None else self._augmentation.rows_per_text
+        return self.data.num_batches(self._batch_size, copies)
+
     # Steps over the examples.
 
-    def _add_loss_step(self, texts: Any) -> None:
-        """Have a method, such as a teacher, add to batches and loss."""
-        methods = [m for m in self._task.methods if type(m).loss_step is not Method.loss_step]
-        if not methods:
-            return
-        reason = ""
-        if self._augmentation is not None:
-            reason = "augmentation: the teacher runs once, over the texts as they are"
-        elif self._packing:
-            reason = "packing: its outputs are looked up row by row"
-        elif not isinstance(self.data, Examples):
-            reason = "a dataset: give a Split or texts"
-        if reason:
-            raise TransformerError(f"{methods[0]} cannot go with {reason}")
-        self._task.loss_step = methods[0].loss_step(self._task, self.data, texts)
-        self.batches = self._task.loss_step.batches(self.batches)
-
-    def _cache_that_goes_along(self) -> ActivationCache | None:
-        """The activation cache, unless another step makes it useless; a line says so where there is something to lose."""
-        cache, reason = self._cache, ""
-        if self._task.loss_step is not None:
-            reason = "the teacher's outputs are looked up by the texts' tokens"
-        elif self._augmentation is not None:
-            reason = "augmentation draws other texts in each epoch"
-        if cache is None or not reason:
-            return cache
-        if cache.persistent or (self._augmentation is not None and self._task.frozen_part() is not None):
-            (cache.say or self._say)(f"activation cache: off, {reason}")
-        return None
-
-    def _rows(self, states: StoredStates | None, say: Callable[[str], None]) -> tf.data.Dataset:
-        """Batches as the network is given them: as they are, packed, or as what frozen layers made of them."""
-        task = self._task
+    def _batches(self, states: StoredStates | None) -> tf.data.Dataset:
+        """Batches as the network is given them: with a teacher's outputs, packed, or what frozen layers made of them."""
+        task, step = self._task, self._task.loss_step
+        if not isinstance(self.data, Examples):
+            batches = self.data
+        else:
+            data = replace(self.data, numbered=states is not None or step is not None)
+            changes = () if self._augmentation is None else (self._augmentation,)
+            batches = task._batches(data, self._batch_size, self._shuffle, self._epoch, *changes)
         if states is not None:
-            if self._packing:
-                say("packing: off, epochs train from stored vectors, each text in a row of its own")
-            return states.batches(self.batches)
+            return states.batches(batches, self.data)
+        if step is not None:
+            return step.batches(batches, self.data)
         if not self._packing:
-            return self.batches
+            return batches
         replicas = task.distribute_strategy.num_replicas_in_sync
-        return packed_batches(self.batches, task.max_length, task.tokenizer.pad_id, replicas)
+        return packed_batches(batches, task.max_length, task.tokenizer.pad_id, replicas)
+
+    def _held_out(self, states: StoredStates | None) -> tf.data.Dataset | None:
+        """Batches of the validation data, as the network is given them."""
+        if not isinstance(self.validation, Examples):
+            return self.validation
+        data = replace(self.validation, numbered=states is not None)
+        batches = self._task._ordered(data, self._batch_size)[0]
+        return batches if states is None else states.batches(batches, data)
 
     # Keras trains.
 
     def train(self, keras_fit: Callable, options: Mapping[str, Any]) -> keras.callbacks.History:
         """Hand the batches to `keras.Model.fit`, stage by stage where a method has stages."""
         task = self._task
-        steps = self._steps if self._steps is not None else batches_an_epoch(self.batches)
+        steps = self._steps if self._steps is not None else self._batches_an_epoch()
         bind_schedule(task.optimizer, steps, self._last, self._first)
         run = None if steps is None else steps * (self._last - self._first)
         guards = [
@@ -197,14 +225,13 @@ class Fitting:
             StopOnNonFinite(weights=task.trainable_variables),
         ]
         callbacks = [EpochNumber(self._epoch), *as_list(self._callbacks), *guards]
-        cache = self._cache_that_goes_along()
 
         def train_epochs(first: int, last: int, callbacks: Any) -> keras.callbacks.History:
-            return self._train_epochs(first, last, callbacks, cache, keras_fit, options)
+            return self._train_epochs(first, last, callbacks, keras_fit, options)
 
         if not self._stages:
             return train_epochs(self._first, self._last, callbacks)
-        store_for_stages(task, cache, (self.data, self.validation), self._stages, self._say)
+        store_for_stages(task, self._cache, (self.data, self.validation), self._stages, self._say)
         return run_stages(
             task,
             self._stages,
@@ -220,28 +247,22 @@ class Fitting:
         first: int,
         last: int,
         callbacks: Any,
-        cache: ActivationCache | None,
         keras_fit: Callable,
         options: Mapping[str, Any],
     ) -> keras.callbacks.History:
         task = self._task
-        states = stored_states(task, cache, (self.data, self.validation), last - first, self._say)
-        held_out = self.validation
-        if isinstance(held_out, Examples):
-            held_out = task._ordered(held_out, self._batch_size)[0]
-            held_out = held_out if states is None else states.batches(held_out)
-        batches = self._rows(states, self._say if first == self._first else _say_nothing)
+        states = stored_states(task, self._cache, (self.data, self.validation), last - first, self._say)
         # Variables made while the step is traced would have Keras trace all of it again.
         if not task.optimizer.built:
             with task.distribute_strategy.scope():
                 task.optimizer.build(task.trainable_variables)
         with same_size_in_each_epoch():
             return keras_fit(
-                weighted(batches, self._weights),
+                weighted(self._batches(states), self._weights),
                 epochs=last,
                 verbose=self._verbose,
                 callbacks=callbacks,
-                validation_data=held_out,
+                validation_data=self._held_out(states),
                 validation_steps=self._validation_steps,
                 shuffle=False,
                 initial_epoch=first,
@@ -257,7 +278,6 @@ def training_batches(
     shuffle: bool,
     epoch: Epoch,
     augmentation: Augmentation | None = None,
-    texts: Any = None,
 ) -> tf.data.Dataset:
     """Batches for `fit`.
 
@@ -268,7 +288,6 @@ def training_batches(
         shuffle: A new order in each epoch, by the task's seed.
         epoch: Keeps the number of the epoch.
         augmentation: What changes the texts; None leaves them.
-        texts: In any form that `fit` takes; the examples are of the first of them.
 
     Returns:
         As `token_batches`.
@@ -281,12 +300,7 @@ def training_batches(
     }  # fmt: skip
     if augmentation is None:
         return token_batches(examples, batch_size, **settings)
-    records = as_records(texts)
-    if len(records) < len(examples):
-        raise TransformerError(
-            f"augmentation reads the texts a second time: give them in a list or a Split; got {type(texts).__name__}"
-        )
-    records = records.take(range(len(examples)))
+    records = examples.texts()
 
     def neighbours() -> EmbeddingNeighbours:
         table = keras.ops.convert_to_numpy(task.encoder.get_layer("embeddings").token.embeddings)
@@ -405,10 +419,10 @@ def notice_collapse(
         return []
     weights = data.weights
     if class_weights is not None:
-        own = np.asarray(class_weights)[data.labels]
+        own = np.asarray(class_weights)[data.targets]
         weights = own if weights is None else own * weights
     smoothing = getattr(task.loss, "label_smoothing", 0.0)
-    chance = chance_loss(data.labels, len(task.labels), smoothing, weights)
+    chance = chance_loss(data.targets, len(task.labels), smoothing, weights)
     some = data.take(range(0, len(data), -(-len(data) // _PROBED_ROWS)))
 
     def probe() -> np.ndarray:

@@ -58,6 +58,8 @@ def texts_alone(x: Any) -> Any:
     """Data without their labels, which `predict` does not need and which may be unknown ones."""
     if isinstance(x, Split):
         return replace(x, targets=None)
+    if isinstance(x, Examples):
+        return replace(x, targets=None, weights=None)
     if is_dataset(x) and not is_tokenized(x) and isinstance(x.element_spec, tuple):
         return x.map(lambda text, *_: text)
     return x

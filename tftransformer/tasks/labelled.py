@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from tftransformer.data.examples import Examples
 from tftransformer.data.labels import encode_targets, label_names
+from tftransformer.data.split import require_labelled
 from tftransformer.data.stream_labels import stream_encoder
+from tftransformer.data.targets import LABEL, TargetSpec
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics
 from tftransformer.evaluation.reports import Report
@@ -48,6 +51,18 @@ class Labelled:
         """Targets as the numbers that the loss takes."""
         return encode_targets(targets, self.labels, self.multi_label)
 
+    def encoded(self, targets: Any) -> np.ndarray:
+        """`encode_targets`, or what `Examples` hold of it already.
+
+        Raises:
+            TransformerError: The examples have no labels.
+        """
+        if not isinstance(targets, Examples):
+            return self.encode_targets(targets)
+        if targets.targets is None:
+            raise TransformerError("data must have labels; got examples without")
+        return targets.targets
+
     def stream_encoder(self) -> Callable:
         """`encode_targets` for the labels of a dataset's batches, in TensorFlow operations."""
         return stream_encoder(self.labels, self.multi_label)
@@ -72,9 +87,18 @@ class Labelled:
             answers.append(Answer(label, chosen, every))
         return answers
 
+    @property
+    def target_spec(self) -> TargetSpec:
+        """A label, or one column for each."""
+        return TargetSpec((len(self.labels),), "float32") if self.multi_label else LABEL
+
+    def target_classes(self) -> tuple:
+        """The labels, and whether a text has several."""
+        return (tuple(self.labels), self.multi_label)
+
     def metrics_of(self, targets: Any, probabilities: np.ndarray) -> dict:
-        """The figures of a report as a dict, from probabilities that `predict` returned."""
-        encoded = self.encode_targets(targets)
+        """The figures of a report as a dict, from labels (or labelled `Examples`) and what `predict` returned."""
+        encoded = self.encoded(targets)
         if self.multi_label:
             return multilabel_metrics(encoded, probabilities, self.labels, self.threshold)
         return classification_metrics(encoded, probabilities, self.labels)
@@ -83,13 +107,21 @@ class Labelled:
         """Precision, recall, F1, intervals and confusion; `print` it."""
         return Report(self.metrics_of(targets, probabilities), self.labels, baseline)
 
+    def labels_of(self, data: Any) -> Any:
+        """The labels of a labelled split, or examples that have some.
+
+        Raises:
+            TransformerError: It is something else, or without labels.
+        """
+        return data if isinstance(data, Examples) else require_labelled(data).targets
+
     def tune_on(self, targets: Any, probabilities: np.ndarray) -> float:
         """Set the multi-label threshold to the one with the best micro-F1, and return it."""
         if not self.multi_label:
             raise TransformerError(
                 "tune_threshold is for multi-label classifiers; this one picks the likeliest label"
             )
-        self.threshold = float(tune_threshold(self.encode_targets(targets), probabilities))
+        self.threshold = float(tune_threshold(self.encoded(targets), probabilities))
         return self.threshold
 
 

@@ -1,14 +1,15 @@
 """Keras's loops over data by task: `fit`, `evaluate`, `predict` and reports of several tasks on one encoder."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tftransformer.data.examples import Examples, build_examples
-from tftransformer.data.pipeline import Epoch, num_batches
+from tftransformer.data.examples import Examples, num_batches
+from tftransformer.data.pipeline import Epoch
 from tftransformer.data.records import Records, as_records
 from tftransformer.data.split import Split, require_labelled
 from tftransformer.data.task_sampling import (
@@ -86,7 +87,7 @@ class TaskLoops(TextTask):
         """
         only_without(y=targets, sample_weight=sample_weight)
         if isinstance(texts, Examples):
-            return texts
+            return super().preprocess(texts)
         parts = {}
         for name, data in by_task(texts, self.tasks, "x").items():
             # (texts, labels) and (texts, labels, weights); anything else says itself what it holds.
@@ -95,7 +96,10 @@ class TaskLoops(TextTask):
                 raise TransformerError(f"every task must have rows; {name!r} has none")
             parts[self.columns(name).number] = self._examples_of(name, records)
         width = max(len(task.labels) if task.multi_label else 1 for task in self.tasks.values())
-        return join_tasks(parts, width)
+        return replace(join_tasks(parts, width), maker=self._maker())
+
+    def target_classes(self) -> tuple:
+        return tuple((name, *task.target_classes()) for name, task in self.tasks.items())
 
     def _examples_of(self, name: str, records: Records, labelled: bool = True) -> Examples:
         task = self.tasks[name]
@@ -111,9 +115,7 @@ class TaskLoops(TextTask):
             targets = task.encode_targets(records.targets) if labelled else None
         except TransformerError as error:
             raise TransformerError(f"task {name!r}: {error}") from None
-        return build_examples(
-            records, targets, tokenize=self.tokenizer.tokenize, pack=self.pack, pad_id=self.tokenizer.pad_id
-        )
+        return self._tokenised(records, targets, task.target_spec)
 
     def _decide_pairs(self, data: TaskExamples) -> None:
         rows = np.split(data.segments, np.cumsum(data.sizes)[:-1])
@@ -161,7 +163,7 @@ class TaskLoops(TextTask):
 
     def _validation(self, data: Any, batch_size: int, steps: int | None = None) -> Any:
         if data is None or isinstance(data, Examples):
-            return data
+            return data if data is None else self.preprocess(data)
         data = by_task(data, self.tasks, "validation_data")
         self._validated = tuple(data)
         return self.preprocess(data)

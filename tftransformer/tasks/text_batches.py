@@ -2,7 +2,8 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,14 +13,35 @@ from tftransformer.data.pipeline import ordered_batches, stream_batches
 from tftransformer.data.records import Records, as_records
 from tftransformer.data.row_packing import Packer
 from tftransformer.data.split import Split
+from tftransformer.data.targets import LABEL, TargetSpec
 from tftransformer.errors import TransformerError
 from tftransformer.tasks.inputs import (
     dataset_has_pairs,
     first_batches,
     is_dataset,
     is_tokenized,
+    only_without,
     with_known_size,
 )
+
+
+class Maker(NamedTuple):
+    """What examples were made by, which decides what their numbers mean.
+
+    Args:
+        tokenizer, pack: From texts to tokens.
+        classes: Of `target_classes`.
+    """
+
+    tokenizer: Any
+    pack: Packer
+    classes: tuple
+
+    def tokenizes_as(self, other: "Maker") -> bool:
+        """Whether the same texts give the same tokens."""
+        if self.pack != other.pack:
+            return False
+        return self.tokenizer is other.tokenizer or self.tokenizer.spec() == other.tokenizer.spec()
 
 
 class TextBatches:
@@ -27,32 +49,83 @@ class TextBatches:
 
     Attributes:
         text_pairs: Whether it takes pairs of texts; None until `fit` is given some or single texts.
+        target_spec: What the target of a text looks like in a batch: see `data.targets`.
+        cuts_texts: Whether a text becomes several rows.
     """
 
     tokenizer: Any
     pack: Packer
     text_pairs: bool | None
+    target_spec: TargetSpec = LABEL
+    cuts_texts = False
 
     def preprocess(self, texts: Any, targets: Any = None, sample_weight: Any = None) -> Examples:
         """Tokenised examples of texts in any form that `fit` takes.
 
+        `fit`, `evaluate`, `predict` and `report` take them in place of the texts, so that what is used several times is
+        tokenised once.
+
         Args:
-            texts: A Split, texts, pairs or a finite dataset; see `data.records.as_records`.
+            texts: A Split, texts, pairs or a finite dataset, see `data.records.as_records`; or `Examples`, which are
+                returned as they are.
             targets: Labels, where the texts come without.
             sample_weight: A weight for each text.
 
         Returns:
             `Examples`, which `data.pipeline` makes batches of.
+
+        Raises:
+            TransformerError: The texts or labels are not what the task takes, or the examples are another task's.
         """
-        return self._examples(as_records(texts, targets, sample_weight))
+        if not isinstance(texts, Examples):
+            return self._examples(as_records(texts, targets, sample_weight))
+        only_without(y=targets, sample_weight=sample_weight)
+        same = texts.maker is not None and texts.maker.tokenizes_as(self._maker())
+        if not same or texts.targets is not None and texts.maker.classes != self._maker().classes:
+            raise TransformerError(
+                "examples must be of this task's preprocess, or of a task with its tokenizer, max_length and labels"
+            )
+        if len(texts):
+            self._check_pairs(bool((texts.segments == 2).any()))
+        return texts
+
+    def examples_like(self, examples: Examples) -> Examples:
+        """This task's tokens of the texts of another task's examples, without targets."""
+        maker = self._maker()
+        if examples.maker is not None and examples.maker.tokenizes_as(maker):
+            return replace(examples, targets=None, weights=None, maker=maker)
+        return self._examples(replace(examples.texts(), targets=None, weights=None))
 
     def _examples(self, records: Records) -> Examples:
         if len(records):
             self._check_pairs(records.second is not None)
+        # Before the texts are tokenised: what is wrong with labels is said at once.
         targets = None if records.targets is None else self.encode_targets(records.targets)
-        return build_examples(
-            records, targets, tokenize=self.tokenizer.tokenize, pack=self.pack, pad_id=self.tokenizer.pad_id
+        return self._tokenised(records, targets, self.target_spec)
+
+    def _tokenised(self, records: Records, targets: Any, spec: TargetSpec) -> Examples:
+        examples = build_examples(
+            records,
+            tokenize=self.tokenizer.tokenize,
+            pack=self.pack,
+            pad_id=self.tokenizer.pad_id,
+            maker=self._maker(),
         )
+        if targets is None:
+            return examples
+        targets = spec.check(self.align_targets(targets, examples), examples.lengths)
+        return replace(examples, targets=targets, target_spec=spec)
+
+    def align_targets(self, targets: Any, examples: Examples) -> Any:
+        """Encoded targets as `target_spec` says; for tasks whose targets depend on where a text's tokens are."""
+        return targets
+
+    def target_classes(self) -> tuple:
+        """What the numbers of a target stand for; examples with targets are for tasks where it is the same."""
+        return ()
+
+    def _maker(self) -> "Maker":
+        return Maker(self.tokenizer, self.pack, self.target_classes())
 
     def _check_pairs(self, pairs: bool) -> None:
         if self.text_pairs not in (None, pairs):
@@ -112,9 +185,9 @@ class TextBatches:
 
     def _validation(self, data: Any, batch_size: int, steps: int | None = None) -> Any:
         data = with_known_size("validation_data", data, steps)
-        if data is None or isinstance(data, Examples) or is_tokenized(data):
+        if data is None or is_tokenized(data):
             return data
-        if isinstance(data, Split) or is_dataset(data):
+        if isinstance(data, (Split, Examples)) or is_dataset(data):
             data = (data,)
         if not isinstance(data, tuple) or not 1 <= len(data) <= 3:
             raise TransformerError(

@@ -12,8 +12,9 @@ from keras import ops
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
+from tftransformer.data.examples import Examples
 from tftransformer.data.labels import label_names
-from tftransformer.data.split import Split, require_labelled
+from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
 from tftransformer.finetuning.balancing import class_weights
@@ -284,18 +285,16 @@ class TextClassifier(Labelled, TextTask):
 
     def tune_threshold(self, data: Any) -> float:
         """Set the multi-label threshold to the one with the best micro-F1 on labelled data, and return it."""
-        return self.tune_on(
-            require_labelled(data).targets, self.predict(data, verbose=0) if self.multi_label else None
-        )
+        return self.tune_on(self.labels_of(data), self.predict(data, verbose=0) if self.multi_label else None)
 
-    def report(self, data: Split, baseline: dict | None = None) -> Report:
+    def report(self, data: Split | Examples, baseline: dict | None = None) -> Report:
         """Precision, recall, F1, intervals and confusion on labelled data; `print` it.
 
         Args:
-            data: A Split with targets.
+            data: A Split with targets, or `Examples` that `preprocess` made of one.
             baseline: What `evaluation.tfidf_baseline` returned on the same texts, to stand beside it.
         """
-        return self.report_of(require_labelled(data).targets, self.predict(data, verbose=0), baseline)
+        return self.report_of(self.labels_of(data), self.predict(data, verbose=0), baseline)
 
     def save_to_preset(self, folder: str | os.PathLike, **options: Any) -> None:
         """Write a folder that `from_preset` reads: weights, tokenizer, labels and settings.

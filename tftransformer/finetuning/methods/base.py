@@ -96,13 +96,12 @@ class Method:
         """The stages in which `fit` trains; none: in one go."""
         return ()
 
-    def loss_step(self, task: Any, examples: Any, texts: Any) -> Any:
+    def loss_step(self, task: Any, examples: Any) -> Any:
         """What `fit` adds to the training loss; None: nothing.
 
         Args:
             task: Applied to it.
             examples: What it trains on.
-            texts: Of which the examples were made.
 
         Returns:
             An object like `distillation.TeacherStep`, with `batches`, `listening` and `loss`.

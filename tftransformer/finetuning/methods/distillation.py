@@ -83,14 +83,14 @@ class Distillation(Method):
         _check_tasks(model, self.teacher)
         _checked_blocks(self.blocks or {}, model.config.num_layers, self.teacher.config.num_layers)
 
-    def loss_step(self, task: Any, examples: Any, texts: Any) -> "TeacherStep":
-        """What adds the teacher to a `fit` of these examples, made of these texts."""
+    def loss_step(self, task: Any, examples: Any) -> "TeacherStep":
+        """What adds the teacher to a `fit` of these examples."""
         step = self._taught.get(task)
         if step is None or not step.outputs.covers(examples):
             blocks = _checked_blocks(
                 self.blocks or {}, task.config.num_layers, self.teacher.config.num_layers
             )
-            outputs = TeacherOutputs(self.teacher, task, texts, tuple(blocks.values()))
+            outputs = TeacherOutputs(self.teacher, task.labels, examples, tuple(blocks.values()))
             if step is None:
                 step = self._taught[task] = TeacherStep(self, task, blocks, outputs)
             step.outputs = outputs
@@ -118,9 +118,9 @@ class TeacherStep:
         if self.projections:
             self._optimizer.build(self.projections)
 
-    def batches(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """Batches with the teacher's outputs in x."""
-        return self.outputs.batches(dataset)
+    def batches(self, dataset: tf.data.Dataset, examples: Any) -> tf.data.Dataset:
+        """Numbered batches of the examples with the teacher's outputs in x."""
+        return self.outputs.batches(dataset, examples)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
