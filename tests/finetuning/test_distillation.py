@@ -139,7 +139,9 @@ def test_what_cannot_go_with_a_teacher_is_refused_by_fit(tiny_preset, reviews):
         (reviews, {"packing": True}, "a teacher: its outputs are looked up row by row"),
         ((dataset,), {}, "a dataset: give a Split or texts"),
     ):
-        with pytest.raises(TransformerError, match=f"a teacher cannot go with {reason}|packing=True cannot go with {reason}") as error:
+        with pytest.raises(
+            TransformerError, match=f"a teacher cannot go with {reason}|packing=True cannot go with {reason}"
+        ) as error:
             student.fit(*given, verbose=0, **options)
         assert "\n" not in str(error.value) and student.loss_step is None
 

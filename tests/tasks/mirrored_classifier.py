@@ -32,6 +32,8 @@ CASES = {
     "packed dataset": (21, 0, dict(global_clipnorm=0.05)),
     "packed tasks": (21, 0, dict(global_clipnorm=0.05)),
     "put in after predict": (21, 0, dict(global_clipnorm=0.05)),
+    # The loss is a mean over weights, not over rows.
+    "weighted mean": (21, 0, dict(global_clipnorm=0.05)),
 }
 FIT = {
     "stages of frozen blocks": {"methods": GradualUnfreezing(), "epochs": 3},
@@ -40,11 +42,23 @@ FIT = {
     "packed dataset": {"packing": True, "dataset": True},
     "packed tasks": {"packing": True, "tasks": True},
     "put in after predict": {"late": True},
+    "weighted mean": {"loss": "mean_with_sample_weight"},
 }
 
 
 def train(
-    preset, strategy, rows, frozen, options, cache, dataset=False, tasks=False, late=False, methods=(), **fit
+    preset,
+    strategy,
+    rows,
+    frozen,
+    options,
+    cache,
+    dataset=False,
+    tasks=False,
+    late=False,
+    methods=(),
+    loss=None,
+    **fit,
 ):
     texts = [" ".join(["good", "film"] * (1 + i % 5)) if i % 3 else "bad " * (1 + i % 4) for i in range(rows)]
     labels = [int(i % 3 == 0) for i in range(rows)]
@@ -60,7 +74,10 @@ def train(
             classifier.apply(Freeze(layers=frozen))
         if methods:
             classifier.apply(methods)
-        classifier.compile(SGD(0.3, **options))
+        if loss is not None:
+            loss = keras.losses.SparseCategoricalCrossentropy(reduction=loss)
+            fit["sample_weight"] = 0.1 + np.arange(rows) % 7
+        classifier.compile(SGD(0.3, **options), loss)
         if late:
             classifier.predict(texts, verbose=0)
             classifier.apply(LoRA(rank=2))

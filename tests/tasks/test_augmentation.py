@@ -138,7 +138,10 @@ def test_pairs_with_several_labels_keep_the_other_text_and_the_labels(trained, r
 
 def test_the_activation_cache_is_off_and_says_so(trained, reviews, capsys):
     trained(*reviews, lambda model: freeze(model, layers=1), augmentation="swap:0.2", verbose=2, epochs=2)
-    assert "activation cache: off with augmentation: it draws other texts in each epoch" in capsys.readouterr().out
+    assert (
+        "activation cache: off with augmentation: it draws other texts in each epoch"
+        in capsys.readouterr().out
+    )
     trained(*reviews, augmentation="swap:0.2", verbose=2)
     assert "activation cache" not in capsys.readouterr().out
 
@@ -164,5 +167,9 @@ def test_what_cannot_be_augmented_is_refused(trained, reviews, tmp_path):
 
 
 def test_texts_that_can_be_read_once_are_augmented(trained, reviews):
-    once, again = (trained(given, reviews[1], augmentation="swap:0.1") for given in (iter(reviews[0]), reviews[0]))
-    assert [sorted(map(repr, rows)) for rows in once.epochs] == [sorted(map(repr, rows)) for rows in again.epochs]
+    once, again = (
+        trained(given, reviews[1], augmentation="swap:0.1") for given in (iter(reviews[0]), reviews[0])
+    )
+    assert [sorted(map(repr, rows)) for rows in once.epochs] == [
+        sorted(map(repr, rows)) for rows in again.epochs
+    ]

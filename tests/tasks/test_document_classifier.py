@@ -357,7 +357,9 @@ def test_wrong_arguments_are_named(tiny_preset, options, message):
 def test_pairs_packing_and_a_stored_prefix_are_refused(classifier, tmp_path):
     with pytest.raises(TransformerError, match="takes single texts; got pairs"):
         classifier.predict([("a", "b")], verbose=0)
-    with pytest.raises(TransformerError, match="packing=True cannot go with a task that cuts its texts into chunks"):
+    with pytest.raises(
+        TransformerError, match="packing=True cannot go with a task that cuts its texts into chunks"
+    ):
         classifier.fit(["a", "b"], [0, 1], packing=True)
     with pytest.raises(TransformerError, match="an activation cache cannot go with a task that cuts"):
         classifier.fit(["a", "b"], [0, 1], activation_cache=str(tmp_path / "folder"))

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
     "case",
     [
         "last batch of 5", "last batch of 1", "one frozen block", "all frozen", "stages of frozen blocks", "changed copies",
-        "packed last batch of 1", "packed dataset", "packed tasks", "put in after predict",
+        "packed last batch of 1", "packed dataset", "packed tasks", "put in after predict", "weighted mean",
     ],
 )  # fmt: skip
 def test_two_replicas_equal_one_device(tiny_preset, case):

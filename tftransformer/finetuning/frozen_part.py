@@ -104,14 +104,14 @@ class FrozenPart:
 
 
 def find_frozen_part(
-    encoder: keras.Model, config: TransformerConfig, pooler: Any, extra_blocks: int = 0
+    encoder: keras.Model, config: TransformerConfig, pooler: Any | None, extra_blocks: int = 0
 ) -> FrozenPart | None:
     """The longest frozen part of a classifier that begins with the embeddings and has a block at least.
 
     Args:
         encoder: Of `build_encoder`.
         config: Its config.
-        pooler: A layer of `layers.pooling`.
+        pooler: A layer of `layers.pooling`; None where every token's vector is looked at.
         extra_blocks: Blocks between the encoder and the pooling.
 
     Returns:
@@ -128,7 +128,7 @@ def find_frozen_part(
     if not blocks:
         return None
     output = "tokens"
-    if blocks == config.num_layers and not extra_blocks:
+    if pooler is not None and blocks == config.num_layers and not extra_blocks:
         norm_frozen = stack.final_norm is None or _is_frozen(stack.final_norm)
         if norm_frozen and (not pooler.weights or _is_frozen(pooler)):
             output = "pooled"

@@ -240,7 +240,12 @@ class TextTask(TextBatches, keras.Model):
         if training and self.loss_step is not None:
             penalties = sum(self.losses) if self.losses else 0.0
             loss = self.loss_step.loss(loss, penalties, x, y_pred, sample_weight)
-        return weigh_by_rows(loss, y_pred) if training else loss
+        if not training or self.distribute_strategy.num_replicas_in_sync == 1:
+            return loss
+        by_weight = (
+            getattr(self.loss, "reduction", None) == "mean_with_sample_weight" and sample_weight is not None
+        )
+        return weigh_replicas(loss, tf.reduce_sum(sample_weight) if by_weight else tf.shape(y_pred)[0])
 
     def train_step(self, data: Any) -> Any:
         if self.loss_step is None:
@@ -321,26 +326,28 @@ class TextTask(TextBatches, keras.Model):
 # What Keras's loops need to train on several replicas whose batches are not of one size.
 
 
-def weigh_by_rows(loss: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-    """A replica's mean loss, whose gradient counts each row of all replicas alike.
+def weigh_replicas(loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """A replica's mean loss, whose gradient counts alike what is counted on all replicas.
 
     Keras gives each replica's mean the same weight in the gradient, whatever its number of rows: the rows of a last
     batch that does not divide would count unequally. The value stays the one that Keras reports.
 
     Args:
-        loss: The mean over the replica's rows.
-        y_pred: Its first axis is the rows.
+        loss: The replica's mean.
+        count: Over how much it is the mean: rows, or the sum of their weights.
 
     Example:
-        >>> float(weigh_by_rows(tf.constant(2.0), tf.zeros((3, 2))))
+        >>> float(weigh_replicas(tf.constant(2.0), 3))
         2.0
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if replicas == 1:
         return loss
-    rows = tf.cast(tf.shape(y_pred)[0], loss.dtype)
-    share = rows * replicas / tf.distribute.get_replica_context().all_reduce("SUM", rows)
-    return tf.stop_gradient(loss) + share * (loss - tf.stop_gradient(loss))
+    own = tf.cast(count, loss.dtype)
+    fraction = tf.math.divide_no_nan(
+        own * replicas, tf.distribute.get_replica_context().all_reduce("SUM", own)
+    )
+    return tf.stop_gradient(loss) + fraction * (loss - tf.stop_gradient(loss))
 
 
 def first_batch(strategy: tf.distribute.Strategy, iterator: Any) -> Any:

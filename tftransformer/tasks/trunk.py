@@ -67,6 +67,16 @@ def run_trunk(trunk: Any, config: TransformerConfig, inputs: dict, training: boo
         inputs: Integers, as `preprocess` and `data.pipeline` make them; packed rows, too.
         training: As for a Keras model.
     """
+    x = token_vectors(trunk, config, inputs, training)
+    # Keras hands `training` on to what is called inside a call.
+    return tap("pooled", trunk.pooler(x, padding_mask=inputs["padding_mask"]))
+
+
+def token_vectors(trunk: Any, config: TransformerConfig, inputs: dict, training: bool | None = None) -> Any:
+    """The vectors (B, T, D) of each text's tokens, below the pooling; arguments as of `run_trunk`.
+
+    What stands at padding means nothing.
+    """
     stack = stack_of(trunk.encoder, config)
     x = (
         _texts_of_rows(stack, inputs, training)
@@ -75,8 +85,7 @@ def run_trunk(trunk: Any, config: TransformerConfig, inputs: dict, training: boo
     )
     for block in trunk.extra_blocks:
         x = block(x, padding_mask=inputs["padding_mask"], training=training)
-    # Keras hands `training` on to what is called inside a call.
-    return tap("pooled", trunk.pooler(x, padding_mask=inputs["padding_mask"]))
+    return x
 
 
 def _texts_of_rows(stack: EncoderStack, inputs: Mapping[str, Any], training: bool | None) -> Any:
