@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tftransformer.data.packed_rows import pack_rows
+from tftransformer.data.packed_batches import pack_rows
 from tftransformer.data.shard_rows import Side, Texts, write_rows
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tftransformer.data.buckets import length_buckets
-from tftransformer.data.examples import Examples, build_examples, packer
+from tftransformer.data.examples import Examples, TokenStore, build_examples, packer
 from tftransformer.data.pipeline import (
     Epoch,
     num_batches,
@@ -16,7 +16,6 @@ from tftransformer.data.pipeline import (
 )
 from tftransformer.data.records import Records, as_records
 from tftransformer.data.stream_labels import stream_encoder
-from tftransformer.data.token_store import TokenStore
 from tftransformer.errors import TransformerError
 
 hypothesis = pytest.importorskip("hypothesis")

@@ -12,9 +12,8 @@ from keras import ops
 from tftransformer.data import Split
 from tftransformer.data.pipeline import Epoch
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.distillation_losses import hidden_state_loss, soft_label_loss
 from tftransformer.finetuning.methods import Distillation
-from tftransformer.finetuning.teacher_outputs import TeacherOutputs
+from tftransformer.finetuning.methods.distillation import TeacherOutputs, hidden_state_loss, soft_label_loss
 from tftransformer.patterns import addresses
 from tftransformer.tasks import TextClassifier
 from tftransformer.text import WordPieceTokenizer

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 
 from tftransformer.finetuning.freezing import freeze
 from tftransformer.finetuning.methods import IA3, DoRA, LoRA
+from tftransformer.finetuning.optimizers import LARGE_TABLE
 from tftransformer.finetuning.projection_changes import merge
-from tftransformer.finetuning.touched_rows import LARGE_TABLE
 from tftransformer.layers.low_rank import LowRankDelta
 from tftransformer.layers.parts import parts_of
 from tftransformer.layers.projection import Projection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,6 @@ import numpy as np
 from tftransformer.data.records import Records
 from tftransformer.data.row_packing import FlatRows, Packer, packer
 from tftransformer.data.targets import LABEL, Ragged, TargetSpec
-from tftransformer.data.token_store import TokenStore
 from tftransformer.errors import TransformerError
 from tftransformer.progress import Progress
 
@@ -293,3 +293,56 @@ def _encoded(chunks: list[slice], encode: Callable[[slice], FlatRows]) -> Iterat
             yield waiting.popleft().result()
             if following is not None:
                 waiting.append(pool.submit(encode, following))
+
+
+# 256 MB; a text classification corpus of a million short rows is a fifth of it.
+TOKENS_IN_MEMORY = 1 << 26
+
+
+class TokenStore:
+    """Collects int32 arrays and gives them back as one.
+
+    The file has no name that outlives the process, and the system may drop its pages from memory at any
+    time: the memory in use does not grow with the corpus.
+
+    Args:
+        in_memory: Tokens that are kept in memory at most.
+
+    Example:
+        >>> store = TokenStore()
+        >>> store.append([1, 2])
+        >>> store.append([3])
+        >>> store.finish().tolist()
+        [1, 2, 3]
+    """
+
+    def __init__(self, in_memory: int = TOKENS_IN_MEMORY) -> None:
+        self._in_memory = in_memory
+        self._parts: list[np.ndarray] = []
+        self._held = 0
+        self._file: Any = None
+
+    def append(self, token_ids: Any) -> None:
+        """Add tokens at the end."""
+        part = np.ascontiguousarray(token_ids, "int32")
+        self._parts.append(part)
+        self._held += len(part)
+        if self._held > self._in_memory:
+            self._spill()
+
+    def finish(self) -> np.ndarray:
+        """All tokens, int32, in the order they came; nothing may be added after it."""
+        if self._file is None:
+            parts, self._parts = self._parts, []
+            return np.concatenate(parts) if parts else np.zeros(0, "int32")
+        self._spill()
+        with self._file:
+            return np.memmap(self._file, "int32", mode="r").view(np.ndarray)
+
+    def _spill(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()
+        for part in self._parts:
+            self._file.write(part.data)
+        self._file.flush()
+        self._parts, self._held = [], 0

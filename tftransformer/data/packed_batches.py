@@ -4,12 +4,12 @@ A batch holds the same texts as without packing. What changes is how the encoder
 `capacity` instead of one row a text, and with the places at which each text's vectors stand afterwards.
 """
 
+import bisect
 from typing import Any
 
 import numpy as np
 
 from tftransformer.data.autotuning import BATCHES_AHEAD
-from tftransformer.data.packed_rows import pack_rows
 
 # What a packed batch holds beside `padding_mask`: (R, T) each, and (B, L).
 ROWS = ("token_ids", "segment_ids", "position_ids", "text_numbers")
@@ -101,3 +101,26 @@ def packed_batches(dataset: Any, capacity: int, pad_id: int = 0, replicas: int =
         cardinality = packed.cardinality()
         packed = packed.flat_map(known).apply(tf.data.experimental.assert_cardinality(cardinality))
     return packed.prefetch(BATCHES_AHEAD)
+
+
+def pack_rows(lengths: np.ndarray, capacity: int) -> list[list[int]]:
+    """Groups of items whose lengths add up to at most `capacity`: best fit, longest first.
+
+    Example:
+        >>> pack_rows(np.array([5, 3, 2, 4]), 8)
+        [[0, 1], [3, 2]]
+    """
+    rows: list[list[int]] = []
+    rooms: list[tuple[int, int]] = []  # (room left, row), sorted
+    for item in np.argsort(-lengths, kind="stable").tolist():
+        length = int(lengths[item])
+        at = bisect.bisect_left(rooms, (length, -1))
+        if at < len(rooms):
+            room, row = rooms.pop(at)
+        else:
+            room, row = capacity, len(rows)
+            rows.append([])
+        rows[row].append(item)
+        if room - length > 0:
+            bisect.insort(rooms, (room - length, row))
+    return rows

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tftransformer.data import shard_rows
-from tftransformer.data.packed_rows import pack_rows
+from tftransformer.data.packed_batches import pack_rows
 from tftransformer.data.shard_rows import write_rows
 from tftransformer.data.shards import Shards
 from tftransformer.data.word_starts import special_ids, word_starts
