@@ -22,6 +22,8 @@ __getattr__, __dir__, __all__ = attach(
         "encode_targets": "labels",
         "Examples": "examples",
         "build_examples": "examples",
+        "TargetSpec": "targets",
+        "Ragged": "targets",
         "packer": "row_packing",
         "Packer": "row_packing",
         "length_buckets": "buckets",

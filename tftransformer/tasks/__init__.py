@@ -12,5 +12,6 @@ __getattr__, __dir__, __all__ = attach(
         "ClassificationTask": "labelled",
         "load": "loading",
         "masked_filler": "masked_filler",
+        "token_vectors": "trunk",
     },
 )
