@@ -40,8 +40,6 @@ class TokenTask(TextTask):
         self.config, self.target_spec, self.extra_blocks = config, spec, []
         self.encoder = build_encoder(config)
         self.dense = keras.layers.Dense(width, activation=activation)
-        self.dense.build((None, None, config.hidden_dim))
-        self.built = True
 
     def call(self, inputs, training=None):
         return self.dense(token_vectors(self, self.config, inputs, training))

@@ -252,8 +252,9 @@ class Fitting:
     ) -> keras.callbacks.History:
         task = self._task
         states = stored_states(task, self._cache, (self.data, self.validation), last - first, self._say)
-        # Variables made while the step is traced would have Keras trace all of it again.
-        if not task.optimizer.built:
+        # Variables made while the step is traced would have Keras trace all of it again. A task whose layers are built by its
+        # first call has none yet.
+        if task.built and not task.optimizer.built:
             with task.distribute_strategy.scope():
                 task.optimizer.build(task.trainable_variables)
         with same_size_in_each_epoch():
