@@ -13,7 +13,7 @@ import pytest
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.runs import tuning
-from tftransformer.runs.flag_values import read_range
+from tftransformer.runs.flags import read_range
 from tftransformer.runs.options import ClassificationOptions
 
 ROOT = Path(__file__).resolve().parents[2]

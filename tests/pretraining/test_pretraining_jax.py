@@ -17,7 +17,7 @@ WITHOUT_TENSORFLOW = """
 import json, sys
 for name in ("tensorflow", "tensorflow_text", "tensorflow_datasets"):
     sys.modules[name] = None
-from tftransformer.runs.startup import start_quietly
+from tftransformer.runs.commands.running import start_quietly
 start_quietly()
 from tftransformer.pretraining import callbacks
 from tftransformer.runs import pretraining

@@ -6,7 +6,7 @@ from tftransformer.data import Split, Splits
 from tftransformer.evaluation import classification_metrics
 from tftransformer.evaluation.reports import Report
 from tftransformer.runs import classification
-from tftransformer.runs.advice import below_baseline
+from tftransformer.runs.classification import below_baseline
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.tasks import TextClassifier
 

@@ -13,7 +13,6 @@ import pytest
 
 from tftransformer import files
 from tftransformer.errors import TransformerError
-from tftransformer.runs import startup
 from tftransformer.runs.commands import classify_documents, cross_validate, running, search
 from tftransformer.runs.options import ClassificationOptions, DocumentOptions
 from tftransformer.runs.run_folder import RunFolder
@@ -62,7 +61,7 @@ def test_tensorflow_multiplies_with_onednn_unless_told_otherwise(monkeypatch, gi
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
     monkeypatch.setattr("keras.backend.backend", lambda: "numpy")
     monkeypatch.setattr("absl.logging.set_verbosity", lambda level: None)
-    startup.start_quietly()
+    running.start_quietly()
     assert os.environ.pop("TF_ENABLE_ONEDNN_OPTS") == expected
 
 
@@ -148,7 +147,7 @@ def test_what_is_read_from_the_flags_is_handed_on_and_read_first(monkeypatch, co
 )
 def test_output_of_any_encoding(encoding, expected):
     code = (
-        "from tftransformer.runs.startup import speak_any_encoding; speak_any_encoding();"
+        "from tftransformer.runs.commands.running import speak_any_encoding; speak_any_encoding();"
         "print('reading \\u2026 1.0 \\u00b1 0.1 caf\\u00e9 \\u6f22\\u2026', end='')"
     )
     done = subprocess.run(

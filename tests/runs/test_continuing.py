@@ -13,10 +13,10 @@ from tftransformer.data import Split
 from tftransformer.data.split import Splits
 from tftransformer.errors import TransformerError
 from tftransformer.runs import classification, continuing
+from tftransformer.runs.classification import fingerprints
 from tftransformer.runs.continuing import BothTests
-from tftransformer.runs.fingerprints import fingerprints
+from tftransformer.runs.finished_runs import merged, recorded_splits, without
 from tftransformer.runs.options import ClassificationOptions
-from tftransformer.runs.recorded import merged, recorded_splits, without
 from tftransformer.runs.recorded_options import continued_options, recorded_options
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks import TextClassifier

@@ -9,8 +9,7 @@ import pytest
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.significance import mcnemar
 from tftransformer.runs.documents import DocumentOptions, train
-from tftransformer.runs.finished_runs import predict
-from tftransformer.runs.run_model import load_classifier
+from tftransformer.runs.finished_runs import load_classifier, predict
 from tftransformer.tasks.document_classifier import DocumentClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
 

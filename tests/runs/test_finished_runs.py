@@ -11,7 +11,7 @@ import pytest
 
 from tftransformer.errors import TransformerError
 from tftransformer.runs import classification, documents, finished_runs
-from tftransformer.runs.fingerprints import fingerprints
+from tftransformer.runs.classification import fingerprints
 from tftransformer.runs.options import ClassificationOptions, CustomOptions, DocumentOptions
 from tftransformer.runs.recorded_options import evaluation_options, options_of
 from tftransformer.runs.run_folder import RunFolder

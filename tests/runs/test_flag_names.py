@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 
 from tftransformer.runs.commands.compare_strategies import TableOptions
-from tftransformer.runs.flag_names import name_flags
-from tftransformer.runs.flags import carried
+from tftransformer.runs.flags import carried, name_flags
 from tftransformer.runs.options import ClassificationOptions
 
 FLAGS = (

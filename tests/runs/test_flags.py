@@ -9,8 +9,7 @@ from absl import flags
 
 from tftransformer.errors import TransformerError
 from tftransformer.runs.commands import COMMANDS
-from tftransformer.runs.flag_values import read_range
-from tftransformer.runs.flags import OptionFlags, check_least, option
+from tftransformer.runs.flags import OptionFlags, check_least, option, read_range
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from tftransformer import files
 from tftransformer.errors import TransformerError
 from tftransformer.runs import RunFolder
-from tftransformer.runs.output_folder import check_free
+from tftransformer.runs.run_folder import check_free
 
 CONFIG = {"seed": 0, "learning_rate": 2e-5}
 

@@ -10,7 +10,7 @@ import pytest
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.activation_cache import ActivationCache
-from tftransformer.runs.search_results import SearchResult, Trial
+from tftransformer.runs.search import SearchResult, Trial
 from tftransformer.runs.search_space import SearchSpace
 from tftransformer.tasks.text_classifier import TextClassifier
 

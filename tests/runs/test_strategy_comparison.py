@@ -9,7 +9,7 @@ from tftransformer.data.cutting import subset
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.strategy import parse_strategy
-from tftransformer.runs.flag_values import read_numbers
+from tftransformer.runs.flags import read_numbers
 from tftransformer.runs.strategy_comparison import compare_strategies, default_strategies
 from tftransformer.tasks.text_classifier import TextClassifier
 

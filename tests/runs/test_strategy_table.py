@@ -2,7 +2,7 @@
 
 import pytest
 
-from tftransformer.runs.strategy_table import StrategyTable
+from tftransformer.runs.strategy_comparison import StrategyTable
 
 
 def cell(strategy, rows, seed, accuracy, rate=1e-3, validation=None, seconds=10.0, trained=100):

@@ -1,6 +1,9 @@
 """One classification run from data to a reported, saved and exported model, as `examples/classify.py` runs it."""
 
 import functools
+import hashlib
+import json
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +24,8 @@ from tftransformer.evaluation import plots
 from tftransformer.evaluation.baselines import tfidf_baseline
 from tftransformer.evaluation.reports import Report, write_predictions
 from tftransformer.finetuning.activation_cache import ActivationCache, check_activation_cache
-from tftransformer.finetuning.defaults import default_epochs
+from tftransformer.finetuning.defaults import UPDATES, default_epochs
 from tftransformer.finetuning.freezing import FreezeSummary
-from tftransformer.runs.advice import below_baseline
-from tftransformer.runs.fingerprints import fingerprints
 from tftransformer.runs.options import PRECISIONS, ClassificationOptions
 from tftransformer.runs.progress_lines import ProgressLines
 from tftransformer.runs.run_folder import RunFolder
@@ -318,3 +319,113 @@ def _name(options: ClassificationOptions) -> str:
 
 def _say(what: str) -> None:
     print(f"{what} …", flush=True)
+
+
+# Above this rate, pretrained weights rather want a lower one.
+_HIGH_RATE = 2e-4
+_MUCH_TRUNCATED = 0.1
+
+
+def below_baseline(
+    report: Report,
+    options: ClassificationOptions,
+    course: Mapping[str, Any],
+    data: Mapping[str, Any],
+    usual_rate: float,
+    longest: int | None = None,
+) -> str:
+    """Lines for a report whose model has a lower macro-F1 than its baseline; "" for all others.
+
+    Args:
+        report: On the test rows, with its baseline.
+        options: Of the run.
+        course: How it was trained: `learning_rate`, `epochs`, `epochs_run` of them before it was stopped, and the `rows`
+            of an epoch, changed copies included.
+        data: What the data report says of the training rows.
+        usual_rate: What `learning_rate` is where nobody names one.
+        longest: The most tokens that the encoder takes; None: any number.
+    """
+    baseline = report.baseline
+    if baseline is None or report["macro_f1"] >= baseline["macro_f1"]:
+        return ""
+    lost = baseline["macro_f1"] - report["macro_f1"]
+    tries = [
+        *_longer(options, course),
+        _rate(course, usual_rate),
+        *_more_weights(options),
+        *_more_text(options, data, longest),
+    ]
+    width = max(len(flag) for flag, _ in tries)
+    lines = [f"  {flag:{width}}  {reason}" for flag, reason in tries]
+    name = baseline.get("name", "its baseline")
+    return "\n".join(
+        [f"The model is below {name}, by {lost:.4f} of macro F1. To try, the likeliest first:", *lines]
+    )
+
+
+def _longer(options: ClassificationOptions, course: Mapping[str, Any]) -> list[tuple[str, str]]:
+    steps = math.ceil(num_batches(course["rows"], options.batch_size) / options.gradient_accumulation)
+    updates = steps * course["epochs_run"]
+    if updates >= UPDATES:
+        return []
+    flags = []
+    if steps * course["epochs"] < UPDATES:
+        flags.append(f"--epochs={math.ceil(UPDATES / steps)}")
+    if course["epochs_run"] < course["epochs"]:
+        flags.append("without --early_stopping")
+    return [(" ".join(flags), f"this run made {updates:,} updates; fewer than {UPDATES} are seldom enough")]
+
+
+def _rate(course: Mapping[str, Any], usual: float) -> tuple[str, str]:
+    rate = course["learning_rate"]
+    # Where pretrained weights stay as they are, rates are higher by nature, and so is the usual one.
+    if rate > max(_HIGH_RATE, usual):
+        return _flag(usual), f"lower than {rate:g}, which may be too much"
+    return _flag(3 * rate), f"three times {rate:g}, which may be too little"
+
+
+def _flag(rate: float) -> str:
+    return f"--learning_rate={rate:.0e}".replace("e-0", "e-")
+
+
+def _more_weights(options: ClassificationOptions) -> list[tuple[str, str]]:
+    if str(options.fine_tuning()) in ("full", "freeze:0"):
+        return []
+    # Not every command has --strategy, and none takes it beside --freeze_layers.
+    flag = "without --freeze_layers" if options.strategy is None else "--strategy=full"
+    return [(flag, f"more weights learn than with {options.fine_tuning()}")]
+
+
+def _more_text(
+    options: ClassificationOptions, data: Mapping[str, Any], longest: int | None
+) -> list[tuple[str, str]]:
+    found = []
+    # Without --max_length a text may have as many tokens as the encoder takes.
+    room = options.max_length is not None and (longest is None or options.max_length < longest)
+    if room and (data.get("truncated") or 0) > _MUCH_TRUNCATED and data.get("tokens"):
+        wanted = data["tokens"]["95"]
+        found.append((
+            f"--max_length={wanted if longest is None else min(wanted, longest)}",
+            f"{data['truncated']:.0%} of the training texts are cut off",
+        ))  # fmt: skip
+    if options.train_examples is not None:
+        found.append(("without --train_examples", f"train on all {data['rows']:,} rows"))
+    return found
+
+
+def fingerprints(splits: Splits) -> dict[str, str]:
+    """A hash of the texts and targets of each split, in their order.
+
+    Example:
+        >>> once, again = (fingerprints(Splits(Split(["a", "b"], ["1", "0"]), None, None)) for _ in range(2))
+        >>> once == again, list(once)
+        (True, ['train'])
+    """
+    return {name: _fingerprint(split) for name, split in splits.present().items()}
+
+
+def _fingerprint(split: Split) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for row in zip(split.texts, split.targets or [None] * len(split), strict=True):
+        digest.update(json.dumps(row).encode("ascii"))
+    return digest.hexdigest()

@@ -15,8 +15,8 @@ from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.reports import Report
 from tftransformer.evaluation.significance import mcnemar
 from tftransformer.runs.classification import load_splits, train_on
+from tftransformer.runs.finished_runs import merged, recorded_splits, without
 from tftransformer.runs.options import PRECISIONS, ClassificationOptions
-from tftransformer.runs.recorded import merged, recorded_splits, without
 from tftransformer.runs.recorded_options import recorded_options
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.text_classifier import TextClassifier

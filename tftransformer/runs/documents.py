@@ -15,8 +15,7 @@ from tftransformer.evaluation.reports import LABEL_DELIMITER, Report
 from tftransformer.evaluation.significance import mcnemar
 from tftransformer.runs import classification
 from tftransformer.runs.options import PRECISIONS, DocumentOptions
-from tftransformer.runs.output_folder import check_free
-from tftransformer.runs.run_folder import RunFolder
+from tftransformer.runs.run_folder import RunFolder, check_free
 from tftransformer.tasks.document_classifier import DocumentClassifier
 from tftransformer.tasks.loading import saved_class
 from tftransformer.tasks.text_classifier import TextClassifier

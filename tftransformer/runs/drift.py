@@ -25,10 +25,9 @@ from tftransformer.evaluation.two_samples import (
     kolmogorov_smirnov,
 )
 from tftransformer.layers.taps import tapped
-from tftransformer.runs.recorded import recorded_splits
+from tftransformer.runs.finished_runs import load_classifier, recorded_splits
 from tftransformer.runs.recorded_options import recorded_options
 from tftransformer.runs.run_folder import RunFolder
-from tftransformer.runs.run_model import load_classifier
 from tftransformer.tasks.text_classifier import TextClassifier
 
 # The chance that any of the measures is above its noise though nothing has changed.

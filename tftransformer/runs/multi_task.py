@@ -22,7 +22,7 @@ from tftransformer.evaluation import figures
 from tftransformer.evaluation.intervals import wilson
 from tftransformer.evaluation.significance import mcnemar
 from tftransformer.finetuning.defaults import complete_advice, default_epochs
-from tftransformer.runs.multi_task_options import MultiTaskOptions
+from tftransformer.runs.options import MultiTaskOptions
 from tftransformer.runs.progress_lines import ProgressLines
 from tftransformer.runs.recipes import prepare
 from tftransformer.runs.run_folder import RunFolder

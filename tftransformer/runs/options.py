@@ -1,22 +1,25 @@
 """What decides a run, checked before anything is read, and before Keras and TensorFlow are loaded."""
 
 import dataclasses
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.readers.text_file import existing_path
+from tftransformer.data.task_sampling import DEFAULT_SAMPLING, batch_shares
 from tftransformer.distribution.strategies import check_strategy
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.activation_store import check_activation_cache
 from tftransformer.finetuning.arguments import check_number, check_schedule, check_warmup
 from tftransformer.finetuning.balancing import class_weights
+from tftransformer.finetuning.defaults import EPOCHS
 from tftransformer.finetuning.methods import SPELLINGS
 from tftransformer.finetuning.strategy import Strategy, parse_strategy
-from tftransformer.runs.flags import check_least, option
-from tftransformer.runs.paths import NAMED, with_absolute_paths
-from tftransformer.runs.recipes import strategy_of
+from tftransformer.runs.flags import check_least, like, option
+from tftransformer.runs.recipes import check_recipe, strategy_of, with_learning_rate
 
 # For help. What number a method has where none is given is known to the methods, some of which load Keras.
 STRATEGIES = f"{', '.join(SPELLINGS)} (with its number, such as freeze:8 or lora:8)"
@@ -266,3 +269,108 @@ class CustomOptions(ClassificationOptions):
             raise TransformerError("vocabulary goes with weights; the vocabulary of a preset is its own")
         if self.weights is not None and (self.config is None or self.vocabulary is None):
             raise TransformerError("weights, a bare file, need a config and a vocabulary beside them")
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiTaskOptions:
+    """Everything that decides a run of `multi_task`; flags and their help are made from the fields.
+
+    Raises:
+        TransformerError: A number out of range or an unknown strategy, before any data are read.
+    """
+
+    # Data
+    data: str | None = option(
+        None, "A folder with a folder or file for each task; default: two tasks made of the sample."
+    )
+    tasks: Sequence[str] | None = option(None, "Names of tasks in --data; default: sst2,ag_news,mrpc.")
+    train_examples: int | None = option(None, "Most training rows of a task, chosen by --seed.", least=2)
+    test_examples: int | None = option(None, "Most test rows of a task, likewise.", least=1)
+    max_length: int | None = like(ClassificationOptions, "max_length")
+
+    # Model
+    preset: str = like(ClassificationOptions, "preset")
+    strategy: str = option(
+        "full", f"How all models alike are fine-tuned: {STRATEGIES}, or several with + between."
+    )
+
+    # Training
+    alone: bool = option(True, "Train each task alone, too; --noalone trains together only.")
+    sampling: str = option(
+        DEFAULT_SAMPLING, "How tasks share the batches: proportional:POWER of their size, or equal."
+    )
+    epochs: int | None = option(
+        None,
+        "As many batches as passes over all rows take; default: the preset's advice, else 3, and more where these "
+        "are fewer than 250 updates.",
+    )
+    batch_size: int = option(16, "Rows a batch.")
+    learning_rate: float | None = like(ClassificationOptions, "learning_rate")
+    seed: int = like(ClassificationOptions, "seed")
+    output_dir: str | None = option(None, "Folder of the run; default: the next free runs/multi_task-N.")
+    overwrite: bool = like(ClassificationOptions, "overwrite")
+
+    def check(self) -> None:
+        """Refuse what can be seen on the disk before anything is read.
+
+        Raises:
+            TransformerError: The folder of the tasks does not exist.
+        """
+        if self.data is not None:
+            existing_path(self.data, "data")
+
+    def recorded(self) -> dict[str, Any]:
+        """The options as a run's record has them, what lies on the disk by absolute paths."""
+        return with_absolute_paths(dataclasses.asdict(self), ("preset", "data"))
+
+    def __post_init__(self) -> None:
+        check_least(self)
+        if self.tasks and self.data is None:
+            raise TransformerError(
+                f"tasks goes with data, a folder that holds them; got {', '.join(self.tasks)} without it"
+            )
+        check_recipe(self.recipe({}))
+        batch_shares(self.sampling, {"one": 1, "other": 1})
+
+    def recipe(self, advice: Mapping[str, Any]) -> dict[str, Any]:
+        """How every model of the run is trained: as stated, else as strategy and preset advise."""
+        recipe = {"strategy": self.strategy, "batch_size": self.batch_size}
+        recipe["epochs"] = advice.get("epochs", EPOCHS) if self.epochs is None else self.epochs
+        if self.learning_rate is not None:
+            recipe["learning_rate"] = self.learning_rate
+        return with_learning_rate(recipe, advice)
+
+
+# Data sets and presets that are no paths.
+NAMED = re.compile(r"sample|auto|off|\w+://.*|tfds:.*")
+_EMBEDDED = Path(__file__).resolve().parents[1] / "presets"
+
+
+def with_absolute_paths(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Options in which what lies on the disk is named by its absolute path.
+
+    Args:
+        options: By name. A path inside the folder `dataset` stays relative to it, as it is read.
+        names: Those that may be paths; what does not exist, such as a name on a hub, stays as it is.
+
+    Example:
+        >>> with_absolute_paths({"dataset": "sample", "output_dir": "runs/a"}, ["dataset"])
+        {'dataset': 'sample', 'output_dir': 'runs/a'}
+    """
+    recorded = dict(options)
+    dataset = Path(options.get("dataset") or "").expanduser()
+    for name in names:
+        value = options.get(name)
+        if value is None or NAMED.fullmatch(value) or (name == "preset" and (_EMBEDDED / value).is_dir()):
+            continue
+        if (
+            name.endswith("_path")
+            and dataset.is_dir()
+            and options.get("dataset")
+            and (dataset / value).exists()
+        ):
+            continue
+        path = Path(value).expanduser()
+        if path.exists() or name == "activation_cache":  # which a first run makes
+            recorded[name] = os.path.abspath(path)
+    return recorded

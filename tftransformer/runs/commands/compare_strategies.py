@@ -65,7 +65,7 @@ def read_flags() -> tuple[ClassificationOptions, TableOptions]:
 
 def run(given: tuple[ClassificationOptions, TableOptions]) -> None:
     """Train what the table lacks, and print it."""
-    from tftransformer.runs import comparison
+    from tftransformer.runs import tuning
 
     options, table = given
-    comparison.run_comparison(options, **vars(table))
+    tuning.run_comparison(options, **vars(table))

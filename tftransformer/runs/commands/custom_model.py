@@ -2,7 +2,7 @@
 
 from tftransformer.runs.flags import OptionFlags
 from tftransformer.runs.options import CustomOptions
-from tftransformer.runs.output_folder import check_free
+from tftransformer.runs.run_folder import check_free
 
 FLAGS = OptionFlags(
     CustomOptions,

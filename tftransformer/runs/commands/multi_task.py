@@ -1,8 +1,8 @@
 """Train several tasks together on one encoder, and each alone, and see what it is worth."""
 
 from tftransformer.runs.flags import OptionFlags
-from tftransformer.runs.multi_task_options import MultiTaskOptions
-from tftransformer.runs.output_folder import check_free
+from tftransformer.runs.options import MultiTaskOptions
+from tftransformer.runs.run_folder import check_free
 
 FLAGS = OptionFlags(MultiTaskOptions)
 define_flags = FLAGS.define

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tftransformer.errors import TransformerError
-from tftransformer.runs.flag_values import read_range
-from tftransformer.runs.flags import OptionFlags, check_least, option
+from tftransformer.runs.flags import OptionFlags, check_least, option, read_range
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.search_space import PRUNERS, SearchSpace
 
