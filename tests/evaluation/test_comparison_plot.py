@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.comparison_plot import plot_comparison
+from tftransformer.evaluation.plots import plot_comparison
 
 
 def row(strategy, rows, deviation=0.02):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tftransformer.evaluation.significance import mcnemar
+from tftransformer.evaluation.intervals import mcnemar
 
 
 def test_mcnemar_counts_the_texts_on_which_they_differ():

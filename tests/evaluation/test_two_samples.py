@@ -6,8 +6,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.drift_plots import plot_drift
-from tftransformer.evaluation.terms import new_terms
+from tftransformer.evaluation.plots import plot_drift
 from tftransformer.evaluation.two_samples import (
     compare,
     count_matrix,
@@ -15,6 +14,7 @@ from tftransformer.evaluation.two_samples import (
     frequency_distance,
     jensen_shannon,
     kolmogorov_smirnov,
+    new_terms,
 )
 
 draw = np.random.default_rng(0)

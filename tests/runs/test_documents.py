@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.significance import mcnemar
+from tftransformer.evaluation.intervals import mcnemar
 from tftransformer.runs.documents import DocumentOptions, train
 from tftransformer.runs.finished_runs import load_classifier, predict
 from tftransformer.tasks.document_classifier import DocumentClassifier

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "classification_metrics": "metrics",
         "multilabel_metrics": "metrics",
-        "tune_threshold": "thresholds",
+        "tune_threshold": "metrics",
         "MacroF1": "keras_metrics",
         "MultiLabelAccuracy": "keras_metrics",
         "MultiLabelF1": "keras_metrics",

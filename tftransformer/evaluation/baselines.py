@@ -18,8 +18,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import intervals
-from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics
-from tftransformer.evaluation.thresholds import tune_threshold
+from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, tune_threshold
 
 # Chinese and Japanese are written without spaces: there every character is a word, and the word pairs are
 # character pairs. Hangul is not in the range, because Korean has spaces.

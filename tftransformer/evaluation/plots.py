@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 from sklearn.metrics import auc, roc_curve
 
 from tftransformer.errors import TransformerError
@@ -316,3 +316,134 @@ def _table_of_one_epoch(names: Sequence[str], curves: Mapping[str, np.ndarray], 
 
 def _is_number(value: object) -> bool:
     return value is None or (np.ndim(value) == 0 and np.issubdtype(np.asarray(value).dtype, np.number))
+
+
+_MARKERS = "osD^vP*X<>"
+
+
+def plot_comparison(path: str | os.PathLike, rows: Sequence[Any], figure: str) -> None:
+    """Draw the quality of strategies against training rows; and, at the most rows, against parameters and time.
+
+    Args:
+        path: The PNG.
+        rows: One for each strategy and number of training rows, with the attributes of `strategy_table.Row`.
+        figure: The name of what `score` is.
+
+    Raises:
+        TransformerError: There is no row, or the disk refused.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> figures = {"rows": 500, "score": 0.8, "deviation": 0.01, "trained": 6000, "seconds": 9.0}
+        >>> rows = [SimpleNamespace(strategy=strategy, **figures) for strategy in ("full", "head")]
+        >>> plot_comparison("comparison.png", rows, "accuracy")
+    """
+    if not rows:
+        raise TransformerError("rows must be at least one; got none")
+    strategies = list(dict.fromkeys(row.strategy for row in rows))
+    sizes = sorted({row.rows for row in rows})
+    picture = new_figure(13.0, 4.4)
+    by_size, by_weights, by_time = picture.subplots(1, 3, sharey=True)
+    for place, strategy in enumerate(strategies):
+        mine = sorted((row for row in rows if row.strategy == strategy), key=lambda row: row.rows)
+        look = {
+            "color": COLOURS[place % len(COLOURS)],
+            "marker": _MARKERS[place % len(_MARKERS)],
+            "markersize": 6,
+        }
+        # A little to the side of one another, so that error bars can be told apart.
+        shift = 1.03 ** (place - (len(strategies) - 1) / 2)
+        by_size.errorbar(
+            [row.rows * shift for row in mine],
+            [row.score for row in mine],
+            yerr=[row.deviation or 0.0 for row in mine],
+            linestyle=STYLES[place // len(COLOURS) % len(STYLES)],
+            linewidth=1.4,
+            capsize=2,
+            label=strategy,
+            **look,
+        )
+        last = mine[-1]
+        for axes, value in ((by_weights, last.trained), (by_time, last.seconds)):
+            axes.errorbar(
+                [value], [last.score], yerr=[last.deviation or 0.0], linestyle="none", capsize=2, **look
+            )
+    for axes, label in (
+        (by_size, "training rows"),
+        (by_weights, f"trained parameters, at {sizes[-1]:,} rows"),
+        (by_time, f"seconds of training, at {sizes[-1]:,} rows"),
+    ):
+        plain_axes(axes)
+        axes.set_xlabel(label)
+    for axes in (by_size, by_weights):
+        axes.set_xscale("log")
+    by_size.xaxis.set_major_locator(FixedLocator(sizes))
+    by_size.xaxis.set_minor_locator(NullLocator())
+    by_size.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    by_time.set_xlim(left=0)
+    by_size.set_ylabel(figure.replace("_f1", "-F1"))
+    by_size.legend(fontsize=8, frameon=False)
+    save(picture, path)
+
+
+_WIDEST = 6.0
+_LABELS = 20
+
+
+def plot_drift(
+    path: str | os.PathLike,
+    measures: Sequence[str],
+    ratios: Sequence[float],
+    labels: Sequence[str],
+    old: Sequence[float],
+    new: Sequence[float],
+) -> None:
+    """Draw a bar for each measure, 1 being the end of noise, and the shares of predicted labels.
+
+    Args:
+        path: The PNG.
+        measures: Names of the measures.
+        ratios: Distance divided by noise of each; bars end at 6.
+        labels: Names of the classes; the 20 whose shares changed most are drawn.
+        old, new: The share of old and of new texts that each label is predicted for.
+
+    Raises:
+        TransformerError: Lengths that differ, or the disk refused.
+
+    Example:
+        >>> plot_drift("drift.png", ["length"], [2.5], ["no", "yes"], [0.5, 0.5], [0.2, 0.8])
+    """
+    if len(measures) != len(ratios) or len({len(labels), len(old), len(new)}) > 1:
+        raise TransformerError(
+            f"measures must be as many as ratios, and labels as their shares; got {len(measures)}, {len(ratios)}, "
+            f"{len(labels)}, {len(old)}, {len(new)}"
+        )
+    chosen = np.sort(np.argsort(-np.abs(np.subtract(new, old)), kind="stable")[:_LABELS])
+    names, fonts = drawable([labels[i] for i in chosen])
+    figure = new_figure(10.0, max(3.0, 0.34 * max(len(measures), len(chosen)) + 1.4))
+    left, right = figure.subplots(1, 2)
+    places = np.arange(len(measures))
+    colours = [COLOURS[1] if ratio > 1 else GREY for ratio in ratios]
+    left.barh(places, np.minimum(ratios, _WIDEST), color=colours, height=0.6)
+    for place, ratio in zip(places, ratios):
+        text = f"{ratio:.1f}" if ratio < 100 else ">100"
+        behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+        left.text(min(ratio, _WIDEST) + 0.08, place, text, va="center", fontsize=8, bbox=behind)
+    left.axvline(1.0, color="#202020", linewidth=1.2, linestyle="--")
+    left.set_xlim(0, _WIDEST + 0.9)
+    left.set_yticks(places, measures)
+    left.invert_yaxis()
+    left.set_xlabel("distance, in multiples of noise (dashed: its end)")
+    places = np.arange(len(chosen))
+    for shift, shares, title, colour in ((-0.2, old, "before", GREY), (0.2, new, "new", COLOURS[0])):
+        right.barh(places + shift, [shares[i] for i in chosen], height=0.38, color=colour, label=title)
+    right.set_yticks(places, names, family=fonts)
+    for label in right.get_yticklabels():
+        label.set_parse_math(False)
+    right.invert_yaxis()
+    right.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    right.set_xlabel("predicted for this share of the texts")
+    right.legend(frameon=False, fontsize=9)
+    for axes in (left, right):
+        plain_axes(axes)
+    save(figure, path)

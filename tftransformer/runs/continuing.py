@@ -12,8 +12,8 @@ from tftransformer import files
 from tftransformer.data.labels import sort_labels
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.evaluation.intervals import mcnemar
 from tftransformer.evaluation.reports import Report
-from tftransformer.evaluation.significance import mcnemar
 from tftransformer.runs.classification import load_splits, train_on
 from tftransformer.runs.finished_runs import merged, recorded_splits, without
 from tftransformer.runs.options import PRECISIONS, ClassificationOptions

@@ -11,8 +11,8 @@ from tftransformer.checkpoints.presets import load_preset
 from tftransformer.data.cutting import subset
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
+from tftransformer.evaluation.intervals import mcnemar
 from tftransformer.evaluation.reports import LABEL_DELIMITER, Report
-from tftransformer.evaluation.significance import mcnemar
 from tftransformer.runs import classification
 from tftransformer.runs.options import PRECISIONS, DocumentOptions
 from tftransformer.runs.run_folder import RunFolder, check_free

@@ -13,16 +13,17 @@ from tftransformer.data.examples import Examples
 from tftransformer.data.readers.unlabelled import read_texts
 from tftransformer.data.records import as_records
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.drift_plots import plot_drift
-from tftransformer.evaluation.terms import Term, new_terms
+from tftransformer.evaluation.plots import plot_drift
 from tftransformer.evaluation.two_samples import (
     Comparison,
     Distance,
+    Term,
     compare,
     count_matrix,
     discrepancy,
     frequency_distance,
     kolmogorov_smirnov,
+    new_terms,
 )
 from tftransformer.layers.taps import tapped
 from tftransformer.runs.finished_runs import load_classifier, recorded_splits

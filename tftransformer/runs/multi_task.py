@@ -19,8 +19,7 @@ from tftransformer.data.split import Split, Splits
 from tftransformer.data.task_sampling import batch_shares, epoch_batches
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation import figures
-from tftransformer.evaluation.intervals import wilson
-from tftransformer.evaluation.significance import mcnemar
+from tftransformer.evaluation.intervals import mcnemar, wilson
 from tftransformer.finetuning.defaults import complete_advice, default_epochs
 from tftransformer.runs.options import MultiTaskOptions
 from tftransformer.runs.progress_lines import ProgressLines

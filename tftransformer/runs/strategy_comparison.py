@@ -19,7 +19,7 @@ from tftransformer.data.cutting import subset
 from tftransformer.data.pipeline import num_batches
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.comparison_plot import plot_comparison
+from tftransformer.evaluation.plots import plot_comparison
 from tftransformer.finetuning.activation_cache import ActivationCache, choose_activation_cache
 from tftransformer.finetuning.strategy import Strategy, parse_strategy
 from tftransformer.runs import records

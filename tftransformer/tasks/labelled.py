@@ -13,9 +13,8 @@ from tftransformer.data.split import require_labelled
 from tftransformer.data.stream_labels import stream_encoder
 from tftransformer.data.targets import LABEL, TargetSpec
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics
+from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, tune_threshold
 from tftransformer.evaluation.reports import Report
-from tftransformer.evaluation.thresholds import tune_threshold
 
 
 class Answer(NamedTuple):
