@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 import tftransformer
-from tftransformer.checkpoints.huggingface.tokenizer_writing import write_tokenizer
+from tftransformer.checkpoints.huggingface.tokenizer import write_tokenizer
 from tftransformer.data import Split
 from tftransformer.text import WordPieceTokenizer
 from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, model_bytes

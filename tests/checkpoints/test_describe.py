@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tftransformer.checkpoints import load_preset
+from tftransformer.checkpoints.adaptation import adapt
 from tftransformer.checkpoints.describe import describe, find_licence
-from tftransformer.checkpoints.structure.adaptation import adapt
 from tftransformer.errors import TransformerError
 
 EMBEDDED = "bert_12x192_en_uncased"

@@ -7,9 +7,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from tftransformer.checkpoints import load_preset
-from tftransformer.checkpoints.rewriting import write_preset
+from tftransformer.checkpoints.adaptation import adapt
+from tftransformer.checkpoints.own import write_preset
 from tftransformer.checkpoints.rules import to_source
-from tftransformer.checkpoints.structure.adaptation import adapt
 from tftransformer.checkpoints.weights_files import preset_from_file
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError

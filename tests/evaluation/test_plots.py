@@ -3,12 +3,14 @@
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import plot_confusion_matrix, plot_curves, plot_roc, plots
+from tftransformer.evaluation.plots import plot_comparison
 
 generator = np.random.default_rng(0)
 
@@ -145,3 +147,22 @@ def test_one_epoch_is_a_table(tmp_path, drawn):
         (0, 0): "training", (0, 1): "validation", (1, -1): "loss", (1, 0): "1.5000", (1, 1): "1.2500",
         (2, -1): "accuracy", (2, 0): "0.2500", (2, 1): "",
     }  # fmt: skip
+
+
+def row(strategy, rows, deviation=0.02):
+    return SimpleNamespace(
+        strategy=strategy, rows=rows, score=0.7, deviation=deviation, trained=1000 * rows, seconds=3.0
+    )
+
+
+@pytest.mark.parametrize("count, deviation", [(1, None), (12, 0.02)])
+def test_a_picture_is_drawn(count, deviation, tmp_path):
+    rows = [row(f"lora:{i}", size, deviation) for i in range(1, count + 1) for size in (50, 200)]
+    plot_comparison(tmp_path / "comparison.png", rows, "macro_f1")
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_to_draw_is_refused(tmp_path):
+    with pytest.raises(TransformerError, match="rows must be at least one"):
+        plot_comparison(tmp_path / "comparison.png", [], "accuracy")
+    assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ from tftransformer.data.shards import open_shards
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.schedules import WarmedLinearSchedule
 from tftransformer.models.encoder import build_encoder
-from tftransformer.pretraining import callbacks, speed
+from tftransformer.pretraining import callbacks
 from tftransformer.pretraining.batches import TrainingBatches, for_evaluate, prefetched
 from tftransformer.pretraining.distillation import Distillation
 from tftransformer.pretraining.pretrainer import MaskedLanguageModelling, Pretrainer, build_optimizer
@@ -243,12 +243,12 @@ def test_operations_are_those_of_the_matrix_products(monkeypatch):
         vocabulary_size=9, num_layers=3, hidden_dim=8, num_heads=2, intermediate_dim=16, max_sequence_length=8
     )
     products = 4 * 8 * 8 + 2 * 8 * 16 + 2 * 8 * 8  # projections, feed-forward, scores and their use at T = 8
-    assert speed.forward_operations(build_encoder(config), config, 8) == 2.0 * 3 * products
+    assert callbacks.forward_operations(build_encoder(config), config, 8) == 2.0 * 3 * products
     shared = config.replace(num_distinct_blocks=1)
-    assert speed.forward_operations(build_encoder(shared), shared, 8) == 2.0 * 3 * products
-    monkeypatch.setattr(speed, "MEASURED_SECONDS", 0.01)
+    assert callbacks.forward_operations(build_encoder(shared), shared, 8) == 2.0 * 3 * products
+    monkeypatch.setattr(callbacks, "MEASURED_SECONDS", 0.01)
     for dtype in ("float32", "bfloat16"):
-        assert 1e6 < speed.matmul_peak(64, 64, 64, dtype) < 1e15
+        assert 1e6 < callbacks.matmul_peak(64, 64, 64, dtype) < 1e15
 
 
 def test_a_pretrainer_refuses(monkeypatch):

@@ -11,8 +11,7 @@ import tensorflow as tf
 import tokenizer_cases as cases
 
 from tftransformer.errors import TransformerError
-from tftransformer.text.byte_bpe import ByteBPETokenizer
-from tftransformer.text.byte_merges import ByteMerger
+from tftransformer.text.byte_bpe import ByteBPETokenizer, ByteMerger
 from tftransformer.text.spec import TokenizerSpec, read_spec
 
 GOLDENS = json.loads((Path(__file__).parent / "byte_bpe" / "goldens.json").read_text())

@@ -9,6 +9,7 @@ import sentencepiece_cases as cases
 
 from tftransformer.errors import TransformerError
 from tftransformer.text import sentencepiece_model as model_files
+from tftransformer.text.sentencepiece import build_trie
 from tftransformer.text.sentencepiece_charsmap import parse_charsmap
 from tftransformer.text.sentencepiece_model import (
     PieceType,
@@ -16,7 +17,6 @@ from tftransformer.text.sentencepiece_model import (
     model_bytes,
     parse_model,
 )
-from tftransformer.text.unigram import build_trie
 
 NORMAL, UNKNOWN, CONTROL = PieceType.NORMAL, PieceType.UNKNOWN, PieceType.CONTROL
 TINY = UnigramModel(("<unk>", "<s>", "</s>", "a"), (0.0, 0.0, 0.0, -1.5), (UNKNOWN, CONTROL, CONTROL, NORMAL))

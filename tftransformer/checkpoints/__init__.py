@@ -5,7 +5,7 @@ from tftransformer.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "AdaptedPreset": "structure.adaptation",
+        "AdaptedPreset": "adaptation",
         "ArraySource": "sources",
         "KerasHubSource": "sources",
         "LoadSummary": "assign",
@@ -14,13 +14,13 @@ __getattr__, __dir__, __all__ = attach(
         "SavedModelFeatures": "saved_model_layer",
         "Source": "sources",
         "Table": "rules",
-        "adapt": "structure.adaptation",
+        "adapt": "adaptation",
         "embedded_presets": "presets",
         "load_preset": "presets",
         "open_weights": "sources",
         "preset_from_file": "weights_files",
         "save_huggingface": "huggingface.saving",
         "save_preset": "own",
-        "write_preset": "rewriting",
+        "write_preset": "own",
     },
 )

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tftransformer.checkpoints.assign import stored_addresses
 from tftransformer.checkpoints.folders import read_json
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
-from tftransformer.checkpoints.stored import stored_addresses
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.models.families.family import TOKENIZER_TITLES

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tftransformer import files
+from tftransformer.checkpoints.assign import stored_addresses
 from tftransformer.checkpoints.folders import read_json
 from tftransformer.checkpoints.huggingface.settings import MOST_LAYERS
 from tftransformer.checkpoints.preset import POOLINGS, UNRECORDED, Preset, check_vocabulary
-from tftransformer.checkpoints.rules import OWN
+from tftransformer.checkpoints.rules import OWN, transform_of
 from tftransformer.checkpoints.sources import FLOATING, SafetensorsSource, weights_file
-from tftransformer.checkpoints.writing import write_weights
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.models.shapes import encoder_shapes
@@ -190,3 +192,96 @@ def _check_sizes(path: Path, config: TransformerConfig, source: SafetensorsSourc
 
 def _digests(tokenizer: TokenizerSpec) -> dict[str, str]:
     return {name: hashlib.sha256(data).hexdigest() for name, data in tokenizer.files.items()}
+
+
+def write_preset(
+    preset: Preset,
+    folder: str | os.PathLike[str],
+    *,
+    dtype: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write what a preset holds, under our names and in our layout, as `load_preset` reads it back.
+
+    Args:
+        preset: From anywhere: a hub, another project's folder, or `adapt`.
+        folder: Where to; appears whole or not at all.
+        dtype: Of the stored weights. None: as they are.
+        overwrite: Replace a folder that holds files.
+
+    Returns:
+        The folder.
+
+    Raises:
+        TransformerError: The folder holds files, the disk refuses, or the structure was modified.
+    """
+    if preset.modifications:
+        raise TransformerError(f"a preset must be written before its structure is modified; {preset.name} is")
+    stored = stored_addresses(preset.source, preset.table)
+    if preset.labels is None:  # nobody would know what its rows mean
+        stored = {address: key for address, key in stored.items() if not address.startswith("head/")}
+    transforms = {address: transform_of(preset.table.rule(address)) for address in stored}
+    return save_preset(
+        folder,
+        config=preset.config,
+        tokenizer=preset.tokenizer.build(),
+        variables={a: transforms[a].forward(preset.source.get(key)) for a, key in stored.items()},
+        pooling=preset.pooling,
+        labels=preset.labels,
+        head=preset.head,
+        task=preset.task,
+        class_name=preset.class_name or None,
+        dtype=dtype,
+        overwrite=overwrite,
+    )
+
+
+def write_weights(
+    path: Path, variables: Mapping[str, Any], dtype: str | None = None, metadata: dict[str, str] | None = None
+) -> None:
+    """Write a `.safetensors` file.
+
+    Args:
+        path: The file.
+        variables: `keras.Variable`s or arrays by the name that each gets.
+        dtype: "float16", "bfloat16" or "float32". None: as they are.
+        metadata: Of the file's header.
+
+    Raises:
+        TransformerError: A weight is not finite in the dtype to store.
+    """
+    from safetensors.numpy import save_file
+
+    arrays = {}
+    for address, variable in variables.items():
+        array = as_array(variable)
+        if dtype is not None:
+            with np.errstate(over="ignore"):  # what overflows is reported by name instead
+                array = array.astype(_numpy_dtype(dtype))
+        if not np.isfinite(array).all():
+            raise TransformerError(
+                f"weights must be finite to be saved; {address} holds NaN or infinity as {array.dtype}"
+            )
+        arrays[address] = np.ascontiguousarray(array)  # the writer takes the memory as it lies
+    # The writer makes its files readable for their owner alone; an ordinary new file has the mode of all others.
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(arrays, str(path), metadata=metadata)
+    path.chmod(mode & 0o777)
+
+
+def as_array(variable: Any) -> np.ndarray:
+    """A variable's values, or the array that it is already."""
+    if isinstance(variable, np.ndarray):
+        return variable
+    import keras
+
+    return keras.ops.convert_to_numpy(variable)
+
+
+def _numpy_dtype(name: str) -> Any:
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return ml_dtypes.bfloat16
+    return name

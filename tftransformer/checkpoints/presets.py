@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.google.releases import (
+from tftransformer.checkpoints.google import (
     is_tensorflow_folder,
     load_tensorflow_folder,
     settings_files,

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from tftransformer.checkpoints.assign import make_plan
+from tftransformer.checkpoints.adaptation import SourceView
+from tftransformer.checkpoints.assign import make_plan, stored_addresses
 from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
 from tftransformer.checkpoints.rules import OWN, Table
@@ -14,8 +15,6 @@ from tftransformer.checkpoints.sources import (
     TorchSource,
     open_weights,
 )
-from tftransformer.checkpoints.stored import stored_addresses
-from tftransformer.checkpoints.structure.views import SourceView
 from tftransformer.config import POSITIONS, TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.models.families import FAMILIES

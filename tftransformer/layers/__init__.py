@@ -8,7 +8,7 @@ from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.embeddings import TokenEmbedding, TransformerEmbedding
 from tftransformer.layers.encoder_block import EncoderBlock
 from tftransformer.layers.feed_forward import FeedForward
-from tftransformer.layers.heads import ClassificationHead
+from tftransformer.layers.heads import ClassificationHead, TaskHeads
 from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.low_rank import LowRankDelta
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
@@ -18,7 +18,6 @@ from tftransformer.layers.projection import Projection, ProjectionChange
 from tftransformer.layers.relative_positions import AttentionPosition, RelativePosition, RotaryPosition
 from tftransformer.layers.slots import SlottedLayer
 from tftransformer.layers.taps import Taps, tap, tapped
-from tftransformer.layers.task_heads import TaskHeads
 
 __all__ = [
     "ALiBi",

@@ -1,8 +1,10 @@
 """Output heads: from a pooled vector to logits."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
+from keras import ops
 
 from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.projection import Projection
@@ -56,4 +58,52 @@ class ClassificationHead(SlottedLayer):
             "num_classes": self.num_classes,
             "dropout": self.dropout_rate,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class TaskHeads(SlottedLayer):
+    """A `ClassificationHead` for each task; the logits of all of them stand side by side.
+
+    Every head runs for every text: next to an encoder they cost nothing, and the graph is the same whatever task
+    a batch belongs to. A loss that looks at the columns of one task gives the other heads a gradient of zero.
+
+    Args:
+        num_classes: C by the name of the task, in the order of the columns. The names are part of the addresses of
+            weights, as in `head/sst2/logits/kernel`.
+        dropout: Rate on the pooled vector (0 to 1).
+
+    Shapes: (B, D) -> (B, sum of all C).
+
+    Example:
+        >>> heads = TaskHeads({"sentiment": 2, "topic": 4})
+        >>> heads(keras.ops.ones((3, 16))).shape
+        TensorShape([3, 6])
+    """
+
+    def __init__(self, num_classes: Mapping[str, int], dropout: float = 0.1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_classes = dict(num_classes)
+        self.dropout_rate = dropout
+        self.heads = [
+            ClassificationHead(count, dropout, dtype=self.dtype_policy, name=task)
+            for task, count in num_classes.items()
+        ]
+
+    def build(self, x_shape: tuple) -> None:
+        for head in self.heads:
+            head.build(x_shape)
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        training = bool(training) and self.trainable
+        return ops.concatenate([head(x, training=training) for head in self.heads], axis=-1)
+
+    def compute_output_spec(self, x: Any, **_: Any) -> Any:
+        return keras.KerasTensor((x.shape[0], sum(self.num_classes.values())), dtype="float32")
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "num_classes": dict(self.num_classes),
+            "dropout": self.dropout_rate,
         }

@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tftransformer.checkpoints.adaptation import AdaptedPreset, adapt
 from tftransformer.checkpoints.describe import describe
 from tftransformer.checkpoints.folders import read_json
+from tftransformer.checkpoints.own import write_preset
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
-from tftransformer.checkpoints.rewriting import write_preset
-from tftransformer.checkpoints.structure.adaptation import AdaptedPreset, adapt
 from tftransformer.checkpoints.weights_files import preset_from_file
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, near_miss

@@ -30,9 +30,9 @@ from tftransformer.finetuning.schedules import WarmedLinearSchedule
 from tftransformer.models.encoder import build_encoder
 from tftransformer.pretraining import callbacks, inheritance
 from tftransformer.pretraining.batches import TrainingBatches, for_evaluate
+from tftransformer.pretraining.callbacks import forward_operations, matmul_peak
 from tftransformer.pretraining.distillation import Distillation
 from tftransformer.pretraining.pretrainer import MaskedLanguageModelling, Pretrainer, build_optimizer
-from tftransformer.pretraining.speed import forward_operations, matmul_peak
 from tftransformer.progress import Progress
 from tftransformer.runs.commands.running import Terminated
 from tftransformer.runs.pretraining_options import IDENTITY, PretrainingOptions, TextOptions

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 
 from tftransformer import tasks
+from tftransformer.checkpoints.assign import stored_addresses
 from tftransformer.checkpoints.preset import UNRECORDED, Preset
 from tftransformer.checkpoints.presets import load_preset
-from tftransformer.checkpoints.stored import stored_addresses
 from tftransformer.errors import TransformerError
 from tftransformer.tasks.base import TextTask
 

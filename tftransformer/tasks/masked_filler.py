@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
+from tftransformer.checkpoints.assign import stored_addresses
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
-from tftransformer.checkpoints.stored import stored_addresses
 from tftransformer.config import TransformerConfig
 from tftransformer.data.augmentation.masked_words import Fill, mask_filler
 from tftransformer.errors import TransformerError

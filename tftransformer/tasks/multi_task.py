@@ -25,7 +25,7 @@ from tftransformer.finetuning.structure import (
     restore_structure,
     structure_of,
 )
-from tftransformer.layers.task_heads import TaskHeads
+from tftransformer.layers.heads import TaskHeads
 from tftransformer.tasks.arguments import check_classifier
 from tftransformer.tasks.compilation import classification_defaults, remembered, restore_compilation
 from tftransformer.tasks.named_tasks import as_tasks, describe_tasks

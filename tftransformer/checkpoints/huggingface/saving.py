@@ -8,9 +8,9 @@ from typing import Any
 from tftransformer import files
 from tftransformer.checkpoints.huggingface.settings import settings_of
 from tftransformer.checkpoints.huggingface.tokenizer import write_tokenizer
+from tftransformer.checkpoints.own import as_array, write_weights
 from tftransformer.checkpoints.rules import to_source
 from tftransformer.checkpoints.sources import FLOATING
-from tftransformer.checkpoints.writing import as_array, write_weights
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.models.families import FAMILIES, Family, families_of

@@ -4,11 +4,9 @@
 freely, and nothing leaves the folder that it was given.
 """
 
-from tftransformer.checkpoints.sources.base import FLOATING, ArraySource, Source
+from tftransformer.checkpoints.sources.base import FLOATING, ArraySource, KerasHubSource, Source
 from tftransformer.checkpoints.sources.folder import open_weights, weights_file
-from tftransformer.checkpoints.sources.keras_hub import KerasHubSource
-from tftransformer.checkpoints.sources.safetensors_file import SafetensorsSource
-from tftransformer.checkpoints.sources.shards import ShardedSource
+from tftransformer.checkpoints.sources.shards import SafetensorsSource, ShardedSource
 from tftransformer.checkpoints.sources.tensorflow_file import TensorFlowSource
 from tftransformer.checkpoints.sources.torch_file import TorchSource
 

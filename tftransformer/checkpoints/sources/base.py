@@ -1,7 +1,7 @@
 """The interface that every source of weights has, and the simplest one: arrays in memory."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -69,3 +69,29 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()).removeprefix("Error while deserializing header: ")
     text = text or type(error).__name__
     return text if len(text) <= 200 else text[:200] + "…"
+
+
+class KerasHubSource:
+    """The weights of a loaded keras-hub backbone, by their path in it.
+
+    Args:
+        backbone: A built `keras_hub.models.Backbone`.
+    """
+
+    def __init__(self, backbone: Any) -> None:
+        self.name = f"keras-hub's {type(backbone).__name__}"
+        self._variables = {variable.path: variable for variable in backbone.weights}
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self._variables)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return tuple(self._variables[key].shape)
+
+    def dtype(self, key: str) -> str:
+        return str(self._variables[key].dtype)
+
+    def get(self, key: str) -> np.ndarray:
+        import keras
+
+        return keras.ops.convert_to_numpy(self._variables[key].value)

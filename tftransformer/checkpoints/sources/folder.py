@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 
 from tftransformer.checkpoints.sources.base import Source
-from tftransformer.checkpoints.sources.safetensors_file import SafetensorsSource
-from tftransformer.checkpoints.sources.shards import ShardedSource
+from tftransformer.checkpoints.sources.shards import SafetensorsSource, ShardedSource
 from tftransformer.checkpoints.sources.tensorflow_file import TensorFlowSource, find_checkpoint
 from tftransformer.checkpoints.sources.torch_file import TorchSource
 from tftransformer.errors import TransformerError

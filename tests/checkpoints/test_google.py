@@ -8,15 +8,15 @@ import pytest
 import tensorflow as tf
 
 from tftransformer import patterns
-from tftransformer.checkpoints.google.model_garden import expand
-from tftransformer.checkpoints.google.releases import (
+from tftransformer.checkpoints.assign import stored_addresses
+from tftransformer.checkpoints.google import (
+    expand,
     guess_lowercase,
     load_tensorflow_folder,
     read_tensorflow_tokenizer,
 )
 from tftransformer.checkpoints.rules import Table, to_source, transform_of
 from tftransformer.checkpoints.sources import open_weights
-from tftransformer.checkpoints.stored import stored_addresses
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.models.families import families_of

@@ -5,17 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tftransformer.checkpoints.assign import make_plan
-from tftransformer.checkpoints.preset import Preset
-from tftransformer.checkpoints.rules import OWN, to_source, transform_of
-from tftransformer.checkpoints.sources import ArraySource
-from tftransformer.checkpoints.stored import stored_addresses
-from tftransformer.checkpoints.structure.adaptation import (
+from tftransformer.checkpoints.adaptation import (
     adapt,
     append_mean_rows,
     interpolate_rows,
     repeat_rows,
 )
+from tftransformer.checkpoints.assign import make_plan, stored_addresses
+from tftransformer.checkpoints.preset import Preset
+from tftransformer.checkpoints.rules import OWN, to_source, transform_of
+from tftransformer.checkpoints.sources import ArraySource
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.models.families import FAMILIES

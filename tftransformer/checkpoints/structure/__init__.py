@@ -1,1 +1,0 @@
-"""A checkpoint in another structure: fewer blocks, other positions, new tokens."""
