@@ -195,11 +195,7 @@ def _digests(tokenizer: TokenizerSpec) -> dict[str, str]:
 
 
 def write_preset(
-    preset: Preset,
-    folder: str | os.PathLike[str],
-    *,
-    dtype: str | None = None,
-    overwrite: bool = False,
+    preset: Preset, folder: str | os.PathLike[str], *, dtype: str | None = None, overwrite: bool = False
 ) -> Path:
     """Write what a preset holds, under our names and in our layout, as `load_preset` reads it back.
 

@@ -60,10 +60,7 @@ TRANSFORMS: dict[str, Transform] = {
 # Our own folders: a tensor's name is its address.
 OWN = Table(
     name="tftransformer",
-    rules=(
-        Rule("head/{path}", ("head/{path}",), may_differ=True),
-        Rule("{path}", ("{path}",)),
-    ),
+    rules=(Rule("head/{path}", ("head/{path}",), may_differ=True), Rule("{path}", ("{path}",))),
     ignored=(
         Ignored(r"(head|lm_head)/.*", "the model has no such head"),
         Ignored(r"pooler/.*", "the model has no pooler"),

@@ -5,10 +5,4 @@ Names load on first use: importing this package loads neither Keras nor TensorFl
 
 from tftransformer.lazy import attach
 
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "STRATEGIES": "strategies",
-        "build_strategy": "strategies",
-    },
-)
+__getattr__, __dir__, __all__ = attach(__name__, {"STRATEGIES": "strategies", "build_strategy": "strategies"})

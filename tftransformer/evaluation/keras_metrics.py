@@ -221,8 +221,4 @@ class MultiLabelF1(_Thresholded, _Counts):
         return ops.mean(_f1(*counts)) if self.average == "macro" else _f1(*map(ops.sum, counts))
 
     def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "num_classes": self.num_classes,
-            "average": self.average,
-        }
+        return {**super().get_config(), "num_classes": self.num_classes, "average": self.average}

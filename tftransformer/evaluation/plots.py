@@ -18,11 +18,7 @@ _TITLE = 90  # characters
 
 
 def plot_confusion_matrix(
-    path: str | os.PathLike,
-    confusion: Sequence[Sequence[float]],
-    labels: Sequence[str],
-    *,
-    title: str = "",
+    path: str | os.PathLike, confusion: Sequence[Sequence[float]], labels: Sequence[str], *, title: str = ""
 ) -> None:
     """Draw a confusion matrix: counts in the cells, shaded by their share of the row.
 

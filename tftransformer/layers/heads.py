@@ -102,8 +102,4 @@ class TaskHeads(SlottedLayer):
         return keras.KerasTensor((x.shape[0], sum(self.num_classes.values())), dtype="float32")
 
     def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "num_classes": dict(self.num_classes),
-            "dropout": self.dropout_rate,
-        }
+        return {**super().get_config(), "num_classes": dict(self.num_classes), "dropout": self.dropout_rate}

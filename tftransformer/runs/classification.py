@@ -268,11 +268,7 @@ def _fit(
         )
     epochs_run = [dict(zip(history.history, row)) for row in zip(*history.history.values())]
     plots.plot_curves(run.curves_path, history.history, title=_curves_title(run.name, rows, history.history))
-    return {
-        "seconds": seconds,
-        "examples_per_second": rows * len(epochs_run) / seconds,
-        "epochs": epochs_run,
-    }
+    return {"seconds": seconds, "examples_per_second": rows * len(epochs_run) / seconds, "epochs": epochs_run}
 
 
 def _evaluate(

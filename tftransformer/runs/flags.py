@@ -273,10 +273,7 @@ _VERBS = "as|must|needs|goes|cannot|does|takes|names|has|holds|and|or"
 
 
 def name_flags(
-    message: str,
-    flags: Iterable[str],
-    arguments: Mapping[str, str] = _NONE,
-    words: Mapping[str, str] = _NONE,
+    message: str, flags: Iterable[str], arguments: Mapping[str, str] = _NONE, words: Mapping[str, str] = _NONE
 ) -> str:
     """An error message with the arguments that it names written as flags.
 

@@ -170,10 +170,7 @@ class ClassificationOptions:
             return None
         given = [self.augmentation] if isinstance(self.augmentation, str) else self.augmentation
         return Augmentation(
-            *given,
-            copies=self.augmentation_copies,
-            seed=self.seed,
-            synonyms=self.augmentation_synonyms,
+            *given, copies=self.augmentation_copies, seed=self.seed, synonyms=self.augmentation_synonyms
         )
 
     def fine_tuning(self) -> Strategy:

@@ -375,11 +375,7 @@ def _try(
 
 
 def _all(
-    plan: Sequence[tuple],
-    run: Callable[..., dict],
-    folder: Path | None,
-    say: Callable,
-    scored: Sequence[str],
+    plan: Sequence[tuple], run: Callable[..., dict], folder: Path | None, say: Callable, scored: Sequence[str]
 ) -> list[dict[str, Any]]:
     done = {}
     for cell in plan if folder is not None else ():

@@ -167,9 +167,7 @@ def _expand(
     rank = tf.bitwise.right_shift(values, cp.CLASS_SHIFT)
     disordered = tf.reduce_any((rank[:-1] > rank[1:]) & (rank[1:] > 0))
     values, source = tf.cond(
-        disordered,
-        lambda: _canonical_order(values, rank, source, offset == 0),
-        lambda: (values, source),
+        disordered, lambda: _canonical_order(values, rank, source, offset == 0), lambda: (values, source)
     )
     stays = (values & cp.VANISHES) == 0
     row_splits = tf.cast(tf.gather(_cumulative(tf.cast(stays, tf.int32)), row_splits), tf.int64)

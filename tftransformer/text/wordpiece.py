@@ -19,12 +19,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.text.base import SPECIAL_TOKENS, Tokenizer, Tokens, as_texts, check_settings
 from tftransformer.text.normalization import Constants, Words, WordSplitter
 from tftransformer.text.places import characters_begun, row_numbers, splits_of
-from tftransformer.text.vocabulary import (
-    check_tokens,
-    parse_vocabulary,
-    read_vocabulary,
-    vocabulary_bytes,
-)
+from tftransformer.text.vocabulary import check_tokens, parse_vocabulary, read_vocabulary, vocabulary_bytes
 
 
 class WordPieceTokenizer(Tokenizer):

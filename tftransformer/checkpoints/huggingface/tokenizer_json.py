@@ -15,12 +15,7 @@ from tftransformer.text.byte_bpe_files import (
     vocabulary_json_bytes,
 )
 from tftransformer.text.sentencepiece_charsmap import parse_charsmap
-from tftransformer.text.sentencepiece_model import (
-    PieceType,
-    UnigramModel,
-    check_model,
-    model_bytes,
-)
+from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, check_model, model_bytes
 from tftransformer.text.spec import TokenizerSpec
 from tftransformer.text.vocabulary import vocabulary_bytes
 

@@ -5,12 +5,7 @@
 
 from tftransformer.lazy import attach
 
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "run_command": "running",
-    },
-)
+__getattr__, __dir__, __all__ = attach(__name__, {"run_command": "running"})
 
 COMMANDS = (
     "classify",

@@ -23,8 +23,7 @@ class ModeOptions:
     text: tuple[str, ...] | None = option(None, "predict: a text; may be given several times.")
     text_pair: tuple[str, ...] | None = option(None, "predict, for pairs: the second text of each --text.")
     texts: str | None = option(
-        None,
-        "predict: a file of texts, one a line (.txt), or a CSV, TSV or JSONL file with --text_columns.",
+        None, "predict: a file of texts, one a line (.txt), or a CSV, TSV or JSONL file with --text_columns."
     )
     output: str | None = option(
         None, "predict: a CSV file for label and probabilities, in place of the screen."

@@ -34,11 +34,7 @@ class SearchOptions:
     )
     batch_size: int = option(16, "Rows a batch.")
     trials: int = option(20, "How many recipes to try, all in all.", least=1)
-    pruner: str = option(
-        "median",
-        "Which trials to give up early.",
-        choices=PRUNERS,
-    )
+    pruner: str = option("median", "Which trials to give up early.", choices=PRUNERS)
     report_test: bool = option(True, "Report the best model on the test split when the search is over.")
 
     def space(self) -> dict[str, Any]:
