@@ -302,10 +302,6 @@ def append_tokens(tokenizer: TokenizerSpec, tokens: Sequence[str]) -> TokenizerS
     Args:
         tokenizer: Of the kind "wordpiece".
         tokens: As normalised text has them (in lower case, for an uncased vocabulary).
-
-    Raises:
-        TransformerError: Another kind of tokenizer; a token that is there already, stands twice, or that no
-            normalised text can hold.
     """
     if isinstance(tokens, str) or not all(isinstance(token, str) for token in tokens):
         raise TransformerError(f"new_tokens must be a list of strings; got {tokens!r:.80}")
@@ -353,10 +349,6 @@ def _with_vocabulary(tokenizer: TokenizerSpec, vocabulary: tuple[str, ...]) -> T
 def repeat_rows(table: np.ndarray, rows: int) -> np.ndarray:
     """The table again and again, as Longformer (Beltagy et al. 2020, arXiv 2004.05150) starts its positions.
 
-    Args:
-        table: (T, D).
-        rows: How many are wanted.
-
     Returns:
         (rows, D); the first T rows are the table's, bit by bit.
 
@@ -369,10 +361,6 @@ def repeat_rows(table: np.ndarray, rows: int) -> np.ndarray:
 
 def interpolate_rows(table: np.ndarray, rows: int) -> np.ndarray:
     """The table stretched: its first and last rows stay at the ends, the others are mixed from two neighbours.
-
-    Args:
-        table: (T, D).
-        rows: How many are wanted.
 
     Returns:
         (rows, D) in the table's dtype.

@@ -130,9 +130,6 @@ def make_plan(
         table: See `assign`.
         optional: See `assign`.
         fresh: See `assign`.
-
-    Raises:
-        TransformerError: Names that are missing, unused or misshapen, all in one line.
     """
     may_miss, left_fresh = _patterns(optional, "optional"), _patterns(fresh, "fresh")
     present = set(source.keys())
@@ -248,10 +245,6 @@ def stored_addresses(source: Source, table: Table) -> dict[str, str]:
 
     No tensor is read. What the table has no rule for (heads of pretraining, counters) is left out, and of two
     spellings of one address the usual one counts, as in loading.
-
-    Args:
-        source: The tensors.
-        table: What the source calls them.
 
     Example:
         >>> import numpy as np

@@ -260,9 +260,6 @@ def find_licence(folder: Path) -> str | None:
 
     The model card's front matter (`license:` in README.md) comes first, then `license` in preset.json, then
     the first line of a LICENSE file.
-
-    Args:
-        folder: The checkpoint's.
     """
     for find in (_of_card, _of_preset, _of_file):
         if (found := find(folder)) is not None:

@@ -10,11 +10,7 @@ _LARGEST = 64 * 2**20  # bytes; a configuration is far smaller
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        TransformerError: There is no such file, or it holds no JSON object.
-    """
+    """A JSON object from a file."""
     text = _read_text(path)
     try:
         value = json.loads(text)

@@ -50,10 +50,6 @@ def load_tensorflow_folder(folder: Path, name: str, *, lowercase: bool | None = 
         folder: The folder.
         name: What the caller called it.
         lowercase: Whether the tokenizer makes text lower case. None: see above.
-
-    Raises:
-        TransformerError: A file is missing or damaged, the settings have no counterpart here, or settings,
-            vocabulary and weights contradict each other.
     """
     checkpoint = find_checkpoint(folder)
     if checkpoint is None:
@@ -191,9 +187,6 @@ def read_tensorflow_tokenizer(folder: Path, name: str, lowercase: bool | None = 
         folder: The folder.
         name: What the caller called it; it may say "uncased".
         lowercase: Whether text is made lower case (and loses its accents). None: `guess_lowercase`.
-
-    Raises:
-        TransformerError: There is no such file, or more than one, or it is damaged.
     """
     path = _vocabulary_file(folder)
     data = path.read_bytes()
@@ -249,10 +242,6 @@ _LATER = re.compile(r"\{([in])\+(\d+)\}")
 
 def find_root(table: Table, keys: Iterable[str]) -> str | None:
     """What stands before the encoder's tensors, such as "encoder/"; None where there is no such encoder.
-
-    Args:
-        table: With `{root}` in its names.
-        keys: The names of all tensors.
 
     Example:
         >>> from tftransformer.models.families import FAMILIES

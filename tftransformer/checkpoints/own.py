@@ -104,12 +104,7 @@ def save_preset(
 
 
 def load_own(folder: Path, name: str) -> Preset:
-    """Read a folder that `save_preset` wrote.
-
-    Raises:
-        TransformerError: A file is missing or damaged, was written by a later version, or contradicts the
-            others.
-    """
+    """Read a folder that `save_preset` wrote."""
     path = folder / "preset.json"
     stated = read_json(path)
     if stated.get("format") != FORMAT:
@@ -242,9 +237,6 @@ def write_weights(
         variables: `keras.Variable`s or arrays by the name that each gets.
         dtype: "float16", "bfloat16" or "float32". None: as they are.
         metadata: Of the file's header.
-
-    Raises:
-        TransformerError: A weight is not finite in the dtype to store.
     """
     from safetensors.numpy import save_file
 

@@ -98,16 +98,7 @@ class Preset:
 
 
 def check_vocabulary(vocabulary: tuple[str, ...], rows: int, where: str) -> None:
-    """A vocabulary must fit the embedding table. Spare rows are usual: tables are padded to a multiple of 8 or 64.
-
-    Args:
-        vocabulary: The pieces.
-        rows: Rows of the token embedding table.
-        where: For messages.
-
-    Raises:
-        TransformerError: It does not.
-    """
+    """A vocabulary must fit the embedding table. Spare rows are usual: tables are padded to a multiple of 8 or 64."""
     if len(vocabulary) > rows:
         raise TransformerError(
             f"the vocabulary of {where} must fit its embeddings; it has {len(vocabulary)} pieces and the "

@@ -113,9 +113,6 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     The exact, two-sided test on the texts that just one of them gets right (McNemar 1947). It knows the chance of the
     test texts, not that of the training: other seeds differ, too.
 
-    Args:
-        first, second: (B,) whether each text was classified rightly.
-
     Example:
         >>> mcnemar(np.ones(6, bool), np.zeros(6, bool))
         0.03125

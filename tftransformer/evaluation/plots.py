@@ -320,14 +320,6 @@ _MARKERS = "osD^vP*X<>"
 def plot_comparison(path: str | os.PathLike, rows: Sequence[Any], figure: str) -> None:
     """Draw the quality of strategies against training rows; and, at the most rows, against parameters and time.
 
-    Args:
-        path: The PNG.
-        rows: One for each strategy and number of training rows, with the attributes of `strategy_table.Row`.
-        figure: The name of what `score` is.
-
-    Raises:
-        TransformerError: There is no row, or the disk refused.
-
     Example:
         >>> from types import SimpleNamespace
         >>> figures = {"rows": 500, "score": 0.8, "deviation": 0.01, "trained": 6000, "seconds": 9.0}
@@ -402,9 +394,6 @@ def plot_drift(
         ratios: Distance divided by noise of each; bars end at 6.
         labels: Names of the classes; the 20 whose shares changed most are drawn.
         old, new: The share of old and of new texts that each label is predicted for.
-
-    Raises:
-        TransformerError: Lengths that differ, or the disk refused.
 
     Example:
         >>> plot_drift("drift.png", ["length"], [2.5], ["no", "yes"], [0.5, 0.5], [0.2, 0.8])

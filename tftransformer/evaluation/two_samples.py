@@ -55,9 +55,6 @@ def compare(
         level: The p-value up to which a distance is beyond noise.
         seed: The same seed gives the same result.
 
-    Raises:
-        TransformerError: There are too few rows, or too few divisions for the level.
-
     Example:
         >>> values = np.r_[np.arange(100) % 10, np.full(30, 9)]
         >>> compare(lambda a, b: kolmogorov_smirnov(values[a], values[b]), 100, 30).p_value < 0.01
@@ -190,10 +187,6 @@ def new_terms(
 
     Texts are counted, not occurrences, so that no single text decides. A prior of one text for each word, shared by
     frequency, keeps rare words from looking like news; "clearly" takes account of how many words are looked at.
-
-    Args:
-        old, new: Texts, or pairs of texts.
-        most: How many.
 
     Example:
         >>> old, new = ["the film was fine"] * 50, ["the phone was fine"] * 20

@@ -132,11 +132,6 @@ def project_together(x: Any, projections: Sequence[Projection], training: bool |
     One large product runs faster than several small ones and reads x once, also on the way back. The weights
     stay the projections' own.
 
-    Args:
-        x: (..., in).
-        projections: All with a bias or all without.
-        training: For what is added to them.
-
     Returns:
         (..., sum of the units).
 

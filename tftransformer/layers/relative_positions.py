@@ -173,11 +173,6 @@ def position_from_config(config: dict | None) -> AttentionPosition | None:
 def relative_offsets(query_length: Any, key_length: Any, offset: Any = 0) -> Any:
     """(T, S) integers j - (offset + i): how far key j stands behind query i.
 
-    Args:
-        query_length: T.
-        key_length: S.
-        offset: Position of the first query.
-
     Example:
         >>> relative_offsets(2, 3).numpy().tolist()
         [[0, 1, 2], [-1, 0, 1]]

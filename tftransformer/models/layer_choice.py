@@ -22,9 +22,6 @@ def choose_layers(
         available: How many there are.
         count: How many are wanted, if that is known; "first" and "last" need no number then.
 
-    Raises:
-        TransformerError: An unknown choice, more blocks than there are, or another number than `count`.
-
     Example:
         >>> choose_layers("last:2", 6), choose_layers("every:2", 6), choose_layers([0, 5], 6)
         ((4, 5), (0, 2, 4), (0, 5))
@@ -46,13 +43,6 @@ def choose_layers(
 
 def keep_in_config(config: TransformerConfig, kept: Sequence[int]) -> TransformerConfig:
     """The config of an encoder that applies only some layers of another.
-
-    Args:
-        config: Of the encoder as it is.
-        kept: The numbers of the layers, in their new order.
-
-    Raises:
-        TransformerError: Some groups of layers share blocks, which leaves no room for a choice.
 
     Example:
         >>> config = TransformerConfig(vocabulary_size=9, num_layers=3, hidden_dim=8, num_heads=(4, 3, 2), head_dim=2,

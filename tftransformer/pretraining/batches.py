@@ -86,10 +86,6 @@ def _dataset(read: Callable[[], Iterable[Batch]], example: Batch) -> Any:
 def prefetched(source: Iterable[Any], ahead: int = 4) -> Iterator[Any]:
     """Items that are made on another thread while the last one is worked on; what it raises is raised here.
 
-    Args:
-        source: The items.
-        ahead: Most items that wait.
-
     Example:
         >>> list(prefetched(range(3)))
         [0, 1, 2]

@@ -306,12 +306,7 @@ MEASURED_SECONDS = 0.5
 
 
 def matmul_peak(rows: int, inner: int, columns: int, dtype: str = "float32") -> float:
-    """Floating-point operations a second of one large matrix product, the best of several.
-
-    Args:
-        rows, inner, columns: Of the (rows, inner) x (inner, columns) product.
-        dtype: Of the numbers.
-    """
+    """Floating-point operations a second of one large matrix product, the best of several."""
     draw = np.random.default_rng(0)
     left = ops.cast(draw.normal(size=(rows, inner)).astype("float32"), dtype)
     right = ops.cast(draw.normal(size=(inner, columns)).astype("float32"), dtype)

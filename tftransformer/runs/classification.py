@@ -41,9 +41,6 @@ def train(options: ClassificationOptions) -> Report:
 
     Returns:
         The report on the test split, which is also printed.
-
-    Raises:
-        TransformerError: Anything wrong with the data, the preset or the options; or a loss that is not finite.
     """
     if options.init_from is not None:
         raise TransformerError(

@@ -27,16 +27,9 @@ def train(options: ClassificationOptions) -> Report:
 
     New rows whose text stands among the old ones, in whatever split, are left out: what was trained on is no test.
 
-    Args:
-        options: Of `continued_options`.
-
     Returns:
         The report on both test sets together. Each alone, before and after, is printed, and stands in report.txt and
         in metrics.json under `continued`.
-
-    Raises:
-        TransformerError: As `classification.train`; or the old rows cannot be read again, nothing is new, or labels are
-            new and `add_labels` is off.
     """
     folder = RunFolder.open(options.init_from, argument="init_from")
     _check_output(options, folder)
@@ -77,11 +70,7 @@ def _check_output(options: ClassificationOptions, folder: RunFolder) -> None:
 
 
 class BothTests:
-    """Figures of a classifier on several test sets, before and after it is trained.
-
-    Args:
-        tests: By name.
-    """
+    """Figures of a classifier on several test sets, before and after it is trained."""
 
     def __init__(self, tests: Mapping[str, Split]) -> None:
         self._tests = dict(tests)

@@ -216,9 +216,6 @@ def stratified_folds(
     Returns:
         `folds` arrays of row numbers, each in order.
 
-    Raises:
-        TransformerError: No labels, fewer than two folds, or too few rows, texts or groups for so many.
-
     Example:
         >>> data = Split(list("abcdef"), ["x", "y"] * 3)
         >>> [len(rows) for rows in stratified_folds(data, folds=3)]

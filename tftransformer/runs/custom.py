@@ -30,14 +30,8 @@ _FOLLOWERS = {
 def train(options: CustomOptions) -> Report:
     """Adapt a checkpoint, write it as a preset of its own, and fine-tune, evaluate, save and export on it.
 
-    Args:
-        options: The run.
-
     Returns:
         The report on the test split, which is also printed.
-
-    Raises:
-        TransformerError: Anything wrong with the data, the checkpoint, the config or the options.
     """
     preset = build_custom(options)
     classification.load_splits(options)  # before anything is written

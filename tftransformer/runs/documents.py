@@ -33,9 +33,6 @@ def train(options: DocumentOptions) -> Report:
 
     Returns:
         The document classifier's report on the test split, which is also printed.
-
-    Raises:
-        TransformerError: Anything wrong with the data, the preset or the options; or a loss that is not finite.
     """
     if options.against_truncation and _reads_chunks(options.preset):
         raise TransformerError(

@@ -83,11 +83,7 @@ class DriftReport:
         return dataclasses.asdict(self)
 
     def plot(self, path: str | os.PathLike) -> None:
-        """Draw the measures beside their noise, and the predicted labels, into a PNG.
-
-        Raises:
-            TransformerError: The disk refused.
-        """
+        """Draw the measures beside their noise, and the predicted labels, into a PNG."""
         found = [measure.comparison for measure in self.measures]
         ratios = [max(c.distance, 0.0) / c.noise if c.noise > 0 else 1e3 * (c.distance > 0) for c in found]
         names = [measure.name for measure in self.measures]
@@ -228,9 +224,6 @@ def report_run(run: str | Path, texts: str | Path, plot: str | None = None, seed
         texts: See `read_texts`.
         plot: Where to draw it; None: nowhere.
         seed: Of what is drawn.
-
-    Raises:
-        TransformerError: No finished run of a classifier, data of it that cannot be read again, or no texts.
     """
     if not run or not texts:
         missing = "--model, the folder of a finished run," if not run else "--texts, a file of new texts,"
@@ -298,12 +291,7 @@ _LABELS = 12
 
 
 def drift_text(report: Any, level: float) -> str:
-    """A `DriftReport` for people.
-
-    Args:
-        report: The report.
-        level: The chance of any false alarm.
-    """
+    """A `DriftReport` for people."""
     trained, held, new = report.rows
     beside = f"{trained:,} of training" + (f" and {held:,} held out" if held else "")
     parts = [

@@ -28,9 +28,6 @@ def evaluate(run: str | Path, options: ClassificationOptions | None = None) -> R
     Args:
         run: The run's folder.
         options: The data to evaluate on, as `recorded_options.evaluation_options` makes them. None: the run's own test rows.
-
-    Raises:
-        TransformerError: No finished run, data that cannot be read (again), or data without a test split.
     """
     test = _own_test(run) if options is None else _test_of(options)
     classifier = load_classifier(run)
@@ -48,9 +45,6 @@ def predict(run: str | Path, texts: Sequence[Any], output: str | Path | None = N
         run: The run's folder.
         texts: Texts, or pairs of texts.
         output: A CSV file for label and all probabilities of each text; see `predictions.write_answers`.
-
-    Raises:
-        TransformerError: No finished run or no text, or the file cannot be written.
     """
     texts = texts_to_predict(texts, None)
     classifier = load_classifier(run)
@@ -90,12 +84,6 @@ def _test_of(options: ClassificationOptions) -> Split:
 def load_classifier(run: str | Path) -> TextClassifier:
     """The classifier of a finished run of `examples/classify.py` or `examples/classify_documents.py`.
 
-    Args:
-        run: The run's folder.
-
-    Raises:
-        TransformerError: None is given, it holds no finished run, or one of several tasks.
-
     Example:
         >>> load_classifier("runs/sample-1").predict(["He has a rash."])  # doctest: +SKIP
     """
@@ -108,11 +96,7 @@ def load_classifier(run: str | Path) -> TextClassifier:
 
 
 def recorded_splits(run: str | Path) -> Splits:
-    """The splits that a finished run trained and reported on, those of the run it went on with included.
-
-    Raises:
-        TransformerError: They cannot be read any more, or are others by now.
-    """
+    """The splits that a finished run trained and reported on, those of the run it went on with included."""
     folder = RunFolder.open(run)
     options = options_of(folder)
     try:
@@ -150,11 +134,7 @@ def without(splits: Splits, known: Splits) -> Splits:
 
 
 def merged(old: Splits, new: Splits) -> Splits:
-    """The rows of both, split by split, the old ones first.
-
-    Raises:
-        TransformerError: One has single texts or labels, the other pairs or several labels a text.
-    """
+    """The rows of both, split by split, the old ones first."""
 
     def both(first: Split | None, second: Split | None) -> Split | None:
         if first is None or second is None:

@@ -19,14 +19,6 @@ from tftransformer.errors import TransformerError
 def read_range(name: str, values: Sequence[str], kind: Callable[[str], Any]) -> Any:
     """A flag of one number, or of the two ends of a range, as a search space has it.
 
-    Args:
-        name: The flag.
-        values: What was given.
-        kind: int or float.
-
-    Raises:
-        TransformerError: It is neither.
-
     Example:
         >>> read_range("epochs", ["2", "5"], int), read_range("epochs", ["3"], int)
         ((2, 5), 3)
@@ -42,9 +34,6 @@ def read_range(name: str, values: Sequence[str], kind: Callable[[str], Any]) -> 
 
 def read_numbers(name: str, values: Sequence[str], kind: Callable[[str], Any]) -> tuple:
     """The numbers of a flag that takes a list.
-
-    Raises:
-        TransformerError: One of them is none.
 
     Example:
         >>> read_numbers("train_examples", ["50", "200"], int)
@@ -111,11 +100,7 @@ def like(options: type, name: str) -> Any:
 
 
 def check_least(options: Any) -> None:
-    """Refuse numbers below the `least` of their fields.
-
-    Raises:
-        TransformerError: One line that names the field.
-    """
+    """Refuse numbers below the `least` of their fields."""
     for field in dataclasses.fields(options):
         value, least = getattr(options, field.name), field.metadata.get("least")
         if least is not None and value is not None and value < least:
@@ -133,9 +118,6 @@ class OptionFlags:
         only: The fields that are flags; None: all of them.
         without: Fields that are not.
         helps: By field another help than its own.
-
-    Raises:
-        TransformerError: A name is not a field's.
 
     Example:
         >>> from tftransformer.runs.options import ClassificationOptions
@@ -167,11 +149,7 @@ class OptionFlags:
         return tuple(self._fields)
 
     def define(self, values: flags.FlagValues = flags.FLAGS) -> None:
-        """Make the flags, as flags of the program that runs.
-
-        Args:
-            values: Where they are kept, parsed and read from.
-        """
+        """Make the flags, as flags of the program that runs."""
         self._values = values
         for name, field in self._fields.items():
             default = None if field.default is dataclasses.MISSING else field.default
@@ -209,15 +187,7 @@ class OptionFlags:
         return kind, "list" if any(map(typing.get_origin, kinds)) else "one"
 
     def read(self, **more: Any) -> Any:
-        """The options that the parsed flags state.
-
-        Args:
-            more: Fields that are not taken from flags; those that are neither keep their defaults.
-
-        Raises:
-            TransformerError: A value that is no number, or as the dataclass and its `check()`, which looks at what lies
-                on the disk.
-        """
+        """The options that the parsed flags state."""
         made = self._options(**{name: self._value(name) for name in self._fields} | more)
         if hasattr(made, "check"):
             made.check()
@@ -237,9 +207,6 @@ class OptionFlags:
 
 def carried(found: Iterable[Any]) -> tuple[dict[str, str], dict[str, str]]:
     """What the library's messages call otherwise than the flags that carry it: the flag by the argument.
-
-    Args:
-        found: Flags, or fields of dataclasses of options.
 
     Returns:
         Arguments; and those that are words of plain sentences, too.

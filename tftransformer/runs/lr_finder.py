@@ -248,15 +248,7 @@ class LearningRateSweep:
     def of(
         cls, rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], diverged: bool
     ) -> "LearningRateSweep":
-        """A sweep with both rules applied.
-
-        Args:
-            rates, losses, smoothed: N numbers each.
-            diverged: Whether it ended early.
-
-        Raises:
-            TransformerError: The loss never fell.
-        """
+        """A sweep with both rules applied."""
         values = np.asarray(smoothed, np.float64)
         if not len(values):
             raise TransformerError("lowest must be a rate that trains; the loss was not finite at once")
@@ -275,14 +267,7 @@ class LearningRateSweep:
         return min(self.steepest, self.tenth_of_minimum)
 
     def plot(self, path: str | os.PathLike) -> None:
-        """Draw the loss against the rate, with both rules marked.
-
-        Args:
-            path: The PNG.
-
-        Raises:
-            TransformerError: The disk refused.
-        """
+        """Draw the loss against the rate, with both rules marked."""
         figure = new_figure(6.4, 4.0)
         axes = figure.add_subplot()
         plain_axes(axes)

@@ -33,14 +33,8 @@ from tftransformer.tasks.text_classifier import TextClassifier
 def compare(options: MultiTaskOptions) -> list[dict[str, Any]]:
     """Train together and alone, and leave table, plot, model and SavedModel in the run's folder.
 
-    Args:
-        options: The run.
-
     Returns:
         A row for each task, as metrics.json has them.
-
-    Raises:
-        TransformerError: Anything wrong with the data, the preset or the options; or a loss that is not finite.
     """
     splits = load_tasks(
         options.data,
@@ -240,9 +234,6 @@ def load_tasks(
         train_examples: Most training rows of a task, chosen by the seed.
         test_examples: Likewise, test rows.
         seed: Of the choice, and of the splits that files lack.
-
-    Raises:
-        TransformerError: Names that clash, a task without data, or data that cannot be read.
 
     Example:
         >>> [(name, splits.train.labels) for name, splits in load_tasks(None).items()]

@@ -209,11 +209,7 @@ class ClassificationOptions:
 
 @dataclasses.dataclass(frozen=True)
 class DocumentOptions(ClassificationOptions):
-    """Everything that decides a run of `classify_documents`, in which `max_length` is that of a chunk.
-
-    Raises:
-        TransformerError: As `ClassificationOptions`.
-    """
+    """Everything that decides a run of `classify_documents`, in which `max_length` is that of a chunk."""
 
     max_chunks: int = option(8, "Most chunks of a document; what lies behind them is not read.", least=1)
     overlap: int = option(0, "Tokens that neighbouring chunks share.", least=0)
@@ -231,11 +227,7 @@ class DocumentOptions(ClassificationOptions):
 
 @dataclasses.dataclass(frozen=True)
 class CustomOptions(ClassificationOptions):
-    """Everything that decides a run of `custom_model`; those of `ClassificationOptions` decide the fine-tuning.
-
-    Raises:
-        TransformerError: As `ClassificationOptions`; or a weights file without its config and vocabulary.
-    """
+    """Everything that decides a run of `custom_model`; those of `ClassificationOptions` decide the fine-tuning."""
 
     weights: str | None = option(
         None, "In place of --preset: a weights file, with --config and --vocabulary."
@@ -270,11 +262,7 @@ class CustomOptions(ClassificationOptions):
 
 @dataclasses.dataclass(frozen=True)
 class MultiTaskOptions:
-    """Everything that decides a run of `multi_task`; flags and their help are made from the fields.
-
-    Raises:
-        TransformerError: A number out of range or an unknown strategy, before any data are read.
-    """
+    """Everything that decides a run of `multi_task`; flags and their help are made from the fields."""
 
     # Data
     data: str | None = option(
@@ -308,11 +296,7 @@ class MultiTaskOptions:
     overwrite: bool = like(ClassificationOptions, "overwrite")
 
     def check(self) -> None:
-        """Refuse what can be seen on the disk before anything is read.
-
-        Raises:
-            TransformerError: The folder of the tasks does not exist.
-        """
+        """Refuse what can be seen on the disk before anything is read."""
         if self.data is not None:
             existing_path(self.data, "data")
 

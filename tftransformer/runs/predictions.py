@@ -15,11 +15,7 @@ from tftransformer.evaluation.reports import join_labels
 
 
 def pair_up(texts: Sequence[str] | None, second: Sequence[str] | None) -> list[Record]:
-    """Texts, or pairs of texts where second texts are given.
-
-    Raises:
-        TransformerError: There are not as many second texts as first.
-    """
+    """Texts, or pairs of texts where second texts are given."""
     if not second:
         return list(texts or [])
     if len(second) != len(texts or []):
@@ -38,9 +34,6 @@ def texts_to_predict(
         given: Of `pair_up`.
         path: A .txt file with a text on each line, or a CSV, TSV or JSONL file.
         text_columns: Of the file; found by their usual names if None.
-
-    Raises:
-        TransformerError: There is none, or both are given, or the file cannot be read.
     """
     if path is None:
         if not given:
@@ -52,11 +45,7 @@ def texts_to_predict(
 
 
 def check_output(path: str | os.PathLike, overwrite: bool = False) -> None:
-    """Refuse a file of answers that could not be written when the answers are there.
-
-    Raises:
-        TransformerError: It does not end in .csv, exists while `overwrite` is off, or its folder cannot be written.
-    """
+    """Refuse a file of answers that could not be written when the answers are there."""
     path = Path(path)
     if path.suffix.lower() != ".csv":
         raise TransformerError(f"output must end in .csv; got {os.fspath(path)!r}")
@@ -78,15 +67,6 @@ def write_answers(
 
     Columns: `text` (pairs: `text`, `text_pair`), `label` (several joined by "|"), and `probability_LABEL` for each
     label of the classifier, six decimals.
-
-    Args:
-        path: The file.
-        texts: B texts or pairs.
-        answers: B times what `classify` answers.
-        labels: The C labels of the classifier.
-
-    Raises:
-        TransformerError: The disk refused.
     """
     pairs = bool(texts) and not isinstance(texts[0], str)
     out = io.StringIO(newline="")

@@ -56,9 +56,6 @@ def prepare_shards(options: TextOptions) -> dict[str, Any]:
 
     Returns:
         The contents of its meta.json.
-
-    Raises:
-        TransformerError: Bad options, texts, vocabulary or teacher.
     """
     options.check()
     paths = plain_text.find_text_files(options.texts)

@@ -42,9 +42,6 @@ def check_recipe(recipe: Mapping[str, Any]) -> None:
             `learning_rate` it is the strategy's (`Strategy.learning_rate`), and without `epochs` they are as many as
             `default_epochs` says.
 
-    Raises:
-        TransformerError: An unknown name, a number out of its range, or two settings that exclude one another.
-
     Example:
         >>> check_recipe({"strategy": "lora:8", "learning_rate": 1e-3, "epochs": 3})
     """
@@ -66,9 +63,6 @@ def check_recipe(recipe: Mapping[str, Any]) -> None:
 
 def strategy_of(recipe: Mapping[str, Any]) -> Strategy | None:
     """The strategy of a recipe; `freeze_layers` is the number of a `freeze` without one, and 0 freezes nothing.
-
-    Raises:
-        TransformerError: An unknown strategy, or `freeze_layers` beside a strategy that does not take it.
 
     Example:
         >>> str(strategy_of({"strategy": "freeze", "freeze_layers": 6}))
@@ -94,10 +88,6 @@ def takes_freeze_layers(strategy: str | None) -> bool:
 def with_learning_rate(recipe: Mapping[str, Any], advice: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe, with the rate that its strategy wants where it names none.
 
-    Args:
-        recipe: The settings.
-        advice: The `advice` of the classifier that it is for.
-
     Example:
         >>> with_learning_rate({"strategy": "lora:8"}, {})
         {'learning_rate': 0.001, 'strategy': 'lora:8'}
@@ -108,11 +98,6 @@ def with_learning_rate(recipe: Mapping[str, Any], advice: Mapping[str, Any]) -> 
 
 def with_epochs(recipe: Mapping[str, Any], advice: Mapping[str, Any], rows: int) -> dict[str, Any]:
     """The recipe, with the default number of epochs where it names none.
-
-    Args:
-        recipe: The settings.
-        advice: The `advice` of the classifier that it is for.
-        rows: Training rows.
 
     Example:
         >>> with_epochs({"batch_size": 16}, {}, rows=200)
@@ -126,16 +111,8 @@ def with_epochs(recipe: Mapping[str, Any], advice: Mapping[str, Any], rows: int)
 def prepare(build: Build, recipe: Mapping[str, Any]) -> tuple[TextTask, dict[str, Any]]:
     """A model that is ready to be trained.
 
-    Args:
-        build: Makes a fresh, uncompiled classifier.
-        recipe: The settings.
-
     Returns:
         The model, changed by its strategy and compiled; and what its `fit` is to be given.
-
-    Raises:
-        TransformerError: `build` returns something else, the recipe does not fit the model, or it sets what its
-            strategy sets.
     """
     from tftransformer.tasks.base import TextTask
 
@@ -184,9 +161,6 @@ def train_recipe(
         callbacks: For `fit`.
         activation_cache: As `fit` takes it.
 
-    Raises:
-        TransformerError: The recipe does not fit the model, or the loss is not finite.
-
     Example:
         >>> classifier, history = train_recipe(build, {"strategy": "head", "epochs": 3}, train)  # doctest: +SKIP
     """
@@ -213,15 +187,7 @@ def check_table(
     learning_rates: Sequence[float],
     updates: int,
 ) -> None:
-    """Refuse a comparison of strategies that no data could be compared on, before anything is read.
-
-    Args:
-        strategies, train_examples, seeds, learning_rates, updates: As `compare_strategies` takes them; None for
-            strategies that are chosen later.
-
-    Raises:
-        TransformerError: A strategy that is named twice, or a number out of range.
-    """
+    """Refuse a comparison of strategies that no data could be compared on, before anything is read."""
     if strategies is not None and (not strategies or len(set(strategies)) < len(strategies)):
         raise TransformerError(
             f"strategies must be different ones; got {', '.join(map(str, strategies)) or 'none'}"

@@ -21,11 +21,7 @@ _COLUMNS = ("text_columns", "label_column", "label_columns", "label_delimiter")
 
 
 def recorded_options(run: RunFolder) -> ClassificationOptions:
-    """The options of a run of `examples/classify.py`.
-
-    Raises:
-        TransformerError: It is another kind of run, or its record is damaged.
-    """
+    """The options of a run of `examples/classify.py`."""
     options = options_of(run)
     if isinstance(options, DocumentOptions):
         raise TransformerError(
@@ -35,11 +31,7 @@ def recorded_options(run: RunFolder) -> ClassificationOptions:
 
 
 def options_of(run: RunFolder) -> ClassificationOptions:
-    """The options of a classification run, `DocumentOptions` of one over chunks of documents.
-
-    Raises:
-        TransformerError: It is another kind of run, or its record is damaged.
-    """
+    """The options of a classification run, `DocumentOptions` of one over chunks of documents."""
     config = run.config
     kind = DocumentOptions if "max_chunks" in config else ClassificationOptions
     known = {field.name for field in dataclasses.fields(kind)}
@@ -60,9 +52,6 @@ def evaluation_options(run: str | Path, given: Mapping[str, Any]) -> Classificat
 
     Returns:
         Options of which the data are read; None where no data are given: the run's own test rows.
-
-    Raises:
-        TransformerError: No finished run, or data that do not exist.
 
     Example:
         >>> evaluation_options("runs/tickets-1", {"dataset": "may.csv"})  # doctest: +SKIP
@@ -86,9 +75,6 @@ def continued_options(run: str | Path, given: Mapping[str, Any]) -> Classificati
     Args:
         run: Its folder.
         given: Options by name. `dataset` or `train_path` has to be among them: the new rows.
-
-    Raises:
-        TransformerError: No finished run, no new rows, an unknown option, or one that the model has decided already.
 
     Example:
         >>> train(continued_options("runs/tickets-1", {"dataset": "may.csv", "epochs": 1}))  # doctest: +SKIP

@@ -29,10 +29,6 @@ def resumable_folder(folder: str | os.PathLike, kind: str, settings: Mapping[str
         kind: What is done in it, as users call it, such as "search".
         settings: Everything that decides the results, as JSON values.
 
-    Raises:
-        TransformerError: The folder holds other files, other work, or the same kind of work with other settings;
-            another process is in it; or the disk refused. Nothing is written then.
-
     Example:
         >>> with resumable_folder("runs/folds", "cross-validation", {"folds": 5}) as path:
         ...     _ = files.write_json(path / "fold-1.json", {"accuracy": 0.9})
@@ -89,11 +85,7 @@ def digest_of(value: Any) -> str:
 
 
 def digest_of_model(model: keras.Model) -> str:
-    """A short hash of a model's settings and weights, by their addresses.
-
-    Args:
-        model: A task.
-    """
+    """A short hash of a model's settings and weights, by their addresses."""
     hashed = hashlib.sha256(json.dumps(model.get_config(), sort_keys=True, default=str).encode())
     for name, variable in sorted(patterns.addresses(model).items()):
         value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
@@ -103,16 +95,7 @@ def digest_of_model(model: keras.Model) -> str:
 
 
 def finished_pieces(folder: Path, stem: str, needs: Sequence[str]) -> dict[int, dict[str, Any]]:
-    """What `STEM-N.json` files hold, by N, in order.
-
-    Args:
-        folder: The folder.
-        stem: What a piece is called.
-        needs: Entries that each of them must have.
-
-    Raises:
-        TransformerError: A file is damaged.
-    """
+    """What `STEM-N.json` files hold, by N, in order."""
     pieces = {}
     for path in folder.glob(f"{stem}-*.json"):
         number = path.stem.removeprefix(f"{stem}-")

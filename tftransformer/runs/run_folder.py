@@ -29,11 +29,7 @@ _OURS = {records.STATUS_FILE, ".DS_Store"} | {name.split("/")[0] for name in LAY
 
 
 def record_in(path: Path) -> dict[str, Any] | None:
-    """The record of the run in a folder that is a run's alone; None for an empty folder.
-
-    Raises:
-        TransformerError: It holds something else.
-    """
+    """The record of the run in a folder that is a run's alone; None for an empty folder."""
     found = sorted(entry.name for entry in path.iterdir())
     foreign = [n for n in found if n not in _OURS and not files.is_partial(n)]
     if not found:
@@ -62,16 +58,7 @@ def taken(path: Path, which: str) -> TransformerError:
 
 
 def check_free(output_dir: str | os.PathLike | None, overwrite: bool = False) -> None:
-    """Refuse, before any work, a folder that `RunFolder.create` would refuse whatever the settings are.
-
-    Args:
-        output_dir: The folder, which need not exist; None, the next free one, is always free.
-        overwrite: As for `RunFolder.create`.
-
-    Raises:
-        TransformerError: It is a file, holds other files than a run's, a finished run that is not to be overwritten or
-            one that another process is at, or cannot be written.
-    """
+    """Refuse, before any work, a folder that `RunFolder.create` would refuse whatever the settings are."""
     if output_dir is None or not os.fspath(output_dir):
         return
     path = Path(output_dir)

@@ -87,16 +87,7 @@ class Trial:
 
 
 class SearchResult:
-    """The trials of a search. `str()` of it is a table, the best first.
-
-    Args:
-        folder: The search's folder.
-        trials: In their order.
-        kind: The class of the models, such as `TextClassifier`.
-
-    Raises:
-        TransformerError: None of them came to its end.
-    """
+    """The trials of a search. `str()` of it is a table, the best first."""
 
     def __init__(self, folder: Path, trials: tuple[Trial, ...], kind: type) -> None:
         complete = [trial for trial in trials if trial.score is not None]
@@ -119,22 +110,11 @@ class SearchResult:
         return model_folder(self.folder, self.best)
 
     def load_best(self) -> Any:
-        """The best trial's model, as it was trained.
-
-        Raises:
-            TransformerError: Its folder is gone or damaged.
-        """
+        """The best trial's model, as it was trained."""
         return self.kind.from_preset(self.model_path)
 
     def plot(self, path: str | os.PathLike) -> None:
-        """Draw quality against learning rate, coloured by strategy; crosses and triangles did not come to an end.
-
-        Args:
-            path: The PNG.
-
-        Raises:
-            TransformerError: The disk refused.
-        """
+        """Draw quality against learning rate, coloured by strategy; crosses and triangles did not come to an end."""
         figure = new_figure(7.2, 4.2)
         axes = figure.add_subplot()
         plain_axes(axes)

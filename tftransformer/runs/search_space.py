@@ -45,9 +45,6 @@ class SearchSpace:
             a list, of which one is chosen; or a single value. `freeze_layers` is chosen only where the strategy
             takes it.
 
-    Raises:
-        TransformerError: An unknown setting, a value that no recipe may have, or nothing to search over.
-
     Example:
         >>> space = SearchSpace({"learning_rate": (1e-5, 1e-3), "strategy": ["full", "lora:8"], "epochs": 3})
         >>> sorted(space.searched), space.fixed
@@ -100,11 +97,7 @@ class SearchSpace:
         return self.complete(found)
 
     def suggest(self, trial: Any) -> dict[str, Any]:
-        """A recipe as an Optuna trial suggests it.
-
-        Args:
-            trial: Of `optuna.trial`.
-        """
+        """A recipe as an Optuna trial suggests it."""
         values: dict[str, Any] = {}
         for name, kind in self.searched.items():
             strategy = values.get("strategy", self.fixed.get("strategy"))

@@ -28,17 +28,7 @@ def run_search(
     pruner: str = "median",
     report_test: bool = True,
 ) -> SearchResult:
-    """Search on the training and validation splits, print the table, and report the best model on the test split.
-
-    Args:
-        options: The data, the preset, the seed and the folder; what the space has is left aside.
-        space: See `SearchSpace`.
-        trials, pruner: See `search`.
-        report_test: Whether to look at the test split, once, when the search is over.
-
-    Raises:
-        TransformerError: Anything wrong with the data, the preset or the space.
-    """
+    """Search on the training and validation splits, print the table, and report the best model on the test split."""
     SearchSpace(space)
     splits = load_splits(options)
     if splits.validation is None:
@@ -69,17 +59,7 @@ def run_cross_validation(
     folds: int = 5,
     group_column: str | None = None,
 ) -> CrossValidation:
-    """Cross-validate a recipe on the training and validation splits together; the test split is left alone.
-
-    Args:
-        options: The data, the preset, the seed and the folder.
-        recipe: See `check_recipe`.
-        folds: How many.
-        group_column: A column whose equal values stay in one fold, such as an author.
-
-    Raises:
-        TransformerError: Anything wrong with the data, the preset or the recipe.
-    """
+    """Cross-validate a recipe on the training and validation splits together; the test split is left alone."""
     check_recipe(recipe)
     if group_column is not None and options.train_examples is not None:
         raise TransformerError("train_examples cannot go with group_column: it would tear groups apart")
@@ -105,11 +85,7 @@ def builder(options: ClassificationOptions, data: Split) -> Build:
 
 
 def column_values(data: Split, column: str) -> list[str]:
-    """A further column of the file that a split came from, row by row.
-
-    Raises:
-        TransformerError: The split does not come from a CSV, TSV or JSONL file, or the file has no such column.
-    """
+    """A further column of the file that a split came from, row by row."""
     path = Path(data.source)
     if data.rows is None or path.suffix.lower() not in READERS or not path.is_file():
         raise TransformerError(
@@ -174,9 +150,6 @@ def run_comparison(
         strategies: None: what suits a model of that many blocks.
         train_examples, seeds, learning_rates, updates: See `compare_strategies`.
         test_examples: Measure on this many test rows; None: on all.
-
-    Raises:
-        TransformerError: Anything wrong with the data, the preset, the strategies or the folder.
     """
     splits = load_splits(options)
     if splits.test is None:

@@ -133,11 +133,7 @@ class Tokenizer(abc.ABC):
 
 
 def as_texts(texts: Any) -> "tf.Tensor":
-    """Texts as a string tensor (B,).
-
-    Raises:
-        TransformerError: They are not one-dimensional.
-    """
+    """Texts as a string tensor (B,)."""
     import tensorflow as tf
 
     texts = tf.convert_to_tensor(texts, tf.string)

@@ -59,13 +59,6 @@ class MergeTables(NamedTuple):
 class ByteMerger:
     """Cuts words into the pieces of a vocabulary.
 
-    Args:
-        vocabulary: The tokens in order of their ids. A byte that has no token is left out of the words.
-        merges: "left right" each, the earliest first.
-
-    Raises:
-        TransformerError: as `check_merges`.
-
     Example:
         >>> ByteMerger(["a", "b", "ab"], ["a b"])(tf.constant(["abb", "ba"])).ids.numpy().tolist()
         [2, 1, 1, 0]

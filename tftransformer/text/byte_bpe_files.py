@@ -33,10 +33,6 @@ def parse_vocabulary_json(data: bytes, source: str) -> tuple[str, ...]:
         data: A JSON object from token to id; the ids are 0, 1, ... without a gap, in any order.
         source: Names the file in messages.
 
-    Raises:
-        TransformerError: it is not UTF-8, not JSON, no such object, a token stands twice, or an id is
-            missing, double or out of range.
-
     Example:
         >>> parse_vocabulary_json(b'{"b": 1, "a": 0}', "vocab.json")
         ('a', 'b')
@@ -62,14 +58,6 @@ def check_vocabulary(
     vocabulary: Mapping[str, int] | Sequence[str], source: str = "vocabulary"
 ) -> tuple[str, ...]:
     """The tokens in order of their ids, after checking them.
-
-    Args:
-        vocabulary: Ids by token, or the tokens in order.
-        source: Names it in messages.
-
-    Raises:
-        TransformerError: there are none, one is no string or holds half a surrogate pair, one stands
-            twice, or an id is missing, double or out of range.
 
     Example:
         >>> check_vocabulary({"b": 1, "a": 0})
@@ -110,9 +98,6 @@ def parse_merges(data: bytes, source: str) -> tuple[str, ...]:
 
     Lines that begin with "#version" are no merges.
 
-    Raises:
-        TransformerError: it is not UTF-8, or a line has not two parts.
-
     Example:
         >>> parse_merges(b"#version: 0.2\\nl o\\nlo w\\n", "merges.txt")
         ('l o', 'lo w')
@@ -142,14 +127,6 @@ def merges_bytes(merges: Iterable[str]) -> bytes:
 
 def check_merges(merges: Sequence[str], vocabulary: Sequence[str]) -> list[tuple[int, int, int]]:
     """The ids of the left part, the right part and the result of each merge.
-
-    Args:
-        merges: "left right", the earliest first.
-        vocabulary: The tokens in order of their ids.
-
-    Raises:
-        TransformerError: a merge has not two parts, stands twice, or names a token, or makes one, that
-            the vocabulary does not hold.
 
     Example:
         >>> check_merges(["a b"], ["a", "b", "ab"])

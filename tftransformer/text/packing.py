@@ -84,9 +84,6 @@ def pack(
 def room_for_text(max_length: int, special: int) -> int:
     """Tokens of a row that are left beside its `special` tokens.
 
-    Raises:
-        TransformerError: There is no room for the special tokens.
-
     Example:
         >>> room_for_text(128, 2)
         126

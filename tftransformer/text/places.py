@@ -33,9 +33,6 @@ def splits_of(lengths: tf.Tensor) -> tf.Tensor:
 def characters_begun(data: tf.Tensor) -> tf.Tensor:
     """How many characters have begun at each byte of some UTF-8, itself included.
 
-    Args:
-        data: uint8 (C,).
-
     Returns:
         int64 (C,).
 

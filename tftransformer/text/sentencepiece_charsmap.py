@@ -17,13 +17,6 @@ _MOST_NODES = 50_000  # of one level; the library's maps have some thousands
 def parse_charsmap(data: bytes, source: str = "charsmap") -> dict[str, str]:
     """The rules of a compiled map whose key has at most `LONGEST_KEY` bytes: text -> text it is replaced by.
 
-    Args:
-        data: `precompiled_charsmap` of a model; empty for no rules.
-        source: Names the model in messages.
-
-    Raises:
-        TransformerError: The data are damaged.
-
     Example:
         >>> parse_charsmap(b"")
         {}

@@ -50,20 +50,12 @@ class UnigramModel:
 
 
 def parse_pieces(data: bytes, source: str = "spiece.model") -> tuple[str, ...]:
-    """The pieces of a model file in order of their ids.
-
-    Raises:
-        TransformerError: As `parse_model`.
-    """
+    """The pieces of a model file in order of their ids."""
     return parse_model(data, source).pieces
 
 
 def parse_model(data: bytes, source: str = "spiece.model") -> UnigramModel:
     """A model from the contents of its file; `source` names it in messages.
-
-    Raises:
-        TransformerError: The data are damaged, or the model is of another algorithm than unigram, holds a piece
-            twice, or has no unknown piece.
 
     Example:
         >>> types = (PieceType.UNKNOWN, PieceType.NORMAL)
@@ -89,11 +81,7 @@ def parse_model(data: bytes, source: str = "spiece.model") -> UnigramModel:
 
 
 def check_model(model: UnigramModel, source: str = "model") -> UnigramModel:
-    """The model itself, after checking what every unigram model must satisfy.
-
-    Raises:
-        TransformerError: A piece is empty or stands twice, a score is not finite, or there is not one unknown piece.
-    """
+    """The model itself, after checking what every unigram model must satisfy."""
     seen: dict[str, int] = {}
     for index, (piece, score) in enumerate(zip(model.pieces, model.scores, strict=True)):
         if not piece:
@@ -142,9 +130,6 @@ def to_fairseq(model: UnigramModel, special: Sequence[str], source: str = "model
         model: As its file holds it.
         special: Start, pad, separator, unknown and mask: "<s>", "<pad>", "</s>", "<unk>", "<mask>".
         source: Names the model in messages.
-
-    Raises:
-        TransformerError: The first three pieces are not special tokens.
     """
     head = {PieceType.UNKNOWN, PieceType.CONTROL}
     if len(model.pieces) < 3 or not head.issuperset(model.types[:3]):

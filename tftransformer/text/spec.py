@@ -84,11 +84,7 @@ class TokenizerSpec:
 
 
 def read_spec(folder: str | os.PathLike, kind: str, settings: Mapping[str, Any]) -> TokenizerSpec:
-    """A tokenizer from the files that `Tokenizer.files` named, in a folder.
-
-    Raises:
-        TransformerError: The kind is unknown, or a file is missing or damaged.
-    """
+    """A tokenizer from the files that `Tokenizer.files` named, in a folder."""
     known = _known(kind)
     files = {}
     for name in known.files:

@@ -33,9 +33,6 @@ def read_vocabulary(path: str | os.PathLike) -> tuple[str, ...]:
 def parse_vocabulary(data: bytes, source: str) -> tuple[str, ...]:
     """The tokens that the contents of a vocabulary file hold; `source` names it in messages.
 
-    Raises:
-        TransformerError: as `read_vocabulary`.
-
     Example:
         >>> parse_vocabulary(b"[PAD]\\na\\n", "vocab.txt")
         ('[PAD]', 'a')
@@ -54,10 +51,6 @@ def parse_vocabulary(data: bytes, source: str) -> tuple[str, ...]:
 
 def check_tokens(tokens: Iterable[str], source: str = "vocabulary") -> tuple[str, ...]:
     """The tokens as a tuple, after checking that a vocabulary file can hold them.
-
-    Raises:
-        TransformerError: there are none, one is no string, stands twice, or holds a line break or
-            half a surrogate pair.
 
     Example:
         >>> check_tokens(["[PAD]", "a"])
@@ -99,9 +92,5 @@ def write_vocabulary(tokens: Iterable[str], folder: str | os.PathLike) -> Path:
 
 
 def vocabulary_bytes(tokens: Iterable[str]) -> bytes:
-    """The contents of a vocabulary file, such that `parse_vocabulary` gives the tokens back.
-
-    Raises:
-        TransformerError: as `check_tokens`.
-    """
+    """The contents of a vocabulary file, such that `parse_vocabulary` gives the tokens back."""
     return "".join(token + "\n" for token in check_tokens(tokens)).encode("utf-8")

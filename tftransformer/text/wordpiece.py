@@ -296,9 +296,6 @@ def build_automaton(
         unknown_token: The one that stands for unknown words.
         max_word_bytes: Longer words are unknown.
         whole_words: The kernel is given words; otherwise it finds them.
-
-    Raises:
-        RuntimeError: tensorflow-text cannot compile the tokens.
     """
     data = model_builder.build_fast_wordpiece_model(
         list(tokens), max_word_bytes, JOINER, unknown_token, whole_words, False

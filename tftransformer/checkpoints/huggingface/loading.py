@@ -17,16 +17,7 @@ from tftransformer.models.shapes import encoder_shapes
 
 
 def load_huggingface(folder: Path, name: str) -> Preset:
-    """Read a folder that transformers (or sentence-transformers) wrote.
-
-    Args:
-        folder: The folder.
-        name: What the caller called it.
-
-    Raises:
-        TransformerError: A file is missing or damaged, the family or an option is not supported, or the
-            configuration, vocabulary and weights contradict each other.
-    """
+    """Read a folder that transformers (or sentence-transformers) wrote."""
     where = folder / "config.json"
     settings = read_json(where)
     family = find_family(settings, where)

@@ -43,15 +43,7 @@ MOST_LAYERS = 1000
 
 
 def find_family(settings: Mapping[str, Any], where: Any = "config.json") -> Family:
-    """The family that config.json names.
-
-    Args:
-        settings: The contents of config.json.
-        where: For messages.
-
-    Raises:
-        TransformerError: The family does not load, or is not named.
-    """
+    """The family that config.json names."""
     model_type = settings.get("model_type")
     if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         hint = near_miss(model_type, MODEL_TYPES) if isinstance(model_type, str) else ""
@@ -70,9 +62,6 @@ def config_of(
         settings: The contents of config.json.
         where: For messages.
         family: The family. None: the one that the settings name.
-
-    Raises:
-        TransformerError: A family that does not load, an option without a counterpart here, or an impossible size.
     """
     family = find_family(settings, where) if family is None else family
     facts = family.huggingface
@@ -104,14 +93,7 @@ def config_of(
 
 
 def settings_of(config: TransformerConfig) -> dict[str, Any]:
-    """Our configuration as their settings: `config_of`'s inverse.
-
-    Args:
-        config: Of a family that has a place at Hugging Face.
-
-    Raises:
-        TransformerError: Their model of this family cannot express it.
-    """
+    """Our configuration as their settings: `config_of`'s inverse."""
     facts = FAMILIES[config.family].huggingface
     _check_expressible(config, facts)
     settings = {theirs: getattr(config, ours) for theirs, ours in facts.settings.items()}

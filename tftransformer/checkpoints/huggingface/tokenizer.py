@@ -53,14 +53,6 @@ def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
     of the model file beside it. Of the others, vocab.txt or vocab.json and merges.txt. A folder may hold another kind
     than its family's usual one (BERTs with XLM-RoBERTa's vocabulary exist).
 
-    Args:
-        folder: The folder.
-        family: The model's, such as "bert": one that loads from Hugging Face's folders.
-
-    Raises:
-        TransformerError: The folder holds no tokenizer, a file is damaged, or something in it cannot be reproduced
-            exactly.
-
     Example:
         >>> read_tokenizer(Path("checkpoint"), "bert").kind
         'wordpiece'
@@ -237,11 +229,6 @@ def write_tokenizer(folder: Path, tokenizer: Any, family: str) -> None:
     """Write a tokenizer into a folder, such that transformers' AutoTokenizer gives the same ids.
 
     Their BertTokenizer reads words of up to 100 characters, whatever `max_word_characters` is.
-
-    Args:
-        folder: The folder; exists.
-        tokenizer: A `Tokenizer` or a `TokenizerSpec`.
-        family: The model's.
 
     Example:
         >>> write_tokenizer(Path("checkpoint"), tokenizer, "bert")

@@ -32,16 +32,7 @@ class Added(NamedTuple):
 
 
 def added_tokens(folder: Path, stated: Mapping[str, Any], backend: Mapping[str, Any]) -> list[Added]:
-    """The added tokens that a folder's files name, by id.
-
-    Args:
-        folder: The folder, whose added_tokens.json is read.
-        stated: Its tokenizer_config.json.
-        backend: Its tokenizer.json.
-
-    Raises:
-        TransformerError: One has no id or no text.
-    """
+    """The added tokens that a folder's files name, by id."""
     rows: list[tuple[Any, Any, Any]] = []
     for row in _rows(backend.get("added_tokens"), list):
         if isinstance(row, dict):
@@ -74,11 +65,7 @@ def added_tokens(folder: Path, stated: Mapping[str, Any], backend: Mapping[str, 
 def with_added(
     vocabulary: tuple[str, ...], added: Iterable[Added], roles: Mapping[str, str], kind: str, where: Any
 ) -> tuple[str, ...]:
-    """The vocabulary with the added tokens at its end.
-
-    Raises:
-        TransformerError: One is to be found inside texts, which no tokenizer here does, or the ids leave a gap.
-    """
+    """The vocabulary with the added tokens at its end."""
     ids = {token: i for i, token in enumerate(vocabulary)}
     tokens = list(vocabulary)
     for number, token, special in added:
@@ -134,9 +121,6 @@ def read_backend(
         separators: Separators of a pair.
         added: Its added tokens.
         where: The file, for messages.
-
-    Raises:
-        TransformerError: It is damaged, or states something that cannot be reproduced exactly.
     """
     readers = {"wordpiece": _wordpiece, "byte_bpe": _byte_bpe, "sentencepiece": _unigram}
     model = backend.get("model")

@@ -36,11 +36,7 @@ class HubFiles:
     find: Callable[[str], Path | None]
 
     def path(self, name: str) -> Path:
-        """The local path of a file.
-
-        Raises:
-            TransformerError: The preset has no such file, or it cannot be downloaded.
-        """
+        """The local path of a file."""
         path = self.find(name)
         if path is None:
             raise TransformerError(f"{self.where} has no {name}")
@@ -75,11 +71,7 @@ def kaggle_files(handle: str, name: str) -> HubFiles:
 
 
 def read_object(path: Path, classes: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
-    """The class and the settings of an object that keras-hub described in JSON.
-
-    Raises:
-        TransformerError: The file is missing or damaged, or describes another class.
-    """
+    """The class and the settings of an object that keras-hub described in JSON."""
     stated = read_json(path)
     name, settings = stated.get("class_name"), stated.get("config")
     if name not in classes or not is_hubs(stated.get("module")):
@@ -118,11 +110,7 @@ def explain(error: BaseException) -> str:
 
 
 def weights_of(files: HubFiles) -> tuple[Path, tuple[Path, ...]]:
-    """The file of a backbone's weights to hand to Keras, and the files that hold them, which may be its shards.
-
-    Raises:
-        TransformerError: There is no such file, or a shard is missing.
-    """
+    """The file of a backbone's weights to hand to Keras, and the files that hold them, which may be its shards."""
     path = files.find("model.weights.h5")
     if path is not None:
         return path, (path,)
@@ -140,11 +128,7 @@ def weights_of(files: HubFiles) -> tuple[Path, tuple[Path, ...]]:
 
 
 def count_stored(paths: tuple[Path, ...]) -> int:
-    """How many numbers the weights in some HDF5 files are, by the files' headers alone.
-
-    Raises:
-        TransformerError: A file is damaged, or takes an array from another file.
-    """
+    """How many numbers the weights in some HDF5 files are, by the files' headers alone."""
     import h5py
 
     total = 0

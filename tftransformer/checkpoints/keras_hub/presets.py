@@ -57,24 +57,12 @@ def family_of(name: str) -> str | None:
 
 
 def load_keras_hub_folder(folder: Path, name: str) -> Preset:
-    """Read a folder that a backbone's or a task's `save_to_preset`, and the tokenizer's, wrote.
-
-    Raises:
-        TransformerError: Another family, a file that is missing or damaged, or files that contradict each other.
-    """
+    """Read a folder that a backbone's or a task's `save_to_preset`, and the tokenizer's, wrote."""
     return _load(folder_files(folder), name)
 
 
 def load_keras_hub(handle: str, name: str) -> Preset:
-    """Load a preset of keras-hub's, downloading it where it is not in the local cache.
-
-    Args:
-        handle: One of keras-hub's names, or "kaggle://owner/model/keras/variation".
-        name: What the caller called it.
-
-    Raises:
-        TransformerError: It cannot be downloaded, or as `load_keras_hub_folder`.
-    """
+    """Load a preset of keras-hub's, downloading it where it is not in the local cache."""
     known = _keras_hub(name).models.Backbone.presets.get(handle)
     return _load(kaggle_files(known["kaggle_handle"] if known else handle, name), name)
 
@@ -185,16 +173,7 @@ class HubTask:
 
 
 def read_task(files: HubFiles, hub: KerasHub, backbone: Any) -> HubTask:
-    """The task that was saved in a preset around its backbone, or the backbone alone.
-
-    Args:
-        files: The preset's.
-        hub: What is known of its family at keras-hub.
-        backbone: keras-hub's, with its weights.
-
-    Raises:
-        TransformerError: A file of the task is missing or damaged, or contradicts the others.
-    """
+    """The task that was saved in a preset around its backbone, or the backbone alone."""
     path = files.find("task.json")
     if path is None:
         return HubTask(backbone, hub.table)

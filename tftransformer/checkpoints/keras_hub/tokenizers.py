@@ -24,11 +24,7 @@ _REQUIRED: dict[str, Any] = {"split": True, "suffix_indicator": "##", "add_bos":
 
 
 def read_tokenizer(files: HubFiles) -> TokenizerSpec:
-    """The tokenizer of a preset.
-
-    Raises:
-        TransformerError: It is of another class, a setting has no counterpart, or a file is missing or damaged.
-    """
+    """The tokenizer of a preset."""
     path = files.path("tokenizer.json")
     known = {family.keras_hub.tokenizer: family.tokenizer for family in families_of("keras_hub").values()}
     name, settings = read_object(path, tuple(known))

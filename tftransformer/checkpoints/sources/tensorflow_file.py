@@ -77,9 +77,6 @@ def find_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     """The prefix of the TensorFlow checkpoint in a folder; None where there is none.
 
     Of several, the one that the file `checkpoint` names as the latest is taken.
-
-    Raises:
-        TransformerError: There are several, and no such file.
     """
     folder = Path(folder)
     found = sorted(path.with_suffix("") for path in folder.glob(f"*{_INDEX}"))

@@ -11,11 +11,7 @@ from tftransformer.runs.recipes import check_table
 
 @dataclasses.dataclass(frozen=True)
 class TableOptions:
-    """What stands in the table.
-
-    Raises:
-        TransformerError: An unknown strategy, one that is named twice, or a number out of range.
-    """
+    """What stands in the table."""
 
     strategies: Sequence[str] | None = option(
         None,

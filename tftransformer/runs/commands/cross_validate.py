@@ -9,11 +9,7 @@ from tftransformer.runs.options import ClassificationOptions
 
 @dataclasses.dataclass(frozen=True)
 class FoldOptions:
-    """How the rows are shared out.
-
-    Raises:
-        TransformerError: A number out of range.
-    """
+    """How the rows are shared out."""
 
     folds: int = option(5, "How many folds.", least=2)
     group_column: str | None = option(

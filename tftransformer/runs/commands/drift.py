@@ -20,11 +20,7 @@ class DriftOptions:
     seed: int = option(0, "Random seed of what is drawn.")
 
     def check(self) -> None:
-        """Refuse what can be seen on the disk.
-
-        Raises:
-            TransformerError: No run or no texts are named, or they do not exist.
-        """
+        """Refuse what can be seen on the disk."""
         for name in ("model", "texts"):
             if not getattr(self, name):
                 raise TransformerError(f"--{name} is missing; --help lists the flags")

@@ -149,11 +149,7 @@ def _fail(message: str, status: int = 1) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`python -m tftransformer`: the command that the first argument names, or a list of all.
-
-    Args:
-        arguments: Those behind the program's name.
-    """
+    """`python -m tftransformer`: the command that the first argument names, or a list of all."""
     name, *rest = arguments or [""]
     if name in ("", "-h", "--help", "help"):
         print(_listing())
@@ -215,9 +211,6 @@ def start_quietly() -> None:
 
     TF_ENABLE_ONEDNN_OPTS, which the user may set, is 1: by itself TensorFlow uses oneDNN only on CPUs with instructions
     for neural networks (VNNI and newer), while older ones train faster with it, too.
-
-    Raises:
-        ImportError: Keras's backend is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -12,11 +12,7 @@ from tftransformer.runs.search_space import PRUNERS, SearchSpace
 
 @dataclasses.dataclass(frozen=True)
 class SearchOptions:
-    """What is searched over, and how long.
-
-    Raises:
-        TransformerError: A number out of range, what no recipe may have, or nothing to choose from.
-    """
+    """What is searched over, and how long."""
 
     strategies: Sequence[str] = option(
         ("full", "freeze:8", "head"),
