@@ -213,7 +213,7 @@ def test_wrong_calls():
         ByteBPETokenizer.from_files({"prefix_space": True}, tokenizer.files())
 
 
-@pytest.mark.parametrize("name", ["byte_bpe_files", "byte_bpe", "byte_merges", "character_classes", "places"])
+@pytest.mark.parametrize("name", ["byte_bpe_files", "byte_bpe", "character_classes", "places"])
 def test_docstring_examples_run(name):
     module = importlib.import_module(f"tftransformer.text.{name}")
     names = {**vars(module), "tf": tf, "tokenizer": ByteBPETokenizer(SMALL[:-1] + ["Ġhi"], MERGES)}

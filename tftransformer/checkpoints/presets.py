@@ -12,20 +12,9 @@ from tftransformer.errors import TransformerError, near_miss
 
 # The files of a repository that a preset may need, the weights in every form but pickles; then those.
 _WANTED = (
-    "*.json",
-    "1_Pooling/*.json",
-    "vocab*.txt",
-    "merges.txt",
-    "*.model",
-    "model*.safetensors",
-    "*.h5",
-    "assets/*",
-    "*.ckpt*",
-    "*.index",
-    "*.data-*",
-    "README.md",
-    "LICENSE*",
-)
+    "*.json", "1_Pooling/*.json", "vocab*.txt", "merges.txt", "*.model", "model*.safetensors", "*.h5",
+    "assets/*", "*.ckpt*", "*.index", "*.data-*", "README.md", "LICENSE*",
+)  # fmt: skip
 _PICKLES = (*_WANTED, "pytorch_model*.bin")
 _EMBEDDED = Path(__file__).resolve().parent.parent / "presets"
 

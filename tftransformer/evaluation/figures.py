@@ -21,15 +21,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 STYLES = ("-", "--", ":", "-.")
 GREY = "#8a8a8a"
 _WIDE_FONTS = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Source Han Sans",
-    "PingFang SC",
-    "Hiragino Sans",
-    "Arial Unicode MS",
-    "WenQuanYi Zen Hei",
-    "Droid Sans Fallback",
-)
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans", "PingFang SC", "Hiragino Sans",
+    "Arial Unicode MS", "WenQuanYi Zen Hei", "Droid Sans Fallback",
+)  # fmt: skip
 
 
 def new_figure(width: float, height: float) -> Figure:

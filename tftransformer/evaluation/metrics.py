@@ -237,24 +237,10 @@ def _resamples(kinds: int) -> int:
 
 
 _ORDER = (
-    "examples",
-    "accuracy",
-    "subset_accuracy",
-    "hamming_loss",
-    "macro_f1",
-    "micro_f1",
-    "weighted_f1",
-    "auc",
-    "auc_note",
-    "loss",
-    "thresholds",
-    "confidence_interval",
-    "micro",
-    "macro",
-    "weighted",
-    "per_class",
+    "examples", "accuracy", "subset_accuracy", "hamming_loss", "macro_f1", "micro_f1", "weighted_f1", "auc",
+    "auc_note", "loss", "thresholds", "confidence_interval", "micro", "macro", "weighted", "per_class",
     "confusion_matrix",
-)
+)  # fmt: skip
 
 
 def _ordered(result: dict[str, Any], examples: int) -> dict[str, Any]:

@@ -215,13 +215,8 @@ class DecoderBlock(SlottedLayer):
     def get_config(self) -> dict:
         attention, feed_forward = self.self_attention.get_config(), self.feed_forward.get_config()
         shared = (
-            "num_heads",
-            "head_dim",
-            "num_key_value_heads",
-            "use_bias",
-            "position",
-            "kernel_initializer",
-        )
+            "num_heads", "head_dim", "num_key_value_heads", "use_bias", "position", "kernel_initializer",
+        )  # fmt: skip
         return {
             **super().get_config(),
             **{name: attention[name] for name in shared},

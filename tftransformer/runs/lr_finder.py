@@ -23,14 +23,9 @@ from tftransformer.tasks.base import TextTask
 _LEAST_STEPS = 10
 # What `fit` changes in a model beside its weights.
 _STATE = (
-    "optimizer",
-    "train_function",
-    "test_function",
-    "predict_function",
-    "steps_per_execution",
-    "jit_compile",
+    "optimizer", "train_function", "test_function", "predict_function", "steps_per_execution", "jit_compile",
     "text_pairs",
-)
+)  # fmt: skip
 
 
 def find_learning_rate(

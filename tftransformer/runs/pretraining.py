@@ -217,13 +217,8 @@ def _encoder(
     preset = load_preset(options.preset) if options.preset else None
     if preset is None:
         names = (
-            "num_layers",
-            "hidden_dim",
-            "num_heads",
-            "intermediate_dim",
-            "max_sequence_length",
-            "dropout",
-        )
+            "num_layers", "hidden_dim", "num_heads", "intermediate_dim", "max_sequence_length", "dropout",
+        )  # fmt: skip
         sizes = {name: getattr(options, name) for name in names}
         config = TransformerConfig(options.family, vocabulary_size=len(shards.tokenizer.vocabulary), **sizes)
     else:

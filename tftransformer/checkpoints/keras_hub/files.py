@@ -10,17 +10,9 @@ from tftransformer.checkpoints.folders import read_json
 from tftransformer.errors import TransformerError
 
 _OFFLINE = (
-    "connectionerror",
-    "connecterror",
-    "name or service",
-    "max retries",
-    "resolve",
-    "timed out",
-    "timeout",
-    "unreachable",
-    "offline",
-    "internet connection",
-)
+    "connectionerror", "connecterror", "name or service", "max retries", "resolve", "timed out", "timeout",
+    "unreachable", "offline", "internet connection",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,15 +13,10 @@ NO_POOLER = Ignored(r"pooled_dense/.*", "the model has no pooler")
 SIZES: dict[str, str] = {
     name: name
     for name in (
-        "vocabulary_size",
-        "num_layers",
-        "hidden_dim",
-        "num_heads",
-        "intermediate_dim",
-        "max_sequence_length",
+        "vocabulary_size", "num_layers", "hidden_dim", "num_heads", "intermediate_dim", "max_sequence_length",
         "dropout",
     )
-}
+}  # fmt: skip
 SEGMENTS: dict[str, str] = {**SIZES, "num_segments": "num_segments"}
 # GELU is by its tanh approximation in keras-hub's BERT, ELECTRA and ALBERT, and exact in the others, whatever
 # the checkpoint was trained with.
