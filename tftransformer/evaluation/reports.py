@@ -94,7 +94,7 @@ class Report:
             [f"{kind} average", *_three(self.metrics[kind]), _number(support)]
             for kind in ("micro", "macro", "weighted")
         ]
-        return _table(rows)
+        return text_table(rows)
 
     def _summary(self) -> str:
         m, interval = self.metrics, self.metrics["confidence_interval"]
@@ -136,7 +136,7 @@ class Report:
         rows.append(
             ["difference", *(f"{self.metrics[key] - self.baseline[key]:+.4f}" + " " * 16 for _, key in shown)]
         )
-        return _table(rows)
+        return text_table(rows)
 
     def _confusion(self) -> str:
         matrix = np.asarray(self.metrics.get("confusion_matrix", []))
@@ -147,7 +147,7 @@ class Report:
             [f"{i + 1:2} {_short(label)}", *(_number(v) for v in matrix[i])]
             for i, label in enumerate(self.labels)
         ]
-        return "Confusion matrix: a row is the true label, a column the predicted one\n" + _table(rows)
+        return "Confusion matrix: a row is the true label, a column the predicted one\n" + text_table(rows)
 
 
 def write_predictions(
@@ -246,10 +246,12 @@ def _short(label: str) -> str:
     return label + "…"
 
 
-def _table(rows: list[list[str]]) -> str:
+def text_table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+    """Rows of cells in columns as wide as their widest cell, to the right but for those in `left`; a row may be empty."""
     widths = [max(_width(row[i]) for row in rows if row) for i in range(len(rows[0]))]
     return "\n".join(
-        "  ".join(_pad(cell, widths[i], right=i > 0) for i, cell in enumerate(row)).rstrip() for row in rows
+        "  ".join(_pad(cell, widths[i], right=i not in left) for i, cell in enumerate(row)).rstrip()
+        for row in rows
     )
 
 

@@ -13,7 +13,7 @@ from tftransformer.data.labels import sort_labels
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.intervals import mcnemar
-from tftransformer.evaluation.reports import Report
+from tftransformer.evaluation.reports import Report, text_table
 from tftransformer.runs.classification import load_splits, train_on
 from tftransformer.runs.finished_runs import merged, recorded_splits, without
 from tftransformer.runs.options import PRECISIONS, ClassificationOptions
@@ -104,19 +104,15 @@ class BothTests:
 
 def comparison_text(found: Mapping[str, Mapping[str, Any]]) -> str:
     """What `BothTests.after` found, for people."""
-    head = f"{'':10}{'texts':>8}{'accuracy':>22}{'macro F1':>22}{'corrected':>12}{'broken':>8}{'p':>8}"
-    lines = ["Before and after going on", head]
+    rows = [["", "texts", "accuracy", "macro F1", "corrected", "broken", "p"]]
     for name, row in found.items():
-        moves = [
-            f"{row['before'][key]:.4f} -> {row['after'][key]:.4f}".rjust(22)
-            for key in ("accuracy", "macro_f1")
-        ]
-        counts = f"{row['corrected']:>12}{row['broken']:>8}{row['p_value']:>8.3f}"
-        lines.append(f"{name + ' test':10}{row['after']['examples']:>8,}{''.join(moves)}{counts}")
-    lines.append(
+        moves = [f"{row['before'][key]:.4f} -> {row['after'][key]:.4f}" for key in ("accuracy", "macro_f1")]
+        counts = [str(row["corrected"]), str(row["broken"]), f"{row['p_value']:.3f}"]
+        rows.append([f"{name} test", f"{row['after']['examples']:,}", *moves, *counts])
+    return (
+        f"Before and after going on\n{text_table(rows)}\n"
         "p: that as many answers or more would turn right rather than wrong, or the reverse, by chance (McNemar)."
     )
-    return "\n".join(lines)
 
 
 def _figures(classifier: TextClassifier, split: Split) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tftransformer import files
 from tftransformer.data.folding import fold_record
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
+from tftransformer.evaluation.reports import text_table
 from tftransformer.finetuning.activation_cache import ActivationCache, choose_activation_cache
 from tftransformer.runs.recipes import (
     Build,
@@ -72,15 +73,13 @@ class CrossValidation:
         }
 
     def __str__(self) -> str:
-        mean, deviation = self.mean, self.deviation
-        lines = [f"recipe: {describe_recipe(self.recipe)}", ""]
-        lines.append(f"{'fold':<10}{'rows':>7}" + "".join(f"{name:>13}" for name in self.figures))
-        for number, fold in enumerate(self.folds, 1):
-            shown = "".join(f"{fold[name]:>13.4f}" for name in self.figures)
-            lines.append(f"{number:<10}{fold['rows']:>7}{shown}")
-        for title, values in (("mean", mean), ("deviation", deviation)):
-            lines.append(f"{title:<10}{'':>7}" + "".join(f"{values[name]:>13.4f}" for name in self.figures))
-        return "\n".join(lines)
+        def shown(values: Mapping[str, Any]) -> list[str]:
+            return [f"{values[name]:.4f}" for name in self.figures]
+
+        rows = [["fold", "rows", *self.figures]]
+        rows += [[str(i), str(fold["rows"]), *shown(fold)] for i, fold in enumerate(self.folds, 1)]
+        rows += [["mean", "", *shown(self.mean)], ["deviation", "", *shown(self.deviation)]]
+        return f"recipe: {describe_recipe(self.recipe)}\n\n{text_table(rows)}"
 
 
 def cross_validate(

@@ -14,6 +14,7 @@ from tftransformer.data.readers.unlabelled import read_texts
 from tftransformer.data.records import as_records
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.plots import plot_drift
+from tftransformer.evaluation.reports import text_table
 from tftransformer.evaluation.two_samples import (
     Comparison,
     Distance,
@@ -312,7 +313,7 @@ def _measures(report: Any) -> str:
         rows.append(
             [measure.name, measure.old, measure.new, *numbers, "DRIFTED" if measure.drifted else "noise"]
         )
-    return _table(rows)
+    return text_table(rows, left=(0, 6))
 
 
 def _verdict(report: Any, level: float) -> str:
@@ -338,7 +339,7 @@ def _labels(report: Any) -> str:
     rows = [["predicted", "before", "now"]]
     rows += [[" ".join(label.split())[:40], f"{old:.1%}", f"{new:.1%}"] for label, old, new in chosen]
     more = len(report.labels) - len(chosen)
-    return _table(rows) + (f"\n… and {more} labels that changed less" if more else "")
+    return text_table(rows) + (f"\n… and {more} labels that changed less" if more else "")
 
 
 def _terms(report: Any) -> str:
@@ -349,15 +350,3 @@ def _terms(report: Any) -> str:
         f"{term.term} ({term.new / new:.0%}, {term.old / trained:.0%})" for term in report.terms
     )
     return textwrap.fill(f"In more of the new texts (share of the new, of the old): {shown}", _WIDTH)
-
-
-def _table(rows: list[list[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if column in (0, 6) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)

@@ -20,6 +20,7 @@ from tftransformer.data.task_sampling import batch_shares, epoch_batches
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation import figures
 from tftransformer.evaluation.intervals import mcnemar, wilson
+from tftransformer.evaluation.reports import text_table
 from tftransformer.finetuning.defaults import complete_advice, default_epochs
 from tftransformer.runs.options import MultiTaskOptions
 from tftransformer.runs.progress_lines import ProgressLines
@@ -173,11 +174,7 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
     if "p_value" in rows[0]:
         for line, last in zip(lines, ["p", *(f"{row['p_value']:.3f}" for row in rows)], strict=True):
             line.append(last)
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    text = "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))])
-        for line in lines
-    )
+    text = text_table(lines)
     if "p_value" not in rows[0]:
         return text
     return f"{text}\np: that accuracies differ so much by the chance of the test texts alone (McNemar)."

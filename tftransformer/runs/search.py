@@ -25,6 +25,7 @@ from tftransformer import files
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.figures import COLOURS, new_figure, plain_axes, save
+from tftransformer.evaluation.reports import text_table
 from tftransformer.finetuning.activation_cache import ActivationCache, choose_activation_cache
 from tftransformer.runs.recipes import (
     Build,
@@ -154,9 +155,7 @@ class SearchResult:
                 f"{len(trial.scores)}/{trial.recipe.get('epochs', 1)}", f"{trial.seconds:.0f}",
                 *(_shown(trial.recipe.get(n)) for n in names if n != "epochs"),
             ])  # fmt: skip
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        table = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
-        return "\n".join([*table, "", f"best: {self.best}"])
+        return f"{text_table(rows, left=range(len(rows[0])))}\n\nbest: {self.best}"
 
 
 def model_folder(folder: Path, trial: Trial) -> Path:

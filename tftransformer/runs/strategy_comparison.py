@@ -20,6 +20,7 @@ from tftransformer.data.pipeline import num_batches
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.plots import plot_comparison
+from tftransformer.evaluation.reports import text_table
 from tftransformer.finetuning.activation_cache import ActivationCache, choose_activation_cache
 from tftransformer.finetuning.strategy import Strategy, parse_strategy
 from tftransformer.runs import records
@@ -147,10 +148,10 @@ class StrategyTable:
         blocks = []
         for size in dict.fromkeys(row.rows for row in self.rows):
             rows = [row for row in self.rows if row.rows == size]
-            blocks.append("\n".join([*self._lines(size, rows), *_verdict(rows)]))
+            blocks.append("\n".join([self._block(size, rows), *_verdict(rows)]))
         return "\n\n".join(blocks)
 
-    def _lines(self, size: int, rows: Sequence[Row]) -> list[str]:
+    def _block(self, size: int, rows: Sequence[Row]) -> str:
         reference = rows[0]
         head = (
             "",
@@ -163,27 +164,17 @@ class StrategyTable:
         )
         table = [head]
         for row in rows:
-            table.append(
-                (
-                    row.strategy,
-                    _number(row.score, row.deviation),
-                    f"{row.other:.3f}",
-                    "" if row.difference is None else _number(row.difference, row.spread, sign="+"),
-                    f"{row.rate:g}",
-                    f"{row.trained:,} ({_percent(row.trained / row.parameters)})",
-                    f"{row.seconds:.0f} s ({row.seconds / reference.seconds:.2f})",
-                )
-            )
-        widths = [max(len(line[i]) for line in table) for i in range(len(head))]
+            table.append((
+                row.strategy,
+                _number(row.score, row.deviation),
+                f"{row.other:.3f}",
+                "" if row.difference is None else _number(row.difference, row.spread, sign="+"),
+                f"{row.rate:g}",
+                f"{row.trained:,} ({_percent(row.trained / row.parameters)})",
+                f"{row.seconds:.0f} s ({row.seconds / reference.seconds:.2f})",
+            ))  # fmt: skip
         seeds = f"{len(reference.scores)} seed{'s' * (len(reference.scores) > 1)}"
-        lines = [f"{size} training rows, {seeds}"]
-        for line in table:
-            cells = [
-                line[0].ljust(widths[0]),
-                *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:])),
-            ]
-            lines.append("  ".join(cells).rstrip())
-        return lines
+        return f"{size} training rows, {seeds}\n{text_table(table)}"
 
 
 def _against(reference: Row, row: Row) -> Row:
