@@ -10,7 +10,7 @@ from absl import flags
 from tftransformer.errors import TransformerError
 from tftransformer.runs.commands import COMMANDS
 from tftransformer.runs.commands.compare_strategies import TableOptions
-from tftransformer.runs.flags import OptionFlags, carried, check_least, name_flags, option, read_range
+from tftransformer.runs.flags import OptionFlags, carried, check_options, name_flags, option, read_range
 from tftransformer.runs.options import ClassificationOptions
 
 
@@ -67,9 +67,9 @@ def test_numbers_in_lists_are_numbers():
 
 
 def test_a_number_below_its_least_is_one_line():
-    check_least(Options(epochs=1))
+    check_options(Options(epochs=1))
     with pytest.raises(TransformerError, match="^epochs must be at least 1; got 0$"):
-        check_least(Options(epochs=0))
+        check_options(Options(epochs=0))
 
 
 def test_names_that_are_no_fields_are_refused():

@@ -26,7 +26,7 @@ from tftransformer.evaluation.reports import Report, write_predictions
 from tftransformer.finetuning.activation_cache import ActivationCache, check_activation_cache
 from tftransformer.finetuning.defaults import UPDATES, default_epochs
 from tftransformer.finetuning.freezing import FreezeSummary
-from tftransformer.runs.options import PRECISIONS, ClassificationOptions
+from tftransformer.runs.options import COLUMNS, PRECISIONS, ClassificationOptions
 from tftransformer.runs.progress_lines import ProgressLines
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.compilation import choose_xla
@@ -124,18 +124,14 @@ def load_splits(options: ClassificationOptions) -> Splits:
     """The splits that the options name."""
     _say(f"reading {options.dataset if options.train_path is None else options.train_path}")
     source = None if options.train_path and options.dataset == "sample" else options.dataset
-    splits = loading.load(
+    return loading.load(
         source,
         train=options.train_path,
         validation=options.validation_path,
         test=options.test_path,
-        text_columns=options.text_columns,
-        label_column=options.label_column,
-        label_columns=options.label_columns,
-        label_delimiter=options.label_delimiter,
         seed=options.seed,
+        **{name: getattr(options, name) for name in COLUMNS},
     )
-    return splits
 
 
 def _check_splits(options: ClassificationOptions, splits: Splits) -> None:

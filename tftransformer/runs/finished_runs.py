@@ -13,7 +13,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report, join_labels
 from tftransformer.runs.classification import fingerprints, load_splits
 from tftransformer.runs.documents import with_test_examples
-from tftransformer.runs.options import ClassificationOptions, DocumentOptions
+from tftransformer.runs.options import COLUMNS, ClassificationOptions, DocumentOptions
 from tftransformer.runs.predictions import texts_to_predict, write_answers
 from tftransformer.runs.recorded_options import options_of
 from tftransformer.runs.run_folder import RunFolder
@@ -67,12 +67,11 @@ def _own_test(run: str | Path) -> Split:
 def _test_of(options: ClassificationOptions) -> Split:
     """The rows to evaluate on: of a single file, all of it; of a data set, its test split."""
     if options.test_path is not None and options.train_path is None and options.dataset == loading.SAMPLE:
-        columns = ("text_columns", "label_column", "label_columns", "label_delimiter")
         found = loading.load(
             train=options.test_path,
             validation_fraction=0.0,
             test_fraction=0.0,
-            **{name: getattr(options, name) for name in columns},
+            **{name: getattr(options, name) for name in COLUMNS},
         )
         return dataclasses.replace(found.train, name="test")
     test = load_splits(options).test

@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, near_miss
 
 
 def read_range(name: str, values: Sequence[str], kind: Callable[[str], Any]) -> Any:
@@ -63,8 +63,8 @@ def option(
     Args:
         default: Its value where the user says nothing.
         help: What it is, for the flag's help and for readers of the dataclass.
-        least: The smallest number that it may be; `check_least` refuses others.
-        choices: The only values that the flag takes.
+        least: The smallest number that it may be; `check_options` refuses others.
+        choices: The only values that it may have, likewise.
         read: From the flag's name, its values (separated by commas) and int or float to what the field holds.
         argument: What the library's messages call it, where that is not the field's own name.
         prose: Whether that is also a word of plain sentences, so that it is an argument in front of "=" alone.
@@ -99,12 +99,17 @@ def like(options: type, name: str) -> Any:
     return dataclasses.field(default=field.default, metadata=field.metadata)
 
 
-def check_least(options: Any) -> None:
-    """Refuse numbers below the `least` of their fields."""
+def check_options(options: Any) -> None:
+    """Refuse numbers below the `least` of their fields, and what is not among the `choices` of others."""
     for field in dataclasses.fields(options):
         value, least = getattr(options, field.name), field.metadata.get("least")
+        choices = field.metadata.get("choices")
         if least is not None and value is not None and value < least:
             raise TransformerError(f"{field.name} must be at least {least}; got {value}")
+        if choices and value is not None and value not in choices:
+            raise TransformerError(
+                f"{field.name} must be one of {', '.join(choices)}; got {value!r}{near_miss(str(value), choices)}"
+            )
 
 
 class OptionFlags:
@@ -203,6 +208,16 @@ class OptionFlags:
         if form != "list" or value is None or kind is str:
             return value
         return (self._fields[name].metadata.get("read") or read_numbers)(name, value, kind)
+
+
+def together(*parts: OptionFlags) -> tuple[Callable[[], None], Callable[[], tuple]]:
+    """`define` and `read` for the flags of several dataclasses; what is read are their options, in this order."""
+
+    def define_flags() -> None:
+        for part in parts:
+            part.define()
+
+    return define_flags, lambda: tuple(part.read() for part in parts)
 
 
 def carried(found: Iterable[Any]) -> tuple[dict[str, str], dict[str, str]]:

@@ -11,18 +11,22 @@ from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.readers.text_file import existing_path
 from tftransformer.data.task_sampling import DEFAULT_SAMPLING, batch_shares
 from tftransformer.distribution.strategies import check_strategy
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError
 from tftransformer.finetuning.activation_store import check_activation_cache
 from tftransformer.finetuning.arguments import check_number, check_schedule, check_warmup
 from tftransformer.finetuning.balancing import class_weights
 from tftransformer.finetuning.defaults import EPOCHS
 from tftransformer.finetuning.methods import SPELLINGS
 from tftransformer.finetuning.strategy import Strategy, parse_strategy
-from tftransformer.runs.flags import check_least, like, option
+from tftransformer.runs.flags import check_options, like, option
 from tftransformer.runs.recipes import check_recipe, strategy_of, with_learning_rate
+from tftransformer.runs.run_folder import check_free
 
 # For help. What number a method has where none is given is known to the methods, some of which load Keras.
 STRATEGIES = f"{', '.join(SPELLINGS)} (with its number, such as freeze:8 or lora:8)"
+# Options that say which data are meant, and how their columns are called.
+SOURCES = ("dataset", "train_path", "validation_path", "test_path")
+COLUMNS = ("text_columns", "label_column", "label_columns", "label_delimiter")
 PRECISIONS = {"none": None, "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
@@ -101,7 +105,7 @@ class ClassificationOptions:
         1, "Batches to an update.", least=1, argument="gradient_accumulation_steps"
     )
     class_weight: str = option("none", "none or balanced.")
-    mixed_precision: str = option("none", "none, bfloat16 or float16.")
+    mixed_precision: str = option("none", "none, bfloat16 or float16.", choices=PRECISIONS)
     distribution: str = option("default", "default, mirrored (all GPUs of this machine) or tpu.")
     early_stopping: int = option(
         0,
@@ -137,9 +141,7 @@ class ClassificationOptions:
     overwrite: bool = option(False, "Replace a finished or different run in --output_dir.")
 
     # Options that may name files or folders which are read.
-    _PATHS: ClassVar[tuple[str, ...]] = (
-        "preset", "dataset", "train_path", "validation_path", "test_path", "init_from", "activation_cache",
-    )  # fmt: skip
+    _PATHS: ClassVar[tuple[str, ...]] = ("preset", *SOURCES, "init_from", "activation_cache")
 
     def check(self) -> None:
         """Refuse what can be seen on the disk before anything is read.
@@ -180,7 +182,7 @@ class ClassificationOptions:
         return strategy_of(given) or parse_strategy("full")
 
     def __post_init__(self) -> None:
-        check_least(self)
+        check_options(self)
         self.build_augmentation()
         self.fine_tuning()
         if self.add_labels and self.init_from is None:
@@ -200,11 +202,6 @@ class ClassificationOptions:
         check_strategy(self.distribution)
         check_activation_cache(self.activation_cache)
         class_weights(self.class_weight, ["any"])  # what it is told, not what it makes of the data
-        if self.mixed_precision not in PRECISIONS:
-            raise TransformerError(
-                f"mixed_precision must be one of {', '.join(PRECISIONS)}; got {self.mixed_precision!r}"
-                f"{near_miss(self.mixed_precision, PRECISIONS)}"
-            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,6 +220,12 @@ class DocumentOptions(ClassificationOptions):
     def truncated_dir(self) -> str | None:
         """Folder of the run that reads the first chunk alone; None: the next free one."""
         return f"{self.output_dir}-truncated" if self.output_dir else None
+
+    def check(self) -> None:
+        super().check()
+        check_free(self.output_dir, self.overwrite)
+        if self.against_truncation:
+            check_free(self.truncated_dir, self.overwrite)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,6 +254,7 @@ class CustomOptions(ClassificationOptions):
         for name in ("config", "weights", "vocabulary"):
             if (path := getattr(self, name)) is not None:
                 existing_path(path, name)
+        check_free(self.output_dir, self.overwrite)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -299,13 +303,14 @@ class MultiTaskOptions:
         """Refuse what can be seen on the disk before anything is read."""
         if self.data is not None:
             existing_path(self.data, "data")
+        check_free(self.output_dir, self.overwrite)
 
     def recorded(self) -> dict[str, Any]:
         """The options as a run's record has them, what lies on the disk by absolute paths."""
         return with_absolute_paths(dataclasses.asdict(self), ("preset", "data"))
 
     def __post_init__(self) -> None:
-        check_least(self)
+        check_options(self)
         if self.tasks and self.data is None:
             raise TransformerError(
                 f"tasks goes with data, a folder that holds them; got {', '.join(self.tasks)} without it"

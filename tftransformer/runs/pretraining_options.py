@@ -1,79 +1,63 @@
-"""The flags of `examples/pretrain.py`, checked without Keras; each is explained there."""
+"""What decides the two steps of `examples/pretrain.py`, checked without Keras; its flags are made from the fields."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError
 from tftransformer.finetuning.arguments import check_number, check_run_length
+from tftransformer.runs.flags import check_options, like, option
 
-OBJECTIVES = ("masked_lm", "distillation", "both")
-CHOICES = {"dtype": ("float32", "mixed_bfloat16"), "teacher_dtype": ("float32", "bfloat16")}
 # What a checkpoint must have been made with to go on from it: these decide weights and order of the data.
 IDENTITY = ("objective", "max_length", "batch_size", "mask_rate", "learning_rate", "warmup", "dtype", "seed")
 
 
 @dataclasses.dataclass(frozen=True)
-class TextOptions:
-    """The flags of `pretrain.py prepare`."""
-
-    texts: tuple[str, ...]
-    output_dir: str
-    vocabulary: str | None = None
-    preset: str | None = None
-    vocabulary_size: int = 13000
-    lowercase: bool = True
-    vocabulary_paragraphs: int = 2_000_000
-    teacher: str | None = None
-    heldout_fraction: float = 0.005
-    seed: int = 0
-    overwrite: bool = False
-
-    def check(self) -> None:
-        """Raise a `TransformerError` for a number out of range, flags that contradict each other, a folder with files."""
-        if self.vocabulary and self.preset:
-            raise TransformerError("give vocabulary or preset, whose tokenizer is taken; got both")
-        if not 0 < self.heldout_fraction < 0.5:
-            raise TransformerError(
-                f"heldout_fraction must be above 0 and below 0.5; got {self.heldout_fraction}"
-            )
-        _check_positive(self, "vocabulary_size", "vocabulary_paragraphs")
-        _check_folder(Path(self.output_dir), self.overwrite)
-
-
-@dataclasses.dataclass(frozen=True)
 class PretrainingOptions:
-    """The flags of `pretrain.py train`."""
+    """Everything that decides `pretrain.py train`."""
 
-    shards: str
-    output_dir: str
-    objective: str = "masked_lm"
-    preset: str | None = None
-    teacher: str | None = None
-    inherit: bool = True
-    family: str = "bert"
-    num_layers: int = 12
-    hidden_dim: int = 192
-    num_heads: int = 6
-    intermediate_dim: int = 768
-    max_sequence_length: int = 256
-    dropout: float = 0.1
-    max_length: int = 128
-    batch_size: int = 32
-    learning_rate: float = 5e-4
-    warmup: int = 200
-    mask_rate: float = 0.15
-    dtype: str = "float32"
-    teacher_dtype: str = "bfloat16"
-    minutes: float | None = None
-    steps: int | None = None
-    sample_texts: int = 1500
-    heldout_batches: int = 16
-    heldout_minutes: float = 10.0
-    snapshot_minutes: float = 10.0
-    seed: int = 0
-    resume: bool = False
-    overwrite: bool = False
+    # What to learn from
+    shards: str = option(dataclasses.MISSING, "Folder that `prepare` made.")
+    output_dir: str = option(dataclasses.MISSING, "Folder of the shards (prepare) or of the preset (train).")
+    objective: str = option(
+        "masked_lm",
+        "masked_lm, distillation, or both: masked texts for the student, whole ones for the teacher.",
+        choices=("masked_lm", "distillation", "both"),
+    )
+    preset: str | None = option(
+        None, "Preset or folder whose tokenizer to take (prepare), or to continue (train)."
+    )
+    teacher: str | None = option(None, "Preset or folder of the teacher, an encoder of the BERT family.")
+    inherit: bool = option(True, "Start from the teacher's weights; --noinherit starts from random ones.")
+
+    # The model, where it starts from nothing
+    family: str = option("bert", "Family of the encoder.")
+    num_layers: int = option(12, "Blocks.")
+    hidden_dim: int = option(192, "Width of the residual stream.")
+    num_heads: int = option(6, "Attention heads.")
+    intermediate_dim: int = option(768, "Width inside the feed-forward layers.")
+    max_sequence_length: int = option(256, "Positions the saved encoder knows.")
+    dropout: float = option(
+        0.1, "Dropout rate that the saved encoder fine-tunes with; pretraining itself uses none."
+    )
+
+    # How
+    max_length: int = option(128, "Longest row in tokens while training.")
+    batch_size: int = option(32, "Rows of that length in a batch; of shorter ones it holds more.", least=1)
+    learning_rate: float = option(5e-4, "Highest rate of AdamW; it decays linearly to the end of the run.")
+    warmup: int = option(200, "Steps over which it rises.", least=0)
+    mask_rate: float = option(0.15, "Fraction of the words that masked-LM masks.")
+    dtype: str = option("float32", "Dtype policy.", choices=("float32", "mixed_bfloat16"))
+    teacher_dtype: str = option("bfloat16", "Of the teacher.", choices=("float32", "bfloat16"))
+    minutes: float | None = option(None, "Train for so long, by the clock.")
+    steps: int | None = option(None, "Or for so many steps.")
+    sample_texts: int = option(1500, "Texts on which inherited weights are fitted.", least=1)
+    heldout_batches: int = option(16, "Held-out batches to evaluate on.", least=1)
+    heldout_minutes: float = option(10.0, "Minutes between two evaluations on them.")
+    snapshot_minutes: float = option(10.0, "Minutes between two writings of preset and checkpoint.")
+    seed: int = option(0, "Random seed of weights, order and masks.")
+    resume: bool = option(False, "Go on from the checkpoint of --output_dir.")
+    overwrite: bool = option(False, "Replace what --output_dir holds.")
 
     @property
     def run_folder(self) -> Path:
@@ -83,11 +67,7 @@ class PretrainingOptions:
 
     def check(self) -> None:
         """Raise a `TransformerError` for a number out of range, flags that contradict each other, a folder with files."""
-        if self.objective not in OBJECTIVES:
-            raise TransformerError(
-                f"objective must be one of {', '.join(OBJECTIVES)}; got {self.objective!r}"
-                f"{near_miss(self.objective, OBJECTIVES)}"
-            )
+        check_options(self)
         if self.objective != "masked_lm" and not self.teacher:
             raise TransformerError(f"objective {self.objective} needs a teacher: --teacher=FOLDER")
         if self.objective == "masked_lm" and self.teacher:
@@ -95,17 +75,9 @@ class PretrainingOptions:
                 "objective masked_lm has no use for a teacher; leave --teacher out, or take both"
             )
         check_run_length(self.steps, self.minutes)
-        _check_positive(self, "batch_size", "sample_texts", "heldout_batches")
         check_number("learning_rate", self.learning_rate, "above 0", lambda rate: rate > 0)
-        if self.warmup < 0:
-            raise TransformerError(f"warmup must be at least 0; got {self.warmup}")
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise TransformerError(
-                    f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}"
-                )
-        if self.objective != "distillation" and not 0 < self.mask_rate <= 1:
-            raise TransformerError(f"mask_rate must be above 0 and at most 1; got {self.mask_rate}")
+        if self.objective != "distillation":
+            check_number("mask_rate", self.mask_rate, "above 0 and at most 1", lambda rate: 0 < rate <= 1)
         if not self.resume:
             for folder in (Path(self.output_dir), self.run_folder):
                 _check_folder(folder, self.overwrite)
@@ -118,10 +90,33 @@ class PretrainingOptions:
         return plain
 
 
-def _check_positive(options: Any, *names: str) -> None:
-    for name in names:
-        if getattr(options, name) < 1:
-            raise TransformerError(f"{name} must be at least 1; got {getattr(options, name)}")
+@dataclasses.dataclass(frozen=True)
+class TextOptions:
+    """Everything that decides `pretrain.py prepare`."""
+
+    texts: tuple[str, ...] = option(
+        dataclasses.MISSING, "A text file or a folder of them; may be given several times."
+    )
+    output_dir: str = like(PretrainingOptions, "output_dir")
+    vocabulary: str | None = option(None, "A vocab.txt; by default one is learned from the texts.")
+    preset: str | None = like(PretrainingOptions, "preset")
+    vocabulary_size: int = option(13000, "Pieces to learn.", least=1)
+    lowercase: bool = option(True, "Lower-case the texts (with --vocabulary or a learned one).")
+    vocabulary_paragraphs: int = option(2_000_000, "Most paragraphs to learn the vocabulary from.", least=1)
+    teacher: str | None = like(PretrainingOptions, "teacher")
+    heldout_fraction: float = option(0.005, "Fraction of the documents that are held out.")
+    seed: int = like(PretrainingOptions, "seed")
+    overwrite: bool = like(PretrainingOptions, "overwrite")
+
+    def check(self) -> None:
+        """Raise a `TransformerError` for a number out of range, flags that contradict each other, a folder with files."""
+        check_options(self)
+        if self.vocabulary and self.preset:
+            raise TransformerError("give vocabulary or preset, whose tokenizer is taken; got both")
+        check_number(
+            "heldout_fraction", self.heldout_fraction, "above 0 and below 0.5", lambda part: 0 < part < 0.5
+        )
+        _check_folder(Path(self.output_dir), self.overwrite)
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:

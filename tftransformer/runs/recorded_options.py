@@ -6,18 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.runs.options import ClassificationOptions, DocumentOptions
+from tftransformer.runs.options import COLUMNS, SOURCES, ClassificationOptions, DocumentOptions
 from tftransformer.runs.run_folder import RunFolder
 
 # What the run's model decides.
 _FIXED = ("preset", "pretrained", "pooling", "extra_blocks")
 # What a run says of its own rows and folder, not of how it trains.
-_OWN = (
-    "dataset", "train_path", "validation_path", "test_path", "train_examples", "init_from", "add_labels", "output_dir",
-    "overwrite",
-)  # fmt: skip
-_SOURCES = ("dataset", "train_path", "validation_path", "test_path")
-_COLUMNS = ("text_columns", "label_column", "label_columns", "label_delimiter")
+_OWN = (*SOURCES, "train_examples", "init_from", "add_labels", "output_dir", "overwrite")
 
 
 def recorded_options(run: RunFolder) -> ClassificationOptions:
@@ -57,10 +52,10 @@ def evaluation_options(run: str | Path, given: Mapping[str, Any]) -> Classificat
         >>> evaluation_options("runs/tickets-1", {"dataset": "may.csv"})  # doctest: +SKIP
     """
     own = options_of(RunFolder.open(run, argument="model"))
-    given = {name: given[name] for name in (*_SOURCES, *_COLUMNS, "seed") if name in given}
-    if not {*_SOURCES, *_COLUMNS} & set(given):
+    given = {name: given[name] for name in (*SOURCES, *COLUMNS, "seed") if name in given}
+    if not {*SOURCES, *COLUMNS} & set(given):
         return None
-    kept = _COLUMNS if set(_SOURCES) & set(given) else (*_SOURCES, *_COLUMNS)
+    kept = COLUMNS if set(SOURCES) & set(given) else (*SOURCES, *COLUMNS)
     kept = {name: getattr(own, name) for name in (*kept, "seed")}
     if given.get("label_column") or given.get("label_columns"):
         kept["label_column"] = kept["label_columns"] = None

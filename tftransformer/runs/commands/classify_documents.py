@@ -2,7 +2,6 @@
 
 from tftransformer.runs.flags import OptionFlags
 from tftransformer.runs.options import DocumentOptions
-from tftransformer.runs.run_folder import check_free
 
 FLAGS = OptionFlags(
     DocumentOptions,
@@ -11,16 +10,7 @@ FLAGS = OptionFlags(
     pooling="From tokens to a chunk's vector; default: the preset's.",
     text_columns="The column of the text; by name, or by number from 1.",
 )
-define_flags = FLAGS.define
-
-
-def read_flags() -> DocumentOptions:
-    """The options of the run."""
-    options = FLAGS.read()
-    check_free(options.output_dir, options.overwrite)
-    if options.against_truncation:
-        check_free(options.truncated_dir, options.overwrite)
-    return options
+define_flags, read_flags = FLAGS.define, FLAGS.read
 
 
 def run(options: DocumentOptions) -> None:

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from tftransformer.finetuning.strategy import parse_strategy
-from tftransformer.runs.flags import OptionFlags, check_least, option
-from tftransformer.runs.options import STRATEGIES, ClassificationOptions
+from tftransformer.runs.flags import OptionFlags, check_options, option, together
+from tftransformer.runs.options import COLUMNS, SOURCES, STRATEGIES, ClassificationOptions
 from tftransformer.runs.recipes import check_table
 
 
@@ -30,7 +30,7 @@ class TableOptions:
     test_examples: int | None = option(None, "Measure on this many test rows; default: all.", least=1)
 
     def __post_init__(self) -> None:
-        check_least(self)
+        check_options(self)
         chosen = None if self.strategies is None else [parse_strategy(text) for text in self.strategies]
         check_table(chosen, self.train_examples, self.seeds, self.learning_rates, self.updates)
 
@@ -39,8 +39,7 @@ TABLE = OptionFlags(TableOptions)
 RUN = OptionFlags(
     ClassificationOptions,
     only=(
-        "dataset", "train_path", "validation_path", "test_path", "text_columns", "label_column", "label_columns",
-        "label_delimiter", "drop_leaked", "preset", "pooling", "max_length", "batch_size", "activation_cache", "seed",
+        *SOURCES, *COLUMNS, "drop_leaked", "preset", "pooling", "max_length", "batch_size", "activation_cache", "seed",
         "output_dir",
     ),
     seed="Random seed of splits that are cut, and of the choice of test rows.",
@@ -48,15 +47,8 @@ RUN = OptionFlags(
 )  # fmt: skip
 
 
-def define_flags() -> None:
-    """Make the flags of the command."""
-    TABLE.define()
-    RUN.define()
-
-
-def read_flags() -> tuple[ClassificationOptions, TableOptions]:
-    """Data and model, and what stands in the table."""
-    return RUN.read(), TABLE.read()
+# Data and model, and what stands in the table.
+define_flags, read_flags = together(RUN, TABLE)
 
 
 def run(given: tuple[ClassificationOptions, TableOptions]) -> None:

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-from tftransformer.runs.flags import OptionFlags, check_least, option
-from tftransformer.runs.options import ClassificationOptions
+from tftransformer.runs.flags import OptionFlags, check_options, option, together
+from tftransformer.runs.options import COLUMNS, SOURCES, ClassificationOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class FoldOptions:
     )
 
     def __post_init__(self) -> None:
-        check_least(self)
+        check_options(self)
 
 
 def recipe_of(options: ClassificationOptions) -> dict[str, Any]:
@@ -38,9 +38,8 @@ FOLDS = OptionFlags(FoldOptions)
 RUN = OptionFlags(
     ClassificationOptions,
     only=(
-        "dataset", "train_path", "validation_path", "test_path", "text_columns", "label_column", "label_columns",
-        "label_delimiter", "train_examples", "preset", "pooling", "max_length", "strategy", "freeze_layers", "learning_rate",
-        "epochs", "batch_size", "activation_cache", "seed", "output_dir",
+        *SOURCES, *COLUMNS, "train_examples", "preset", "pooling", "max_length", "strategy", "freeze_layers",
+        "learning_rate", "epochs", "batch_size", "activation_cache", "seed", "output_dir",
     ),
     train_examples="Use this many rows, chosen by --seed.",
     seed="Random seed of folds, weights, order, splits and subsets.",
@@ -48,15 +47,8 @@ RUN = OptionFlags(
 )  # fmt: skip
 
 
-def define_flags() -> None:
-    """Make the flags of the command."""
-    FOLDS.define()
-    RUN.define()
-
-
-def read_flags() -> tuple[ClassificationOptions, FoldOptions]:
-    """Data, model and recipe, and the folds."""
-    return RUN.read(), FOLDS.read()
+# Data, model and recipe, and the folds.
+define_flags, read_flags = together(RUN, FOLDS)
 
 
 def run(given: tuple[ClassificationOptions, FoldOptions]) -> None:

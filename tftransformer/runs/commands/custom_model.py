@@ -2,7 +2,6 @@
 
 from tftransformer.runs.flags import OptionFlags
 from tftransformer.runs.options import CustomOptions
-from tftransformer.runs.run_folder import check_free
 
 FLAGS = OptionFlags(
     CustomOptions,
@@ -10,14 +9,7 @@ FLAGS = OptionFlags(
     max_length="Longest text in tokens; default: the model's limit.",
     overwrite="Replace what --model_dir and --output_dir hold.",
 )
-define_flags = FLAGS.define
-
-
-def read_flags() -> CustomOptions:
-    """The options of the run."""
-    options = FLAGS.read()
-    check_free(options.output_dir, options.overwrite)
-    return options
+define_flags, read_flags = FLAGS.define, FLAGS.read
 
 
 def run(options: CustomOptions) -> None:

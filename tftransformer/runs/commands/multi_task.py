@@ -2,17 +2,9 @@
 
 from tftransformer.runs.flags import OptionFlags
 from tftransformer.runs.options import MultiTaskOptions
-from tftransformer.runs.run_folder import check_free
 
 FLAGS = OptionFlags(MultiTaskOptions)
-define_flags = FLAGS.define
-
-
-def read_flags() -> MultiTaskOptions:
-    """The options of the run."""
-    options = FLAGS.read()
-    check_free(options.output_dir, options.overwrite)
-    return options
+define_flags, read_flags = FLAGS.define, FLAGS.read
 
 
 def run(options: MultiTaskOptions) -> None:

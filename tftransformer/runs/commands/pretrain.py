@@ -25,53 +25,9 @@ class StepOptions:
     step: str | None = option(None, "prepare or train; --step= may be left out.")
 
 
-STEP = OptionFlags(StepOptions)
-TRAIN = OptionFlags(
-    PretrainingOptions,
-    output_dir="Folder of the shards (prepare) or of the preset (train).",
-    overwrite="Replace what --output_dir holds.",
-    teacher="Preset or folder of the teacher, an encoder of the BERT family.",
-    preset="Preset or folder whose tokenizer to take (prepare), or to continue (train).",
-    seed="Random seed of weights, order and masks.",
-    # What to learn from.
-    shards="Folder that `prepare` made.",
-    objective="masked_lm, distillation, or both: masked texts for the student, whole ones for the teacher.",
-    inherit="Start from the teacher's weights; --noinherit starts from random ones.",
-    sample_texts="Texts on which inherited weights are fitted.",
-    mask_rate="Fraction of the words that masked-LM masks.",
-    # The model, where it starts from nothing.
-    family="Family of the encoder.",
-    num_layers="Blocks.",
-    hidden_dim="Width of the residual stream.",
-    num_heads="Attention heads.",
-    intermediate_dim="Width inside the feed-forward layers.",
-    max_sequence_length="Positions the saved encoder knows.",
-    dropout="Dropout rate that the saved encoder fine-tunes with; pretraining itself uses none.",
-    # How.
-    minutes="Train for so long, by the clock.",
-    steps="Or for so many steps.",
-    resume="Go on from the checkpoint of --output_dir.",
-    max_length="Longest row in tokens while training.",
-    batch_size="Rows of that length in a batch; of shorter ones it holds more.",
-    learning_rate="Highest rate of AdamW; it decays linearly to the end of the run.",
-    warmup="Steps over which it rises.",
-    dtype="float32 or mixed_bfloat16.",
-    teacher_dtype="float32 or bfloat16.",
-    heldout_batches="Held-out batches to evaluate on.",
-    heldout_minutes="Minutes between two evaluations on them.",
-    snapshot_minutes="Minutes between two writings of preset and checkpoint.",
-)
 _BOTH = ("output_dir", "overwrite", "teacher", "preset", "seed")
-PREPARE = OptionFlags(
-    TextOptions,
-    without=_BOTH,
-    texts="A text file or a folder of them; may be given several times.",
-    vocabulary="A vocab.txt; by default one is learned from the texts.",
-    vocabulary_size="Pieces to learn.",
-    lowercase="Lower-case the texts (with --vocabulary or a learned one).",
-    vocabulary_paragraphs="Most paragraphs to learn the vocabulary from.",
-    heldout_fraction="Fraction of the documents that are held out.",
-)
+STEP, TRAIN = OptionFlags(StepOptions), OptionFlags(PretrainingOptions)
+PREPARE = OptionFlags(TextOptions, without=_BOTH)
 
 
 def define_flags() -> None:

@@ -103,7 +103,8 @@ def _plain_flag_error(message: str) -> str:
         (r"Unknown command line flag '(.*?)'.*", r"there is no flag --\1"),
     ):
         if found := re.match(pattern, " ".join(message.split())):
-            return f"{found.expand(plain).replace('|', ', ')} (--help lists the flags)"
+            near = near_miss(found[2], found[3].split("|")) if "one of" in plain else ""
+            return f"{found.expand(plain).replace('|', ', ')}{near} (--help lists the flags)"
     return message
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tftransformer.errors import TransformerError
-from tftransformer.runs.flags import OptionFlags, check_least, option, read_range
-from tftransformer.runs.options import ClassificationOptions
+from tftransformer.runs.flags import OptionFlags, check_options, option, read_range, together
+from tftransformer.runs.options import COLUMNS, SOURCES, ClassificationOptions
 from tftransformer.runs.search_space import PRUNERS, SearchSpace
 
 
@@ -40,7 +40,7 @@ class SearchOptions:
         return space if self.freeze_layers is None else {**space, "freeze_layers": self.freeze_layers}
 
     def __post_init__(self) -> None:
-        check_least(self)
+        check_options(self)
         ranges = (self.learning_rate, self.epochs, self.freeze_layers)
         if len(set(self.strategies)) == 1 and not any(isinstance(value, tuple) for value in ranges):
             raise TransformerError(
@@ -54,23 +54,16 @@ SEARCH = OptionFlags(SearchOptions)
 RUN = OptionFlags(
     ClassificationOptions,
     only=(
-        "dataset", "train_path", "validation_path", "test_path", "text_columns", "label_column", "label_columns",
-        "label_delimiter", "train_examples", "preset", "pooling", "max_length", "activation_cache", "seed", "output_dir",
+        *SOURCES, *COLUMNS, "train_examples", "preset", "pooling", "max_length", "activation_cache", "seed",
+        "output_dir",
     ),
     seed="Random seed of proposals, weights, order, splits and subsets.",
     output_dir="Folder of the search; default: runs/NAME-search.",
 )  # fmt: skip
 
 
-def define_flags() -> None:
-    """Make the flags of the command."""
-    SEARCH.define()
-    RUN.define()
-
-
-def read_flags() -> tuple[ClassificationOptions, SearchOptions]:
-    """Data and model, and what is searched over."""
-    return RUN.read(), SEARCH.read()
+# Data and model, and what is searched over.
+define_flags, read_flags = together(RUN, SEARCH)
 
 
 def run(given: tuple[ClassificationOptions, SearchOptions]) -> None:
