@@ -71,9 +71,7 @@ def train_on(
         classifier = (build or _announced)(options, splits.train)
         frozen = _change(classifier, options)
         recipe = _compile(classifier, options)
-    lengths = {name: classifier.preprocess(split).full_lengths for name, split in splits.present().items()}
-    data_report = checks.check(splits, lengths, classifier.pack.max_length)
-    print(data_report, flush=True)
+    data_report = report_data(classifier, splits)
     data = {**data_report.to_dict(), "fingerprints": fingerprints(splits)}
     splits = _choose_rows(splits, data_report, options)
     recipe["epochs"] = options.epochs or _default_epochs(classifier, splits.train, options)
@@ -81,7 +79,7 @@ def train_on(
     print(frozen, flush=True)
     settings = {**options.recorded(), **recipe, "columns": splits.train.columns}
     with RunFolder.create(
-        options.output_dir, _name(options), overwrite=options.overwrite, config=settings
+        options.output_dir, data_name(options), overwrite=options.overwrite, config=settings
     ) as run:
         print(run.announcement(), flush=True)
         if watch is not None:
@@ -109,6 +107,14 @@ def train_on(
             f"\n{text}\n\nThe run is in {run.path}: report.txt, metrics.json, three plots, predictions.csv, "
             f"model/ and saved_model/1/."
         )
+    return report
+
+
+def report_data(classifier: TextClassifier, splits: Splits) -> checks.DataReport:
+    """What a look at the data finds, also printed."""
+    lengths = {name: classifier.preprocess(split).full_lengths for name, split in splits.present().items()}
+    report = checks.check(splits, lengths, classifier.pack.max_length)
+    print(report, flush=True)
     return report
 
 
@@ -158,10 +164,12 @@ def _announced(options: ClassificationOptions, data: Split) -> TextClassifier:
     return build_classifier(options, data)
 
 
-def build_classifier(options: ClassificationOptions, data: Split) -> TextClassifier:
-    """The classifier of the options for the labels of the data, untrained."""
-    given = {"pooling": options.pooling, "max_length": options.max_length}
-    return TextClassifier.from_preset(
+def build_classifier(
+    options: ClassificationOptions, data: Split, kind: type = TextClassifier, more: Sequence[str] = ()
+) -> TextClassifier:
+    """The classifier of the options for the labels of the data, untrained; `more` options are arguments of its `kind`."""
+    given = {name: getattr(options, name) for name in ("pooling", "max_length", *more)}
+    return kind.from_preset(
         options.preset,
         labels=data.labels,
         load_weights=options.pretrained,
@@ -301,7 +309,8 @@ def _curves_title(name: str, rows: int, history: Mapping[str, Sequence[float]]) 
     return f"{title}, {which} {history[kind][-1]:.3f}"
 
 
-def _name(options: ClassificationOptions) -> str:
+def data_name(options: ClassificationOptions) -> str:
+    """What a run on the options' data is called."""
     source = options.train_path or options.dataset
     return Path(source.removeprefix("tfds:").rstrip("/")).stem or "run"
 

@@ -14,7 +14,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation.intervals import mcnemar
 from tftransformer.evaluation.reports import LABEL_DELIMITER, Report
 from tftransformer.runs import classification
-from tftransformer.runs.options import PRECISIONS, DocumentOptions
+from tftransformer.runs.options import DocumentOptions
 from tftransformer.runs.run_folder import RunFolder, check_free
 from tftransformer.tasks.document_classifier import DocumentClassifier
 from tftransformer.tasks.loading import saved_class
@@ -65,17 +65,7 @@ def build(options: DocumentOptions, data: Split, documents: bool = True) -> Text
     """The document classifier of the options, or the plain one that reads the beginning of each text."""
     kind = DocumentClassifier if documents else TextClassifier
     chunks = ("max_chunks", "overlap", "chunk_blocks") if documents else ()
-    given = {name: getattr(options, name) for name in ("pooling", "max_length", *chunks)}
-    return kind.from_preset(
-        options.preset,
-        labels=data.labels,
-        load_weights=options.pretrained,
-        extra_blocks=options.extra_blocks,
-        multi_label=data.multi_label,
-        seed=options.seed,
-        dtype=PRECISIONS[options.mixed_precision],
-        **{name: value for name, value in given.items() if value is not None},
-    )
+    return classification.build_classifier(options, data, kind, chunks)
 
 
 def describe_lengths(classifier: DocumentClassifier, data: Split) -> str:

@@ -9,7 +9,7 @@ from tftransformer import files
 from tftransformer.data import checks
 from tftransformer.data.cutting import subset
 from tftransformer.data.loading import READERS
-from tftransformer.data.split import Split, Splits
+from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.runs.classification import build_classifier, load_splits
 from tftransformer.runs.cross_validation import CrossValidation, cross_validate
@@ -35,7 +35,7 @@ def run_search(
         raise TransformerError("a search needs a validation split to choose by; the data have none")
     train = _chosen(splits.train, options)
     build = builder(options, splits.train)
-    _check(build, splits)
+    report_data(build(), splits)
     folder = options.output_dir or default_folder(options, "search")
     result = search(
         build, train, splits.validation, space, trials=trials, output_dir=folder, seed=options.seed, pruner=pruner,
@@ -106,8 +106,7 @@ def column_values(data: Split, column: str) -> list[str]:
 
 def default_folder(options: ClassificationOptions, kind: str) -> str:
     """`runs/NAME-KIND`: the same for the same data, so that calling a command again goes on with its work."""
-    source = options.train_path or options.dataset
-    return f"runs/{Path(source.removeprefix('tfds:').rstrip('/')).stem or 'run'}-{kind}"
+    return f"runs/{data_name(options)}-{kind}"
 
 
 def _chosen(data: Split, options: ClassificationOptions) -> Split:
@@ -121,12 +120,6 @@ def _joined(parts: Sequence[Split]) -> Split:
         multi_label=parts[0].multi_label,
         source=parts[0].source,
     )
-
-
-def _check(build: Build, splits: Splits) -> None:
-    classifier = build()
-    lengths = {name: classifier.preprocess(split).full_lengths for name, split in splits.present().items()}
-    print(checks.check(splits, lengths, classifier.max_length), flush=True)
 
 
 def _say(line: str) -> None:
@@ -156,9 +149,7 @@ def run_comparison(
         raise TransformerError("a comparison needs a test split; the data have none")
     build = builder(options, splits.train)
     model = build()
-    lengths = {name: model.preprocess(split).full_lengths for name, split in splits.present().items()}
-    report = checks.check(splits, lengths, model.max_length)
-    print(report, flush=True)
+    report = report_data(model, splits)
     if options.drop_leaked:
         splits = checks.drop_leaked(splits, report)
     test = splits.test if test_examples is None else subset(splits.test, test_examples, options.seed)
@@ -168,7 +159,7 @@ def run_comparison(
     table = compare_strategies(
         build, splits.train, test, validation=splits.validation, strategies=chosen, train_examples=train_examples,
         seeds=seeds, learning_rates=learning_rates, updates=updates, batch_size=options.batch_size, output_dir=folder,
-        activation_cache=options.activation_cache, say=lambda line: print(line, flush=True),
+        activation_cache=options.activation_cache, say=_say,
     )  # fmt: skip
     print(
         f"\n{table}\n\nThe table is in {folder}: report.txt, table.json, comparison.png and a JSON file a run."
