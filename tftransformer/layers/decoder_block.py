@@ -5,38 +5,28 @@ from typing import Any
 import keras
 
 from tftransformer.errors import TransformerError
-from tftransformer.layers.adapters import AdapterBank
 from tftransformer.layers.attention import MultiHeadAttention
 from tftransformer.layers.dropout import Dropout
+from tftransformer.layers.encoder_block import ResidualBlock
 from tftransformer.layers.feed_forward import FeedForward
 from tftransformer.layers.masking import merge_padding
-from tftransformer.layers.relative_positions import AttentionPosition, position_from_config
+from tftransformer.layers.relative_positions import AttentionPosition
 from tftransformer.layers.slots import SlottedLayer
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class DecoderBlock(SlottedLayer):
+class DecoderBlock(ResidualBlock, SlottedLayer):
     """Causal self-attention, cross-attention to a memory if asked for, then a feed-forward layer.
 
     Each sublayer has dropout, a residual and a layer norm. A frozen block (`trainable = False`) runs without
     dropout, also in `fit`.
 
     Args:
-        num_heads: N, query heads.
-        intermediate_dim: Width inside the feed-forward layer.
         cross_attention: With a second attention, to a memory such as an encoder's output.
-        head_dim: H. None: D/N.
-        num_key_value_heads: K, for grouped-query attention. None: N.
-        dropout: Rate on what each sublayer adds to the residual stream (0 to 1).
-        attention_dropout: Rate on the attention scores. None: `dropout`.
-        activation: "gelu", "gelu_tanh", "relu" or "silu".
-        gated: Gated feed-forward layer.
-        use_bias: Biases in the projections.
-        normalize_first: Pre-norm; the model then needs one more norm after its last block.
-        layer_norm_epsilon: Added to the variance.
-        position: Part that puts positions into the self-attention: `RotaryPosition`, `RelativePosition` or
-            None. (Cross-attention has no offsets that mean anything.)
-        kernel_initializer: Of every kernel.
+        position: As for `EncoderBlock`, for the self-attention alone: cross-attention has no offsets that mean
+            anything.
+        num_heads, intermediate_dim, head_dim, num_key_value_heads, dropout, attention_dropout, activation, gated,
+            use_bias, normalize_first, layer_norm_epsilon, kernel_initializer: As for `EncoderBlock`.
 
     Call arguments:
         x: (B, T, D).
@@ -63,8 +53,6 @@ class DecoderBlock(SlottedLayer):
         >>> DecoderBlock(num_heads=4, intermediate_dim=32, cross_attention=True)(x, memory).shape
         TensorShape([2, 5, 16])
     """
-
-    slots = ("attention_adapters", "feed_forward_adapters")
 
     def __init__(
         self,
@@ -105,26 +93,12 @@ class DecoderBlock(SlottedLayer):
         if cross_attention:
             self.cross_attention = MultiHeadAttention(**attention, name="cross_attention")
             self.cross_attention_norm = self._norm("cross_attention_norm")
-        self.feed_forward = FeedForward(
-            intermediate_dim,
-            activation,
-            gated,
-            use_bias,
-            kernel_initializer,
-            dtype=policy,
-            name="feed_forward",
-        )
+        feed_forward = (intermediate_dim, activation, gated, use_bias, kernel_initializer)
+        self.feed_forward = FeedForward(*feed_forward, dtype=policy, name="feed_forward")
         self.feed_forward_norm = self._norm("feed_forward_norm")
         self.residual_dropout = Dropout(dropout, dtype=policy, name="dropout")
-        # Adapters behind the self-attention and the feed-forward layer, put in by `slots.attach`.
-        self.attention_adapters: AdapterBank | None = None
-        self.feed_forward_adapters: AdapterBank | None = None
+        self.attention_adapters = self.feed_forward_adapters = None
         self.supports_masking = True
-
-    def _norm(self, name: str) -> keras.layers.Layer:
-        return keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
-        )
 
     def build(self, x_shape: tuple, memory_shape: tuple | None = None) -> None:
         for layer in (
@@ -181,18 +155,10 @@ class DecoderBlock(SlottedLayer):
             )
             rest.insert(1, cross_scores)
             x = self._add(x, attended, self.cross_attention_norm, training)
-        y = self.feed_forward(self.feed_forward_norm(x) if self.normalize_first else x, training=training)
-        x = self._add(x, y, self.feed_forward_norm, training, self.feed_forward_adapters)
+        x = self._feed(x, training)
         if not return_attention_scores:
             rest = rest[-1:] if cache_index is not None else []
         return (x, *rest) if rest else x
-
-    def _add(
-        self, x: Any, y: Any, norm: keras.layers.Layer, training: bool, adapters: AdapterBank | None = None
-    ) -> Any:
-        y = self.residual_dropout(y, training=training)
-        x = x + (y if adapters is None else adapters(y))
-        return x if self.normalize_first else norm(x)
 
     def _check_memory(self, given: bool) -> Any:
         """The cross-attention, which is there where there is a memory."""
@@ -213,21 +179,4 @@ class DecoderBlock(SlottedLayer):
         return attention.project_keys_and_values(memory)
 
     def get_config(self) -> dict:
-        attention, feed_forward = self.self_attention.get_config(), self.feed_forward.get_config()
-        shared = (
-            "num_heads", "head_dim", "num_key_value_heads", "use_bias", "position", "kernel_initializer",
-        )  # fmt: skip
-        return {
-            **super().get_config(),
-            **{name: attention[name] for name in shared},
-            **{name: feed_forward[name] for name in ("intermediate_dim", "activation", "gated")},
-            "cross_attention": self.cross_attention is not None,
-            "dropout": self.dropout,
-            "attention_dropout": attention["dropout"],
-            "normalize_first": self.normalize_first,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict) -> "DecoderBlock":
-        return cls(**{**config, "position": position_from_config(config.get("position"))})
+        return {**self._config(self.self_attention), "cross_attention": self.cross_attention is not None}

@@ -13,8 +13,59 @@ from tftransformer.layers.relative_positions import AttentionPosition, position_
 from tftransformer.layers.slots import SlottedLayer
 
 
+class ResidualBlock:
+    """Mixed into the blocks: residuals with dropout, norms and adapters, the feed-forward half, and the config."""
+
+    slots: tuple[str, ...] = ("attention_adapters", "feed_forward_adapters")
+    dropout: float
+    normalize_first: bool
+    layer_norm_epsilon: float
+    feed_forward: FeedForward
+    feed_forward_norm: keras.layers.Layer
+    residual_dropout: Dropout
+    # Behind the (self-)attention and the feed-forward layer, put in by `slots.attach`.
+    attention_adapters: AdapterBank | None
+    feed_forward_adapters: AdapterBank | None
+
+    def _norm(self: Any, name: str) -> keras.layers.Layer:
+        return keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+
+    def _add(
+        self, x: Any, y: Any, norm: keras.layers.Layer, training: bool, adapters: AdapterBank | None = None
+    ) -> Any:
+        """The stream (B, T, D) with what a sublayer adds to it."""
+        y = self.residual_dropout(y, training=training)
+        x = x + (y if adapters is None else adapters(y))
+        return x if self.normalize_first else norm(x)
+
+    def _feed(self, x: Any, training: bool) -> Any:
+        y = self.feed_forward(self.feed_forward_norm(x) if self.normalize_first else x, training=training)
+        return self._add(x, y, self.feed_forward_norm, training, self.feed_forward_adapters)
+
+    def _config(self, attention: MultiHeadAttention) -> dict:
+        of_attention, of_feed_forward = attention.get_config(), self.feed_forward.get_config()
+        shared = (
+            "num_heads", "head_dim", "num_key_value_heads", "use_bias", "position", "kernel_initializer",
+        )  # fmt: skip
+        return {
+            **super().get_config(),  # type: ignore[misc]
+            **{name: of_attention[name] for name in shared},
+            **{name: of_feed_forward[name] for name in ("intermediate_dim", "activation", "gated")},
+            "dropout": self.dropout,
+            "attention_dropout": of_attention["dropout"],
+            "normalize_first": self.normalize_first,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> Any:
+        return cls(**{**config, "position": position_from_config(config.get("position"))})
+
+
 @keras.saving.register_keras_serializable(package="tftransformer")
-class EncoderBlock(SlottedLayer):
+class EncoderBlock(ResidualBlock, SlottedLayer):
     """Self-attention, then a feed-forward layer, each with dropout, a residual and a layer norm.
 
     A frozen block (`trainable = False`) runs without dropout, also in `fit`.
@@ -50,8 +101,6 @@ class EncoderBlock(SlottedLayer):
         TensorShape([2, 7, 16])
     """
 
-    slots = ("attention_adapters", "feed_forward_adapters")
-
     def __init__(
         self,
         num_heads: int,
@@ -85,25 +134,12 @@ class EncoderBlock(SlottedLayer):
             dtype=policy,
             name="attention",
         )
-        self.feed_forward = FeedForward(
-            intermediate_dim,
-            activation,
-            gated,
-            use_bias,
-            kernel_initializer,
-            dtype=policy,
-            name="feed_forward",
-        )
-        self.attention_norm = keras.layers.LayerNormalization(
-            epsilon=layer_norm_epsilon, dtype=policy, name="attention_norm"
-        )
-        self.feed_forward_norm = keras.layers.LayerNormalization(
-            epsilon=layer_norm_epsilon, dtype=policy, name="feed_forward_norm"
-        )
+        feed_forward = (intermediate_dim, activation, gated, use_bias, kernel_initializer)
+        self.feed_forward = FeedForward(*feed_forward, dtype=policy, name="feed_forward")
+        self.attention_norm = self._norm("attention_norm")
+        self.feed_forward_norm = self._norm("feed_forward_norm")
         self.residual_dropout = Dropout(dropout, dtype=policy, name="dropout")
-        # Adapters behind each sublayer, put in by `slots.attach`.
-        self.attention_adapters: AdapterBank | None = None
-        self.feed_forward_adapters: AdapterBank | None = None
+        self.attention_adapters = self.feed_forward_adapters = None
         self.supports_masking = True
 
     def build(self, x_shape: tuple, **_: Any) -> None:
@@ -130,15 +166,8 @@ class EncoderBlock(SlottedLayer):
             return_attention_scores=True,
             training=training,
         )
-        attended = self.residual_dropout(attended, training=training)
-        x = x + (attended if self.attention_adapters is None else self.attention_adapters(attended))
-        if not self.normalize_first:
-            x = self.attention_norm(x)
-        y = self.feed_forward(self.feed_forward_norm(x) if self.normalize_first else x, training=training)
-        y = self.residual_dropout(y, training=training)
-        x = x + (y if self.feed_forward_adapters is None else self.feed_forward_adapters(y))
-        if not self.normalize_first:
-            x = self.feed_forward_norm(x)
+        x = self._add(x, attended, self.attention_norm, training, self.attention_adapters)
+        x = self._feed(x, training)
         return (x, scores) if return_attention_scores else x
 
     def compute_output_spec(
@@ -158,20 +187,4 @@ class EncoderBlock(SlottedLayer):
         return hidden, keras.KerasTensor(scores, dtype=self.compute_dtype)
 
     def get_config(self) -> dict:
-        attention, feed_forward = self.attention.get_config(), self.feed_forward.get_config()
-        shared = (
-            "num_heads", "head_dim", "num_key_value_heads", "use_bias", "position", "kernel_initializer",
-        )  # fmt: skip
-        return {
-            **super().get_config(),
-            **{name: attention[name] for name in shared},
-            **{name: feed_forward[name] for name in ("intermediate_dim", "activation", "gated")},
-            "dropout": self.dropout,
-            "attention_dropout": attention["dropout"],
-            "normalize_first": self.normalize_first,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict) -> "EncoderBlock":
-        return cls(**{**config, "position": position_from_config(config.get("position"))})
+        return self._config(self.attention)

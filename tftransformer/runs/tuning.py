@@ -11,7 +11,7 @@ from tftransformer.data.cutting import subset
 from tftransformer.data.loading import READERS
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.runs.classification import build_classifier, load_splits
+from tftransformer.runs.classification import build_classifier, data_name, load_splits, report_data
 from tftransformer.runs.cross_validation import CrossValidation, cross_validate
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.recipes import Build, check_recipe
