@@ -12,9 +12,11 @@ import numpy as np
 
 from tftransformer.checkpoints.rules import Rule, Shape, Table, Transform, transform_of
 from tftransformer.checkpoints.sources import FLOATING, Source
+from tftransformer.checkpoints.sources.base import listed
+from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 
-_SHOWN = 20
+MOST_LAYERS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,7 @@ class LoadSummary:
         lines = [f"{len(self.loaded)} variables loaded from {self.source}"]
         for title, entries in (("not needed", self.ignored), ("starting fresh", self.fresh)):
             for reason in dict.fromkeys(entries.values()):
-                lines.append(f"{title}: {_listed(n for n, r in entries.items() if r == reason)} ({reason})")
+                lines.append(f"{title}: {listed(n for n, r in entries.items() if r == reason)} ({reason})")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def assign(
     if broken:
         raise TransformerError(
             f"weights of {source.name} must be finite numbers (in the dtype of the model, too); "
-            f"{_listed(broken)} hold NaN or infinity"
+            f"{listed(broken)} hold NaN or infinity"
         )
     for address in plan.keys:
         variables[address].assign(_value(address, plan, source, variables[address]))
@@ -213,20 +215,13 @@ def _value(address: str, plan: Plan, source: Source, variable: Any) -> np.ndarra
 def _raise_misfit(source: Source, missing: list[str], unused: list[str], misshapen: list[str]) -> None:
     parts = []
     if missing:
-        parts.append(f"{len(missing)} missing in it: {_listed(missing)}")
+        parts.append(f"{len(missing)} missing in it: {listed(missing)}")
     if unused:
-        parts.append(f"{len(unused)} in it that the model has no place for: {_listed(unused)}")
+        parts.append(f"{len(unused)} in it that the model has no place for: {listed(unused)}")
     if misshapen:
-        parts.append(f"{len(misshapen)} that do not fit: {_listed(misshapen)}")
+        parts.append(f"{len(misshapen)} that do not fit: {listed(misshapen)}")
     if parts:
         raise TransformerError(f"the weights of {source.name} must be the model's; {'; '.join(parts)}")
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    # A tensor of a file may have any name, and a message has one line.
-    return ", ".join(name if name.isprintable() else ascii(name) for name in names[:_SHOWN]) + more
 
 
 def _patterns(patterns: str | Iterable[str], argument: str) -> list[re.Pattern[str]]:
@@ -238,6 +233,21 @@ def _patterns(patterns: str | Iterable[str], argument: str) -> list[re.Pattern[s
 
 def _matches(patterns: list[re.Pattern[str]], address: str) -> bool:
     return any(pattern.fullmatch(address) for pattern in patterns)
+
+
+def check_depth(where: Any, config: TransformerConfig, source: Source) -> None:
+    """A config that lies about its depth is noticed before anything is made of that depth."""
+    if config.num_blocks > len(source.keys()) or config.num_layers > MOST_LAYERS:
+        raise TransformerError(
+            f"{where} must fit the weights; by its config there are {config.num_layers} layers, and the weights are "
+            f"{len(source.keys())} tensors"
+        )
+
+
+def stored_name(source: Source, table: Table, address: str) -> str | None:
+    """The name under which a source holds one of our variables; None where it does not."""
+    present = set(source.keys())
+    return next((name for name in table.names(address) if name in present), None)
 
 
 def stored_addresses(source: Source, table: Table) -> dict[str, str]:

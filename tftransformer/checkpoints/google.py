@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tftransformer.checkpoints.assign import make_plan
+from tftransformer.checkpoints.assign import MOST_LAYERS, make_plan, stored_name
 from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.huggingface.settings import MOST_LAYERS, config_of
+from tftransformer.checkpoints.huggingface.settings import config_of
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
 from tftransformer.checkpoints.rules import Ignored, Table
 from tftransformer.checkpoints.sources import TensorFlowSource
@@ -70,7 +70,7 @@ def load_tensorflow_folder(folder: Path, name: str, *, lowercase: bool | None = 
         table=table,
         tokenizer=tokenizer,
         # Where pretraining filled no pooler (ELECTRA), a classifier's starts fresh.
-        pooler=not family.pretrained_pooler or _stored(source, table, "pooler/dense/kernel"),
+        pooler=not family.pretrained_pooler or stored_name(source, table, "pooler/dense/kernel") is not None,
         labels=labels,
         head={} if labels is None else {"multi_label": False},
     )
@@ -94,13 +94,8 @@ def _config(folder: Path, family: Family, source: TensorFlowSource) -> Transform
         return config_of(_settings_of_weights(family, source), source.name, family)
     where = folder / facts.settings
     settings = read_json(where)
-    for size in (
-        "vocab_size",
-        "hidden_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "intermediate_size",
-    ):
+    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    for size in sizes:
         if size not in settings:
             raise TransformerError(f"{where} must have {size}; it is missing")
     activation = settings.get("hidden_act", "gelu")
@@ -160,16 +155,12 @@ def _table(folder: Path, family: Family, source: TensorFlowSource, config: Trans
 
 
 def _labels(source: TensorFlowSource, table: Table) -> tuple[tuple[str, ...] | None, Table]:
-    if not _stored(source, table, "head/logits/kernel"):
+    if (kernel := stored_name(source, table, "head/logits/kernel")) is None:
         return None, table
-    shape = source.shape(table.names("head/logits/kernel")[0])
+    shape = source.shape(kernel)
     if len(shape) != 2 or shape[0] < 2:
         return None, table.without("head/.*", "the head of a regression, another task")
     return tuple(f"LABEL_{i}" for i in range(shape[0])), table
-
-
-def _stored(source: TensorFlowSource, table: Table, address: str) -> bool:
-    return any(name in source.keys() for name in table.names(address))
 
 
 # Tokenizers of Google's own releases: WordPiece vocabularies and SentencePiece models.
@@ -235,7 +226,6 @@ def _vocabulary_file(folder: Path) -> Path:
     return found[0]
 
 
-_SPECIAL = "embeddings/token/embeddings"
 _QUERY = "encoder_block_{i}/attention/query/kernel"
 _LATER = re.compile(r"\{([in])\+(\d+)\}")
 
@@ -249,7 +239,7 @@ def find_root(table: Table, keys: Iterable[str]) -> str | None:
         >>> find_root(table, ["encoder/layer_with_weights-0/embeddings/.ATTRIBUTES/VARIABLE_VALUE"])
         'encoder/'
     """
-    tails = [name.removeprefix("{root}") for name in _names(table, _SPECIAL)]
+    tails = [name.removeprefix("{root}") for name in _names(table, _TOKENS)]
     found = (key.removesuffix(tail) for key in keys for tail in tails if f"/{key}".endswith(f"/{tail}"))
     # A classifier's own layers are numbered around the encoder's: the innermost is the encoder.
     return max(found, key=len, default=None)

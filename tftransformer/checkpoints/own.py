@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from tftransformer import files
-from tftransformer.checkpoints.assign import stored_addresses
+from tftransformer.checkpoints.assign import check_depth, stored_addresses
 from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.huggingface.settings import MOST_LAYERS
 from tftransformer.checkpoints.preset import POOLINGS, UNRECORDED, Preset, check_vocabulary
 from tftransformer.checkpoints.rules import OWN, transform_of
 from tftransformer.checkpoints.sources import FLOATING, SafetensorsSource, weights_file
@@ -170,12 +169,8 @@ def _checked_weights(folder: Path, stated: dict[str, Any], config: TransformerCo
 
 def _check_sizes(path: Path, config: TransformerConfig, source: SafetensorsSource) -> None:
     """A config that lies about its sizes is noticed before a model of them takes any memory."""
+    check_depth(path, config, source)
     keys = set(source.keys())
-    if config.num_blocks > len(keys) or config.num_layers > MOST_LAYERS:
-        raise TransformerError(
-            f"{path} must fit the weights; by its config there are {config.num_layers} layers, and the weights are "
-            f"{len(keys)} tensors"
-        )
     for address, expected in encoder_shapes(config).items():
         found = source.shape(address) if address in keys else None
         if found != expected and (address == TOKEN_TABLE or found is not None):

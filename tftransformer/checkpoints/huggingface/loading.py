@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tftransformer.checkpoints.assign import make_plan
+from tftransformer.checkpoints.assign import check_depth, make_plan, stored_name
 from tftransformer.checkpoints.folders import read_json, read_optional_json
 from tftransformer.checkpoints.huggingface.settings import config_of, find_family
 from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer
@@ -23,16 +23,12 @@ def load_huggingface(folder: Path, name: str) -> Preset:
     family = find_family(settings, where)
     config = config_of(settings, where, family)
     source = open_weights(folder)
-    if config.num_blocks > len(source.keys()):
-        raise TransformerError(
-            f"{where} must fit the weights; it has {config.num_blocks} layers, and the weights are "
-            f"{len(source.keys())} tensors"
-        )
+    check_depth(where, config, source)
     pooling, labels, head, table = _above_the_encoder(folder, family, settings, source)
     make_plan(encoder_shapes(config), source, table)
     tokenizer = read_tokenizer(folder, family.name)
     check_vocabulary(tokenizer.vocabulary, config.vocabulary_size, str(folder))
-    stored = _stored(source, table, "pooler/dense/kernel") is not None
+    stored = stored_name(source, table, "pooler/dense/kernel") is not None
     return Preset(
         name=name,
         origin="huggingface",
@@ -57,7 +53,7 @@ def _above_the_encoder(
         if stated.get(f"pooling_mode_{key}"):
             pooling = value
             break
-    kernel = _stored(source, table, "head/logits/kernel")
+    kernel = stored_name(source, table, "head/logits/kernel")
     if kernel is None:
         return pooling, None, {}, table
     architectures = settings.get("architectures") or []
@@ -84,9 +80,3 @@ def _without_head(family: Family, reason: str) -> Table:
     """The table without the classifier, of which the pooler may be a part."""
     dropped = "head/.*" if family.pretrained_pooler else "(head|pooler)/.*"
     return family.huggingface.table.without(dropped, reason)
-
-
-def _stored(source: Source, table: Table, address: str) -> str | None:
-    """The name under which a source holds one of our variables; None where it does not."""
-    present = set(source.keys())
-    return next((name for name in table.names(address) if name in present), None)

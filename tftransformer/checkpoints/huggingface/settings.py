@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tftransformer.checkpoints.assign import MOST_LAYERS
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.models.families import FAMILIES, Family, families_of
@@ -39,7 +40,6 @@ EXPRESSIBLE: dict[str, Any] = {
     "use_bias": True,
     "gated": False,
 }
-MOST_LAYERS = 1000
 
 
 def find_family(settings: Mapping[str, Any], where: Any = "config.json") -> Family:
@@ -83,11 +83,16 @@ def config_of(
             fields["max_sequence_length"] -= offset + 1
     if facts.projection_only_where_needed and fields["embedding_dim"] == fields["hidden_dim"]:
         fields["embedding_dim"] = None
+    return config_from(where, family, {**fields, **facts.fixed, "activation": ACTIVATIONS[activation]})
+
+
+def config_from(where: Any, family: Family, fields: Mapping[str, Any]) -> TransformerConfig:
+    """The config of some fields, with `where` they stand before what is wrong with them."""
     layers = fields["num_layers"]
     if isinstance(layers, int) and layers > MOST_LAYERS:
         raise TransformerError(f"{where}: the number of layers must be at most {MOST_LAYERS}; got {layers}")
     try:
-        return TransformerConfig(family.name, **fields, **facts.fixed, activation=ACTIVATIONS[activation])
+        return TransformerConfig(family.name, **fields)
     except TransformerError as error:
         raise TransformerError(f"{where}: {error}") from None
 

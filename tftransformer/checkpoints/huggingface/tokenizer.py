@@ -29,8 +29,6 @@ from tftransformer.text.sentencepiece_model import (
 from tftransformer.text.spec import TokenizerSpec, read_spec
 from tftransformer.text.vocabulary import vocabulary_bytes
 
-__all__ = ["read_tokenizer", "write_tokenizer"]
-
 ROLES = {
     "unk_token": "unknown_token",
     "pad_token": "pad_token",
@@ -208,15 +206,7 @@ def _read_sentencepiece(
     return TokenizerSpec("sentencepiece", pieces, settings, {"spiece.model": model_bytes(model)})
 
 
-_SPECIAL = {
-    "unk_token": "unknown_token",
-    "pad_token": "pad_token",
-    "cls_token": "start_token",
-    "sep_token": "separator_token",
-    "mask_token": "mask_token",
-    "bos_token": "start_token",
-    "eos_token": "separator_token",
-}
+_SPECIAL = {**ROLES, "bos_token": "start_token", "eos_token": "separator_token"}
 _DEFAULTS = {
     "wordpiece": ("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"),
     "byte_bpe": ("<unk>", "<pad>", "<s>", "</s>", "<mask>"),
@@ -234,10 +224,10 @@ def write_tokenizer(folder: Path, tokenizer: Any, family: str) -> None:
         >>> write_tokenizer(Path("checkpoint"), tokenizer, "bert")
     """
     spec = tokenizer if isinstance(tokenizer, TokenizerSpec) else tokenizer.spec()
-    defaults = dict(zip(list(_SPECIAL.values())[:5], _DEFAULTS[spec.kind], strict=True))
+    defaults = dict(zip(ROLES.values(), _DEFAULTS[spec.kind], strict=True))
     special = {theirs: spec.settings.get(ours, defaults[ours]) for theirs, ours in _SPECIAL.items()}
     if spec.kind == "wordpiece":
-        special = {name: special[name] for name in list(_SPECIAL)[:5]}
+        special = {name: special[name] for name in ROLES}
     writers = {"wordpiece": _wordpiece, "byte_bpe": _byte_bpe, "sentencepiece": _sentencepiece}
     config = writers[spec.kind](Path(folder), spec, special)
     # Said for every family: their ALBERT tokenizer leaves segments out unless it is told, their BERT's never does.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.huggingface.settings import MOST_LAYERS
+from tftransformer.checkpoints.huggingface.settings import config_from
 from tftransformer.checkpoints.keras_hub.files import (
     HubFiles,
     count_stored,
@@ -30,8 +30,6 @@ from tftransformer.errors import TransformerError
 from tftransformer.models.families import Family, families_of
 from tftransformer.models.families.family import KerasHub
 from tftransformer.models.shapes import count_parameters
-
-__all__ = ["FAMILIES", "explain", "family_of", "load_keras_hub", "load_keras_hub_folder", "preset_names"]
 
 FAMILIES: tuple[str, ...] = tuple(families_of("keras_hub"))
 # By the names of their backbones' classes.
@@ -108,13 +106,7 @@ def _to_config(family: Family, settings: Mapping[str, Any], where: Path) -> Tran
     fields = {ours: settings[theirs] for theirs, ours in hub.settings.items()}
     if hub.projection_only_where_needed and fields["embedding_dim"] == fields["hidden_dim"]:
         fields["embedding_dim"] = None
-    layers = fields["num_layers"]
-    if isinstance(layers, int) and layers > MOST_LAYERS:
-        raise TransformerError(f"{where}: the number of layers must be at most {MOST_LAYERS}; got {layers}")
-    try:
-        config = TransformerConfig(family.name, **fields, **hub.fixed)
-    except TransformerError as error:
-        raise TransformerError(f"{where}: {error}") from None
+    config = config_from(where, family, {**fields, **hub.fixed})
     if config.num_layers % config.num_blocks:
         raise TransformerError(
             f"{where}: num_layers must be a multiple of num_groups; got {config.num_layers} and {config.num_blocks}"

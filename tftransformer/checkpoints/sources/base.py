@@ -1,6 +1,6 @@
 """The interface that every source of weights has, and the simplest one: arrays in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -95,3 +95,11 @@ class KerasHubSource:
         import keras
 
         return keras.ops.convert_to_numpy(self._variables[key].value)
+
+
+def listed(names: Iterable[str], most: int = 20) -> str:
+    """Names of tensors or files for a message: the first of them, each on one line and of a readable length."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    shown = (name if name.isprintable() else ascii(name) for name in names[:most])
+    return ", ".join(name if len(name) <= 120 else name[:120] + "…" for name in shown) + more

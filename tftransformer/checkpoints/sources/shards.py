@@ -1,13 +1,13 @@
 """Weights in several files, with an index that says which tensor lies in which of them."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.sources.base import Source, one_line
+from tftransformer.checkpoints.sources.base import Source, listed, one_line
 from tftransformer.errors import TransformerError
 
 _DTYPES = {
@@ -71,7 +71,6 @@ class SafetensorsSource:
             ) from None
 
 
-_SHOWN = 5
 _MOST = 10_000  # shards; each stays open, and an index that names more is a mistake
 
 
@@ -98,7 +97,9 @@ class ShardedSource:
             raise TransformerError(f"{index} must name at most {_MOST} shards; it names {len(names)}")
         missing = [name for name in names if not (index.parent / name).is_file()]
         if missing:
-            raise TransformerError(f"{index.parent} lacks shards that {index.name} names: {_listed(missing)}")
+            raise TransformerError(
+                f"{index.parent} lacks shards that {index.name} names: {listed(missing, 5)}"
+            )
         self._shards = {name: open_shard(index.parent / name) for name in names}
         _check_tensors(index, self._files, self._shards)
 
@@ -123,7 +124,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     strays = dict.fromkeys(repr(file) for file in stated.values() if not _is_plain(file))
     if strays:
         raise TransformerError(
-            f"{index} must name files beside itself, without a folder; got {_listed(strays)}"
+            f"{index} must name files beside itself, without a folder; got {listed(strays, 5)}"
         )
     return stated
 
@@ -143,16 +144,8 @@ def _check_tensors(index: Path, files: Mapping[str, str], shards: Mapping[str, S
     spare = [f"{key} (in {file})" for file in held for key in sorted(held[file]) if files.get(key) != file]
     parts = []
     if lost:
-        parts.append(f"{len(lost)} in the index that their shard lacks: {_listed(lost)}")
+        parts.append(f"{len(lost)} in the index that their shard lacks: {listed(lost, 5)}")
     if spare:
-        parts.append(f"{len(spare)} in a shard that the index does not place there: {_listed(spare)}")
+        parts.append(f"{len(spare)} in a shard that the index does not place there: {listed(spare, 5)}")
     if parts:
         raise TransformerError(f"{index} and its shards must list the same tensors; {'; '.join(parts)}")
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    # A tensor may have any name, and a message has one line.
-    shown = (name if name.isprintable() else ascii(name) for name in names[:_SHOWN])
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(name if len(name) <= 120 else name[:120] + "…" for name in shown) + more
