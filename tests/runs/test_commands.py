@@ -13,7 +13,7 @@ import pytest
 
 from tftransformer import files
 from tftransformer.errors import TransformerError
-from tftransformer.runs.commands import classify_documents, cross_validate, running, search
+from tftransformer.runs.commands import cross_validate, running, search
 from tftransformer.runs.options import ClassificationOptions, DocumentOptions
 from tftransformer.runs.run_folder import RunFolder
 
@@ -157,13 +157,12 @@ def test_output_of_any_encoding(encoding, expected):
     assert done.returncode == 0 and done.stdout == expected, done.stderr
 
 
-def test_the_folder_of_a_second_run_is_looked_at_before_any_work(tmp_path, monkeypatch):
+def test_the_folder_of_a_second_run_is_looked_at_before_any_work(tmp_path):
     (tmp_path / "run-truncated").mkdir()
     (tmp_path / "run-truncated" / "mine.txt").write_text("")
     options = DocumentOptions(output_dir=str(tmp_path / "run"), against_truncation=True)
-    monkeypatch.setattr(classify_documents.FLAGS, "read", lambda: options)
     with pytest.raises(TransformerError, match="run-truncated holds 'mine.txt'"):
-        classify_documents.read_flags()
+        options.check()  # which reading the flags does
 
 
 def test_a_cross_validation_leaves_the_epochs_to_the_default():

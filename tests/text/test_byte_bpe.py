@@ -213,7 +213,7 @@ def test_wrong_calls():
         ByteBPETokenizer.from_files({"prefix_space": True}, tokenizer.files())
 
 
-@pytest.mark.parametrize("name", ["byte_bpe_files", "byte_bpe", "character_classes", "places"])
+@pytest.mark.parametrize("name", ["byte_bpe_files", "byte_bpe", "places"])
 def test_docstring_examples_run(name):
     module = importlib.import_module(f"tftransformer.text.{name}")
     names = {**vars(module), "tf": tf, "tokenizer": ByteBPETokenizer(SMALL[:-1] + ["Ġhi"], MERGES)}
@@ -243,7 +243,7 @@ def test_the_committed_classes_are_what_the_generator_writes(tmp_path, monkeypat
     pytest.importorskip("tokenizers")
     import generate_character_classes as generator
 
-    from tftransformer.text.character_classes import CLASSES
+    from tftransformer.text.byte_bpe import CLASSES
 
     monkeypatch.setattr(generator, "TARGET", tmp_path / "classes.txt")
     generator.main()

@@ -5,13 +5,13 @@ Words come from byte_words.py; each different word of a batch is cut once.
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError
-from tftransformer.text import character_classes as classes
 from tftransformer.text.base import SPECIAL_TOKENS, Tokenizer, Tokens, as_texts, check_settings
 from tftransformer.text.byte_bpe_files import (
     byte_characters,
@@ -22,9 +22,14 @@ from tftransformer.text.byte_bpe_files import (
     parse_vocabulary_json,
     vocabulary_json_bytes,
 )
-from tftransformer.text.normalization import Constants
+from tftransformer.text.code_points import NUM_CODE_POINTS, PageTable, page_table, read_rule_file
+from tftransformer.text.normalization import Constants, look_up
 from tftransformer.text.places import characters_begun, row_numbers, splits_of
 
+# GPT-2's classes of characters stand in a file, read off the `tokenizers` library that Hugging Face's fast tokenizers
+# run on: pretrained vocabularies keep the Unicode version they were made with.
+CLASSES = Path(__file__).with_name("character_classes.txt")
+OTHER, LETTER, NUMBER, SPACE = range(4)
 GONE = -1  # the place of a byte that is no longer the first of a piece
 
 
@@ -376,6 +381,15 @@ class ByteWords(NamedTuple):
     first_characters: tf.Tensor
 
 
+@functools.cache
+def class_table() -> PageTable:
+    """The class of each code point, about 60 kB."""
+    classes = np.full(NUM_CODE_POINTS, OTHER, np.int32)
+    for kind, points in read_rule_file(CLASSES, ("letter", "number", "space")).items():
+        classes[list(points)] = {"letter": LETTER, "number": NUMBER, "space": SPACE}[kind]
+    return page_table(classes)
+
+
 class ByteWordSplitter:
     """Splits texts into words that keep their spaces.
 
@@ -385,7 +399,7 @@ class ByteWordSplitter:
     """
 
     def __init__(self):
-        self._table = classes.build_class_table()
+        self._table = class_table()
         self._constant = Constants()
 
     def __call__(self, texts: tf.Tensor) -> ByteWords:
@@ -405,9 +419,8 @@ class ByteWordSplitter:
 
     def _classes(self, points: tf.Tensor) -> tf.Tensor:
         """(C,) code points -> (C,) int32 classes."""
-        page = tf.gather(self._constant("class_pages", self._table.pages), points // classes.PAGE_SIZE)
-        place = page * classes.PAGE_SIZE + points % classes.PAGE_SIZE
-        return tf.gather(self._constant("class_entries", self._table.entries), place)
+        parts = (self._constant(f"class_{part}", values) for part, values in self._table._asdict().items())
+        return look_up(*parts, points)
 
 
 def _word_begins(points: tf.Tensor, kinds: tf.Tensor, row_splits: tf.Tensor) -> tf.Tensor:
@@ -415,11 +428,11 @@ def _word_begins(points: tf.Tensor, kinds: tf.Tensor, row_splits: tf.Tensor) -> 
     size = tf.size(points, tf.int64)
     borders = tf.scatter_nd(row_splits[:, tf.newaxis], tf.ones_like(row_splits), [size + 1]) > 0
     opens, closes = borders[:-1], borders[1:]  # the first and the last character of a text
-    before = tf.concat([[classes.OTHER], kinds], 0)[:-1]
-    after = tf.concat([kinds[1:], [classes.OTHER]], 0)[:size]
-    space = kinds == classes.SPACE
+    before = tf.concat([[OTHER], kinds], 0)[:-1]
+    after = tf.concat([kinds[1:], [OTHER]], 0)[:size]
+    space = kinds == SPACE
     # Of a run of spaces the last one parts from the others, for the word that follows; at the end it stays.
-    last_space = space & (after != classes.SPACE) & ~closes
+    last_space = space & (after != SPACE) & ~closes
     joins_blank = (tf.concat([[0], points], 0)[:-1] == BLANK) & ~space
     begins = opens | last_space | ((kinds != before) & ~joins_blank)
     return _with_contractions(begins, points, opens)

@@ -1,4 +1,4 @@
-"""What BERT's text normalisation does to each code point, as two-level tables of integers.
+"""Two-level tables of integers over the code points, and what BERT's text normalisation does to each.
 
 The rules stand in code_points.txt, read off the `tokenizers` library that Hugging Face's fast BERT
 tokenizer runs on. They are data and not Python's `unicodedata`, because that changes with every
@@ -6,6 +6,7 @@ Python version while pretrained vocabularies do not.
 """
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,12 +25,18 @@ CLASS_SHIFT = 24  # six bits: rank of the combining class, 0 for what never move
 SPECIAL = 1 << 30  # a table entry that is an index into the expansions
 
 
+class PageTable(NamedTuple):
+    """An integer for each code point: that of c is `entries[pages[c >> 8] * 256 + (c & 255)]`; both int32."""
+
+    pages: np.ndarray
+    entries: np.ndarray
+
+
 class CodePointTables(NamedTuple):
     """Integer tables from code point to symbols; all int32.
 
-    Code point c has the entry `entries[pages[c >> 8] * 256 + (c & 255)]`. Below `SPECIAL`, c turns into
-    the one symbol `c + entry`; otherwise into the symbols `pool[first[k] : first[k] + lengths[k]]` with
-    `k = entry - SPECIAL`.
+    Code point c has an entry as in `PageTable`. Below `SPECIAL`, c turns into the one symbol `c + entry`;
+    otherwise into the symbols `pool[first[k] : first[k] + lengths[k]]` with `k = entry - SPECIAL`.
     """
 
     pages: np.ndarray
@@ -39,15 +46,30 @@ class CodePointTables(NamedTuple):
     pool: np.ndarray
 
 
-@functools.cache
-def read_rules() -> dict[str, dict[int, tuple[int, ...]]]:
-    """The rules of code_points.txt: kind -> code point -> values (empty for the kinds without any).
+def page_table(values: np.ndarray) -> PageTable:
+    """(0x110000,) int32 as a table of two levels: equal pages are stored once."""
+    rows: dict[bytes, int] = {}
+    pages = [rows.setdefault(row.tobytes(), len(rows)) for row in values.reshape(-1, PAGE_SIZE)]
+    return PageTable(np.array(pages, np.int32), np.frombuffer(b"".join(rows), np.int32))
 
-    `strip` is completed by the Hangul syllables, whose decomposition is arithmetic (Unicode 3.12).
+
+def pooled(outcomes: Iterable[tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sequences one after another: where each begins, how long each is, and all their values; int32."""
+    outcomes = list(outcomes)
+    lengths = np.array([len(out) for out in outcomes] or [0], np.int32)
+    pool = np.array([value for out in outcomes for value in out] or [0], np.int32)
+    return (np.cumsum(lengths) - lengths).astype(np.int32), lengths, pool
+
+
+def read_rule_file(
+    path: Path, kinds: Iterable[str], decomposition: str | None = None
+) -> dict[str, dict[int, tuple[int, ...]]]:
+    """The rules of a file: kind -> code point -> values (empty for the kinds without any).
+
+    The kind `decomposition` is completed by the Hangul syllables, whose decomposition is arithmetic (Unicode 3.12).
     """
-    kinds = ("drop", "space", "cjk", "punctuation", "mark", "break", "class", "strip", "lower")
     rules: dict[str, dict[int, tuple[int, ...]]] = {kind: {} for kind in kinds}
-    for line in RULES.read_text(encoding="ascii").splitlines():
+    for line in path.read_text(encoding="ascii").splitlines():
         if line.startswith("#"):
             continue
         kind, span, *values = line.split()
@@ -60,10 +82,17 @@ def read_rules() -> dict[str, dict[int, tuple[int, ...]]]:
             rules[kind].update(zip(covered, mapped, strict=True))
         else:
             rules[kind].update(dict.fromkeys(covered, ()))
-    for index in range(19 * 588):
+    for index in range(19 * 588) if decomposition else ():
         lead, vowel, tail = 0x1100 + index // 588, 0x1161 + index % 588 // 28, 0x11A7 + index % 28
-        rules["strip"][0xAC00 + index] = (lead, vowel) if index % 28 == 0 else (lead, vowel, tail)
+        rules[decomposition][0xAC00 + index] = (lead, vowel) if index % 28 == 0 else (lead, vowel, tail)
     return rules
+
+
+@functools.cache
+def read_rules() -> dict[str, dict[int, tuple[int, ...]]]:
+    """The rules of code_points.txt."""
+    kinds = ("drop", "space", "cjk", "punctuation", "mark", "break", "class", "strip", "lower")
+    return read_rule_file(RULES, kinds, "strip")
 
 
 @functools.cache
@@ -124,13 +153,4 @@ def build_tables(
             entries[c] = out[0] - c
         else:
             entries[c] = SPECIAL + expansions.setdefault(out, len(expansions))
-    rows: dict[bytes, int] = {}
-    pages = [rows.setdefault(row.tobytes(), len(rows)) for row in entries.reshape(-1, PAGE_SIZE)]
-    lengths = np.array([len(out) for out in expansions] or [0], np.int32)
-    return CodePointTables(
-        pages=np.array(pages, np.int32),
-        entries=np.frombuffer(b"".join(rows), np.int32),
-        first=(np.cumsum(lengths) - lengths).astype(np.int32),
-        lengths=lengths,
-        pool=np.array([s for out in expansions for s in out] or [0], np.int32),
-    )
+    return CodePointTables(*page_table(entries), *pooled(expansions))

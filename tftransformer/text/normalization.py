@@ -86,8 +86,7 @@ class WordSplitter:
             *(self._constant(f"{name}_{field}", table) for field, table in tables._asdict().items())
         )
         points, row_splits = texts.values, texts.row_splits
-        page = tf.gather(tables.pages, points // cp.PAGE_SIZE)
-        entries = tf.gather(tables.entries, page * cp.PAGE_SIZE + points % cp.PAGE_SIZE)
+        entries = look_up(tables.pages, tables.entries, points)
         symbols = points + entries
         special = entries >= cp.SPECIAL
         values, row_splits, sources = tf.cond(
@@ -131,6 +130,12 @@ class Constants:
             with tf.device("CPU"):
                 self._eager[name] = tf.constant(value)
         return self._eager[name]
+
+
+def look_up(pages: tf.Tensor, entries: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
+    """What a `PageTable` says of (C,) code points: (C,) int32."""
+    page = tf.gather(pages, points // cp.PAGE_SIZE)
+    return tf.gather(entries, page * cp.PAGE_SIZE + points % cp.PAGE_SIZE)
 
 
 def _decode(texts: tf.Tensor) -> tf.RaggedTensor:

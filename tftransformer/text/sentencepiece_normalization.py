@@ -10,7 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tftransformer.text import sentencepiece_tables as tables
-from tftransformer.text.normalization import Constants
+from tftransformer.text.normalization import Constants, look_up
 
 SPACE_SIGN = 0x2581
 _LONGEST_KEY = 5  # bytes
@@ -79,12 +79,8 @@ class SentencePieceNormalizer:
         return self._words(characters), ragged.row_splits
 
     def _look_up(self, name: str, table: tables.PageTable, points: tf.Tensor) -> tf.Tensor:
-        pages, entries = (
-            self._constant(f"{name}_pages", table.pages),
-            self._constant(f"{name}_entries", table.entries),
-        )
-        page = tf.gather(pages, points // tables.PAGE_SIZE)
-        return tf.gather(entries, page * tables.PAGE_SIZE + points % tables.PAGE_SIZE)
+        parts = (self._constant(f"{name}_{part}", values) for part, values in table._asdict().items())
+        return look_up(*parts, points)
 
     def _fold(self, characters: Characters) -> Characters:
         """Every character on its own; what it turns into comes from its place."""

@@ -10,10 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tftransformer.text.code_points import (
+    NUM_CODE_POINTS,
+    SPECIAL,
+    PageTable,
+    page_table,
+    pooled,
+    read_rule_file,
+)
+
 RULES = Path(__file__).with_name("sentencepiece_code_points.txt")
-PAGE_SIZE = 256
-NUM_CODE_POINTS = 0x110000
-SPECIAL = 1 << 30  # a table entry that is an index into the replacements
 POINT_BITS = 21
 LONGEST_CLUSTER = 3  # characters of a grapheme cluster of at most five bytes
 
@@ -25,45 +31,18 @@ LEAD_JAMO, VOWEL_JAMO, TAIL_JAMO, OPEN_SYLLABLE, CLOSED_SYLLABLE = (1 << i for i
 CLUSTERS = 1 << 13  # a text that has none of these consists of clusters of one character
 SPACE = 1 << 14
 _FLAGS = {
-    "joins": JOINS,
-    "alone": ALONE,
-    "leads": LEADS,
-    "picture": PICTURE,
-    "between_pictures": BETWEEN_PICTURES,
-    "consonant": CONSONANT,
-    "linker": LINKER,
-    "between_consonants": BETWEEN_CONSONANTS,
-}
+    "joins": JOINS, "alone": ALONE, "leads": LEADS, "picture": PICTURE, "between_pictures": BETWEEN_PICTURES,
+    "consonant": CONSONANT, "linker": LINKER, "between_consonants": BETWEEN_CONSONANTS,
+}  # fmt: skip
 _JAMO = {
     LEAD_JAMO: ((0x1100, 0x115F), (0xA960, 0xA97C)),
     VOWEL_JAMO: ((0x1160, 0x11A7), (0xD7B0, 0xD7C6)),
     TAIL_JAMO: ((0x11A8, 0x11FF), (0xD7CB, 0xD7FB)),
 }
 _SPACES = (
-    0x9,
-    0xA,
-    0xB,
-    0xC,
-    0xD,
-    0x20,
-    0x85,
-    0xA0,
-    0x1680,
-    *range(0x2000, 0x200B),
-    0x2028,
-    0x2029,
-    0x202F,
-    0x205F,
-    0x3000,
-)
+    *range(0x9, 0xE), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000,
+)  # fmt: skip
 _SYLLABLES = range(0xAC00, 0xD7A4)
-
-
-class PageTable(NamedTuple):
-    """An integer for each code point: that of c is `entries[pages[c >> 8] * 256 + (c & 255)]`; both int32."""
-
-    pages: np.ndarray
-    entries: np.ndarray
 
 
 class Replacements(NamedTuple):
@@ -85,23 +64,8 @@ class Replacements(NamedTuple):
 
 @functools.cache
 def read_rules() -> dict[str, dict[int, tuple[int, ...]]]:
-    """The rules of sentencepiece_code_points.txt: kind -> code point -> values (empty for the kinds without any)."""
-    rules: dict[str, dict[int, tuple[int, ...]]] = {kind: {} for kind in (*_FLAGS, "mark", "fold", "lower")}
-    for line in RULES.read_text(encoding="ascii").splitlines():
-        if line.startswith("#"):
-            continue
-        kind, span, *values = line.split()
-        first, _, last = span.partition("-")
-        covered = range(int(first, 16), int(last or first, 16) + 1)
-        if values:
-            mapped = (tuple(int(part, 16) for part in value.split("+")) for value in values)
-            rules[kind].update(zip(covered, mapped, strict=True))
-        else:
-            rules[kind].update(dict.fromkeys(covered, ()))
-    for index, c in enumerate(_SYLLABLES):
-        lead, vowel, tail = 0x1100 + index // 588, 0x1161 + index % 588 // 28, 0x11A7 + index % 28
-        rules["fold"][c] = (lead, vowel) if index % 28 == 0 else (lead, vowel, tail)
-    return rules
+    """The rules of sentencepiece_code_points.txt."""
+    return read_rule_file(RULES, (*_FLAGS, "mark", "fold", "lower"), "fold")
 
 
 @functools.cache
@@ -118,7 +82,7 @@ def flag_table() -> PageTable:
     flags[(flags & (JOINS | LEADS | LEAD_JAMO | VOWEL_JAMO | TAIL_JAMO)) != 0] |= CLUSTERS
     flags[ord("\r")] |= CLUSTERS
     flags[list(_SPACES)] |= SPACE
-    return _pages(flags)
+    return page_table(flags)
 
 
 @functools.cache
@@ -157,19 +121,6 @@ def _replacements(rules: Mapping[tuple[int, ...], tuple[int, ...]]) -> Replaceme
             entries[key[0]] = out[0] - key[0]
         else:
             entries[key[0]] = SPECIAL + pool.setdefault(out, len(pool))
-    lengths = np.array([len(out) for out in pool] or [0], np.int32)
     packed = sorted(clusters) or [-1]
-    return Replacements(
-        table=_pages(entries),
-        first=(np.cumsum(lengths) - lengths).astype(np.int32),
-        lengths=lengths,
-        pool=np.array([c for out in pool for c in out] or [0], np.int32),
-        clusters=np.array(packed, np.int64),
-        cluster_index=np.array([clusters.get(key, 0) for key in packed], np.int32),
-    )
-
-
-def _pages(values: np.ndarray) -> PageTable:
-    rows: dict[bytes, int] = {}
-    pages = [rows.setdefault(row.tobytes(), len(rows)) for row in values.reshape(-1, PAGE_SIZE)]
-    return PageTable(np.array(pages, np.int32), np.frombuffer(b"".join(rows), np.int32))
+    index = np.array([clusters.get(key, 0) for key in packed], np.int32)
+    return Replacements(page_table(entries), *pooled(pool), np.array(packed, np.int64), index)

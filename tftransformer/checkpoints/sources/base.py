@@ -71,7 +71,7 @@ def one_line(error: BaseException) -> str:
     return text if len(text) <= 200 else text[:200] + "…"
 
 
-class KerasHubSource:
+class KerasHubSource(ArraySource):
     """The weights of a loaded keras-hub backbone, by their path in it.
 
     Args:
@@ -79,22 +79,13 @@ class KerasHubSource:
     """
 
     def __init__(self, backbone: Any) -> None:
-        self.name = f"keras-hub's {type(backbone).__name__}"
-        self._variables = {variable.path: variable for variable in backbone.weights}
-
-    def keys(self) -> tuple[str, ...]:
-        return tuple(self._variables)
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        return tuple(self._variables[key].shape)
-
-    def dtype(self, key: str) -> str:
-        return str(self._variables[key].dtype)
+        variables = {variable.path: variable for variable in backbone.weights}
+        super().__init__(variables, f"keras-hub's {type(backbone).__name__}")
 
     def get(self, key: str) -> np.ndarray:
         import keras
 
-        return keras.ops.convert_to_numpy(self._variables[key].value)
+        return keras.ops.convert_to_numpy(self._arrays[key])
 
 
 def listed(names: Iterable[str], most: int = 20) -> str:
