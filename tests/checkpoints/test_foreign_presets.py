@@ -164,7 +164,7 @@ def test_spare_rows_are_padding_and_missing_ones_an_error(folder):
         ({"vocab_size": 40}, "embeddings/token/embeddings is (23, 8) there and (40, 8) in the model"),
         ({"num_hidden_layers": 3}, "16 missing in it: encoder_block_2/"),
         ({"num_hidden_layers": 1}, "16 in it that the model has no place for: encoder.layer.1."),
-        ({"num_hidden_layers": 50}, "it has 50 layers, and the weights are 39 tensors"),
+        ({"num_hidden_layers": 50}, "there are 50 layers, and the weights are 39 tensors"),
         ({"num_hidden_layers": 10**9}, "the number of layers must be at most 1000; got 1000000000"),
     ],
 )

@@ -123,7 +123,7 @@ def test_a_folder_goes_on_with_the_same_work_alone(tmp_path):
         with pytest.raises(TransformerError, match="trial-1.json must hold 'state'; delete it"):
             finished_pieces(path, "trial", ("score", "state"))
         (path / "trial-2.json").write_text("{")
-        with pytest.raises(TransformerError, match="trial-2.json cannot be read as JSON"):
+        with pytest.raises(TransformerError, match="trial-2.json must be JSON"):
             finished_pieces(path, "trial", ())
 
 

@@ -1,5 +1,6 @@
 """Stratified k-fold cross-validation of a recipe, with a mean and a deviation to compare recipes by."""
 
+import contextlib
 import dataclasses
 import gc
 import os
@@ -8,7 +9,6 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -24,6 +24,7 @@ from tftransformer.finetuning.activation_cache import ActivationCache, choose_ac
 from tftransformer.runs.recipes import (
     Build,
     check_recipe,
+    check_whole,
     describe_recipe,
     prepare,
     train_recipe,
@@ -130,48 +131,33 @@ def cross_validate(
     recipe = with_epochs(with_learning_rate(recipe, model.advice), model.advice, len(data) - len(held_out[0]))
     cache = choose_activation_cache(activation_cache) or "off"
 
-    def run(number: int) -> dict[str, Any]:
-        return _run_fold(build, recipe, data, held_out[number - 1], seed, cache)
-
-    if output_dir is None:
-        return CrossValidation(recipe, _all(folds, {}, run, lambda *_: None, say))
-    settings = {
-        "folds": folds,
-        "seed": seed,
-        **recipe,
-        "data": digest_of(data),
-        "groups": None if groups is None else digest_of([str(group) for group in groups]),
-        "model": digest_of_model(model),
-    }
+    folder: Any = contextlib.nullcontext()
+    if output_dir is not None:
+        settings = {
+            "folds": folds,
+            "seed": seed,
+            **recipe,
+            "data": digest_of(data),
+            "groups": None if groups is None else digest_of([str(group) for group in groups]),
+            "model": digest_of_model(model),
+        }
+        folder = resumable_folder(output_dir, "cross-validation", settings)
     del model
-    with resumable_folder(output_dir, "cross-validation", settings) as path:
-        known = finished_pieces(path, _STEM, ("rows", "macro_f1", "seconds"))
+    with folder as path:
+        known = {} if path is None else finished_pieces(path, _STEM, ("rows", "macro_f1", "seconds"))
         if known:
             say(f"{path} holds {len(known)} of {folds} folds; going on from there")
-
-        def keep(number: int, fold: Mapping[str, Any]) -> None:
-            files.write_json(_piece(path, number), fold)
-
-        result = CrossValidation(recipe, _all(folds, known, run, keep, say))
-        files.write_json(path / "metrics.json", result.to_dict())
-        files.write_text(path / "report.txt", f"{result}\n")
+        for number, rows in enumerate(held_out, 1):
+            if number not in known:
+                known[number] = fold = _run_fold(build, recipe, data, rows, seed, cache)
+                if path is not None:
+                    files.write_json(path / f"{_STEM}-{number}.json", fold)
+                say(f"fold {number} of {folds}: macro-F1 {fold['macro_f1']:.4f}, {fold['seconds']:.0f} s")
+        result = CrossValidation(recipe, tuple(known[number] for number in range(1, folds + 1)))
+        if path is not None:
+            files.write_json(path / "metrics.json", result.to_dict())
+            files.write_text(path / "report.txt", f"{result}\n")
     return result
-
-
-def _piece(folder: Path, number: int) -> Path:
-    return folder / f"{_STEM}-{number}.json"
-
-
-def _all(folds: int, known: Mapping[int, dict], run: Callable, keep: Callable, say: Callable) -> tuple:
-    results = []
-    for number in range(1, folds + 1):
-        fold = known.get(number)
-        if fold is None:
-            fold = run(number)
-            keep(number, fold)
-            say(f"fold {number} of {folds}: macro-F1 {fold['macro_f1']:.4f}, {fold['seconds']:.0f} s")
-        results.append(fold)
-    return tuple(results)
 
 
 def _run_fold(
@@ -222,8 +208,7 @@ def stratified_folds(
     """
     if data.targets is None:
         raise TransformerError("data must have labels to be stratified by; got a split without any")
-    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
-        raise TransformerError(f"folds must be an integer of at least 2; got {folds!r}")
+    check_whole("folds", folds, least=2)
     if groups is not None and len(groups) != len(data):
         raise TransformerError(f"groups must be as many as rows, {len(data)}; got {len(groups)}")
     joined = _joined(data, groups)

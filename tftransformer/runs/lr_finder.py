@@ -18,6 +18,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation.figures import COLOURS, GREY, new_figure, plain_axes, save
 from tftransformer.finetuning.optimizers import inner_optimizer
 from tftransformer.finetuning.schedules import check_number
+from tftransformer.runs.recipes import check_whole
 from tftransformer.tasks.base import TextTask
 
 _LEAST_STEPS = 10
@@ -205,8 +206,7 @@ def _check(lowest: Any, highest: Any, steps: Any, smoothing: Any, divergence: An
     check_number("highest", highest, f"above lowest, {lowest}", lambda value: value > lowest)
     check_number("smoothing", smoothing, "at least 0 and below 1", lambda value: 0 <= value < 1)
     check_number("divergence", divergence, "above 1", lambda value: value > 1)
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < _LEAST_STEPS:
-        raise TransformerError(f"steps must be an integer of at least {_LEAST_STEPS}; got {steps!r}")
+    check_whole("steps", steps, least=_LEAST_STEPS)
 
 
 # What a sweep over learning rates found: the losses, two rules for a rate, and the picture.

@@ -51,9 +51,9 @@ def check_recipe(recipe: Mapping[str, Any]) -> None:
                 f"a recipe has no setting {name!r}; it may have {', '.join(SETTINGS)}{near_miss(name, SETTINGS)}"
             )
         if name in ("epochs", "batch_size"):
-            _check_whole(name, value, least=1)
+            check_whole(name, value, least=1)
         elif name == "freeze_layers":
-            _check_whole(name, value, least=0)
+            check_whole(name, value, least=0)
         elif name == "learning_rate":
             check_number(name, value, "above 0 and at most 1", lambda rate: 0 < rate <= 1)
         elif name == "schedule":
@@ -218,6 +218,7 @@ def describe_recipe(recipe: Mapping[str, Any]) -> str:
     return ", ".join(shown) or "the defaults"
 
 
-def _check_whole(name: str, value: Any, least: int) -> None:
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise a `TransformerError` unless `value` is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise TransformerError(f"{name} must be an integer of at least {least}; got {value!r}")

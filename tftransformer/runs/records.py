@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tftransformer import files
+from tftransformer.checkpoints.folders import read_json
 from tftransformer.errors import TransformerError
 
 STATUS_FILE = "run.json"
@@ -38,19 +38,6 @@ def next_free(root: Path, name: str) -> Path:
             with contextlib.suppress(FileExistsError):
                 (root / f"{stem}-{number}").mkdir()
                 return root / f"{stem}-{number}"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, or a one-line error."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise TransformerError(f"{path} does not exist") from None
-    except (OSError, ValueError) as error:
-        raise TransformerError(f"{path} cannot be read as JSON: {' '.join(str(error).split())}") from error
-    if not isinstance(value, dict):
-        raise TransformerError(f"{path} must hold a JSON object; got {type(value).__name__}")
-    return value
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

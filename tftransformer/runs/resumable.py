@@ -12,9 +12,9 @@ import keras
 import numpy as np
 
 from tftransformer import files, patterns
+from tftransformer.checkpoints.folders import read_json
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
-from tftransformer.runs import records
 
 SETTINGS_FILE = "settings.json"
 _DIGITS = 16
@@ -41,7 +41,7 @@ def resumable_folder(folder: str | os.PathLike, kind: str, settings: Mapping[str
     with files.Lock(path):
         record = {"format": f"tftransformer-{kind}", "settings": files.plain(settings, "settings")}
         if (path / SETTINGS_FILE).is_file():
-            _check_same(path, kind, records.read_json(path / SETTINGS_FILE), record)
+            _check_same(path, kind, read_json(path / SETTINGS_FILE), record)
         else:
             found = sorted(entry.name for entry in path.iterdir() if not files.is_partial(entry.name))
             if found:
@@ -101,10 +101,13 @@ def finished_pieces(folder: Path, stem: str, needs: Sequence[str]) -> dict[int, 
         number = path.stem.removeprefix(f"{stem}-")
         if not number.isdigit():
             continue
-        piece = records.read_json(path)
-        if missing := [name for name in needs if name not in piece]:
-            raise TransformerError(
-                f"{path} must hold {missing[0]!r}; delete it to have that {stem} run again"
-            )
-        pieces[int(number)] = piece
+        pieces[int(number)] = read_piece(path, needs, f"{stem} run")
     return dict(sorted(pieces.items()))
+
+
+def read_piece(path: Path, needs: Sequence[str], what: str = "run") -> dict[str, Any]:
+    """What the file of a finished piece holds, which must have the entries `needs`."""
+    piece = read_json(path)
+    if missing := [name for name in needs if name not in piece]:
+        raise TransformerError(f"{path} must hold {missing[0]!r}; delete it to have that {what} again")
+    return piece

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tftransformer import files
+from tftransformer.checkpoints.folders import read_json
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.runs import records
 
@@ -268,7 +269,7 @@ class RunFolder:
         Raises:
             TransformerError: It is missing or damaged.
         """
-        return records.read_json(self.metrics_path)
+        return read_json(self.metrics_path)
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
         """Write metrics.json, last and atomically, with the settings as `config`; let go of the folder.

@@ -30,6 +30,7 @@ from tftransformer.finetuning.activation_cache import ActivationCache, choose_ac
 from tftransformer.runs.recipes import (
     Build,
     check_stages,
+    check_whole,
     describe_recipe,
     prepare,
     train_recipe,
@@ -277,8 +278,7 @@ def _optuna() -> Any:
 
 
 def _check(trials: Any, pruner: str, train: Split, validation: Split) -> None:
-    if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
-        raise TransformerError(f"trials must be an integer of at least 1; got {trials!r}")
+    check_whole("trials", trials, least=1)
     if pruner not in PRUNERS:
         raise TransformerError(
             f"pruner must be one of {', '.join(PRUNERS)}; got {pruner!r}{near_miss(str(pruner), PRUNERS)}"

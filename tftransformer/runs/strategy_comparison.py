@@ -23,10 +23,9 @@ from tftransformer.evaluation.plots import plot_comparison
 from tftransformer.evaluation.reports import text_table
 from tftransformer.finetuning.activation_cache import ActivationCache, choose_activation_cache
 from tftransformer.finetuning.strategy import Strategy, parse_strategy
-from tftransformer.runs import records
 from tftransformer.runs.cross_validation import FIGURES
 from tftransformer.runs.recipes import Build, check_stages, check_table, prepare, train_recipe
-from tftransformer.runs.resumable import digest_of, digest_of_model, resumable_folder
+from tftransformer.runs.resumable import digest_of, digest_of_model, read_piece, resumable_folder
 from tftransformer.tasks.base import TextTask
 
 MEASURES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "micro_f1": "micro-F1"}
@@ -210,6 +209,10 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
 
 
+# Of a run's file.
+_NEEDED = ("strategy", "rows", "rate", "seed", "test", "seconds", "trained_parameters")
+
+
 def default_strategies(num_layers: int) -> tuple[str, ...]:
     """What is compared where nobody says: one of each kind, `freeze` of two thirds of the blocks.
 
@@ -217,16 +220,8 @@ def default_strategies(num_layers: int) -> tuple[str, ...]:
         >>> default_strategies(12)[1]
         'freeze:8'
     """
-    return (
-        "full",
-        f"freeze:{2 * num_layers // 3}",
-        "unfreeze",
-        "layerwise:0.9",
-        "lora:8",
-        "adapter:48",
-        "bitfit",
-        "head",
-    )
+    frozen = f"freeze:{2 * num_layers // 3}"
+    return ("full", frozen, "unfreeze", "layerwise:0.9", "lora:8", "adapter:48", "bitfit", "head")
 
 
 def compare_strategies(
@@ -370,10 +365,11 @@ def _all(
 ) -> list[dict[str, Any]]:
     done = {}
     for cell in plan if folder is not None else ():
-        found = _read(folder, cell)
-        # Where rates are chosen, runs of a table without that choice lack a figure, and run again.
-        if found is not None and all(name in found for name in scored):
-            done[cell] = found
+        if _path(folder, cell).exists():
+            found = read_piece(_path(folder, cell), _NEEDED)
+            # Where rates are chosen, runs of a table without that choice lack a figure, and run again.
+            if all(name in found for name in scored):
+                done[cell] = found
     if done:
         say(f"{folder} holds {len(done)} of {len(plan)} runs; going on from there")
     started, trained = time.perf_counter(), 0
@@ -433,13 +429,3 @@ def _run(
 def _path(folder: Path, cell: tuple) -> Path:
     strategy, rows, rate, seed = cell
     return folder / f"{str(strategy).replace(':', '-')}_{rows}-rows_rate-{rate:g}_seed-{seed}.json"
-
-
-def _read(folder: Path, cell: tuple) -> dict[str, Any] | None:
-    path = _path(folder, cell)
-    if not path.exists():
-        return None
-    found = records.read_json(path)
-    if missing := {"strategy", "rows", "rate", "seed", "test", "seconds", "trained_parameters"} - set(found):
-        raise TransformerError(f"{path} must hold {min(missing)!r}; delete it to have that run again")
-    return found
