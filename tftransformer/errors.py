@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class TransformerError(ValueError):
@@ -38,3 +39,19 @@ def near_miss(name: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(str(name), [str(k) for k in known], n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+def check_choice(name: str, value: Any, known: Iterable[str]) -> None:
+    """Raise a `TransformerError` that suggests the nearest unless `value` is one of some names."""
+    known = list(known)
+    if value not in known:
+        raise TransformerError(
+            f"{name} must be one of {', '.join(known)}; got {value!r:.80}{near_miss(value, known)}"
+        )
+
+
+def check_whole(name: str, value: Any, least: int = 1) -> None:
+    """Raise a `TransformerError` unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        rule = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise TransformerError(f"{name} must be {rule}; got {value!r}")

@@ -147,7 +147,7 @@ def test_replicas_add_up():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MacroF1(0), "num_classes must be a whole number of at least 1; got 0"),
+        (lambda: MacroF1(0), "num_classes must be a positive integer; got 0"),
         (lambda: MacroF1(True), "num_classes must be a whole number"),
         (lambda: MultiLabelF1(2, "samples"), "average must be 'macro' or 'micro'; got 'samples'"),
         (lambda: MultiLabelF1(2, threshold=2), "threshold must be between 0 and 1; got 2"),

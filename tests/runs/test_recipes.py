@@ -31,8 +31,8 @@ def build(tiny_preset):
     [
         (dict(learning_rte=1e-3), "no setting 'learning_rte'.*did you mean 'learning_rate'"),
         (dict(learning_rate=0.0), "learning_rate must be above 0 and at most 1; got 0.0"),
-        (dict(epochs=0), "epochs must be an integer of at least 1; got 0"),
-        (dict(batch_size=1.5), "batch_size must be an integer of at least 1; got 1.5"),
+        (dict(epochs=0), "epochs must be a positive integer; got 0"),
+        (dict(batch_size=1.5), "batch_size must be a positive integer; got 1.5"),
         (dict(freeze_layers=-1), "freeze_layers must be an integer of at least 0; got -1"),
         (dict(schedule="linaer"), "schedule must be one of.*did you mean 'linear'"),
         (dict(strategy="frezee:8"), "strategy must be one of.*did you mean 'freeze'"),

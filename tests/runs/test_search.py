@@ -207,7 +207,7 @@ def test_every_end_and_choice_of_a_space_is_checked_beforehand():
 
 
 def test_arguments_out_of_range(run, monkeypatch):
-    with pytest.raises(TransformerError, match="trials must be an integer of at least 1; got 0"):
+    with pytest.raises(TransformerError, match="trials must be a positive integer; got 0"):
         run(trials=0)
     with pytest.raises(TransformerError, match="pruner must be one of.*did you mean 'median'"):
         run(pruner="medain")

@@ -141,7 +141,7 @@ def test_config_round_trip(tmp_path):
         (dict(vocabulary=[]), "at least one token"),
         (
             dict(vocabulary=SMALL, max_word_characters=0),
-            "max_word_characters must be an integer of at least 1; got 0",
+            "max_word_characters must be a positive integer; got 0",
         ),
         (dict(vocabulary=SMALL, max_word_characters=2.5), "got 2.5"),
         (dict(vocabulary=SMALL, lowercase="yes"), "lowercase must be True or False; got 'yes'"),

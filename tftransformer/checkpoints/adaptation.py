@@ -15,7 +15,7 @@ from tftransformer.checkpoints.assign import stored_addresses
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.sources import Source
 from tftransformer.config import TransformerConfig
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError, check_choice
 from tftransformer.models.layer_choice import choose_layers, keep_in_config
 from tftransformer.text.spec import TokenizerSpec
 from tftransformer.text.vocabulary import vocabulary_bytes
@@ -139,10 +139,7 @@ def adapt(
         raise TransformerError(
             f"a preset must be adapted before its structure is modified; {preset.name} has modifications"
         )
-    if positions not in RESIZERS:
-        raise TransformerError(
-            f"positions must be one of {', '.join(RESIZERS)}; got {positions!r}{near_miss(str(positions), RESIZERS)}"
-        )
+    check_choice("positions", positions, RESIZERS)
     kept = choose_layers(layers, old.num_layers, None if config is None else config.num_layers)
     shallow = keep_in_config(old, kept)
     _check_config(config, shallow)

@@ -14,7 +14,7 @@ from tftransformer.checkpoints.rules import Ignored, Table
 from tftransformer.checkpoints.sources import TensorFlowSource
 from tftransformer.checkpoints.sources.tensorflow_file import find_checkpoint
 from tftransformer.config import TransformerConfig
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_choice
 from tftransformer.models.families import Family, families_of, family_of_tokenizer
 from tftransformer.models.shapes import encoder_shapes
 from tftransformer.text.sentencepiece_model import parse_pieces
@@ -99,9 +99,7 @@ def _config(folder: Path, family: Family, source: TensorFlowSource) -> Transform
         if size not in settings:
             raise TransformerError(f"{where} must have {size}; it is missing")
     activation = settings.get("hidden_act", "gelu")
-    if not isinstance(activation, str) or activation not in facts.activations:
-        known = ", ".join(facts.activations)
-        raise TransformerError(f"{where}: hidden_act must be one of {known}; got {activation!r:.80}")
+    check_choice(f"{where}: hidden_act", activation, facts.activations)
     narrow = settings.get("embedding_size") not in (None, settings["hidden_size"])
     if narrow and "embedding_size" not in family.huggingface.settings:
         raise TransformerError(

@@ -15,7 +15,7 @@ from tftransformer.checkpoints.preset import POOLINGS, UNRECORDED, Preset, check
 from tftransformer.checkpoints.rules import OWN, transform_of
 from tftransformer.checkpoints.sources import FLOATING, SafetensorsSource, weights_file
 from tftransformer.config import TransformerConfig
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError, check_choice
 from tftransformer.models.shapes import encoder_shapes
 from tftransformer.text.spec import TokenizerSpec, read_spec
 
@@ -73,12 +73,9 @@ def save_preset(
             are not finite in the dtype to store.
     """
     folder = Path(folder)
-    if pooling not in POOLINGS:
-        raise TransformerError(
-            f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}{near_miss(pooling, POOLINGS)}"
-        )
-    if dtype is not None and dtype not in FLOATING:
-        raise TransformerError(f"dtype must be one of {', '.join(FLOATING)}; got {dtype!r}")
+    check_choice("pooling", pooling, POOLINGS)
+    if dtype is not None:
+        check_choice("dtype", dtype, FLOATING)
     spec = tokenizer.spec()
     check_vocabulary(spec.vocabulary, config.vocabulary_size, "the tokenizer")
     with files.atomic_folder(folder, overwrite=overwrite) as new:
@@ -110,9 +107,7 @@ def load_own(folder: Path, name: str) -> Preset:
         raise TransformerError(f"{path} must have format {FORMAT}; got {stated.get('format')!r}")
     _check_kinds(path, stated)
     labels = stated["labels"]
-    if stated["pooling"] not in POOLINGS:
-        known = ", ".join(POOLINGS)
-        raise TransformerError(f"{path}: pooling must be one of {known}; got {stated['pooling']!r}")
+    check_choice(f"{path}: pooling", stated["pooling"], POOLINGS)
     try:
         config = TransformerConfig.from_dict(stated["config"])
     except TransformerError as error:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError, check_choice, near_miss
 
 # Names are checked without TensorFlow; it is loaded when a strategy is built.
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ def check_strategy(name: str) -> None:
         raise TransformerError(
             "distribution 'multi_worker' is not available yet with Keras 3; use 'mirrored' for all GPUs of one machine"
         )
-    if name not in STRATEGIES:
-        raise TransformerError(
-            f"distribution must be one of {', '.join(STRATEGIES)}; got {name!r}{near_miss(str(name), STRATEGIES)}"
-        )
+    check_choice("distribution", name, STRATEGIES)
 
 
 def _mirrored(devices: Sequence[str] | str | None) -> tf.distribute.Strategy:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_whole
 
 
 class _Counts(keras.metrics.Metric):
@@ -27,8 +27,7 @@ class _Counts(keras.metrics.Metric):
     ) -> None:
         # Counts in half precision stop growing at 256 or 2048, so the policy of the model is not followed.
         super().__init__(name=name, dtype=dtype or "float32")
-        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-            raise TransformerError(f"num_classes must be a whole number of at least 1; got {num_classes!r}")
+        check_whole("num_classes", num_classes)
         self.num_classes = num_classes
         self._slots = [self.add_weight(shape=shape, initializer="zeros", name=slot) for slot in slots]
 

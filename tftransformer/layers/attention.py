@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_whole
 from tftransformer.layers.attention_prefix import AttentionPrefix
 from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.masking import causal_mask, merge_masks, merge_padding
@@ -298,7 +298,6 @@ def _write(cache: Any, new: Any, index: Any) -> Any:
 def check_divides(name: str, value: int, divisor_name: str, divisor: int) -> None:
     """Raise a `TransformerError` unless both are positive integers and the divisor divides the value."""
     for label, number in ((name, value), (divisor_name, divisor)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise TransformerError(f"{label} must be a positive integer; got {number!r}")
+        check_whole(label, number)
     if value % divisor:
         raise TransformerError(f"{name} must be a multiple of {divisor_name}; got {value} and {divisor}")

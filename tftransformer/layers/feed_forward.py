@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import check_choice
 from tftransformer.layers.kernels import gelu
 from tftransformer.layers.projection import Projection
 from tftransformer.layers.slots import SlottedLayer
@@ -49,11 +49,7 @@ class FeedForward(SlottedLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if activation not in ACTIVATIONS:
-            raise TransformerError(
-                f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}"
-                f"{near_miss(activation, ACTIVATIONS)}"
-            )
+        check_choice("activation", activation, ACTIVATIONS)
         self.intermediate_dim = intermediate_dim
         self.activation = activation
         self.gated = gated

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import check_choice
 from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.projection import Projection
 from tftransformer.layers.slots import SlottedLayer
@@ -45,11 +45,7 @@ class CLSPooling(SlottedLayer):
     ) -> None:
         super().__init__(**kwargs)
         self.with_dense = dense
-        if activation not in _ACTIVATIONS:
-            raise TransformerError(
-                f"activation must be one of {', '.join(_ACTIVATIONS)}; got {activation!r}"
-                f"{near_miss(activation, _ACTIVATIONS)}"
-            )
+        check_choice("activation", activation, _ACTIVATIONS)
         self.activation = activation
         self.dropout_rate = dropout
         self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")

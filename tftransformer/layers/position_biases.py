@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_whole
 from tftransformer.layers.relative_positions import relative_offsets
 from tftransformer.layers.slots import SlottedLayer
 
@@ -100,8 +100,7 @@ class PositionBias(SlottedLayer):
 
     def __init__(self, num_heads: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if isinstance(num_heads, bool) or not isinstance(num_heads, int) or num_heads < 1:
-            raise TransformerError(f"num_heads must be a positive integer; got {num_heads!r}")
+        check_whole("num_heads", num_heads)
         self.num_heads = num_heads
 
     @classmethod

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_whole
 
 
 class AttentionPosition(keras.layers.Layer):
@@ -117,8 +117,7 @@ class RelativePosition(AttentionPosition):
         self, max_distance: int = 16, values: bool = True, initializer: Any = "glorot_uniform", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if isinstance(max_distance, bool) or not isinstance(max_distance, int) or max_distance < 1:
-            raise TransformerError(f"max_distance must be a positive integer; got {max_distance!r}")
+        check_whole("max_distance", max_distance)
         self.max_distance = max_distance
         self.values = values
         self.initializer = keras.initializers.get(initializer)

@@ -18,13 +18,12 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from tftransformer import files
 from tftransformer.data.folding import fold_record
 from tftransformer.data.split import Split
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.reports import text_table
 from tftransformer.finetuning.activation_cache import ActivationCache, choose_activation_cache
 from tftransformer.runs.recipes import (
     Build,
     check_recipe,
-    check_whole,
     describe_recipe,
     prepare,
     train_recipe,

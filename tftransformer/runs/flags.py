@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError, check_choice
 
 
 def read_range(name: str, values: Sequence[str], kind: Callable[[str], Any]) -> Any:
@@ -106,10 +106,8 @@ def check_options(options: Any) -> None:
         choices = field.metadata.get("choices")
         if least is not None and value is not None and value < least:
             raise TransformerError(f"{field.name} must be at least {least}; got {value}")
-        if choices and value is not None and value not in choices:
-            raise TransformerError(
-                f"{field.name} must be one of {', '.join(choices)}; got {value!r}{near_miss(str(value), choices)}"
-            )
+        if choices and value is not None:
+            check_choice(field.name, value, choices)
 
 
 class OptionFlags:

@@ -14,11 +14,10 @@ import keras
 import numpy as np
 
 from tftransformer.data.pipeline import num_batches
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.figures import COLOURS, GREY, new_figure, plain_axes, save
 from tftransformer.finetuning.optimizers import inner_optimizer
 from tftransformer.finetuning.schedules import check_number
-from tftransformer.runs.recipes import check_whole
 from tftransformer.tasks.base import TextTask
 
 _LEAST_STEPS = 10

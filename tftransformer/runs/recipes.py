@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tftransformer.data.pipeline import num_batches
 from tftransformer.data.split import Split
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError, check_whole, near_miss
 from tftransformer.finetuning.arguments import check_number, check_schedule
 from tftransformer.finetuning.defaults import EPOCHS, default_epochs
 from tftransformer.finetuning.strategy import Strategy, parse_strategy
@@ -216,9 +216,3 @@ def describe_recipe(recipe: Mapping[str, Any]) -> str:
     """
     shown = (f"{n} {v:.3g}" if isinstance(v, float) else f"{n} {v}" for n, v in recipe.items())
     return ", ".join(shown) or "the defaults"
-
-
-def check_whole(name: str, value: Any, least: int) -> None:
-    """Raise a `TransformerError` unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise TransformerError(f"{name} must be an integer of at least {least}; got {value!r}")

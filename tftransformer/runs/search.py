@@ -23,14 +23,13 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from tftransformer import files
 from tftransformer.data.split import Split
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError, check_choice, check_whole
 from tftransformer.evaluation.figures import COLOURS, new_figure, plain_axes, save
 from tftransformer.evaluation.reports import text_table
 from tftransformer.finetuning.activation_cache import ActivationCache, choose_activation_cache
 from tftransformer.runs.recipes import (
     Build,
     check_stages,
-    check_whole,
     describe_recipe,
     prepare,
     train_recipe,
@@ -279,10 +278,7 @@ def _optuna() -> Any:
 
 def _check(trials: Any, pruner: str, train: Split, validation: Split) -> None:
     check_whole("trials", trials, least=1)
-    if pruner not in PRUNERS:
-        raise TransformerError(
-            f"pruner must be one of {', '.join(PRUNERS)}; got {pruner!r}{near_miss(str(pruner), PRUNERS)}"
-        )
+    check_choice("pruner", pruner, PRUNERS)
     for name, split in (("train", train), ("validation", validation)):
         if not isinstance(split, Split) or split.targets is None or not len(split):
             raise TransformerError(f"{name} must be a Split with labels and at least one row")

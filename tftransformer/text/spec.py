@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_choice
 
 
 class Kind(NamedTuple):
@@ -99,8 +99,7 @@ def read_spec(folder: str | os.PathLike, kind: str, settings: Mapping[str, Any])
 
 
 def _known(kind: str) -> Kind:
-    if kind not in KINDS:
-        raise TransformerError(f"tokenizer kind must be one of {', '.join(KINDS)}; got {kind!r}")
+    check_choice("tokenizer kind", kind, KINDS)
     return KINDS[kind]
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_text
 from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_builder as model_builder
 
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_whole
 from tftransformer.text.base import SPECIAL_TOKENS, Tokenizer, Tokens, as_texts, check_settings
 from tftransformer.text.normalization import Constants, Words, WordSplitter
 from tftransformer.text.places import characters_begun, row_numbers, splits_of
@@ -214,8 +214,7 @@ def _check_settings(lowercase: Any, strip_accents: Any, split_on_cjk: Any, limit
             raise TransformerError(f"{name} must be True or False; got {value!r}")
     if strip_accents is not None and not isinstance(strip_accents, bool):
         raise TransformerError(f"strip_accents must be True, False or None; got {strip_accents!r}")
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise TransformerError(f"max_word_characters must be an integer of at least 1; got {limit!r}")
+    check_whole("max_word_characters", limit)
 
 
 def _absent_character(vocabulary: Iterable[str]) -> str:

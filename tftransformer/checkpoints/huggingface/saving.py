@@ -12,7 +12,7 @@ from tftransformer.checkpoints.own import as_array, write_weights
 from tftransformer.checkpoints.rules import to_source
 from tftransformer.checkpoints.sources import FLOATING
 from tftransformer.config import TransformerConfig
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_choice
 from tftransformer.models.families import FAMILIES, Family, families_of
 from tftransformer.models.families.family import HuggingFace
 
@@ -63,8 +63,8 @@ def save_huggingface(
         raise TransformerError(
             f"format 'huggingface' must be of a family it is written for ({known}); got {config.family!r}"
         )
-    if dtype is not None and dtype not in FLOATING:
-        raise TransformerError(f"dtype must be one of {', '.join(FLOATING)}; got {dtype!r}")
+    if dtype is not None:
+        check_choice("dtype", dtype, FLOATING)
     settings = settings_of(config)
     tensors, kind = _tensors(family, config, variables, pooling)
     folder = Path(folder)

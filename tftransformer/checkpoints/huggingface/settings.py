@@ -5,7 +5,7 @@ from typing import Any
 
 from tftransformer.checkpoints.assign import MOST_LAYERS
 from tftransformer.config import TransformerConfig
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError, check_choice, near_miss
 from tftransformer.models.families import FAMILIES, Family, families_of
 from tftransformer.models.families.family import HuggingFace
 
@@ -70,9 +70,7 @@ def config_of(
             raise TransformerError(f"{where}: {key} must be {required!r}; got {settings[key]!r}")
     settings = {**facts.defaults, **settings}
     activation = settings[facts.activation]
-    if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        known = ", ".join(ACTIVATIONS)
-        raise TransformerError(f"{where}: {facts.activation} must be one of {known}; got {activation!r}")
+    check_choice(f"{where}: {facts.activation}", activation, ACTIVATIONS)
     fields = {ours: settings[theirs] for theirs, ours in facts.settings.items()}
     if facts.positions_after_padding:
         offset = settings["pad_token_id"]

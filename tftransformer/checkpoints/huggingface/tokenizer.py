@@ -14,7 +14,7 @@ from tftransformer.checkpoints.huggingface.tokenizer_json import (
     read_backend,
     with_added,
 )
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError, check_choice
 from tftransformer.models.families import FAMILIES, families_of, family_of_tokenizer
 from tftransformer.text.byte_bpe_files import check_merges, parse_merges, vocabulary_json_bytes
 from tftransformer.text.sentencepiece_charsmap import parse_charsmap
@@ -56,10 +56,7 @@ def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
         'wordpiece'
     """
     known = families_of("huggingface")
-    if family not in known:
-        raise TransformerError(
-            f"family must be one of {', '.join(known)}; got {family!r}{near_miss(family, known)}"
-        )
+    check_choice("family", family, known)
     folder = Path(folder)
     facts = known[family].tokenizer
     separators = facts.pair_separators
@@ -99,10 +96,7 @@ def _kind(folder: Path, usual: str, backend: Mapping[str, Any] | None) -> str:
         model = model if isinstance(model, dict) else {}
         kinds = {"WordPiece": "wordpiece", "BPE": "byte_bpe", "Unigram": "sentencepiece"}
         stated = model.get("type") or ("WordPiece" if "max_input_chars_per_word" in model else None)
-        if stated not in kinds:
-            raise TransformerError(
-                f"{folder / 'tokenizer.json'}: model must be one of {', '.join(kinds)}; got {stated!r}"
-            )
+        check_choice(f"{folder / 'tokenizer.json'}: model", stated, kinds)
         return kinds[stated]
     if present:
         return present[0]

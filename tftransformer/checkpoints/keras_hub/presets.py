@@ -26,7 +26,7 @@ from tftransformer.checkpoints.preset import POOLINGS, Preset, check_vocabulary
 from tftransformer.checkpoints.rules import Table
 from tftransformer.checkpoints.sources import KerasHubSource
 from tftransformer.config import TransformerConfig
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_choice, check_whole
 from tftransformer.models.families import Family, families_of
 from tftransformer.models.families.family import KerasHub
 from tftransformer.models.shapes import count_parameters
@@ -175,10 +175,7 @@ def read_task(files: HubFiles, hub: KerasHub, backbone: Any) -> HubTask:
         raise TransformerError(f"{path} must describe a task of keras-hub's; it describes a {name!r:.80}")
     if name == f"{hub.classes}TextEmbedder":
         pooling = settings.get("pooling_mode", "mean")
-        if pooling not in POOLINGS:
-            raise TransformerError(
-                f"{path}: pooling_mode must be one of {', '.join(POOLINGS)}; got {pooling!r}"
-            )
+        check_choice(f"{path}: pooling_mode", pooling, POOLINGS)
         return HubTask(backbone, hub.table, pooling)
     if name not in hub.classifiers:  # words to fill in, for instance: none of it is in the encoder's weights
         return HubTask(backbone, hub.table)
@@ -189,14 +186,12 @@ def _classifier(
     files: HubFiles, hub: KerasHub, backbone: Any, path: Path, settings: Mapping[str, Any]
 ) -> HubTask:
     classes, dropout = settings.get("num_classes"), settings.get("dropout", 0.0)
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
-        raise TransformerError(f"{path}: num_classes must be a positive integer; got {classes!r}")
+    check_whole(f"{path}: num_classes", classes)
     if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         raise TransformerError(f"{path}: dropout must be at least 0 and below 1; got {dropout!r}")
     # Where the backbone has the pooler, the head is one layer.
     width = backbone.hidden_dim if hub.pooler else settings.get("hidden_dim") or backbone.hidden_dim
-    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-        raise TransformerError(f"{path}: hidden_dim must be a positive integer; got {width!r}")
+    check_whole(f"{path}: hidden_dim", width)
     model = _with_weights(files, hub, backbone, classes, width)
     activation = _name_of(settings.get("activation") or "linear")
     reason = None
