@@ -16,8 +16,7 @@ from tftransformer.runs import classification, continuing
 from tftransformer.runs.classification import fingerprints
 from tftransformer.runs.continuing import BothTests
 from tftransformer.runs.finished_runs import merged, recorded_splits, without
-from tftransformer.runs.options import ClassificationOptions
-from tftransformer.runs.recorded_options import continued_options, recorded_options
+from tftransformer.runs.options import ClassificationOptions, continued_options, recorded_options
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks import TextClassifier
 

@@ -12,8 +12,13 @@ import pytest
 from tftransformer.errors import TransformerError
 from tftransformer.runs import classification, documents, finished_runs
 from tftransformer.runs.classification import fingerprints
-from tftransformer.runs.options import ClassificationOptions, CustomOptions, DocumentOptions
-from tftransformer.runs.recorded_options import evaluation_options, options_of
+from tftransformer.runs.options import (
+    ClassificationOptions,
+    CustomOptions,
+    DocumentOptions,
+    evaluation_options,
+    options_of,
+)
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks import DocumentClassifier, TextClassifier
 

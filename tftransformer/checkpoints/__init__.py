@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = attach(
         "load_preset": "presets",
         "open_weights": "sources",
         "preset_from_file": "weights_files",
-        "save_huggingface": "huggingface.saving",
+        "save_huggingface": "huggingface.folder",
         "save_preset": "own",
         "write_preset": "own",
     },

@@ -16,8 +16,7 @@ from tftransformer.evaluation.intervals import mcnemar
 from tftransformer.evaluation.reports import Report, text_table
 from tftransformer.runs.classification import load_splits, train_on
 from tftransformer.runs.finished_runs import merged, recorded_splits, without
-from tftransformer.runs.options import PRECISIONS, ClassificationOptions
-from tftransformer.runs.recorded_options import recorded_options
+from tftransformer.runs.options import PRECISIONS, ClassificationOptions, recorded_options
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.text_classifier import TextClassifier
 

@@ -28,7 +28,7 @@ from tftransformer.evaluation.two_samples import (
 )
 from tftransformer.layers.taps import tapped
 from tftransformer.runs.finished_runs import load_classifier, recorded_splits
-from tftransformer.runs.recorded_options import recorded_options
+from tftransformer.runs.options import recorded_options
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.text_classifier import TextClassifier
 

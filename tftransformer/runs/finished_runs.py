@@ -13,9 +13,8 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report, join_labels
 from tftransformer.runs.classification import fingerprints, load_splits
 from tftransformer.runs.documents import with_test_examples
-from tftransformer.runs.options import COLUMNS, ClassificationOptions, DocumentOptions
+from tftransformer.runs.options import COLUMNS, ClassificationOptions, DocumentOptions, options_of
 from tftransformer.runs.predictions import texts_to_predict, write_answers
-from tftransformer.runs.recorded_options import options_of
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.labelled import Answer
 from tftransformer.tasks.loading import load
@@ -27,7 +26,7 @@ def evaluate(run: str | Path, options: ClassificationOptions | None = None) -> R
 
     Args:
         run: The run's folder.
-        options: The data to evaluate on, as `recorded_options.evaluation_options` makes them. None: the run's own test rows.
+        options: The data to evaluate on, as `options.evaluation_options` makes them. None: the run's own test rows.
     """
     test = _own_test(run) if options is None else _test_of(options)
     classifier = load_classifier(run)

@@ -3,7 +3,6 @@
 `pretrain` runs on Keras's TensorFlow and JAX backends; on JAX nothing in it needs TensorFlow.
 """
 
-import dataclasses
 import hashlib
 import itertools
 import os
@@ -341,16 +340,6 @@ def _digest(variables: Mapping[str, Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Stored:
-    """A tokenizer that is only passed on: to be saved it need not run."""
-
-    stored: TokenizerSpec
-
-    def spec(self) -> TokenizerSpec:
-        return self.stored
-
-
 def _save(
     options: PretrainingOptions,
     model: Pretrainer,
@@ -363,7 +352,7 @@ def _save(
     save_preset(
         options.output_dir,
         config=model.config,
-        tokenizer=_Stored(tokenizer),
+        tokenizer=tokenizer,
         variables=model.addresses(),
         pooling="mean" if preset is None else preset.pooling,
         task={**advice, "pretraining": {"options": options.plain(), "figures": dict(figures)}},

@@ -210,7 +210,7 @@ def _percent(share: float) -> str:
 
 
 # Of a run's file.
-_NEEDED = ("strategy", "rows", "rate", "seed", "test", "seconds", "trained_parameters")
+_NEEDED = ("rate", "rows", "seconds", "seed", "strategy", "test", "trained_parameters")
 
 
 def default_strategies(num_layers: int) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from tftransformer import patterns
-from tftransformer.checkpoints.huggingface.saving import save_huggingface
+from tftransformer.checkpoints.huggingface.folder import save_huggingface
 from tftransformer.checkpoints.own import save_preset
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.structure import describe_modifications

@@ -66,6 +66,10 @@ class TokenizerSpec:
         kind = _known(self.kind)
         return getattr(_module(kind.module), kind.name).from_files(self.settings, self.files)
 
+    def spec(self) -> "TokenizerSpec":
+        """Itself: saving takes a `Tokenizer` or what is stored of one."""
+        return self
+
     def to_config(self) -> dict[str, Any]:
         """As JSON values; `from_config` reads it back."""
         files = {name: base64.b64encode(data).decode("ascii") for name, data in self.files.items()}

@@ -217,7 +217,7 @@ def write_tokenizer(folder: Path, tokenizer: Any, family: str) -> None:
     Example:
         >>> write_tokenizer(Path("checkpoint"), tokenizer, "bert")
     """
-    spec = tokenizer if isinstance(tokenizer, TokenizerSpec) else tokenizer.spec()
+    spec = tokenizer.spec()
     defaults = dict(zip(ROLES.values(), _DEFAULTS[spec.kind], strict=True))
     special = {theirs: spec.settings.get(ours, defaults[ours]) for theirs, ours in _SPECIAL.items()}
     if spec.kind == "wordpiece":

@@ -8,9 +8,13 @@ import dataclasses
 from typing import Any
 
 from tftransformer.runs.flags import OptionFlags, option
-from tftransformer.runs.options import ClassificationOptions
+from tftransformer.runs.options import (
+    ClassificationOptions,
+    continued_options,
+    evaluation_options,
+    options_of,
+)
 from tftransformer.runs.predictions import check_output, pair_up, texts_to_predict
-from tftransformer.runs.recorded_options import continued_options, evaluation_options, options_of
 from tftransformer.runs.run_folder import RunFolder, check_free
 
 

@@ -1,4 +1,4 @@
-"""Models of ours as folders that transformers loads: the tables of loading, read the other way."""
+"""Folders in Hugging Face's layout, read and written: config.json, a tokenizer's files and the weights."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -6,15 +6,86 @@ from pathlib import Path
 from typing import Any
 
 from tftransformer import files
-from tftransformer.checkpoints.huggingface.settings import settings_of
-from tftransformer.checkpoints.huggingface.tokenizer import write_tokenizer
+from tftransformer.checkpoints.assign import check_depth, make_plan, stored_name
+from tftransformer.checkpoints.folders import read_json, read_optional_json
+from tftransformer.checkpoints.huggingface.settings import config_of, find_family, settings_of
+from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer, write_tokenizer
 from tftransformer.checkpoints.own import as_array, write_weights
-from tftransformer.checkpoints.rules import to_source
-from tftransformer.checkpoints.sources import FLOATING
+from tftransformer.checkpoints.preset import Preset, check_vocabulary
+from tftransformer.checkpoints.rules import Table, to_source
+from tftransformer.checkpoints.sources import FLOATING, Source, open_weights
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, check_choice
 from tftransformer.models.families import FAMILIES, Family, families_of
 from tftransformer.models.families.family import HuggingFace
+from tftransformer.models.shapes import encoder_shapes
+
+
+def load_huggingface(folder: Path, name: str) -> Preset:
+    """Read a folder that transformers (or sentence-transformers) wrote."""
+    where = folder / "config.json"
+    settings = read_json(where)
+    family = find_family(settings, where)
+    config = config_of(settings, where, family)
+    source = open_weights(folder)
+    check_depth(where, config, source)
+    pooling, labels, head, table = _above_the_encoder(folder, family, settings, source)
+    make_plan(encoder_shapes(config), source, table)
+    tokenizer = read_tokenizer(folder, family.name)
+    check_vocabulary(tokenizer.vocabulary, config.vocabulary_size, str(folder))
+    stored = stored_name(source, table, "pooler/dense/kernel") is not None
+    return Preset(
+        name=name,
+        origin="huggingface",
+        config=config,
+        source=source,
+        table=table,
+        tokenizer=tokenizer,
+        pooling=pooling or "cls",
+        pooler=pooling is None and (stored or not family.pretrained_pooler),
+        labels=labels,
+        head=head,
+    )
+
+
+def _above_the_encoder(
+    folder: Path, family: Family, settings: Mapping[str, Any], source: Source
+) -> tuple[str | None, tuple[str, ...] | None, dict[str, Any], Table]:
+    """Pooling (None: the family's own), labels and settings of the head, and the table that loads it or not."""
+    table, pooling = family.huggingface.table, None
+    stated = read_optional_json(folder / "1_Pooling" / "config.json")
+    for key, value in (("mean_tokens", "mean"), ("max_tokens", "max"), ("cls_token", "cls")):
+        if stated.get(f"pooling_mode_{key}"):
+            pooling = value
+            break
+    kernel = stored_name(source, table, "head/logits/kernel")
+    if kernel is None:
+        return pooling, None, {}, table
+    architectures = settings.get("architectures") or []
+    architectures = architectures if isinstance(architectures, list) else [architectures]
+    if architectures and not any("SequenceClassification" in str(a) for a in architectures):
+        return pooling, None, {}, _without_head(family, f"the head of {architectures[0]}, another task")
+    count = source.shape(kernel)[0] if source.shape(kernel) else 0
+    if settings.get("problem_type") == "regression" or count < 2:
+        return pooling, None, {}, _without_head(family, "the head of a regression, another task")
+    names = settings.get("id2label") or {str(i): f"LABEL_{i}" for i in range(count)}
+    if not isinstance(names, dict) or sorted(names) != sorted(str(i) for i in range(count)):
+        raise TransformerError(
+            f"{folder / 'config.json'}: id2label must name the {count} classes of the classifier from 0 on; "
+            f"got {names!r:.80}"
+        )
+    head: dict[str, Any] = {"multi_label": settings.get("problem_type") == "multi_label_classification"}
+    dropout = settings.get(family.huggingface.head_dropout, family.huggingface.default_head_dropout)
+    if isinstance(dropout, (int, float)) and not isinstance(dropout, bool):
+        head["head_dropout"] = float(dropout)
+    return pooling, tuple(str(names[str(i)]) for i in range(count)), head, table
+
+
+def _without_head(family: Family, reason: str) -> Table:
+    """The table without the classifier, of which the pooler may be a part."""
+    dropped = "head/.*" if family.pretrained_pooler else "(head|pooler)/.*"
+    return family.huggingface.table.without(dropped, reason)
+
 
 _POOLINGS = {"mean": "mean_tokens", "max": "max_tokens", "cls": "cls_token"}
 
@@ -77,7 +148,7 @@ def save_huggingface(
         if kind == "ForSequenceClassification":
             settings.update(_head_settings(facts, labels or (), head or {}))
         files.write_json(new / "config.json", settings)
-        write_tokenizer(new, tokenizer.spec(), config.family)
+        write_tokenizer(new, tokenizer, config.family)
         if kind == "Model" and pooling != "cls":
             _write_pooling(new, pooling, config.hidden_dim)
     return folder
