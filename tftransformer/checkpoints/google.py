@@ -171,11 +171,6 @@ def read_tensorflow_tokenizer(folder: Path, name: str, lowercase: bool | None = 
 
     ALBERT's English releases hold a SentencePiece model (`30k-clean.model`), whose text is prepared as in
     Hugging Face's tokenizer; all others hold `vocab.txt`, or under a name of its own `vocab_chinese.txt`.
-
-    Args:
-        folder: The folder.
-        name: What the caller called it; it may say "uncased".
-        lowercase: Whether text is made lower case (and loses its accents). None: `guess_lowercase`.
     """
     path = _vocabulary_file(folder)
     data = path.read_bytes()

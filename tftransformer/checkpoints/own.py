@@ -220,14 +220,7 @@ def write_preset(
 def write_weights(
     path: Path, variables: Mapping[str, Any], dtype: str | None = None, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a `.safetensors` file.
-
-    Args:
-        path: The file.
-        variables: `keras.Variable`s or arrays by the name that each gets.
-        dtype: "float16", "bfloat16" or "float32". None: as they are.
-        metadata: Of the file's header.
-    """
+    """Write a `.safetensors` file."""
     from safetensors.numpy import save_file
 
     arrays = {}

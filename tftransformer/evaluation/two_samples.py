@@ -115,13 +115,7 @@ def jensen_shannon(first: np.ndarray, second: np.ndarray) -> float:
 def count_matrix(
     flat: np.ndarray, row_splits: np.ndarray, ignored: tuple[int, ...] = ()
 ) -> sparse.csr_matrix:
-    """(B, V) counts of ids, V being the ids that occur, from ids one row after another.
-
-    Args:
-        flat: Ids of all rows.
-        row_splits: (B + 1,): row i is `flat[row_splits[i]:row_splits[i + 1]]`.
-        ignored: Ids that do not count.
-    """
+    """(B, V) counts of ids, V being the ids that occur, from ids one row after another."""
     rows = np.repeat(np.arange(len(row_splits) - 1), np.diff(row_splits))
     kept = ~np.isin(flat, ignored)
     ids, columns = np.unique(flat[kept], return_inverse=True)

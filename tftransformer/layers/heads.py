@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from tftransformer.layers.dropout import Dropout
-from tftransformer.layers.projection import Projection
+from tftransformer.layers.projection import Projection, initializer_or_normal
 from tftransformer.layers.slots import SlottedLayer
 
 
@@ -35,9 +35,7 @@ class ClassificationHead(SlottedLayer):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.dropout_rate = dropout
-        self.kernel_initializer = keras.initializers.get(
-            kernel_initializer or keras.initializers.TruncatedNormal(stddev=0.02)
-        )
+        self.kernel_initializer = initializer_or_normal(kernel_initializer)
         self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.logits = Projection(
             num_classes, kernel_initializer=self.kernel_initializer, dtype="float32", name="logits"

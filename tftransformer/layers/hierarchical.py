@@ -10,7 +10,7 @@ from keras import ops
 
 from tftransformer.errors import TransformerError
 from tftransformer.layers.masking import merge_padding
-from tftransformer.layers.projection import Projection
+from tftransformer.layers.projection import Projection, initializer_or_normal
 from tftransformer.layers.slots import SlottedLayer
 
 
@@ -74,9 +74,7 @@ class AttentionPooling(SlottedLayer):
         if attention_dim is not None and (not whole or attention_dim < 1):
             raise TransformerError(f"attention_dim must be a positive integer or None; got {attention_dim!r}")
         self.attention_dim = attention_dim
-        self.kernel_initializer = keras.initializers.get(
-            kernel_initializer or keras.initializers.TruncatedNormal(stddev=0.02)
-        )
+        self.kernel_initializer = initializer_or_normal(kernel_initializer)
 
     def build(self, x_shape: tuple, **_: Any) -> None:
         width = self.attention_dim or x_shape[-1]

@@ -8,7 +8,7 @@ from keras import ops
 
 from tftransformer.errors import check_choice
 from tftransformer.layers.dropout import Dropout
-from tftransformer.layers.projection import Projection
+from tftransformer.layers.projection import Projection, initializer_or_normal
 from tftransformer.layers.slots import SlottedLayer
 
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -49,9 +49,7 @@ class CLSPooling(SlottedLayer):
         self.activation = activation
         self.dropout_rate = dropout
         self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
-        self.kernel_initializer = keras.initializers.get(
-            kernel_initializer or keras.initializers.TruncatedNormal(stddev=0.02)
-        )
+        self.kernel_initializer = initializer_or_normal(kernel_initializer)
 
     def build(self, x_shape: tuple, **_: Any) -> None:
         self.dense = None
@@ -84,8 +82,22 @@ class CLSPooling(SlottedLayer):
         }
 
 
+class _OverTokens:
+    """Mixed into poolings that have no weights."""
+
+    def build(self, x_shape: tuple, **_: Any) -> None:
+        # Nothing to make; Keras asks `compute_output_shape` for what `build` was told, by the same names.
+        pass
+
+    def compute_mask(self, x: Any, previous_mask: Any = None) -> None:
+        return None  # as above
+
+    def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
+        return (x_shape[0], x_shape[-1])
+
+
 @keras.saving.register_keras_serializable(package="tftransformer")
-class MeanPooling(keras.layers.Layer):
+class MeanPooling(_OverTokens, keras.layers.Layer):
     """The mean over the real tokens; zeros where there are none.
 
     Shapes: x (B, T, D), padding_mask (B, T) or None -> (B, D).
@@ -95,25 +107,15 @@ class MeanPooling(keras.layers.Layer):
         TensorShape([2, 16])
     """
 
-    def build(self, x_shape: tuple, **_: Any) -> None:
-        # Nothing to make; Keras asks `compute_output_shape` for what `build` was told, by the same names.
-        pass
-
-    def compute_mask(self, x: Any, previous_mask: Any = None) -> None:
-        return None
-
     def call(self, x: Any, padding_mask: Any = None, x_mask: Any = None, mask: Any = None) -> Any:
         real = _real(x, padding_mask, x_mask, mask)
         # Summed in float32: in half precision a long text's sum would swallow its last tokens.
         total = ops.sum(ops.cast(x, "float32") * real, axis=1)
         return ops.cast(total / ops.maximum(ops.sum(real, axis=1), 1.0), x.dtype)
 
-    def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
-        return (x_shape[0], x_shape[-1])
-
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class MaxPooling(keras.layers.Layer):
+class MaxPooling(_OverTokens, keras.layers.Layer):
     """The maximum over the real tokens, channel by channel; zeros where there are none.
 
     Shapes: x (B, T, D), padding_mask (B, T) or None -> (B, D).
@@ -123,20 +125,10 @@ class MaxPooling(keras.layers.Layer):
         TensorShape([2, 16])
     """
 
-    def build(self, x_shape: tuple, **_: Any) -> None:
-        # Nothing to make; Keras asks `compute_output_shape` for what `build` was told, by the same names.
-        pass
-
-    def compute_mask(self, x: Any, previous_mask: Any = None) -> None:
-        return None
-
     def call(self, x: Any, padding_mask: Any = None, x_mask: Any = None, mask: Any = None) -> Any:
         real = _real(x, padding_mask, x_mask, mask)
         highest = ops.max(ops.where(real > 0, ops.cast(x, "float32"), -3e38), axis=1)
         return ops.cast(ops.where(ops.sum(real, axis=1) > 0, highest, 0.0), x.dtype)
-
-    def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
-        return (x_shape[0], x_shape[-1])
 
 
 def _real(x: Any, *masks: Any) -> Any:

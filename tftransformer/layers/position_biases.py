@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from tftransformer.errors import TransformerError, check_whole
+from tftransformer.layers.projection import initializer_or_normal
 from tftransformer.layers.relative_positions import relative_offsets
 from tftransformer.layers.slots import SlottedLayer
 
@@ -188,9 +189,7 @@ class RelativePositionBuckets(PositionBias):
         self.num_buckets = num_buckets
         self.max_distance = max_distance
         self.bidirectional = bidirectional
-        self.initializer = keras.initializers.get(
-            initializer or keras.initializers.TruncatedNormal(stddev=0.02)
-        )
+        self.initializer = initializer_or_normal(initializer)
 
     @classmethod
     def for_stack(cls, num_heads: int, bidirectional: bool, **kwargs: Any) -> "RelativePositionBuckets":

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from tftransformer.errors import TransformerError
+from tftransformer.layers.projection import initializer_or_normal
 from tftransformer.layers.slots import SlottedLayer
 
 
@@ -43,9 +44,7 @@ class LearnedPosition(SlottedLayer):
         super().__init__(**kwargs)
         self.max_length = max_length
         self.skipped_rows = skipped_rows
-        self.initializer = keras.initializers.get(
-            initializer or keras.initializers.TruncatedNormal(stddev=0.02)
-        )
+        self.initializer = initializer_or_normal(initializer)
         self.supports_masking = True
 
     def build(self, x_shape: tuple, **_: Any) -> None:

@@ -11,6 +11,11 @@ from keras import ops
 from tftransformer.layers.slots import SlottedLayer
 
 
+def initializer_or_normal(given: Any = None) -> keras.initializers.Initializer:
+    """What was given; else BERT's truncated normal distribution of deviation 0.02."""
+    return keras.initializers.get(given or keras.initializers.TruncatedNormal(stddev=0.02))
+
+
 class ProjectionChange(keras.layers.Layer):
     """What stands in a projection and changes what it gives: the base of LoRA's, DoRA's and IA3's parts.
 

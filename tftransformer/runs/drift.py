@@ -219,12 +219,6 @@ def report_run(run: str | Path, texts: str | Path, plot: str | None = None, seed
     """The drift report of a finished run's model on the texts of a file, which is also printed.
 
     Predictions are compared with those for the run's validation and test rows.
-
-    Args:
-        run: The run's folder; its data are read again from where they were.
-        texts: See `read_texts`.
-        plot: Where to draw it; None: nowhere.
-        seed: Of what is drawn.
     """
     if not run or not texts:
         missing = "--model, the folder of a finished run," if not run else "--texts, a file of new texts,"

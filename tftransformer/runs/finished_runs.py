@@ -38,13 +38,7 @@ def evaluate(run: str | Path, options: ClassificationOptions | None = None) -> R
 
 
 def predict(run: str | Path, texts: Sequence[Any], output: str | Path | None = None) -> list[Answer]:
-    """What a finished run's model answers, which is also printed, or written to a file.
-
-    Args:
-        run: The run's folder.
-        texts: Texts, or pairs of texts.
-        output: A CSV file for label and all probabilities of each text; see `predictions.write_answers`.
-    """
+    """What a finished run's model answers, which is also printed, or written to a file."""
     texts = texts_to_predict(texts, None)
     classifier = load_classifier(run)
     answers = classifier.classify(texts)

@@ -100,11 +100,6 @@ def find_learning_rate(
 class ExponentialRise(keras.optimizers.schedules.LearningRateSchedule):
     """The rate of step i of N: `lowest * (highest / lowest) ** (i / (N - 1))`.
 
-    Args:
-        lowest: The rate of step 0.
-        highest: The rate of step N - 1.
-        steps: N.
-
     Example:
         >>> rise = ExponentialRise(1e-4, 1e-2, 3)
         >>> [f"{float(rise(step)):.0e}" for step in range(3)]

@@ -28,13 +28,7 @@ def pair_up(texts: Sequence[str] | None, second: Sequence[str] | None) -> list[R
 def texts_to_predict(
     given: Sequence[Record], path: str | os.PathLike | None, text_columns: Sequence[str] | None = None
 ) -> list[Record]:
-    """Texts that were given one by one, or those of a file.
-
-    Args:
-        given: Of `pair_up`.
-        path: A .txt file with a text on each line, or a CSV, TSV or JSONL file.
-        text_columns: Of the file; found by their usual names if None.
-    """
+    """Texts that were given one by one, or those of a file."""
     if path is None:
         if not given:
             raise TransformerError('predict needs a text: pass --text="..." once or more, or --texts=FILE')

@@ -152,15 +152,6 @@ def train_recipe(
 ) -> tuple[TextTask, keras.callbacks.History]:
     """Build a model, fine-tune it by a recipe, and return it with Keras's History.
 
-    Args:
-        build: Makes a fresh, uncompiled classifier.
-        recipe: The settings; see `check_recipe`.
-        train: Training rows.
-        validation: Rows to validate on after each epoch.
-        seed: Set before the model is built, so that the same recipe trains the same model again.
-        callbacks: For `fit`.
-        activation_cache: As `fit` takes it.
-
     Example:
         >>> classifier, history = train_recipe(build, {"strategy": "head", "epochs": 3}, train)  # doctest: +SKIP
     """

@@ -136,14 +136,7 @@ def run_comparison(
     updates: int = 300,
     test_examples: int | None = None,
 ) -> StrategyTable:
-    """Compare strategies on the test split, and print the table.
-
-    Args:
-        options: The data, the preset, the batch size and the folder. Its seed chooses test rows and cuts splits.
-        strategies: None: what suits a model of that many blocks.
-        train_examples, seeds, learning_rates, updates: See `compare_strategies`.
-        test_examples: Measure on this many test rows; None: on all.
-    """
+    """Compare strategies on the test split, and print the table."""
     splits = load_splits(options)
     if splits.test is None:
         raise TransformerError("a comparison needs a test split; the data have none")

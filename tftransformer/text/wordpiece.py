@@ -247,13 +247,6 @@ def is_plain(texts: tf.Tensor) -> tf.Tensor:
 class PlainWordPiece:
     """Cuts plain texts exactly as `WordPieceTokenizer` does.
 
-    Args:
-        vocabulary: The tokens in order of their ids.
-        unknown_token: The one that stands for unknown words.
-        absent: A character that no token holds.
-        lowercase: Lower-case the text.
-        max_word_characters: Longer words are unknown.
-
     Example:
         >>> pieces = PlainWordPiece(["[UNK]", "un", "##do", "!"], "[UNK]", "\\ue000", True, 100)
         >>> pieces(tf.constant(["Undo!", ""])).to_list()
@@ -288,14 +281,7 @@ class PlainWordPiece:
 def build_automaton(
     tokens: Sequence[str], unknown_token: str, max_word_bytes: int, *, whole_words: bool
 ) -> np.ndarray:
-    """The kernel's automaton, as bytes.
-
-    Args:
-        tokens: In order of their ids.
-        unknown_token: The one that stands for unknown words.
-        max_word_bytes: Longer words are unknown.
-        whole_words: The kernel is given words; otherwise it finds them.
-    """
+    """The kernel's automaton, as bytes."""
     data = model_builder.build_fast_wordpiece_model(
         list(tokens), max_word_bytes, JOINER, unknown_token, whole_words, False
     )

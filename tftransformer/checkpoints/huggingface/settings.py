@@ -56,13 +56,7 @@ def find_family(settings: Mapping[str, Any], where: Any = "config.json") -> Fami
 def config_of(
     settings: Mapping[str, Any], where: Any = "config.json", family: Family | None = None
 ) -> TransformerConfig:
-    """Their settings as our configuration.
-
-    Args:
-        settings: The contents of config.json.
-        where: For messages.
-        family: The family. None: the one that the settings name.
-    """
+    """Their settings as our configuration."""
     family = find_family(settings, where) if family is None else family
     facts = family.huggingface
     for key, required in {**REQUIRED, **facts.required}.items():

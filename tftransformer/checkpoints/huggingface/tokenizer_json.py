@@ -112,16 +112,7 @@ def read_backend(
     added: Sequence[Added],
     where: Path,
 ) -> TokenizerSpec:
-    """The tokenizer that a tokenizer.json describes.
-
-    Args:
-        backend: Its contents.
-        kind: Which kind of tokenizer it must be.
-        special: How the vocabulary writes the special tokens, by our names.
-        separators: Separators of a pair.
-        added: Its added tokens.
-        where: The file, for messages.
-    """
+    """The tokenizer that a tokenizer.json describes."""
     readers = {"wordpiece": _wordpiece, "byte_bpe": _byte_bpe, "sentencepiece": _unigram}
     model = backend.get("model")
     wanted = {"wordpiece": "WordPiece", "byte_bpe": "BPE", "sentencepiece": "Unigram"}[kind]
