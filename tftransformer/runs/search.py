@@ -243,16 +243,20 @@ def search(
         "model": digest,
     }
     cache = choose_activation_cache(activation_cache) or "off"
+    fit = functools.partial(
+        train_recipe, build, train=train, validation=validation, seed=seed, activation_cache=cache
+    )
     with resumable_folder(output_dir, "search", settings) as path, _quiet(optuna):
         known = _known(path)
         if known:
             say(f"{path} holds {len(known)} trials; going on from there")
         study = _study(optuna, read, pruner, known)
         while len(known) < trials:
-            drawn = _seed_of(seed, len(known))
+            # Of the trial's number: a search that goes on proposes what one without a break would have.
+            drawn = int(np.random.SeedSequence([seed, len(known)]).generate_state(1)[0])
             study.sampler = optuna.samplers.TPESampler(seed=drawn, n_startup_trials=_STARTUP)
             asked = study.ask()
-            trial, model = _run(optuna, asked, read, build, train, validation, seed, cache)
+            trial, model = _run(optuna, asked, read.suggest(asked), fit)
             _keep(path, trial, model, known)
             # Models hold one another by way of Keras's graphs until they are collected.
             del model
@@ -354,35 +358,18 @@ def _study(optuna: Any, space: SearchSpace, pruner: str, known: list[Trial]) -> 
     return study
 
 
-def _seed_of(seed: int, number: int) -> int:
-    # Of the trial's number: a search that goes on proposes what one without a break would have.
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-
-
 def _state(optuna: Any, trial: Trial) -> Any:
     # To the estimators a trial that was stopped without a score is the worst there is.
     states = optuna.trial.TrialState
     return states.COMPLETE if trial.state == "complete" else states.PRUNED
 
 
-def _run(
-    optuna: Any,
-    asked: Any,
-    space: SearchSpace,
-    build: Build,
-    train: Split,
-    validation: Split,
-    seed: int,
-    cache: ActivationCache | str,
-) -> tuple[Trial, Any]:
-    recipe = space.suggest(asked)
+def _run(optuna: Any, asked: Any, recipe: dict[str, Any], fit: Callable) -> tuple[Trial, Any]:
     watch = _watch(optuna, asked, recipe["epochs"])
     started = time.perf_counter()
     model, state, note = None, "complete", ""
     try:
-        model, _ = train_recipe(
-            build, recipe, train, validation=validation, seed=seed, callbacks=[watch], activation_cache=cache
-        )
+        model, _ = fit(recipe, callbacks=[watch])
     except optuna.TrialPruned:
         state = "pruned"
     except TransformerError as error:
@@ -390,6 +377,7 @@ def _run(
         if not watch.batches:
             raise TransformerError(f"{error} (recipe: {describe_recipe(recipe)})") from error
         state, note = "diverged", str(error)
+    attributes = asked.study.get_trials(deepcopy=False)[asked.number].system_attrs
     trial = Trial(
         number=asked.number + 1,
         state=state,
@@ -399,14 +387,9 @@ def _run(
         scores=tuple(watch.scores),
         seconds=time.perf_counter() - started,
         note=note,
-        rungs=_rungs(asked),
+        rungs={name: value for name, value in attributes.items() if name.startswith("completed_rung_")},
     )
     return trial, model
-
-
-def _rungs(asked: Any) -> dict[str, Any]:
-    attributes = asked.study.get_trials(deepcopy=False)[asked.number].system_attrs
-    return {name: value for name, value in attributes.items() if name.startswith("completed_rung_")}
 
 
 def _watch(optuna: Any, asked: Any, epochs: int) -> Any:

@@ -310,8 +310,8 @@ def compare_strategies(
 
     if output_dir is None:
         return StrategyTable(_all(plan, run, None, say, ()))
+    scored = ("test", "validation") if learning_rates else ("test",)
     with resumable_folder(output_dir, "table of strategies", settings) as folder:
-        scored = ("test", "validation") if learning_rates else ("test",)
         table = StrategyTable(_all(plan, run, folder, say, scored))
         files.write_json(folder / "table.json", table.to_dict())
         files.write_text(folder / "report.txt", f"{table}\n")
