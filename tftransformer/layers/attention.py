@@ -16,28 +16,12 @@ from tftransformer.layers.slots import SlottedLayer
 from tftransformer.layers.taps import tap
 
 
-def attention_scores(query: Any, key: Any, mask: Any = None, bias: Any = None) -> Any:
-    """softmax(QK^T/sqrt(H) + bias) over the keys that the mask allows, with shared key heads.
-
-    The softmax runs in float32 whatever the inputs, as in the autocast modes of the large frameworks: in
-    half precision sums over long rows lose too much.
-
-    Args:
-        query: (B, N, T, H).
-        key: (B, K, S, H); head n of the query uses head n*K//N of the key.
-        mask: Boolean, broadcastable to (B, T, S).
-        bias: Broadcastable to (B, N, T, S).
-
-    Returns:
-        (B, N, T, S) in the dtype of the query. Each row sums to 1, and to 0 where the mask allows no key.
-    """
-    scores = _softmax_of_products(query, key, _as_bias(mask, bias))
-    if mask is None:
-        return scores
-    return _zero_unless(scores, ops.expand_dims(ops.any(mask, axis=-1, keepdims=True), 1))
-
-
 def _softmax_of_products(query: Any, key: Any, bias: Any = None) -> Any:
+    """softmax(QK^T/sqrt(H) + bias) of (B, N, T, H) and (B, K, S, H), where head n of the query uses head n*K//N of the key.
+
+    The softmax runs in float32 whatever the inputs, as in the autocast modes of the large frameworks: in half
+    precision sums over long rows lose too much.
+    """
     _, heads, _, width = query.shape
     groups = heads // key.shape[1]
     length = ops.shape(query)[2]
