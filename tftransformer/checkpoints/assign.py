@@ -12,7 +12,7 @@ import numpy as np
 
 from tftransformer.checkpoints.rules import Rule, Shape, Table, Transform, transform_of
 from tftransformer.checkpoints.sources import FLOATING, Source
-from tftransformer.checkpoints.sources.base import listed
+from tftransformer.checkpoints.sources.base import counted, listed
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 
@@ -213,15 +213,13 @@ def _value(address: str, plan: Plan, source: Source, variable: Any) -> np.ndarra
 
 
 def _raise_misfit(source: Source, missing: list[str], unused: list[str], misshapen: list[str]) -> None:
-    parts = []
-    if missing:
-        parts.append(f"{len(missing)} missing in it: {listed(missing)}")
-    if unused:
-        parts.append(f"{len(unused)} in it that the model has no place for: {listed(unused)}")
-    if misshapen:
-        parts.append(f"{len(misshapen)} that do not fit: {listed(misshapen)}")
-    if parts:
-        raise TransformerError(f"the weights of {source.name} must be the model's; {'; '.join(parts)}")
+    found = counted({
+        "missing in it": missing,
+        "in it that the model has no place for": unused,
+        "that do not fit": misshapen,
+    })  # fmt: skip
+    if found:
+        raise TransformerError(f"the weights of {source.name} must be the model's; {found}")
 
 
 def _patterns(patterns: str | Iterable[str], argument: str) -> list[re.Pattern[str]]:

@@ -35,21 +35,21 @@ class Tokenizer(abc.ABC):
 
     Args:
         vocabulary: The tokens in order of their ids.
-        special: How the vocabulary writes the tokens of `SPECIAL_TOKENS`.
+        special: How the vocabulary writes the tokens of `SPECIAL_TOKENS`, in that order.
         pair_separators: Separators between the two texts of a pair: 1 in BERT, 2 in RoBERTa.
 
     Raises:
-        TransformerError: A special token is missing in the vocabulary.
+        TransformerError: A special token is missing in the vocabulary, or `pair_separators` is another number.
     """
 
     kind: ClassVar[str] = ""
 
-    def __init__(
-        self, vocabulary: tuple[str, ...], special: Mapping[str, str], pair_separators: int = 1
-    ) -> None:
+    def __init__(self, vocabulary: tuple[str, ...], special: Sequence[str], pair_separators: int = 1) -> None:
+        if isinstance(pair_separators, bool) or pair_separators not in (1, 2):
+            raise TransformerError(f"pair_separators must be 1 or 2; got {pair_separators!r}")
         self.vocabulary = vocabulary
         self.pair_separators = pair_separators
-        self._special = {name: special[name] for name in SPECIAL_TOKENS}
+        self._special = dict(zip(SPECIAL_TOKENS, special, strict=True))
         self._ids = {token: i for i, token in enumerate(vocabulary)}
         missing = [token for token in self._special.values() if token not in self._ids]
         if missing:
@@ -140,6 +140,13 @@ def as_texts(texts: Any) -> "tf.Tensor":
     if texts.shape.rank != 1:
         raise TransformerError(f"texts must have one dimension, the batch; got shape {texts.shape}")
     return texts
+
+
+def check_switches(**switches: Any) -> None:
+    """Raise a `TransformerError` for a switch that is neither on nor off."""
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise TransformerError(f"{name} must be True or False; got {value!r}")
 
 
 def check_settings(settings: Mapping[str, Any], known: Iterable[str]) -> None:

@@ -11,8 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tftransformer.errors import TransformerError
-from tftransformer.text.base import SPECIAL_TOKENS, Tokenizer, Tokens, as_texts, check_settings
+from tftransformer.text.base import (
+    SPECIAL_TOKENS,
+    Tokenizer,
+    Tokens,
+    as_texts,
+    check_settings,
+    check_switches,
+)
 from tftransformer.text.byte_bpe_files import (
     byte_characters,
     check_merges,
@@ -230,15 +236,9 @@ class ByteBPETokenizer(Tokenizer):
         mask_token: str = "<mask>",
         pair_separators: int = 2,
     ):
-        for name, value in (("add_prefix_space", add_prefix_space), ("trim_offsets", trim_offsets)):
-            if not isinstance(value, bool):
-                raise TransformerError(f"{name} must be True or False; got {value!r}")
-        if isinstance(pair_separators, bool) or pair_separators not in (1, 2):
-            raise TransformerError(f"pair_separators must be 1 or 2; got {pair_separators!r}")
+        check_switches(add_prefix_space=add_prefix_space, trim_offsets=trim_offsets)
         special = (unknown_token, pad_token, start_token, separator_token, mask_token)
-        super().__init__(
-            check_vocabulary(vocabulary), dict(zip(SPECIAL_TOKENS, special, strict=True)), pair_separators
-        )
+        super().__init__(check_vocabulary(vocabulary), special, pair_separators)
         self.merges = merges if isinstance(merges, str) else tuple(merges)
         self.add_prefix_space, self.trim_offsets = add_prefix_space, trim_offsets
         self._splitter = ByteWordSplitter()

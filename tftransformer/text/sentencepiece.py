@@ -7,7 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError
-from tftransformer.text.base import SPECIAL_TOKENS, Tokenizer, Tokens, as_texts, check_settings
+from tftransformer.text.base import (
+    SPECIAL_TOKENS,
+    Tokenizer,
+    Tokens,
+    as_texts,
+    check_settings,
+    check_switches,
+)
 from tftransformer.text.normalization import Constants
 from tftransformer.text.sentencepiece_charsmap import parse_charsmap
 from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, parse_model
@@ -67,14 +74,10 @@ class SentencePieceTokenizer(Tokenizer):
     ) -> None:
         switches = (lowercase, strip_accents, straighten_quotes, add_prefix_space)
         self._switches = dict(zip(_SWITCHES, switches, strict=True))
-        for name, value in self._switches.items():
-            if not isinstance(value, bool):
-                raise TransformerError(f"{name} must be True or False; got {value!r}")
-        if pair_separators not in (1, 2):
-            raise TransformerError(f"pair_separators must be 1 or 2; got {pair_separators!r}")
+        check_switches(**self._switches)
         special = (unknown_token, pad_token, start_token, separator_token, mask_token)
         parsed = parse_model(model)
-        super().__init__(parsed.pieces, dict(zip(SPECIAL_TOKENS, special, strict=True)), pair_separators)
+        super().__init__(parsed.pieces, special, pair_separators)
         if parsed.types[self.unknown_id] != PieceType.UNKNOWN:
             unknown = parsed.pieces[parsed.types.index(PieceType.UNKNOWN)]
             raise TransformerError(f"unknown_token must be the model's, {unknown!r}; got {unknown_token!r}")

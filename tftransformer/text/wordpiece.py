@@ -16,7 +16,14 @@ import tensorflow_text
 from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_builder as model_builder
 
 from tftransformer.errors import TransformerError, check_whole
-from tftransformer.text.base import SPECIAL_TOKENS, Tokenizer, Tokens, as_texts, check_settings
+from tftransformer.text.base import (
+    SPECIAL_TOKENS,
+    Tokenizer,
+    Tokens,
+    as_texts,
+    check_settings,
+    check_switches,
+)
 from tftransformer.text.normalization import Constants, Words, WordSplitter
 from tftransformer.text.places import characters_begun, row_numbers, splits_of
 from tftransformer.text.vocabulary import check_tokens, parse_vocabulary, read_vocabulary, vocabulary_bytes
@@ -70,12 +77,15 @@ class WordPieceTokenizer(Tokenizer):
         separator_token: str = "[SEP]",
         mask_token: str = "[MASK]",
     ):
-        _check_settings(lowercase, strip_accents, split_on_cjk, max_word_characters)
+        check_switches(lowercase=lowercase, split_on_cjk=split_on_cjk)
+        if strip_accents is not None and not isinstance(strip_accents, bool):
+            raise TransformerError(f"strip_accents must be True, False or None; got {strip_accents!r}")
+        check_whole("max_word_characters", max_word_characters)
         special = (unknown_token, pad_token, start_token, separator_token, mask_token)
         is_path = isinstance(vocabulary, (str, os.PathLike))
         super().__init__(
             read_vocabulary(vocabulary) if is_path else check_tokens(vocabulary),
-            dict(zip(SPECIAL_TOKENS, special, strict=True)),
+            special,
         )
         self.lowercase, self.strip_accents, self.split_on_cjk = lowercase, strip_accents, split_on_cjk
         self.max_word_characters = max_word_characters
@@ -205,16 +215,6 @@ class WordPieceTokenizer(Tokenizer):
 
 def _parts(tokens: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tokens.values, tokens.row_splits
-
-
-def _check_settings(lowercase: Any, strip_accents: Any, split_on_cjk: Any, limit: Any) -> None:
-    """Raises for a setting of the wrong type or out of range."""
-    for name, value in (("lowercase", lowercase), ("split_on_cjk", split_on_cjk)):
-        if not isinstance(value, bool):
-            raise TransformerError(f"{name} must be True or False; got {value!r}")
-    if strip_accents is not None and not isinstance(strip_accents, bool):
-        raise TransformerError(f"strip_accents must be True, False or None; got {strip_accents!r}")
-    check_whole("max_word_characters", limit)
 
 
 def _absent_character(vocabulary: Iterable[str]) -> str:

@@ -124,7 +124,8 @@ def read_backend(
 def _wordpiece(
     backend: Mapping[str, Any], model: Mapping, special: dict, _: int, added: Sequence[Added], where: Path
 ) -> TokenizerSpec:
-    _require(where, "continuing_subword_prefix", model.get("continuing_subword_prefix", "##"), "##")
+    if (prefix := model.get("continuing_subword_prefix", "##")) != "##":
+        raise TransformerError(f"{where}: continuing_subword_prefix must be '##'; got {prefix!r}")
     normalizer = backend.get("normalizer")
     if _name(normalizer) != "BertNormalizer" or normalizer.get("clean_text") is not True:
         raise _unknown(where, "normalizer", normalizer)
@@ -151,13 +152,8 @@ def _byte_bpe(
     added: Sequence[Added],
     where: Path,
 ) -> TokenizerSpec:
-    for name in (
-        "continuing_subword_prefix",
-        "end_of_word_suffix",
-        "dropout",
-        "byte_fallback",
-        "ignore_merges",
-    ):
+    unset = ("continuing_subword_prefix", "end_of_word_suffix", "dropout", "byte_fallback", "ignore_merges")
+    for name in unset:
         if model.get(name):
             raise TransformerError(f"{where}: {name} must not be set; got {model[name]!r}")
     if backend.get("normalizer") is not None:
@@ -286,11 +282,6 @@ def _rows(value: Any, kind: type) -> Any:
 
 def _name(part: Any) -> str:
     return str(part.get("type")) if isinstance(part, dict) else repr(part)[:40]
-
-
-def _require(where: Path, name: str, value: Any, wanted: Any) -> None:
-    if value != wanted:
-        raise TransformerError(f"{where}: {name} must be {wanted!r}; got {value!r}")
 
 
 def _unknown(where: Path, name: str, part: Any) -> TransformerError:

@@ -94,3 +94,9 @@ def listed(names: Iterable[str], most: int = 20) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     shown = (name if name.isprintable() else ascii(name) for name in names[:most])
     return ", ".join(name if len(name) <= 120 else name[:120] + "…" for name in shown) + more
+
+
+def counted(kinds: Mapping[str, Iterable[str]], most: int = 20) -> str:
+    """How many names there are of each kind, and which, for a message; "" where there are none."""
+    lists = {what: list(names) for what, names in kinds.items()}
+    return "; ".join(f"{len(names)} {what}: {listed(names, most)}" for what, names in lists.items() if names)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.sources.base import Source, listed, one_line
+from tftransformer.checkpoints.sources.base import Source, counted, listed, one_line
 from tftransformer.errors import TransformerError
 
 _DTYPES = {
@@ -142,10 +142,9 @@ def _check_tensors(index: Path, files: Mapping[str, str], shards: Mapping[str, S
     held = {name: set(shard.keys()) for name, shard in shards.items()}
     lost = [f"{key} (of {file})" for key, file in files.items() if key not in held[file]]
     spare = [f"{key} (in {file})" for file in held for key in sorted(held[file]) if files.get(key) != file]
-    parts = []
-    if lost:
-        parts.append(f"{len(lost)} in the index that their shard lacks: {listed(lost, 5)}")
-    if spare:
-        parts.append(f"{len(spare)} in a shard that the index does not place there: {listed(spare, 5)}")
-    if parts:
-        raise TransformerError(f"{index} and its shards must list the same tensors; {'; '.join(parts)}")
+    kinds = {
+        "in the index that their shard lacks": lost,
+        "in a shard that the index does not place there": spare,
+    }
+    if found := counted(kinds, 5):
+        raise TransformerError(f"{index} and its shards must list the same tensors; {found}")
