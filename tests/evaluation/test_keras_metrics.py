@@ -148,7 +148,7 @@ def test_replicas_add_up():
     ("make", "message"),
     [
         (lambda: MacroF1(0), "num_classes must be a positive integer; got 0"),
-        (lambda: MacroF1(True), "num_classes must be a whole number"),
+        (lambda: MacroF1(True), "num_classes must be a positive integer"),
         (lambda: MultiLabelF1(2, "samples"), "average must be 'macro' or 'micro'; got 'samples'"),
         (lambda: MultiLabelF1(2, threshold=2), "threshold must be between 0 and 1; got 2"),
         (lambda: MacroF1(3).update_state([0], [[0.5, 0.5]]), r"y_pred must be \(B, 3\); got shape \(1, 2\)"),
