@@ -14,7 +14,7 @@ from tftransformer.errors import TransformerError, near_miss
 from tftransformer.runs.classification import build_classifier, data_name, load_splits, report_data
 from tftransformer.runs.cross_validation import CrossValidation, cross_validate
 from tftransformer.runs.options import ClassificationOptions
-from tftransformer.runs.recipes import Build, check_recipe
+from tftransformer.runs.recipes import check_recipe
 from tftransformer.runs.search import SearchResult, search
 from tftransformer.runs.search_space import SearchSpace
 from tftransformer.runs.strategy_comparison import StrategyTable, compare_strategies, default_strategies
@@ -34,7 +34,7 @@ def run_search(
     if splits.validation is None:
         raise TransformerError("a search needs a validation split to choose by; the data have none")
     train = _chosen(splits.train, options)
-    build = builder(options, splits.train)
+    build = functools.partial(build_classifier, options, splits.train)
     report_data(build(), splits)
     folder = options.output_dir or default_folder(options, "search")
     result = search(
@@ -69,7 +69,7 @@ def run_cross_validation(
     if group_column is not None:
         groups = [value for part in parts for value in column_values(part, group_column)]
     data = _chosen(_joined(parts), options)
-    build = builder(options, data)
+    build = functools.partial(build_classifier, options, data)
     folder = options.output_dir or default_folder(options, "folds")
     result = cross_validate(
         build, data, folds, options.seed, groups=groups, output_dir=folder, activation_cache=options.activation_cache,
@@ -77,11 +77,6 @@ def run_cross_validation(
     )  # fmt: skip
     print(f"\n{result}\n\nThe folds are in {folder}: report.txt, metrics.json and a JSON file a fold.")
     return result
-
-
-def builder(options: ClassificationOptions, data: Split) -> Build:
-    """What makes a fresh classifier for the data."""
-    return functools.partial(build_classifier, options, data)
 
 
 def column_values(data: Split, column: str) -> list[str]:
@@ -140,7 +135,7 @@ def run_comparison(
     splits = load_splits(options)
     if splits.test is None:
         raise TransformerError("a comparison needs a test split; the data have none")
-    build = builder(options, splits.train)
+    build = functools.partial(build_classifier, options, splits.train)
     model = build()
     report = report_data(model, splits)
     if options.drop_leaked:
