@@ -21,6 +21,8 @@ from tftransformer.text.sentencepiece_model import parse_pieces
 from tftransformer.text.spec import TokenizerSpec
 from tftransformer.text.vocabulary import parse_vocabulary
 
+_QUERY = "encoder_block_{i}/attention/query/kernel"
+_LATER = re.compile(r"\{([in])\+(\d+)\}")
 FAMILIES: dict[str, Family] = families_of("google")
 _TOKENS = "embeddings/token/embeddings"
 
@@ -219,8 +221,7 @@ def _vocabulary_file(folder: Path) -> Path:
     return found[0]
 
 
-_QUERY = "encoder_block_{i}/attention/query/kernel"
-_LATER = re.compile(r"\{([in])\+(\d+)\}")
+# Model Garden's checkpoints: layers numbered in one row, behind a root.
 
 
 def find_root(table: Table, keys: Iterable[str]) -> str | None:

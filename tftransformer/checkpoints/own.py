@@ -1,4 +1,4 @@
-"""Folders of our own: preset.json, model.safetensors (tensors named by address), the tokenizer's files."""
+"""Folders of our own, written and read: preset.json, model.safetensors (tensors named by address), a tokenizer's files."""
 
 import hashlib
 import os

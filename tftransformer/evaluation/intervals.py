@@ -1,4 +1,4 @@
-"""Confidence intervals of accuracy (Wilson's score interval) and of F1 (percentile bootstrap over rows).
+"""Confidence intervals of accuracy (Wilson's) and of F1 (percentile bootstrap over rows), and McNemar's test.
 
 Wilson, "Probable inference, the law of succession, and statistical inference", 1927; Efron, "Bootstrap
 methods: another look at the jackknife", 1979.

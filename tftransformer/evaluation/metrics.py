@@ -1,4 +1,4 @@
-"""What a classifier's probabilities are worth: the figures of metrics.json, one label per text or many."""
+"""What a classifier's probabilities are worth: the figures of metrics.json, one label per text or many; the threshold."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""confusion_matrix.png, roc.png and curves.png, drawn without pyplot, so no global state is touched."""
+"""The pictures of a run, a comparison and a drift report, drawn without pyplot, so no global state is touched."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from sklearn.metrics import auc, roc_curve
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.figures import COLOURS, GREY, STYLES, drawable, new_figure, plain_axes, save
 
+_MARKERS = "osD^vP*X<>"
 _ROC_CURVES = 10
 _WORST = 6
 _TITLE = 90  # characters
@@ -312,9 +313,6 @@ def _table_of_one_epoch(names: Sequence[str], curves: Mapping[str, np.ndarray], 
 
 def _is_number(value: object) -> bool:
     return value is None or (np.ndim(value) == 0 and np.issubdtype(np.asarray(value).dtype, np.number))
-
-
-_MARKERS = "osD^vP*X<>"
 
 
 def plot_comparison(path: str | os.PathLike, rows: Sequence[Any], figure: str) -> None:

@@ -1,4 +1,4 @@
-"""Output heads: from a pooled vector to logits."""
+"""Output heads: from a pooled vector to logits, of one task or of several."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -23,6 +23,7 @@ from tftransformer.finetuning.schedules import Schedule
 from tftransformer.pretraining.batches import TrainingBatches
 from tftransformer.progress import Progress
 
+MEASURED_SECONDS = 0.5
 LINE_SECONDS = 30.0
 # How much of the speed up to a step still counts at the next one.
 FADE = 0.98
@@ -302,7 +303,7 @@ class ProgressLine(keras.callbacks.Callback):
         return ", ".join(shown)
 
 
-MEASURED_SECONDS = 0.5
+# What a machine can do at most in a second, and what a training step asks of it.
 
 
 def matmul_peak(rows: int, inner: int, columns: int, dtype: str = "float32") -> float:

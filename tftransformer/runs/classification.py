@@ -32,6 +32,10 @@ from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.compilation import choose_xla
 from tftransformer.tasks.text_classifier import TextClassifier
 
+# Above this rate, pretrained weights rather want a lower one.
+_HIGH_RATE = 2e-4
+_MUCH_TRUNCATED = 0.1
+
 
 def train(options: ClassificationOptions) -> Report:
     """Fine-tune, evaluate, save and export; everything is left in the run's folder.
@@ -319,9 +323,7 @@ def _say(what: str) -> None:
     print(f"{what} …", flush=True)
 
 
-# Above this rate, pretrained weights rather want a lower one.
-_HIGH_RATE = 2e-4
-_MUCH_TRUNCATED = 0.1
+# What to try where a model is below word counting, in flags of `examples/classify.py`.
 
 
 def below_baseline(

@@ -1,4 +1,4 @@
-"""What is done with a finished run: its report on its own or other rows, and its answers to texts."""
+"""What a finished run left and is asked for: its model, its data, its report on any rows, its answers to texts."""
 
 import dataclasses
 from collections.abc import Sequence

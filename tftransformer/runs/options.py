@@ -22,6 +22,9 @@ from tftransformer.runs.flags import check_options, like, option
 from tftransformer.runs.recipes import check_recipe, strategy_of, with_learning_rate
 from tftransformer.runs.run_folder import RunFolder, check_free
 
+# Data sets and presets that are no paths.
+NAMED = re.compile(r"sample|auto|off|\w+://.*|tfds:.*")
+_EMBEDDED = Path(__file__).resolve().parents[1] / "presets"
 # For help. What number a method has where none is given is known to the methods, some of which load Keras.
 STRATEGIES = f"{', '.join(SPELLINGS)} (with its number, such as freeze:8 or lora:8)"
 # Options that say which data are meant, and how their columns are called.
@@ -327,11 +330,6 @@ class MultiTaskOptions:
         return with_learning_rate(recipe, advice)
 
 
-# Data sets and presets that are no paths.
-NAMED = re.compile(r"sample|auto|off|\w+://.*|tfds:.*")
-_EMBEDDED = Path(__file__).resolve().parents[1] / "presets"
-
-
 def with_absolute_paths(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Options in which what lies on the disk is named by its absolute path.
 
@@ -361,6 +359,8 @@ def with_absolute_paths(options: Mapping[str, Any], names: Iterable[str]) -> dic
             recorded[name] = os.path.abspath(path)
     return recorded
 
+
+# The options of a finished run, and those that follow from them: to go on with it, and to evaluate it.
 
 # What the run's model decides.
 _FIXED = ("preset", "pretrained", "pooling", "extra_blocks")

@@ -1,4 +1,4 @@
-"""The folder of a run: where it goes, what lies in it, and whether it finished."""
+"""The folder of a run: where it goes, whether it may go there, what lies in it, and whether it finished."""
 
 import contextlib
 import os

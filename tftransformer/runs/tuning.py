@@ -1,4 +1,4 @@
-"""A search or a cross-validation from data to a report, as `examples/search.py` and `examples/cross_validate.py` run them."""
+"""A search, a cross-validation or a comparison of strategies from data to a report, as their examples run them."""
 
 import functools
 from collections.abc import Mapping, Sequence

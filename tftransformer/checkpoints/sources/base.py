@@ -1,4 +1,4 @@
-"""The interface that every source of weights has, and the simplest one: arrays in memory."""
+"""The interface that every source of weights has, and the simplest ones: arrays in memory, a loaded keras-hub model."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol

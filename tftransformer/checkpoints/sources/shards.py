@@ -1,4 +1,4 @@
-"""Weights in several files, with an index that says which tensor lies in which of them."""
+"""Weights in safetensors files: in one, or in several with an index that says which tensor lies in which of them."""
 
 import os
 from collections.abc import Callable, Mapping
