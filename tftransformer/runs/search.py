@@ -38,6 +38,10 @@ from tftransformer.runs.recipes import (
 from tftransformer.runs.resumable import digest_of, digest_of_model, finished_pieces, resumable_folder
 from tftransformer.runs.search_space import PRUNERS, SearchSpace
 
+MONITOR = "val_macro_f1"
+_STEM = "trial"
+# Trials drawn at random before the estimators have enough to go by; none is stopped early before half of them.
+_STARTUP = 6
 _MARKERS = {"complete": "o", "pruned": "x", "diverged": "v"}
 
 
@@ -177,12 +181,6 @@ def _strategy(trial: Trial) -> str:
 
 def _shown(value: Any) -> str:
     return "-" if value is None else f"{value:.2e}" if isinstance(value, float) else str(value)
-
-
-MONITOR = "val_macro_f1"
-_STEM = "trial"
-# Trials drawn at random before the estimators have enough to go by; none is stopped early before half of them.
-_STARTUP = 6
 
 
 def search(

@@ -28,6 +28,8 @@ from tftransformer.runs.recipes import Build, check_stages, check_table, prepare
 from tftransformer.runs.resumable import digest_of, digest_of_model, read_piece, resumable_folder
 from tftransformer.tasks.base import TextTask
 
+# Of a run's file.
+_NEEDED = ("rate", "rows", "seconds", "seed", "strategy", "test", "trained_parameters")
 MEASURES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "micro_f1": "micro-F1"}
 
 
@@ -207,10 +209,6 @@ def _number(mean: float, deviation: float | None, sign: str = "") -> str:
 
 def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
-
-
-# Of a run's file.
-_NEEDED = ("rate", "rows", "seconds", "seed", "strategy", "test", "trained_parameters")
 
 
 def default_strategies(num_layers: int) -> tuple[str, ...]:
