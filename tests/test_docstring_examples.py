@@ -33,9 +33,8 @@ MODULES = sorted(
 SLOW = {
     f"tftransformer.{name}"
     for name in (
-        "export.multi_task",
         "export.saved_model",
-        "tasks.served_documents",
+        "export.serving",
         "tasks.document_classifier",
     )
 }

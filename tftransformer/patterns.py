@@ -135,6 +135,16 @@ def select(names: Iterable[str], patterns: str | Iterable[str], argument: str = 
     return [name for name in names if name in chosen]
 
 
+def exactly(names: Iterable[str]) -> str:
+    """A pattern that matches these names and no others.
+
+    Example:
+        >>> exactly(["head/kernel", "layer.0"])
+        'head/kernel|layer\\\\.0'
+    """
+    return "|".join(map(re.escape, names))
+
+
 def _is_model(layer: Any) -> bool:
     # Asked of the attribute, not of the class: this floor does not import Keras.
     return hasattr(layer, "layers") and hasattr(layer, "compile")

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError
-from tftransformer.export import saved_model
 from tftransformer.export.comparison import TOLERANCES, tolerance_of
+from tftransformer.export.serving import Signature
 from tftransformer.tasks import DocumentClassifier, MultiTaskClassifier, TextClassifier
 
 LABELS = ["no", "yes"]
@@ -24,15 +24,13 @@ def build(preset, kind):
     return TextClassifier.from_preset(preset, labels=LABELS, text_pairs=kind == "pairs")
 
 
-def wrong_network(change):
-    """`inference_network` with logits, or vectors, that are changed."""
-    right = saved_model.inference_network
+def answer_wrongly(monkeypatch, change):
+    """Exports of all tasks whose logits are changed on their way to the answers, though not those of the layers."""
 
-    def build(classifier):
-        network = right(classifier)
-        return lambda inputs: change(network(inputs))
+    def wrong(signature, *texts):
+        return signature.answers(change(signature.network(signature.prepare(*texts))))
 
-    return build
+    monkeypatch.setattr(Signature, "__call__", wrong)
 
 
 @pytest.mark.parametrize(
@@ -40,9 +38,7 @@ def wrong_network(change):
     ["single", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("several tasks", "documents"))],
 )
 def test_a_graph_that_answers_otherwise_is_not_written(tiny_preset, tmp_path, monkeypatch, kind):
-    wrong = wrong_network(lambda y: y + tf.linspace(0.0, 0.5, y.shape[-1]))
-    for module in ("export.saved_model", "export.multi_task", "tasks.served_documents"):
-        monkeypatch.setattr(f"tftransformer.{module}.inference_network", wrong)
+    answer_wrongly(monkeypatch, lambda y: y + tf.linspace(0.0, 0.5, y.shape[-1]))
     with pytest.raises(
         TransformerError, match="must give the model's probabilities to within 0.0001; .* are 0.[01]"
     ):
@@ -62,7 +58,7 @@ def test_a_graph_that_answers_otherwise_is_not_written(tiny_preset, tmp_path, mo
     ],
 )
 def test_a_graph_without_an_answer_is_not_written(tiny_preset, tmp_path, monkeypatch, change, words):
-    monkeypatch.setattr(saved_model, "inference_network", wrong_network(change))
+    answer_wrongly(monkeypatch, change)
     with pytest.raises(TransformerError, match=words) as error:
         build(tiny_preset, "single").export(tmp_path / "1")
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
@@ -70,7 +66,7 @@ def test_a_graph_without_an_answer_is_not_written(tiny_preset, tmp_path, monkeyp
 
 def test_what_stood_there_stays_when_an_export_fails(tiny_preset, tmp_path, monkeypatch):
     (tmp_path / "note.txt").write_text("mine")
-    monkeypatch.setattr(saved_model, "inference_network", wrong_network(lambda y: y[:, ::-1]))
+    answer_wrongly(monkeypatch, lambda y: y[:, ::-1])
     with pytest.raises(TransformerError, match="nothing was written"):
         build(tiny_preset, "single").export(tmp_path, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]

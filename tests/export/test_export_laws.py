@@ -7,8 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tftransformer.config import POSITIONS, TransformerConfig
-from tftransformer.export.inference_graph import inference_network
-from tftransformer.export.saved_model import in_precision
+from tftransformer.export.serving import in_precision
 from tftransformer.finetuning import prune_heads
 from tftransformer.finetuning.methods import Adapter, LoRA, Prefix
 from tftransformer.patterns import addresses
@@ -106,7 +105,7 @@ def check_graph(case):
     expected = classifier.activate(classifier(packed, training=False))
     # In float32, which shows more, in any case.
     for name in {"float32", dtype}:
-        served = classifier.activate(inference_network(in_precision(classifier, name))(packed))
+        served = classifier.activate(in_precision(classifier, name).served_network()(packed))
         np.testing.assert_allclose(served, expected, atol=tolerance(name))
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
-from tftransformer.export.inference_graph import inference_network, is_plain
+from tftransformer.export.inference_graph import is_plain
 from tftransformer.tasks import TextClassifier
 from tftransformer.text import WordPieceTokenizer
 
@@ -83,7 +83,7 @@ def test_it_gives_the_layers_probabilities(kind):
     given = inputs(classifier)
     expected = classifier.activate(classifier(given, training=False))
     # Compiled, as it is served: TensorFlow's rewriter takes some forms of a norm for others.
-    served = tf.function(inference_network(classifier), autograph=False)(given)
+    served = tf.function(classifier.served_network(), autograph=False)(given)
     np.testing.assert_allclose(classifier.activate(served), expected, atol=1e-6)
     assert is_plain(classifier.encoder.get_layer("encoder_block_0")) == KINDS[kind][2]
 
@@ -118,7 +118,7 @@ def test_an_unknown_dtype_is_refused(tmp_path):
 
 def test_the_graph_holds_few_operations():
     classifier = build(text_pairs=False)
-    network = tf.function(inference_network(classifier), autograph=False)
+    network = tf.function(classifier.served_network(), autograph=False)
     graph = network.get_concrete_function(inputs(classifier)).graph.as_graph_def()
     used = collections.Counter(node.op for node in graph.node)
     # Four products a block (query, key and value are one), five in the last, which needs one query a text.
@@ -132,7 +132,7 @@ def test_the_graph_holds_few_operations():
 
 def test_only_the_first_token_leaves_the_last_block():
     classifier = build()
-    network = tf.function(inference_network(classifier), autograph=False)
+    network = tf.function(classifier.served_network(), autograph=False)
     function = network.get_concrete_function(**{"inputs": inputs(classifier)})
     shapes = [op.outputs[0].shape for op in function.graph.get_operations() if op.type == "Softmax"]
     assert [shape[2] for shape in shapes] == [9, 1]

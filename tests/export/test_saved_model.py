@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tftransformer.errors import TransformerError
-from tftransformer.tasks import TextClassifier
+from tftransformer.tasks import TextClassifier, TextTask
 
 SERVE = """
 import importlib.util, json, os, pathlib, sys
@@ -118,3 +118,20 @@ def test_a_folder_with_files_is_not_touched(tiny_preset, tmp_path):
     with pytest.raises(TransformerError):
         classifier.export(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_an_unknown_format_is_refused(tiny_preset, tmp_path):
+    classifier = TextClassifier.from_preset(tiny_preset, labels=["no", "yes"])
+    with pytest.raises(
+        TransformerError, match="format must be one of tf_saved_model; got 'tf_savedmodel'; did you"
+    ):
+        classifier.export(tmp_path / "1", format="tf_savedmodel")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_task_that_does_not_say_how_it_is_served_is_refused(tiny_preset, tmp_path):
+    other = TextTask(TextClassifier.from_preset(tiny_preset, labels=["no", "yes"]).tokenizer, 8)
+    with pytest.raises(
+        TransformerError, match="TextTask does not say how it is served: `serving` is to be defined"
+    ):
+        other.export(tmp_path / "1")

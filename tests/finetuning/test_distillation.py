@@ -15,7 +15,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning.methods import Distillation
 from tftransformer.finetuning.methods.distillation import TeacherOutputs, hidden_state_loss, soft_label_loss
 from tftransformer.patterns import addresses
-from tftransformer.tasks import TextClassifier
+from tftransformer.tasks import DocumentClassifier, MultiTaskClassifier, TextClassifier
 from tftransformer.text import WordPieceTokenizer
 
 LABELS = ("negative", "positive")
@@ -302,7 +302,8 @@ def test_wrong_arguments_are_named(options, message, two_models):
 
 def test_wrong_models_are_named(tiny_preset, reviews, monkeypatch):
     student, teacher = build(tiny_preset), build(tiny_preset)
-    documents = SimpleNamespace(**{name: 1 for name in ("labels", "encoder", "config", "preprocess", "cut")})
+    documents = DocumentClassifier.from_preset(tiny_preset, labels=student.labels)
+    tasks = MultiTaskClassifier.from_preset(tiny_preset, tasks={"mood": student.labels})
     for given, message in (
         ((student, student), "teacher must be another model"),
         (
@@ -311,7 +312,8 @@ def test_wrong_models_are_named(tiny_preset, reviews, monkeypatch):
         ),
         ((student, build(tiny_preset, multi_label=True)), "several labels a text"),
         ((keras.Sequential(), teacher), "student must be a text classifier; got Sequential"),
-        ((student, documents), "teacher must be a text classifier"),
+        ((student, documents), "teacher must be a text classifier; got DocumentClassifier"),
+        ((tasks, teacher), "student must be a text classifier; got MultiTaskClassifier"),
     ):
         with pytest.raises(TransformerError, match=message):
             Distillation(given[1]).check(given[0])

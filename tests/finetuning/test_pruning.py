@@ -11,7 +11,7 @@ from tftransformer.checkpoints import load_preset
 from tftransformer.checkpoints.describe import describe
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
-from tftransformer.export.inference_graph import inference_network, is_plain
+from tftransformer.export.inference_graph import is_plain
 from tftransformer.finetuning.freezing import freeze, frozen_addresses
 from tftransformer.finetuning.methods import Adapter, LoRA, Prefix
 from tftransformer.finetuning.projection_changes import merge, unmerge
@@ -200,7 +200,7 @@ def test_the_servers_form_gives_the_same(classifier, reviews):
     small = prune_heads(classifier, PRUNED)
     given = {name: tf.constant(value) for name, value in inputs(small, reviews).items()}
     assert is_plain(small.encoder.get_layer("encoder_block_0"))
-    served = tf.function(inference_network(small), autograph=False)(given)
+    served = tf.function(small.served_network(), autograph=False)(given)
     np.testing.assert_allclose(served, logits(small, reviews), atol=1e-5)
 
 

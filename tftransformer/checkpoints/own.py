@@ -17,6 +17,7 @@ from tftransformer.checkpoints.sources import FLOATING, SafetensorsSource, weigh
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, check_choice
 from tftransformer.models.shapes import encoder_shapes
+from tftransformer.text.base import Tokenizer
 from tftransformer.text.spec import TokenizerSpec, read_spec
 
 FORMAT = 1
@@ -36,7 +37,7 @@ def save_preset(
     folder: str | os.PathLike[str],
     *,
     config: TransformerConfig,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     variables: Mapping[str, Any],
     pooling: str = "cls",
     labels: Iterable[str] | None = None,

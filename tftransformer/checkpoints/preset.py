@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tftransformer import patterns
 from tftransformer.checkpoints.assign import LoadSummary, assign
@@ -12,6 +12,9 @@ from tftransformer.config import TransformerConfig
 from tftransformer.data.labels import label_name
 from tftransformer.errors import TransformerError
 from tftransformer.text.spec import TokenizerSpec
+
+if TYPE_CHECKING:
+    import keras
 
 POOLINGS = ("cls", "mean", "max")
 # The class of a folder that was written before classes were recorded.
@@ -59,7 +62,7 @@ class Preset:
             object.__setattr__(self, "labels", tuple(label_name(label) or label for label in self.labels))
 
     def load_into(
-        self, model: Any, *, optional: str | Iterable[str] = (), fresh: str | Iterable[str] = ()
+        self, model: "keras.Model", *, optional: str | Iterable[str] = (), fresh: str | Iterable[str] = ()
     ) -> LoadSummary:
         """Set a model's weights from the preset's; see `assign` for what that promises.
 

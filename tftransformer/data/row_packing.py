@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from tftransformer.text.base import Tokenizer
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -97,7 +99,7 @@ class Packer:
         return FlatRows(token_ids, lengths, boundaries, 1 + sum(separators) + sum(full))
 
 
-def packer(tokenizer: Any, max_length: int) -> Packer:
+def packer(tokenizer: Tokenizer, max_length: int) -> Packer:
     """The `Packer` that goes with a tokenizer of this package.
 
     Args:

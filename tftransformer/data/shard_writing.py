@@ -16,6 +16,7 @@ from tftransformer.data.npy_stream import NpyStream
 from tftransformer.data.shards import ARRAYS, FORMAT, META, PARTS, TEACHER_ARRAYS, file_names
 from tftransformer.data.word_starts import word_starts
 from tftransformer.errors import TransformerError
+from tftransformer.text.base import Tokenizer
 
 # A document without end would have to be held in memory by its readers: longer ones count as several.
 SECTION_PARAGRAPHS = 64
@@ -88,8 +89,8 @@ def write_shards(
     folder: str | os.PathLike,
     paths: Sequence[Path],
     survey: Survey,
-    tokenizer: Any,
-    teacher_tokenizer: Any = None,
+    tokenizer: Tokenizer,
+    teacher_tokenizer: Tokenizer | None = None,
     *,
     about: dict[str, Any] | None = None,
     overwrite: bool = False,
@@ -153,7 +154,7 @@ def write_shards(
 class _PartWriter:
     """The growing arrays of one part."""
 
-    def __init__(self, folder: Path, tokenizer: Any, teacher: Any) -> None:
+    def __init__(self, folder: Path, tokenizer: Tokenizer, teacher: Tokenizer | None) -> None:
         folder.mkdir()
         self.tokenizers = [tokenizer] if teacher is None else [tokenizer, teacher]
         self.starts = [word_starts(each.spec()) for each in self.tokenizers]
@@ -216,7 +217,7 @@ class _PartWriter:
             stream.close()
 
 
-def _tokenize(tokenizer: Any, texts: list[str], firsts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _tokenize(tokenizer: Tokenizer, texts: list[str], firsts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if tokenizer.kind == "byte_bpe":
         # The space before a word is part of the word there, and only the first sentence of a text has none.
         opening = set(firsts.tolist())
@@ -232,7 +233,7 @@ def _count_words(ids: np.ndarray, splits: np.ndarray, starts: np.ndarray) -> np.
     return np.diff(np.concatenate([[0], np.cumsum(begins)])[splits])
 
 
-def _write_tokenizer(folder: Path, tokenizer: Any) -> dict[str, Any]:
+def _write_tokenizer(folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:
     spec = tokenizer.spec()
     folder.mkdir()
     for name, data in spec.files.items():

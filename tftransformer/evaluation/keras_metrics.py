@@ -3,7 +3,7 @@
 `keras.metrics.F1Score` wants one-hot targets and knows no macro mean over the classes that occur.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 from keras import ops
@@ -94,6 +94,12 @@ class MacroF1(_Counts):
         return {**super().get_config(), "num_classes": self.num_classes}
 
 
+class HasThreshold(Protocol):
+    """A task, or one of several."""
+
+    threshold: float
+
+
 class _Thresholded:
     """Mixed into metrics that compare probabilities with a threshold: their own, or that of the task they follow."""
 
@@ -105,7 +111,7 @@ class _Thresholded:
         # A function, since Keras would save a model that it finds in an attribute.
         self._threshold = lambda: self.threshold
 
-    def follow(self, task: Any) -> None:
+    def follow(self, task: HasThreshold) -> None:
         """Where it has no threshold of its own, compare with the task's, as that is when the metric is traced."""
         if self.threshold is None:
             self._threshold = lambda: task.threshold

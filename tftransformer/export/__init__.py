@@ -1,5 +1,7 @@
-"""Trained models in the forms that servers read."""
+"""Trained models in the forms that servers read; `FORMATS` has them."""
 
-from tftransformer.export.saved_model import export_classifier
+from tftransformer.lazy import attach
 
-__all__ = ["export_classifier"]
+__getattr__, __dir__, __all__ = attach(
+    __name__, {"export": "serving", "FORMATS": "serving", "Serving": "serving", "Signature": "serving"}
+)

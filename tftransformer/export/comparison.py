@@ -1,9 +1,8 @@
 """Every export is loaded again and has to answer as the model does before it gets its name."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -11,29 +10,14 @@ import tensorflow as tf
 
 from tftransformer.errors import TransformerError
 
+if TYPE_CHECKING:
+    from tftransformer.export.serving import Signature
+
 # How far probabilities may be apart. In float32 the same sums in another order, through 24 layers, stay below 1e-5. Half
 # precision rounds every activation, to 8 bits (bfloat16) or 11 (float16), and the graph rounds at other places than the
 # layers: for a text between two classes that is some hundredths. Weights in the wrong place are off by far more.
 TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 _WORDS = "one good film , a long and dull story : no 2 of them said why ! "
-
-
-class Served(NamedTuple):
-    """A signature of texts, and what it must answer.
-
-    Args:
-        function: The concrete function.
-        expected: From one (B,) tensor of strings, or for pairs from two, to the model's own probabilities (B, C).
-        num_labels: C.
-        pairs: Whether it takes pairs.
-        max_length: Tokens of a text at most; one of the texts compared is longer.
-    """
-
-    function: Any
-    expected: Callable[..., tf.Tensor]
-    num_labels: int
-    pairs: bool
-    max_length: int
 
 
 def tolerance_of(*dtypes: str) -> float:
@@ -46,51 +30,51 @@ def tolerance_of(*dtypes: str) -> float:
     return max(TOLERANCES.get(dtype, TOLERANCES["float32"]) for dtype in dtypes)
 
 
-def compare_export(folder: str | os.PathLike, signatures: Mapping[str, Served], tolerance: float) -> None:
-    """Load a SavedModel and compare the probabilities of each signature with the model's.
+def compare_export(
+    served: Mapping[str, Callable], signatures: "Mapping[str, Signature]", tolerance: float
+) -> None:
+    """Compare what was written and loaded again with the answers of the task's own layers.
 
     Args:
-        folder: The SavedModel.
-        signatures: What it has to answer, by name.
-        tolerance: How far probabilities may be apart.
+        served: From strings (B,), by the names of the inputs, to outputs by name; for each signature.
+        signatures: What they have to answer, by name.
+        tolerance: How far apart the output that is compared may be.
 
     Raises:
-        TransformerError: They are further apart, or the graph does not run.
+        TransformerError: They are further apart, or what was written does not run.
     """
-    loaded = tf.saved_model.load(os.fspath(folder))
     with _whole_float32():
-        for name, served in signatures.items():
-            function = loaded.signatures[name]
+        for name, signature in signatures.items():
             # Neither here nor below may a NaN pass, which is not larger than anything.
-            worst = float(np.max([_distance(function, name, served, texts) for texts in _samples(served)]))
+            distances = [_distance(served[name], name, signature, texts) for texts in _samples(signature)]
+            worst = float(np.max(distances))
             if not worst <= tolerance:
                 raise TransformerError(
-                    f"an exported graph must give the model's probabilities to within {tolerance:g}; those of the "
-                    f"signature {name!r} are {worst:.2g} off, and nothing was written"
+                    f"an exported graph must give the model's {signature.compared} to within {tolerance:g}; those of "
+                    f"the signature {name!r} are {worst:.2g} off, and nothing was written"
                 )
 
 
-def _samples(served: Served) -> Iterator[list[str]]:
+def _samples(signature: "Signature") -> Iterator[list[str]]:
     """Batches of texts: none, of unlike lengths, and one that is cut."""
     words = _WORDS.split()
     yield []
     yield ["", words[2], " ".join(words[:9]), " ".join(words)]
-    yield [" ".join(words * (1 + served.max_length // len(words)))]
+    yield [" ".join(words * (1 + signature.max_length // len(words)))]
 
 
-def _distance(function: Any, name: str, served: Served, texts: list[str]) -> float:
-    sides = [tf.constant(texts, tf.string)]
-    if served.pairs:
-        sides.append(sides[0][::-1])
+def _distance(served: Callable, name: str, signature: "Signature", texts: list[str]) -> float:
+    # Of a pair the second text is another than the first.
+    strings = [tf.constant(texts[:: (-1) ** side], tf.string) for side, _ in enumerate(signature.inputs)]
     try:
-        found = function(**dict(zip(("text", "text_pair"), sides)))["probabilities"].numpy()
+        found = served(**dict(zip(signature.inputs, strings)))[signature.compared].numpy()
     except tf.errors.OpError as error:
         reason = error.message.strip().splitlines()[0]
         raise TransformerError(
             f"an exported graph must run; the signature {name!r} of {len(texts)} texts says: {reason}"
         ) from None
     # Where there are no texts, there is nothing that the layers could be asked.
-    expected = served.expected(*sides) if texts else tf.zeros((0, served.num_labels))
+    expected = signature.expected(*strings) if texts else tf.zeros((0, *signature.shape))
     expected = keras.ops.convert_to_numpy(tf.cast(expected, tf.float32))
     if found.shape != expected.shape:
         return float("inf")

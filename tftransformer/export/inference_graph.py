@@ -1,4 +1,4 @@
-"""A classifier's network in the form that a server runs fastest: the same numbers from fewer operations.
+"""A task's network below its head in the form that a server runs fastest: the same numbers from fewer operations.
 
 The layers serve training and every backend; a server only ever runs forward, on TensorFlow. So here the hidden
 vectors stay (B*T, D) rows from the first block to the last, weights are constants of the graph, already joined and in
@@ -20,6 +20,7 @@ from tftransformer.layers.encoder_block import EncoderBlock
 from tftransformer.layers.parts import parts_of
 from tftransformer.layers.pooling import CLSPooling
 from tftransformer.layers.projection import Projection
+from tftransformer.models.task import Task
 from tftransformer.models.walk import stack_of
 from tftransformer.patterns import addresses
 
@@ -35,32 +36,33 @@ _NORMS = ("attention_norm", "feed_forward_norm")
 _MOST_CONSTANT_BYTES = 1_200_000_000
 
 
-def inference_network(classifier: Any) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
-    """The classifier's network as a function for a `tf.function` to trace.
+def inference_network(trunk: Task, pairs: bool) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
+    """The network from token ids to pooled vectors as a function for a `tf.function` to trace.
 
     Args:
-        classifier: A `TextClassifier`, whose dtype policy says in which precision the matrix products run. Softmax,
+        trunk: A task, of which all below the head is read. Its dtype policy says in which precision the matrix products run. Softmax,
             norms and the residual stream stay float32.
+        pairs: Whether texts are pairs, whose second text is another segment.
 
     Returns:
-        A function from `token_ids`, `padding_mask` and `segment_ids`, each (B, T), to (B, C) float32 logits, equal to
-        the classifier's up to rounding for rows that hold at least one token.
+        A function from `token_ids`, `padding_mask` and `segment_ids`, each (B, T), to (B, D), equal to what the layers
+        give up to rounding for rows that hold at least one token.
 
     Example:
         >>> ids = classifier.tokenizer.tokenize(tf.constant(["a good film", "dull"]))
-        >>> inference_network(classifier)(classifier.pack(ids)).shape
-        TensorShape([2, 2])
+        >>> inference_network(classifier, pairs=False)(classifier.pack(ids)).shape
+        TensorShape([2, ...])
     """
-    config = classifier.config
-    stack = stack_of(classifier.encoder, config)
-    layers = [*stack.blocks, *classifier.extra_blocks]
+    config = trunk.config
+    stack = stack_of(trunk.encoder, config)
+    layers = [*stack.blocks, *trunk.extra_blocks]
     plain_blocks = _plain_blocks(layers)
-    only_first = isinstance(classifier.pooler, CLSPooling)
+    only_first = isinstance(trunk.pooler, CLSPooling)
 
     def network(inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         token_ids, mask = inputs["token_ids"], inputs["padding_mask"]
         # Single texts are segment 0 throughout: one row of the table, not a lookup for each token.
-        segments = inputs["segment_ids"] if config.num_segments > 1 and classifier.text_pairs else None
+        segments = inputs["segment_ids"] if config.num_segments > 1 and pairs else None
         shape = tf.unstack(tf.shape(token_ids))
         x = tf.cast(stack.embeddings(token_ids, segment_ids=segments), tf.float32)
         x = tf.reshape(x, [-1, config.hidden_dim])
@@ -82,7 +84,7 @@ def inference_network(classifier: Any) -> Callable[[Mapping[str, tf.Tensor]], tf
         if stack.final_norm is not None and len(layers) == config.num_layers:
             x = tf.cast(stack.final_norm(x), tf.float32)
         x = tf.reshape(x, tf.stack([shape[0], 1 if first_only else shape[1], config.hidden_dim]))
-        return classifier.head(classifier.pooler(x, padding_mask=None if first_only else mask))
+        return trunk.pooler(x, padding_mask=None if first_only else mask)
 
     return network
 

@@ -1,111 +1,91 @@
-"""Export to a TensorFlow SavedModel for TF Serving: strings in, labels and probabilities out."""
+"""The format `tf_saved_model`: a TensorFlow SavedModel for TF Serving, strings in, labels and probabilities out.
+
+A signature `serving_default` takes `text`, (B,) strings, and for a task of pairs also `text_pair`. A classifier's returns
+`probabilities` (B, C) float32, `label_id` (B,) int32 and `label` (B,) string; that of a multi-label classifier has in
+`label_id` (B, C) int32 a 1 at the labels over the threshold, and in `label` their names joined by "|". Texts are tokenised,
+truncated and padded to the longest of the batch inside the graph; documents are cut into chunks there, of which only
+those that are there are computed. The signature `labels` takes nothing and returns the names of the C classes, `labels`
+(C,) string; they are in `assets.extra/labels.json`, too.
+
+Several tasks on one encoder have a signature each, of the task's name, and the encoder stands in the file once. The names
+of their labels are by task, in the signature `labels` and in the file.
+
+The graph uses core TensorFlow and tensorflow-text's `FastWordpieceTokenizeWithOffsets`, which TF Serving carries, and no
+function that must be compiled by XLA, which TF Serving switches off on CPUs. In Python, `import tensorflow_text` before
+loading it: plain TensorFlow does not know that operation.
+"""
 
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from tftransformer.errors import TransformerError, near_miss
-from tftransformer.export.answers import answers, write_saved_model
-from tftransformer.export.comparison import Served, tolerance_of
-from tftransformer.export.inference_graph import inference_network
-from tftransformer.patterns import copy_weights
+from tftransformer import files
+from tftransformer.errors import TransformerError
+from tftransformer.export.comparison import compare_export
+from tftransformer.export.serving import Serving, Signature
 
-# The name a caller gives, and the Keras policy of the network that is exported.
-_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+# The signature that returns the labels' names, and the folder for files that servers pass over.
+LABELS, EXTRA = "labels", "assets.extra"
 
 
-def export_classifier(
-    classifier: Any, folder: str | os.PathLike, *, overwrite: bool = False, dtype: str | None = None
-) -> Path:
-    """Write a classifier with its tokenizer as a SavedModel.
-
-    The signature `serving_default` takes `text`, (B,) strings, and for a classifier of pairs also `text_pair`.
-    It returns `probabilities` (B, C) float32, `label_id` (B,) int32 and `label` (B,) string; for
-    a multi-label classifier `label_id` (B, C) int32 holds 1 at the labels over the threshold, and `label` their
-    names joined by "|". Texts are tokenised, truncated and padded to the longest of the batch inside the graph. The
-    signature `labels` takes nothing and returns the names of the C classes, `labels` (C,) string; they are in
-    `assets.extra/labels.json`, too.
-
-    Before it gets its name the folder is loaded and compared with the classifier, on texts of several lengths and on
-    none: probabilities have to agree to within 1e-4 in float32 (`export.comparison.TOLERANCES`).
-
-    The graph uses core TensorFlow and tensorflow-text's `FastWordpieceTokenizeWithOffsets`, which TF Serving
-    carries, and no function that must be compiled by XLA, which TF Serving switches off on CPUs. In Python,
-    `import tensorflow_text` before loading it: plain TensorFlow does not know that operation.
+def write(serving: Serving, folder: str | os.PathLike, *, tolerance: float, overwrite: bool = False) -> Path:
+    """Write what a task serves as a SavedModel that was compared with the task; it appears whole or not at all.
 
     Args:
-        classifier: A `TextClassifier`.
-        folder: Where to; TF Serving wants a number as its last part, such as "serving/tickets/1". It
-            appears whole or not at all.
+        serving: What `task.serving()` returned.
+        folder: Where to.
+        tolerance: How far answers may be from those of the task's layers.
         overwrite: Replace a folder that holds files.
-        dtype: "float32", or "bfloat16" for matrix products in that precision, which processors that know it run
-            faster; probabilities then agree to two or three digits. Inputs, outputs, norms and softmax stay float32. None: the classifier's own precision.
 
     Returns:
         The folder.
 
     Raises:
-        TransformerError: The folder holds files, the dtype is unknown, the disk refuses, or the graph does not answer
-            as the classifier does; nothing is left behind then.
+        TransformerError: The folder holds files, the disk refuses, a task is called `labels`, or the graph does not
+            answer as the task does.
 
     Example:
-        >>> folder = export_classifier(classifier, "serving/tickets/1")
-        >>> import tensorflow_text
-        >>> served = tf.saved_model.load(folder).signatures["serving_default"]
-        >>> served(text=tf.constant(["no refund"]))["probabilities"].shape
-        TensorShape([1, 2])
+        >>> write(classifier.serving(), "serving/tickets/1", tolerance=1e-4).name
+        '1'
     """
-    copy = classifier if dtype is None else in_precision(classifier, dtype)
-    network = inference_network(copy)
-
-    def packed(*sides: tf.Tensor) -> dict[str, tf.Tensor]:
-        return classifier.pack(*(classifier.tokenizer.tokenize(side) for side in sides))
-
-    def classify(text: tf.Tensor, text_pair: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        sides = [side for side in (text, text_pair) if side is not None]
-        return answers(classifier, classifier.activate(network(packed(*sides))))
-
-    def expected(*sides: tf.Tensor) -> tf.Tensor:
-        return classifier.activate(classifier(packed(*sides), training=False))
-
-    return write_saved_model(
-        folder,
-        {"serving_default": served_texts(classify, expected, classifier, classifier.max_length)},
-        classifier.labels,
-        tolerance=tolerance_of(classifier.compute_dtype, copy.compute_dtype),
-        overwrite=overwrite,
-    )
-
-
-def served_texts(classify: Callable, expected: Callable, task: Any, max_length: int) -> Served:
-    """The signature of a task's texts, or of pairs of them.
-
-    Args:
-        classify: From strings (B,), by the names `text` and `text_pair`, to answers.
-        expected: As in `Served`.
-        task: Has `labels` and `text_pairs`.
-        max_length: As in `Served`.
-    """
-    pairs = bool(task.text_pairs)
-    inputs = dict.fromkeys(("text", "text_pair") if pairs else ("text",), tf.TensorSpec([None], tf.string))
-    function = tf.function(classify, autograph=False).get_concrete_function(**inputs)
-    return Served(function, expected, len(task.labels), pairs, max_length)
-
-
-def in_precision(classifier: Any, dtype: str) -> Any:
-    """The task, or a copy that computes in another precision: "float32" or "bfloat16"."""
-    if dtype not in _POLICIES:
+    if LABELS in serving.signatures:
         raise TransformerError(
-            f"dtype must be one of {', '.join(_POLICIES)}; got {dtype!r}{near_miss(str(dtype), _POLICIES)}"
+            f"a task that is exported must have another name than {LABELS!r}, the signature of the labels' names"
         )
-    policy = keras.DTypePolicy(_POLICIES[dtype])
-    if classifier.dtype_policy.name == policy.name:
-        return classifier
-    config = {**classifier.get_config(), "dtype": keras.saving.serialize_keras_object(policy)}
-    copy = type(classifier).from_config(config)
-    copy_weights(classifier, copy)
-    return copy
+    functions = {name: _function(signature) for name, signature in serving.signatures.items()}
+    module = tf.Module()
+    # A SavedModel holds what its root refers to: the weights that are not constants of the graph.
+    module.weights = [variable for function in functions.values() for variable in function.variables]
+    target = Path(folder)
+    with files.atomic_folder(target, overwrite=overwrite) as new:
+        try:
+            tf.saved_model.save(module, str(new), signatures={**functions, LABELS: _names(serving)})
+        except tf.errors.OpError as error:
+            raise TransformerError(f"the SavedModel cannot be written to {target}: {error.message}") from None
+        (new / EXTRA).mkdir()
+        files.write_json(new / EXTRA / "labels.json", serving.labels)
+        compare_export(tf.saved_model.load(os.fspath(new)).signatures, serving.signatures, tolerance)
+    return target
+
+
+def _function(signature: Signature) -> Any:
+    """A concrete function whose arguments have the names of the inputs."""
+
+    def serve(**texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        return signature(*(texts[name] for name in signature.inputs))
+
+    inputs = dict.fromkeys(signature.inputs, tf.TensorSpec([None], tf.string))
+    return tf.function(serve, autograph=False).get_concrete_function(**inputs)
+
+
+def _names(serving: Serving) -> Any:
+    """A concrete function without inputs that returns the labels' names, for several tasks by task."""
+    by_output = serving.labels if isinstance(serving.labels, Mapping) else {LABELS: serving.labels}
+
+    def names() -> dict[str, tf.Tensor]:
+        return {output: tf.constant(list(own), tf.string) for output, own in by_output.items()}
+
+    return tf.function(names, autograph=False).get_concrete_function()

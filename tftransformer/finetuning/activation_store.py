@@ -79,7 +79,7 @@ class ActivationStore:
         for name in sorted(names - self._shards):
             self._open(name, verify=True)
 
-    def add(self, batches: Iterable[tuple[Sequence[bytes], Sequence[int], np.ndarray]]) -> None:
+    def add(self, batches: Iterable[tuple[Sequence[bytes], Sequence[int] | np.ndarray, np.ndarray]]) -> None:
         """Store rows as they come.
 
         Args:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.methods.base import Model
 from tftransformer.patterns import leaf_layers
 
 _BLOCK = re.compile(r"encoder_block_\d+")
@@ -26,7 +27,7 @@ class Depths:
     below: tuple[str, ...]
 
 
-def layers_by_depth(model: Any) -> Depths:
+def layers_by_depth(model: Model) -> Depths:
     """Sort the layers of a model by how far they are from its output.
 
     Args:
@@ -62,7 +63,7 @@ def layers_by_depth(model: Any) -> Depths:
     return Depths((*above, *outside), tuple(map(tuple, reversed(blocks))), tuple(below))
 
 
-def _holder(model: Any) -> Any:
+def _holder(model: Model) -> Any:
     """The model among those nested in a model whose own layers the blocks are."""
     layers = getattr(model, "layers", ())
     if any(_BLOCK.fullmatch(layer.name) for layer in layers):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.methods.base import Model
 from tftransformer.finetuning.tracing import model_changed
 from tftransformer.patterns import address, addresses, leaf_layers, select
 
@@ -53,7 +54,7 @@ class FreezeSummary:
 
 
 def freeze(
-    model: Any,
+    model: Model,
     layers: int | None = None,
     patterns: str | Iterable[str] | None = None,
     embeddings: bool = True,
@@ -96,7 +97,7 @@ def freeze(
 
 
 def chosen_to_freeze(
-    model: Any, layers: int | None, patterns: str | Iterable[str] | None, embeddings: bool = True
+    model: Model, layers: int | None, patterns: str | Iterable[str] | None, embeddings: bool = True
 ) -> list[str]:
     """The addresses that `freeze` would stop from training, in the model's order; arguments and errors are its."""
     if layers is None and patterns is None:
@@ -110,7 +111,7 @@ def chosen_to_freeze(
     return [name for name in weights if name in chosen]
 
 
-def unfreeze(model: Any, patterns: str | Iterable[str] | None = None) -> FreezeSummary:
+def unfreeze(model: Model, patterns: str | Iterable[str] | None = None) -> FreezeSummary:
     """Let frozen weights train again: all of them, or those that patterns name.
 
     Args:
@@ -128,7 +129,7 @@ def unfreeze(model: Any, patterns: str | Iterable[str] | None = None) -> FreezeS
     return _apply(model, weights, chosen, trainable=True)
 
 
-def train_only(model: Any, patterns: str | Iterable[str]) -> FreezeSummary:
+def train_only(model: Model, patterns: str | Iterable[str]) -> FreezeSummary:
     """Freeze everything but what patterns name.
 
     Args:
@@ -155,7 +156,7 @@ def train_only(model: Any, patterns: str | Iterable[str]) -> FreezeSummary:
     return _apply(model, weights, chosen, trainable=True, only=True)
 
 
-def frozen_addresses(model: Any) -> tuple[str, ...]:
+def frozen_addresses(model: Model) -> tuple[str, ...]:
     """The addresses of all frozen weights: what has to be stored to freeze a reloaded model alike.
 
     Args:
@@ -167,12 +168,12 @@ def frozen_addresses(model: Any) -> tuple[str, ...]:
     return tuple(name for name, variable in _weights(model).items() if not variable.trainable)
 
 
-def check_patterns(model: Any, patterns: str | Iterable[str]) -> None:
+def check_patterns(model: Model, patterns: str | Iterable[str]) -> None:
     """Raise a `TransformerError` where `freeze` would, for a malformed pattern or one that matches nothing."""
     _selected(_weights(model), patterns)
 
 
-def _weights(model: Any) -> dict[str, Any]:
+def _weights(model: Model) -> dict[str, Any]:
     weights = addresses(model)
     if not weights:
         raise TransformerError("model must be built, with weights to freeze; got one without any")
@@ -183,7 +184,7 @@ def _own_weights(layer: Any) -> list[Any]:
     return [variable for variable in layer.weights if "seed_generator" not in variable.path]
 
 
-def _lower_layers(model: Any, weights: dict[str, Any], layers: Any, embeddings: bool) -> set[str]:
+def _lower_layers(model: Model, weights: dict[str, Any], layers: Any, embeddings: bool) -> set[str]:
     names = [layer.name for layer in leaf_layers(model)]
     blocks = sorted(int(match.group(1)) for name in set(names) if (match := _BLOCK.fullmatch(name)))
     if isinstance(layers, bool) or not isinstance(layers, int):
@@ -212,7 +213,7 @@ def _selected(weights: dict[str, Any], patterns: str | Iterable[str]) -> set[str
 
 
 def _apply(
-    model: Any, weights: dict[str, Any], chosen: set[str], trainable: bool, only: bool = False
+    model: Model, weights: dict[str, Any], chosen: set[str], trainable: bool, only: bool = False
 ) -> FreezeSummary:
     """Set what is chosen; with `only`, freeze all others."""
     before = {name for name, variable in weights.items() if variable.trainable}
@@ -232,7 +233,7 @@ def _apply(
     return summary(model)
 
 
-def summary(model: Any) -> FreezeSummary:
+def summary(model: Model) -> FreezeSummary:
     """What is frozen in a model now; Keras is told to trace it anew where it was changed."""
     weights, whole = _weights(model), []
     for layer in leaf_layers(model):

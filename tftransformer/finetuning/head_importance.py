@@ -14,10 +14,11 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning.arguments import check_count
 from tftransformer.finetuning.rebuilding import check_task
 from tftransformer.layers.taps import tapped
+from tftransformer.models.task import Task
 
 
 def head_importance(
-    task: Any, x: Any, y: Any = None, *, batch_size: int = 32, normalize: bool = True
+    task: Task, x: Any, y: Any = None, *, batch_size: int = 32, normalize: bool = True
 ) -> dict[int, np.ndarray]:
     """The expected absolute derivative of a classifier's loss for a factor on each head.
 
@@ -41,7 +42,7 @@ def head_importance(
         3
     """
     check_task(task)
-    if not hasattr(task, "multi_label"):
+    if not task.labels:
         raise TransformerError(f"task must have one head, as a TextClassifier; got a {type(task).__name__}")
     check_count("batch_size", batch_size)
     examples = task.preprocess(x, y)
@@ -63,14 +64,12 @@ def head_importance(
     return dict(enumerate(scores))
 
 
-def _batches(task: Any, examples: Any, batch_size: int) -> tf.data.Dataset:
-    batches = task._ordered(examples, batch_size)[0]
-    # A document's chunks are rows of the encoder's, so that only one by one it is known whose a row is.
-    in_chunks = len(batches.element_spec[0]["token_ids"].shape) > 2
-    return task._ordered(examples, 1)[0] if in_chunks else batches
+def _batches(task: Task, examples: Any, batch_size: int) -> tf.data.Dataset:
+    # Chunks of one document are rows of the encoder's, so that only one by one it is known whose a row is.
+    return task._ordered(examples, 1 if task.in_chunks else batch_size)[0]
 
 
-def _sums_of(task: Any, attentions: Sequence[Any]) -> Callable[[Any, Any], list[tf.Tensor]]:
+def _sums_of(task: Task, attentions: Sequence[Any]) -> Callable[[Any, Any], list[tf.Tensor]]:
     """From a batch to the sum over its texts of |dL/dfactor|, (N,) for each block."""
 
     def sums(inputs: Any, labels: tf.Tensor) -> list[tf.Tensor]:
@@ -93,7 +92,7 @@ def _losses(labels: tf.Tensor, logits: tf.Tensor, multi_label: bool) -> tf.Tenso
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
-def _weigh_heads(task: Any, factors: Sequence[tf.Tensor]) -> Callable[[str, tf.Tensor], tf.Tensor]:
+def _weigh_heads(task: Task, factors: Sequence[tf.Tensor]) -> Callable[[str, tf.Tensor], tf.Tensor]:
     """What multiplies the heads of an application, (B, N, T, H), by the factors of its block, (B, N)."""
 
     def weigh(name: str, heads: tf.Tensor) -> tf.Tensor:

@@ -5,14 +5,14 @@ layers of a pretrained model, or every other one, lose little.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.rebuilding import check_task, rebuild
 from tftransformer.models.layer_choice import choose_layers, keep_in_config
+from tftransformer.models.task import AnyTask
 
 
-def keep_layers(task: Any, layers: int | str | Sequence[int]) -> Any:
+def keep_layers(task: AnyTask, layers: int | str | Sequence[int]) -> AnyTask:
     """A smaller task of some layers of another: their weights, the embeddings, the pooling and the head.
 
     Args:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -21,7 +22,7 @@ from tftransformer.patterns import addresses
 _FORMAT = "2"
 
 
-def merge(model: Any, remove: bool = True) -> None:
+def merge(model: keras.Model, remove: bool = True) -> None:
     """Join the changes of projections with the kernels, so that the model computes the same with fewer operations.
 
     Args:
@@ -46,7 +47,7 @@ def merge(model: Any, remove: bool = True) -> None:
     model_changed(model)
 
 
-def unmerge(model: Any) -> None:
+def unmerge(model: keras.Model) -> None:
     """Take merged changes out of the kernels again, up to rounding in the last place.
 
     Raises:
@@ -61,7 +62,7 @@ def unmerge(model: Any) -> None:
     model_changed(model)
 
 
-def save_changes(model: Any, path: str | os.PathLike) -> Path:
+def save_changes(model: keras.Model, path: str | os.PathLike) -> Path:
     """Write what training made of a model with LoRA, DoRA or IA3, a few megabytes: their weights and all else that trains.
 
     Args:
@@ -88,7 +89,7 @@ def save_changes(model: Any, path: str | os.PathLike) -> Path:
     return path
 
 
-def load_changes(model: Any, path: str | os.PathLike) -> None:
+def load_changes(model: keras.Model, path: str | os.PathLike) -> None:
     """Put what `save_changes` wrote into a model of the same base.
 
     Args:
@@ -108,7 +109,7 @@ def load_changes(model: Any, path: str | os.PathLike) -> None:
     model_changed(model)
 
 
-def _changed(model: Any, merged: bool | None) -> dict[str, Projection]:
+def _changed(model: keras.Model, merged: bool | None) -> dict[str, Projection]:
     found = {
         name: part
         for name, part in parts_of(model, Projection).items()
@@ -137,7 +138,7 @@ def _is_change(record: dict[str, Any]) -> bool:
 
 
 def _check_fits(
-    model: Any, path: Path, records: list[dict[str, Any]], weights: dict[str, np.ndarray]
+    model: keras.Model, path: Path, records: list[dict[str, Any]], weights: dict[str, np.ndarray]
 ) -> None:
     """Raise a `TransformerError` unless every weight of a file has a place of its shape, before anything is changed."""
     projections = parts_of(model, Projection)

@@ -11,6 +11,7 @@ from tftransformer.config import POSITIONS, TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.rebuilding import check_task, rebuild
 from tftransformer.finetuning.schedules import check_number
+from tftransformer.models.task import AnyTask
 
 # Inside a block's attention: which axis of a weight counts the heads, and whether each has one entry there or H.
 _HEAD_AXES = (
@@ -22,12 +23,12 @@ _ATTENTION = re.compile(r"encoder_block_(\d+)/attention/(.*)")
 
 
 def prune_heads(
-    task: Any,
+    task: AnyTask,
     heads: Mapping[int, Iterable[int]] | None = None,
     *,
     share: float | None = None,
     scores: Mapping[int, Sequence[float]] | None = None,
-) -> Any:
+) -> AnyTask:
     """A smaller task without some heads: the columns of their queries, keys and values and their rows of the output go.
 
     The heads that stay compute what they did. Their width stays, too, so that a block of fewer heads is one of

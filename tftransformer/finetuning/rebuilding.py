@@ -9,6 +9,7 @@ from keras import ops
 
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
+from tftransformer.models.task import AnyTask, Task
 from tftransformer.patterns import addresses
 
 # What a task knows of where its weights come from.
@@ -17,11 +18,11 @@ _BLOCK = re.compile(r"encoder_block_(\d+)(/.*)?")
 
 
 def rebuild(
-    task: Any,
+    task: AnyTask,
     config: TransformerConfig,
     blocks: Sequence[int],
     change: Callable[[str, np.ndarray], np.ndarray] = lambda _, value: value,
-) -> Any:
+) -> AnyTask:
     """A new task of the same class with fewer blocks, or smaller ones.
 
     What is frozen, LoRA, adapters and prefixes come along; whether the task was compiled does not.
@@ -60,15 +61,14 @@ def rebuild(
             )
         variable.assign(value)
     for name in _NOTES:
-        if hasattr(task, name):
-            value = getattr(task, name)
-            setattr(new, name, dict(value) if isinstance(value, Mapping) else value)
+        value = getattr(task, name)
+        setattr(new, name, dict(value) if isinstance(value, Mapping) else value)
     return new
 
 
-def check_task(task: Any) -> None:
+def check_task(task: Task) -> None:
     """Raise a `TransformerError` unless it is a task that can be rebuilt."""
-    if not hasattr(task, "encoder") or not isinstance(getattr(task, "config", None), TransformerConfig):
+    if not isinstance(task, Task):
         raise TransformerError(
             f"task must be a model with an encoder and its config, such as a TextClassifier; got a {type(task).__name__}"
         )

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import keras
 
@@ -11,7 +10,7 @@ from tftransformer.patterns import addresses, select
 
 
 def regularize(
-    model: Any, l1: float = 0.0, l2: float = 0.0, patterns: str | Iterable[str] = ".*kernel"
+    model: keras.Model, l1: float = 0.0, l2: float = 0.0, patterns: str | Iterable[str] = ".*kernel"
 ) -> int:
     """Add `l1 * sum|w| + l2 * sum w²` over the model's kernels to its training and validation loss.
 

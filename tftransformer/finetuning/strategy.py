@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.defaults import LEARNING_RATE
 from tftransformer.finetuning.methods import SPELLINGS
-from tftransformer.finetuning.methods.base import Method
+from tftransformer.finetuning.methods.base import AND, Method, Model, apply_methods, spell
 
 if TYPE_CHECKING:
     from tftransformer.finetuning.freezing import FreezeSummary
-
-# Between two methods of one spelling.
-_AND = "+"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +44,9 @@ class Strategy:
                 raise TransformerError(f"strategy must name {method.name} once; got {self}")
 
     def __str__(self) -> str:
-        return _AND.join(map(str, self.methods))
+        return spell(self.methods)
 
-    def apply(self, model: Any) -> "FreezeSummary":
+    def apply(self, model: Model) -> "FreezeSummary":
         """Change a model: put in what the methods bring, freeze and unfreeze, and have a task remember the rest.
 
         Where several say what alone trains, all of that trains; what one freezes is frozen. A task keeps the methods
@@ -59,27 +56,7 @@ class Strategy:
             TransformerError: The model cannot be changed so, or two methods want the same place in it. Nothing was
                 changed then.
         """
-        from tftransformer.finetuning.freezing import freeze, train_only
-        from tftransformer.finetuning.freezing import summary as frozen_now
-
-        try:
-            _check(self.methods, model)
-        except TransformerError as error:
-            raise TransformerError(f"strategy {self} cannot be applied: {error}") from error
-        for method in self.methods:
-            method.insert(model)
-        # Of the model as it is now: what was put into a frozen block is frozen with it.
-        freezes = [name for method in self.methods for name in method.freezes(model)]
-        trains = [patterns for method in self.methods if (patterns := method.trains(model)) is not None]
-        if trains:
-            train_only(model, [pattern for patterns in trains for pattern in patterns])
-        if freezes:
-            freeze(model, patterns=exactly(freezes))
-        if hasattr(model, "methods"):
-            lasting = tuple(method for method in self.methods if method.lasts)
-            if lasting or any(method.name == "full" for method in self.methods):
-                model.methods = lasting
-        return frozen_now(model)
+        return apply_methods(self.methods, model)
 
     def learning_rate(self, advice: Mapping[str, Any]) -> float:
         """The highest rate to train with where a user names none.
@@ -128,7 +105,7 @@ def parse_strategy(text: str) -> Strategy:
         >>> parse_strategy("lora").methods[0].rank
         8
     """
-    return Strategy(tuple(_parse_method(part.strip(), text) for part in text.split(_AND)))
+    return Strategy(tuple(_parse_method(part.strip(), text) for part in text.split(AND)))
 
 
 def method_class(name: str) -> type[Method]:
@@ -141,13 +118,6 @@ def method_from_config(config: Mapping[str, Any]) -> Method:
     """The inverse of `Method.to_config`."""
     settings = dict(config)
     return method_class(settings.pop("name"))(**settings)
-
-
-def exactly(names: Iterable[str]) -> str:
-    """A pattern that matches some addresses and no others."""
-    import re
-
-    return "|".join(map(re.escape, names))
 
 
 def _parse_method(part: str, text: str) -> Method:
@@ -170,17 +140,3 @@ def _parse_method(part: str, text: str) -> Method:
     if not valid:
         raise TransformerError(f"strategy {name} takes {kind.number.rule}; got {text!r}")
     return kind(**{kind.number.field: value})
-
-
-def _check(methods: Iterable[Method], model: Any) -> None:
-    taken: dict[str, Method] = {}
-    for method in methods:
-        if method.lasts and not hasattr(model, "methods"):
-            raise TransformerError(
-                f"model must be a task, whose compile and fit read {method.name}; got a {type(model).__name__}"
-            )
-        method.check(model)
-        for place in sorted(method.places(model)):
-            if place in taken:
-                raise TransformerError(f"{taken[place]} and {method} want the same place, {place}")
-            taken[place] = method

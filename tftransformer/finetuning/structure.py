@@ -10,8 +10,9 @@ from typing import Any
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.freezing import freeze, frozen_addresses
 from tftransformer.finetuning.methods import SPELLINGS
-from tftransformer.finetuning.methods.base import Method
+from tftransformer.finetuning.methods.base import Method, Model
 from tftransformer.finetuning.strategy import method_class, method_from_config
+from tftransformer.models.task import Task
 
 
 def _inserting() -> dict[str, type[Method]]:
@@ -25,7 +26,7 @@ def inserted_patterns() -> tuple[str, ...]:
     return tuple(pattern for kind in _inserting().values() for pattern in kind.inserted)
 
 
-def describe_modifications(model: Any) -> list[dict[str, Any]]:
+def describe_modifications(model: Model) -> list[dict[str, Any]]:
     """What methods have put into a model, as JSON values.
 
     Example:
@@ -35,7 +36,7 @@ def describe_modifications(model: Any) -> list[dict[str, Any]]:
     return [record for kind in _inserting().values() for record in kind.records(model)]
 
 
-def replay_modifications(model: Any, records: Iterable[Mapping[str, Any]]) -> None:
+def replay_modifications(model: Model, records: Iterable[Mapping[str, Any]]) -> None:
     """Change a fresh model as `describe_modifications` said.
 
     Raises:
@@ -54,7 +55,7 @@ def replay_modifications(model: Any, records: Iterable[Mapping[str, Any]]) -> No
             raise TransformerError(f"a modification of kind {name!r} is damaged: {error!r}") from None
 
 
-def structure_of(model: Any) -> dict[str, list]:
+def structure_of(model: Task) -> dict[str, list]:
     """What a config has to say of a task beyond the arguments of its constructor: what was put in, what is frozen, and
     the methods that `compile` and `fit` read, but for a teacher."""
     return {
@@ -65,7 +66,7 @@ def structure_of(model: Any) -> dict[str, list]:
 
 
 def restore_structure(
-    model: Any,
+    model: Task,
     modifications: Iterable[Mapping[str, Any]] = (),
     frozen: Iterable[str] = (),
     methods: Iterable[Mapping[str, Any]] = (),

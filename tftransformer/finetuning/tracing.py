@@ -7,7 +7,10 @@ asks `TracedForms` before each of these; a plain Keras model is told by whoever 
 
 from typing import Any
 
+import keras
+
 from tftransformer.finetuning.optimizers import inner_optimizer
+from tftransformer.models.task import Task
 
 _FUNCTIONS = ("train_function", "test_function", "predict_function")
 # Plain attributes of layers that a trace reads once.
@@ -32,7 +35,7 @@ class TracedForm:
         False
     """
 
-    def __init__(self, model: Any, settings: tuple = ()) -> None:
+    def __init__(self, model: keras.Model, settings: tuple = ()) -> None:
         # Held, not only counted: the id of what is gone would be given to something new.
         self._layers = list(model._flatten_layers())
         self._weights = list(model.weights)
@@ -66,7 +69,7 @@ class TracedForms:
         return before is not None and before != form
 
 
-def model_changed(model: Any) -> bool:
+def model_changed(model: keras.layers.Layer) -> bool:
     """Have Keras trace a model anew, after its structure, its settings or what of it trains was changed.
 
     Args:
@@ -86,7 +89,7 @@ def model_changed(model: Any) -> bool:
             setattr(model, name, None)
     if not getattr(model, "compiled", False) or is_for(model.optimizer, model.trainable_variables):
         return False
-    if not hasattr(model, "check_compilation"):
+    if not isinstance(model, Task):
         model.compiled = False
     return True
 

@@ -1,7 +1,6 @@
 """Training in stages, in each of which other weights train: what gradual unfreezing asks of `fit`."""
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import keras
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.freezing import train_only
 from tftransformer.finetuning.optimizer_state import carry_optimizer, check_can_carry
-from tftransformer.patterns import addresses
+from tftransformer.patterns import addresses, exactly
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Stage:
 
 
 def run_stages(
-    model: Any,
+    model: keras.Model,
     stages: Sequence[Stage],
     fit_stage: Callable[[int, int, keras.callbacks.CallbackList], Any],
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -102,7 +101,7 @@ def run_stages(
 
 
 @contextlib.contextmanager
-def frozen_as_in(model: Any, stage: Stage) -> Iterator[None]:
+def frozen_as_in(model: keras.Model, stage: Stage) -> Iterator[None]:
     """Freeze a model as it will be in a stage, to look at what lies below.
 
     Args:
@@ -114,13 +113,13 @@ def frozen_as_in(model: Any, stage: Stage) -> Iterator[None]:
         ...     print(classifier.frozen_part())
         embeddings and blocks 0-4
     """
-    compiled = getattr(model, "compiled", False)
+    compiled = model.compiled
     everything = [name for name, weight in addresses(model).items() if weight.trainable]
     try:
-        train_only(model, _exactly(stage.names))
+        train_only(model, exactly(stage.names))
         yield
     finally:
-        train_only(model, _exactly(everything))
+        train_only(model, exactly(everything))
         model.compiled = compiled
 
 
@@ -143,8 +142,8 @@ class OneTraining(keras.callbacks.CallbackList):
         super().on_train_end(self._logs)
 
 
-def _train(model: Any, names: Sequence[str], everything: dict[str, keras.Variable]) -> None:
-    train_only(model, _exactly(names))
+def _train(model: keras.Model, names: Sequence[str], everything: dict[str, keras.Variable]) -> None:
+    train_only(model, exactly(names))
     with model.distribute_strategy.scope():
         optimizer = carry_optimizer(model.optimizer, model.trainable_variables, everything.values())
     # As in `compile`: not an attribute that TensorFlow saves with the model.
@@ -152,7 +151,3 @@ def _train(model: Any, names: Sequence[str], everything: dict[str, keras.Variabl
     # The optimizer is made for these weights: what freezing takes back from a compiled model may stand.
     model.compiled = True
     model.train_function = None
-
-
-def _exactly(names: Sequence[str]) -> str:
-    return "|".join(map(re.escape, names))

@@ -8,7 +8,7 @@ import keras
 from tftransformer.patterns import leaf_layers
 
 
-def parts_of(model: Any, kind: type[Any] | tuple[type[Any], ...]) -> dict[str, Any]:
+def parts_of(model: keras.layers.Layer, kind: type[Any] | tuple[type[Any], ...]) -> dict[str, Any]:
     """The built sublayers of one class, such as every `Projection`, by address in the model's order.
 
     Example:

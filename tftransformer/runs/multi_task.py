@@ -26,6 +26,8 @@ from tftransformer.runs.options import MultiTaskOptions
 from tftransformer.runs.progress_lines import ProgressLines
 from tftransformer.runs.recipes import prepare
 from tftransformer.runs.run_folder import RunFolder
+from tftransformer.tasks.base import TextTask
+from tftransformer.tasks.labelled import Labelled
 from tftransformer.tasks.multi_task import MultiTaskClassifier
 from tftransformer.tasks.named_tasks import check_task_names
 from tftransformer.tasks.text_classifier import TextClassifier
@@ -100,7 +102,7 @@ def _prepare(
     return prepare(lambda: kind.from_preset(preset, labels, seed=options.seed, **more), recipe)
 
 
-def _check_test(labelled: Any, name: str, test: Split) -> None:
+def _check_test(labelled: Labelled, name: str, test: Split) -> None:
     """Labels that few training rows may have left out would be noticed only when the training is over."""
     try:
         labelled.encode_targets(test.targets)
@@ -130,14 +132,14 @@ def _train_alone(
     return seconds, _figures(model, splits.test, model.predict(splits.test, verbose=0))
 
 
-def _fit(model: Any, train: Any, options: Mapping[str, Any]) -> float:
+def _fit(model: TextTask, train: Any, options: Mapping[str, Any]) -> float:
     """Train, and say how many seconds it took; the epochs are fixed, so there is nothing to validate for."""
     started = time.perf_counter()
     model.fit(train, verbose=0, callbacks=[ProgressLines()], **options)
     return time.perf_counter() - started
 
 
-def _figures(labelled: Any, test: Any, probabilities: np.ndarray) -> dict[str, Any]:
+def _figures(labelled: Labelled, test: Any, probabilities: np.ndarray) -> dict[str, Any]:
     predicted = labelled.predicted_labels(probabilities)
     same = [set(p) == set(t) if test.multi_label else p == t for p, t in zip(predicted, test.targets)]
     macro_f1 = labelled.metrics_of(test.targets, probabilities)["macro_f1"]

@@ -381,7 +381,10 @@ def recorded_options(run: RunFolder) -> ClassificationOptions:
 def options_of(run: RunFolder) -> ClassificationOptions:
     """The options of a classification run, `DocumentOptions` of one over chunks of documents."""
     config = run.config
-    kind = DocumentOptions if "max_chunks" in config else ClassificationOptions
+    of_documents = (
+        DocumentOptions.__dataclass_fields__.keys() - ClassificationOptions.__dataclass_fields__.keys()
+    )
+    kind = DocumentOptions if of_documents & config.keys() else ClassificationOptions
     known = {field.name for field in dataclasses.fields(kind)}
     if not {"dataset", "preset", "seed", "batch_size"} <= set(config):
         raise TransformerError(f"{run.path} must hold a classification run; its record names no data set")

@@ -13,6 +13,7 @@ from keras import ops
 
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.keras_metrics import MultiLabelAccuracy, MultiLabelF1
+from tftransformer.tasks.labelled import Labelled
 
 _ONE_OF_MANY = {
     "SparseCategoricalCrossentropy", "SparseCategoricalAccuracy", "SparseTopKCategoricalAccuracy",
@@ -45,7 +46,7 @@ _WRAPPERS = {"Loss", "LossFunctionWrapper", "Metric", "Mean", "Sum", "MeanMetric
 _NO_OBJECTIVES = {*_WRAPPERS, "get", "serialize", "deserialize"}
 
 
-def adapt_loss(loss: Any, task: Any) -> Any:
+def adapt_loss(loss: Any, task: Labelled) -> Any:
     """A loss as `compile` takes it, for targets and logits of a task.
 
     Args:
@@ -87,7 +88,7 @@ def adapt_loss(loss: Any, task: Any) -> Any:
     return AdaptedLoss(loss, targets, None if kind in _ANY_SCALE else _activation(task))
 
 
-def adapt_metrics(argument: str, metrics: Any, task: Any) -> list:
+def adapt_metrics(argument: str, metrics: Any, task: Labelled) -> list:
     """Metrics as `compile` takes them, for targets and logits of a task.
 
     Keras's are given probabilities. Those that ask yes or no, such as `AUC` and `Precision`, are asked of every label
@@ -108,7 +109,7 @@ def adapt_metrics(argument: str, metrics: Any, task: Any) -> list:
     return [_adapt_metric(argument, metric, task) for metric in metrics]
 
 
-def _adapt_metric(argument: str, metric: Any, task: Any) -> Any:
+def _adapt_metric(argument: str, metric: Any, task: Labelled) -> Any:
     name = _name_of(metric)
     if isinstance(metric, str) and metric.lower() in ("accuracy", "acc"):
         if not task.multi_label:
@@ -230,7 +231,7 @@ def _as_read(y_true: Any, y_pred: Any, targets: str, activation: str | None) -> 
     return y_true, y_pred if activation is None else getattr(ops, activation)(y_pred)
 
 
-def _activation(task: Any) -> str:
+def _activation(task: Labelled) -> str:
     return "sigmoid" if task.multi_label else "softmax"
 
 

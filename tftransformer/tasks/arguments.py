@@ -1,15 +1,14 @@
 """Checks of the arguments of tasks."""
 
-from typing import Any
-
 from tftransformer.checkpoints.preset import POOLINGS
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.text.base import Tokenizer
 
 
 def check_classifier(
     config: TransformerConfig,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     pooling: str,
     extra_blocks: int,
     max_length: int | None,

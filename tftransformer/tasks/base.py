@@ -13,21 +13,24 @@ from tftransformer.data.buckets import length_buckets
 from tftransformer.data.examples import Examples, packer
 from tftransformer.data.stream_labels import plain_refusals
 from tftransformer.errors import TransformerError
+from tftransformer.export.serving import Serving, export
 from tftransformer.finetuning.activation_cache import ActivationCache
 from tftransformer.finetuning.freezing import FreezeSummary
 from tftransformer.finetuning.frozen_part import FrozenPart
 from tftransformer.finetuning.methods import Method
 from tftransformer.finetuning.strategy import Strategy, as_strategy
 from tftransformer.finetuning.tracing import TracedForm, TracedForms
+from tftransformer.models.task import Task
 from tftransformer.tasks.compilation import Compilation
 from tftransformer.tasks.fitting import Fitting, training_batches
 from tftransformer.tasks.inputs import (
     texts_alone,
 )
 from tftransformer.tasks.text_batches import TextBatches
+from tftransformer.text.base import Tokenizer
 
 
-class TextTask(TextBatches, keras.Model):
+class TextTask(TextBatches, Task):
     """A model over raw text: an encoder, a tokenizer, and `fit`, `evaluate` and `predict` that take texts.
 
     Texts are tokenised once, in `tf.data`; the compiled step sees integers only. Subclasses build the rest of
@@ -41,7 +44,10 @@ class TextTask(TextBatches, keras.Model):
         name, dtype: As for any Keras model.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, seed: int = 0, **kwargs: Any) -> None:
+    # Whether `compile` left it open if steps are compiled by XLA.
+    xla_is_automatic = False
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tokenizer = tokenizer
         self.max_length = max_length
@@ -72,6 +78,36 @@ class TextTask(TextBatches, keras.Model):
     def frozen_part(self) -> FrozenPart | None:
         """The part whose outputs stay the same in every epoch; None where there is none."""
         return None
+
+    # How it is served.
+
+    def serving(self, computed: "TextTask | None" = None) -> Serving:
+        """What it takes and answers where it is served, for whatever format it is exported to.
+
+        Args:
+            computed: The copy in another precision that the served network is made of; None: this model itself.
+        """
+        raise TransformerError(
+            f"{type(self).__name__} does not say how it is served: `serving` is to be defined"
+        )
+
+    def served_inputs(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the network is given for texts (B,), for pairs of texts (B,) and (B,), inside a served graph."""
+        return self.pack(*(self.tokenizer.tokenize(side) for side in texts))
+
+    def export(self, folder: str | os.PathLike, format: str = "tf_saved_model", **options: Any) -> None:
+        """Write it for servers, strings in and answers out.
+
+        Args:
+            folder: Where to; appears whole or not at all.
+            format: One of `export.FORMATS`.
+            options: `overwrite` and `dtype`; see `export.export`.
+
+        Raises:
+            TransformerError: The format is unknown, the folder holds files, or what was written does not answer as
+                this model does.
+        """
+        export(self, folder, format, **options)
 
     # How it is fine-tuned.
 

@@ -4,7 +4,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -20,6 +20,10 @@ from tftransformer.finetuning.regularization import regularize
 from tftransformer.finetuning.structure import inserted_patterns
 from tftransformer.finetuning.tracing import TracedForm, is_for
 from tftransformer.tasks.adapted_objectives import AdaptedMetric, adapt_loss, adapt_metrics
+from tftransformer.tasks.labelled import Labelled
+
+if TYPE_CHECKING:
+    from tftransformer.tasks.base import TextTask
 
 _OPTIMIZER_OPTIONS = (
     "learning_rate", "schedule", "warmup", "weight_decay", "global_clipnorm", "gradient_accumulation_steps",
@@ -38,10 +42,10 @@ class Compilation:
         again: Compiles it with the same arguments.
     """
 
-    def __init__(self, task: Any, again: Callable[[Any], None]) -> None:
+    def __init__(self, task: "TextTask", again: Callable[[Any], None]) -> None:
         self._form, self._again, self._methods = TracedForm(task), again, task.methods
 
-    def check(self, task: Any) -> None:
+    def check(self, task: "TextTask") -> None:
         """Compile again where the task was changed since and nothing is lost by it.
 
         Raises:
@@ -78,7 +82,7 @@ def remembered(compile: Callable) -> Callable:
 
 
 def classification_defaults(
-    task: Any, optimizer: Any, loss: Any, metrics: Any, options: dict[str, Any]
+    task: "TextTask", optimizer: Any, loss: Any, metrics: Any, options: dict[str, Any]
 ) -> dict:
     """The arguments of Keras's `compile` for a classifier.
 
@@ -145,7 +149,7 @@ def classification_defaults(
     }
 
 
-def choose_xla(task: Any, updates: int) -> str:
+def choose_xla(task: "TextTask", updates: int) -> str:
     """Decide for a run of so many updates whether its steps are compiled as a whole, where `compile` left it open.
 
     Args:
@@ -162,7 +166,7 @@ def choose_xla(task: Any, updates: int) -> str:
     """
     apart = "steps run without XLA, each batch as long as its longest text"
     whole = "steps are compiled by XLA, batches have a few lengths"
-    if not getattr(task, "xla_is_automatic", False):
+    if not task.xla_is_automatic:
         return f"{whole if task.jit_compile else apart}: as compile() was told"
     chosen = _has_accelerator() and updates >= XLA_UPDATES
     if chosen != task.jit_compile:
@@ -179,7 +183,7 @@ def _has_accelerator() -> bool:
     return bool(tf.config.list_physical_devices("GPU") + tf.config.list_physical_devices("TPU"))
 
 
-def restore_compilation(task: Any) -> None:
+def restore_compilation(task: "TextTask") -> None:
     """What loading has to do after `compile`: give the optimizer its variables, so that their values fit."""
     task._compilation = Compilation(task, lambda task: None)
     if task.optimizer is None:
@@ -191,13 +195,13 @@ def restore_compilation(task: Any) -> None:
     task.optimizer.build(task.trainable_variables)
 
 
-def _fresh_that_train(task: Any) -> list[str]:
+def _fresh_that_train(task: "TextTask") -> list[str]:
     weights = {name: weight for name, weight in patterns.addresses(task).items() if weight.trainable}
     fresh = re.compile("|".join([*task.fresh, *inserted_patterns()]))
     return [name for name in weights if fresh.fullmatch(name)]
 
 
-def default_loss(task: Any, smoothing: float) -> keras.losses.Loss:
+def default_loss(task: Labelled, smoothing: float) -> keras.losses.Loss:
     if task.multi_label:
         return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=smoothing)
     if smoothing:
@@ -205,7 +209,7 @@ def default_loss(task: Any, smoothing: float) -> keras.losses.Loss:
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def follow_threshold(metrics: Any, task: Any) -> Any:
+def follow_threshold(metrics: Any, task: Labelled) -> Any:
     """Metrics in any form that Keras takes; those without a threshold of their own compare with the task's."""
     for metric in keras.tree.flatten(metrics):
         metric = metric.metric if isinstance(metric, AdaptedMetric) else metric
@@ -214,7 +218,7 @@ def follow_threshold(metrics: Any, task: Any) -> Any:
     return metrics
 
 
-def default_metrics(task: Any) -> list[keras.metrics.Metric]:
+def default_metrics(task: Labelled) -> list[keras.metrics.Metric]:
     count = len(task.labels)
     if not task.multi_label:
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy"), MacroF1(count)]

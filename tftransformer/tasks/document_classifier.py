@@ -5,7 +5,7 @@ al. 2019, arXiv 1910.10781).
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -19,13 +19,14 @@ from tftransformer.data.autotuning import BATCHES_AHEAD
 from tftransformer.data.chunks import SPECIAL, Chunker
 from tftransformer.data.examples import Examples, packer
 from tftransformer.errors import TransformerError
+from tftransformer.export.inference_graph import inference_network
 from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.positions import LearnedPosition
 from tftransformer.models.parts import build_encoder_block
-from tftransformer.tasks.chunk_places import in_places, real_chunks
 from tftransformer.tasks.inputs import texts_alone
 from tftransformer.tasks.text_classifier import FRESH, TextClassifier
 from tftransformer.tasks.trunk import run_trunk
+from tftransformer.text.base import Tokenizer
 
 # Settings that a new classifier takes over from the preset of another one.
 _SETTINGS = ("max_chunks", "overlap", "chunk_blocks")
@@ -67,12 +68,12 @@ class DocumentClassifier(TextClassifier):
         (1, 2)
     """
 
-    cuts_texts = True
+    in_chunks = True
 
     def __init__(
         self,
         config: TransformerConfig | dict,
-        tokenizer: Any,
+        tokenizer: Tokenizer | dict,
         labels: Sequence[str],
         *,
         max_chunks: int = 8,
@@ -261,11 +262,20 @@ class DocumentClassifier(TextClassifier):
 
     # To folders.
 
-    def export(self, folder: str | os.PathLike, **options: Any) -> None:
-        """Write a TensorFlow SavedModel that takes whole documents; options as of `export.export_classifier`."""
-        from tftransformer.tasks.served_documents import export_documents
+    def served_inputs(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Chunks (B, C, T), cut inside the graph."""
+        return self.cut(super().served_inputs(*texts))
 
-        export_documents(self, folder, **options)
+    def served_network(self) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
+        """As of any classifier; only chunks that are there are computed."""
+        vectors_of = inference_network(self, pairs=False)
+
+        def network(chunks: Mapping[str, tf.Tensor]) -> tf.Tensor:
+            real = real_chunks(chunks)
+            vectors = vectors_of({name: tf.boolean_mask(value, real) for name, value in chunks.items()})
+            return self.head(self.attend(in_places(vectors, real), real)[0])
+
+        return network
 
     def task_settings(self) -> dict:
         return {
@@ -274,3 +284,22 @@ class DocumentClassifier(TextClassifier):
             "overlap": self.cut.overlap,
             "chunk_blocks": len(self.chunk_blocks),
         }
+
+
+# Which chunks of a batch are there, and the vectors of those at their places.
+
+
+def real_chunks(inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """(B, C), True at chunks that are there."""
+    return tf.reduce_any(tf.cast(inputs["padding_mask"], tf.bool), axis=-1)
+
+
+def in_places(vectors: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """(B, C, D) from the vectors (R, D) of the R chunks that are there, zeros at the others.
+
+    Example:
+        >>> in_places(tf.constant([[1.0], [2.0]]), tf.constant([[True, False], [False, True]])).numpy().tolist()
+        [[[1.0], [0.0]], [[0.0], [2.0]]]
+    """
+    shape = tf.concat([tf.shape(real, tf.int64), [vectors.shape[-1]]], 0)
+    return tf.scatter_nd(tf.where(real), vectors, shape)

@@ -5,7 +5,7 @@ What does not combine (`CLASHES`) is refused or, where nobody asked for it, left
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -41,6 +41,8 @@ from tftransformer.tasks.inputs import (
 )
 from tftransformer.tasks.labelled import Labelled
 
+if TYPE_CHECKING:
+    from tftransformer.tasks.base import TextTask
 # The steps between texts and the network, in their order.
 STEPS = {
     "augmentation": "augmentation",
@@ -71,7 +73,7 @@ class Fitting:
 
     def __init__(
         self,
-        task: Any,
+        task: "TextTask",
         *,
         batch_size: int | None,
         epochs: int,
@@ -106,7 +108,7 @@ class Fitting:
         """Refuse steps that clash; a cache that nobody asked for makes room, with a line where there is something to lose."""
         asked = {
             "augmentation": self._augmentation is not None,
-            "chunks": self._task.cuts_texts,
+            "chunks": self._task.in_chunks,
             "teacher": bool(self._teachers),
             "activation_cache": self._cache is not None,
             "packing": self._packing,
@@ -273,7 +275,7 @@ class Fitting:
 
 
 def training_batches(
-    task: Any,
+    task: "TextTask",
     examples: Examples,
     batch_size: int,
     shuffle: bool,
@@ -320,7 +322,7 @@ def training_batches(
 
 
 def stored_states(
-    task: Any,
+    task: "TextTask",
     cache: ActivationCache | None,
     data: Sequence[Any],
     passes: int,
@@ -355,7 +357,7 @@ def stored_states(
 
 
 def store_for_stages(
-    task: Any,
+    task: "TextTask",
     cache: ActivationCache | None,
     data: Sequence[Any],
     stages: Sequence[Stage],
@@ -402,7 +404,7 @@ _PROBED_ROWS = 32
 
 
 def notice_collapse(
-    task: Any, data: Any, batches: int | None, class_weights: tf.Tensor | None = None
+    task: "TextTask", data: Any, batches: int | None, class_weights: tf.Tensor | None = None
 ) -> list[keras.callbacks.Callback]:
     """The callback that looks, or none: cross-entropy alone, on labels that are all known before training.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from tftransformer.data.examples import Examples
@@ -15,6 +16,7 @@ from tftransformer.data.targets import LABEL, TargetSpec
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, tune_threshold
 from tftransformer.evaluation.reports import Report
+from tftransformer.export.serving import Signature
 
 
 class Answer(NamedTuple):
@@ -36,11 +38,12 @@ class Answer(NamedTuple):
 
 
 class Labelled:
-    """Methods of whatever has `labels`, `multi_label` and `threshold`."""
+    """Methods of whatever has `labels`, `multi_label`, `threshold` and `text_pairs`."""
 
     labels: Sequence[str]
     multi_label: bool
     threshold: float
+    text_pairs: bool | None
 
     def traced_settings(self) -> tuple:
         """The metrics of a trace compare with this threshold."""
@@ -94,6 +97,36 @@ class Labelled:
     def target_classes(self) -> tuple:
         """The labels, and whether a text has several."""
         return (tuple(self.labels), self.multi_label)
+
+    def signature(self, **parts: Any) -> Signature:
+        """What a server answers.
+
+        Args:
+            parts: `max_length`, `prepare`, `network` and `layers` of a `Signature`, whose output is logits (B, C).
+        """
+        inputs = ("text", "text_pair") if self.text_pairs else ("text",)
+        own = {"answers": self.served_answers, "compared": "probabilities", "shape": (len(self.labels),)}
+        return Signature(inputs=inputs, **own, **parts)
+
+    def served_answers(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What a server answers for logits (B, C).
+
+        Returns:
+            `probabilities` (B, C) float32, `label_id` (B,) int32 and `label` (B,) string; for several labels a text
+            `label_id` (B, C) int32 holds 1 at those over the threshold, and `label` their names joined by "|".
+        """
+        names, probabilities = tf.constant(list(self.labels), tf.string), self.activate(output)
+        if self.multi_label:
+            chosen = probabilities >= self.threshold
+            several = tf.ragged.boolean_mask(tf.broadcast_to(names, tf.shape(chosen)), chosen)
+            label_id, label = (
+                tf.cast(chosen, tf.int32),
+                tf.strings.reduce_join(several, axis=1, separator="|"),
+            )
+        else:
+            label_id = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+            label = tf.gather(names, label_id)
+        return {"probabilities": tf.cast(probabilities, tf.float32), "label_id": label_id, "label": label}
 
     def metrics_of(self, targets: Any, probabilities: np.ndarray) -> dict:
         """The figures of a report as a dict, from labels (or labelled `Examples`) and what `predict` returned."""

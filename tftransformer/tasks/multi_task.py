@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tftransformer import patterns
 from tftransformer.checkpoints.own import save_preset
@@ -16,6 +17,8 @@ from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
+from tftransformer.export.inference_graph import inference_network
+from tftransformer.export.serving import Serving
 from tftransformer.finetuning.defaults import complete_advice
 from tftransformer.finetuning.frozen_part import POOLED, FrozenPart, find_frozen_part
 from tftransformer.finetuning.structure import (
@@ -33,7 +36,10 @@ from tftransformer.tasks.task_loops import TaskLoops
 from tftransformer.tasks.task_objectives import task_objectives
 from tftransformer.tasks.text_classifier import FRESH
 from tftransformer.tasks.trunk import build_trunk, run_trunk
+from tftransformer.text.base import Tokenizer
 from tftransformer.text.spec import TokenizerSpec
+
+_INPUTS = ("token_ids", "padding_mask", "segment_ids")
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -65,7 +71,7 @@ class MultiTaskClassifier(TaskLoops):
     def __init__(
         self,
         config: TransformerConfig | dict,
-        tokenizer: Any,
+        tokenizer: Tokenizer | dict,
         tasks: Mapping[str, Any],
         *,
         pooling: str = "cls",
@@ -221,11 +227,28 @@ class MultiTaskClassifier(TaskLoops):
             overwrite=overwrite,
         )
 
-    def export(self, folder: str | os.PathLike, **options: Any) -> None:
-        """Write a TensorFlow SavedModel with a signature for each task; see `export.export_tasks`."""
-        from tftransformer.export.multi_task import export_tasks
+    def serving(self, computed: "MultiTaskClassifier | None" = None) -> Serving:
+        """A signature for each task, of the task's name; all call one function for the encoder."""
+        computed = self if computed is None else computed
+        trunk = inference_network(computed, pairs=any(task.text_pairs for task in self.tasks.values()))
+        integers = dict.fromkeys(_INPUTS, tf.TensorSpec([None, None], tf.int32))
+        pooled = tf.function(trunk, input_signature=[integers], autograph=False)
+        signatures = {
+            name: task.signature(
+                max_length=self.pack.max_length,
+                prepare=self.served_inputs,
+                network=lambda inputs, head=head: head(pooled(inputs)),
+                layers=lambda inputs, part=self.columns(name): self(inputs, training=False)[
+                    :, part.start : part.stop
+                ],
+            )
+            for (name, task), head in zip(self.tasks.items(), computed.head.heads, strict=True)
+        }
+        return Serving(signatures, {name: task.labels for name, task in self.tasks.items()})
 
-        export_tasks(self, folder, **options)
+    def served_inputs(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        inputs = super().served_inputs(*texts)
+        return {name: tf.cast(inputs[name], tf.int32) for name in _INPUTS}
 
     def task_settings(self) -> dict:
         """What a preset stores about the network and its inputs."""

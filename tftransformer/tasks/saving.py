@@ -1,7 +1,7 @@
 """A task's model to a folder, in our layout or in Hugging Face's."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -11,11 +11,14 @@ from tftransformer.checkpoints.own import save_preset
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.structure import describe_modifications
 
+if TYPE_CHECKING:
+    from tftransformer.tasks.text_classifier import TextClassifier
+
 FORMATS = ("tftransformer", "huggingface")
 
 
 def save_classifier(
-    classifier: Any,
+    classifier: "TextClassifier",
     folder: str | os.PathLike,
     *,
     format: str = "tftransformer",

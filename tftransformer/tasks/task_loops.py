@@ -26,6 +26,7 @@ from tftransformer.tasks.inputs import is_tokenized, only_without
 from tftransformer.tasks.labelled import ClassificationTask
 from tftransformer.tasks.named_tasks import by_task
 from tftransformer.tasks.task_objectives import TaskColumns
+from tftransformer.text.base import Tokenizer
 
 
 class TaskLoops(TextTask):
@@ -41,7 +42,7 @@ class TaskLoops(TextTask):
 
     def __init__(
         self,
-        tokenizer: Any,
+        tokenizer: Tokenizer,
         max_length: int,
         tasks: Mapping[str, ClassificationTask],
         seed: int = 0,

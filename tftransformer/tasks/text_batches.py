@@ -23,6 +23,7 @@ from tftransformer.tasks.inputs import (
     only_without,
     with_known_size,
 )
+from tftransformer.text.base import Tokenizer
 
 
 class Maker(NamedTuple):
@@ -50,14 +51,12 @@ class TextBatches:
     Attributes:
         text_pairs: Whether it takes pairs of texts; None until `fit` is given some or single texts.
         target_spec: What the target of a text looks like in a batch: see `data.targets`.
-        cuts_texts: Whether a text becomes several rows.
     """
 
-    tokenizer: Any
+    tokenizer: Tokenizer
     pack: Packer
     text_pairs: bool | None
     target_spec: TargetSpec = LABEL
-    cuts_texts = False
 
     def preprocess(self, texts: Any, targets: Any = None, sample_weight: Any = None) -> Examples:
         """Tokenised examples of texts in any form that `fit` takes.
@@ -142,7 +141,7 @@ class TextBatches:
     @contextlib.contextmanager
     def _deciding_pairs(self, data: Examples | tf.data.Dataset) -> Iterator[None]:
         """`_decide_pairs`, which is taken back where the block that reads the other data raises."""
-        deciders = (self, *getattr(self, "tasks", {}).values())
+        deciders = (self, *self.tasks.values())
         before = [decider.text_pairs for decider in deciders]
         self._decide_pairs(data)
         try:

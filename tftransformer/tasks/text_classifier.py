@@ -1,7 +1,7 @@
 """Text classification: an encoder, pooling and a linear head over raw texts, single- or multi-label."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,6 +17,8 @@ from tftransformer.data.labels import label_names
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
+from tftransformer.export.inference_graph import inference_network
+from tftransformer.export.serving import Serving
 from tftransformer.finetuning.balancing import class_weights
 from tftransformer.finetuning.defaults import complete_advice
 from tftransformer.finetuning.frozen_part import POOLED, FrozenPart, find_frozen_part
@@ -39,6 +41,7 @@ from tftransformer.tasks.inputs import texts_alone
 from tftransformer.tasks.labelled import Answer, Labelled
 from tftransformer.tasks.saving import save_classifier
 from tftransformer.tasks.trunk import build_trunk, run_trunk
+from tftransformer.text.base import Tokenizer
 from tftransformer.text.spec import TokenizerSpec
 
 # What may start from random numbers when a preset's weights are loaded: it belongs to the task.
@@ -86,7 +89,7 @@ class TextClassifier(Labelled, TextTask):
     def __init__(
         self,
         config: TransformerConfig | dict,
-        tokenizer: Any,
+        tokenizer: Tokenizer | dict,
         labels: Sequence[str],
         *,
         pooling: str = "cls",
@@ -223,9 +226,14 @@ class TextClassifier(Labelled, TextTask):
         vectors = pooled_vectors(self, batches)
         return vectors if inverse is None else vectors[inverse]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether texts go through encoder, blocks, pooling and head as here; not where a subclass has a way of its own."""
+        return (type(self).call, type(self).pooled) == (TextClassifier.call, TextClassifier.pooled)
+
     def frozen_part(self) -> FrozenPart | None:
-        if (type(self).call, type(self).pooled) != (TextClassifier.call, TextClassifier.pooled):
-            return None  # a network of somebody else's, of which nothing is known
+        if not self.is_plain:
+            return None
         return find_frozen_part(self.encoder, self.config, self.pooler, len(self.extra_blocks))
 
     def output_width(self) -> tuple[int, ...]:
@@ -309,11 +317,19 @@ class TextClassifier(Labelled, TextTask):
         """
         save_classifier(self, folder, **options)
 
-    def export(self, folder: str | os.PathLike, **options: Any) -> None:
-        """Write a TensorFlow SavedModel, strings in and probabilities out; see `export.export_classifier`."""
-        from tftransformer.export.saved_model import export_classifier
+    def serving(self, computed: "TextClassifier | None" = None) -> Serving:
+        signature = self.signature(
+            max_length=self.pack.max_length,
+            prepare=self.served_inputs,
+            network=(self if computed is None else computed).served_network(),
+            layers=lambda inputs: self(inputs, training=False),
+        )
+        return Serving({"serving_default": signature}, self.labels)
 
-        export_classifier(self, folder, **options)
+    def served_network(self) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
+        """From integer inputs to logits, in the form that a server runs fastest."""
+        pooled = inference_network(self, pairs=bool(self.text_pairs))
+        return lambda inputs: self.head(pooled(inputs))
 
     def head_settings(self) -> dict:
         """What a preset stores about the head."""
@@ -369,7 +385,7 @@ class _BelowTheHead(keras.Model):
     and none of an earlier call can be out of date.
     """
 
-    def __init__(self, classifier: Any) -> None:
+    def __init__(self, classifier: TextClassifier) -> None:
         super().__init__(name="below_the_head", dtype=classifier.dtype_policy)
         self.classifier = classifier
         self.built = True
@@ -378,7 +394,7 @@ class _BelowTheHead(keras.Model):
         return ops.cast(self.classifier.pooled(inputs, training), "float32")
 
 
-def pooled_vectors(classifier: Any, batches: tf.data.Dataset | None) -> np.ndarray:
+def pooled_vectors(classifier: TextClassifier, batches: tf.data.Dataset | None) -> np.ndarray:
     """The vectors that a classifier's head sees.
 
     Args:

@@ -13,6 +13,7 @@ from tftransformer.layers.taps import tap
 from tftransformer.models.encoder import build_encoder
 from tftransformer.models.families import FAMILIES
 from tftransformer.models.parts import build_encoder_block
+from tftransformer.models.task import Task
 from tftransformer.models.walk import EncoderStack, stack_of, walk
 
 _POOLING = {"cls": CLSPooling, "mean": MeanPooling, "max": MaxPooling}
@@ -58,7 +59,9 @@ def build_trunk(
     return Trunk(encoder, blocks, pooled)
 
 
-def run_trunk(trunk: Any, config: TransformerConfig, inputs: dict, training: bool | None = None) -> Any:
+def run_trunk(
+    trunk: Trunk | Task, config: TransformerConfig, inputs: dict, training: bool | None = None
+) -> Any:
     """The pooled vectors (B, D) of texts.
 
     Args:

@@ -19,6 +19,7 @@ from tftransformer.errors import TransformerError, check_choice
 from tftransformer.models.families import FAMILIES, Family, families_of
 from tftransformer.models.families.family import HuggingFace
 from tftransformer.models.shapes import encoder_shapes
+from tftransformer.text.base import Tokenizer
 
 
 def load_huggingface(folder: Path, name: str) -> Preset:
@@ -94,7 +95,7 @@ def save_huggingface(
     folder: str | os.PathLike[str],
     *,
     config: TransformerConfig,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     variables: Mapping[str, Any],
     pooling: str = "cls",
     labels: Sequence[str] | None = None,

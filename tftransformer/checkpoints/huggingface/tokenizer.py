@@ -16,6 +16,7 @@ from tftransformer.checkpoints.huggingface.tokenizer_json import (
 )
 from tftransformer.errors import TransformerError, check_choice
 from tftransformer.models.families import FAMILIES, families_of, family_of_tokenizer
+from tftransformer.text.base import Tokenizer
 from tftransformer.text.byte_bpe_files import check_merges, parse_merges, vocabulary_json_bytes
 from tftransformer.text.sentencepiece_charsmap import parse_charsmap
 from tftransformer.text.sentencepiece_model import (
@@ -209,7 +210,7 @@ _DEFAULTS = {
 _SPACE_SIGN = "\u2581"
 
 
-def write_tokenizer(folder: Path, tokenizer: Any, family: str) -> None:
+def write_tokenizer(folder: Path, tokenizer: Tokenizer, family: str) -> None:
     """Write a tokenizer into a folder, such that transformers' AutoTokenizer gives the same ids.
 
     Their BertTokenizer reads words of up to 100 characters, whatever `max_word_characters` is.

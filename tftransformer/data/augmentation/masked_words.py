@@ -10,6 +10,7 @@ from tftransformer.data.augmentation.sources import whole_words
 from tftransformer.data.augmentation.words import count_changes, in_case_of, join_words, split_words
 from tftransformer.data.row_packing import packer
 from tftransformer.errors import TransformerError
+from tftransformer.text.base import Tokenizer
 
 Fill = Callable[[list[str]], Sequence[Sequence[Sequence[str]]]]
 _BATCH = 64
@@ -100,7 +101,7 @@ def _choose(word: str, candidates: Sequence[str], draw: np.random.Generator) -> 
 
 
 def mask_filler(
-    tokenizer: Any, predict: Callable[[dict], Any], *, max_length: int = 128, candidates: int = 8
+    tokenizer: Tokenizer, predict: Callable[[dict], Any], *, max_length: int = 128, candidates: int = 8
 ) -> Fill:
     """What `ReplaceMasked` takes, from a tokenizer and a model that gives logits over its vocabulary.
 

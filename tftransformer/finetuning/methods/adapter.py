@@ -12,7 +12,7 @@ from typing import Any
 
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.arguments import check_count
-from tftransformer.finetuning.methods.base import Method, Number, fresh_patterns, hold_patterns
+from tftransformer.finetuning.methods.base import Method, Model, Number, fresh_patterns, hold_patterns
 
 PLACES = {
     "houlsby": ("attention_adapters", "feed_forward_adapters"),
@@ -67,7 +67,7 @@ class Adapter(Method):
         check_count("bottleneck_dim", self.bottleneck_dim)
         hold_patterns(self, "train")
 
-    def check(self, model: Any) -> None:
+    def check(self, model: Model) -> None:
         import keras
 
         try:
@@ -82,20 +82,20 @@ class Adapter(Method):
             )
         fresh_patterns(model, self.train)
 
-    def places(self, model: Any) -> set[str]:
+    def places(self, model: Model) -> set[str]:
         # One of several is in use, so that a list of two would train one in vain.
         return {"adapters"}
 
-    def insert(self, model: Any) -> None:
+    def insert(self, model: Model) -> None:
         settings = {"bottleneck_dim": self.bottleneck_dim, "activation": self.activation}
         _attach(model, {"name": self.adapter, "places": self.kind, **settings})
         set_adapter(model, self.adapter)
 
-    def trains(self, model: Any) -> list[str]:
+    def trains(self, model: Model) -> list[str]:
         return [f".*_adapters/{self.adapter}/.*", *fresh_patterns(model, self.train)]
 
     @classmethod
-    def records(cls, model: Any) -> list[dict[str, Any]]:
+    def records(cls, model: Model) -> list[dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for block in _blocks(model).values():
             for slot, bank in _banks(block):
@@ -116,13 +116,13 @@ class Adapter(Method):
         return list(found.values())
 
     @classmethod
-    def restore(cls, model: Any, record: Mapping[str, Any]) -> None:
+    def restore(cls, model: Model, record: Mapping[str, Any]) -> None:
         _attach(model, record)
         if record.get("active"):
             set_adapter(model, record["name"])
 
 
-def set_adapter(model: Any, name: str | None) -> None:
+def set_adapter(model: Model, name: str | None) -> None:
     """Use the adapter of this name in every block that has it, or with None no adapter at all.
 
     Raises:
@@ -138,7 +138,7 @@ def set_adapter(model: Any, name: str | None) -> None:
     model_changed(model)
 
 
-def remove_adapter(model: Any, name: str) -> None:
+def remove_adapter(model: Model, name: str) -> None:
     """Take an adapter and its weights out of every block.
 
     Raises:
@@ -158,7 +158,7 @@ def remove_adapter(model: Any, name: str) -> None:
     model_changed(model)
 
 
-def adapter_names(model: Any) -> list[str]:
+def adapter_names(model: Model) -> list[str]:
     """The names of a model's adapters, in the order in which they were added."""
     return list(dict.fromkeys(name for bank in _all_banks(model) for name in bank.parts))
 
@@ -170,7 +170,7 @@ def _unknown(name: Any, names: list[str]) -> TransformerError:
     )
 
 
-def _attach(model: Any, record: Mapping[str, Any]) -> None:
+def _attach(model: Model, record: Mapping[str, Any]) -> None:
     from tftransformer.layers.adapters import AdapterBank
     from tftransformer.layers.slots import attach
 
@@ -182,7 +182,7 @@ def _attach(model: Any, record: Mapping[str, Any]) -> None:
             getattr(block, slot).add(record["name"], record["bottleneck_dim"], record["activation"])
 
 
-def _blocks(model: Any) -> dict[str, Any]:
+def _blocks(model: Model) -> dict[str, Any]:
     from tftransformer.layers.decoder_block import DecoderBlock
     from tftransformer.layers.encoder_block import EncoderBlock
     from tftransformer.layers.parts import parts_of
@@ -190,7 +190,7 @@ def _blocks(model: Any) -> dict[str, Any]:
     return parts_of(model, (EncoderBlock, DecoderBlock))
 
 
-def _all_banks(model: Any) -> list[Any]:
+def _all_banks(model: Model) -> list[Any]:
     from tftransformer.layers.adapters import AdapterBank
     from tftransformer.layers.parts import parts_of
 

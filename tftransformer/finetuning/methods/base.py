@@ -3,14 +3,20 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 from tftransformer.errors import TransformerError
-from tftransformer.patterns import addresses, select
+from tftransformer.patterns import addresses, exactly, select
 
 if TYPE_CHECKING:
+    import keras
+
     from tftransformer.finetuning.freezing import FreezeSummary
     from tftransformer.finetuning.unfreezing import Stage
+    from tftransformer.models.task import Task
+
+# A built Keras model or a task. Not Keras itself: spellings are read long before it is needed.
+Model: TypeAlias = "keras.Model"
 
 
 class Number(NamedTuple):
@@ -58,23 +64,23 @@ class Method:
 
     # How it changes a model.
 
-    def check(self, model: Any) -> None:
+    def check(self, model: Model) -> None:
         """Raise a `TransformerError` where the model cannot be changed so; change nothing."""
 
-    def places(self, model: Any) -> set[str]:
+    def places(self, model: Model) -> set[str]:
         """What it takes in the model: two methods of one list must not take the same."""
         return set()
 
-    def insert(self, model: Any) -> None:
+    def insert(self, model: Model) -> None:
         """Put new layers in; `check` has passed."""
 
     # What trains.
 
-    def trains(self, model: Any) -> list[str] | None:
+    def trains(self, model: Model) -> list[str] | None:
         """Patterns of what alone trains, beside what other methods of the list say; None: no say in it."""
         return None
 
-    def freezes(self, model: Any) -> list[str]:
+    def freezes(self, model: Model) -> list[str]:
         """Patterns of what does not train, whatever others say."""
         return []
 
@@ -88,15 +94,15 @@ class Method:
         """
         return self.rate
 
-    def optimizer_options(self, model: Any) -> dict[str, Any]:
+    def optimizer_options(self, model: Model) -> dict[str, Any]:
         """What `compile` gives to `build_optimizer` beside its own arguments."""
         return {}
 
-    def stages(self, model: Any, epochs: int, initial_epoch: int = 0) -> "Sequence[Stage]":
+    def stages(self, model: Model, epochs: int, initial_epoch: int = 0) -> "Sequence[Stage]":
         """The stages in which `fit` trains; none: in one go."""
         return ()
 
-    def loss_step(self, task: Any, examples: Any) -> Any:
+    def loss_step(self, task: "Task", examples: Any) -> Any:
         """What `fit` adds to the training loss; None: nothing.
 
         Args:
@@ -117,17 +123,17 @@ class Method:
     # What a saved folder records, read off the model itself, so that no list can go stale.
 
     @classmethod
-    def records(cls, model: Any) -> list[dict[str, Any]]:
+    def records(cls, model: Model) -> list[dict[str, Any]]:
         """What of its kind a model holds, as JSON values with `kind` for `restore`."""
         return []
 
     @classmethod
-    def restore(cls, model: Any, record: Mapping[str, Any]) -> None:
+    def restore(cls, model: Model, record: Mapping[str, Any]) -> None:
         """Put in again what a record says; weights and what trains are left to others."""
 
     # For users.
 
-    def apply(self, model: Any) -> "FreezeSummary":
+    def apply(self, model: Model) -> "FreezeSummary":
         """Change any Keras model that is built of this package's blocks; a task's own `apply` does the same.
 
         Returns:
@@ -136,9 +142,7 @@ class Method:
         Raises:
             TransformerError: The model cannot be changed so. Nothing was changed then.
         """
-        from tftransformer.finetuning.strategy import Strategy
-
-        return Strategy((self,)).apply(model)
+        return apply_methods((self,), model)
 
     def __str__(self) -> str:
         """As a user types it, where that says all of it; else with its settings."""
@@ -154,6 +158,62 @@ class Method:
         return {"name": self.name, **settings}
 
 
+# Between two methods of one spelling.
+AND = "+"
+
+
+def spell(methods: Iterable[Method]) -> str:
+    """Methods as a user types them together."""
+    return AND.join(map(str, methods))
+
+
+def apply_methods(methods: Sequence[Method], model: Model) -> "FreezeSummary":
+    """What `Strategy.apply` does: put in what the methods bring, freeze and unfreeze, and have a task remember the rest.
+
+    Returns:
+        What is frozen now.
+
+    Raises:
+        TransformerError: The model cannot be changed so, or two methods want the same place. Nothing was changed then.
+    """
+    from tftransformer.finetuning.freezing import freeze, train_only
+    from tftransformer.finetuning.freezing import summary as frozen_now
+    from tftransformer.models.task import Task
+
+    try:
+        _check(methods, model, isinstance(model, Task))
+    except TransformerError as error:
+        raise TransformerError(f"strategy {spell(methods)} cannot be applied: {error}") from error
+    for method in methods:
+        method.insert(model)
+    # Of the model as it is now: what was put into a frozen block is frozen with it.
+    freezes = [name for method in methods for name in method.freezes(model)]
+    trains = [patterns for method in methods if (patterns := method.trains(model)) is not None]
+    if trains:
+        train_only(model, [pattern for patterns in trains for pattern in patterns])
+    if freezes:
+        freeze(model, patterns=exactly(freezes))
+    if isinstance(model, Task):
+        lasting = tuple(method for method in methods if method.lasts)
+        if lasting or any(method.name == "full" for method in methods):
+            model.methods = lasting
+    return frozen_now(model)
+
+
+def _check(methods: Iterable[Method], model: Model, is_task: bool) -> None:
+    taken: dict[str, Method] = {}
+    for method in methods:
+        if method.lasts and not is_task:
+            raise TransformerError(
+                f"model must be a task, whose compile and fit read {method.name}; got a {type(model).__name__}"
+            )
+        method.check(model)
+        for place in sorted(method.places(model)):
+            if place in taken:
+                raise TransformerError(f"{taken[place]} and {method} want the same place, {place}")
+            taken[place] = method
+
+
 def hold_patterns(method: Method, *fields: str) -> None:
     """Keep patterns in any form as a frozen dataclass can: what is read twice must not be an iterator."""
     for name in fields:
@@ -162,7 +222,7 @@ def hold_patterns(method: Method, *fields: str) -> None:
             object.__setattr__(method, name, tuple(patterns))
 
 
-def selected_parts(model: Any, kind: type, patterns: str | Iterable[str], argument: str) -> dict[str, Any]:
+def selected_parts(model: Model, kind: type, patterns: str | Iterable[str], argument: str) -> dict[str, Any]:
     """The built parts of a class by address, of those that patterns match from end to end.
 
     Raises:
@@ -176,14 +236,15 @@ def selected_parts(model: Any, kind: type, patterns: str | Iterable[str], argume
     return {name: parts[name] for name in select(parts, patterns, argument)}
 
 
-def fresh_patterns(model: Any, train: str | Iterable[str] | None) -> list[str]:
+def fresh_patterns(model: Model, train: str | Iterable[str] | None) -> list[str]:
     """What trains beside what is put in: `train`, or where that is None whatever of a task is not pretrained, and the head."""
     from tftransformer.finetuning.freezing import check_patterns
+    from tftransformer.models.task import Task
 
     if train is not None:
         check_patterns(model, train)
         return [train] if isinstance(train, str) else list(train)
     names = addresses(model)
-    fresh = dict.fromkeys([*getattr(model, "fresh", ()), "head/.*"])
+    fresh = dict.fromkeys([*(model.fresh if isinstance(model, Task) else ()), "head/.*"])
     # A model that starts from random numbers says so of everything, which is not what is asked for here.
     return [p for p in fresh if p != ".*" and any(re.fullmatch(p, name) for name in names)]

@@ -1,9 +1,8 @@
 """BitFit: only biases train (Ben Zaken et al. 2021, arXiv 2106.10199)."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from tftransformer.finetuning.methods.base import Method, fresh_patterns
+from tftransformer.finetuning.methods.base import Method, Model, fresh_patterns
 
 
 @dataclass(frozen=True)
@@ -19,5 +18,5 @@ class BitFit(Method):
     about = "only biases train"
     rate = 1e-3
 
-    def trains(self, model: Any) -> list[str]:
+    def trains(self, model: Model) -> list[str]:
         return [r".*/(bias|beta)", *fresh_patterns(model, None)]

@@ -24,8 +24,9 @@ from tftransformer.data.examples import ROW_NUMBERS, Examples
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.activation_store import ActivationStore, readable
 from tftransformer.finetuning.arguments import check_number
-from tftransformer.finetuning.methods.base import Method
+from tftransformer.finetuning.methods.base import Method, Model
 from tftransformer.layers.taps import Taps, tapped
+from tftransformer.models.task import Task
 from tftransformer.progress import Progress
 
 # Of the projections between unlike widths: they start from random numbers and must outrun the blocks they judge.
@@ -65,7 +66,7 @@ class Distillation(Method):
         >>> student.fit(train, validation_data=validation, epochs=5)  # doctest: +SKIP
     """
 
-    teacher: Any
+    teacher: Task
     temperature: float = 2.0
     alpha: float = 0.5
     blocks: Mapping[int, int] | None = None
@@ -86,11 +87,11 @@ class Distillation(Method):
     def __str__(self) -> str:
         return self.name
 
-    def check(self, model: Any) -> None:
+    def check(self, model: Model) -> None:
         _check_tasks(model, self.teacher)
         _checked_blocks(self.blocks or {}, model.config.num_layers, self.teacher.config.num_layers)
 
-    def loss_step(self, task: Any, examples: Any) -> "TeacherStep":
+    def loss_step(self, task: Task, examples: Any) -> "TeacherStep":
         """What adds the teacher to a `fit` of these examples."""
         step = self._taught.get(task)
         if step is None or not step.outputs.covers(examples):
@@ -114,7 +115,7 @@ class TeacherStep:
     """
 
     def __init__(
-        self, method: Distillation, student: Any, blocks: Mapping[int, int], outputs: "TeacherOutputs"
+        self, method: Distillation, student: Task, blocks: Mapping[int, int], outputs: "TeacherOutputs"
     ) -> None:
         self.outputs, self.blocks = outputs, blocks
         self.projections = _projections(student, method.teacher, blocks, method.seed)
@@ -175,7 +176,7 @@ class TeacherStep:
         self._optimizer.apply(tape.gradient(loss, variables), self.projections)
 
 
-def _projections(student: Any, teacher: Any, pairs: Mapping[int, int], seed: int) -> list[Any]:
+def _projections(student: Task, teacher: Task, pairs: Mapping[int, int], seed: int) -> list[Any]:
     own, taught = student.config.hidden_dim, teacher.config.hidden_dim
     if own == taught:
         return []
@@ -187,11 +188,9 @@ def _projections(student: Any, teacher: Any, pairs: Mapping[int, int], seed: int
     ]
 
 
-def _check_tasks(student: Any, teacher: Any) -> None:
+def _check_tasks(student: Task, teacher: Task) -> None:
     for role, task in (("student", student), ("teacher", teacher)):
-        known = all(hasattr(task, name) for name in ("labels", "encoder", "config", "preprocess"))
-        # What cuts its texts into chunks has several rows of tokens a text.
-        if not known or hasattr(task, "cut"):
+        if not isinstance(task, Task) or not task.labels or task.in_chunks:
             raise TransformerError(f"{role} must be a text classifier; got {type(task).__name__}")
     if student is teacher:
         raise TransformerError("teacher must be another model than the student; got the same one")
@@ -297,7 +296,7 @@ class TeacherOutputs:
     """
 
     def __init__(
-        self, teacher: Any, labels: Sequence[str], examples: Examples, layers: Sequence[int] = ()
+        self, teacher: Task, labels: Sequence[str], examples: Examples, layers: Sequence[int] = ()
     ) -> None:
         taught = teacher.examples_like(examples)
         self._layers = tuple(layers)
@@ -363,7 +362,7 @@ class TeacherOutputs:
         return answers.until_end_of(added).prefetch(BATCHES_AHEAD)
 
     def _keep_states(
-        self, teacher: Any, examples: Examples, first: np.ndarray, digests: Sequence[bytes]
+        self, teacher: Task, examples: Examples, first: np.ndarray, digests: Sequence[bytes]
     ) -> None:
         folder = Path(tempfile.mkdtemp(prefix="tftransformer-teacher-"))
         self._finalizer = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
@@ -394,7 +393,7 @@ class TeacherOutputs:
         self.variances = [max(float(variance), 1e-6) for variance in per_layer]
 
     def _outputs(
-        self, teacher: Any, examples: Examples, rows: np.ndarray
+        self, teacher: Task, examples: Examples, rows: np.ndarray
     ) -> Iterator[tuple[np.ndarray, np.ndarray, Any]]:
         """Rows of a batch, their logits (n, C), and their hidden states (n, T, width) where they are kept."""
 

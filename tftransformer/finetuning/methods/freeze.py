@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.methods.base import Method, Number, hold_patterns
+from tftransformer.finetuning.methods.base import Method, Model, Number, hold_patterns
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Freeze(Method):
             )
         hold_patterns(self, "patterns")
 
-    def check(self, model: Any) -> None:
+    def check(self, model: Model) -> None:
         self.freezes(model)
 
-    def freezes(self, model: Any) -> list[str]:
+    def freezes(self, model: Model) -> list[str]:
         from tftransformer.finetuning.freezing import chosen_to_freeze
 
         return chosen_to_freeze(model, self.layers, self.patterns, self.embeddings)

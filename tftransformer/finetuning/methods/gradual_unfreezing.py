@@ -6,12 +6,12 @@ Howard & Ruder 2018, "Universal Language Model Fine-tuning for Text Classificati
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.arguments import check_count
 from tftransformer.finetuning.depth import layers_by_depth
-from tftransformer.finetuning.methods.base import Method, Number
+from tftransformer.finetuning.methods.base import Method, Model, Number
 from tftransformer.patterns import addresses
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class GradualUnfreezing(Method):
     number = Number("blocks_per_stage")
     once = True
 
-    def check(self, model: Any) -> None:
+    def check(self, model: Model) -> None:
         layers_by_depth(model)
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class GradualUnfreezing(Method):
                 f"start must be one of {', '.join(STARTS)}; got {self.start!r}{near_miss(str(self.start), STARTS)}"
             )
 
-    def stages(self, model: Any, epochs: int, initial_epoch: int = 0) -> "list[Stage]":
+    def stages(self, model: Model, epochs: int, initial_epoch: int = 0) -> "list[Stage]":
         """The stages of a run, of which one that is continued in the middle sees the rest.
 
         Args:
@@ -105,7 +105,7 @@ class GradualUnfreezing(Method):
                 stages.append(Stage(first, last, tuple(names), about))
         return stages
 
-    def _joining(self, model: Any, epochs: int) -> list[tuple[str, list[str]]]:
+    def _joining(self, model: Model, epochs: int) -> list[tuple[str, list[str]]]:
         """What joins with each stage: in words, and the addresses."""
         above, blocks = _parts_that_train(model)
         if not above and self.start == "head":
@@ -127,7 +127,7 @@ class GradualUnfreezing(Method):
         return [(f"what lies above the blocks and {about}", above + names), *joining[1:]]
 
 
-def _parts_that_train(model: Any) -> tuple[list[str], list[tuple[str, list[str]]]]:
+def _parts_that_train(model: Model) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """The addresses of what trains above the blocks, and of each block that does, from the top."""
     training = [name for name, weight in addresses(model).items() if weight.trainable]
     depths = layers_by_depth(model)

@@ -1,9 +1,8 @@
 """Feature extraction: only what is not pretrained trains."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from tftransformer.finetuning.methods.base import Method, fresh_patterns
+from tftransformer.finetuning.methods.base import Method, Model, fresh_patterns
 
 
 @dataclass(frozen=True)
@@ -19,5 +18,5 @@ class HeadOnly(Method):
     about = "only what is not pretrained trains"
     rate = 1e-3
 
-    def trains(self, model: Any) -> list[str]:
+    def trains(self, model: Model) -> list[str]:
         return fresh_patterns(model, None)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tftransformer.finetuning.methods.base import hold_patterns, selected_parts
+from tftransformer.finetuning.methods.base import Model, hold_patterns, selected_parts
 from tftransformer.finetuning.methods.projections import ProjectionMethod
 from tftransformer.layers.projection import Projection, ProjectionChange
 
@@ -49,7 +49,7 @@ class IA3(ProjectionMethod):
     def part(cls) -> type:
         return Rescaling
 
-    def chosen(self, model: Any) -> dict[str, tuple[Projection, dict[str, Any]]]:
+    def chosen(self, model: Model) -> dict[str, tuple[Projection, dict[str, Any]]]:
         found: dict[str, tuple[Projection, dict[str, Any]]] = {}
         for argument, on_input in (("outputs", False), ("inputs", True)):
             parts = selected_parts(model, Projection, getattr(self, argument), argument)

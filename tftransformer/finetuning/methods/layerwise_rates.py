@@ -10,7 +10,7 @@ from typing import Any
 
 from tftransformer.finetuning.arguments import check_number
 from tftransformer.finetuning.depth import layers_by_depth
-from tftransformer.finetuning.methods.base import Method, Number
+from tftransformer.finetuning.methods.base import Method, Model, Number
 from tftransformer.patterns import addresses
 
 
@@ -53,10 +53,10 @@ class LayerwiseRates(Method):
             head = check_number("head", self.head, "positive", lambda value: value > 0)
             object.__setattr__(self, "head", head)
 
-    def check(self, model: Any) -> None:
+    def check(self, model: Model) -> None:
         layers_by_depth(model)
 
-    def multipliers(self, model: Any) -> dict[str, float]:
+    def multipliers(self, model: Model) -> dict[str, float]:
         """Pattern to factor, for `rate_multipliers` of an optimizer; what is frozen gets none."""
         depths = layers_by_depth(model)
         factors: dict[str, float] = {}
@@ -67,5 +67,5 @@ class LayerwiseRates(Method):
         training = {name.split("/")[0] for name, weight in addresses(model).items() if weight.trainable}
         return {f"{re.escape(layer)}/.*": factor for layer, factor in factors.items() if layer in training}
 
-    def optimizer_options(self, model: Any) -> dict[str, Any]:
+    def optimizer_options(self, model: Model) -> dict[str, Any]:
         return {"rate_multipliers": self.multipliers(model)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tftransformer.finetuning.arguments import check_count, check_number
-from tftransformer.finetuning.methods.base import Number, hold_patterns, selected_parts
+from tftransformer.finetuning.methods.base import Model, Number, hold_patterns, selected_parts
 from tftransformer.finetuning.methods.projections import ProjectionMethod
 
 # Queries and values: what the paper trains where it can train only some.
@@ -61,7 +61,7 @@ class LoRA(ProjectionMethod):
 
         return LowRankDelta
 
-    def chosen(self, model: Any) -> dict[str, tuple[Any, dict[str, Any]]]:
+    def chosen(self, model: Model) -> dict[str, tuple[Any, dict[str, Any]]]:
         from tftransformer.layers.projection import Projection
 
         parts = selected_parts(model, Projection, self.targets, "targets")

@@ -11,6 +11,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning.arguments import check_count
 from tftransformer.finetuning.methods.base import (
     Method,
+    Model,
     Number,
     fresh_patterns,
     hold_patterns,
@@ -51,23 +52,23 @@ class Prefix(Method):
         check_count("length", self.length)
         hold_patterns(self, "targets", "train")
 
-    def check(self, model: Any) -> None:
+    def check(self, model: Model) -> None:
         chosen = self._chosen(model)
         if taken := next((name for name, part in chosen.items() if part.prefix is not None), None):
             raise TransformerError(f"targets must be without a prefix; {taken!r} has one already")
         fresh_patterns(model, self.train)
 
-    def places(self, model: Any) -> set[str]:
+    def places(self, model: Model) -> set[str]:
         return {f"{name}/prefix" for name in self._chosen(model)}
 
-    def insert(self, model: Any) -> None:
+    def insert(self, model: Model) -> None:
         self._attach(self._chosen(model).values(), self.length)
 
-    def trains(self, model: Any) -> list[str]:
+    def trains(self, model: Model) -> list[str]:
         return [*self.inserted, *fresh_patterns(model, self.train)]
 
     @classmethod
-    def records(cls, model: Any) -> list[dict[str, Any]]:
+    def records(cls, model: Model) -> list[dict[str, Any]]:
         groups: dict[int, dict[str, Any]] = {}
         for name, part in cls._attentions(model).items():
             if part.prefix is not None:
@@ -77,20 +78,20 @@ class Prefix(Method):
         return list(groups.values())
 
     @classmethod
-    def restore(cls, model: Any, record: Mapping[str, Any]) -> None:
+    def restore(cls, model: Model, record: Mapping[str, Any]) -> None:
         attentions = cls._attentions(model)
         missing = [name for name in record["targets"] if name not in attentions]
         if missing:
             raise TransformerError(f"a prefix's targets must be in the model; {missing[0]!r} is not")
         cls._attach([attentions[name] for name in record["targets"]], record["length"])
 
-    def _chosen(self, model: Any) -> dict[str, Any]:
+    def _chosen(self, model: Model) -> dict[str, Any]:
         from tftransformer.layers.attention import MultiHeadAttention
 
         return selected_parts(model, MultiHeadAttention, self.targets, "targets")
 
     @staticmethod
-    def _attentions(model: Any) -> dict[str, Any]:
+    def _attentions(model: Model) -> dict[str, Any]:
         from tftransformer.layers.attention import MultiHeadAttention
         from tftransformer.layers.parts import parts_of
 
@@ -108,7 +109,7 @@ class Prefix(Method):
             attach(part, "prefix", prefix, ())
 
 
-def remove_prefix(model: Any) -> None:
+def remove_prefix(model: Model) -> None:
     """Take all prefixes and their weights out.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.methods.base import Method, fresh_patterns
+from tftransformer.finetuning.methods.base import Method, Model, fresh_patterns
 
 if TYPE_CHECKING:
     from tftransformer.layers.projection import Projection, ProjectionChange
@@ -28,11 +28,11 @@ class ProjectionMethod(Method):
         """The class of the change."""
         raise NotImplementedError
 
-    def chosen(self, model: Any) -> dict[str, tuple["Projection", dict[str, Any]]]:
+    def chosen(self, model: Model) -> dict[str, tuple["Projection", dict[str, Any]]]:
         """The projections to change by address, each with the settings of its change."""
         raise NotImplementedError
 
-    def check(self, model: Any) -> None:
+    def check(self, model: Model) -> None:
         for target, (projection, _) in self.chosen(model).items():
             if projection.delta is not None:
                 found = projection.delta.name
@@ -41,18 +41,18 @@ class ProjectionMethod(Method):
                 )
         fresh_patterns(model, self.train)
 
-    def places(self, model: Any) -> set[str]:
+    def places(self, model: Model) -> set[str]:
         return {f"{target}/delta" for target in self.chosen(model)}
 
-    def insert(self, model: Any) -> None:
+    def insert(self, model: Model) -> None:
         for projection, settings in self.chosen(model).values():
             self._attach(projection, settings)
 
-    def trains(self, model: Any) -> list[str]:
+    def trains(self, model: Model) -> list[str]:
         return [*self.inserted, *fresh_patterns(model, self.train)]
 
     @classmethod
-    def records(cls, model: Any) -> list[dict[str, Any]]:
+    def records(cls, model: Model) -> list[dict[str, Any]]:
         from tftransformer.layers.parts import parts_of
         from tftransformer.layers.projection import Projection
 
@@ -65,7 +65,7 @@ class ProjectionMethod(Method):
         return list(groups.values())
 
     @classmethod
-    def restore(cls, model: Any, record: Mapping[str, Any]) -> None:
+    def restore(cls, model: Model, record: Mapping[str, Any]) -> None:
         from tftransformer.layers.parts import parts_of
         from tftransformer.layers.projection import Projection
 
