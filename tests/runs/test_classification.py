@@ -8,6 +8,7 @@ import pytest
 
 from tftransformer import files
 from tftransformer.data import Split, Splits
+from tftransformer.data.examples import build_examples
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import classification_metrics
 from tftransformer.evaluation.reports import Report
@@ -15,7 +16,7 @@ from tftransformer.runs import classification, finished_runs
 from tftransformer.runs.classification import below_baseline
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.run_folder import RunFolder
-from tftransformer.tasks import TextClassifier
+from tftransformer.tasks import TextClassifier, text_batches
 
 
 @pytest.fixture
@@ -267,3 +268,21 @@ def test_a_run_tells_how_it_was_trained(tiny_preset, reviews, monkeypatch, tmp_p
     classification.train_on(options, Splits(split, split, split))
     course, longest = heard[2], heard[5]
     assert (course["rows"], course["epochs"], course["epochs_run"], longest) == (120, 5, 2, 32)
+
+
+def test_a_run_tokenises_each_text_once_and_reports_what_its_model_reports(quick, monkeypatch):
+    options, _ = quick
+    counts = []
+    monkeypatch.setattr(
+        text_batches,
+        "build_examples",
+        lambda records, **given: counts.append(len(records)) or build_examples(records, **given),
+    )
+    options = dataclasses.replace(options, train_examples=20, drop_leaked=True)
+    report = classification.train(options)
+    splits = classification.load_splits(options)
+    assert counts == [len(split) for split in splits.present().values()]
+    monkeypatch.undo()
+    classifier = TextClassifier.from_preset(Path(options.output_dir) / "model")
+    assert str(classifier.report(splits.test)).splitlines()[-1] in str(report)
+    assert classifier.report(splits.test)["accuracy"] == report["accuracy"]

@@ -71,7 +71,7 @@ def test_figures_of_both_test_sets_are_those_of_the_reports(place, capsys):
     files.write_text(run.report_path, "as it was\n")
     watch = BothTests({"old": test, "new": test.take(range(5))})
     expected = [classifier.report(test)]
-    watch.before(classifier)
+    watch.before(classifier, {})
     classifier.head.logits.bias.assign([9.0, -9.0])
     expected.append(classifier.report(test))
     found = watch.after(classifier, run)["continued"]

@@ -7,6 +7,7 @@ cut off is seen in training.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -117,9 +118,7 @@ def _keep_every_label(split: Split, groups: list[list[int]], chosen: list[list[i
 
 
 def subset(split: Split, count: int, seed: int = 0) -> Split:
-    """A seeded, stratified choice of `count` rows, in source order; the split itself if it is smaller.
-
-    Every label keeps at least one row where `count` allows it.
+    """The rows of `subset_rows`; the split itself if it is smaller.
 
     Raises:
         TransformerError: if count is below 1.
@@ -128,10 +127,22 @@ def subset(split: Split, count: int, seed: int = 0) -> Split:
         >>> subset(Split(list("abcdef"), ["x"] * 4 + ["y"] * 2), 3).labels
         ('x', 'y')
     """
+    rows = subset_rows(split, count, seed)
+    return split if len(rows) == len(split) else split.take(rows)
+
+
+def subset_rows(split: Split, count: int, seed: int = 0) -> Sequence[int]:
+    """A seeded, stratified choice of `count` rows, in source order; all rows if there are not more.
+
+    Every label keeps at least one row where `count` allows it.
+
+    Raises:
+        TransformerError: if count is below 1.
+    """
     if count < 1:
         raise TransformerError(f"train_examples must be at least 1; got {count}")
     if count >= len(split):
-        return split
+        return range(len(split))
     rng = np.random.default_rng([seed, 1])
     by_label: dict = {}
     for row in rng.permutation(len(split)):
@@ -142,4 +153,4 @@ def subset(split: Split, count: int, seed: int = 0) -> Split:
         for _, rows in sorted(by_label.items())
         for position, row in enumerate(rows)
     ]
-    return split.take(sorted(row for _, row in sorted(shares)[:count]))
+    return sorted(row for _, row in sorted(shares)[:count])

@@ -15,7 +15,8 @@ import numpy as np
 
 from tftransformer import files
 from tftransformer.data import checks, loading
-from tftransformer.data.cutting import subset
+from tftransformer.data.cutting import subset_rows
+from tftransformer.data.examples import Examples
 from tftransformer.data.pipeline import num_batches
 from tftransformer.data.split import Split, Splits
 from tftransformer.distribution.strategies import build_strategy
@@ -65,7 +66,7 @@ def train_on(
         options: The run; where its data lie is not looked at.
         splits: The data.
         build: From the options and the training rows to the classifier; None: as the options say.
-        watch: Its `before(classifier)` is called ahead of training, and `after(classifier, run)` behind it: what that
+        watch: Its `before(classifier, examples)`, with the examples by split, is called ahead of training, and `after(classifier, run)` behind it: what that
             returns is added to the run's metrics.
     """
     _check_splits(options, splits)
@@ -75,9 +76,9 @@ def train_on(
         classifier = (build or _announced)(options, splits.train)
         frozen = _change(classifier, options)
         recipe = _compile(classifier, options)
-    data_report = report_data(classifier, splits)
+    data_report, examples = report_data(classifier, splits)
     data = {**data_report.to_dict(), "fingerprints": fingerprints(splits)}
-    splits = _choose_rows(splits, data_report, options)
+    splits, examples = _choose_rows(splits, examples, data_report, options)
     recipe["epochs"] = options.epochs or _default_epochs(classifier, splits.train, options)
     print(classifier.load_summary or "all weights start from random numbers")
     print(frozen, flush=True)
@@ -87,12 +88,12 @@ def train_on(
     ) as run:
         print(run.announcement(), flush=True)
         if watch is not None:
-            watch.before(classifier)
-        trained = _fit(classifier, splits, options, recipe["epochs"], run, cache)
+            watch.before(classifier, examples)
+        trained = _fit(classifier, examples, options, recipe["epochs"], run, cache)
         trained["trainable_parameters"] = frozen.trainable_parameters
         # Before anything else can go wrong: the weights are what took the time.
         classifier.save_to_preset(run.model_path)
-        report, sections = _evaluate(classifier, splits, options, run)
+        report, sections = _evaluate(classifier, splits, examples, options, run)
         usual = options.fine_tuning().learning_rate(classifier.advice)
         course = {
             **recipe,
@@ -114,12 +115,13 @@ def train_on(
     return report
 
 
-def report_data(classifier: TextClassifier, splits: Splits) -> checks.DataReport:
-    """What a look at the data finds, also printed."""
-    lengths = {name: classifier.preprocess(split).full_lengths for name, split in splits.present().items()}
+def report_data(classifier: TextClassifier, splits: Splits) -> tuple[checks.DataReport, dict[str, Examples]]:
+    """What a look at the data finds, also printed, and the examples that all the rest of a run goes on with."""
+    examples = {name: classifier.preprocess(split) for name, split in splits.present().items()}
+    lengths = {name: part.full_lengths for name, part in examples.items()}
     report = checks.check(splits, lengths, classifier.pack.max_length)
     print(report, flush=True)
-    return report
+    return report, examples
 
 
 def _activation_cache(choice: str) -> ActivationCache | str:
@@ -152,15 +154,24 @@ def _check_splits(options: ClassificationOptions, splits: Splits) -> None:
         raise TransformerError("early_stopping needs a validation split; the data have none")
 
 
-def _choose_rows(splits: Splits, report: checks.DataReport, options: ClassificationOptions) -> Splits:
+def _choose_rows(
+    splits: Splits, examples: dict[str, Examples], report: checks.DataReport, options: ClassificationOptions
+) -> tuple[Splits, dict[str, Examples]]:
     # In this order, so that runs with and without leaked rows train on equally many.
     if options.drop_leaked:
         splits = checks.drop_leaked(splits, report)
+        leaked = {"train": report.leaked_train_indices, "validation": report.leaked_validation_indices}
+        for name in leaked.keys() & examples.keys():
+            examples[name] = examples[name].take(np.delete(np.arange(len(examples[name])), leaked[name]))
         print(f"dropped what leaked: {len(splits.train)} rows are left to train on", flush=True)
     if options.train_examples is not None:
-        splits = splits._replace(train=subset(splits.train, options.train_examples, options.seed))
+        rows = subset_rows(splits.train, options.train_examples, options.seed)
+        splits, examples["train"] = (
+            splits._replace(train=splits.train.take(rows)),
+            examples["train"].take(rows),
+        )
         print(f"training on {len(splits.train)} of them, chosen by the seed", flush=True)
-    return splits
+    return splits, examples
 
 
 def _announced(options: ClassificationOptions, data: Split) -> TextClassifier:
@@ -215,7 +226,7 @@ def _default_epochs(classifier: TextClassifier, train: Split, options: Classific
     return default_epochs(classifier.advice, batches, options.gradient_accumulation)
 
 
-def _rows_an_epoch(train: Split, options: ClassificationOptions) -> int:
+def _rows_an_epoch(train: Split | Examples, options: ClassificationOptions) -> int:
     """Training rows and their changed copies."""
     augmentation = options.build_augmentation()
     return len(train) * (1 if augmentation is None else augmentation.rows_per_text)
@@ -223,7 +234,7 @@ def _rows_an_epoch(train: Split, options: ClassificationOptions) -> int:
 
 def _fit(
     classifier: TextClassifier,
-    splits: Splits,
+    examples: Mapping[str, Examples],
     options: ClassificationOptions,
     epochs: int,
     run: RunFolder,
@@ -241,7 +252,8 @@ def _fit(
             )
         )
     augmentation = options.build_augmentation()
-    rows = _rows_an_epoch(splits.train, options)
+    train, validation = examples["train"], examples.get("validation")
+    rows = _rows_an_epoch(train, options)
     if augmentation is not None:
         print(f"augmentation {augmentation}: {rows:,} rows an epoch, drawn anew in each", flush=True)
     updates = num_batches(rows, options.batch_size) * epochs
@@ -251,8 +263,8 @@ def _fit(
     terminal = sys.stdout.isatty()
     try:
         history = classifier.fit(
-            splits.train,
-            validation_data=splits.validation,
+            train,
+            validation_data=validation,
             batch_size=options.batch_size,
             epochs=epochs,
             class_weight=None if options.class_weight == "none" else options.class_weight,
@@ -267,28 +279,31 @@ def _fit(
             classifier.save_to_preset(run.model_path)
         raise
     seconds = time.perf_counter() - started
-    if classifier.multi_label and splits.validation is not None:
-        print(
-            f"threshold tuned on validation: {classifier.tune_threshold(splits.validation):.3f}", flush=True
-        )
+    if classifier.multi_label and validation is not None:
+        print(f"threshold tuned on validation: {classifier.tune_threshold(validation):.3f}", flush=True)
     epochs_run = [dict(zip(history.history, row)) for row in zip(*history.history.values())]
     plots.plot_curves(run.curves_path, history.history, title=_curves_title(run.name, rows, history.history))
     return {"seconds": seconds, "examples_per_second": rows * len(epochs_run) / seconds, "epochs": epochs_run}
 
 
 def _evaluate(
-    classifier: TextClassifier, splits: Splits, options: ClassificationOptions, run: RunFolder
+    classifier: TextClassifier,
+    splits: Splits,
+    examples: Mapping[str, Examples],
+    options: ClassificationOptions,
+    run: RunFolder,
 ) -> tuple[Report, dict[str, Any]]:
     test = splits.test if splits.test is not None else splits.validation
+    tested = examples["test" if splits.test is not None else "validation"]
     _say(f"evaluating on {len(test)} rows of {test.name}")
-    probabilities = classifier.predict(test, verbose=0)
+    probabilities = classifier.predict(tested, verbose=0)
     _say("training the word-counting baseline, TF-IDF and logistic regression")
-    targets = classifier.encode_targets(test.targets)
+    targets = tested.targets
     baseline = tfidf_baseline(
-        splits.train.texts, classifier.encode_targets(splits.train.targets), test.texts, targets, classifier.labels,
+        splits.train.texts, examples["train"].targets, test.texts, targets, classifier.labels,
         options.seed,
     )  # fmt: skip
-    report = Report(classifier.metrics_of(test.targets, probabilities), classifier.labels, baseline)
+    report = Report(classifier.metrics_of(tested, probabilities), classifier.labels, baseline)
     write_predictions(
         run.predictions_path,
         test.texts,

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tftransformer import files
+from tftransformer.data.examples import Examples
 from tftransformer.data.labels import sort_labels
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError, near_miss
@@ -75,10 +76,11 @@ class BothTests:
         self._tests = dict(tests)
         self._before: dict[str, dict[str, Any]] = {}
 
-    def before(self, classifier: TextClassifier) -> None:
+    def before(self, classifier: TextClassifier, examples: Mapping[str, Examples]) -> None:
         """Take the figures before training."""
         print("evaluating the model as it is, on both test sets …", flush=True)
-        self._before = {name: _figures(classifier, split) for name, split in self._tests.items()}
+        self._examples = {name: classifier.preprocess(split) for name, split in self._tests.items()}
+        self._before = self._figures(classifier)
 
     def after(self, classifier: TextClassifier, run: RunFolder) -> dict[str, Any]:
         """Take them again, print the table, add it to the run's report.
@@ -87,9 +89,9 @@ class BothTests:
             `continued`: for each test set `before` and `after` (as in the section `test`), rows `corrected` and `broken`, and
             the p-value of McNemar's exact test.
         """
-        found = {}
-        for name, split in self._tests.items():
-            old, new = self._before[name], _figures(classifier, split)
+        found, figures = {}, self._figures(classifier)
+        for name, new in figures.items():
+            old = self._before[name]
             was, now = old.pop("right"), new.pop("right")
             corrected, broken = int((~was & now).sum()), int((was & ~now).sum())
             counts = {"corrected": corrected, "broken": broken, "p_value": mcnemar(was, now)}
@@ -99,6 +101,11 @@ class BothTests:
         report = run.report_path.read_text("utf-8")
         files.write_text(run.report_path, f"{report}\n{text}\n")
         return {"continued": found}
+
+    def _figures(self, classifier: TextClassifier) -> dict[str, dict[str, Any]]:
+        return {
+            name: _figures(classifier, split, self._examples[name]) for name, split in self._tests.items()
+        }
 
 
 def comparison_text(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -114,14 +121,14 @@ def comparison_text(found: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _figures(classifier: TextClassifier, split: Split) -> dict[str, Any]:
-    probabilities = classifier.predict(split, verbose=0)
+def _figures(classifier: TextClassifier, split: Split, examples: Examples) -> dict[str, Any]:
+    probabilities = classifier.predict(examples, verbose=0)
     answers = classifier.predicted_labels(probabilities)
     # Several labels have no order.
     sets = [tuple(sorted(t)) if split.multi_label else t for t in split.targets]
     chosen = [tuple(sorted(a)) if split.multi_label else a for a in answers]
     right = np.array([a == t for a, t in zip(chosen, sets)])
-    return {**classifier.metrics_of(split.targets, probabilities), "right": right}
+    return {**classifier.metrics_of(examples, probabilities), "right": right}
 
 
 def _added_labels(splits: Splits, known: Sequence[str], allowed: bool) -> tuple[str, ...]:

@@ -3,12 +3,14 @@
 import csv
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.data.cutting import subset
+from tftransformer.data.examples import Examples
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.intervals import mcnemar
@@ -42,7 +44,7 @@ def train(options: DocumentOptions) -> Report:
         check_free(options.truncated_dir, options.overwrite)  # before the first of the two runs
     splits = _splits(options)
     test = splits.test if splits.test is not None else splits.validation
-    chunks, beginning = _ChunksOf(splits.train, test), _Answers()
+    chunks, beginning = _ChunksOf(test), _Answers()
     report = classification.train_on(options, splits, build, chunks)
     if options.against_truncation:
         alike = dataclasses.replace(options, output_dir=options.truncated_dir)
@@ -68,13 +70,13 @@ def build(options: DocumentOptions, data: Split, documents: bool = True) -> Text
     return classification.build_classifier(options, data, kind, chunks)
 
 
-def describe_lengths(classifier: DocumentClassifier, data: Split) -> str:
-    """How long texts are against what one chunk, and all chunks, hold."""
-    lengths = classifier.preprocess(data).full_lengths
+def describe_lengths(classifier: DocumentClassifier, train: Examples) -> str:
+    """How long the training texts are against what one chunk, and all chunks, hold."""
+    lengths = train.full_lengths
     cut = classifier.cut
     longer, lost = ((lengths > limit).mean() for limit in (cut.max_length, cut.document_length))
     return (
-        f"of {len(data):,} texts of {data.name} {longer:.1%} are longer than one chunk of {cut.max_length} tokens, and {lost:.1%} "
+        f"of {len(train):,} texts of train {longer:.1%} are longer than one chunk of {cut.max_length} tokens, and {lost:.1%} "
         f"longer than {cut.max_chunks} chunks, {cut.document_length:,} tokens"
     )
 
@@ -98,7 +100,7 @@ class _Answers:
 
     right: np.ndarray
 
-    def before(self, classifier: TextClassifier) -> None:
+    def before(self, classifier: TextClassifier, examples: Mapping[str, Examples]) -> None:
         pass
 
     def after(self, classifier: TextClassifier, run: RunFolder) -> dict[str, Any]:
@@ -116,11 +118,11 @@ class _Answers:
 class _ChunksOf(_Answers):
     """Says how long the documents are before training, and which of their chunks count after it."""
 
-    def __init__(self, train: Split, test: Split) -> None:
-        self._train, self._test = train, test
+    def __init__(self, test: Split) -> None:
+        self._test = test
 
-    def before(self, classifier: DocumentClassifier) -> None:
-        print(describe_lengths(classifier, self._train), flush=True)
+    def before(self, classifier: DocumentClassifier, examples: Mapping[str, Examples]) -> None:
+        print(describe_lengths(classifier, examples["train"]), flush=True)
 
     def after(self, classifier: DocumentClassifier, run: RunFolder) -> dict[str, Any]:
         print(describe_weights(classifier, self._test), flush=True)

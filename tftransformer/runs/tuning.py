@@ -137,7 +137,7 @@ def run_comparison(
         raise TransformerError("a comparison needs a test split; the data have none")
     build = functools.partial(build_classifier, options, splits.train)
     model = build()
-    report = report_data(model, splits)
+    report, _ = report_data(model, splits)
     if options.drop_leaked:
         splits = checks.drop_leaked(splits, report)
     test = splits.test if test_examples is None else subset(splits.test, test_examples, options.seed)
