@@ -36,7 +36,7 @@ flags.DEFINE_integer("epochs", 6, "Epochs of the student over the labelled rows.
 flags.DEFINE_float("learning_rate", 1e-4, "Of teacher and student.")
 flags.DEFINE_float("temperature", 2.0, "See `distill`.")
 flags.DEFINE_float("alpha", 0.7, "See `distill`; with unlabelled rows it is 1.")
-flags.DEFINE_integer("max_length", 64, "Tokens.")
+flags.DEFINE_integer("sequence_length", 64, "Tokens.")
 flags.DEFINE_integer("seeds", 3, "Rounds, each with other rows, another teacher and other students.")
 
 WAYS = ("alone", "soft labels", "and hidden states", "and unlabelled rows")
@@ -55,7 +55,9 @@ def student(labels: Sequence[str], seed: int) -> tt.TextClassifier:
     import keras  # here, because run_command loads it without TensorFlow's start-up messages
 
     keras.utils.set_random_seed(seed)
-    whole = tt.TextClassifier.from_preset(FLAGS.preset, labels, max_length=FLAGS.max_length, seed=seed)
+    whole = tt.TextClassifier.from_preset(
+        FLAGS.preset, labels, sequence_length=FLAGS.sequence_length, seed=seed
+    )
     return tt.keep_layers(whole, FLAGS.layers)
 
 
@@ -69,7 +71,7 @@ def run_seed(seed: int, splits: tt.data.Splits) -> dict[str, float]:
     labelled = subset(drawn, FLAGS.train_examples, seed)
     keras.utils.set_random_seed(seed)
     teacher = tt.TextClassifier.from_preset(
-        FLAGS.preset, splits.train.labels, max_length=FLAGS.max_length, seed=seed
+        FLAGS.preset, splits.train.labels, sequence_length=FLAGS.sequence_length, seed=seed
     )
     seconds = fine_tune(teacher, labelled, FLAGS.teacher_epochs)
     found = {"teacher": show(seed, "teacher", teacher, splits.test, seconds)}

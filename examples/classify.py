@@ -7,7 +7,7 @@ ends with precision, recall and F1 by class beside those of word counting. Every
 The frozen blocks run once, not in every epoch (`--activation_cache=off` lets them).
 With your own texts (CSV, TSV or JSONL; a file, or a folder with train, validation and test):
 
-    python examples/classify.py --dataset=tickets.csv --preset=bert_base_en_uncased --max_length=128
+    python examples/classify.py --dataset=tickets.csv --preset=bert_base_en_uncased --sequence_length=128
     python examples/classify.py --mode=predict --model=runs/tickets-1 --text="no refund after three weeks"
     python examples/classify.py --mode=predict --model=runs/tickets-1 --texts=new.csv --output=answers.csv
     python examples/classify.py --mode=evaluate --model=runs/tickets-1

@@ -8,7 +8,7 @@ in `runs/multi_task-1`: the table, a plot, the model, and a SavedModel with one 
 that holds `sst2`, `ag_news` and `mrpc` (or, with `--tasks`, folders or files of your own):
 
     python examples/multi_task.py --data=FOLDER --preset=ENCODER --train_examples=500 --test_examples=500 \\
-        --max_length=64 --learning_rate=1e-4
+        --sequence_length=64 --learning_rate=1e-4
 
 Do not expect tasks as unlike as these to help each other. With all-MiniLM-L6-v2 that command gave, alone and together,
 .818 and .820 on SST-2, .868 and .842 on AG News, .680 and .656 on MRPC: together costs AG News something, and one

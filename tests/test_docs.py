@@ -341,11 +341,11 @@ def test_the_table_of_what_loads_is_the_one_of_the_families():
 
 
 def test_the_table_of_methods_has_them_all():
-    from tftransformer.finetuning.methods import SPELLINGS
+    from tftransformer.finetuning.methods import METHODS
 
     rows = re.findall(r"^\| `tt\.(\w+)\(.*?\)` \| `(\w+)", TEXTS["docs/finetuning.md"], re.MULTILINE)
     assert {(spelling, method) for method, spelling in rows} == {
-        (n, kind) for n, (_, kind) in SPELLINGS.items()
+        (n, kind) for n, (_, kind) in METHODS.items()
     }
 
 

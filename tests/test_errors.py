@@ -6,8 +6,8 @@ from tftransformer.errors import TransformerError, near_miss
 
 
 def test_it_is_a_value_error():
-    with pytest.raises(ValueError, match="^max_length must be at least 2; got 1$"):
-        raise TransformerError("max_length must be at least 2; got 1")
+    with pytest.raises(ValueError, match="^sequence_length must be at least 2; got 1$"):
+        raise TransformerError("sequence_length must be at least 2; got 1")
 
 
 def test_near_miss_names_what_is_close_nearest_first():

@@ -9,7 +9,7 @@ Example:
     >>> classifier = tt.TextClassifier.from_preset("bert_12x192_en_uncased", labels=train.labels)
 """
 
-from tftransformer.finetuning.methods import __all__ as METHODS
+from tftransformer.finetuning.methods import __all__ as METHOD_CLASSES
 from tftransformer.lazy import attach
 
 __version__ = "0.1.0"
@@ -36,7 +36,7 @@ __getattr__, __dir__, __all__ = attach(
         "DocumentClassifier": "tasks.document_classifier",
         "MultiTaskClassifier": "tasks.multi_task",
         "ClassificationTask": "tasks.labelled",
-        **dict.fromkeys(METHODS, "finetuning.methods"),
+        **dict.fromkeys(METHOD_CLASSES, "finetuning.methods"),
         "set_adapter": "finetuning.methods.adapter",
         "remove_adapter": "finetuning.methods.adapter",
         "adapter_names": "finetuning.methods.adapter",

@@ -12,10 +12,10 @@ class TransformerError(ValueError):
     message without a traceback and exit with status 1.
 
     Example:
-        >>> raise TransformerError("max_length must be at least 2; got 1")
+        >>> raise TransformerError("sequence_length must be at least 2; got 1")
         Traceback (most recent call last):
         ...
-        tftransformer.errors.TransformerError: max_length must be at least 2; got 1
+        tftransformer.errors.TransformerError: sequence_length must be at least 2; got 1
     """
 
     # Keras adds many lines about the layer and its arguments to errors raised inside `call`, unless this says

@@ -12,7 +12,7 @@ def ours(settings: dict[str, Any]) -> None:
     import tftransformer as tt
 
     classifier = tt.TextClassifier.from_preset(
-        settings["folder"], max_length=settings["length"], text_pairs=False
+        settings["folder"], sequence_length=settings["length"], text_pairs=False
     )
     for dtype in ("float32", "bfloat16"):
         classifier.export(Path(settings["target"]) / f"ours_{dtype}", dtype=dtype)

@@ -35,7 +35,7 @@ def tokenizer(settings: dict[str, Any], tensors: str) -> Callable[[list[str]], A
 
     found = AutoTokenizer.from_pretrained(settings["folder"], use_fast=True)
     return lambda texts: found(
-        texts, truncation=True, max_length=settings["length"], padding=True, return_tensors=tensors
+        texts, truncation=True, sequence_length=settings["length"], padding=True, return_tensors=tensors
     )
 
 

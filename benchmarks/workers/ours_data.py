@@ -9,7 +9,7 @@ from data_turns import Epoch, Reader, serve_data
 
 def build(settings: dict[str, Any]) -> Reader:
     import tftransformer as tt
-    from tftransformer.data.records import Records
+    from tftransformer.data.texts import Texts
     from tftransformer.text import WordPieceTokenizer
 
     tokenizer = WordPieceTokenizer(settings["vocabulary"])
@@ -17,7 +17,7 @@ def build(settings: dict[str, Any]) -> Reader:
 
     def reader(texts: list[str], labels: list[int]) -> Epoch:
         examples = tt.data.build_examples(
-            Records(texts), np.array(labels, "int32"), tokenize=tokenizer.tokenize, pack=pack
+            Texts(texts), np.array(labels, "int32"), tokenize=tokenizer.tokenize, pack=pack
         )
         batches = tt.data.token_batches(examples, settings["batch_size"])
 

@@ -18,7 +18,7 @@ def build(settings: dict[str, Any]) -> Any:
 
     policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[settings["precision"]]
     classifier = tt.TextClassifier.from_preset(
-        settings["folder"], dtype=policy, max_length=settings["length"]
+        settings["folder"], dtype=policy, sequence_length=settings["length"]
     )
     if settings["freeze"]:
         classifier.apply(tt.Freeze(layers=settings["freeze"]))
@@ -53,7 +53,7 @@ def build(settings: dict[str, Any]) -> Any:
             examples = classifier.preprocess(texts, [classifier.labels[0]] * len(texts))
             boundaries = None
             if classifier.jit_compile:
-                boundaries = tt.data.buckets.length_buckets(examples.lengths, classifier.max_length)
+                boundaries = tt.data.buckets.length_buckets(examples.lengths, classifier.sequence_length)
             batches = tt.data.pipeline.token_batches(examples, settings["batch_size"], boundaries=boundaries)
             return TokenCount.of(shape(batch) for batch in batches)
 

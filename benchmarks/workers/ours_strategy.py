@@ -76,7 +76,7 @@ def build(settings: dict[str, Any], start: Any) -> Any:
         pooler=True,
         dropout=settings["dropout"],
         head_dropout=settings["dropout"],
-        max_length=settings["length"],
+        sequence_length=settings["length"],
     )
     parse_strategy(settings["strategy"]).apply(classifier)
     weights = addresses(classifier)

@@ -19,7 +19,7 @@ def test_every_way_is_measured_and_a_mistake_is_one_line(tmp_path, tiny_preset, 
     def run(*flags):
         command = [
             sys.executable, str(ROOT / "benchmarks" / "distillation.py"), f"--preset={tiny_preset}",
-            "--train_path=reviews.csv", "--test_path=reviews.csv", "--max_length=16", *flags,
+            "--train_path=reviews.csv", "--test_path=reviews.csv", "--sequence_length=16", *flags,
         ]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         return subprocess.run(

@@ -311,6 +311,6 @@ def test_what_cannot_be_adapted():
 
 
 def test_a_classifiers_own_limit_goes_with_the_old_length():
-    preset = dataclasses.replace(make_preset(), task={"max_length": 6, "advice": {"epochs": 8}})
+    preset = dataclasses.replace(make_preset(), task={"sequence_length": 6, "advice": {"epochs": 8}})
     assert adapt(preset, layers=1).task == preset.task
     assert adapt(preset, max_sequence_length=4).task == {"advice": {"epochs": 8}}

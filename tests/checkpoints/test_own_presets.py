@@ -50,12 +50,17 @@ def values(model):
     return {name: keras.ops.convert_to_numpy(v) for name, v in patterns.addresses(model).items()}
 
 
+def test_what_version_0_1_called_otherwise_is_read(saved):
+    folder = saved(task={"max_length": 9, "extra_blocks": 0})
+    assert load_preset(folder).task == {"sequence_length": 9, "extra_blocks": 0}
+
+
 def test_round_trip_is_bit_equal(saved, encoder, config):
     folder = saved(
         pooling="mean",
         labels=["no", "yes"],
         head={"multi_label": False},
-        task={"max_length": 9},
+        task={"sequence_length": 9},
         modifications=[{"kind": "lora", "rank": 4}],
     )
     preset = load_preset(folder)
@@ -63,7 +68,7 @@ def test_round_trip_is_bit_equal(saved, encoder, config):
     assert preset.tokenizer.vocabulary == tuple(PIECES)
     assert preset.tokenizer.settings == {"lowercase": False, "strip_accents": True}
     assert (preset.pooling, preset.pooler, preset.labels) == ("mean", False, ("no", "yes"))
-    assert (preset.head, preset.task) == ({"multi_label": False}, {"max_length": 9})
+    assert (preset.head, preset.task) == ({"multi_label": False}, {"sequence_length": 9})
     assert preset.modifications == ({"kind": "lora", "rank": 4},)
     with pytest.raises(TransformerError, match="holds changes of structure"):
         preset.build_encoder()

@@ -30,7 +30,7 @@ def test_texts_become_shards_and_shards_a_preset(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == "saved shards" and "Traceback" not in done.stderr
     sizes = ("--num_layers=1", "--hidden_dim=16", "--num_heads=2", "--intermediate_dim=32", "--batch_size=4")
-    train = ("train", "--shards=shards", "--output_dir=out", "--max_length=16", *sizes)
+    train = ("train", "--shards=shards", "--output_dir=out", "--sequence_length=16", *sizes)
     done = run(tmp_path, *train, "--steps=3")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "saved out after 3 steps" in done.stdout

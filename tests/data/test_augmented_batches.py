@@ -11,12 +11,12 @@ from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.augmented_batches import augmented_batches, one_ahead
 from tftransformer.data.examples import build_examples, packer
 from tftransformer.data.pipeline import Epoch, token_batches
-from tftransformer.data.records import Records
+from tftransformer.data.texts import Texts
 from tftransformer.errors import TransformerError
 
 tf = pytest.importorskip("tensorflow")
 
-MAX_LENGTH = 40
+SEQUENCE_LENGTH = 40
 BOUNDARIES = (6, 12, 14)
 TEXTS = ["abcdefghij"[: 1 + i % 10] + chr(0x4E00 + i) for i in range(45)]
 
@@ -26,7 +26,7 @@ def tokenize(texts):
     return tf.strings.unicode_decode(texts, "UTF-8")
 
 
-pack = packer(SimpleNamespace(start_id=1, separator_id=2, pad_id=0, pair_separators=1), MAX_LENGTH)
+pack = packer(SimpleNamespace(start_id=1, separator_id=2, pad_id=0, pair_separators=1), SEQUENCE_LENGTH)
 
 
 class Mark(Operation):
@@ -39,9 +39,9 @@ class Mark(Operation):
 
 
 def batches(copies=1, pairs=False, weights=True, texts=TEXTS, operation=None, **settings):
-    records = Records(texts, [text[::-1] for text in texts] if pairs else None)
+    records = Texts(texts, [text[::-1] for text in texts] if pairs else None)
     if weights:
-        records = Records(records.first, records.second, None, np.arange(len(texts), dtype="float32"))
+        records = Texts(records.first, records.second, None, np.arange(len(texts), dtype="float32"))
     labels = np.arange(len(texts), dtype="int32")
     examples = build_examples(records, labels, tokenize=tokenize, pack=pack)
     augmentation = Augmentation(operation or Mark(), copies=copies, side="first")
@@ -100,7 +100,7 @@ def test_same_seed_same_epochs_and_another_in_each():
     assert sorted(first) == sorted(epochs(seed=1, batch_size=7)[0])
 
 
-@pytest.mark.parametrize("boundaries", [None, (6, 12, MAX_LENGTH)])
+@pytest.mark.parametrize("boundaries", [None, (6, 12, SEQUENCE_LENGTH)])
 def test_changing_nothing_gives_the_batches_of_no_augmentation(boundaries):
     class Nothing(Mark):
         def apply(self, texts, draws):
@@ -108,7 +108,7 @@ def test_changing_nothing_gives_the_batches_of_no_augmentation(boundaries):
 
     dataset = batches(copies=0, operation=Nothing(), weights=False, boundaries=boundaries, seed=2)
     examples = build_examples(
-        Records(TEXTS), np.arange(len(TEXTS), dtype="int32"), tokenize=tokenize, pack=pack
+        Texts(TEXTS), np.arange(len(TEXTS), dtype="int32"), tokenize=tokenize, pack=pack
     )
     plain = token_batches(examples, 4, boundaries=boundaries, seed=2)
     assert dataset.element_spec == plain.element_spec
@@ -138,7 +138,7 @@ def test_long_epochs_come_in_windows(monkeypatch):
     assert len(sizes) == 6 and sum(sizes) == len(TEXTS) and len(rows) == 90
     assert threading.main_thread().name not in threads
     assert {len(y) for _, y, _ in dataset.as_numpy_iterator()} == {3}
-    assert {x["token_ids"].shape[1] for x, _, _ in dataset.as_numpy_iterator()} <= {6, 14, MAX_LENGTH}
+    assert {x["token_ids"].shape[1] for x, _, _ in dataset.as_numpy_iterator()} <= {6, 14, SEQUENCE_LENGTH}
 
 
 def test_an_epoch_that_is_left_leaves_no_thread():
@@ -161,8 +161,6 @@ def test_errors_are_one_line():
         batches(batch_size=0)
     with pytest.raises(TransformerError, match="there are no examples"):
         batches(texts=[])
-    examples = build_examples(Records(["a"]), tokenize=tokenize, pack=pack)
+    examples = build_examples(Texts(["a"]), tokenize=tokenize, pack=pack)
     with pytest.raises(TransformerError, match="records must be as many as examples, 1; got 2"):
-        augmented_batches(
-            Augmentation("swap"), Records(["a", "b"]), examples, 4, tokenize=tokenize, pack=pack
-        )
+        augmented_batches(Augmentation("swap"), Texts(["a", "b"]), examples, 4, tokenize=tokenize, pack=pack)

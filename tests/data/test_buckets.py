@@ -16,13 +16,13 @@ def cells(lengths, boundaries):
 
 
 @given(LENGTHS, st.integers(1, 8), st.integers(1, 50))
-def test_boundaries_rise_and_cover_every_length(lengths, num_buckets, max_length):
-    boundaries = length_buckets(lengths, max_length, num_buckets)
-    assert list(boundaries) == sorted(set(boundaries)) and boundaries[-1] == max_length
-    clipped = np.minimum(lengths, max_length)
+def test_boundaries_rise_and_cover_every_length(lengths, num_buckets, sequence_length):
+    boundaries = length_buckets(lengths, sequence_length, num_buckets)
+    assert list(boundaries) == sorted(set(boundaries)) and boundaries[-1] == sequence_length
+    clipped = np.minimum(lengths, sequence_length)
     used = set(bucket_of(clipped, boundaries).tolist())
     assert len(used) <= num_buckets
-    assert cells(clipped, boundaries) <= cells(clipped, (max_length,))
+    assert cells(clipped, boundaries) <= cells(clipped, (sequence_length,))
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 4))
@@ -46,7 +46,7 @@ def test_no_lengths_give_one_bucket():
 
 
 def test_bad_arguments():
-    with pytest.raises(TransformerError, match="^max_length must be at least 1; got 0$"):
+    with pytest.raises(TransformerError, match="^sequence_length must be at least 1; got 0$"):
         length_buckets([1], 0)
     with pytest.raises(TransformerError, match="^num_buckets must be at least 1; got 0$"):
         length_buckets([1], 8, 0)

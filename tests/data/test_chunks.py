@@ -11,8 +11,8 @@ from tftransformer.errors import TransformerError
 START, END, PAD = 1, 2, 0
 
 
-def chunker(max_length=8, max_chunks=5, overlap=0):
-    return Chunker(max_length, max_chunks, START, END, PAD, overlap)
+def chunker(sequence_length=8, max_chunks=5, overlap=0):
+    return Chunker(sequence_length, max_chunks, START, END, PAD, overlap)
 
 
 def packed(cut, documents):
@@ -48,7 +48,7 @@ def test_chunks_hold_the_document_and_share_the_overlap(overlap, few_shapes):
 
 
 def test_the_longest_document_fills_every_chunk():
-    cut = chunker(max_length=10, max_chunks=3, overlap=2)
+    cut = chunker(sequence_length=10, max_chunks=3, overlap=2)
     assert cut.document_length == 3 * 6 + 2 + 2
     (chunks,) = rows(cut(packed(cut, [list(range(10, 99))])))
     assert [len(chunk) for chunk in chunks] == [10, 10, 10]
@@ -75,7 +75,7 @@ def test_shapes_are_the_smallest_or_decided_by_the_padded_length_alone():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(max_length=2), "max_length must be an integer of at least 3; got 2"),
+        (dict(sequence_length=2), "sequence_length must be an integer of at least 3; got 2"),
         (dict(max_chunks=0), "max_chunks must be an integer of at least 1; got 0"),
         (dict(max_chunks=True), "max_chunks must be an integer of at least 1; got True"),
         (dict(overlap=-1), "overlap must be an integer of at least 0; got -1"),

@@ -56,9 +56,9 @@ def test_pairs_leak_only_with_both_sides():
 
 def test_tokens_and_truncation():
     data = splits([(f"w{i}", "xy"[i % 2]) for i in range(10)])
-    report = check(data, {"train": np.arange(1, 11)}, max_length=8)
+    report = check(data, {"train": np.arange(1, 11)}, sequence_length=8)
     assert report.splits["train"].tokens["100"] == 10 and report.splits["train"].truncated == 0.2
-    assert "20.0% longer than max_length 8" in str(report)
+    assert "20.0% longer than sequence_length 8" in str(report)
     with pytest.raises(TransformerError, match="one number for each of the 10 rows of train; got 2"):
         check(data, {"train": [1, 2]})
     with pytest.raises(TransformerError, match="one number for each of the 0 rows of test; got 1"):

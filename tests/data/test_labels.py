@@ -11,8 +11,8 @@ from tftransformer.data.labels import (
     named_targets,
     sort_labels,
 )
-from tftransformer.data.records import as_split
 from tftransformer.data.split import Split
+from tftransformer.data.texts import as_split
 from tftransformer.errors import TransformerError
 
 

@@ -14,16 +14,16 @@ from tftransformer.data.pipeline import (
     stream_batches,
     token_batches,
 )
-from tftransformer.data.records import Records, as_records
 from tftransformer.data.stream_labels import stream_encoder
+from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError
 
 hypothesis = pytest.importorskip("hypothesis")
 given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 tf = pytest.importorskip("tensorflow")
 
-MAX_LENGTH = 12
-LENGTHS = st.lists(st.integers(1, MAX_LENGTH), min_size=1, max_size=70)
+SEQUENCE_LENGTH = 12
+LENGTHS = st.lists(st.integers(1, SEQUENCE_LENGTH), min_size=1, max_size=70)
 # How many of 67,349 film reviews (SST-2) have 3, 4, 5, … word pieces.
 FILM_REVIEWS = (
     1978, 5322, 6065, 5345, 4749, 4155, 3713, 3267, 2947, 2650, 2413, 2138, 1950, 1777, 1661, 1515, 1373, 1285,
@@ -38,7 +38,7 @@ def tokenize(texts):
     return tf.strings.unicode_decode(texts, "UTF-8")
 
 
-pack = packer(SimpleNamespace(start_id=1, separator_id=2, pad_id=0, pair_separators=1), MAX_LENGTH)
+pack = packer(SimpleNamespace(start_id=1, separator_id=2, pad_id=0, pair_separators=1), SEQUENCE_LENGTH)
 
 
 def examples_of(lengths, labels=True):
@@ -68,14 +68,14 @@ def padding(lengths, plan):
 @given(LENGTHS, st.integers(1, 9), st.integers(0, 5), st.integers(0, 3))
 def test_an_epoch_holds_every_row_once_in_full_batches(lengths, batch_size, num_buckets, seed):
     lengths = np.array(lengths)
-    boundaries = length_buckets(lengths, MAX_LENGTH, num_buckets) if num_buckets else None
+    boundaries = length_buckets(lengths, SEQUENCE_LENGTH, num_buckets) if num_buckets else None
     plan = plan_epoch(lengths, batch_size, boundaries, np.random.default_rng(seed))
     assert sorted(np.concatenate([rows for rows, _ in plan]).tolist()) == list(range(len(lengths)))
     sizes = sorted(len(rows) for rows, _ in plan)
     assert len(plan) == num_batches(len(lengths), batch_size) and all(s == batch_size for s in sizes[1:])
     assert all(lengths[rows].max() <= length for rows, length in plan)
     assert boundaries is None or {length for _, length in plan} <= set(boundaries)
-    assert sum(len(rows) * length for rows, length in plan) <= len(lengths) * MAX_LENGTH
+    assert sum(len(rows) * length for rows, length in plan) <= len(lengths) * SEQUENCE_LENGTH
 
 
 @pytest.mark.parametrize("batch_size", [16, 32])
@@ -108,7 +108,7 @@ def test_same_seed_same_order_and_a_new_one_each_epoch(lengths, batch_size):
     examples = examples_of(lengths)
 
     def epochs(seed):
-        dataset = token_batches(examples, batch_size, boundaries=(4, MAX_LENGTH), seed=seed)
+        dataset = token_batches(examples, batch_size, boundaries=(4, SEQUENCE_LENGTH), seed=seed)
         return [[y.tolist() for _, y in dataset.as_numpy_iterator()] for _ in range(2)]
 
     first, second = epochs(1)
@@ -153,14 +153,14 @@ def test_batches_carry_the_rows_they_say():
     st.booleans(),
 )
 def test_batches_are_those_of_the_examples(rows, batch_size, weighted):
-    records = as_records(rows, sample_weight=range(len(rows)) if weighted else None)
+    records = as_texts(rows, sample_weight=range(len(rows)) if weighted else None)
     labels = np.eye(3, dtype="float32")[np.arange(len(rows)) % 3]
     examples = build_examples(records, labels, tokenize=tokenize, pack=pack, pad_id=7)
-    plan = plan_epoch(examples.lengths, batch_size, (5, MAX_LENGTH), np.random.default_rng([3, 0]))
+    plan = plan_epoch(examples.lengths, batch_size, (5, SEQUENCE_LENGTH), np.random.default_rng([3, 0]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tftransformer.data.batch_blocks.BLOCK_BATCHES", 3)
         found = list(
-            token_batches(examples, batch_size, boundaries=(5, MAX_LENGTH), seed=3).as_numpy_iterator()
+            token_batches(examples, batch_size, boundaries=(5, SEQUENCE_LENGTH), seed=3).as_numpy_iterator()
         )
     assert len(found) == len(plan)
     for batch, (chunk, length) in zip(found, plan, strict=True):
@@ -173,16 +173,14 @@ def test_batches_are_those_of_the_examples(rows, batch_size, weighted):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_few_batches_that_lie_ready_are_those_that_many_would_be(weighted, monkeypatch):
-    records = as_records(
-        [("ab", "x"), ("abc", "yyy"), ("", "z")], sample_weight=range(3) if weighted else None
-    )
+    records = as_texts([("ab", "x"), ("abc", "yyy"), ("", "z")], sample_weight=range(3) if weighted else None)
     labels = np.eye(3, dtype="float32") if weighted else np.arange(3, dtype="int32")
     examples = build_examples(records, labels, tokenize=tokenize, pack=pack, pad_id=7)
 
     def ways():
         for batch_size in (2, 3):
             yield ordered_batches(examples, batch_size)[0]
-            yield token_batches(examples, batch_size, boundaries=(5, MAX_LENGTH), shuffle=False)
+            yield token_batches(examples, batch_size, boundaries=(5, SEQUENCE_LENGTH), shuffle=False)
 
     few = list(ways())
     monkeypatch.setattr("tftransformer.data.batch_blocks.FEW_BATCHES", 0)
@@ -216,7 +214,7 @@ def test_order_is_kept_without_shuffling():
 @settings(max_examples=8, deadline=None)
 @given(LENGTHS, st.integers(1, 9), st.booleans())
 def test_ordered_batches_can_be_put_back(lengths, batch_size, bucketed):
-    boundaries = (4, MAX_LENGTH) if bucketed else None
+    boundaries = (4, SEQUENCE_LENGTH) if bucketed else None
     dataset, inverse = ordered_batches(examples_of(lengths, False), batch_size, boundaries=boundaries)
     outputs = np.concatenate([x["token_ids"][:, 0] for x in dataset.as_numpy_iterator()])
     assert outputs[inverse].tolist() == list(range(len(lengths)))
@@ -232,10 +230,12 @@ def test_bad_arguments():
         ordered_batches(examples_of([]), 4)
     with pytest.raises(TransformerError, match="longest row, 9 tokens; the last is 8"):
         token_batches(examples_of([9]), 4, boundaries=(4, 8))
-    with pytest.raises(TransformerError, match="^max_length must be at least 2, the special tokens; got 1$"):
-        build_examples(Records(["a"] * 500), tokenize=tokenize, pack=replace(pack, max_length=1))
+    with pytest.raises(
+        TransformerError, match="^sequence_length must be at least 2, the special tokens; got 1$"
+    ):
+        build_examples(Texts(["a"] * 500), tokenize=tokenize, pack=replace(pack, sequence_length=1))
     with pytest.raises(TransformerError, match="^targets must be as many as texts, 2; got 1$"):
-        build_examples(Records(["a", "b"]), np.array([0]), tokenize=tokenize, pack=pack)
+        build_examples(Texts(["a", "b"]), np.array([0]), tokenize=tokenize, pack=pack)
 
 
 @settings(max_examples=10, deadline=None)
@@ -245,9 +245,9 @@ def test_bad_arguments():
     st.integers(1, 2),
     st.integers(4, 40),
 )
-def test_examples_hold_what_packing_gives(rows, pair, separators, max_length):
-    packing = replace(pack, max_length=max_length, pair_separators=separators)
-    records = Records([a for a, _ in rows], [b for _, b in rows] if pair else None)
+def test_examples_hold_what_packing_gives(rows, pair, separators, sequence_length):
+    packing = replace(pack, sequence_length=sequence_length, pair_separators=separators)
+    records = Texts([a for a, _ in rows], [b for _, b in rows] if pair else None)
     examples = build_examples(records, tokenize=tokenize, pack=packing)
     sides = [records.first, records.second] if pair else [records.first]
     expected = packing(*[tokenize(tf.constant(side)) for side in sides])
@@ -259,19 +259,19 @@ def test_examples_hold_what_packing_gives(rows, pair, separators, max_length):
 
 
 def test_taking_rows_of_examples():
-    records = as_records([("abc", "d"), ("", "ef"), ("g", "")], sample_weight=[1, 2, 3])
+    records = as_texts([("abc", "d"), ("", "ef"), ("g", "")], sample_weight=[1, 2, 3])
     examples = build_examples(records, np.array([5, 6, 7], "int32"), tokenize=tokenize, pack=pack)
     part = examples.take([2, 0])
     x, y, weights = part.batch(np.arange(2), 8)
     whole = examples.features(np.array([2, 0]), 8)
     assert all((x[key] == whole[key]).all() for key in x)
     assert y.tolist() == [7, 5] and weights.tolist() == [3.0, 1.0]
-    assert len(build_examples(Records([]), tokenize=tokenize, pack=pack)) == 0
+    assert len(build_examples(Texts([]), tokenize=tokenize, pack=pack)) == 0
 
 
 def test_many_chunks_are_the_same_as_one(monkeypatch):
     texts = ["x" * (i % 7) + "y" * (i % 3) for i in range(500)] + ["z" * 50] + ["", "a"]
-    whole = build_examples(Records(texts), tokenize=tokenize, pack=pack)
+    whole = build_examples(Texts(texts), tokenize=tokenize, pack=pack)
     seen = []
 
     def watched(batch):
@@ -280,7 +280,7 @@ def test_many_chunks_are_the_same_as_one(monkeypatch):
 
     monkeypatch.setattr("tftransformer.data.examples.CHUNK_TEXTS", 40)
     monkeypatch.setattr("tftransformer.data.examples.CHUNK_CHARACTERS", 49)
-    parts = build_examples(Records(texts), tokenize=watched, pack=pack)
+    parts = build_examples(Texts(texts), tokenize=watched, pack=pack)
     for name in ("token_ids", "row_splits", "boundaries", "full_lengths"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
         assert getattr(parts, name).dtype == getattr(whole, name).dtype
@@ -290,10 +290,10 @@ def test_many_chunks_are_the_same_as_one(monkeypatch):
 
 def test_large_corpora_lie_in_a_file(monkeypatch):
     texts = ["x" * (i % 7) for i in range(200)]
-    whole = build_examples(Records(texts), tokenize=tokenize, pack=pack)
+    whole = build_examples(Texts(texts), tokenize=tokenize, pack=pack)
     monkeypatch.setattr("tftransformer.data.examples.CHUNK_TEXTS", 30)
     monkeypatch.setattr("tftransformer.data.examples.TokenStore", lambda: TokenStore(in_memory=100))
-    spilled = build_examples(Records(texts), tokenize=tokenize, pack=pack)
+    spilled = build_examples(Texts(texts), tokenize=tokenize, pack=pack)
     assert isinstance(spilled.token_ids.base, np.memmap) and type(whole.token_ids.base) is not np.memmap
     np.testing.assert_array_equal(spilled.token_ids, whole.token_ids)
     batches = zip(
@@ -305,7 +305,7 @@ def test_large_corpora_lie_in_a_file(monkeypatch):
 def test_streams_keep_order_and_batches():
     texts, labels = ["a" * i for i in range(9)], ["x", "y", "x"] * 3
     rows = tf.data.Dataset.from_tensor_slices((texts, labels, np.ones(9, "float32")))
-    arguments = {"tokenize": tokenize, "pack": pack, "max_length": MAX_LENGTH}
+    arguments = {"tokenize": tokenize, "pack": pack, "sequence_length": SEQUENCE_LENGTH}
     arguments["encode_labels"] = stream_encoder(["x", "y"])
     for dataset, sizes in ((rows, [4, 4, 1]), (rows.batch(3), [3, 3, 3])):
         batches = list(stream_batches(dataset, 4, lengths=(4, 8, 64), **arguments).as_numpy_iterator())
@@ -314,7 +314,7 @@ def test_streams_keep_order_and_batches():
         assert np.concatenate([x["padding_mask"].sum(1) for x, _, _ in batches]).tolist() == list(
             range(2, 11)
         )
-        assert {x["token_ids"].shape[1] for x, _, _ in batches} <= {4, 8, MAX_LENGTH}
+        assert {x["token_ids"].shape[1] for x, _, _ in batches} <= {4, 8, SEQUENCE_LENGTH}
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"y must hold labels among x, y, .*\[z\]"):
         list(stream_batches(tf.data.Dataset.from_tensor_slices((["a"], ["z"])), 4, **arguments))
     with pytest.raises(TransformerError, match="batch_size must be at least 1"):
@@ -323,7 +323,7 @@ def test_streams_keep_order_and_batches():
 
 @pytest.mark.slow
 def test_streams_of_pairs_and_of_texts_alone():
-    arguments = {"tokenize": tokenize, "pack": pack, "max_length": MAX_LENGTH}
+    arguments = {"tokenize": tokenize, "pack": pack, "sequence_length": SEQUENCE_LENGTH}
     keyed = tf.data.Dataset.from_tensor_slices({"text": ["ab", "c"], "text_pair": ["d", ""]})
     nested = tf.data.Dataset.from_tensor_slices(((["ab", "c"], ["d", ""]), [0, 1]))
     for dataset in (keyed, keyed.batch(2), nested):
@@ -331,14 +331,14 @@ def test_streams_of_pairs_and_of_texts_alone():
         x = batch[0] if isinstance(batch, tuple) else batch
         assert x["segment_ids"].numpy()[:, :6].tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 0, 0]]
     alone = stream_batches(tf.data.Dataset.from_tensor_slices(["ab", "c"]), 2, **arguments)
-    assert next(iter(alone))["token_ids"].shape == (2, MAX_LENGTH)
+    assert next(iter(alone))["token_ids"].shape == (2, SEQUENCE_LENGTH)
 
 
 def test_keras_trains_on_them():
     keras = pytest.importorskip("keras")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("tf.data feeds the TensorFlow backend here")
-    records = Records([("good " if i % 2 else "bad ") * (1 + i % 3) for i in range(30)])
+    records = Texts([("good " if i % 2 else "bad ") * (1 + i % 3) for i in range(30)])
     labels = np.arange(30, dtype="int32") % 2
     examples = build_examples(records, labels, tokenize=tokenize, pack=pack)
     ids = keras.Input((None,), dtype="int32", name="token_ids")
@@ -356,7 +356,7 @@ def test_keras_trains_on_them():
     assert history.params["steps"] == 4
     dataset, inverse = ordered_batches(examples, 8)
     outputs = model.predict(dataset.map(chosen), verbose=0)[inverse]
-    x = examples.features(np.arange(30), MAX_LENGTH)
+    x = examples.features(np.arange(30), SEQUENCE_LENGTH)
     np.testing.assert_allclose(outputs, model.predict_on_batch({k: x[k] for k in inputs}), atol=1e-6)
 
 
@@ -372,5 +372,5 @@ def test_tuning_of_a_users_dataset_is_off_unless_the_user_chose(chosen):
         options = tf.data.Options()
         options.autotune.enabled = chosen
         source = source.with_options(options)
-    batches = stream_batches(source, 2, tokenize=tokenize, pack=pack, max_length=MAX_LENGTH)
+    batches = stream_batches(source, 2, tokenize=tokenize, pack=pack, sequence_length=SEQUENCE_LENGTH)
     assert batches.options().autotune.enabled is bool(chosen)

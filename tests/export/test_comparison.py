@@ -20,7 +20,7 @@ def build(preset, kind):
             preset, tasks={"mood": LABELS, "tone": ["low", "high", "flat"]}
         )
     if kind == "documents":
-        return DocumentClassifier.from_preset(preset, labels=LABELS, max_length=12, max_chunks=3)
+        return DocumentClassifier.from_preset(preset, labels=LABELS, sequence_length=12, max_chunks=3)
     return TextClassifier.from_preset(preset, labels=LABELS, text_pairs=kind == "pairs")
 
 

@@ -23,7 +23,7 @@ def build(preset, kind):
     if kind == "tasks":
         return MultiTaskClassifier.from_preset(preset, tasks=SEVERAL)
     if kind == "documents":
-        return DocumentClassifier.from_preset(preset, labels=LABELS, max_length=8, max_chunks=3)
+        return DocumentClassifier.from_preset(preset, labels=LABELS, sequence_length=8, max_chunks=3)
     return TextClassifier.from_preset(preset, labels=LABELS, text_pairs=kind == "pairs")
 
 

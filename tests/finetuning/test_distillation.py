@@ -23,7 +23,7 @@ LABELS = ("negative", "positive")
 
 def build(preset, labels=LABELS, seed=0, **options):
     keras.utils.set_random_seed(seed)
-    options = {"dropout": 0.0, "head_dropout": 0.0, "max_length": 16, **options}
+    options = {"dropout": 0.0, "head_dropout": 0.0, "sequence_length": 16, **options}
     return TextClassifier.from_preset(preset, labels=labels, **options)
 
 
@@ -191,7 +191,12 @@ def test_a_narrower_student_comes_near_and_stays_a_classifier_like_any_other(
     keras.utils.set_random_seed(1)
     config = tiny_config.replace(hidden_dim=8, num_layers=1, dropout=0.0, attention_dropout=0.0)
     student = TextClassifier(
-        config, WordPieceTokenizer(tiny_vocabulary), LABELS, pooling="mean", max_length=16, head_dropout=0.0
+        config,
+        WordPieceTokenizer(tiny_vocabulary),
+        LABELS,
+        pooling="mean",
+        sequence_length=16,
+        head_dropout=0.0,
     )
     names, ran = set(values(student)), []
     teacher.call = lambda inputs, call=teacher.call, **options: ran.append(1) or call(inputs, **options)
@@ -220,7 +225,7 @@ def test_a_teacher_may_name_the_labels_in_another_order_and_have_another_vocabul
     student = build(tiny_preset)
     shuffled = [*tiny_vocabulary[:5], *tiny_vocabulary[:4:-1]]
     teacher = TextClassifier(
-        tiny_config, WordPieceTokenizer(shuffled), LABELS[::-1], pooling="mean", max_length=16
+        tiny_config, WordPieceTokenizer(shuffled), LABELS[::-1], pooling="mean", sequence_length=16
     )
     outputs = TeacherOutputs(teacher, student.labels, student.preprocess(reviews[0]))
     some = replace(student.preprocess(reviews[0][:9]), numbered=True)

@@ -30,7 +30,7 @@ def make(tiny_vocabulary):
             ("negative", "positive"),
             pooling="mean",
             multi_label=multi_label,
-            max_length=16,
+            sequence_length=16,
         )
         draw = np.random.default_rng(5)
         for name, variable in addresses(classifier).items():

@@ -6,7 +6,7 @@ import pytest
 
 from tftransformer.checkpoints import load_preset
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.methods import IA3, SPELLINGS, Adapter, DoRA, LoRA, Prefix
+from tftransformer.finetuning.methods import IA3, METHODS, Adapter, DoRA, LoRA, Prefix
 from tftransformer.finetuning.methods.adapter import adapter_names, remove_adapter, set_adapter
 from tftransformer.finetuning.methods.prefix import remove_prefix
 from tftransformer.finetuning.projection_changes import load_changes, merge, save_changes, unmerge
@@ -34,7 +34,7 @@ some = pytest.mark.parametrize(
 @pytest.fixture
 def classifier(tiny_preset):
     keras.utils.set_random_seed(3)
-    made = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+    made = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
     made.run_eagerly = True  # predicting a few rows takes less time than tracing a graph for it
     return made
 
@@ -152,14 +152,14 @@ def test_lora_alone_is_a_small_file(classifier, reviews, tiny_preset, tmp_path):
     LoRA(rank=2).apply(classifier)
     train(classifier, reviews)
     path = save_changes(classifier, tmp_path / "lora.safetensors")
-    other = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+    other = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
     load_changes(other, path)
     other.run_eagerly = True  # a graph may round otherwise
     expected = classifier.predict(reviews[0][:6], verbose=0)
     np.testing.assert_array_equal(other.predict(reviews[0][:6], verbose=0), expected)
     with pytest.raises(TransformerError, match="has no place for .* or is changed there already"):
         load_changes(other, path)
-    three = TextClassifier.from_preset(tiny_preset, labels=("a", "b", "c"), max_length=16)
+    three = TextClassifier.from_preset(tiny_preset, labels=("a", "b", "c"), sequence_length=16)
     with pytest.raises(
         TransformerError, match=r"'head/logits/.*' is \(.*2.*\) in it, \(.*3.*\) in the model"
     ):
@@ -297,4 +297,4 @@ def test_wrong_names_of_strategies(text, words):
 
 
 def test_defaults_of_strategies():
-    assert {str(parse_strategy(name)) for name in SPELLINGS} >= {"full", "freeze:8", "lora:8", "adapter:48"}
+    assert {str(parse_strategy(name)) for name in METHODS} >= {"full", "freeze:8", "lora:8", "adapter:48"}

@@ -25,7 +25,7 @@ def make(tiny_vocabulary):
             family, vocabulary_size=len(tiny_vocabulary), max_sequence_length=32, **{**sizes, **options}
         )
         tokenizer = WordPieceTokenizer(tiny_vocabulary)
-        classifier = TextClassifier(config, tokenizer, ("a", "b", "c"), extra_blocks=1, max_length=16)
+        classifier = TextClassifier(config, tokenizer, ("a", "b", "c"), extra_blocks=1, sequence_length=16)
         shake(classifier)
         return classifier
 
@@ -158,11 +158,11 @@ def test_pruned_blocks_bring_their_heads_and_all_is_saved(make, reviews, tmp_pat
 @pytest.mark.slow
 def test_it_saves_for_hugging_face(make, reviews, tmp_path):
     whole = make()
-    classifier = TextClassifier(whole.config, whole.tokenizer, ("a", "b"), max_length=16)
+    classifier = TextClassifier(whole.config, whole.tokenizer, ("a", "b"), sequence_length=16)
     shake(classifier)
     small = keep_layers(classifier, "every:2")
     small.save_to_preset(tmp_path / "theirs", format="huggingface")
-    loaded = TextClassifier.from_preset(tmp_path / "theirs", max_length=16)
+    loaded = TextClassifier.from_preset(tmp_path / "theirs", sequence_length=16)
     assert loaded.config.num_layers == 2
     np.testing.assert_allclose(logits(loaded, reviews), logits(small, reviews), atol=1e-6)
 

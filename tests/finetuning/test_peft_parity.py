@@ -15,8 +15,8 @@ from tftransformer.finetuning.methods import IA3, DoRA, LoRA
 from tftransformer.finetuning.optimizers import LARGE_TABLE
 from tftransformer.finetuning.projection_changes import merge
 from tftransformer.layers.low_rank import LowRankDelta
-from tftransformer.layers.parts import parts_of
 from tftransformer.layers.projection import Projection
+from tftransformer.layers.sublayers import sublayers_of
 from tftransformer.patterns import addresses
 from tftransformer.tasks.text_classifier import TextClassifier
 
@@ -251,7 +251,7 @@ def test_defaults_are_those_of_peft(folder):
     LoRA().apply(classifier)
     ours = {
         (int(name.split("/")[0].rsplit("_", 1)[1]), name.rsplit("/", 1)[1]): part.delta
-        for name, part in parts_of(classifier, Projection).items()
+        for name, part in sublayers_of(classifier, Projection).items()
         if part.delta is not None
     }
     model = transformers.BertForSequenceClassification.from_pretrained(folder)

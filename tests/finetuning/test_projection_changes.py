@@ -10,8 +10,8 @@ from keras import ops
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import load_changes, merge, save_changes, unmerge
 from tftransformer.finetuning.methods import IA3, DoRA, LoRA
-from tftransformer.layers.parts import parts_of
 from tftransformer.layers.projection import Projection, project_together
+from tftransformer.layers.sublayers import sublayers_of
 from tftransformer.patterns import addresses
 from tftransformer.tasks.text_classifier import TextClassifier
 
@@ -26,7 +26,7 @@ EVERYWHERE = {
 @pytest.fixture
 def classifier(tiny_preset):
     keras.utils.set_random_seed(1)
-    return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+    return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
 
 
 def shake(model, name):
@@ -79,7 +79,7 @@ def test_its_file_holds_what_training_made(name, classifier, tiny_preset, review
     shake(classifier, name)
     expected = logits(classifier, reviews[0][:9])
     path = save_changes(classifier, tmp_path / "own.safetensors")
-    other = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+    other = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
     for address, value in addresses(other).items():
         value.assign(base[address])
     load_changes(other, path)
@@ -155,4 +155,4 @@ def test_a_functional_encoder_keeps_it_through_keras_own_files(name, tiny_config
     assert list(addresses(again)) == list(addresses(encoder))
     for address, value in addresses(again).items():
         np.testing.assert_array_equal(value, addresses(encoder)[address])
-    assert len(parts_of(again, Projection)) == len(parts_of(encoder, Projection))
+    assert len(sublayers_of(again, Projection)) == len(sublayers_of(encoder, Projection))

@@ -31,7 +31,7 @@ def make(tiny_vocabulary):
     """A classifier of three blocks of four heads whose every weight is random."""
 
     def build(family="bert", seed=5, **options):
-        own = {"pooling": "mean", "max_length": 16}
+        own = {"pooling": "mean", "sequence_length": 16}
         own |= {name: options.pop(name) for name in ("extra_blocks", "multi_label") if name in options}
         sizes = {"num_layers": 3, "hidden_dim": WIDTH, "num_heads": HEADS, "intermediate_dim": 24}
         config = TransformerConfig(

@@ -76,7 +76,7 @@ def test_it_goes_through_the_whole_house(family, several, pairs, parts, shrink, 
         LABELS,
         multi_label=several,
         pooling="mean",
-        max_length=16,
+        sequence_length=16,
         text_pairs=pairs,
     )
     if parts:

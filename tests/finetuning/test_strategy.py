@@ -8,7 +8,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning.freezing import frozen_addresses
 from tftransformer.finetuning.methods import (
     IA3,
-    SPELLINGS,
+    METHODS,
     Adapter,
     BitFit,
     Freeze,
@@ -26,10 +26,10 @@ from tftransformer.tasks.text_classifier import TextClassifier
 @pytest.fixture
 def classifier(tiny_preset):
     keras.utils.set_random_seed(1)
-    return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+    return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
 
 
-@pytest.mark.parametrize("name", SPELLINGS)
+@pytest.mark.parametrize("name", METHODS)
 def test_every_spelling_is_read_as_it_is_written(name):
     strategy = parse_strategy(name)
     (method,) = strategy.methods

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tftransformer.data.split import Split
-from tftransformer.finetuning.methods import SPELLINGS
+from tftransformer.finetuning.methods import METHODS
 from tftransformer.finetuning.strategy import parse_strategy
 from tftransformer.patterns import addresses
 from tftransformer.runs.strategy_comparison import compare_strategies
@@ -24,11 +24,11 @@ SMALL = {
     "prefix": "prefix:2",
 }
 LABELS = ("single", "multi", "pairs")
-BY_DEFAULT = {name: LABELS[place % 3] for place, name in enumerate(SPELLINGS)}
+BY_DEFAULT = {name: LABELS[place % 3] for place, name in enumerate(METHODS)}
 
 
 def cases():
-    for name in SPELLINGS:
+    for name in METHODS:
         for labels in LABELS:
             marks = () if BY_DEFAULT[name] == labels else pytest.mark.slow
             yield pytest.param(SMALL.get(name, name), labels, marks=marks, id=f"{name}-{labels}")
@@ -48,7 +48,7 @@ def task(labels, reviews, preset):
         labels=("negative", "positive", "long") if labels == "multi" else ("negative", "positive"),
         multi_label=labels == "multi",
         text_pairs=labels == "pairs",
-        max_length=16,
+        sequence_length=16,
     )
     return classifier, texts, targets
 
@@ -101,7 +101,7 @@ def test_it_trains_and_is_the_same_when_reloaded(text, labels, reviews, tiny_pre
 def test_its_table_is_resumed(labels, reviews, tiny_preset, tmp_path):
     _, texts, targets = task(labels, reviews, tiny_preset)
     rows = Split(texts, targets, multi_label=labels == "multi")
-    strategies = [SMALL.get(name, name) for name in SPELLINGS]
+    strategies = [SMALL.get(name, name) for name in METHODS]
     interrupted = strategies.index("lora:2")
 
     class Stop(Exception):

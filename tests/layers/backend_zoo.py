@@ -48,7 +48,7 @@ zoo = {
     "alibi": run(layers.ALiBi(6), ids),
     "buckets": run(layers.RelativePositionBuckets(4, 8, 6), ids, key_length=9, offset=2),
     "embeddings": run(
-        layers.TransformerEmbedding(20, 16, max_length=8, num_segments=2, scale=True), ids, ids % 2
+        layers.TransformerEmbedding(20, 16, sequence_length=8, num_segments=2, scale=True), ids, ids % 2
     ),
     "attention": run(layers.MultiHeadAttention(4, num_key_value_heads=2), x, memory, causal=True),
     "empty row": run(layers.MultiHeadAttention(4), x, padding_mask=padding),

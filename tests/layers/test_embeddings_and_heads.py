@@ -31,7 +31,7 @@ def randomise(layer):
 
 
 def test_embeddings_sum_scale_and_normalise():
-    layer = TransformerEmbedding(9, 6, max_length=8, num_segments=2, scale=True, layer_norm_epsilon=1e-5)
+    layer = TransformerEmbedding(9, 6, sequence_length=8, num_segments=2, scale=True, layer_norm_epsilon=1e-5)
     layer.build((None, None))
     randomise(layer)
     token, position, segment, norm = layer.token, layer.position, layer.segment, layer.norm

@@ -53,7 +53,7 @@ def embed_here(folder, sentences):
         "separator_id": tokenizer.separator_id,
         "pad_id": tokenizer.pad_id,
     }
-    inputs = tt.text.pack(ids, max_length=256, **specials)
+    inputs = tt.text.pack(ids, sequence_length=256, **specials)
     pooled = tt.layers.MeanPooling()(encoder(inputs), padding_mask=inputs["padding_mask"])
     return keras.ops.convert_to_numpy(keras.ops.normalize(pooled, axis=-1))
 
@@ -67,7 +67,7 @@ def test_embeddings_are_hugging_faces(folder, sentences):
 def test_it_fine_tunes(folder):
     train, validation, test = tt.data.load("sample")
     keras.utils.set_random_seed(0)
-    classifier = tt.TextClassifier.from_preset(folder, labels=train.labels, max_length=48)
+    classifier = tt.TextClassifier.from_preset(folder, labels=train.labels, sequence_length=48)
     classifier.apply(tt.Freeze(layers=4))
     classifier.compile(learning_rate=1e-4)
     classifier.fit(train, epochs=3, verbose=0)

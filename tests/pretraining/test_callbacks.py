@@ -39,7 +39,7 @@ class Run:
     """A small run: its model, callbacks and folder."""
 
     def __init__(self, shards, folder, identity="a", resume=False, snapshot_minutes=10.0, **length):
-        kinds = {"max_length": 16, "batch_size": 4, "packed": True, "mask_rate": 0.2}
+        kinds = {"sequence_length": 16, "batch_size": 4, "packed": True, "mask_rate": 0.2}
         keras.utils.set_random_seed(0)
         encoder = build_encoder(CONFIG)
         self.model = Pretrainer(encoder, CONFIG, [MaskedLanguageModelling(encoder, CONFIG)])
@@ -188,7 +188,7 @@ def test_a_checkpoint_keeps_what_a_distillation_measured(shards, tmp_path):
         model.compile()
         return model, distillation
 
-    batches = TrainingBatches(ShardBatches(shards, max_length=16, batch_size=4, teacher=True))
+    batches = TrainingBatches(ShardBatches(shards, sequence_length=16, batch_size=4, teacher=True))
     run = callbacks.RunLength(batches, WarmedLinearSchedule(1e-2), steps=1)
     checkpoint = callbacks.Checkpoint(tmp_path / "checkpoint.npz", run, {})
     model, one = model_of(1.0)
@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(shards, tmp_path):
 
 def test_keras_evaluates_each_batch_by_its_masked_places(shards, tmp_path):
     run = Run(shards, tmp_path)
-    kinds = {"max_length": 16, "batch_size": 2, "packed": True, "mask_rate": 0.2}
+    kinds = {"sequence_length": 16, "batch_size": 2, "packed": True, "mask_rate": 0.2}
     batches = ShardBatches(shards, "heldout", **kinds).first(3)
     found = run.model.evaluate(for_evaluate(batches), verbose=0, return_dict=True)
     assert set(found) == {"loss", "masked_lm"}

@@ -38,7 +38,9 @@ def randomised(encoder):
 
 @pytest.fixture(scope="module")
 def packed(shard_folder):
-    batches = ShardBatches(open_shards(shard_folder), max_length=16, batch_size=3, packed=True, mask_rate=0.3)
+    batches = ShardBatches(
+        open_shards(shard_folder), sequence_length=16, batch_size=3, packed=True, mask_rate=0.3
+    )
     return next(batches.stream())[0]
 
 

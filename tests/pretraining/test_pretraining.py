@@ -30,7 +30,7 @@ from tftransformer.runs.pretraining_options import PretrainingOptions, TextOptio
 def options(tmp_path, shard_folder):
     return PretrainingOptions(
         shards=str(shard_folder), output_dir=str(tmp_path / "out"), num_layers=1, hidden_dim=8, num_heads=1,
-        intermediate_dim=16, max_sequence_length=32, max_length=16, batch_size=4, warmup=2, learning_rate=3e-3,
+        intermediate_dim=16, max_sequence_length=32, sequence_length=16, batch_size=4, warmup=2, learning_rate=3e-3,
         steps=2, sample_texts=20, heldout_batches=1,
     )  # fmt: skip
 
@@ -42,7 +42,7 @@ def test_masked_lm_learns_more_than_word_frequencies(shard_folder):
         vocabulary_size=len(shards.tokenizer.vocabulary), num_layers=2, hidden_dim=32, num_heads=2,
         intermediate_dim=64, max_sequence_length=32, dropout=0.0,
     )  # fmt: skip
-    kinds = {"max_length": 32, "batch_size": 16, "packed": True, "mask_rate": 0.2}
+    kinds = {"sequence_length": 32, "batch_size": 16, "packed": True, "mask_rate": 0.2}
     held = for_evaluate(ShardBatches(shards, "heldout", **kinds).first(4))
     encoder = build_encoder(config)
     pretrainer = Pretrainer(encoder, config, [MaskedLanguageModelling(encoder, config)])
@@ -86,7 +86,7 @@ def test_a_distillation_falls_leaves_a_preset_and_goes_on_where_it_ended(options
 
 @pytest.mark.slow
 def test_masked_lm_goes_on_from_a_preset_with_its_head(options, tiny_preset, tmp_path, capsys):
-    first = dataclasses.replace(options, preset=str(tiny_preset), max_length=16, steps=40, batch_size=8)
+    first = dataclasses.replace(options, preset=str(tiny_preset), sequence_length=16, steps=40, batch_size=8)
     end = pretrain(first)
     assert "the preset has no masked-LM head" in capsys.readouterr().out
     assert load_preset(first.output_dir).build_encoder() is not None, "who wants the encoder ignores the head"
@@ -224,8 +224,8 @@ def test_a_run_resumes_with_its_own_data_and_preset_alone(options, tiny_preset):
         ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
         ({"sample_texts": 0}, "sample_texts must be at least 1; got 0"),
         ({"heldout_batches": 0}, "heldout_batches must be at least 1; got 0"),
-        ({"max_length": 300}, "max_length must be between 8 and max_sequence_length, 32; got 300"),
-        ({"max_length": 7}, "max_length must be between 8 and"),
+        ({"sequence_length": 300}, "sequence_length must be between 8 and max_sequence_length, 32; got 300"),
+        ({"sequence_length": 7}, "sequence_length must be between 8 and"),
         ({"dtype": "float16"}, "dtype must be one of float32, mixed_bfloat16; got 'float16'"),
         ({"teacher_dtype": "int8"}, "teacher_dtype must be one of float32, bfloat16; got 'int8'"),
         ({"mask_rate": 0.0}, "mask_rate must be above 0 and at most 1; got 0.0"),

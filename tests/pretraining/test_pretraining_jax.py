@@ -45,7 +45,7 @@ assert not [name for name, module in sys.modules.items() if name.startswith("ten
 def test_a_run_trains_saves_and_resumes_without_tensorflow(tmp_path, shard_folder, tiny_preset):
     flags = {
         "shards": str(shard_folder), "num_layers": 1, "hidden_dim": 8, "num_heads": 1, "intermediate_dim": 16,
-        "max_sequence_length": 16, "max_length": 16, "batch_size": 4, "warmup": 2, "learning_rate": 3e-3,
+        "max_sequence_length": 16, "sequence_length": 16, "batch_size": 4, "warmup": 2, "learning_rate": 3e-3,
         "steps": 8, "heldout_batches": 1, "output_dir": str(tmp_path / "whole"),
     }  # fmt: skip
     broken = {**flags, "output_dir": str(tmp_path / "parts")}

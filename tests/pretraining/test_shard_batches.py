@@ -24,7 +24,7 @@ def epoch_of(batches, epoch=0):
 @pytest.mark.parametrize("packed", [False, True])
 def test_an_epoch_holds_every_token_once(shards, packed, monkeypatch):
     monkeypatch.setattr(shard_rows, "CHUNK_TOKENS", 64)  # several windows
-    batches = ShardBatches(shards, max_length=16, batch_size=4, packed=packed)
+    batches = ShardBatches(shards, sequence_length=16, batch_size=4, packed=packed)
     seen = [b["token_ids"][(b["padding_mask"] == 1) & (b["token_ids"] > 4)] for b in epoch_of(batches)]
     assert sorted(np.concatenate(seen).tolist()) == sorted(shards.parts["train"].tokens.tolist())
     orders = [np.concatenate([b["token_ids"].ravel() for b in epoch_of(batches, e)]) for e in (0, 1)]
@@ -34,7 +34,7 @@ def test_an_epoch_holds_every_token_once(shards, packed, monkeypatch):
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_stream_goes_on_from_any_position_exactly(shards, packed, monkeypatch):
     monkeypatch.setattr(shard_rows, "CHUNK_TOKENS", 64)
-    batches = ShardBatches(shards, max_length=16, batch_size=4, packed=packed, mask_rate=0.2)
+    batches = ShardBatches(shards, sequence_length=16, batch_size=4, packed=packed, mask_rate=0.2)
     straight = list(itertools.islice(batches.stream(), 80))
     assert straight[-1][1].epoch > 0 and straight[-1][1].window > 0
     for at in (0, 7, 33, 60):
@@ -47,7 +47,7 @@ def test_a_stream_goes_on_from_any_position_exactly(shards, packed, monkeypatch)
 
 
 def test_all_packed_batches_have_one_shape_and_are_full(shards):
-    batches = epoch_of(ShardBatches(shards, max_length=16, batch_size=4, packed=True, mask_rate=0.2))
+    batches = epoch_of(ShardBatches(shards, sequence_length=16, batch_size=4, packed=True, mask_rate=0.2))
     assert {tuple((n, a.shape) for n, a in b.items()) for b in batches} == {
         tuple((n, a.shape) for n, a in batches[0].items())
     }
@@ -55,20 +55,20 @@ def test_all_packed_batches_have_one_shape_and_are_full(shards):
 
 
 def test_words_of_student_and_teacher_have_the_same_numbers(shards):
-    for batch in epoch_of(ShardBatches(shards, max_length=16, batch_size=4, teacher=True)):
+    for batch in epoch_of(ShardBatches(shards, sequence_length=16, batch_size=4, teacher=True)):
         assert batch["words"].max(axis=1).tolist() == batch["teacher_words"].max(axis=1).tolist()
         assert ((batch["words"] >= 0) == (batch["padding_mask"] == 1)).all()
 
 
 def test_held_out_batches_are_the_same_in_every_run(shards):
-    one, two = (ShardBatches(shards, "heldout", max_length=16, batch_size=4).first(3) for _ in range(2))
+    one, two = (ShardBatches(shards, "heldout", sequence_length=16, batch_size=4).first(3) for _ in range(2))
     assert [b["token_ids"].tolist() for b in one] == [b["token_ids"].tolist() for b in two]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"max_length": 7}, "max_length must be at least 8; got 7"),
+        ({"sequence_length": 7}, "sequence_length must be at least 8; got 7"),
         ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
         ({"teacher": True, "packed": True}, "must not be packed"),
     ],
@@ -84,7 +84,7 @@ def test_shards_without_a_teacher_say_so(shards):
 
 
 def test_texts_of_which_nothing_fits_end_in_an_error_instead_of_a_search(shards, monkeypatch):
-    batches = ShardBatches(shards, max_length=16)
+    batches = ShardBatches(shards, sequence_length=16)
     monkeypatch.setattr(shard_rows, "cut_rows", lambda *_: np.zeros((0, 2), "int64"))
     for use in (lambda: next(batches.stream()), lambda: batches.first(1)):
         with pytest.raises(TransformerError, match="at 16 none of the part train fits"):

@@ -48,7 +48,7 @@ MISTAKES = [
     (dict(dataset="{data}/empty.csv"), "empty"),
     (dict(dataset="{data}/ok.csv", preset="bert_bse_en_uncased"), "did you mean 'bert_base_en_uncased'"),
     (dict(dataset="{data}/ok.csv", freeze_layers=13), "freeze_layers must be between 0 and 2.*13"),
-    (dict(dataset="{data}/ok.csv", max_length=4000), "max_length must be between 3 and 32.*4000"),
+    (dict(dataset="{data}/ok.csv", sequence_length=4000), "sequence_length must be between 3 and 32.*4000"),
     (dict(dataset="{data}/ok.csv", schedule="linaer"), "did you mean 'linear'"),
     (dict(dataset="{data}/ok.csv", distribution="mirored"), "did you mean 'mirrored'"),
     (dict(dataset="{data}/ok.csv", strategy="freeze:3"), "layers must be between 0 and 2"),
@@ -92,7 +92,7 @@ def test_mistakes_in_one_line(data, tiny_preset, options, message):
         (dict(learning_rate=0.0), "learning_rate"),
         (dict(learning_rate=float("nan")), "learning_rate"),
         (dict(mixed_precision="bf16"), "did you mean 'bfloat16'"),
-        (dict(max_length=2), "max_length must be at least 3"),
+        (dict(sequence_length=2), "sequence_length must be at least 3"),
         (dict(add_labels=True), "add_labels goes with init_from"),
         (dict(train_examples=1), "train_examples must be at least 2"),
         (dict(augmentation=["swp:0.1"]), "operation must be one of .*; got 'swp:0.1'; did you mean 'swap'"),
@@ -203,7 +203,7 @@ def report(own, baseline):
 
 def told(rows=200, epochs=3, rate=2e-5, data=DATA, run=None, longest=None, **options):
     course = {"learning_rate": rate, "epochs": epochs, "epochs_run": run or epochs, "rows": rows}
-    options = ClassificationOptions(**{"max_length": 20, **options})
+    options = ClassificationOptions(**{"sequence_length": 20, **options})
     usual = options.fine_tuning().learning_rate({})
     return below_baseline(report(WRONG, RIGHT), options, course, data, usual, longest)
 
@@ -225,7 +225,7 @@ def test_the_flags_follow_from_the_run():
     lines = told(strategy="freeze:8", train_examples=200).splitlines()
     assert lines[0].startswith("The model is below word counting, by 0.6667 of macro F1.")
     assert [line.split("  ")[1] for line in lines[1:]] == [
-        "--epochs=20", "--learning_rate=6e-5", "--strategy=full", "--max_length=60", "without --train_examples",
+        "--epochs=20", "--learning_rate=6e-5", "--strategy=full", "--sequence_length=60", "without --train_examples",
     ]  # fmt: skip
     assert "39 updates" in lines[1] and "40%" in lines[4] and "400 rows" in lines[5]
 
@@ -243,12 +243,12 @@ def test_the_flags_follow_from_the_run():
         (dict(rows=2000, run=1), "without --early_stopping  ", True),
         (dict(rows=2000, run=1), "--epochs", False),
         (dict(rows=200, run=1), "--epochs=20 without --early_stopping  this run made 13 updates", True),
-        (dict(longest=40), "--max_length=40 ", True),
-        (dict(longest=100), "--max_length=60 ", True),
-        (dict(longest=20), "--max_length", False),
-        (dict(max_length=None, longest=512), "--max_length", False),
-        (dict(data={"rows": 9, "truncated": 0.0, "tokens": {"95": 9}}), "--max_length", False),
-        (dict(data={"rows": 9, "truncated": None, "tokens": None}), "--max_length", False),
+        (dict(longest=40), "--sequence_length=40 ", True),
+        (dict(longest=100), "--sequence_length=60 ", True),
+        (dict(longest=20), "--sequence_length", False),
+        (dict(sequence_length=None, longest=512), "--sequence_length", False),
+        (dict(data={"rows": 9, "truncated": 0.0, "tokens": {"95": 9}}), "--sequence_length", False),
+        (dict(data={"rows": 9, "truncated": None, "tokens": None}), "--sequence_length", False),
     ],
 )
 def test_only_what_may_help_is_named(given, flag, there):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -38,7 +39,7 @@ def place(tmp_path_factory, reviews, tiny_preset):
     write(folder / "more.csv", [f"{text} it is" for text in texts[:30]],
           ["mixed" if i % 3 == 0 else label for i, label in enumerate(labels[:30])])  # fmt: skip
     keras.utils.set_random_seed(0)
-    classifier = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=24)
+    classifier = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=24)
     options = ClassificationOptions(
         preset=str(tiny_preset), dataset=str(folder / "old.csv"), epochs=1, learning_rate=1e-3, seed=3
     )
@@ -61,6 +62,13 @@ def test_a_run_gives_its_options_and_its_rows_again(place):
     )
     assert options == expected and options.seed == 3 and options.learning_rate == 1e-3
     assert [len(split) for split in recorded_splits(place / "run")] == [42, 6, 12]
+
+
+def test_the_length_that_version_0_1_recorded_is_read(place):
+    run = RunFolder.open(place / "run")
+    config = {name: value for name, value in run.config.items() if name != "sequence_length"}
+    old = SimpleNamespace(path=run.path, config={**config, "max_length": 12})
+    assert recorded_options(old).sequence_length == 12
 
 
 def test_figures_of_both_test_sets_are_those_of_the_reports(place, capsys):
@@ -140,7 +148,7 @@ def test_new_labels_are_refused_or_added_beside_the_old_ones(place):
     run = RunFolder.open(place / "run")
     wider = continuing._build(run, ("mixed",), options, None)
     before = TextClassifier.from_preset(run.model_path)
-    assert wider.labels == ("mixed", "negative", "positive") and wider.max_length == 24
+    assert wider.labels == ("mixed", "negative", "positive") and wider.sequence_length == 24
     wider.run_eagerly = before.run_eagerly = True
     texts = ["good film", "bad plot , very bad"]
     own, old = wider.predict(texts, verbose=0), before.predict(texts, verbose=0)

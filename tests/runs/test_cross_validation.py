@@ -25,7 +25,7 @@ def data(reviews):
 @pytest.fixture
 def build(tiny_preset):
     def make():
-        return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+        return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
 
     return make
 
@@ -108,7 +108,7 @@ def test_a_folder_of_other_settings_is_refused(data, build, monkeypatch, tmp_pat
     for change, words in (
         (dict(seed=1), "has seed 0, not seed 1"),
         (dict(folds=4), "has folds 3, not folds 4"),
-        (dict(epochs=2), "has epochs 250, not epochs 2"),
+        (dict(epochs=2), "has epochs 125, not epochs 2"),
         (dict(groups=list(range(48))), "has groups null"),
         (dict(data=data.take(range(40))), "has data"),
     ):
@@ -173,7 +173,7 @@ def test_pairs_and_several_labels(data, build, tiny_preset, kind):
 
     def make():
         return TextClassifier.from_preset(
-            tiny_preset, labels=split.labels, max_length=16, multi_label=several
+            tiny_preset, labels=split.labels, sequence_length=16, multi_label=several
         )
 
     keras.utils.set_random_seed(0)

@@ -54,7 +54,7 @@ def test_a_recipe_has_updates_enough(tiny_preset, reviews, monkeypatch):
             Split(*reviews),
         )
         keras.backend.clear_session()
-    assert seen == [125, 32, 1, 125]
+    assert seen == [63, 32, 1, 63]
     assert with_epochs({"epochs": 4}, {}, 60) == {"epochs": 4}
 
 

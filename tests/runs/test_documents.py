@@ -30,7 +30,7 @@ def table(tmp_path_factory, reviews):
 def options(tiny_preset, table, **given):
     fields = {
         "epochs": 1,
-        "max_length": 8,
+        "sequence_length": 8,
         "overlap": 1,
         "learning_rate": 1e-3,
         "text_columns": ["review"],
@@ -68,7 +68,7 @@ def test_a_run_reports_exports_and_compares_with_truncation(tiny_preset, table, 
 
 def test_a_preset_that_cannot_be_truncated_is_named_first(tiny_preset, table, tmp_path):
     saved = tmp_path / "saved"
-    DocumentClassifier.from_preset(tiny_preset, labels=["a", "b"], max_length=8).save_to_preset(saved)
+    DocumentClassifier.from_preset(tiny_preset, labels=["a", "b"], sequence_length=8).save_to_preset(saved)
     with pytest.raises(TransformerError, match="needs a preset without attention over chunks; .* has one"):
         train(options(saved, table, output_dir=str(tmp_path / "run"), against_truncation=True))
     assert not (tmp_path / "run").exists()

@@ -14,7 +14,7 @@ from tftransformer.tasks import TextClassifier
 @pytest.fixture(scope="module")
 def classifier(tiny_preset):
     keras.utils.set_random_seed(0)
-    classifier = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+    classifier = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
     classifier.run_eagerly = True
     return classifier
 

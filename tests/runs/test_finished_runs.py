@@ -53,7 +53,7 @@ def place(tmp_path_factory, reviews, tiny_preset):
                 **more,
             )
             keras.utils.set_random_seed(0)
-            classifier = model.from_preset(tiny_preset, labels=LABELS, max_length=24)
+            classifier = model.from_preset(tiny_preset, labels=LABELS, sequence_length=24)
             splits = classification.load_splits(options)
             if more:
                 splits = documents.with_test_examples(splits, options)

@@ -15,7 +15,7 @@ from tftransformer.tasks.text_classifier import TextClassifier
 def classifier(tiny_preset):
     def build(**options):
         keras.utils.set_random_seed(5)
-        made = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+        made = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
         made.compile(run_eagerly=True, **(options or {"learning_rate": 1e-2}))
         return made
 
@@ -44,7 +44,7 @@ def same_with_and_without_a_sweep(build, x, y):
         optimizer, before = made.optimizer, values(made)
         slots = [np.array(v) for v in optimizer.variables]
         if sweeps:
-            sweep = find_learning_rate(made, x, y, steps=10, lowest=1e-3, highest=3e-2)
+            sweep = find_learning_rate(made, x, y, steps=10, batch_size=32, lowest=1e-3, highest=3e-2)
             assert made.optimizer is optimizer and len(sweep.rates) == 10
             for name, value in values(made).items():
                 np.testing.assert_array_equal(value, before[name], err_msg=name)
@@ -76,7 +76,7 @@ def test_training_a_task_after_a_sweep_is_training_without_one(classifier, revie
 
 @pytest.mark.slow
 def test_a_task_that_is_not_compiled_gets_its_defaults_and_keeps_its_weights(tiny_preset, reviews):
-    made = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+    made = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
     before = values(made)
     find_learning_rate(made, *reviews, steps=20, batch_size=16, lowest=1e-4)
     assert made.optimizer.name == "adamw" and int(made.optimizer.iterations) == 0
@@ -95,7 +95,7 @@ def test_every_weight_has_the_rate_of_the_sweep(monkeypatch):
 
     given = Noted(2e-5, rate_multipliers={".*/bias": 25.0, ".*/kernel": 0.5}, gradient_accumulation_steps=4)
     model, x, y = regression(optimizer=given)
-    find_learning_rate(model, x, y, steps=10, lowest=1e-3)
+    find_learning_rate(model, x, y, steps=10, batch_size=32, lowest=1e-3)
     assert seen[-1] == ((0.5, 1.0), None, 0.01)
     assert model.optimizer is given and given.gradient_accumulation_steps == 4
 

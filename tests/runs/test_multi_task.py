@@ -59,9 +59,9 @@ def test_tasks_of_a_folder(folder):
         (dict(tasks=["empty"]), "empty.csv"),
         (dict(tasks=["three"], train_examples=2), "task 'three', test rows: .*'z'"),
         (dict(strategy="freze:1"), "did you mean 'freeze'"),
-        (dict(max_length=2), "max_length must be at least 3; got 2"),
-        (dict(max_length=33, tasks=["mood"]), "max_length must be between 3 and 32"),
-        (dict(batch_size=0), "batch_size must be a positive integer; got 0"),
+        (dict(sequence_length=2), "sequence_length must be at least 3; got 2"),
+        (dict(sequence_length=33, tasks=["mood"]), "sequence_length must be between 3 and 32"),
+        (dict(batch_size=0), "batch_size must be at least 1; got 0"),
         (dict(learning_rate=-1.0), "learning_rate must be above 0"),
     ],
 )

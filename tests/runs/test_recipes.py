@@ -21,7 +21,7 @@ from tftransformer.tasks.text_classifier import TextClassifier
 def build(tiny_preset):
     def make():
         keras.utils.set_random_seed(0)
-        return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+        return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
 
     return make
 

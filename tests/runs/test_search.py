@@ -236,13 +236,13 @@ def test_strategies_that_do_not_fit_the_model_are_found_before_the_first_trial(t
 
 def test_a_mistake_within_a_trial_ends_the_search_and_names_the_recipe(run, monkeypatch):
     def wrong(*_, **__):
-        raise TransformerError("max_length must be smaller")
+        raise TransformerError("sequence_length must be smaller")
 
     class Wrong(Trials):
         __call__ = wrong
 
     monkeypatch.setitem(globals(), "Trials", Wrong)
-    with pytest.raises(TransformerError, match=r"max_length must be smaller \(recipe: strategy "):
+    with pytest.raises(TransformerError, match=r"sequence_length must be smaller \(recipe: strategy "):
         run()
 
 
@@ -260,7 +260,7 @@ def test_real_trials_share_the_cache_and_the_best_model_is_as_good_as_its_score(
     train, validation = data.take(range(40)), data.take(range(40, 60))
 
     def build():
-        return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+        return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
 
     space = {
         "strategy": ["freeze:1", "lora:2"],
@@ -318,7 +318,7 @@ def test_pairs_and_several_labels(reviews, tiny_preset, tmp_path, kind):
 
     def build():
         return TextClassifier.from_preset(
-            tiny_preset, labels=("negative", "positive"), max_length=16, multi_label=several
+            tiny_preset, labels=("negative", "positive"), sequence_length=16, multi_label=several
         )
 
     space = {"strategy": ["head", "lora:2"], "learning_rate": (1e-3, 3e-2), "epochs": 2}

@@ -24,7 +24,9 @@ def data(reviews):
 
 @pytest.fixture
 def build(tiny_preset):
-    return lambda: TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), max_length=16)
+    return lambda: TextClassifier.from_preset(
+        tiny_preset, labels=("negative", "positive"), sequence_length=16
+    )
 
 
 @pytest.fixture

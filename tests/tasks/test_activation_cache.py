@@ -213,7 +213,7 @@ def test_rows_of_another_length_are_other_rows(tiny_vocabulary, reviews):
     texts = ["good film and bad plot", "good"]
     assert computed(cache, classifier, texts) == 2
     shorter = TextClassifier(
-        classifier.config, WordPieceTokenizer(tiny_vocabulary), LABELS, pooling="mean", max_length=5
+        classifier.config, WordPieceTokenizer(tiny_vocabulary), LABELS, pooling="mean", sequence_length=5
     )
     for name, weight in addresses(classifier).items():
         addresses(shorter)[name].assign(weight)

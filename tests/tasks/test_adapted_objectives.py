@@ -19,7 +19,7 @@ ONE_HOT = np.eye(3, dtype="float32")[IDS]
 
 def build(preset, multi_label=False, labels=("a", "b", "c"), kind=TextClassifier):
     keras.utils.set_random_seed(0)
-    model = kind.from_preset(preset, labels=labels, multi_label=multi_label, max_length=16)
+    model = kind.from_preset(preset, labels=labels, multi_label=multi_label, sequence_length=16)
     # Logits that are far from those of a constant answer.
     kernel = next(weight for weight in model.head.trainable_variables if weight.path.endswith("kernel"))
     kernel.assign(kernel * 20)

@@ -47,7 +47,9 @@ def trained(tiny_preset, monkeypatch):
 
         given = epochs
         monkeypatch.setattr(keras.Model, "fit", loop)
-        classifier = TextClassifier.from_preset(tiny_preset, max_length=16, **(model or {"labels": NAMES}))
+        classifier = TextClassifier.from_preset(
+            tiny_preset, sequence_length=16, **(model or {"labels": NAMES})
+        )
         change(classifier)
         classifier.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=False)
         classifier.fit(x, y, **{"batch_size": 8, "verbose": 0, **settings})
@@ -80,7 +82,7 @@ def test_changing_nothing_gives_the_rows_of_no_augmentation(trained, reviews):
 def test_changing_nothing_trains_as_without(tiny_preset, reviews):
     def losses(augmentation):
         keras.utils.set_random_seed(0)
-        classifier = TextClassifier.from_preset(tiny_preset, labels=NAMES, max_length=16)
+        classifier = TextClassifier.from_preset(tiny_preset, labels=NAMES, sequence_length=16)
         classifier.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=False)
         return classifier.fit(*reviews, epochs=2, batch_size=8, verbose=0, augmentation=augmentation).history[
             "loss"
@@ -160,7 +162,7 @@ def test_what_cannot_be_augmented_is_refused(trained, reviews, tmp_path):
     dataset = tf.data.Dataset.from_tensor_slices((texts, labels)).batch(8)
     with pytest.raises(TransformerError, match="augmentation does not go with this kind of data"):
         trained(dataset, None, augmentation="swap:0.1")
-    with pytest.raises(TransformerError, match="augmentation must be an Augmentation or a spelling"):
+    with pytest.raises(TransformerError, match="augmentation must be an Augmentation or a string such"):
         trained(texts, labels, augmentation=0.1)
     with pytest.raises(TransformerError, match="an activation cache cannot go with augmentation: it draws"):
         trained(texts, labels, augmentation="swap:0.1", activation_cache=tmp_path / "cache")

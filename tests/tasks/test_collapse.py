@@ -11,7 +11,7 @@ from tftransformer.tasks.fitting import notice_collapse
 
 def build(preset, **compiled):
     keras.utils.set_random_seed(0)
-    classifier = TextClassifier.from_preset(preset, labels=["negative", "positive"], max_length=16)
+    classifier = TextClassifier.from_preset(preset, labels=["negative", "positive"], sequence_length=16)
     classifier.compile(**compiled)
     return classifier
 

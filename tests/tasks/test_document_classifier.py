@@ -20,7 +20,7 @@ LABELS = ("negative", "positive")
 
 def build(preset, kind=DocumentClassifier, labels=LABELS, **options):
     keras.utils.set_random_seed(0)
-    return kind.from_preset(preset, labels=labels, **{"max_length": 8, **options})
+    return kind.from_preset(preset, labels=labels, **{"sequence_length": 8, **options})
 
 
 def shake(classifier, names="head/|chunk_"):
@@ -69,10 +69,10 @@ def classifier(tiny_preset):
 def test_a_text_of_one_chunk_is_classified_as_by_the_plain_classifier(
     tiny_preset, tmp_path, reviews, pooling
 ):
-    plain = build(tiny_preset, TextClassifier, max_length=16, pooling=pooling)
+    plain = build(tiny_preset, TextClassifier, sequence_length=16, pooling=pooling)
     shake(plain, "head/|pooler/").save_to_preset(tmp_path / "plain")
     document = DocumentClassifier.from_preset(tmp_path / "plain", pooling=pooling)
-    assert document.max_length == 16 and set(document.fresh) == {
+    assert document.sequence_length == 16 and set(document.fresh) == {
         "chunk_attention/projection/kernel", "chunk_attention/projection/bias", "chunk_attention/query",
     }  # fmt: skip
     expected = probabilities(plain, reviews[0])
@@ -346,7 +346,7 @@ def test_replicas_see_whole_documents(tiny_preset, documents):
         (dict(overlap=6), "overlap must be at most 5"),
         (dict(chunk_blocks=-1), "chunk_blocks must be 0 or a positive integer; got -1"),
         (dict(text_pairs=True), "takes single texts"),
-        (dict(max_length=33), "between 3 and 32"),
+        (dict(sequence_length=33), "between 3 and 32"),
     ],
 )
 def test_wrong_arguments_are_named(tiny_preset, options, message):

@@ -50,7 +50,7 @@ def rows(reviews):
 def build(preset, **options):
     keras.utils.set_random_seed(0)
     classifier = TextClassifier.from_preset(
-        preset, labels=LABELS, dropout=0.0, head_dropout=0.0, max_length=16
+        preset, labels=LABELS, dropout=0.0, head_dropout=0.0, sequence_length=16
     )
     classifier.compile(learning_rate=1e-3, **options)
     return classifier

@@ -29,7 +29,7 @@ LABELS = ("negative", "positive")
 def make(tiny_preset, kind=TextClassifier, **options):
     keras.utils.set_random_seed(3)
     given = {"tasks": {"mood": LABELS}} if kind is MultiTaskClassifier else {"labels": LABELS}
-    return kind.from_preset(tiny_preset, max_length=16, **given, **options)
+    return kind.from_preset(tiny_preset, sequence_length=16, **given, **options)
 
 
 def shake(model):

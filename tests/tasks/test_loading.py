@@ -31,7 +31,7 @@ class Renamed(tt.TextClassifier):
 
 
 def text(preset):
-    return tt.TextClassifier.from_preset(preset, labels=LABELS, max_length=12)
+    return tt.TextClassifier.from_preset(preset, labels=LABELS, sequence_length=12)
 
 
 def several_labels(preset):
@@ -46,18 +46,18 @@ def with_lora(preset):
 
 
 def documents(preset):
-    options = {"max_length": 8, "max_chunks": 3, "overlap": 1}
+    options = {"sequence_length": 8, "max_chunks": 3, "overlap": 1}
     return tt.DocumentClassifier.from_preset(preset, labels=LABELS, chunk_blocks=1, **options)
 
 
 def several_tasks(preset):
     pairs = tt.ClassificationTask(("yes", "no"), text_pairs=True)
     tasks = {"mood": LABELS, "pairs": pairs, "topics": tt.ClassificationTask(("x", "y"), multi_label=True)}
-    return tt.MultiTaskClassifier.from_preset(preset, tasks=tasks, max_length=12, extra_blocks=1)
+    return tt.MultiTaskClassifier.from_preset(preset, tasks=tasks, sequence_length=12, extra_blocks=1)
 
 
 def users_own(preset):
-    return Renamed.from_preset(preset, labels=LABELS, max_length=12)
+    return Renamed.from_preset(preset, labels=LABELS, sequence_length=12)
 
 
 MAKERS = (text, several_labels, with_lora, documents, several_tasks, users_own)
@@ -135,8 +135,8 @@ def test_the_law_is_asked_of_every_task(tiny_preset):
 
 def test_options_are_those_of_from_preset(stored):
     _, folder = stored(text)
-    loaded = load(folder, dtype="mixed_bfloat16", max_length=6)
-    assert loaded.compute_dtype == "bfloat16" and loaded.max_length == 6
+    loaded = load(folder, dtype="mixed_bfloat16", sequence_length=6)
+    assert loaded.compute_dtype == "bfloat16" and loaded.sequence_length == 6
 
 
 def test_a_preset_that_was_changed_or_written_anew_stays_what_it_was(stored, tmp_path):
@@ -237,7 +237,9 @@ def test_another_class_than_was_saved(stored):
     with pytest.raises(TransformerError, match="the model has no place for: chunk_attention/"):
         tt.TextClassifier.from_preset(folder)
     several.save_to_preset(folder, overwrite=True)
-    with pytest.raises(TransformerError, match="labels must be given: .* has no classification head"):
+    with pytest.raises(
+        TransformerError, match="labels or num_classes must be given: .* has no classification head"
+    ):
         tt.TextClassifier.from_preset(folder)
     single = tt.TextClassifier.from_preset(folder, labels=LABELS)
     assert {name.split("/")[0] for name in single.fresh} == {"head"}

@@ -43,7 +43,7 @@ def test_a_head_fills_masks_and_augments(headed):
 
 @pytest.mark.slow
 def test_masks_behind_the_longest_text_are_not_filled(headed):
-    short = masked_filler(load_preset(headed), max_length=4, candidates=1)
+    short = masked_filler(load_preset(headed), sequence_length=4, candidates=1)
     assert short(["good bad [MASK]", "[MASK]"]) == [[[]], [["film"]]]
 
 
@@ -71,8 +71,8 @@ def test_a_foreign_folder_with_a_head_gives_the_same(headed, tmp_path):
             {},
             "masked_filler needs a preset with a masked-LM head, and .*tiny has none: .*objective=masked_lm",
         ),
-        ({"max_length": 2}, "max_length must be between 3 and 32, .*; got 2"),
-        ({"max_length": 33}, "max_length must be between 3 and 32, .*; got 33"),
+        ({"sequence_length": 2}, "sequence_length must be between 3 and 32, .*; got 2"),
+        ({"sequence_length": 33}, "sequence_length must be between 3 and 32, .*; got 33"),
     ],
 )
 def test_errors_are_one_line(tiny_preset, change, words):

@@ -25,7 +25,7 @@ TEXTS = [
 def trained(vocabulary, config, packing, pairs=False, **compiled):
     keras.utils.set_random_seed(0)
     config = config.replace(dropout=0.0, attention_dropout=0.0)
-    options = {"head_dropout": 0.0, "pooling": "mean", "max_length": 16, "extra_blocks": 1}
+    options = {"head_dropout": 0.0, "pooling": "mean", "sequence_length": 16, "extra_blocks": 1}
     classifier = TextClassifier(config, WordPieceTokenizer(vocabulary), ("no", "yes"), **options)
     draw = np.random.default_rng(0)
     for variable in addresses(classifier).values():

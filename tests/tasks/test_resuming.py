@@ -24,7 +24,7 @@ class Killed(keras.callbacks.Callback):
 def build(preset, seed, **options):
     keras.utils.set_random_seed(seed)
     classifier = TextClassifier.from_preset(
-        preset, labels=["negative", "positive"], max_length=16, dropout=0.3
+        preset, labels=["negative", "positive"], sequence_length=16, dropout=0.3
     )
     classifier.compile(learning_rate=3e-3, **options)
     return classifier

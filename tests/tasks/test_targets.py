@@ -203,7 +203,7 @@ def classifiers(tiny_preset):
 
     def make(**options):
         keras.utils.set_random_seed(1)
-        options = {"labels": ["no", "yes"], "max_length": 12, "dropout": 0.0, **options}
+        options = {"labels": ["no", "yes"], "sequence_length": 12, "dropout": 0.0, **options}
         classifier = TextClassifier.from_preset(tiny_preset, **options)
         classifier.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
         return classifier
@@ -266,7 +266,7 @@ def test_examples_of_another_task_are_refused(classifiers):
     with pytest.raises(TransformerError, match="examples must be of this task's preprocess"):
         other.fit(examples, verbose=0)
     with pytest.raises(TransformerError, match="examples must be of this task's preprocess"):
-        classifiers(max_length=8).predict(examples, verbose=0)
+        classifiers(sequence_length=8).predict(examples, verbose=0)
     # The labels that predict does not look at may be others.
     assert other.predict(examples, verbose=0).shape == (8, 2)
     with pytest.raises(TransformerError, match="y does not go with this kind of data"):

@@ -285,10 +285,12 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_step(tiny_preset, reviews
         (dict(labels=["a"]), "at least two"),
         (dict(labels=["a", "a"]), "at least two different"),
         (dict(pooling="men"), "did you mean 'mean'"),
-        (dict(max_length=33), "between 3 and 32"),
-        (dict(max_length=2), "between 3 and 32"),
+        (dict(sequence_length=33), "between 3 and 32"),
+        (dict(sequence_length=2), "between 3 and 32"),
         (dict(extra_blocks=-1), "extra_blocks"),
-        (dict(labels=None), "labels must be given"),
+        (dict(labels=None), "labels or num_classes must be given"),
+        (dict(num_classes=3), "num_classes must be 2, as many as labels, or left out; got 3"),
+        (dict(labels=None, num_classes=1), "num_classes must be an integer of at least 2; got 1"),
     ],
 )
 def test_wrong_arguments_are_named(tiny_preset, options, message):
@@ -402,3 +404,18 @@ def test_a_summary_shows_the_parts(tiny_preset, pooling, capsys):
     build(tiny_preset, pooling=pooling, extra_blocks=1).summary()
     said = capsys.readouterr().out
     assert all(name in said for name in ("encoder", "extra_block_0", "pooler", "head"))
+
+
+def test_names_of_keras_hub_mean_what_they_mean_there(tiny_preset, tmp_path):
+    classifier = TextClassifier.from_preset(tiny_preset, num_classes=3)
+    assert classifier.labels == ("0", "1", "2") and classifier.backbone is classifier.encoder
+    texts = ["a good film", "bad"]
+    for given in (texts, (texts, texts)):
+        logits = classifier(classifier.preprocessor(given))
+        pairs = texts if given is texts else list(zip(*given))
+        expected = classifier.predict(pairs, verbose=0)
+        np.testing.assert_allclose(keras.ops.softmax(logits), expected, atol=1e-6)
+    named = TextClassifier.from_preset(tiny_preset, labels=["no", "yes"])
+    named.save_to_preset(tmp_path / "named")
+    assert TextClassifier.from_preset(tmp_path / "named", num_classes=2).labels == ("no", "yes")
+    assert TextClassifier.from_preset(tmp_path / "named", num_classes=3).labels == ("0", "1", "2")

@@ -18,7 +18,7 @@ from tftransformer.tasks import TextClassifier
 
 def build(preset, **options):
     keras.utils.set_random_seed(3)
-    options = {"dropout": 0.0, "head_dropout": 0.0, "max_length": 16, **options}
+    options = {"dropout": 0.0, "head_dropout": 0.0, "sequence_length": 16, **options}
     return TextClassifier.from_preset(preset, labels=("negative", "positive"), **options)
 
 

@@ -18,14 +18,14 @@ def rows(*lengths, token):
     return tf.RaggedTensor.from_row_lengths(tf.fill([sum(lengths)], token), list(lengths))
 
 
-@pytest.mark.parametrize("max_length", sorted({golden[0] for golden in GOLDENS}))
-def test_pairs_are_trimmed_as_by_hugging_face(max_length):
-    chosen = [golden for golden in GOLDENS if golden[0] == max_length]
+@pytest.mark.parametrize("sequence_length", sorted({golden[0] for golden in GOLDENS}))
+def test_pairs_are_trimmed_as_by_hugging_face(sequence_length):
+    chosen = [golden for golden in GOLDENS if golden[0] == sequence_length]
     a, b = GOLDENS[-1][3][1], GOLDENS[-1][3][-2]
     packed = pack(
         rows(*(g[1] for g in chosen), token=a),
         rows(*(g[2] for g in chosen), token=b),
-        max_length=max_length,
+        sequence_length=sequence_length,
         **IDS,
     )
     for i, (_, _, _, ids, seconds) in enumerate(chosen):
@@ -37,7 +37,7 @@ def test_pairs_are_trimmed_as_by_hugging_face(max_length):
 
 def test_single_texts():
     texts = tf.ragged.constant([[7, 8, 9, 10], [], [5]], dtype=tf.int32)
-    packed = pack(texts, max_length=5, **IDS)
+    packed = pack(texts, sequence_length=5, **IDS)
     np.testing.assert_array_equal(packed["token_ids"], [[2, 7, 8, 9, 3], [2, 3, 0, 0, 0], [2, 5, 3, 0, 0]])
     np.testing.assert_array_equal(packed["padding_mask"], [[1] * 5, [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]])
     np.testing.assert_array_equal(packed["segment_ids"], np.zeros((3, 5)))
@@ -46,15 +46,15 @@ def test_single_texts():
 
 def test_pads_to_the_longest_row_or_to_a_length():
     texts = tf.ragged.constant([[7], []], dtype=tf.int32)
-    assert pack(texts, max_length=9, **IDS)["token_ids"].shape == (2, 3)
-    fixed = pack(texts, max_length=9, length=12, **IDS)
+    assert pack(texts, sequence_length=9, **IDS)["token_ids"].shape == (2, 3)
+    fixed = pack(texts, sequence_length=9, length=12, **IDS)
     assert fixed["token_ids"].shape == (2, 12)
     assert {value.shape[1] for value in fixed.values()} == {12}
     assert int(tf.reduce_sum(fixed["padding_mask"])) == 5
 
 
 def test_padding_is_known_by_position_not_by_id():
-    packed = pack(tf.ragged.constant([[0, 0], [1]], dtype=tf.int32), max_length=8, **IDS)
+    packed = pack(tf.ragged.constant([[0, 0], [1]], dtype=tf.int32), sequence_length=8, **IDS)
     np.testing.assert_array_equal(packed["padding_mask"], [[1, 1, 1, 1], [1, 1, 1, 0]])
 
 
@@ -62,7 +62,7 @@ def test_special_tokens_inside_a_text_do_not_move_the_segments():
     packed = pack(
         tf.ragged.constant([[3, 3]], dtype=tf.int32),
         tf.ragged.constant([[3]], dtype=tf.int32),
-        max_length=9,
+        sequence_length=9,
         **IDS,
     )
     assert packed["segment_ids"].numpy().tolist() == [[0, 0, 0, 0, 1, 1]]
@@ -70,13 +70,13 @@ def test_special_tokens_inside_a_text_do_not_move_the_segments():
 
 def test_empty_batch():
     none = tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.int32), tf.zeros([0], tf.int64))
-    assert pack(none, none, max_length=4, length=4, **IDS)["token_ids"].shape == (0, 4)
-    assert pack(none, max_length=4, **IDS)["token_ids"].shape[0] == 0
+    assert pack(none, none, sequence_length=4, length=4, **IDS)["token_ids"].shape == (0, 4)
+    assert pack(none, sequence_length=4, **IDS)["token_ids"].shape[0] == 0
 
 
 def test_static_length_in_a_graph_with_unknown_batch():
     signature = [tf.RaggedTensorSpec([None, None], tf.int32)]
-    graph = tf.function(lambda x: pack(x, max_length=4, length=6, **IDS), input_signature=signature)
+    graph = tf.function(lambda x: pack(x, sequence_length=4, length=6, **IDS), input_signature=signature)
     shapes = {
         key: value.shape.as_list() for key, value in graph.get_concrete_function().structured_outputs.items()
     }
@@ -97,12 +97,16 @@ def test_trimming_law(room):
 
 def test_wrong_lengths():
     texts = tf.ragged.constant([[7]], dtype=tf.int32)
-    with pytest.raises(TransformerError, match="max_length must be at least 2, the special tokens; got 1"):
-        pack(texts, max_length=1, **IDS)
-    with pytest.raises(TransformerError, match="max_length must be at least 3, the special tokens; got 2"):
-        pack(texts, texts, max_length=2, **IDS)
-    with pytest.raises(TransformerError, match=r"length must be at least max_length \(8\); got 7"):
-        pack(texts, max_length=8, length=7, **IDS)
+    with pytest.raises(
+        TransformerError, match="sequence_length must be at least 2, the special tokens; got 1"
+    ):
+        pack(texts, sequence_length=1, **IDS)
+    with pytest.raises(
+        TransformerError, match="sequence_length must be at least 3, the special tokens; got 2"
+    ):
+        pack(texts, texts, sequence_length=2, **IDS)
+    with pytest.raises(TransformerError, match=r"length must be at least sequence_length \(8\); got 7"):
+        pack(texts, sequence_length=8, length=7, **IDS)
 
 
 @pytest.mark.live
@@ -117,15 +121,17 @@ def test_packing_live():
     a, b = rows(*firsts, token=token), rows(*seconds, token=token)
     texts, others = ["a " * n for n in firsts], ["a " * n for n in seconds]
     names = {"token_ids": "input_ids", "segment_ids": "token_type_ids", "padding_mask": "attention_mask"}
-    for max_length in range(3, 16):
+    for sequence_length in range(3, 16):
         for ours, theirs in (
             (
-                pack(a, max_length=max_length, **IDS),
-                tokenizer(texts, max_length=max_length, truncation=True, padding=True),
+                pack(a, sequence_length=sequence_length, **IDS),
+                tokenizer(texts, max_length=sequence_length, truncation=True, padding=True),
             ),
             (
-                pack(a, b, max_length=max_length, **IDS),
-                tokenizer(texts, others, max_length=max_length, truncation="longest_first", padding=True),
+                pack(a, b, sequence_length=sequence_length, **IDS),
+                tokenizer(
+                    texts, others, max_length=sequence_length, truncation="longest_first", padding=True
+                ),
             ),
         ):
             for name, their_name in names.items():

@@ -211,7 +211,7 @@ def _new_config(
 def _new_task(task: Mapping[str, Any], length: int, old: TransformerConfig) -> dict[str, Any]:
     """A classifier's own limit was for the old length."""
     same = length == old.max_sequence_length
-    return {name: value for name, value in task.items() if same or name != "max_length"}
+    return {name: value for name, value in task.items() if same or name != "sequence_length"}
 
 
 def _view(

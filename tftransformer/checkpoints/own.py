@@ -133,10 +133,14 @@ def load_own(folder: Path, name: str) -> Preset:
         pooler="pooler/dense/kernel" in source.keys(),
         labels=None if labels is None else tuple(labels),
         head=stated["head"],
-        task=stated["task"],
+        task={FORMER_NAMES.get(name, name): value for name, value in stated["task"].items()},
         modifications=tuple(stated["modifications"]),
         class_name=stated.get("class", UNRECORDED),
     )
+
+
+# Settings that version 0.1 wrote under other names.
+FORMER_NAMES = {"max_length": "sequence_length"}
 
 
 def _check_kinds(path: Path, stated: dict[str, Any]) -> None:

@@ -17,8 +17,8 @@ from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.batch_blocks import Plan, parts_dataset
 from tftransformer.data.examples import Examples, build_examples, joined
 from tftransformer.data.pipeline import Epoch, in_order, num_batches, plan_epoch, row_windows
-from tftransformer.data.records import Records
 from tftransformer.data.row_packing import Packer
+from tftransformer.data.texts import Texts
 from tftransformer.errors import TransformerError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Item = TypeVar("Item")
 
 def augmented_batches(
     augmentation: Augmentation,
-    records: Records,
+    records: Texts,
     examples: Examples,
     batch_size: int,
     *,
@@ -48,7 +48,7 @@ def augmented_batches(
         examples: From `build_examples`, with the labels.
         batch_size: Rows a batch (the global batch under `tf.distribute`).
         tokenize, pack: As in `build_examples`.
-        boundaries: As in `token_batches`; the last one is raised to the packer's `max_length`, which a changed text
+        boundaries: As in `token_batches`; the last one is raised to the packer's `sequence_length`, which a changed text
             may reach.
         shuffle: False keeps the order, each text before its copies.
         seed: Of the order.
@@ -67,7 +67,9 @@ def augmented_batches(
     if not count:
         raise TransformerError("there are no examples to make batches of")
     if boundaries is not None:
-        boundaries = tuple(dict.fromkeys([*(b for b in boundaries if b < pack.max_length), pack.max_length]))
+        boundaries = tuple(
+            dict.fromkeys([*(b for b in boundaries if b < pack.sequence_length), pack.sequence_length])
+        )
     started = Epoch()
 
     def window(rows: np.ndarray, number: int) -> Examples:

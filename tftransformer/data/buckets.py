@@ -16,37 +16,37 @@ DEFAULT_LENGTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 204
 
 
 def length_buckets(
-    lengths: Sequence[int] | np.ndarray, max_length: int, num_buckets: int = 6
+    lengths: Sequence[int] | np.ndarray, sequence_length: int, num_buckets: int = 6
 ) -> tuple[int, ...]:
     """Boundaries that minimise the padding of rows padded to the next boundary.
 
     Args:
-        lengths: Tokens of each row, special tokens included; longer ones count as `max_length`.
-        max_length: The last boundary, so that every row that may come has a bucket. It costs nothing
+        lengths: Tokens of each row, special tokens included; longer ones count as `sequence_length`.
+        sequence_length: The last boundary, so that every row that may come has a bucket. It costs nothing
             until a row needs it.
-        num_buckets: Boundaries at most, `max_length` included if rows reach it. 6 keeps compilation
+        num_buckets: Boundaries at most, `sequence_length` included if rows reach it. 6 keeps compilation
             short; without XLA a dozen costs nothing.
 
     Returns:
-        Rising boundaries, the last of which is `max_length`.
+        Rising boundaries, the last of which is `sequence_length`.
 
     Raises:
-        TransformerError: if max_length or num_buckets is below 1.
+        TransformerError: if sequence_length or num_buckets is below 1.
 
     Example:
-        >>> length_buckets([4, 4, 5, 20, 21, 60], max_length=64, num_buckets=3)
+        >>> length_buckets([4, 4, 5, 20, 21, 60], sequence_length=64, num_buckets=3)
         (5, 21, 60, 64)
     """
-    if max_length < 1:
-        raise TransformerError(f"max_length must be at least 1; got {max_length}")
+    if sequence_length < 1:
+        raise TransformerError(f"sequence_length must be at least 1; got {sequence_length}")
     if num_buckets < 1:
         raise TransformerError(f"num_buckets must be at least 1; got {num_buckets}")
-    lengths = np.clip(np.asarray(lengths, "int64"), 1, max_length)
+    lengths = np.clip(np.asarray(lengths, "int64"), 1, sequence_length)
     if not lengths.size:
-        return (max_length,)
+        return (sequence_length,)
     values, counts = np.unique(lengths, return_counts=True)
     chosen = _best(values, counts, min(num_buckets, len(values)))
-    return tuple(dict.fromkeys([*chosen, max_length]))
+    return tuple(dict.fromkeys([*chosen, sequence_length]))
 
 
 def _best(values: np.ndarray, counts: np.ndarray, buckets: int) -> list[int]:

@@ -23,7 +23,7 @@ EXAMPLES = 3
 def check(
     splits: Splits,
     token_lengths: Mapping[str, Sequence[int] | np.ndarray] | None = None,
-    max_length: int | None = None,
+    sequence_length: int | None = None,
 ) -> DataReport:
     """Examines the splits.
 
@@ -31,7 +31,7 @@ def check(
         splits: As `load` gives them.
         token_lengths: For each split name the tokens of each row before trimming, special tokens
             included (`Examples.full_lengths`).
-        max_length: Tokens a row is trimmed to.
+        sequence_length: Tokens a row is trimmed to.
 
     Raises:
         TransformerError: if token lengths are not as many as the rows of their split.
@@ -54,7 +54,7 @@ def check(
     labels = {name: _labels_by_text(keys[name], split) for name, split in present.items()}
     known = splits.train.labels
     reports = {
-        name: _split_report(split, keys[name], labels[name], known, token_lengths.get(name), max_length)
+        name: _split_report(split, keys[name], labels[name], known, token_lengths.get(name), sequence_length)
         for name, split in present.items()
     }
     leaks = {}
@@ -75,7 +75,7 @@ def check(
         leaks,
         len(conflicts),
         [f"{_short(key)} [{', '.join(sorted(map(_shown, kinds)))}]" for key, kinds in conflicts[:EXAMPLES]],
-        max_length,
+        sequence_length,
         [row for row, key in enumerate(keys["train"]) if key in held_out],
         [row for row, key in enumerate(keys.get("validation", ())) if key in tested],
         label_warnings(splits.train),
@@ -139,7 +139,7 @@ def _labels_by_text(keys: list, split: Split) -> dict:
 
 
 def _split_report(
-    split: Split, keys: list, labels: dict, known: Sequence[str], tokens, max_length: int | None
+    split: Split, keys: list, labels: dict, known: Sequence[str], tokens, sequence_length: int | None
 ) -> SplitReport:
     targets = split.targets or []
     counts = Counter(label for t in targets for label in (t if split.multi_label else (t,)))
@@ -149,8 +149,8 @@ def _split_report(
     smallest = min(counts.values(), default=0)
     tokens = None if tokens is None else np.asarray(tokens)
     truncated = None
-    if tokens is not None and max_length is not None:
-        truncated = float((tokens > max_length).mean()) if len(tokens) else 0.0
+    if tokens is not None and sequence_length is not None:
+        truncated = float((tokens > sequence_length).mean()) if len(tokens) else 0.0
     return SplitReport(
         rows=len(split),
         source=split.source,

@@ -23,7 +23,7 @@ class Chunker:
     TensorFlow operations run eagerly, in `tf.data` and in an exported graph.
 
     Args:
-        max_length: T, tokens of a chunk at most, the two special tokens included.
+        sequence_length: T, tokens of a chunk at most, the two special tokens included.
         max_chunks: C, chunks of a document at most; what lies behind them is not read.
         start_id, separator_id, pad_id: Ids of [CLS], [SEP] and [PAD].
         overlap: Tokens at the end of a chunk that the next one begins with.
@@ -33,13 +33,13 @@ class Chunker:
 
     Example:
         >>> import tensorflow as tf
-        >>> cut = Chunker(max_length=5, max_chunks=3, start_id=2, separator_id=3)
+        >>> cut = Chunker(sequence_length=5, max_chunks=3, start_id=2, separator_id=3)
         >>> ids = tf.constant([[2, 11, 12, 13, 14, 3]])
         >>> cut({"token_ids": ids, "padding_mask": tf.ones_like(ids)})["token_ids"].numpy().tolist()
         [[[2, 11, 12, 3], [2, 13, 14, 3]]]
     """
 
-    max_length: int
+    sequence_length: int
     max_chunks: int
     start_id: int
     separator_id: int
@@ -47,11 +47,11 @@ class Chunker:
     overlap: int = 0
 
     def __post_init__(self) -> None:
-        _check("max_length", self.max_length, SPECIAL + 1)
+        _check("sequence_length", self.sequence_length, SPECIAL + 1)
         _check("max_chunks", self.max_chunks, 1)
         _check("overlap", self.overlap, 0)
         if self._stride < 1:
-            most = self.max_length - SPECIAL - 1
+            most = self.sequence_length - SPECIAL - 1
             raise TransformerError(
                 f"overlap must be at most {most}, less than the text of a chunk; got {self.overlap}"
             )
@@ -63,7 +63,7 @@ class Chunker:
 
     @property
     def _stride(self) -> int:
-        return self.max_length - SPECIAL - self.overlap
+        return self.sequence_length - SPECIAL - self.overlap
 
     def __call__(self, documents: Mapping[str, tf.Tensor], few_shapes: bool = False) -> dict[str, tf.Tensor]:
         """The chunks of a batch of packed documents.
@@ -93,7 +93,7 @@ class Chunker:
         # A document without a token is one chunk without a token, not none.
         lengths = tf.maximum(lengths, SPECIAL * tf.one_hot(0, most, dtype=tf.int32))[..., tf.newaxis]
         longest_chunk = tf.maximum(SPECIAL, tf.reduce_max(lengths))
-        width = tf.minimum(longest, self.max_length) if few_shapes else longest_chunk
+        width = tf.minimum(longest, self.sequence_length) if few_shapes else longest_chunk
         # Column t of a chunk holds its text's token t - 1, which the document has one place later.
         columns = tf.range(width)
         places = tf.minimum(starts[..., tf.newaxis] + columns, longest - 1)

@@ -21,7 +21,7 @@ class SplitReport:
         imbalance: Rows of the commonest label for each row of the rarest; inf if a label is missing.
         words: Length percentiles in words, both sides of pairs together.
         tokens: Length percentiles in tokens, special tokens included; None without token lengths.
-        truncated: Share of rows longer than max_length; None without token lengths.
+        truncated: Share of rows longer than sequence_length; None without token lengths.
         empty: Rows whose text (both sides of a pair) is empty, whitespace or of no width.
         duplicates: Rows whose text stands in an earlier row of the split.
         conflicting: Distinct texts that carry different labels within the split.
@@ -71,7 +71,7 @@ class DataReport:
         leaks: By `"train/test"` and so on, only pairs of splits that share texts.
         conflicting: Distinct texts with different labels anywhere in the data.
         conflict_examples: A few of them, shortened, with their labels.
-        max_length: Tokens a text is trimmed to, if known.
+        sequence_length: Tokens a text is trimmed to, if known.
         leaked_train_indices: Rows of train whose text stands in validation or test.
         leaked_validation_indices: Rows of validation whose text stands in test.
         label_warnings: What is odd about the labels of train, a line each.
@@ -81,7 +81,7 @@ class DataReport:
     leaks: dict[str, Leak]
     conflicting: int
     conflict_examples: list[str]
-    max_length: int | None = None
+    sequence_length: int | None = None
     leaked_train_indices: list[int] = field(default_factory=list, repr=False)
     leaked_validation_indices: list[int] = field(default_factory=list, repr=False)
     label_warnings: list[str] = field(default_factory=list)
@@ -97,7 +97,7 @@ class DataReport:
     def __str__(self) -> str:
         lines, shown = ["Data"], None
         for name, split in self.splits.items():
-            lines.extend(_split_lines(name, split, self.max_length))
+            lines.extend(_split_lines(name, split, self.sequence_length))
             if split.columns and split.columns != shown:
                 shown = split.columns
                 lines.append(f"    columns  {describe_columns(shown)}")
@@ -132,7 +132,7 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _split_lines(name: str, split: SplitReport, max_length: int | None) -> list[str]:
+def _split_lines(name: str, split: SplitReport, sequence_length: int | None) -> list[str]:
     source = f"  ({split.source})" if split.source else ""
     labels = [f"{label} {count:,}" for label, count in list(split.labels.items())[:LABELS_SHOWN]]
     more = len(split.labels) - len(labels)
@@ -144,7 +144,7 @@ def _split_lines(name: str, split: SplitReport, max_length: int | None) -> list[
         if values is not None:
             shown = ", ".join(f"{'max' if p == '100' else 'p' + p} {v:,}" for p, v in values.items())
             if unit == "tokens" and split.truncated is not None:
-                shown += f"; {split.truncated:.1%} longer than max_length {max_length}"
+                shown += f"; {split.truncated:.1%} longer than sequence_length {sequence_length}"
             lines.append(f"    {unit:<8} {shown}")
     counts = (
         ("empty", split.empty), ("one-sided", split.one_sided), ("duplicate", split.duplicates),

@@ -14,9 +14,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from tftransformer.data.records import Records
 from tftransformer.data.row_packing import FlatRows, Packer, packer
 from tftransformer.data.targets import LABEL, Ragged, TargetSpec
+from tftransformer.data.texts import Texts
 from tftransformer.errors import TransformerError
 from tftransformer.progress import Progress
 
@@ -36,7 +36,7 @@ class Examples:
         token_ids: int32, all sequences one after another.
         row_splits: int64 (B + 1,): sequence i is `token_ids[row_splits[i]:row_splits[i + 1]]`.
         boundaries: int32 (B,): how many tokens of each sequence belong to segment 0.
-        full_lengths: int32 (B,): tokens before trimming to max_length, special tokens included.
+        full_lengths: int32 (B,): tokens before trimming to sequence_length, special tokens included.
         targets: An array or a `Ragged`, as `target_spec` says; None without.
         weights: float32 (B,), or None.
         pad_id: Id that pads.
@@ -57,7 +57,7 @@ class Examples:
     pad_id: int = 0
     target_spec: TargetSpec = LABEL
     maker: Any = None
-    records: Records | None = None
+    records: Texts | None = None
     numbers: np.ndarray | None = None
     numbered: bool = False
 
@@ -135,7 +135,7 @@ class Examples:
         targets, weights = (None if v is None else v[indices] for v in (other.targets, other.weights))
         return replace(self, targets=targets, weights=weights, target_spec=other.target_spec)
 
-    def texts(self) -> Records:
+    def texts(self) -> Texts:
         """The texts of these rows.
 
         Raises:
@@ -197,7 +197,7 @@ def joined(parts: Sequence[Examples]) -> Examples:
 
 
 def build_examples(
-    records: Records,
+    records: Texts,
     targets: np.ndarray | None = None,
     *,
     tokenize: Callable,
@@ -215,17 +215,17 @@ def build_examples(
         records: The texts, and the weights that go with them.
         targets: int32 (B,) or float32 (B, C) from `encode_targets`, or None.
         tokenize: `tokenize(texts (B,) string) -> RaggedTensor int32 (B, None)`.
-        pack: Adds special tokens and trims to max_length; from `packer`.
+        pack: Adds special tokens and trims to sequence_length; from `packer`.
         pad_id: The id that padding has.
         maker: As for `Examples`.
         stream: Where progress is shown; stderr by default.
 
     Raises:
-        TransformerError: if targets are not as many as texts, or max_length is too short for the special tokens.
+        TransformerError: if targets are not as many as texts, or sequence_length is too short for the special tokens.
 
     Example:
         >>> examples = build_examples(
-        ...     Records(["good", "a bad film"]), tokenize=tokenizer.tokenize, pack=packer(tokenizer, 128)
+        ...     Texts(["good", "a bad film"]), tokenize=tokenizer.tokenize, pack=packer(tokenizer, 128)
         ... )
         >>> examples.lengths.tolist()
         [3, 5]

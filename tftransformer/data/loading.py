@@ -128,7 +128,7 @@ def _from_memory(source: Split | Splits | tuple | list) -> dict[str, Split]:
         return {"train": replace(source, name="train")}
     if len(source) != 2:
         raise TransformerError(f"source must be (texts, labels) if it is a tuple; got {len(source)} items")
-    from tftransformer.data.records import as_split
+    from tftransformer.data.texts import as_split
 
     return {"train": as_split(*source)}
 

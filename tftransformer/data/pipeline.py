@@ -18,7 +18,7 @@ from tftransformer.data.autotuning import BATCHES_AHEAD, without_autotune
 from tftransformer.data.batch_blocks import Plan, fixed_dataset, planned_dataset
 from tftransformer.data.buckets import DEFAULT_LENGTHS, bucket_of
 from tftransformer.data.examples import Examples, num_batches
-from tftransformer.data.records import is_batched
+from tftransformer.data.texts import is_batched
 from tftransformer.errors import TransformerError
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def stream_batches(
     *,
     tokenize: Callable,
     pack: Callable,
-    max_length: int,
+    sequence_length: int,
     encode_labels: Callable | None = None,
     lengths: Sequence[int] = DEFAULT_LENGTHS,
     pad_id: int = 0,
@@ -208,7 +208,7 @@ def stream_batches(
         batch_size: For a dataset that is not batched.
         tokenize: As in `build_examples`.
         pack: As in `build_examples`.
-        max_length: Longest sequence; the last padded length.
+        sequence_length: Longest sequence; the last padded length.
         encode_labels: From the labels of a batch to what the loss takes, such as `stream_labels.stream_encoder`;
             None leaves them.
         lengths: Padded lengths; a batch takes the first that holds its longest row, so that few shapes
@@ -223,7 +223,7 @@ def stream_batches(
     if not is_batched(dataset):
         num_batches(0, batch_size)
         dataset = dataset.batch(batch_size)
-    steps = tf.constant([*(n for n in lengths if n < max_length), max_length], tf.int32)
+    steps = tf.constant([*(n for n in lengths if n < sequence_length), sequence_length], tf.int32)
 
     def features(text):
         if isinstance(text, dict):

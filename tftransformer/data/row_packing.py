@@ -31,7 +31,7 @@ class Packer:
     """Trims texts, or pairs of them, to a length and adds their special tokens.
 
     Args:
-        max_length: Tokens of a row at most, special tokens included.
+        sequence_length: Tokens of a row at most, special tokens included.
         start_id: The token before the first text.
         separator_id: The token behind each text.
         pad_id: The token that pads.
@@ -39,13 +39,13 @@ class Packer:
 
     Example:
         >>> import tensorflow as tf
-        >>> pack = Packer(max_length=4, start_id=2, separator_id=3)
+        >>> pack = Packer(sequence_length=4, start_id=2, separator_id=3)
         >>> ids = tf.ragged.constant([[7, 8, 9], []], dtype=tf.int32)
         >>> pack(ids)["token_ids"].numpy().tolist(), pack.flat(ids).token_ids.tolist()
         ([[2, 7, 8, 3], [2, 3, 0, 0]], [2, 7, 8, 3, 2, 3])
     """
 
-    max_length: int
+    sequence_length: int
     start_id: int
     separator_id: int
     pad_id: int = 0
@@ -55,14 +55,14 @@ class Packer:
         """`token_ids`, `segment_ids` and `padding_mask`, (B, T) int32, in TensorFlow operations.
 
         Raises:
-            TransformerError: max_length leaves no room for the special tokens.
+            TransformerError: sequence_length leaves no room for the special tokens.
         """
         from tftransformer.text.packing import pack
 
         return pack(
             first,
             second,
-            max_length=self.max_length,
+            sequence_length=self.sequence_length,
             start_id=self.start_id,
             separator_id=self.separator_id,
             pad_id=self.pad_id,
@@ -73,13 +73,13 @@ class Packer:
         """The same rows flat, from tensors that have values.
 
         Raises:
-            TransformerError: max_length leaves no room for the special tokens.
+            TransformerError: sequence_length leaves no room for the special tokens.
         """
         from tftransformer.text.packing import room_for_text, trimmed_lengths
 
         sides = [first] if second is None else [first, second]
         separators = [1] if second is None else [self.pair_separators, 1]
-        room = room_for_text(self.max_length, 1 + sum(separators))
+        room = room_for_text(self.sequence_length, 1 + sum(separators))
         full = [np.diff(side.row_splits.numpy()).astype("int32") for side in sides]
         kept = [np.minimum(full[0], room)]
         if second is not None:
@@ -99,19 +99,19 @@ class Packer:
         return FlatRows(token_ids, lengths, boundaries, 1 + sum(separators) + sum(full))
 
 
-def packer(tokenizer: Tokenizer, max_length: int) -> Packer:
+def packer(tokenizer: Tokenizer, sequence_length: int) -> Packer:
     """The `Packer` that goes with a tokenizer of this package.
 
     Args:
         tokenizer: Has `start_id`, `separator_id`, `pad_id` and `pair_separators`.
-        max_length: Tokens a row is trimmed to, special tokens included.
+        sequence_length: Tokens a row is trimmed to, special tokens included.
 
     Example:
-        >>> packer(classifier.tokenizer, 128).max_length
+        >>> packer(classifier.tokenizer, 128).sequence_length
         128
     """
     return Packer(
-        max_length,
+        sequence_length,
         tokenizer.start_id,
         tokenizer.separator_id,
         tokenizer.pad_id,

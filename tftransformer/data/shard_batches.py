@@ -34,7 +34,7 @@ class ShardBatches:
     Args:
         shards: From `open_shards`.
         part: "train" or "heldout".
-        max_length: T, longest row with its special tokens.
+        sequence_length: T, longest row with its special tokens.
         batch_size: Rows of that length in a batch; of shorter ones it holds as many more.
         teacher: Add the teacher's ids of the same words; not for packed rows.
         packed: Fill rows with several texts; `text_numbers` and `position_ids` tell them apart.
@@ -57,7 +57,7 @@ class ShardBatches:
         shards: Shards,
         part: str = "train",
         *,
-        max_length: int = 128,
+        sequence_length: int = 128,
         batch_size: int = 32,
         teacher: bool = False,
         packed: bool = False,
@@ -65,8 +65,8 @@ class ShardBatches:
         length_multiple: int = 8,
         seed: int = 0,
     ) -> None:
-        if max_length < SHORTEST + 2:
-            raise TransformerError(f"max_length must be at least {SHORTEST + 2}; got {max_length}")
+        if sequence_length < SHORTEST + 2:
+            raise TransformerError(f"sequence_length must be at least {SHORTEST + 2}; got {sequence_length}")
         if batch_size < 1:
             raise TransformerError(f"batch_size must be at least 1; got {batch_size}")
         if teacher and shards.teacher_tokenizer is None:
@@ -76,7 +76,7 @@ class ShardBatches:
         if teacher and packed:
             raise TransformerError("rows with a teacher must not be packed")
         self.name, self.part = part, shards.parts[part]
-        self.max_length, self.batch_size, self.packed = max_length, batch_size, packed
+        self.sequence_length, self.batch_size, self.packed = sequence_length, batch_size, packed
         self.mask_rate, self.length_multiple, self.seed = mask_rate, length_multiple, seed
         specs = [shards.tokenizer, shards.teacher_tokenizer] if teacher else [shards.tokenizer]
         self.specials = [special_ids(spec) for spec in specs]
@@ -122,7 +122,7 @@ class ShardBatches:
 
     def _nothing_fits(self) -> TransformerError:
         return TransformerError(
-            f"max_length must leave room for words; at {self.max_length} none of the part {self.name} fits"
+            f"sequence_length must leave room for words; at {self.sequence_length} none of the part {self.name} fits"
         )
 
     def _window(self, epoch: int, window: int, skip: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
@@ -131,8 +131,8 @@ class ShardBatches:
             for span in shard_rows.window_chunks(self._bounds, self.seed, epoch, window)
         ]
         draw = np.random.default_rng([self.seed, epoch, window])
-        shortest = None if self.packed else min(SHORTEST, self.max_length - 2)
-        spans = [shard_rows.cut_rows(texts, self.max_length - 2, shortest, draw) for texts in chunks]
+        shortest = None if self.packed else min(SHORTEST, self.sequence_length - 2)
+        spans = [shard_rows.cut_rows(texts, self.sequence_length - 2, shortest, draw) for texts in chunks]
         rows = [(texts, span) for texts, found in zip(chunks, spans, strict=True) for span in found]
         lengths = np.concatenate(
             [np.max(shard_rows.row_lengths(*pair), axis=0) for pair in zip(chunks, spans, strict=True)]
@@ -154,21 +154,21 @@ class ShardBatches:
 
     def _packed_plan(self, lengths: np.ndarray, draw: np.random.Generator) -> list[Any]:
         """For each batch a list of rows, each a list of row numbers that fit it together."""
-        full = pack_rows(lengths + 2, self.max_length)
+        full = pack_rows(lengths + 2, self.sequence_length)
         order = draw.permutation(len(full))
         size = self.batch_size
         return [[full[i] for i in order[start : start + size]] for start in range(0, len(order), size)]
 
     def _rounded(self, length: int) -> int:
         multiple = self.length_multiple
-        return min(-(-length // multiple) * multiple, self.max_length)
+        return min(-(-length // multiple) * multiple, self.sequence_length)
 
     def _rows_of(self, length: int) -> int:
-        return max(1, self.batch_size * self.max_length // length)
+        return max(1, self.batch_size * self.sequence_length // length)
 
     def _batch(self, rows: list, chosen: Any, draw: np.random.Generator) -> dict[str, np.ndarray]:
         picked = [[rows[i] for i in row] for row in (chosen if self.packed else chosen[:, None])]
-        longest = [self.max_length - 2]
+        longest = [self.sequence_length - 2]
         count = self.batch_size
         if not self.packed:
             longest = [

@@ -60,7 +60,7 @@ def _samples(signature: "Signature") -> Iterator[list[str]]:
     words = _WORDS.split()
     yield []
     yield ["", words[2], " ".join(words[:9]), " ".join(words)]
-    yield [" ".join(words * (1 + signature.max_length // len(words)))]
+    yield [" ".join(words * (1 + signature.sequence_length // len(words)))]
 
 
 def _distance(served: Callable, name: str, signature: "Signature", texts: list[str]) -> float:

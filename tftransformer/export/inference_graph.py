@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.layers.encoder_block import EncoderBlock
-from tftransformer.layers.parts import parts_of
 from tftransformer.layers.pooling import CLSPooling
 from tftransformer.layers.projection import Projection
+from tftransformer.layers.sublayers import sublayers_of
 from tftransformer.models.task import Task
 from tftransformer.models.walk import stack_of
 from tftransformer.patterns import addresses
@@ -224,7 +224,7 @@ def _weights(block: keras.layers.Layer) -> dict[str, np.ndarray]:
         name.split("/", 1)[1]: np.asarray(variable, "float32") for name, variable in addresses(block).items()
     }
     # What changes a projection, as LoRA does, belongs to its kernel and bias here.
-    for name, projection in parts_of(block, Projection).items():
+    for name, projection in sublayers_of(block, Projection).items():
         if projection.delta is None:
             continue
         target = name.split("/", 1)[1]

@@ -26,7 +26,7 @@ class Signature:
 
     Args:
         inputs: The names of its inputs, each (B,) strings.
-        max_length: Tokens of a text at most; a longer one is cut.
+        sequence_length: Tokens of a text at most; a longer one is cut.
         prepare: From one tensor for each input to the network's integers by name.
         network: From these to the network's output (B, …), in the form that a server runs fastest.
         layers: The same by the task's own layers, with which every export is compared.
@@ -36,7 +36,7 @@ class Signature:
     """
 
     inputs: tuple[str, ...]
-    max_length: int
+    sequence_length: int
     prepare: Callable[..., dict[str, tf.Tensor]]
     network: Callable[[dict[str, tf.Tensor]], tf.Tensor]
     layers: Callable[[dict[str, tf.Tensor]], tf.Tensor]

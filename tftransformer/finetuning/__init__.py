@@ -3,7 +3,7 @@
 Names load on first use: importing this package loads neither Keras nor TensorFlow.
 """
 
-from tftransformer.finetuning.methods import __all__ as METHODS
+from tftransformer.finetuning.methods import __all__ as METHOD_CLASSES
 from tftransformer.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = attach(
         "inner_optimizer": "optimizers",
         "FreezeSummary": "freezing",
         "frozen_addresses": "freezing",
-        **dict.fromkeys(METHODS, "methods"),
+        **dict.fromkeys(METHOD_CLASSES, "methods"),
         "set_adapter": "methods.adapter",
         "remove_adapter": "methods.adapter",
         "adapter_names": "methods.adapter",

@@ -11,6 +11,8 @@ from typing import Any
 LEARNING_RATE = 2e-5
 NARROW_LEARNING_RATE = 1e-4
 NARROW = 512
+# Rows of a training batch wherever nothing is said; and of one whose size changes nothing but the time it takes.
+BATCH_SIZE, INFERENCE_BATCH_SIZE = 16, 64
 EPOCHS = 3
 # Fewer than these leave a classifier near its start, however often it has seen its few rows.
 UPDATES = 250

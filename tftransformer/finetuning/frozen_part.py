@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from tftransformer.config import TransformerConfig
-from tftransformer.layers.parts import parts_of
 from tftransformer.layers.slots import SlottedLayer
+from tftransformer.layers.sublayers import sublayers_of
 from tftransformer.models.walk import stack_of, states_name, walk
 from tftransformer.patterns import address
 
@@ -152,7 +152,7 @@ def _structure(layer: Any) -> dict[str, Any]:
 
 def _put_in(layer: Any) -> list[Any]:
     """What was put into a layer after it was built, which the layer's own config does not say."""
-    slotted = parts_of(layer, SlottedLayer).items()
+    slotted = sublayers_of(layer, SlottedLayer).items()
     held = [(f"{name}/{slot}", getattr(part, slot)) for name, part in slotted for slot in part.slots]
     return [(name, type(part).__name__, part.get_config()) for name, part in held if part is not None]
 

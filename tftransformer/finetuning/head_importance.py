@@ -12,13 +12,14 @@ import tensorflow as tf
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.arguments import check_count
+from tftransformer.finetuning.defaults import BATCH_SIZE
 from tftransformer.finetuning.rebuilding import check_task
 from tftransformer.layers.taps import tapped
 from tftransformer.models.task import Task
 
 
 def head_importance(
-    task: Task, x: Any, y: Any = None, *, batch_size: int = 32, normalize: bool = True
+    task: Task, x: Any, y: Any = None, *, batch_size: int = BATCH_SIZE, normalize: bool = True
 ) -> dict[int, np.ndarray]:
     """The expected absolute derivative of a classifier's loss for a factor on each head.
 

@@ -14,9 +14,9 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning.strategy import method_class
 from tftransformer.finetuning.structure import describe_modifications, replay_modifications
 from tftransformer.finetuning.tracing import model_changed
-from tftransformer.layers.parts import parts_of
 from tftransformer.layers.projection import Projection
 from tftransformer.layers.slots import detach
+from tftransformer.layers.sublayers import sublayers_of
 from tftransformer.patterns import addresses
 
 _FORMAT = "2"
@@ -112,7 +112,7 @@ def load_changes(model: keras.Model, path: str | os.PathLike) -> None:
 def _changed(model: keras.Model, merged: bool | None) -> dict[str, Projection]:
     found = {
         name: part
-        for name, part in parts_of(model, Projection).items()
+        for name, part in sublayers_of(model, Projection).items()
         if part.delta is not None and merged in (None, part.delta.merged)
     }
     if not found:
@@ -141,7 +141,7 @@ def _check_fits(
     model: keras.Model, path: Path, records: list[dict[str, Any]], weights: dict[str, np.ndarray]
 ) -> None:
     """Raise a `TransformerError` unless every weight of a file has a place of its shape, before anything is changed."""
-    projections = parts_of(model, Projection)
+    projections = sublayers_of(model, Projection)
     expected = {name: tuple(variable.shape) for name, variable in addresses(model).items()}
     named = set()
     for record in records:

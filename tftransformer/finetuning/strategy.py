@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.defaults import LEARNING_RATE
-from tftransformer.finetuning.methods import SPELLINGS
+from tftransformer.finetuning.methods import METHODS
 from tftransformer.finetuning.methods.base import AND, Method, Model, apply_methods, spell
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Strategy:
 
 
 def as_strategy(methods: Any) -> Strategy:
-    """A `Strategy`, a `Method`, a spelling, or several of the last two in a list, as one strategy.
+    """A `Strategy`, a `Method`, a string, or several of the last two in a list, as one strategy.
 
     Raises:
         TransformerError: It is none of these.
@@ -88,15 +88,15 @@ def as_strategy(methods: Any) -> Strategy:
     if isinstance(methods, Iterable) and not isinstance(methods, Mapping):
         return Strategy(tuple(one for given in methods for one in as_strategy(given).methods))
     raise TransformerError(
-        f"methods must be a method such as tt.LoRA(rank=8), a spelling such as 'lora:8', or a list; got {methods!r}"
+        f"methods must be a method such as tt.LoRA(rank=8), a string such as 'lora:8', or a list; got {methods!r}"
     )
 
 
 def parse_strategy(text: str) -> Strategy:
-    """Read a spelling such as `full`, `freeze:8`, `lora:8` or, for several methods together, `lora:8+layerwise:0.9`.
+    """Read a string such as `full`, `freeze:8`, `lora:8` or, for several methods together, `lora:8+layerwise:0.9`.
 
     Args:
-        text: Names of `methods.SPELLINGS`, each alone or with a colon and a number; several with a plus.
+        text: Names of `methods.METHODS`, each alone or with a colon and a number; several with a plus.
 
     Raises:
         TransformerError: An unknown name, or a number that is none or out of its range.
@@ -110,7 +110,7 @@ def parse_strategy(text: str) -> Strategy:
 
 def method_class(name: str) -> type[Method]:
     """The class of a method by its spelled name; its file is loaded for it."""
-    file, kind = SPELLINGS[name]
+    file, kind = METHODS[name]
     return getattr(importlib.import_module(f"tftransformer.finetuning.methods.{file}"), kind)
 
 
@@ -122,9 +122,9 @@ def method_from_config(config: Mapping[str, Any]) -> Method:
 
 def _parse_method(part: str, text: str) -> Method:
     name, colon, number = part.partition(":")
-    if name not in SPELLINGS:
+    if name not in METHODS:
         raise TransformerError(
-            f"strategy must be one of {', '.join(SPELLINGS)}; got {text!r}{near_miss(name, SPELLINGS)}"
+            f"strategy must be one of {', '.join(METHODS)}; got {text!r}{near_miss(name, METHODS)}"
         )
     kind = method_class(name)
     if not colon:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.freezing import freeze, frozen_addresses
-from tftransformer.finetuning.methods import SPELLINGS
+from tftransformer.finetuning.methods import METHODS
 from tftransformer.finetuning.methods.base import Method, Model
 from tftransformer.finetuning.strategy import method_class, method_from_config
 from tftransformer.models.task import Task
@@ -17,7 +17,7 @@ from tftransformer.models.task import Task
 
 def _inserting() -> dict[str, type[Method]]:
     """The methods that put layers in, by name."""
-    classes = {name: method_class(name) for name in SPELLINGS}
+    classes = {name: method_class(name) for name in METHODS}
     return {name: kind for name, kind in classes.items() if kind.inserted}
 
 
@@ -61,7 +61,7 @@ def structure_of(model: Task) -> dict[str, list]:
     return {
         "modifications": describe_modifications(model),
         "frozen": list(frozen_addresses(model)),
-        "methods": [method.to_config() for method in model.methods if method.name in SPELLINGS],
+        "methods": [method.to_config() for method in model.methods if method.name in METHODS],
     }
 
 

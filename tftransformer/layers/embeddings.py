@@ -62,7 +62,7 @@ class TransformerEmbedding(SlottedLayer):
     Args:
         vocabulary_size: V.
         hidden_dim: D.
-        max_length: The longest input of learned positions.
+        sequence_length: The longest input of learned positions.
         position: "learned", "sinusoidal", or "none" where positions enter in the attention.
         num_segments: Rows of the segment table; 0 for none.
         embedding_dim: Width E of the tables and the norm; a projection to D follows (Lan et al. 2019, arXiv
@@ -86,7 +86,7 @@ class TransformerEmbedding(SlottedLayer):
     Returns: (B, T, D); with `reverse` (B, T, V).
 
     Example:
-        >>> layer = TransformerEmbedding(100, 16, max_length=32, num_segments=2)
+        >>> layer = TransformerEmbedding(100, 16, sequence_length=32, num_segments=2)
         >>> layer(keras.ops.ones((2, 3), "int32")).shape
         TensorShape([2, 3, 16])
     """
@@ -95,7 +95,7 @@ class TransformerEmbedding(SlottedLayer):
         self,
         vocabulary_size: int,
         hidden_dim: int,
-        max_length: int = 512,
+        sequence_length: int = 512,
         position: str = "learned",
         num_segments: int = 0,
         norm: bool = True,
@@ -107,7 +107,7 @@ class TransformerEmbedding(SlottedLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.max_length = max_length
+        self.sequence_length = sequence_length
         self.num_segments = num_segments
         self.scale = scale
         self.dropout_rate = dropout
@@ -125,7 +125,7 @@ class TransformerEmbedding(SlottedLayer):
         self.position_kind = position
         self.position = None
         if position == "learned":
-            self.position = LearnedPosition(max_length, skipped_rows, dtype=policy, name="position")
+            self.position = LearnedPosition(sequence_length, skipped_rows, dtype=policy, name="position")
         elif position == "sinusoidal":
             self.position = SinusoidalPosition(dtype=policy, name="position")
         self.segment = (
@@ -187,7 +187,7 @@ class TransformerEmbedding(SlottedLayer):
             "hidden_dim": self.hidden_dim,
             "embedding_dim": self.embedding_dim,
             "skipped_rows": self.skipped_rows,
-            "max_length": self.max_length,
+            "sequence_length": self.sequence_length,
             "position": self.position_kind,
             "num_segments": self.num_segments,
             "norm": self.norm is not None,

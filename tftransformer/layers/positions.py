@@ -17,12 +17,12 @@ class LearnedPosition(SlottedLayer):
     """Adds a learned vector for each position, as BERT does. It cannot extrapolate past its table.
 
     Args:
-        max_length: The longest input; the table has as many rows, and `skipped_rows` before them.
+        sequence_length: The longest input; the table has as many rows, and `skipped_rows` before them.
         skipped_rows: Rows at the start of the table that belong to no position (RoBERTa's tables have 2).
         initializer: Of the table; BERT's normal distribution of deviation 0.02, truncated, by default.
 
     Call arguments:
-        x: (B, T, D) with T up to `max_length`.
+        x: (B, T, D) with T up to `sequence_length`.
         offset: Position of the first token.
         position_ids: (B, T) position of each token, for rows that hold several texts; `offset` is then unused.
 
@@ -39,10 +39,10 @@ class LearnedPosition(SlottedLayer):
     """
 
     def __init__(
-        self, max_length: int, skipped_rows: int = 0, initializer: Any = None, **kwargs: Any
+        self, sequence_length: int, skipped_rows: int = 0, initializer: Any = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.max_length = max_length
+        self.sequence_length = sequence_length
         self.skipped_rows = skipped_rows
         self.initializer = initializer_or_normal(initializer)
         self.supports_masking = True
@@ -50,7 +50,7 @@ class LearnedPosition(SlottedLayer):
     def build(self, x_shape: tuple, **_: Any) -> None:
         self.embeddings = self.add_weight(
             name="embeddings",
-            shape=(self.skipped_rows + self.max_length, x_shape[-1]),
+            shape=(self.skipped_rows + self.sequence_length, x_shape[-1]),
             initializer=self.initializer,
         )
 
@@ -59,9 +59,9 @@ class LearnedPosition(SlottedLayer):
             rows = ops.take(self.embeddings, position_ids + self.skipped_rows, axis=0)
             return x + ops.cast(rows, x.dtype)
         known = x.shape[1] if isinstance(x.shape[1], int) else 0
-        if known + (offset if isinstance(offset, int) else 0) > self.max_length:
+        if known + (offset if isinstance(offset, int) else 0) > self.sequence_length:
             raise TransformerError(
-                f"the input may be at most {self.max_length} positions long, the rows of the learned position "
+                f"the input may be at most {self.sequence_length} positions long, the rows of the learned position "
                 f"table; got {known + (offset if isinstance(offset, int) else 0)}"
             )
         # A slice, not a lookup: past the end a lookup gives zeros on GPUs, a slice an error everywhere.
@@ -75,7 +75,7 @@ class LearnedPosition(SlottedLayer):
     def get_config(self) -> dict:
         return {
             **super().get_config(),
-            "max_length": self.max_length,
+            "sequence_length": self.sequence_length,
             "skipped_rows": self.skipped_rows,
             "initializer": keras.initializers.serialize(self.initializer),
         }

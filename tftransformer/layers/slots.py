@@ -14,7 +14,7 @@ import numpy as np
 
 from tftransformer.errors import TransformerError
 from tftransformer.layers.kernels import is_tracing
-from tftransformer.layers.parts import with_parts
+from tftransformer.layers.sublayers import with_sublayers
 from tftransformer.layers.taps import active_taps
 
 # What says in a file of weights, beside a layer's numbered arrays, which parts were put in.
@@ -60,7 +60,7 @@ class SlottedLayer(keras.layers.Layer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self._traced and is_tracing():
-            for part in with_parts(self):
+            for part in with_sublayers(self):
                 part._traced = True
         taps = active_taps()
         if taps is None:
@@ -145,7 +145,7 @@ def _records(layer: SlottedLayer) -> list[dict]:
 def _slotted(layer: SlottedLayer) -> dict[str, SlottedLayer]:
     """A layer and its built sublayers that have slots, by their paths within the layer; its own is empty."""
     found = {}
-    for part in with_parts(layer):
+    for part in with_sublayers(layer):
         if getattr(part, "slots", ()) and part.built:
             found[part.path.removeprefix(layer.path).lstrip("/")] = part
     return found

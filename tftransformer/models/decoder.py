@@ -6,7 +6,7 @@ import keras
 
 from tftransformer.config import TransformerConfig
 from tftransformer.layers.projection import Projection
-from tftransformer.models.parts import build_decoder_block, build_embeddings, build_norm, build_position_bias
+from tftransformer.models.blocks import build_decoder_block, build_embeddings, build_norm, build_position_bias
 
 
 def build_decoder(config: TransformerConfig, dtype: str | None = None, name: str = "decoder") -> keras.Model:

@@ -37,9 +37,9 @@ def start_decoding(
         TransformerError: `length` is above what a learned position table holds.
     """
     embeddings = model.get_layer("decoder_embeddings")
-    if embeddings.position_kind == "learned" and length > embeddings.max_length:
+    if embeddings.position_kind == "learned" and length > embeddings.sequence_length:
         raise TransformerError(
-            f"length must be at most {embeddings.max_length}, the rows of the learned position table; got {length}"
+            f"length must be at most {embeddings.sequence_length}, the rows of the learned position table; got {length}"
         )
     blocks = decoder_blocks(model)
     return DecodingState(

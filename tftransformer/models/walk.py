@@ -18,7 +18,7 @@ from keras import ops
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.layers.taps import active_taps, tap, tapped
-from tftransformer.models.parts import build_embeddings, build_encoder_block, build_norm, build_position_bias
+from tftransformer.models.blocks import build_embeddings, build_encoder_block, build_norm, build_position_bias
 
 _STATES = "states_after_"
 

@@ -119,7 +119,7 @@ def report_data(classifier: TextClassifier, splits: Splits) -> tuple[checks.Data
     """What a look at the data finds, also printed, and the examples that all the rest of a run goes on with."""
     examples = {name: classifier.preprocess(split) for name, split in splits.present().items()}
     lengths = {name: part.full_lengths for name, part in examples.items()}
-    report = checks.check(splits, lengths, classifier.pack.max_length)
+    report = checks.check(splits, lengths, classifier.pack.sequence_length)
     print(report, flush=True)
     return report, examples
 
@@ -183,7 +183,7 @@ def build_classifier(
     options: ClassificationOptions, data: Split, kind: type = TextClassifier, more: Sequence[str] = ()
 ) -> TextClassifier:
     """The classifier of the options for the labels of the data, untrained; `more` options are arguments of its `kind`."""
-    given = {name: getattr(options, name) for name in ("pooling", "max_length", *more)}
+    given = {name: getattr(options, name) for name in ("pooling", "sequence_length", *more)}
     return kind.from_preset(
         options.preset,
         labels=data.labels,
@@ -415,12 +415,12 @@ def _more_text(
     options: ClassificationOptions, data: Mapping[str, Any], longest: int | None
 ) -> list[tuple[str, str]]:
     found = []
-    # Without --max_length a text may have as many tokens as the encoder takes.
-    room = options.max_length is not None and (longest is None or options.max_length < longest)
+    # Without --sequence_length a text may have as many tokens as the encoder takes.
+    room = options.sequence_length is not None and (longest is None or options.sequence_length < longest)
     if room and (data.get("truncated") or 0) > _MUCH_TRUNCATED and data.get("tokens"):
         wanted = data["tokens"]["95"]
         found.append((
-            f"--max_length={wanted if longest is None else min(wanted, longest)}",
+            f"--sequence_length={wanted if longest is None else min(wanted, longest)}",
             f"{data['truncated']:.0%} of the training texts are cut off",
         ))  # fmt: skip
     if options.train_examples is not None:

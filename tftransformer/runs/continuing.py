@@ -148,7 +148,7 @@ def _build(
     print(f"loading {folder.model_path} …", flush=True)
     precision = PRECISIONS[options.mixed_precision]
     # No length is stated unless it was: the preset has its own.
-    length = {} if options.max_length is None else {"max_length": options.max_length}
+    length = {} if options.sequence_length is None else {"sequence_length": options.sequence_length}
     arguments = {"seed": options.seed, "dtype": precision, **length}
     classifier = TextClassifier.from_preset(folder.model_path, **arguments)
     if not added:

@@ -74,9 +74,9 @@ def describe_lengths(classifier: DocumentClassifier, train: Examples) -> str:
     """How long the training texts are against what one chunk, and all chunks, hold."""
     lengths = train.full_lengths
     cut = classifier.cut
-    longer, lost = ((lengths > limit).mean() for limit in (cut.max_length, cut.document_length))
+    longer, lost = ((lengths > limit).mean() for limit in (cut.sequence_length, cut.document_length))
     return (
-        f"of {len(train):,} texts of train {longer:.1%} are longer than one chunk of {cut.max_length} tokens, and {lost:.1%} "
+        f"of {len(train):,} texts of train {longer:.1%} are longer than one chunk of {cut.sequence_length} tokens, and {lost:.1%} "
         f"longer than {cut.max_chunks} chunks, {cut.document_length:,} tokens"
     )
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tftransformer.data.examples import Examples
 from tftransformer.data.readers.unlabelled import read_texts
-from tftransformer.data.records import as_records
+from tftransformer.data.texts import as_texts
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.plots import plot_drift
 from tftransformer.evaluation.reports import text_table
@@ -216,7 +216,7 @@ def _text_measures(
     sizes = len(before), len(now)
     old, new = np.arange(sizes[0]), np.arange(sizes[0], sum(sizes))
     lengths = np.concatenate([before.full_lengths, now.full_lengths])
-    cut = lengths > classifier.max_length
+    cut = lengths > classifier.sequence_length
     ids = np.concatenate([before.token_ids, now.token_ids])
     starts = np.concatenate([before.row_splits, now.row_splits[1:] + before.row_splits[-1]])
     tokenizer = classifier.tokenizer
@@ -292,7 +292,7 @@ def report_run(run: str | Path, texts: str | Path, plot: str | None = None, seed
 
 
 def _drawn(texts: Any, most: int, seed: int) -> list:
-    records = as_records(texts)
+    records = as_texts(texts)
     rows = records.first if records.second is None else list(zip(records.first, records.second))
     if len(rows) <= most:
         return list(rows)

@@ -16,6 +16,7 @@ import numpy as np
 from tftransformer.data.pipeline import num_batches
 from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.figures import COLOURS, GREY, new_figure, plain_axes, save
+from tftransformer.finetuning.defaults import BATCH_SIZE
 from tftransformer.finetuning.optimizers import inner_optimizer
 from tftransformer.finetuning.schedules import check_number
 from tftransformer.tasks.base import TextTask
@@ -36,7 +37,7 @@ def find_learning_rate(
     lowest: float = 1e-6,
     highest: float = 1.0,
     steps: int = 100,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
     smoothing: float = 0.9,
     divergence: float = 4.0,
     **options: Any,

@@ -97,8 +97,8 @@ def _prepare(
 ) -> tuple[Any, dict[str, Any]]:
     """A model ready to be trained, from the same random numbers as the others, and what its `fit` is given."""
     keras.utils.set_random_seed(options.seed)
-    if options.max_length is not None:
-        more["max_length"] = options.max_length
+    if options.sequence_length is not None:
+        more["sequence_length"] = options.sequence_length
     return prepare(lambda: kind.from_preset(preset, labels, seed=options.seed, **more), recipe)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tftransformer.checkpoints.own import FORMER_NAMES
 from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.readers.text_file import existing_path
 from tftransformer.data.task_sampling import DEFAULT_SAMPLING, batch_shares
@@ -15,8 +16,8 @@ from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.activation_store import check_activation_cache
 from tftransformer.finetuning.arguments import check_number, check_schedule, check_warmup
 from tftransformer.finetuning.balancing import class_weights
-from tftransformer.finetuning.defaults import EPOCHS
-from tftransformer.finetuning.methods import SPELLINGS
+from tftransformer.finetuning.defaults import BATCH_SIZE, EPOCHS
+from tftransformer.finetuning.methods import METHODS
 from tftransformer.finetuning.strategy import Strategy, parse_strategy
 from tftransformer.runs.flags import check_options, like, option
 from tftransformer.runs.recipes import check_recipe, strategy_of, with_learning_rate
@@ -26,7 +27,7 @@ from tftransformer.runs.run_folder import RunFolder, check_free
 NAMED = re.compile(r"sample|auto|off|\w+://.*|tfds:.*")
 _EMBEDDED = Path(__file__).resolve().parents[1] / "presets"
 # For help. What number a method has where none is given is known to the methods, some of which load Keras.
-STRATEGIES = f"{', '.join(SPELLINGS)} (with its number, such as freeze:8 or lora:8)"
+STRATEGIES = f"{', '.join(METHODS)} (with its number, such as freeze:8 or lora:8)"
 # Options that say which data are meant, and how their columns are called.
 SOURCES = ("dataset", "train_path", "validation_path", "test_path")
 COLUMNS = ("text_columns", "label_column", "label_columns", "label_delimiter")
@@ -83,7 +84,9 @@ class ClassificationOptions:
     pooling: str | None = option(
         None, "From tokens to one vector; default: the preset's.", choices=("cls", "mean", "max")
     )
-    max_length: int | None = option(None, "Longest text in tokens; default: the encoder's limit.", least=3)
+    sequence_length: int | None = option(
+        None, "Longest text in tokens; default: the encoder's limit.", least=3
+    )
 
     # Training
     epochs: int | None = option(
@@ -92,7 +95,7 @@ class ClassificationOptions:
         "250 updates.",
         least=1,
     )
-    batch_size: int = option(16, "Rows a batch, over all replicas.", least=1)
+    batch_size: int = option(BATCH_SIZE, "Rows a batch, over all replicas.", least=1)
     learning_rate: float | None = option(
         None,
         "Highest rate of pretrained weights (fresh blocks and the head have at least 5e-4); default: the strategy's, "
@@ -209,7 +212,7 @@ class ClassificationOptions:
 
 @dataclasses.dataclass(frozen=True)
 class DocumentOptions(ClassificationOptions):
-    """Everything that decides a run of `classify_documents`, in which `max_length` is that of a chunk."""
+    """Everything that decides a run of `classify_documents`, in which `sequence_length` is that of a chunk."""
 
     max_chunks: int = option(8, "Most chunks of a document; what lies behind them is not read.", least=1)
     overlap: int = option(0, "Tokens that neighbouring chunks share.", least=0)
@@ -278,7 +281,7 @@ class MultiTaskOptions:
     tasks: Sequence[str] | None = option(None, "Names of tasks in --data; default: sst2,ag_news,mrpc.")
     train_examples: int | None = option(None, "Most training rows of a task, chosen by --seed.", least=2)
     test_examples: int | None = option(None, "Most test rows of a task, likewise.", least=1)
-    max_length: int | None = like(ClassificationOptions, "max_length")
+    sequence_length: int | None = like(ClassificationOptions, "sequence_length")
 
     # Model
     preset: str = like(ClassificationOptions, "preset")
@@ -296,7 +299,7 @@ class MultiTaskOptions:
         "As many batches as passes over all rows take; default: the preset's advice, else 3, and more where these "
         "are fewer than 250 updates.",
     )
-    batch_size: int = option(16, "Rows a batch.")
+    batch_size: int = like(ClassificationOptions, "batch_size")
     learning_rate: float | None = like(ClassificationOptions, "learning_rate")
     seed: int = like(ClassificationOptions, "seed")
     output_dir: str | None = option(None, "Folder of the run; default: the next free runs/multi_task-N.")
@@ -380,7 +383,7 @@ def recorded_options(run: RunFolder) -> ClassificationOptions:
 
 def options_of(run: RunFolder) -> ClassificationOptions:
     """The options of a classification run, `DocumentOptions` of one over chunks of documents."""
-    config = run.config
+    config = {FORMER_NAMES.get(name, name): value for name, value in run.config.items()}
     of_documents = (
         DocumentOptions.__dataclass_fields__.keys() - ClassificationOptions.__dataclass_fields__.keys()
     )

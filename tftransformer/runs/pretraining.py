@@ -191,7 +191,7 @@ def training_batches(options: PretrainingOptions, shards: Shards, part: str = "t
     return ShardBatches(
         shards,
         part,
-        max_length=options.max_length,
+        sequence_length=options.sequence_length,
         batch_size=options.batch_size,
         teacher=options.objective != "masked_lm",
         packed=options.objective == "masked_lm",
@@ -227,10 +227,10 @@ def _encoder(
                 f"shards {options.shards} were made with another vocabulary than the preset's; prepare them with "
                 f"--preset={options.preset}"
             )
-    if not 8 <= options.max_length <= config.max_sequence_length:
+    if not 8 <= options.sequence_length <= config.max_sequence_length:
         raise TransformerError(
-            f"max_length must be between 8 and max_sequence_length, {config.max_sequence_length}; got "
-            f"{options.max_length}"
+            f"sequence_length must be between 8 and max_sequence_length, {config.max_sequence_length}; got "
+            f"{options.sequence_length}"
         )
     keras.utils.set_random_seed(options.seed)
     # Dropout has nothing to prevent where no text comes by often, and slows the loss's fall.
@@ -299,8 +299,8 @@ def _inherit(
 
 def _sample(options: PretrainingOptions, shards: Shards, pad_id: int) -> np.ndarray:
     """(sample_texts, T) ids of the teacher's vocabulary."""
-    length = min(SAMPLE_LENGTH, options.max_length)
-    batches = ShardBatches(shards, max_length=length, batch_size=64, teacher=True, seed=options.seed)
+    length = min(SAMPLE_LENGTH, options.sequence_length)
+    batches = ShardBatches(shards, sequence_length=length, batch_size=64, teacher=True, seed=options.seed)
     rows: list[np.ndarray] = []
     for batch, position in batches.stream():
         if len(rows) >= options.sample_texts or position.epoch:
@@ -313,15 +313,15 @@ def _sample(options: PretrainingOptions, shards: Shards, pad_id: int) -> np.ndar
 def _speed(options: PretrainingOptions, model: Pretrainer) -> tuple[float, float]:
     """Operations of a training step, a token, and those a second of the machine's matrix product."""
     encoder, config = model.encoder, model.config
-    operations = 3.0 * forward_operations(encoder, config, options.max_length)
+    operations = 3.0 * forward_operations(encoder, config, options.sequence_length)
     for objective in model.objectives:
         if isinstance(objective, Distillation):
-            operations += forward_operations(objective.teacher, objective.config, options.max_length)
+            operations += forward_operations(objective.teacher, objective.config, options.sequence_length)
         else:
             table = encoder.get_layer("embeddings").token
             operations += 6.0 * options.mask_rate * table.output_dim * (config.hidden_dim + table.input_dim)
     dtype = "float32" if options.dtype == "float32" else "bfloat16"
-    rows = options.batch_size * options.max_length
+    rows = options.batch_size * options.sequence_length
     peak = matmul_peak(rows, config.hidden_dim, config.intermediate_dim, dtype)
     say(
         f"{encoder.count_params():,} parameters; {operations / 1e6:.0f} million operations a token; "

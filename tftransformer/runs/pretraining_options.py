@@ -9,7 +9,16 @@ from tftransformer.finetuning.arguments import check_number, check_run_length
 from tftransformer.runs.flags import check_options, like, option
 
 # What a checkpoint must have been made with to go on from it: these decide weights and order of the data.
-IDENTITY = ("objective", "max_length", "batch_size", "mask_rate", "learning_rate", "warmup", "dtype", "seed")
+IDENTITY = (
+    "objective",
+    "sequence_length",
+    "batch_size",
+    "mask_rate",
+    "learning_rate",
+    "warmup",
+    "dtype",
+    "seed",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +51,7 @@ class PretrainingOptions:
     )
 
     # How
-    max_length: int = option(128, "Longest row in tokens while training.")
+    sequence_length: int = option(128, "Longest row in tokens while training.")
     batch_size: int = option(32, "Rows of that length in a batch; of shorter ones it holds more.", least=1)
     learning_rate: float = option(5e-4, "Highest rate of AdamW; it decays linearly to the end of the run.")
     warmup: int = option(200, "Steps over which it rises.", least=0)

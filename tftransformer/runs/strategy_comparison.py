@@ -22,6 +22,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation.plots import plot_comparison
 from tftransformer.evaluation.reports import text_table
 from tftransformer.finetuning.activation_cache import ActivationCache, choose_activation_cache
+from tftransformer.finetuning.defaults import BATCH_SIZE
 from tftransformer.finetuning.strategy import Strategy, parse_strategy
 from tftransformer.runs.cross_validation import FIGURES
 from tftransformer.runs.recipes import Build, check_stages, check_table, prepare, train_recipe
@@ -233,7 +234,7 @@ def compare_strategies(
     seeds: int = 3,
     learning_rates: Sequence[float] = (),
     updates: int = 300,
-    batch_size: int = 16,
+    batch_size: int = BATCH_SIZE,
     output_dir: str | os.PathLike | None = None,
     activation_cache: str | os.PathLike | ActivationCache = "auto",
     say: Callable[[str], Any] = lambda line: None,

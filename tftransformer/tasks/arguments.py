@@ -11,7 +11,7 @@ def check_classifier(
     tokenizer: Tokenizer,
     pooling: str,
     extra_blocks: int,
-    max_length: int | None,
+    sequence_length: int | None,
 ) -> None:
     """Raise a `TransformerError` for the first of a classifier's arguments that cannot be."""
     if pooling not in POOLINGS:
@@ -27,12 +27,12 @@ def check_classifier(
         )
     # Two tokens are [CLS] and [SEP]; below that there is no room for any text.
     bound = config.max_sequence_length if config.position == "learned" else None
-    if max_length is not None and (
-        isinstance(max_length, bool)
-        or not isinstance(max_length, int)
-        or max_length < 3
+    if sequence_length is not None and (
+        isinstance(sequence_length, bool)
+        or not isinstance(sequence_length, int)
+        or sequence_length < 3
         or bound
-        and max_length > bound
+        and sequence_length > bound
     ):
         limit = f"between 3 and {bound}, the encoder's longest input" if bound else "at least 3"
-        raise TransformerError(f"max_length must be {limit}; got {max_length!r}")
+        raise TransformerError(f"sequence_length must be {limit}; got {sequence_length!r}")

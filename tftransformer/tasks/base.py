@@ -1,7 +1,7 @@
 """What every task over raw text shares: texts become integer batches, then Keras's own loops run."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ from tftransformer.data.stream_labels import plain_refusals
 from tftransformer.errors import TransformerError
 from tftransformer.export.serving import Serving, export
 from tftransformer.finetuning.activation_cache import ActivationCache
+from tftransformer.finetuning.defaults import INFERENCE_BATCH_SIZE
 from tftransformer.finetuning.freezing import FreezeSummary
 from tftransformer.finetuning.frozen_part import FrozenPart
 from tftransformer.finetuning.methods import Method
@@ -39,7 +40,7 @@ class TextTask(TextBatches, Task):
 
     Args:
         tokenizer: Text to ids.
-        max_length: Longest sequence in tokens, special tokens included; longer ones are truncated.
+        sequence_length: Longest sequence in tokens, special tokens included; longer ones are truncated.
         seed: Of the order of the training examples.
         name, dtype: As for any Keras model.
     """
@@ -47,12 +48,12 @@ class TextTask(TextBatches, Task):
     # Whether `compile` left it open if steps are compiled by XLA.
     xla_is_automatic = False
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(self, tokenizer: Tokenizer, sequence_length: int, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tokenizer = tokenizer
-        self.max_length = max_length
+        self.sequence_length = sequence_length
         self.seed = seed
-        self.pack = packer(tokenizer, max_length)
+        self.pack = packer(tokenizer, sequence_length)
         self.text_pairs: bool | None = None
         self.methods = ()
         self._traces = TracedForms()
@@ -109,13 +110,30 @@ class TextTask(TextBatches, Task):
         """
         export(self, folder, format, **options)
 
+    # keras-hub's names of the parts.
+
+    @property
+    def backbone(self) -> keras.Model:
+        """The encoder."""
+        return self.encoder
+
+    @property
+    def preprocessor(self) -> Callable[[Any], dict[str, tf.Tensor]]:
+        """From texts, or a tuple of first and second texts, to what the task is called on.
+
+        Example:
+            >>> classifier(classifier.preprocessor(["no refund"])).shape
+            TensorShape([1, 2])
+        """
+        return lambda texts: self.served_inputs(*(texts if isinstance(texts, tuple) else (texts,)))
+
     # How it is fine-tuned.
 
     def apply(self, methods: Strategy | Method | str | Sequence[Method | str]) -> FreezeSummary:
         """Choose how this model is fine-tuned; before `compile`, which reads it, as `fit` does.
 
         Args:
-            methods: A method such as `tt.LoRA(rank=8)`, a spelling of one such as "lora:8", or several in a list
+            methods: A method such as `tt.LoRA(rank=8)`, a string for one such as "lora:8", or several in a list
                 ("lora:8+layerwise:0.9") where they combine. `finetuning.methods` has them all.
 
         Returns:
@@ -168,11 +186,11 @@ class TextTask(TextBatches, Task):
 
         Args:
             x: A `Split`, or `Examples` that `preprocess` made of one; texts in a list, string array or column; pairs as tuples in a list; a table with the column
-                `text` and, for pairs, `text_pair` (see `data.records.as_records`); a `tf.data.Dataset` of (text,
+                `text` and, for pairs, `text_pair` (see `data.texts.as_texts`); a `tf.data.Dataset` of (text,
                 label) or (text, label, weight), batched or not, whose order is kept; or a dataset of integer batches,
                 as a task makes them. A dataset of unknown size is read once to count it.
             y: Labels, by name or id as `data.labels` says for all forms of data, where `x` comes without.
-            batch_size: Rows a batch, over all replicas; 32 by default.
+            batch_size: Rows a batch, over all replicas; 16 by default.
             epochs: Number of the last epoch.
             verbose: As in Keras.
             callbacks: Keras callbacks. A stop at the first loss that is not finite comes on its own.
@@ -184,7 +202,7 @@ class TextTask(TextBatches, Task):
             activation_cache: Where the embeddings and the first blocks are frozen, "auto" runs them once and trains
                 from what they gave, if the rows are seen more than once; the result is the same. A folder
                 keeps it for later runs, a `ActivationCache` has more to choose, and "off" refuses.
-            packing: Put the texts of each batch into as few rows of `max_length` tokens as hold them, where none
+            packing: Put the texts of each batch into as few rows of `sequence_length` tokens as hold them, where none
                 sees another: the same result from fewer, larger shapes, for accelerators and long epochs.
                 On CPUs batches of like lengths are faster, and with frozen blocks so are stored vectors, which texts in
                 shared rows cannot be taken from.
@@ -241,7 +259,7 @@ class TextTask(TextBatches, Task):
         Raises:
             TransformerError: There are no rows, or no labels.
         """
-        batches, _ = self._inference(x, y, sample_weight, batch_size or 64, kwargs)
+        batches, _ = self._inference(x, y, sample_weight, batch_size or INFERENCE_BATCH_SIZE, kwargs)
         if batches is None or not isinstance(batches.element_spec, tuple):
             missing = "at least one row" if batches is None else "labels: give a Split with targets, or y"
             raise TransformerError(f"evaluate needs {missing}")
@@ -252,13 +270,15 @@ class TextTask(TextBatches, Task):
 
         Args:
             x: Texts or pairs in any form that `fit` takes; one string is a list of one. Labels are not looked at.
-            batch_size: Rows a batch; 64 by default.
+            batch_size: Rows a batch; 64 by default, which changes nothing but the time it takes.
             kwargs: As in Keras; `steps` takes only so many batches of the first texts.
 
         Returns:
             One row a text; an array without rows for no texts.
         """
-        batches, inverse = self._inference(texts_alone(x), None, None, batch_size or 64, kwargs)
+        batches, inverse = self._inference(
+            texts_alone(x), None, None, batch_size or INFERENCE_BATCH_SIZE, kwargs
+        )
         if batches is None:
             return self._no_predictions()
         outputs = super().predict(batches, **kwargs)
@@ -356,7 +376,7 @@ class TextTask(TextBatches, Task):
 
     def _boundaries(self, examples: Examples) -> tuple[int, ...] | None:
         # XLA compiles anew for each shape; without it a batch is as long as its longest row.
-        return length_buckets(examples.lengths, self.pack.max_length) if self.jit_compile else None
+        return length_buckets(examples.lengths, self.pack.sequence_length) if self.jit_compile else None
 
 
 # What Keras's loops need to train on several replicas whose batches are not of one size.

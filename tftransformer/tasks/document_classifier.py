@@ -20,9 +20,10 @@ from tftransformer.data.chunks import SPECIAL, Chunker
 from tftransformer.data.examples import Examples, packer
 from tftransformer.errors import TransformerError
 from tftransformer.export.inference_graph import inference_network
+from tftransformer.finetuning.defaults import INFERENCE_BATCH_SIZE
 from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.positions import LearnedPosition
-from tftransformer.models.parts import build_encoder_block
+from tftransformer.models.blocks import build_encoder_block
 from tftransformer.tasks.inputs import texts_alone
 from tftransformer.tasks.text_classifier import FRESH, TextClassifier
 from tftransformer.tasks.trunk import run_trunk
@@ -55,14 +56,14 @@ class DocumentClassifier(TextClassifier):
         chunk_blocks: Transformer blocks of the encoder's sizes over the chunks' vectors, named
             `chunk_block_{i}`, with learned positions (`chunk_position`) before them. They let chunks see each other and
             their order, and start fresh; with 0 the order of chunks means nothing.
-        options: Everything else that `TextClassifier` takes; `max_length` is that of a chunk.
+        options: Everything else that `TextClassifier` takes; `sequence_length` is that of a chunk.
 
     Raises:
         TransformerError: As `TextClassifier`; or chunks that cannot be.
 
     Example:
         >>> classifier = DocumentClassifier.from_preset(
-        ...     "bert_12x192_en_uncased", labels=["no", "yes"], max_length=128, max_chunks=8
+        ...     "bert_12x192_en_uncased", labels=["no", "yes"], sequence_length=128, max_chunks=8
         ... )
         >>> classifier.predict(["a long story " * 100], verbose=0).shape
         (1, 2)
@@ -89,7 +90,7 @@ class DocumentClassifier(TextClassifier):
         if not whole or chunk_blocks < 0:
             raise TransformerError(f"chunk_blocks must be 0 or a positive integer; got {chunk_blocks!r}")
         self.cut = Chunker(
-            self.max_length,
+            self.sequence_length,
             max_chunks,
             self.tokenizer.start_id,
             self.tokenizer.separator_id,
@@ -258,7 +259,7 @@ class DocumentClassifier(TextClassifier):
 
     @property
     def _documents_a_batch(self) -> int:
-        return max(1, 64 // self.cut.max_chunks)
+        return max(1, INFERENCE_BATCH_SIZE // self.cut.max_chunks)
 
     # To folders.
 

@@ -20,6 +20,7 @@ from tftransformer.data.pipeline import Epoch, token_batches
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.activation_cache import ActivationCache, StoredStates, choose_activation_cache
 from tftransformer.finetuning.collapse import NoticeCollapse, chance_loss
+from tftransformer.finetuning.defaults import BATCH_SIZE
 from tftransformer.finetuning.guards import StopOnNonFinite
 from tftransformer.finetuning.losses import SmoothedCrossEntropy
 from tftransformer.finetuning.methods import Method
@@ -100,7 +101,7 @@ class Fitting:
             stage for method in task.methods for stage in method.stages(task, epochs, initial_epoch)
         ]
         self._first, self._last, self._steps = initial_epoch, epochs, steps_per_epoch
-        self._batch_size = batch_size or 32
+        self._batch_size = batch_size or BATCH_SIZE
         self._epoch = Epoch(initial_epoch)
         self._callbacks = callbacks
 
@@ -204,7 +205,7 @@ class Fitting:
         if not self._packing:
             return batches
         replicas = task.distribute_strategy.num_replicas_in_sync
-        return packed_batches(batches, task.max_length, task.tokenizer.pad_id, replicas)
+        return packed_batches(batches, task.sequence_length, task.tokenizer.pad_id, replicas)
 
     def _held_out(self, states: StoredStates | None) -> tf.data.Dataset | None:
         """Batches of the validation data, as the network is given them."""

@@ -102,7 +102,7 @@ class Labelled:
         """What a server answers.
 
         Args:
-            parts: `max_length`, `prepare`, `network` and `layers` of a `Signature`, whose output is logits (B, C).
+            parts: `sequence_length`, `prepare`, `network` and `layers` of a `Signature`, whose output is logits (B, C).
         """
         inputs = ("text", "text_pair") if self.text_pairs else ("text",)
         own = {"answers": self.served_answers, "compared": "probabilities", "shape": (len(self.labels),)}

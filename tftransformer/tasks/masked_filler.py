@@ -19,7 +19,7 @@ _LONGEST = 128
 
 
 def masked_filler(
-    preset: str | os.PathLike[str] | Preset, *, max_length: int | None = None, candidates: int = 8
+    preset: str | os.PathLike[str] | Preset, *, sequence_length: int | None = None, candidates: int = 8
 ) -> Fill:
     """A callable that fills the masks in texts, from a preset that was saved with its masked-LM head.
 
@@ -29,14 +29,14 @@ def masked_filler(
 
     Args:
         preset: As for `load_preset`.
-        max_length: Longest text in tokens; masks behind that are not filled. None: the encoder's limit, 128 at most.
+        sequence_length: Longest text in tokens; masks behind that are not filled. None: the encoder's limit, 128 at most.
         candidates: Words that each mask gets, the best first.
 
     Returns:
         From texts with `[MASK]` to a list a text, which holds a list of words for each mask.
 
     Raises:
-        TransformerError: As `load_preset`; the preset has no such head, or `max_length` is not the encoder's.
+        TransformerError: As `load_preset`; the preset has no such head, or `sequence_length` is not the encoder's.
 
     Example:
         >>> fill = tt.tasks.masked_filler("models/bert-base-uncased")  # doctest: +SKIP
@@ -47,10 +47,10 @@ def masked_filler(
     preset = preset if isinstance(preset, Preset) else load_preset(preset)
     config = preset.config
     limit = config.max_sequence_length if config.position == "learned" else None
-    longest = min(_LONGEST, limit or _LONGEST) if max_length is None else max_length
+    longest = min(_LONGEST, limit or _LONGEST) if sequence_length is None else sequence_length
     if longest < 3 or (limit is not None and longest > limit):
         bounds = f"between 3 and {limit}, the encoder's longest input" if limit else "at least 3"
-        raise TransformerError(f"max_length must be {bounds}; got {longest}")
+        raise TransformerError(f"sequence_length must be {bounds}; got {longest}")
     if "lm_head/bias" not in stored_addresses(preset.source, preset.table):
         raise TransformerError(
             f"masked_filler needs a preset with a masked-LM head, and {preset.name} has none: take a folder of a "
@@ -68,7 +68,7 @@ def masked_filler(
     def predict(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return model({name: batch[name] for name in names}, training=False)
 
-    return mask_filler(preset.tokenizer.build(), predict, max_length=longest, candidates=candidates)
+    return mask_filler(preset.tokenizer.build(), predict, sequence_length=longest, candidates=candidates)
 
 
 def _build_model(config: TransformerConfig) -> keras.Model:

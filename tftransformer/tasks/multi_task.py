@@ -56,7 +56,7 @@ class MultiTaskClassifier(TaskLoops):
         tokenizer: Text to ids; its vocabulary fits `config.vocabulary_size`.
         tasks: By name: labels, a `Split` (which says labels, several labels a text, and pairs), or a
             `ClassificationTask`; the names are those of signatures and parts of those of weights.
-        pooling, pooler, extra_blocks, head_dropout, max_length, seed, dtype: As for `TextClassifier`.
+        pooling, pooler, extra_blocks, head_dropout, sequence_length, seed, dtype: As for `TextClassifier`.
 
     Raises:
         TransformerError: Names of tasks that clash or are no plain names, and as `TextClassifier`.
@@ -78,7 +78,7 @@ class MultiTaskClassifier(TaskLoops):
         pooler: bool = True,
         extra_blocks: int = 0,
         head_dropout: float = 0.1,
-        max_length: int | None = None,
+        sequence_length: int | None = None,
         seed: int = 0,
         dtype: Any = None,
         name: str = "multi_task_classifier",
@@ -87,8 +87,8 @@ class MultiTaskClassifier(TaskLoops):
         if isinstance(tokenizer, dict):
             tokenizer = TokenizerSpec.from_config(tokenizer).build()
         tasks = as_tasks(tasks)
-        check_classifier(config, tokenizer, pooling, extra_blocks, max_length)
-        longest = max_length or config.max_sequence_length
+        check_classifier(config, tokenizer, pooling, extra_blocks, sequence_length)
+        longest = sequence_length or config.max_sequence_length
         super().__init__(tokenizer, longest, tasks, seed=seed, dtype=dtype, name=name)
         self.config = config
         self.pooling = pooling
@@ -138,7 +138,7 @@ class MultiTaskClassifier(TaskLoops):
         config = found.config
         if (dropout := options.pop("dropout", None)) is not None:
             config = config.replace(dropout=dropout, attention_dropout=dropout)
-        kept = ("extra_blocks", "max_length", "head_dropout")
+        kept = ("extra_blocks", "sequence_length", "head_dropout")
         settings = {name: found.task[name] for name in kept if name in found.task}
         pooler = found.task.get("pooler", found.pooler)
         arguments = {"pooling": found.pooling, "pooler": pooler, **settings, **options}
@@ -235,7 +235,7 @@ class MultiTaskClassifier(TaskLoops):
         pooled = tf.function(trunk, input_signature=[integers], autograph=False)
         signatures = {
             name: task.signature(
-                max_length=self.pack.max_length,
+                sequence_length=self.pack.sequence_length,
                 prepare=self.served_inputs,
                 network=lambda inputs, head=head: head(pooled(inputs)),
                 layers=lambda inputs, part=self.columns(name): self(inputs, training=False)[
@@ -256,7 +256,7 @@ class MultiTaskClassifier(TaskLoops):
             "tasks": describe_tasks(self.tasks),
             "pooler": self.with_pooler,
             "extra_blocks": len(self.extra_blocks),
-            "max_length": self.max_length,
+            "sequence_length": self.sequence_length,
             "head_dropout": self.head_dropout,
         }
 

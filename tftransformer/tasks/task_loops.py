@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from tftransformer.data.examples import Examples, num_batches
 from tftransformer.data.pipeline import Epoch
-from tftransformer.data.records import Records, as_records
 from tftransformer.data.split import Split, require_labelled
 from tftransformer.data.task_sampling import (
     DEFAULT_SAMPLING,
@@ -19,6 +18,7 @@ from tftransformer.data.task_sampling import (
     join_tasks,
     task_batches,
 )
+from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
 from tftransformer.tasks.base import TextTask
@@ -34,7 +34,7 @@ class TaskLoops(TextTask):
 
     Args:
         tokenizer: Text to ids.
-        max_length: Longest sequence in tokens.
+        sequence_length: Longest sequence in tokens.
         tasks: By name; the network's output has their logits side by side.
         seed: Of the order of the training examples and of the tasks.
         name, dtype: As for any Keras model.
@@ -43,12 +43,12 @@ class TaskLoops(TextTask):
     def __init__(
         self,
         tokenizer: Tokenizer,
-        max_length: int,
+        sequence_length: int,
         tasks: Mapping[str, ClassificationTask],
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(tokenizer, max_length, seed=seed, **kwargs)
+        super().__init__(tokenizer, sequence_length, seed=seed, **kwargs)
         self.tasks = dict(tasks)
         # Of the `fit` under way: how it draws tasks, and which it validates.
         self._sampling: Any = DEFAULT_SAMPLING
@@ -92,7 +92,7 @@ class TaskLoops(TextTask):
         parts = {}
         for name, data in by_task(texts, self.tasks, "x").items():
             # (texts, labels) and (texts, labels, weights); anything else says itself what it holds.
-            records = as_records(*data) if isinstance(data, tuple) else as_records(data)
+            records = as_texts(*data) if isinstance(data, tuple) else as_texts(data)
             if not len(records):
                 raise TransformerError(f"every task must have rows; {name!r} has none")
             parts[self.columns(name).number] = self._examples_of(name, records)
@@ -102,7 +102,7 @@ class TaskLoops(TextTask):
     def target_classes(self) -> tuple:
         return tuple((name, *task.target_classes()) for name, task in self.tasks.items())
 
-    def _examples_of(self, name: str, records: Records, labelled: bool = True) -> Examples:
+    def _examples_of(self, name: str, records: Texts, labelled: bool = True) -> Examples:
         task = self.tasks[name]
         pairs = records.second is not None
         if len(records) and task.text_pairs not in (None, pairs):
@@ -204,7 +204,7 @@ class TaskLoops(TextTask):
         found = {}
         for name, texts in self._by_task(x, task).items():
             part = self.columns(name)
-            examples = self._examples_of(name, as_records(texts), labelled=False)
+            examples = self._examples_of(name, as_texts(texts), labelled=False)
             outputs = super().predict(examples, **options)
             found[name] = outputs[:, part.start : part.stop]
         return found if task is None else found[task]

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from tftransformer.data.examples import Examples, build_examples
 from tftransformer.data.pipeline import ordered_batches, stream_batches
-from tftransformer.data.records import Records, as_records
 from tftransformer.data.row_packing import Packer
 from tftransformer.data.split import Split
 from tftransformer.data.targets import LABEL, TargetSpec
+from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError
 from tftransformer.tasks.inputs import (
     dataset_has_pairs,
@@ -65,7 +65,7 @@ class TextBatches:
         tokenised once.
 
         Args:
-            texts: A Split, texts, pairs or a finite dataset, see `data.records.as_records`; or `Examples`, which are
+            texts: A Split, texts, pairs or a finite dataset, see `data.texts.as_texts`; or `Examples`, which are
                 returned as they are.
             targets: Labels, where the texts come without.
             sample_weight: A weight for each text.
@@ -77,12 +77,12 @@ class TextBatches:
             TransformerError: The texts or labels are not what the task takes, or the examples are another task's.
         """
         if not isinstance(texts, Examples):
-            return self._examples(as_records(texts, targets, sample_weight))
+            return self._examples(as_texts(texts, targets, sample_weight))
         only_without(y=targets, sample_weight=sample_weight)
         same = texts.maker is not None and texts.maker.tokenizes_as(self._maker())
         if not same or texts.targets is not None and texts.maker.classes != self._maker().classes:
             raise TransformerError(
-                "examples must be of this task's preprocess, or of a task with its tokenizer, max_length and labels"
+                "examples must be of this task's preprocess, or of a task with its tokenizer, sequence_length and labels"
             )
         if len(texts):
             self._check_pairs(bool((texts.segments == 2).any()))
@@ -95,14 +95,14 @@ class TextBatches:
             return replace(examples, targets=None, weights=None, maker=maker)
         return self._examples(replace(examples.texts(), targets=None, weights=None))
 
-    def _examples(self, records: Records) -> Examples:
+    def _examples(self, records: Texts) -> Examples:
         if len(records):
             self._check_pairs(records.second is not None)
         # Before the texts are tokenised: what is wrong with labels is said at once.
         targets = None if records.targets is None else self.encode_targets(records.targets)
         return self._tokenised(records, targets, self.target_spec)
 
-    def _tokenised(self, records: Records, targets: Any, spec: TargetSpec) -> Examples:
+    def _tokenised(self, records: Texts, targets: Any, spec: TargetSpec) -> Examples:
         examples = build_examples(
             records,
             tokenize=self.tokenizer.tokenize,
@@ -158,7 +158,7 @@ class TextBatches:
             batch_size,
             tokenize=self.tokenizer.tokenize,
             pack=self.pack,
-            max_length=self.pack.max_length,
+            sequence_length=self.pack.sequence_length,
             encode_labels=self.stream_encoder(),
             pad_id=self.tokenizer.pad_id,
         )

@@ -15,12 +15,12 @@ from tftransformer.config import TransformerConfig
 from tftransformer.data.examples import Examples
 from tftransformer.data.labels import label_names
 from tftransformer.data.split import Split
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.reports import Report
 from tftransformer.export.inference_graph import inference_network
 from tftransformer.export.serving import Serving
 from tftransformer.finetuning.balancing import class_weights
-from tftransformer.finetuning.defaults import complete_advice
+from tftransformer.finetuning.defaults import INFERENCE_BATCH_SIZE, complete_advice
 from tftransformer.finetuning.frozen_part import POOLED, FrozenPart, find_frozen_part
 from tftransformer.finetuning.structure import (
     STRUCTURE,
@@ -47,7 +47,7 @@ from tftransformer.text.spec import TokenizerSpec
 # What may start from random numbers when a preset's weights are loaded: it belongs to the task.
 FRESH = ("head/.*", r"extra_block_\d+/.*", "pooler/.*")
 # Settings of a saved classifier that a new one takes over: always, and where its labels are the same.
-_STRUCTURE = ("pooler", "extra_blocks", "max_length", "head_dropout")
+_STRUCTURE = ("pooler", "extra_blocks", "sequence_length", "head_dropout")
 _TASK = ("multi_label", "threshold", "text_pairs")
 
 
@@ -71,7 +71,7 @@ class TextClassifier(Labelled, TextTask):
         head_dropout: Rate on the pooled vector (0 to 1).
         multi_label: A text may have any number of the labels.
         threshold: Multi-label: the probability from which on a label is predicted; `tune_threshold` sets it.
-        max_length: Longest sequence in tokens. None: the encoder's `max_sequence_length`.
+        sequence_length: Longest sequence in tokens. None: the encoder's `max_sequence_length`.
         text_pairs: Whether it takes pairs; None until `fit` is given some or single texts.
         seed: Of the order of the training examples.
         dtype: Keras dtype policy, such as "mixed_bfloat16". None: the global one.
@@ -98,7 +98,7 @@ class TextClassifier(Labelled, TextTask):
         head_dropout: float = 0.1,
         multi_label: bool = False,
         threshold: float = 0.5,
-        max_length: int | None = None,
+        sequence_length: int | None = None,
         text_pairs: bool | None = None,
         seed: int = 0,
         dtype: Any = None,
@@ -108,9 +108,9 @@ class TextClassifier(Labelled, TextTask):
         if isinstance(tokenizer, dict):
             tokenizer = TokenizerSpec.from_config(tokenizer).build()
         labels = label_names(labels)
-        check_classifier(config, tokenizer, pooling, extra_blocks, max_length)
+        check_classifier(config, tokenizer, pooling, extra_blocks, sequence_length)
         super().__init__(
-            tokenizer, max_length or config.max_sequence_length, seed=seed, dtype=dtype, name=name
+            tokenizer, sequence_length or config.max_sequence_length, seed=seed, dtype=dtype, name=name
         )
         self.config = config
         self.labels = labels
@@ -140,6 +140,7 @@ class TextClassifier(Labelled, TextTask):
         preset: str | os.PathLike | Preset,
         labels: Sequence[str] | None = None,
         *,
+        num_classes: int | None = None,
         load_weights: bool = True,
         **options: Any,
     ) -> "TextClassifier":
@@ -149,6 +150,8 @@ class TextClassifier(Labelled, TextTask):
             preset: Anything that `checkpoints.load_preset` takes: the embedded preset's name, a keras-nlp name
                 or handle, a Hugging Face folder, a folder of `save_to_preset`, or a `Preset`.
             labels: Names of the classes. None: those of the preset, if it was saved with a head.
+            num_classes: In place of names: how many classes there are. They are called "0", "1" and so on, unless the
+                preset has names for as many.
             load_weights: False builds the same network from random numbers, as a baseline.
             options: Other arguments of the constructor, which take the place of the preset's, and
                 `dropout`, the rate inside the encoder while it is fine-tuned.
@@ -160,10 +163,10 @@ class TextClassifier(Labelled, TextTask):
             TransformerError: The preset is unknown, broken or of another family, or has no labels.
         """
         found = preset if isinstance(preset, Preset) else load_preset(preset)
-        labels = found.labels if labels is None else label_names(labels)
+        labels = _class_names(found, labels, num_classes)
         if labels is None:
             raise TransformerError(
-                f"labels must be given: the preset {found.name!r} has no classification head"
+                f"labels or num_classes must be given: the preset {found.name!r} has no classification head"
             )
         config = found.config
         if (dropout := options.pop("dropout", None)) is not None:
@@ -222,7 +225,9 @@ class TextClassifier(Labelled, TextTask):
             >>> classifier.encode(["no refund", "late again"]).shape
             (2, 192)
         """
-        batches, inverse = self._inference(texts_alone(texts), None, None, batch_size or 64, {})
+        batches, inverse = self._inference(
+            texts_alone(texts), None, None, batch_size or INFERENCE_BATCH_SIZE, {}
+        )
         vectors = pooled_vectors(self, batches)
         return vectors if inverse is None else vectors[inverse]
 
@@ -319,7 +324,7 @@ class TextClassifier(Labelled, TextTask):
 
     def serving(self, computed: "TextClassifier | None" = None) -> Serving:
         signature = self.signature(
-            max_length=self.pack.max_length,
+            sequence_length=self.pack.sequence_length,
             prepare=self.served_inputs,
             network=(self if computed is None else computed).served_network(),
             layers=lambda inputs: self(inputs, training=False),
@@ -344,7 +349,7 @@ class TextClassifier(Labelled, TextTask):
         return {
             "pooler": self.with_pooler,
             "extra_blocks": len(self.extra_blocks),
-            "max_length": self.max_length,
+            "sequence_length": self.sequence_length,
             "text_pairs": self.text_pairs,
         }
 
@@ -370,6 +375,24 @@ class TextClassifier(Labelled, TextTask):
         classifier.fresh = ()  # Keras loads every weight after this
         restore_structure(classifier, **structure)
         return classifier
+
+
+def _class_names(
+    preset: Preset, labels: Sequence[str] | None, num_classes: int | None
+) -> tuple[str, ...] | None:
+    """The names that `from_preset` means; None where neither the caller nor the preset knows any."""
+    names = None if labels is None else label_names(labels)
+    if num_classes is None:
+        return preset.labels if names is None else names
+    check_whole("num_classes", num_classes, 2)
+    if names is None:
+        known = preset.labels is not None and len(preset.labels) == num_classes
+        return preset.labels if known else label_names(range(num_classes))
+    if len(names) != num_classes:
+        raise TransformerError(
+            f"num_classes must be {len(names)}, as many as labels, or left out; got {num_classes}"
+        )
+    return names
 
 
 # Sentence vectors: what a classifier's head sees of each text.

@@ -10,9 +10,9 @@ from tftransformer.config import TransformerConfig
 from tftransformer.data.packed_batches import PLACES, ROWS
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
 from tftransformer.layers.taps import tap
+from tftransformer.models.blocks import build_encoder_block
 from tftransformer.models.encoder import build_encoder
 from tftransformer.models.families import FAMILIES
-from tftransformer.models.parts import build_encoder_block
 from tftransformer.models.task import Task
 from tftransformer.models.walk import EncoderStack, stack_of, walk
 

@@ -15,7 +15,7 @@ def pack(
     first: tf.RaggedTensor,
     second: tf.RaggedTensor | None = None,
     *,
-    max_length: int,
+    sequence_length: int,
     start_id: int,
     separator_id: int,
     pad_id: int,
@@ -31,9 +31,9 @@ def pack(
     Args:
         first: int32 (B, None), a tokenizer's output.
         second: int32 (B, None), the second texts of pairs.
-        max_length: Most tokens of a row, special tokens included; at least the special tokens: 2, for pairs 3 (RoBERTa: 4).
+        sequence_length: Most tokens of a row, special tokens included; at least the special tokens: 2, for pairs 3 (RoBERTa: 4).
         start_id, separator_id, pad_id: Ids of [CLS], [SEP] and [PAD].
-        length: Pad every row to this many tokens, at least `max_length`. None (the default) pads to the
+        length: Pad every row to this many tokens, at least `sequence_length`. None (the default) pads to the
             longest row of the batch, which computes least.
         pair_separators: Separators between the texts of a pair; they count as the first text's segment.
 
@@ -41,17 +41,17 @@ def pack(
         `token_ids`, `segment_ids` and `padding_mask` (1 = a real token), each int32 (B, T).
 
     Raises:
-        TransformerError: `max_length` has no room for the special tokens, or `length` is below it.
+        TransformerError: `sequence_length` has no room for the special tokens, or `length` is below it.
 
     Example:
         >>> ids = tf.ragged.constant([[7, 8, 9], []], dtype=tf.int32)
-        >>> pack(ids, max_length=4, start_id=2, separator_id=3, pad_id=0)["token_ids"].numpy().tolist()
+        >>> pack(ids, sequence_length=4, start_id=2, separator_id=3, pad_id=0)["token_ids"].numpy().tolist()
         [[2, 7, 8, 3], [2, 3, 0, 0]]
     """
     special = 2 if second is None else 2 + pair_separators
-    room = room_for_text(max_length, special)
-    if length is not None and length < max_length:
-        raise TransformerError(f"length must be at least max_length ({max_length}); got {length}")
+    room = room_for_text(sequence_length, special)
+    if length is not None and length < sequence_length:
+        raise TransformerError(f"length must be at least sequence_length ({sequence_length}); got {length}")
     first = tf.cast(first, tf.int32)
     if second is None:
         segments = [_cut(first, tf.minimum(_lengths(first), room))]
@@ -81,16 +81,18 @@ def pack(
     return {"token_ids": token_ids, "segment_ids": segment_ids, "padding_mask": padding_mask}
 
 
-def room_for_text(max_length: int, special: int) -> int:
+def room_for_text(sequence_length: int, special: int) -> int:
     """Tokens of a row that are left beside its `special` tokens.
 
     Example:
         >>> room_for_text(128, 2)
         126
     """
-    if max_length < special:
-        raise TransformerError(f"max_length must be at least {special}, the special tokens; got {max_length}")
-    return max_length - special
+    if sequence_length < special:
+        raise TransformerError(
+            f"sequence_length must be at least {special}, the special tokens; got {sequence_length}"
+        )
+    return sequence_length - special
 
 
 def trimmed_lengths(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.Tensor, tf.Tensor]:

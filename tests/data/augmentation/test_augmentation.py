@@ -8,22 +8,22 @@ from tftransformer.data.augmentation.masked_words import ReplaceMasked
 from tftransformer.data.augmentation.operations import DeleteWords, SwapWords
 from tftransformer.data.augmentation.pipeline import Augmentation, as_augmentation
 from tftransformer.data.augmentation.sources import EmbeddingNeighbours, WordNetSynonyms
-from tftransformer.data.records import Records
+from tftransformer.data.texts import Texts
 from tftransformer.errors import TransformerError
 
 TEXTS = [f"text {i} of some more words that can be moved around" for i in range(30)]
-PAIRS = Records(TEXTS, [text.upper() for text in TEXTS])
+PAIRS = Texts(TEXTS, [text.upper() for text in TEXTS])
 
 
 def prepared(*operations, records=None, **settings):
     augmentation = Augmentation(*operations, **settings)
-    augmentation.prepare(records or Records(TEXTS))
+    augmentation.prepare(records or Texts(TEXTS))
     return augmentation
 
 
 def texts_of(augmentation, rows, copies=0, epoch=0, records=None):
     rows = np.array(rows)
-    return augmentation.augment(records or Records(TEXTS), rows, np.full(len(rows), copies), epoch).first
+    return augmentation.augment(records or Texts(TEXTS), rows, np.full(len(rows), copies), epoch).first
 
 
 def no_wordnet(self, count=8):
@@ -92,8 +92,8 @@ def test_synonyms_come_from_where_they_are_asked_for(monkeypatch):
     Augmentation("swap", synonyms="wordnet")
     for choice in ("embeddings", "wordnet_or_embeddings"):
         augmentation = Augmentation("synonyms:1", synonyms=choice)
-        augmentation.prepare(Records(["a film"]), lambda: neighbours)
-        changed = augmentation.augment(Records(["a film"]), np.array([0]), np.array([0]), 0)
+        augmentation.prepare(Texts(["a film"]), lambda: neighbours)
+        changed = augmentation.augment(Texts(["a film"]), np.array([0]), np.array([0]), 0)
         assert changed.first == ["a movie"]
         with pytest.raises(TransformerError, match="synonyms='embeddings' needs an encoder"):
             augmentation(["a film"])

@@ -170,7 +170,7 @@ def test_a_head_fills_masks_with_whole_words(tiny_vocabulary):
         np.put_along_axis(logits, (left[:, None] + 1) % len(tiny_vocabulary), 1.0, axis=1)
         return logits
 
-    fill = mask_filler(tokenizer, predict, max_length=8, candidates=2)
+    fill = mask_filler(tokenizer, predict, sequence_length=8, candidates=2)
     found = fill(["good [MASK] film", "bad [MASK] [MASK]", "a a a a a good [MASK]"])
     # "[MASK]" itself is no word; behind the end of the row nothing is guessed.
     assert found[0] == [["good", "bad"]] and found[1][0] == ["bad", "fine"] and found[2] == [[]]

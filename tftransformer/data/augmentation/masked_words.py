@@ -101,7 +101,7 @@ def _choose(word: str, candidates: Sequence[str], draw: np.random.Generator) -> 
 
 
 def mask_filler(
-    tokenizer: Tokenizer, predict: Callable[[dict], Any], *, max_length: int = 128, candidates: int = 8
+    tokenizer: Tokenizer, predict: Callable[[dict], Any], *, sequence_length: int = 128, candidates: int = 8
 ) -> Fill:
     """What `ReplaceMasked` takes, from a tokenizer and a model that gives logits over its vocabulary.
 
@@ -109,7 +109,7 @@ def mask_filler(
         tokenizer: Of this package.
         predict: From `token_ids`, `segment_ids` and `padding_mask`, (B, T), and `mask_places` (M,), the masks'
             places in the B * T tokens, to logits (M, V).
-        max_length: Longest text in tokens; masks behind that get no candidates.
+        sequence_length: Longest text in tokens; masks behind that get no candidates.
         candidates: Whole words that each mask gets.
 
     Returns:
@@ -132,7 +132,7 @@ def mask_filler(
     if candidates < 1:
         raise TransformerError(f"candidates must be at least 1; got {candidates}")
     ids, words = whole_words(tokenizer.spec())
-    pack = packer(tokenizer, max_length)
+    pack = packer(tokenizer, sequence_length)
     count = min(candidates, len(words))
 
     def fill(texts: list[str]) -> list[list[list[str]]]:

@@ -10,7 +10,7 @@ from tftransformer.data.augmentation.operations import DeleteWords, Operation, S
 from tftransformer.data.augmentation.sources import EmbeddingNeighbours, WordNetSynonyms
 from tftransformer.data.augmentation.synonyms import InsertSynonyms, ReplaceSynonyms, SynonymOperation
 from tftransformer.data.augmentation.words import split_words
-from tftransformer.data.records import Records, as_records
+from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError, near_miss
 
 OPERATIONS = {kind.name: kind for kind in (ReplaceSynonyms, SwapWords, DeleteWords, InsertSynonyms)}
@@ -30,7 +30,7 @@ class Augmentation:
     whatever the order of the batches. Validation and test are never augmented.
 
     Args:
-        operations: Each a spelling such as "swap:0.1" or several, "synonyms:0.1,delete:0.1" (`synonyms`, `swap`,
+        operations: Each a string such as "swap:0.1" or several, "synonyms:0.1,delete:0.1" (`synonyms`, `swap`,
             `delete`, `insert`; without a number the rate is 0.1), or an `Operation`. They work one after another.
         copies: Changed copies of each text beside the text itself, so that an epoch has 1 + copies as many rows. 0:
             a changed copy takes the text's place.
@@ -82,7 +82,7 @@ class Augmentation:
         """Rows that each text has in an epoch."""
         return self.copies + 1
 
-    def prepare(self, records: Records, neighbours: Callable[[], EmbeddingNeighbours] | None = None) -> None:
+    def prepare(self, records: Texts, neighbours: Callable[[], EmbeddingNeighbours] | None = None) -> None:
         """Do what takes long, once: find neighbours of words, translate.
 
         Args:
@@ -108,7 +108,7 @@ class Augmentation:
         for operation in self._ready:
             operation.prepare(texts)
 
-    def augment(self, records: Records, rows: np.ndarray, copies: np.ndarray, epoch: int) -> Records:
+    def augment(self, records: Texts, rows: np.ndarray, copies: np.ndarray, epoch: int) -> Texts:
         """Changed texts, for those that `prepare` has seen.
 
         Args:
@@ -131,7 +131,7 @@ class Augmentation:
                 ]
                 texts = self._changed(texts, draws)
             changed.append(texts)
-        return Records(*changed)
+        return Texts(*changed)
 
     def __call__(self, texts: Any, *, epoch: int = 0, copy: int = 0) -> list:
         """What becomes of some texts or pairs, to look at: text i of the list as text i of a training set.
@@ -143,7 +143,7 @@ class Augmentation:
         Raises:
             TransformerError: As `prepare`.
         """
-        records = as_records(texts)
+        records = as_texts(texts)
         self.prepare(records)
         rows = np.arange(len(records))
         changed = self.augment(records, rows, np.full(len(rows), copy), epoch)
@@ -161,7 +161,7 @@ class Augmentation:
         # A label without a text teaches nothing.
         return [new if new.strip() else old for new, old in zip(changed, texts, strict=True)]
 
-    def _sides(self, records: Records) -> list[list[str]]:
+    def _sides(self, records: Texts) -> list[list[str]]:
         sides = {"first": records.first, "second": records.second}
         return [side for name, side in sides.items() if side is not None and self.side in ("both", name)]
 
@@ -204,7 +204,7 @@ def as_augmentation(value: Any) -> Augmentation | None:
     if isinstance(value, Sequence):
         return Augmentation(*value)
     raise TransformerError(
-        f"augmentation must be an Augmentation or a spelling such as 'swap:0.1'; got {type(value).__name__}"
+        f"augmentation must be an Augmentation or a string such as 'swap:0.1'; got {type(value).__name__}"
     )
 
 
@@ -214,7 +214,7 @@ def _read(given: str | Operation) -> list[Operation]:
         return [given]
     if not isinstance(given, str):
         raise TransformerError(
-            f"an operation must be a spelling such as 'swap:0.1' or an Operation; got {type(given).__name__}"
+            f"an operation must be a string such as 'swap:0.1' or an Operation; got {type(given).__name__}"
         )
     return [_read_one(part.strip()) for part in given.split(",")]
 

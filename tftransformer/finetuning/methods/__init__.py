@@ -1,7 +1,7 @@
 """Fine-tuning methods, a file each: what a method puts into a model, what of it trains, and how fast.
 
 `classifier.apply(LoRA(rank=8))` and `classifier.apply("lora:8")` are the same. A new method is a file here with a
-subclass of `Method` and a row in `SPELLINGS`.
+subclass of `Method` and a row in `METHODS`.
 
 Names load on first use: importing this package loads neither Keras nor TensorFlow.
 """
@@ -9,7 +9,7 @@ Names load on first use: importing this package loads neither Keras nor TensorFl
 from tftransformer.lazy import attach
 
 # What a user types before the colon: the file, and the class in it.
-SPELLINGS = {
+METHODS = {
     "full": ("full", "Full"),
     "freeze": ("freeze", "Freeze"),
     "head": ("head_only", "HeadOnly"),
@@ -24,5 +24,5 @@ SPELLINGS = {
 }
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    {"Method": "base", "Distillation": "distillation", **{name: file for file, name in SPELLINGS.values()}},
+    {"Method": "base", "Distillation": "distillation", **{name: file for file, name in METHODS.values()}},
 )

@@ -185,16 +185,16 @@ def _attach(model: Model, record: Mapping[str, Any]) -> None:
 def _blocks(model: Model) -> dict[str, Any]:
     from tftransformer.layers.decoder_block import DecoderBlock
     from tftransformer.layers.encoder_block import EncoderBlock
-    from tftransformer.layers.parts import parts_of
+    from tftransformer.layers.sublayers import sublayers_of
 
-    return parts_of(model, (EncoderBlock, DecoderBlock))
+    return sublayers_of(model, (EncoderBlock, DecoderBlock))
 
 
 def _all_banks(model: Model) -> list[Any]:
     from tftransformer.layers.adapters import AdapterBank
-    from tftransformer.layers.parts import parts_of
+    from tftransformer.layers.sublayers import sublayers_of
 
-    return list(parts_of(model, AdapterBank).values())
+    return list(sublayers_of(model, AdapterBank).values())
 
 
 def _banks(block: Any) -> Iterator[tuple[str, Any]]:

@@ -44,7 +44,7 @@ class Method:
     A subclass states what differs from full fine-tuning and leaves the rest as it is here.
 
     Attributes:
-        name: What a user types, the key of `methods.SPELLINGS`; also the kind of what a saved folder records of it.
+        name: What a user types, the key of `methods.METHODS`; also the kind of what a saved folder records of it.
         about: For people, in a few words.
         number: The setting behind the colon; None where there is none.
         rate: The highest learning rate where none is given; None where pretrained weights train, which have the rate
@@ -158,7 +158,7 @@ class Method:
         return {"name": self.name, **settings}
 
 
-# Between two methods of one spelling.
+# Between two methods of one string.
 AND = "+"
 
 
@@ -228,9 +228,9 @@ def selected_parts(model: Model, kind: type, patterns: str | Iterable[str], argu
     Raises:
         TransformerError: A pattern is malformed or matches nothing.
     """
-    from tftransformer.layers.parts import parts_of
+    from tftransformer.layers.sublayers import sublayers_of
 
-    parts = parts_of(model, kind)
+    parts = sublayers_of(model, kind)
     if not parts:
         raise TransformerError(f"model must be built, with a {kind.__name__} in it; got one without any")
     return {name: parts[name] for name in select(parts, patterns, argument)}

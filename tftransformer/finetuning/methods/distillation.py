@@ -51,7 +51,7 @@ class Distillation(Method):
         temperature: By what the logits of both are divided before they are compared.
         alpha: The fraction of the teacher's soft labels (0 to 1); 0 trains as without a teacher.
         blocks: {block of the student: block of the teacher}, counted from 0: their outputs should agree, for every
-            token. Needs one vocabulary and `max_length`. Unlike widths are bridged by a projection that learns along
+            token. Needs one vocabulary and `sequence_length`. Unlike widths are bridged by a projection that learns along
             and belongs to the method, not to the student.
         hidden_weight: Of the hidden states; their loss is 1 where the student does no better than the teacher's mean.
         seed: Random seed of the projections.
@@ -420,5 +420,5 @@ def _check_same_tokens(own: Sequence[bytes], taught: Sequence[bytes]) -> None:
     if other is not None:
         raise TransformerError(
             f"blocks need a teacher that makes the same tokens as the student; of row {other} (from 0) they make others: "
-            "take one vocabulary and max_length, or leave blocks out"
+            "take one vocabulary and sequence_length, or leave blocks out"
         )

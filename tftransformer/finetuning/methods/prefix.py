@@ -93,9 +93,9 @@ class Prefix(Method):
     @staticmethod
     def _attentions(model: Model) -> dict[str, Any]:
         from tftransformer.layers.attention import MultiHeadAttention
-        from tftransformer.layers.parts import parts_of
+        from tftransformer.layers.sublayers import sublayers_of
 
-        return parts_of(model, MultiHeadAttention)
+        return sublayers_of(model, MultiHeadAttention)
 
     @staticmethod
     def _attach(attentions: Iterable[Any], length: int) -> None:

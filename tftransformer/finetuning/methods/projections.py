@@ -53,11 +53,11 @@ class ProjectionMethod(Method):
 
     @classmethod
     def records(cls, model: Model) -> list[dict[str, Any]]:
-        from tftransformer.layers.parts import parts_of
         from tftransformer.layers.projection import Projection
+        from tftransformer.layers.sublayers import sublayers_of
 
         groups: dict[str, dict[str, Any]] = {}
-        for target, projection in parts_of(model, Projection).items():
+        for target, projection in sublayers_of(model, Projection).items():
             if type(projection.delta) is cls.part():
                 settings = projection.delta.settings()
                 group = groups.setdefault(json.dumps(settings), {"kind": cls.name, **settings, "targets": []})
@@ -66,10 +66,10 @@ class ProjectionMethod(Method):
 
     @classmethod
     def restore(cls, model: Model, record: Mapping[str, Any]) -> None:
-        from tftransformer.layers.parts import parts_of
         from tftransformer.layers.projection import Projection
+        from tftransformer.layers.sublayers import sublayers_of
 
-        projections = parts_of(model, Projection)
+        projections = sublayers_of(model, Projection)
         missing = [target for target in record["targets"] if target not in projections]
         if missing:
             raise TransformerError(f"the targets of {cls.name} must be in the model; {missing[0]!r} is not")

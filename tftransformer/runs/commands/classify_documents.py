@@ -6,7 +6,7 @@ from tftransformer.runs.options import DocumentOptions
 FLAGS = OptionFlags(
     DocumentOptions,
     without=("init_from", "add_labels"),
-    max_length="Longest chunk in tokens; default: the encoder's limit.",
+    sequence_length="Longest chunk in tokens; default: the encoder's limit.",
     pooling="From tokens to a chunk's vector; default: the preset's.",
     text_columns="The column of the text; by name, or by number from 1.",
 )

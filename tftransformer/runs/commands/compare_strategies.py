@@ -39,7 +39,7 @@ TABLE = OptionFlags(TableOptions)
 RUN = OptionFlags(
     ClassificationOptions,
     only=(
-        *SOURCES, *COLUMNS, "drop_leaked", "preset", "pooling", "max_length", "batch_size", "activation_cache", "seed",
+        *SOURCES, *COLUMNS, "drop_leaked", "preset", "pooling", "sequence_length", "batch_size", "activation_cache", "seed",
         "output_dir",
     ),
     seed="Random seed of splits that are cut, and of the choice of test rows.",

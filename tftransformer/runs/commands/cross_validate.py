@@ -38,7 +38,7 @@ FOLDS = OptionFlags(FoldOptions)
 RUN = OptionFlags(
     ClassificationOptions,
     only=(
-        *SOURCES, *COLUMNS, "train_examples", "preset", "pooling", "max_length", "strategy", "freeze_layers",
+        *SOURCES, *COLUMNS, "train_examples", "preset", "pooling", "sequence_length", "strategy", "freeze_layers",
         "learning_rate", "epochs", "batch_size", "activation_cache", "seed", "output_dir",
     ),
     train_examples="Use this many rows, chosen by --seed.",

@@ -6,7 +6,7 @@ from tftransformer.runs.options import CustomOptions
 FLAGS = OptionFlags(
     CustomOptions,
     without=("init_from", "add_labels"),
-    max_length="Longest text in tokens; default: the model's limit.",
+    sequence_length="Longest text in tokens; default: the model's limit.",
     overwrite="Replace what --model_dir and --output_dir hold.",
 )
 define_flags, read_flags = FLAGS.define, FLAGS.read

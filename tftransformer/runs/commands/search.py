@@ -54,7 +54,7 @@ SEARCH = OptionFlags(SearchOptions)
 RUN = OptionFlags(
     ClassificationOptions,
     only=(
-        *SOURCES, *COLUMNS, "train_examples", "preset", "pooling", "max_length", "activation_cache", "seed",
+        *SOURCES, *COLUMNS, "train_examples", "preset", "pooling", "sequence_length", "activation_cache", "seed",
         "output_dir",
     ),
     seed="Random seed of proposals, weights, order, splits and subsets.",

@@ -8,7 +8,7 @@ import keras
 from tftransformer.patterns import leaf_layers
 
 
-def parts_of(model: keras.layers.Layer, kind: type[Any] | tuple[type[Any], ...]) -> dict[str, Any]:
+def sublayers_of(model: keras.layers.Layer, kind: type[Any] | tuple[type[Any], ...]) -> dict[str, Any]:
     """The built sublayers of one class, such as every `Projection`, by address in the model's order.
 
     Example:
@@ -16,19 +16,19 @@ def parts_of(model: keras.layers.Layer, kind: type[Any] | tuple[type[Any], ...])
         >>> from tftransformer.layers.projection import Projection
         >>> block = EncoderBlock(2, 8, name="encoder_block_0")
         >>> block.build((None, None, 4))
-        >>> list(parts_of(block, Projection))[:2]
+        >>> list(sublayers_of(block, Projection))[:2]
         ['encoder_block_0/attention/query', 'encoder_block_0/attention/key']
     """
     found = {}
     for layer in leaf_layers(model):
-        for part in with_parts(layer):
+        for part in with_sublayers(layer):
             if isinstance(part, kind) and part.built:
                 found[f"{layer.name}{part.path.removeprefix(layer.path)}"] = part
     return found
 
 
-def with_parts(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+def with_sublayers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
     """A layer and all its sublayers, in the order in which they were made."""
     yield layer
     for part in layer._layers:  # Keras's public way to them has no order
-        yield from with_parts(part)
+        yield from with_sublayers(part)

@@ -21,7 +21,7 @@ def build_embeddings(
     return TransformerEmbedding(
         vocabulary_size,
         config.hidden_dim,
-        max_length=config.max_sequence_length,
+        sequence_length=config.max_sequence_length,
         position=config.position if POSITIONS[config.position].enters == "embeddings" else "none",
         num_segments=num_segments,
         embedding_dim=config.embedding_dim,

@@ -16,7 +16,7 @@ from tftransformer.errors import TransformerError
 
 
 @dataclass(frozen=True)
-class Records:
+class Texts:
     """Texts in one form, whatever form they came in.
 
     Args:
@@ -34,7 +34,7 @@ class Records:
     def __len__(self) -> int:
         return len(self.first)
 
-    def take(self, indices: Sequence[int]) -> Records:
+    def take(self, indices: Sequence[int]) -> Texts:
         """The rows at these positions."""
         indices = [int(i) for i in indices]
 
@@ -43,10 +43,10 @@ class Records:
                 return values[indices]
             return None if values is None else [values[i] for i in indices]
 
-        return Records(pick(self.first), pick(self.second), pick(self.targets), pick(self.weights))
+        return Texts(pick(self.first), pick(self.second), pick(self.targets), pick(self.weights))
 
 
-def as_records(x: Any, y: Any = None, sample_weight: Any = None) -> Records:
+def as_texts(x: Any, y: Any = None, sample_weight: Any = None) -> Texts:
     """Takes any form of texts that `fit`, `evaluate` and `predict` accept.
 
     Args:
@@ -64,7 +64,7 @@ def as_records(x: Any, y: Any = None, sample_weight: Any = None) -> Records:
             columns of a table are meant.
 
     Example:
-        >>> as_records([("Who?", "She."), ("Why?", "Because.")], [0, 1]).second
+        >>> as_texts([("Who?", "She."), ("Why?", "Because.")], [0, 1]).second
         ['She.', 'Because.']
     """
     if isinstance(x, Split):
@@ -92,20 +92,20 @@ def as_records(x: Any, y: Any = None, sample_weight: Any = None) -> Records:
                 f"sample_weight must have as many numbers as there are texts, {len(first)};"
                 f" got {len(weights)}"
             )
-    return Records(first, second, y, weights)
+    return Texts(first, second, y, weights)
 
 
 def as_split(texts: Any, labels: Any, name: str = "train") -> Split:
     """A split from texts and labels in memory; labels that are lists or tuples make it multi-label.
 
     Raises:
-        TransformerError: as `as_records`, and for a row without a label.
+        TransformerError: as `as_texts`, and for a row without a label.
 
     Example:
         >>> as_split(["a", "b"], [0, 1]).targets
         ['0', '1']
     """
-    records = as_records(texts, labels)
+    records = as_texts(texts, labels)
     rows = records.first if records.second is None else list(zip(records.first, records.second, strict=True))
     targets = records.targets
     if isinstance(targets, np.ndarray) and targets.ndim == 2 and targets.shape[1] == 1:

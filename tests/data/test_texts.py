@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tftransformer.data.labels import encode_targets
-from tftransformer.data.records import as_records, as_split, is_batched
 from tftransformer.data.split import Split
+from tftransformer.data.texts import as_split, as_texts, is_batched
 from tftransformer.errors import TransformerError
 
 TEXTS = ["a", "é", ""]
@@ -25,7 +25,7 @@ PAIRS = [("a", "b"), ("é", ""), ("c", "d")]
     ids=lambda x: type(x).__name__,
 )
 def test_texts_in_any_form(x):
-    records = as_records(x)
+    records = as_texts(x)
     assert records.first == TEXTS and records.second is None and len(records) == 3
     assert all(type(t) is str for t in records.first)
 
@@ -45,13 +45,13 @@ def test_texts_in_any_form(x):
     ids=lambda x: type(x).__name__,
 )
 def test_pairs_in_any_form(x):
-    records = as_records(x)
+    records = as_texts(x)
     assert list(zip(records.first, records.second, strict=True)) == PAIRS
 
 
 def test_what_holds_no_texts_is_named():
     with pytest.raises(TransformerError, match="^x must be texts: .*; got 3$"):
-        as_records(3)
+        as_texts(3)
 
 
 def test_datasets_batched_or_not():
@@ -60,29 +60,29 @@ def test_datasets_batched_or_not():
     dataset = tf.data.Dataset.from_tensor_slices(rows)
     assert not is_batched(dataset) and is_batched(dataset.batch(2))
     for form in (dataset, dataset.batch(2)):
-        records = as_records(form)
+        records = as_texts(form)
         assert records.first == TEXTS and records.weights.tolist() == [1.0, 0.5, 2.0]
         assert encode_targets(records.targets, ["x", "y"]).tolist() == [0, 1, 0]
     for x in (TEXTS, {"text": TEXTS}):
-        assert as_records(tf.data.Dataset.from_tensor_slices(x).batch(2)).first == TEXTS
+        assert as_texts(tf.data.Dataset.from_tensor_slices(x).batch(2)).first == TEXTS
     pairs = tf.data.Dataset.from_tensor_slices((([a for a, _ in PAIRS], [b for _, b in PAIRS]), [0, 1, 0]))
-    assert not is_batched(pairs) and as_records(pairs).second == ["b", "", "d"]
+    assert not is_batched(pairs) and as_texts(pairs).second == ["b", "", "d"]
     marks = tf.data.Dataset.from_tensor_slices((TEXTS, np.eye(3, 2)))
-    assert as_records(marks).targets.shape == (3, 2)
-    assert as_records(tf.constant(TEXTS)).first == TEXTS
+    assert as_texts(marks).targets.shape == (3, 2)
+    assert as_texts(tf.constant(TEXTS)).first == TEXTS
     with pytest.raises(TransformerError, match="it repeats without end"):
-        as_records(dataset.repeat())
+        as_texts(dataset.repeat())
     with pytest.raises(TransformerError, match="y and sample_weight must be None with a tf.data.Dataset"):
-        as_records(dataset, [0, 1, 0])
+        as_texts(dataset, [0, 1, 0])
 
 
 def test_take_and_one_text():
-    assert as_records("a").first == ["a"]
-    part = as_records(PAIRS, np.array([5, 6, 7]), [1, 2, 3]).take([2, 0])
+    assert as_texts("a").first == ["a"]
+    part = as_texts(PAIRS, np.array([5, 6, 7]), [1, 2, 3]).take([2, 0])
     assert part.first == ["c", "a"] and part.second == ["d", "b"]
     assert part.targets.tolist() == [7, 5] and part.weights.tolist() == [3.0, 1.0]
-    assert as_records([]).first == [] and as_records(["\ud800"]).first == ["\ufffd"]
-    assert as_records([b"\xff"]).first == ["\ufffd"]
+    assert as_texts([]).first == [] and as_texts(["\ud800"]).first == ["\ufffd"]
+    assert as_texts([b"\xff"]).first == ["\ufffd"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_take_and_one_text():
 )
 def test_bad_input(args, message):
     with pytest.raises(TransformerError) as error:
-        as_records(*args)
+        as_texts(*args)
     assert message in str(error.value)
 
 
@@ -139,25 +139,25 @@ def test_columns_of_other_libraries_are_texts():
         table, table["text"], table["text"].combine_chunks(), table.select(["text"]), {"text": frame["text"]},
     ]  # fmt: skip
     for form in forms:
-        records = as_records(form)
+        records = as_texts(form)
         assert records.first == TEXTS and records.second is None
     pair_frame, pair_table = frames({"text": [a for a, _ in PAIRS], "text_pair": [b for _, b in PAIRS]})
     columns = (pair_frame["text"], pair_frame["text_pair"])
     for form in (pair_frame, pair_table, columns, pair_frame.to_numpy()):
-        records = as_records(form)
+        records = as_texts(form)
         assert list(zip(records.first, records.second, strict=True)) == PAIRS
 
 
 def test_labels_in_columns_of_other_libraries():
     frame, table = frames({"y": ["b", "a", "b"], "z": [1, 0, 1]})
     for y in (frame["y"], frame[["y"]], table["y"], table.select(["y"]), frame["z"], table["z"]):
-        assert encode_targets(as_records(TEXTS, y).targets, ["a", "b"]).tolist() == [1, 0, 1]
+        assert encode_targets(as_texts(TEXTS, y).targets, ["a", "b"]).tolist() == [1, 0, 1]
     with pytest.raises(TransformerError, match="^y must be one column; got a DataFrame of y, z$"):
-        as_records(TEXTS, frame)
+        as_texts(TEXTS, frame)
     with pytest.raises(
         TransformerError, match="^a table must have columns of different names; got 'y' twice"
     ):
-        as_records(frame[["y", "y"]])
+        as_texts(frame[["y", "y"]])
 
 
 def test_a_table_of_which_no_column_is_the_text_is_refused_by_name():
@@ -166,25 +166,25 @@ def test_a_table_of_which_no_column_is_the_text_is_refused_by_name():
         with pytest.raises(
             TransformerError, match="^x must be a table with the column text .*question, passage"
         ):
-            as_records(form)
+            as_texts(form)
     gap = frames({"text": ["a", None, "b"]})[0]
     with pytest.raises(TransformerError, match=r"^each text must be a string; got \w+ in row 1"):
-        as_records(gap)
+        as_texts(gap)
 
 
 def test_rows_in_a_tuple_are_rows_however_many():
     for count in (1, 2, 3):
-        records = as_records(tuple(PAIRS[:count]))
+        records = as_texts(tuple(PAIRS[:count]))
         assert list(zip(records.first, records.second, strict=True)) == PAIRS[:count]
-    assert as_records((["a", "b"], ["c", "d"])).second == ["c", "d"]
+    assert as_texts((["a", "b"], ["c", "d"])).second == ["c", "d"]
     with pytest.raises(TransformerError, match="each text must be a string; got tuple in row 0"):
-        as_records((("a", "b", "c"), ("d", "e", "f")))
+        as_texts((("a", "b", "c"), ("d", "e", "f")))
 
 
 @pytest.mark.parametrize("y", ["abc", b"ab", {"a": 0, "b": 1, "c": 2}, 3])
 def test_what_holds_no_labels_is_named(y):
     with pytest.raises(TransformerError, match="^y must be labels in a list, an array or a column; got "):
-        as_records(TEXTS, y)
+        as_texts(TEXTS, y)
 
 
 def test_a_distributed_dataset_is_refused():
@@ -192,5 +192,5 @@ def test_a_distributed_dataset_is_refused():
     rows = tf.data.Dataset.from_tensor_slices((TEXTS, [0, 1, 0])).batch(3)
     distributed = tf.distribute.MirroredStrategy(["CPU:0"]).experimental_distribute_dataset(rows)
     with pytest.raises(TransformerError, match="^x must be a tf.data.Dataset, not distributed yet") as caught:
-        as_records(distributed)
+        as_texts(distributed)
     assert "\n" not in str(caught.value)
