@@ -47,7 +47,7 @@ __getattr__, __dir__, __all__ = attach(
         "load_changes": "finetuning.projection_changes",
         "parse_strategy": "finetuning.strategy",
         "unfreeze": "finetuning.freezing",
-        "keep_layers": "finetuning.layer_keeping",
+        "keep_layers": "finetuning.rebuilding",
         "prune_heads": "finetuning.pruning",
         "choose_heads": "finetuning.pruning",
         "head_importance": "finetuning.head_importance",

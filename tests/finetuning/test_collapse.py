@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tftransformer.finetuning.collapse import NoticeCollapse, chance_loss
+from tftransformer.finetuning.guards import NoticeCollapse, chance_loss
 
 SAME, DIFFERENT = np.full((8, 2), 0.5), np.array([[0.9, 0.1], [0.2, 0.8]] * 4)
 

@@ -7,9 +7,9 @@ import pytest
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.freezing import freeze, frozen_addresses
-from tftransformer.finetuning.layer_keeping import keep_layers
 from tftransformer.finetuning.methods import Adapter, LoRA, Prefix
 from tftransformer.finetuning.pruning import prune_heads
+from tftransformer.finetuning.rebuilding import keep_layers
 from tftransformer.finetuning.structure import describe_modifications
 from tftransformer.models.walk import stack_of, walk
 from tftransformer.patterns import addresses

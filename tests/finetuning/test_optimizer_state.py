@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import SGD, AdamW, LinearSchedule
-from tftransformer.finetuning.optimizer_state import carry_optimizer
+from tftransformer.finetuning.unfreezing import carry_optimizer
 
 NAMES = ("early_0", "early_1", "late_0", "late_1")
 UPDATES = 4

@@ -8,9 +8,9 @@ import tensorflow as tf
 from tftransformer.config import TransformerConfig
 from tftransformer.finetuning.freezing import freeze
 from tftransformer.finetuning.head_importance import head_importance
-from tftransformer.finetuning.layer_keeping import keep_layers
 from tftransformer.finetuning.methods import Adapter, LoRA, Prefix
 from tftransformer.finetuning.pruning import prune_heads
+from tftransformer.finetuning.rebuilding import keep_layers
 from tftransformer.patterns import addresses
 from tftransformer.tasks.document_classifier import DocumentClassifier
 from tftransformer.tasks.multi_task import MultiTaskClassifier

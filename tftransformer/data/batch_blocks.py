@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tftransformer.data.autotuning import BATCHES_AHEAD, without_autotune
-from tftransformer.data.dataset_functions import DatasetFunction
+from tftransformer.data.dataset_functions import BATCHES_AHEAD, DatasetFunction, without_autotune
 from tftransformer.data.examples import ROW_NUMBERS, Examples
 from tftransformer.data.targets import Ragged, TargetSpec
 

@@ -1,14 +1,21 @@
-"""Python functions that `tf.data` calls, and with them what they hold, go when their dataset goes.
+"""What tf.data needs to be told so that it neither keeps what is done with nor waits for nothing.
 
 TensorFlow attaches each function that a pipeline calls (`Dataset.from_generator`, `tf.numpy_function`) to the default
 graph, for the life of the process: tokenised texts and stored states would pile up with each `fit` and `predict`.
+
+Each iterator over a tuned dataset has a thread that measures and then sleeps for as long as the iterator has lived,
+up to a minute. In TensorFlow 2.21 the end of an iterator does not always wake it but waits for it, so that an
+epoch of ten seconds now and then takes twenty. What the tuning is for, threads and buffers, is given here in numbers.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class DatasetFunction:
@@ -42,3 +49,26 @@ class DatasetFunction:
 
     def _forget(self) -> None:
         self._function = None
+
+
+# Batches made ahead; making one takes far less time than training on it.
+BATCHES_AHEAD = 4
+
+
+def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The dataset with tuning off, unless its owner chose something about that.
+
+    `num_parallel_calls=tf.data.AUTOTUNE` then means a thread for each core.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> without_autotune(tf.data.Dataset.range(3)).options().autotune.enabled
+        False
+    """
+    import tensorflow as tf
+
+    if dataset.options().autotune.enabled is not None:
+        return dataset
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)

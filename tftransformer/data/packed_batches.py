@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tftransformer.data.autotuning import BATCHES_AHEAD
+from tftransformer.data.dataset_functions import BATCHES_AHEAD
 
 # What a packed batch holds beside `padding_mask`: (R, T) each, and (B, L).
 ROWS = ("token_ids", "segment_ids", "position_ids", "text_numbers")

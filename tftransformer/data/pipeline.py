@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tftransformer.data.autotuning import BATCHES_AHEAD, without_autotune
 from tftransformer.data.batch_blocks import Plan, fixed_dataset, planned_dataset
 from tftransformer.data.buckets import DEFAULT_LENGTHS, bucket_of
+from tftransformer.data.dataset_functions import BATCHES_AHEAD, without_autotune
 from tftransformer.data.examples import Examples, num_batches
 from tftransformer.data.texts import is_batched
 from tftransformer.errors import TransformerError

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tftransformer.data.autotuning import BATCHES_AHEAD
-from tftransformer.data.dataset_functions import DatasetFunction
+from tftransformer.data.dataset_functions import BATCHES_AHEAD, DatasetFunction
 from tftransformer.data.examples import ROW_NUMBERS, Examples
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.activation_store import (

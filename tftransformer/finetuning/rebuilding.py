@@ -1,4 +1,8 @@
-"""A task built anew on an encoder of another structure, with the weights of the old one."""
+"""A task built anew on an encoder of another structure, with the weights of the old one; fewer layers are one.
+
+Fan et al. 2019 (arXiv 1909.11556) and Sajjad et al. 2020 (arXiv 2004.03844): taken before fine-tuning, the lower
+layers of a pretrained model, or every other one, lose little.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +13,7 @@ from keras import ops
 
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
+from tftransformer.models.layer_choice import choose_layers, keep_in_config
 from tftransformer.models.task import AnyTask, Task
 from tftransformer.patterns import addresses
 
@@ -94,3 +99,33 @@ def _moved(names: Sequence[str], blocks: Sequence[int]) -> list[str]:
 
 def _moved_record(record: dict[str, Any], blocks: Sequence[int]) -> dict[str, Any]:
     return {**record, "targets": _moved(record["targets"], blocks)} if "targets" in record else record
+
+
+def keep_layers(task: AnyTask, layers: int | str | Sequence[int]) -> AnyTask:
+    """A smaller task of some layers of another: their weights, the embeddings, the pooling and the head.
+
+    Args:
+        task: A built task, such as a `TextClassifier`; it stays as it is.
+        layers: A number n (the first n), "first:6", "last:6", "every:2" (block 0 and every second after it), or the
+            numbers of the blocks in their new order. Where all layers share one block (ALBERT), it is applied
+            fewer times.
+
+    Returns:
+        A new task, not compiled, that saves, exports and trains like any other. What was frozen in a kept block
+        is frozen in it still.
+
+    Raises:
+        TransformerError: An unknown choice, a block that there is not, or layers of which groups share blocks.
+
+    Example:
+        >>> small = keep_layers(classifier, "every:2")  # doctest: +SKIP
+        >>> small.config.num_layers  # doctest: +SKIP
+        6
+    """
+    check_task(task)
+    if layers is None:
+        raise TransformerError("layers must say which to keep, as in first:6, every:2 or [0, 2, 4]; got None")
+    kept = choose_layers(layers, task.config.num_layers)
+    config = keep_in_config(task.config, kept)
+    own = task.config.num_blocks == task.config.num_layers
+    return rebuild(task, config, kept if own else range(task.config.num_blocks))

@@ -29,7 +29,7 @@ from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.base import TextTask
 from tftransformer.tasks.labelled import Labelled
 from tftransformer.tasks.multi_task import MultiTaskClassifier
-from tftransformer.tasks.named_tasks import check_task_names
+from tftransformer.tasks.task_objectives import check_task_names
 from tftransformer.tasks.text_classifier import TextClassifier
 
 

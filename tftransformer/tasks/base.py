@@ -24,10 +24,10 @@ from tftransformer.finetuning.tracing import TracedForm, TracedForms
 from tftransformer.models.task import Task
 from tftransformer.tasks.compilation import Compilation
 from tftransformer.tasks.fitting import Fitting, training_batches
-from tftransformer.tasks.inputs import (
+from tftransformer.tasks.text_batches import (
+    TextBatches,
     texts_alone,
 )
-from tftransformer.tasks.text_batches import TextBatches
 from tftransformer.text.base import Tokenizer
 
 

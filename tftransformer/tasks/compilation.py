@@ -13,10 +13,9 @@ from tftransformer import patterns
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.keras_metrics import MacroF1, MultiLabelAccuracy, MultiLabelF1
 from tftransformer.finetuning.arguments import check_number
-from tftransformer.finetuning.losses import SmoothedCrossEntropy
+from tftransformer.finetuning.losses import SmoothedCrossEntropy, regularize
 from tftransformer.finetuning.methods import Method
 from tftransformer.finetuning.optimizers import build_optimizer, inner_optimizer
-from tftransformer.finetuning.regularization import regularize
 from tftransformer.finetuning.structure import inserted_patterns
 from tftransformer.finetuning.tracing import TracedForm, is_for
 from tftransformer.tasks.adapted_objectives import AdaptedMetric, adapt_loss, adapt_metrics

@@ -15,8 +15,8 @@ import tensorflow as tf
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
-from tftransformer.data.autotuning import BATCHES_AHEAD
 from tftransformer.data.chunks import SPECIAL, Chunker
+from tftransformer.data.dataset_functions import BATCHES_AHEAD
 from tftransformer.data.examples import Examples, packer
 from tftransformer.errors import TransformerError
 from tftransformer.export.inference_graph import inference_network
@@ -24,7 +24,7 @@ from tftransformer.finetuning.defaults import INFERENCE_BATCH_SIZE
 from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.positions import LearnedPosition
 from tftransformer.models.blocks import build_encoder_block
-from tftransformer.tasks.inputs import texts_alone
+from tftransformer.tasks.text_batches import texts_alone
 from tftransformer.tasks.text_classifier import FRESH, TextClassifier
 from tftransformer.tasks.trunk import run_trunk
 from tftransformer.text.base import Tokenizer

@@ -19,15 +19,15 @@ from tftransformer.data.packed_batches import packed_batches
 from tftransformer.data.pipeline import Epoch, token_batches
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.activation_cache import ActivationCache, StoredStates, choose_activation_cache
-from tftransformer.finetuning.collapse import NoticeCollapse, chance_loss
 from tftransformer.finetuning.defaults import BATCH_SIZE
-from tftransformer.finetuning.guards import StopOnNonFinite
+from tftransformer.finetuning.guards import NoticeCollapse, StopOnNonFinite, chance_loss
 from tftransformer.finetuning.losses import SmoothedCrossEntropy
 from tftransformer.finetuning.methods import Method
 from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks, warmup_updates
 from tftransformer.finetuning.unfreezing import Stage, frozen_as_in, run_stages
 from tftransformer.tasks.compilation import choose_xla
-from tftransformer.tasks.inputs import (
+from tftransformer.tasks.labelled import Labelled
+from tftransformer.tasks.text_batches import (
     EpochNumber,
     as_list,
     batches_an_epoch,
@@ -40,7 +40,6 @@ from tftransformer.tasks.inputs import (
     weighted,
     with_known_size,
 )
-from tftransformer.tasks.labelled import Labelled
 
 if TYPE_CHECKING:
     from tftransformer.tasks.base import TextTask

@@ -29,13 +29,11 @@ from tftransformer.finetuning.structure import (
     structure_of,
 )
 from tftransformer.layers.heads import TaskHeads
-from tftransformer.tasks.arguments import check_classifier
 from tftransformer.tasks.compilation import classification_defaults, remembered, restore_compilation
-from tftransformer.tasks.named_tasks import as_tasks, describe_tasks
 from tftransformer.tasks.task_loops import TaskLoops
-from tftransformer.tasks.task_objectives import task_objectives
+from tftransformer.tasks.task_objectives import as_tasks, describe_tasks, task_objectives
 from tftransformer.tasks.text_classifier import FRESH
-from tftransformer.tasks.trunk import build_trunk, run_trunk
+from tftransformer.tasks.trunk import build_trunk, check_classifier, run_trunk
 from tftransformer.text.base import Tokenizer
 from tftransformer.text.spec import TokenizerSpec
 

@@ -22,10 +22,9 @@ from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
 from tftransformer.tasks.base import TextTask
-from tftransformer.tasks.inputs import is_tokenized, only_without
 from tftransformer.tasks.labelled import ClassificationTask
-from tftransformer.tasks.named_tasks import by_task
-from tftransformer.tasks.task_objectives import TaskColumns
+from tftransformer.tasks.task_objectives import TaskColumns, by_task
+from tftransformer.tasks.text_batches import is_tokenized, only_without
 from tftransformer.text.base import Tokenizer
 
 

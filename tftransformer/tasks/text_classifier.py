@@ -29,7 +29,6 @@ from tftransformer.finetuning.structure import (
     structure_of,
 )
 from tftransformer.layers.heads import ClassificationHead
-from tftransformer.tasks.arguments import check_classifier
 from tftransformer.tasks.base import TextTask
 from tftransformer.tasks.compilation import (
     classification_defaults,
@@ -37,10 +36,10 @@ from tftransformer.tasks.compilation import (
     remembered,
     restore_compilation,
 )
-from tftransformer.tasks.inputs import texts_alone
 from tftransformer.tasks.labelled import Answer, Labelled
 from tftransformer.tasks.saving import save_classifier
-from tftransformer.tasks.trunk import build_trunk, run_trunk
+from tftransformer.tasks.text_batches import texts_alone
+from tftransformer.tasks.trunk import build_trunk, check_classifier, run_trunk
 from tftransformer.text.base import Tokenizer
 from tftransformer.text.spec import TokenizerSpec
 

@@ -1,4 +1,4 @@
-"""The part of a classifier below its head: encoder, blocks of its own, pooling."""
+"""The part of a classifier below its head: encoder, blocks of its own, pooling; and what its arguments must be."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from tftransformer.checkpoints.preset import POOLINGS
 from tftransformer.config import TransformerConfig
 from tftransformer.data.packed_batches import PLACES, ROWS
+from tftransformer.errors import TransformerError, near_miss
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
 from tftransformer.layers.taps import tap
 from tftransformer.models.blocks import build_encoder_block
@@ -15,6 +17,7 @@ from tftransformer.models.encoder import build_encoder
 from tftransformer.models.families import FAMILIES
 from tftransformer.models.task import Task
 from tftransformer.models.walk import EncoderStack, stack_of, walk
+from tftransformer.text.base import Tokenizer
 
 _POOLING = {"cls": CLSPooling, "mean": MeanPooling, "max": MaxPooling}
 
@@ -99,3 +102,35 @@ def _texts_of_rows(stack: EncoderStack, inputs: Mapping[str, Any], training: boo
     rows = {name: inputs[name] for name in ROWS}
     x = walk(stack, {**rows, "padding_mask": ops.cast(rows["text_numbers"] > 0, "int32")}, training=training)
     return ops.take(ops.reshape(x, (-1, x.shape[-1])), inputs[PLACES], axis=0)
+
+
+def check_classifier(
+    config: TransformerConfig,
+    tokenizer: Tokenizer,
+    pooling: str,
+    extra_blocks: int,
+    sequence_length: int | None,
+) -> None:
+    """Raise a `TransformerError` for the first of a classifier's arguments that cannot be."""
+    if pooling not in POOLINGS:
+        raise TransformerError(
+            f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}{near_miss(pooling, POOLINGS)}"
+        )
+    if isinstance(extra_blocks, bool) or not isinstance(extra_blocks, int) or extra_blocks < 0:
+        raise TransformerError(f"extra_blocks must be 0 or a positive integer; got {extra_blocks!r}")
+    if tokenizer.vocabulary_size > config.vocabulary_size:
+        raise TransformerError(
+            f"the vocabulary must fit the embeddings; it has {tokenizer.vocabulary_size} tokens and the embeddings "
+            f"{config.vocabulary_size} rows"
+        )
+    # Two tokens are [CLS] and [SEP]; below that there is no room for any text.
+    bound = config.max_sequence_length if config.position == "learned" else None
+    if sequence_length is not None and (
+        isinstance(sequence_length, bool)
+        or not isinstance(sequence_length, int)
+        or sequence_length < 3
+        or bound
+        and sequence_length > bound
+    ):
+        limit = f"between 3 and {bound}, the encoder's longest input" if bound else "at least 3"
+        raise TransformerError(f"sequence_length must be {limit}; got {sequence_length!r}")

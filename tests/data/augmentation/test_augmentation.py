@@ -119,7 +119,7 @@ def test_spellings():
         (lambda: Augmentation("swap:"), "rate of swap must be above 0 and at most 1; got ''"),
         (lambda: Augmentation("delete:2"), "rate of delete must be above 0 and at most 1; got 2.0"),
         (lambda: Augmentation("masked:0.1"), r"masked cannot be spelled: pass ReplaceMasked\(fill, rate\)"),
-        (lambda: Augmentation(0.1), "an operation must be a spelling .*; got float"),
+        (lambda: Augmentation(0.1), "an operation must be a string such as .*; got float"),
         (lambda: Augmentation("swap", BackTranslation(list, list)), "back_translation must come first"),
         (lambda: Augmentation("swap", copies=-1), "copies must be an integer of at least 0; got -1"),
         (lambda: Augmentation("swap", copies=0.5), "copies must be an integer of at least 0; got 0.5"),
@@ -130,7 +130,7 @@ def test_spellings():
             "synonyms must be one of .*; did you mean 'wordnet'",
         ),
         (lambda: Augmentation("swap", side="second")(["a"]), "side='second' is for pairs"),
-        (lambda: as_augmentation(0.1), "augmentation must be an Augmentation or a spelling .*; got float"),
+        (lambda: as_augmentation(0.1), "augmentation must be an Augmentation or a string such as .*; got float"),
     ],
 )
 def test_errors_are_one_line(change, words):

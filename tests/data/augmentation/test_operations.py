@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tftransformer.data.augmentation.back_translation import BackTranslation
 from tftransformer.data.augmentation.masked_words import ReplaceMasked
 from tftransformer.data.augmentation.operations import DeleteWords, SwapWords
-from tftransformer.data.augmentation.synonyms import InsertSynonyms, ReplaceSynonyms
+from tftransformer.data.augmentation.sources import InsertSynonyms, ReplaceSynonyms
 from tftransformer.data.augmentation.words import join_words, split_words
 from tftransformer.errors import TransformerError
 

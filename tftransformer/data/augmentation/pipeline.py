@@ -7,8 +7,13 @@ import numpy as np
 
 from tftransformer.data.augmentation.back_translation import BackTranslation
 from tftransformer.data.augmentation.operations import DeleteWords, Operation, Source, SwapWords
-from tftransformer.data.augmentation.sources import EmbeddingNeighbours, WordNetSynonyms
-from tftransformer.data.augmentation.synonyms import InsertSynonyms, ReplaceSynonyms, SynonymOperation
+from tftransformer.data.augmentation.sources import (
+    EmbeddingNeighbours,
+    InsertSynonyms,
+    ReplaceSynonyms,
+    SynonymOperation,
+    WordNetSynonyms,
+)
 from tftransformer.data.augmentation.words import split_words
 from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError, near_miss

@@ -18,8 +18,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tftransformer.data.autotuning import BATCHES_AHEAD
-from tftransformer.data.dataset_functions import DatasetFunction
+from tftransformer.data.dataset_functions import BATCHES_AHEAD, DatasetFunction
 from tftransformer.data.examples import ROW_NUMBERS, Examples
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.activation_store import ActivationStore, readable
