@@ -1,5 +1,6 @@
 """Quiet TensorFlow, and tiny models that every test can afford."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -19,6 +20,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if (mark := item.get_closest_marker("by_default")) and item.callspec.id not in mark.args:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish(session):
+    # The modules of TensorFlow and Keras stay until the end: collections need not walk through them.
+    gc.collect()
+    gc.freeze()
 
 
 WORDS = (
@@ -47,9 +54,7 @@ def tiny_config(tiny_vocabulary):
     )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def tiny_preset(tmp_path_factory, tiny_vocabulary, tiny_config):
-    """A preset folder of ours with a randomised two-block encoder, without a head."""
+def _randomised_preset(folder, config, vocabulary):
     from tftransformer.checkpoints import save_preset
     from tftransformer.models.encoder import build_encoder
     from tftransformer.patterns import addresses
@@ -58,16 +63,34 @@ def tiny_preset(tmp_path_factory, tiny_vocabulary, tiny_config):
     draw = np.random.default_rng(0)
     variables = {
         name: draw.normal(1.0 if name.endswith("gamma") else 0.0, 0.2, variable.shape).astype("float32")
-        for name, variable in addresses(build_encoder(tiny_config)).items()
+        for name, variable in addresses(build_encoder(config)).items()
     }
-    folder = tmp_path_factory.mktemp("presets") / "tiny"
     return save_preset(
         folder,
-        config=tiny_config,
-        tokenizer=WordPieceTokenizer(tiny_vocabulary),
+        config=config,
+        tokenizer=WordPieceTokenizer(vocabulary),
         variables=variables,
         pooling="mean",
     )
+
+
+@pytest.fixture(scope="session")
+def two_block_preset(tmp_path_factory, tiny_vocabulary, tiny_config):
+    """A preset folder of ours with a randomised two-block encoder, without a head."""
+    return _randomised_preset(tmp_path_factory.mktemp("presets") / "tiny", tiny_config, tiny_vocabulary)
+
+
+@pytest.fixture(scope="session")
+def one_block_preset(tmp_path_factory, tiny_vocabulary, tiny_config):
+    """The same with one block: a third less to build, trace and run, for what does not depend on their number."""
+    config = tiny_config.replace(num_layers=1)
+    return _randomised_preset(tmp_path_factory.mktemp("presets") / "flat", config, tiny_vocabulary)
+
+
+@pytest.fixture(scope="session")
+def tiny_preset(two_block_preset):
+    """The preset of most tests; a file of tests to which one block says as much has a fixture of its own instead."""
+    return two_block_preset
 
 
 @pytest.fixture(scope="session")

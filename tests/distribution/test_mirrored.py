@@ -18,16 +18,18 @@ CASES = [
 ]
 
 
-def train_both_ways(case):
-    """What two_replicas.py prints of one case."""
+@pytest.fixture(scope="module")
+def results(request):
+    """What two_replicas.py prints of the cases that are tested; one process for all starts TensorFlow once."""
+    cases = [item.callspec.params["case"] for item in request.session.items if item.module is request.module]
     script = Path(__file__).with_name("two_replicas.py")
     settings = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
     run = subprocess.run(
-        [sys.executable, str(script), case],
+        [sys.executable, str(script), *cases],
         env={**os.environ, **settings},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert run.returncode == 0, run.stderr[-3000:]
     assert "WARNING:tensorflow" not in run.stderr
@@ -35,8 +37,7 @@ def train_both_ways(case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_two_replicas_equal_one_device(case):
-    results = train_both_ways(case)
+def test_two_replicas_equal_one_device(results, case):
     assert results["replicas"] == 2
     result = results[case]
     assert result["movement"] > 1e-3, "weights that do not move are equal whatever the update"

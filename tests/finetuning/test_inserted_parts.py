@@ -47,7 +47,7 @@ def train(classifier, reviews, epochs=1):
     texts, labels = reviews
     # Without a graph there is less to wait for; test_strategy_cover.py trains them in graphs.
     classifier.compile(learning_rate=1e-2, schedule="constant", run_eagerly=True)
-    classifier.fit(texts, labels, batch_size=16, epochs=epochs, verbose=0, activation_cache="off")
+    classifier.fit(texts, labels, batch_size=30, epochs=epochs, verbose=0, activation_cache="off")
 
 
 def optimizer_of(classifier):

@@ -72,7 +72,7 @@ def test_updates_are_counted_and_not_batches(small):
 
 def test_a_keras_schedule_counts_updates_too(small):
     rate = keras.optimizers.schedules.PolynomialDecay(1.0, 4, end_learning_rate=0.0)
-    model = compiled(small, AdamW(rate, gradient_accumulation_steps=2))
+    model = compiled(small, AdamW(rate, gradient_accumulation_steps=2), run_eagerly=True)
     assert fit(small, model, 2) == [1.0, 1.0, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]
 
 
@@ -122,7 +122,7 @@ def test_callbacks_that_set_the_rate(callback):
 
 
 def test_callbacks_set_a_constant_rate(small):
-    model = compiled(small, AdamW(build_schedule("constant", 0.1)))
+    model = compiled(small, AdamW(build_schedule("constant", 0.1)), run_eagerly=True)
     rates = Rates()
     model.fit(
         *small.data(),

@@ -9,7 +9,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.layers import MultiHeadAttention
 from tftransformer.models import build_decoder, build_encoder_decoder, decode_step, start_decoding
 
-LENGTH = 7
+LENGTH = 5
 
 
 def config(family, position, key_heads, **changes):

@@ -133,21 +133,25 @@ def test_a_run_needs_one_sensible_length(shards, tmp_path, arguments, message):
         Run(shards, tmp_path, **arguments)
 
 
+@pytest.fixture(scope="module")
+def whole(shards, tmp_path_factory):
+    run = Run(shards, tmp_path_factory.mktemp("whole"), steps=6)
+    run.fit()
+    return run
+
+
 @pytest.mark.parametrize("counted", [True, False], ids=["after counting", "before counting"])
-def test_an_interrupted_run_ends_as_a_whole_one_and_is_logged_once(shards, tmp_path, counted):
-    (tmp_path / "whole").mkdir()
+def test_an_interrupted_run_ends_as_a_whole_one_and_is_logged_once(shards, whole, tmp_path, counted):
     (tmp_path / "parts").mkdir()
-    whole = Run(shards, tmp_path / "whole", steps=9)
-    whole.fit()
-    first = Run(shards, tmp_path / "parts", steps=9, heldout_minutes=0.0)
+    first = Run(shards, tmp_path / "parts", steps=6, heldout_minutes=0.0)
     with pytest.raises(KeyboardInterrupt):
-        first.fit(Interrupt(first, 5, counted))
+        first.fit(Interrupt(first, 3, counted))
     first.checkpoint.save()
     first.log.on_epoch_end(0)
-    first.length.figures["step"] = 8
+    first.length.figures["step"] = 5
     first.log.on_epoch_end(0)  # a row beyond the checkpoint, whose step is made again
-    second = Run(shards, tmp_path / "parts", resume=True, steps=9, heldout_minutes=0.0)
-    assert second.length.figures["step"] == 5
+    second = Run(shards, tmp_path / "parts", resume=True, steps=6, heldout_minutes=0.0)
+    assert second.length.figures["step"] == 3
     second.fit()
     for one, two in zip(whole.state(), second.state(), strict=True):
         np.testing.assert_array_equal(one, two)
@@ -155,8 +159,8 @@ def test_an_interrupted_run_ends_as_a_whole_one_and_is_logged_once(shards, tmp_p
     assert second.length.figures["tokens"] == whole.length.figures["tokens"]
     log = callbacks.read_log(tmp_path / "parts" / "log.csv")
     steps = [row["step"] for row in log]
-    assert steps == sorted(steps) and steps.count(8) == 1 and steps[-1] == 9
-    assert second.taken == [9]
+    assert steps == sorted(steps) and steps.count(5) == 1 and steps[-1] == 6
+    assert second.taken == [6]
 
 
 def test_what_cannot_be_resumed_says_why(shards, tmp_path):

@@ -22,6 +22,11 @@ from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks import TextClassifier
 
 
+@pytest.fixture(scope="module")
+def tiny_preset(one_block_preset):
+    return one_block_preset  # nothing here depends on the number of blocks
+
+
 def write(path, texts, labels):
     with open(path, "w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *zip(texts, labels)])

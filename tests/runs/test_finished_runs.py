@@ -25,6 +25,11 @@ from tftransformer.tasks import DocumentClassifier, TextClassifier
 LABELS = ("negative", "positive")
 
 
+@pytest.fixture(scope="module")
+def tiny_preset(one_block_preset):
+    return one_block_preset  # nothing here depends on the number of blocks
+
+
 def write(path, texts, labels):
     with open(path, "w", newline="") as file:
         rows = ((i, text, label) for i, (text, label) in enumerate(zip(texts, labels)))

@@ -16,6 +16,11 @@ from tftransformer.tasks.text_classifier import TextClassifier
 MODULE = importlib.import_module("tftransformer.runs.strategy_comparison")
 
 
+@pytest.fixture(scope="module")
+def tiny_preset(one_block_preset):
+    return one_block_preset  # nothing here depends on the number of blocks
+
+
 @pytest.fixture
 def data(reviews):
     split = Split(*reviews)

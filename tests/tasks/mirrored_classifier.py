@@ -5,6 +5,7 @@ Trains a tiny classifier on raw texts on one device and on two replicas, and pri
 
 import json
 import sys
+import tempfile
 
 import keras
 import numpy as np
@@ -103,11 +104,13 @@ def main(preset, *cases):
     results = {}
     for case in cases:
         rows, frozen, options = CASES[case]
-        cache = ActivationCache(say=lambda line: None)
         replicas = build_strategy("mirrored", ["CPU:0", "CPU:1"])
         fit = FIT.get(case, {})
         start, one, alone = train(preset, build_strategy("default"), rows, frozen, options, "off", **fit)
-        _, two, shared = train(preset, replicas, rows, frozen, options, cache, **fit)
+        # A folder of its own: it shall not find what another case stored.
+        with tempfile.TemporaryDirectory() as folder:
+            cache = ActivationCache(folder if "frozen" in case else None, say=lambda line: None)
+            _, two, shared = train(preset, replicas, rows, frozen, options, cache, **fit)
         results[case] = {
             "difference": max(float(np.abs(one[name] - two[name]).max()) for name in one),
             "movement": max(float(np.abs(one[name] - start[name]).max()) for name in one),

@@ -90,7 +90,12 @@ def pairs(reviews):
 
 FROZEN_CLS = {"layers": 3, "pooling": "cls"}
 # Without a graph there is less to wait for; the slow cases have one.
-CASES = {"cls, all frozen, pooler trains": (FROZEN_CLS, {"compiled": {"run_eagerly": True}})}
+CASES = {
+    "cls, all frozen, pooler trains": (
+        FROZEN_CLS,
+        {"compiled": {"run_eagerly": True}, "batch_size": 24, "epochs": 2},
+    )
+}
 SLOW_CASES = {
     "in graphs: cls, all frozen, pooler trains": (FROZEN_CLS, {}),
     "cls, class weights, part held out": (
@@ -107,8 +112,9 @@ SLOW_CASES = {
     "shared blocks, all frozen": ({"layers": 1, "num_distinct_blocks": 1}, {}),
     "pairs": ({"pairs": True}, {}),
     "weights of examples": ({}, {"sample_weight": np.linspace(0.1, 2.0, 60)}),
-    "compiled": ({}, {"compiled": {"jit_compile": True}, "validation_split": 0.2}),
-    "compiled, all frozen": ({"layers": 3}, {"compiled": {"jit_compile": True}}),
+    # XLA compiles anew for each length, of which few large batches have fewer.
+    "compiled": ({}, {"compiled": {"jit_compile": True}, "validation_split": 0.2, "batch_size": 24}),
+    "compiled, all frozen": ({"layers": 3}, {"compiled": {"jit_compile": True}, "batch_size": 20}),
     "AdamW": ({}, {"optimizer": "AdamW"}),
     "AdamW, all frozen": ({"layers": 3, "pooling": "cls"}, {"optimizer": "AdamW"}),
 }

@@ -9,6 +9,11 @@ from tftransformer.tasks import TextClassifier
 from tftransformer.tasks.fitting import notice_collapse
 
 
+@pytest.fixture(scope="module")
+def tiny_preset(one_block_preset):
+    return one_block_preset  # nothing here depends on the number of blocks
+
+
 def build(preset, **compiled):
     keras.utils.set_random_seed(0)
     classifier = TextClassifier.from_preset(preset, labels=["negative", "positive"], sequence_length=16)

@@ -18,6 +18,11 @@ from tftransformer.tasks.trunk import run_trunk
 LABELS = ("negative", "positive")
 
 
+@pytest.fixture(scope="module")
+def tiny_preset(one_block_preset):
+    return one_block_preset  # nothing here depends on the number of blocks
+
+
 def build(preset, kind=DocumentClassifier, labels=LABELS, **options):
     keras.utils.set_random_seed(0)
     return kind.from_preset(preset, labels=labels, **{"sequence_length": 8, **options})
@@ -142,7 +147,7 @@ def test_weights_of_chunks_are_those_that_the_prediction_used(classifier, docume
 
 
 @pytest.mark.slow
-def test_it_finds_the_word_that_truncation_cuts_off(tiny_preset):
+def test_it_finds_the_word_that_truncation_cuts_off(two_block_preset):
     draw = np.random.default_rng(3)
     fill = "the plot was very quick and the music slow".split()
     labels = [LABELS[i % 2] for i in range(90)]
@@ -151,7 +156,7 @@ def test_it_finds_the_word_that_truncation_cuts_off(tiny_preset):
     ]
     accuracies = {}
     for kind in (DocumentClassifier, TextClassifier):
-        classifier = build(tiny_preset, kind, dropout=0.0)
+        classifier = build(two_block_preset, kind, dropout=0.0)
         classifier.compile(learning_rate=3e-3, fresh_multiplier=3.0)
         classifier.fit(texts[:60], labels[:60], epochs=12, batch_size=12, verbose=0)
         held_out = classifier.evaluate(texts[60:], labels[60:], verbose=0, return_dict=True)

@@ -15,6 +15,11 @@ from tftransformer.tasks.compilation import choose_xla
 LABELS = ("negative", "positive")
 
 
+@pytest.fixture(scope="module")
+def tiny_preset(one_block_preset):
+    return one_block_preset  # nothing here depends on the number of blocks
+
+
 def build(preset, labels=LABELS, **options):
     keras.utils.set_random_seed(0)
     return TextClassifier.from_preset(preset, labels=labels, **options)
@@ -28,7 +33,7 @@ def weights(model):
 def trained(tiny_preset, reviews):
     classifier = build(tiny_preset, dropout=0.0)
     classifier.compile(learning_rate=3e-3, fresh_multiplier=3.0)
-    classifier.fit(*reviews, epochs=8, batch_size=16, verbose=0)
+    classifier.fit(*reviews, epochs=14, batch_size=16, verbose=0)
     return classifier
 
 
@@ -133,7 +138,7 @@ def test_frozen_weights_stay_bit_equal_and_have_no_slots(tiny_preset, reviews):
     assert summary.frozen_layers == ("embeddings", "encoder_block_0")
     before = weights(classifier)
     classifier.compile(learning_rate=1e-2, run_eagerly=True)
-    classifier.fit(*reviews, batch_size=16, epochs=1, verbose=0)
+    classifier.fit(*reviews, batch_size=30, epochs=1, verbose=0)
     after = weights(classifier)
     for name in before:
         frozen = name.split("/")[0] in summary.frozen_layers
@@ -173,13 +178,13 @@ def test_keras_file_holds_the_whole_classifier_and_its_optimizer(tiny_preset, tm
     freeze(classifier, layers=1)
     classifier.compile(run_eagerly=True)  # the file remembers it
     checkpoint = keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), monitor="val_loss")
-    classifier.fit(*reviews, batch_size=16, validation_split=0.2, epochs=1, verbose=0, callbacks=[checkpoint])
+    classifier.fit(*reviews, batch_size=24, validation_split=0.2, epochs=1, verbose=0, callbacks=[checkpoint])
     loaded = keras.models.load_model(tmp_path / "best.keras")
     np.testing.assert_allclose(
         loaded.predict(reviews[0], verbose=0), classifier.predict(reviews[0], verbose=0), atol=1e-6
     )
-    assert int(loaded.optimizer.iterations) == int(classifier.optimizer.iterations) == 3
-    loaded.fit(*reviews, batch_size=16, epochs=1, verbose=0)
+    assert int(loaded.optimizer.iterations) == int(classifier.optimizer.iterations) == 2
+    loaded.fit(*reviews, batch_size=60, epochs=1, verbose=0)
 
 
 @pytest.mark.slow
@@ -211,8 +216,8 @@ def test_callbacks_that_set_the_rate_need_a_constant_schedule(tiny_preset, revie
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_trains_in_float32_variables(tiny_preset, reviews, dtype):
-    classifier = build(tiny_preset, dtype=dtype)
+def test_mixed_precision_trains_in_float32_variables(two_block_preset, reviews, dtype):
+    classifier = build(two_block_preset, dtype=dtype)
     assert {v.dtype for v in classifier.trainable_variables} == {"float32"}
     assert classifier.encoder.get_layer("encoder_block_0").compute_dtype == dtype.removeprefix("mixed_")
     classifier.compile(learning_rate=1e-3)
@@ -226,7 +231,7 @@ def test_pairs_are_one_sequence_with_two_segments(tiny_preset, reviews, tmp_path
     pairs = list(zip(texts, texts[::-1]))
     classifier = build(tiny_preset)
     classifier.compile(run_eagerly=True)
-    classifier.fit(pairs, labels, batch_size=16, verbose=0)
+    classifier.fit(pairs, labels, batch_size=60, verbose=0)
     assert classifier.text_pairs is True
     both = classifier.predict(pairs[:4], verbose=0)
     np.testing.assert_allclose(
