@@ -75,10 +75,11 @@ def train(
             classifier.apply(Freeze(layers=frozen))
         if methods:
             classifier.apply(methods)
+        objective = {}
         if loss is not None:
-            loss = keras.losses.SparseCategoricalCrossentropy(reduction=loss)
+            objective = {"loss": keras.losses.SparseCategoricalCrossentropy(reduction=loss)}
             fit["sample_weight"] = 0.1 + np.arange(rows) % 7
-        classifier.compile(SGD(0.3, **options), loss)
+        classifier.compile(SGD(0.3, **options), **objective)
         if late:
             classifier.predict(texts, verbose=0)
             classifier.apply(LoRA(rank=2))
