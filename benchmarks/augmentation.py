@@ -37,9 +37,7 @@ def accuracy(preset: str, train: Split, test: Split, seed: int, augmented: bool)
     keras.utils.set_random_seed(seed)
     classifier = tt.TextClassifier.from_preset(preset, labels=train.labels, seed=seed)
     classifier.compile(learning_rate=FLAGS.learning_rate, jit_compile=False)
-    augmentation = tt.Augmentation(
-        *FLAGS.augmentation, copies=FLAGS.copies, seed=seed, synonyms=FLAGS.synonyms
-    )
+    augmentation = tt.Augmentation(*FLAGS.augmentation, copies=FLAGS.copies, seed=seed, synonyms=FLAGS.synonyms)
     epochs = FLAGS.epochs // augmentation.rows_per_text if augmented else FLAGS.epochs
     started = time.perf_counter()
     classifier.fit(

@@ -30,12 +30,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_boolean("quick", False, "Fewer texts, rows and rounds.")
 flags.DEFINE_string("output_dir", "runs/benchmarks/data", "Where the tables go.")
 flags.DEFINE_string("data", None, "A folder with the real data sets.")
-flags.DEFINE_string(
-    "vocabulary", None, "A vocab.txt of lower-case word pieces; default: the embedded preset's."
-)
-flags.DEFINE_list(
-    "rows", None, "Corpus sizes for memory; default: 10000,100000,1000000 (--quick: 10000,100000)."
-)
+flags.DEFINE_string("vocabulary", None, "A vocab.txt of lower-case word pieces; default: the embedded preset's.")
+flags.DEFINE_list("rows", None, "Corpus sizes for memory; default: 10000,100000,1000000 (--quick: 10000,100000).")
 flags.DEFINE_integer("texts", None, "Texts of each data set for speed; default: 12000 (--quick: 4000).")
 flags.DEFINE_integer("batch_size", 16, "Rows a batch.")
 flags.DEFINE_integer("length", 128, "Tokens a text is trimmed to.")
@@ -109,9 +105,7 @@ def contenders(settings: dict) -> list[Contender]:
         Contender("ours", "ours_data.py", settings),
         Contender("keras-hub", "keras_hub_data.py", settings),
         Contender("Hugging Face", "huggingface_data.py", settings),
-        Contender(
-            "Hugging Face, group_by_length", "huggingface_data.py", {**settings, "group_by_length": True}
-        ),
+        Contender("Hugging Face, group_by_length", "huggingface_data.py", {**settings, "group_by_length": True}),
     ]
 
 
@@ -146,9 +140,7 @@ def memory_rows(settings: dict, size: int, folder: Path) -> Rows:
 def main(_: list[str]) -> None:
     check_flags()
     sizes, folder = corpus_sizes(), Path(FLAGS.output_dir)
-    vocabulary = FLAGS.vocabulary or str(
-        Path(tt.__file__).parent / "presets/bert_12x192_en_uncased/vocab.txt"
-    )
+    vocabulary = FLAGS.vocabulary or str(Path(tt.__file__).parent / "presets/bert_12x192_en_uncased/vocab.txt")
     common = {"vocabulary": vocabulary, "length": FLAGS.length, "batch_size": FLAGS.batch_size}
     texts, panels, tables = [], {}, {}
     found = corpora(FLAGS.texts or (4000 if FLAGS.quick else 12000))
@@ -165,12 +157,7 @@ def main(_: list[str]) -> None:
         for name, rows in found.items():
             file = write_rows(Path(scratch) / "speed.tsv", *rows, len(rows[0]))
             title = f"{name}: {len(rows[0]):,} texts, batches of {FLAGS.batch_size}"
-            add(
-                title,
-                speed_rows({**common, "file": file}, folder),
-                SPEED,
-                ("first_epoch", "texts/s, first epoch"),
-            )
+            add(title, speed_rows({**common, "file": file}, folder), SPEED, ("first_epoch", "texts/s, first epoch"))
         name, rows = next(iter(found.items()))
         measured: Rows = []
         for size in sizes:

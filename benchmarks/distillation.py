@@ -55,9 +55,7 @@ def student(labels: Sequence[str], seed: int) -> tt.TextClassifier:
     import keras  # here, because run_command loads it without TensorFlow's start-up messages
 
     keras.utils.set_random_seed(seed)
-    whole = tt.TextClassifier.from_preset(
-        FLAGS.preset, labels, sequence_length=FLAGS.sequence_length, seed=seed
-    )
+    whole = tt.TextClassifier.from_preset(FLAGS.preset, labels, sequence_length=FLAGS.sequence_length, seed=seed)
     return tt.keep_layers(whole, FLAGS.layers)
 
 

@@ -29,9 +29,7 @@ flags.DEFINE_boolean("tiny", False, "Models of no use at all, to see that everyt
 flags.DEFINE_string("output_dir", "runs/benchmarks/finetune", "Where the tables go.")
 flags.DEFINE_string("data", None, "A folder with the real data sets.")
 flags.DEFINE_string("minilm", None, "A Hugging Face folder with real weights; default: the embedded preset.")
-flags.DEFINE_list(
-    "sections", None, "Some of: " + "; ".join(f"{name} ({what})" for name, what in SECTIONS.items())
-)
+flags.DEFINE_list("sections", None, "Some of: " + "; ".join(f"{name} ({what})" for name, what in SECTIONS.items()))
 flags.DEFINE_integer("rounds", None, "Turns for each contender, in place of each section's own number.")
 flags.DEFINE_float("target", 0.8, "Validation accuracy of the section accuracy.")
 flags.DEFINE_float("timeout", 900.0, "Seconds that one contender may take for its preparation or for a turn.")

@@ -47,9 +47,7 @@ def choose_sections(
         >>> choose_sections(["base", "fixed"], False, None, None, None, 0.8, 900.0)
         (['fixed', 'base'], [])
     """
-    wanted = sections or (
-        QUICK_SECTIONS if quick else tuple(name for name in SECTIONS if name not in ON_REQUEST)
-    )
+    wanted = sections or (QUICK_SECTIONS if quick else tuple(name for name in SECTIONS if name not in ON_REQUEST))
     for name in wanted:
         if name not in SECTIONS:
             raise TransformerError(

@@ -47,13 +47,7 @@ class Sizes:
 
 FULL = Sizes()
 QUICK = Sizes(
-    fixed=64,
-    freeze=48,
-    base=32,
-    real=(("sst2", 320, 512),),
-    documented=16,
-    accuracy=(480, 1, 100, 10),
-    rounds=2,
+    fixed=64, freeze=48, base=32, real=(("sst2", 320, 512),), documented=16, accuracy=(480, 1, 100, 10), rounds=2
 )
 TINY = Sizes(
     length=16, batch_size=4, base_batch_size=4, width=24, base_width=48, fixed=8, freeze=8, base=8, real=(("sst2", 16, 512),),
@@ -92,12 +86,7 @@ class Bench:
     """
 
     def __init__(
-        self,
-        scratch: Path,
-        sizes: Sizes,
-        data: str | None = None,
-        minilm: str | None = None,
-        target: float = 0.8,
+        self, scratch: Path, sizes: Sizes, data: str | None = None, minilm: str | None = None, target: float = 0.8
     ) -> None:
         self._scratch, self._sizes, self._data, self._minilm = scratch, sizes, data, minilm
         self._target = target
@@ -206,9 +195,7 @@ class Bench:
         title = f"{name}, real lengths up to {shared['length']}, full fine-tuning"
         # A precision at a time because of the memory.
         return [
-            self._section(
-                f"{title}, {short}", [c for c in contenders if c.settings["precision"] == precision]
-            )
+            self._section(f"{title}, {short}", [c for c in contenders if c.settings["precision"] == precision])
             for precision, short in _SHORT.items()
         ]
 
@@ -241,21 +228,14 @@ class Bench:
         if count < layers:
             alone = self._made_up(self._random(layers - count, sizes.width), sizes.freeze) | extra
             contenders.append(
-                _ours(
-                    alone, f", {layers - count} blocks alone", freeze_embeddings=True, activation_cache="off"
-                )
+                _ours(alone, f", {layers - count} blocks alone", freeze_embeddings=True, activation_cache="off")
             )
         contenders += [_keras_hub(shared, False), _torch(shared)]
         title = f"{layers} x {sizes.width}, {count} of {layers} blocks frozen, {epochs} epochs"
         return self._section(title, contenders, "freeze", peak=False)
 
     def _section(
-        self,
-        title: str,
-        contenders: list[Contender],
-        kind: str = "speed",
-        peak: bool = True,
-        preparing: int = 2,
+        self, title: str, contenders: list[Contender], kind: str = "speed", peak: bool = True, preparing: int = 2
     ) -> Section:
         contenders = [*contenders, *([PEAK] if peak else [])]
         return Section(title, kind, contenders, self._sizes.rounds, preparing)

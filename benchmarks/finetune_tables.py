@@ -10,15 +10,9 @@ from sidebyside.table import Column, Rows, add_ratios, figure, markdown, summari
 # Says something only where contenders prepare one at a time.
 _FIRST_STEP = Column("s to first step", "seconds_to_first_step")
 _COSTS = [Column("GB", "peak_bytes", ".2f", 1e-9), _FIRST_STEP]
-_RATE = [
-    Column("examples/s", "examples_per_second"),
-    Column("ours / this", "examples_per_second_ratio", ".2f"),
-]
+_RATE = [Column("examples/s", "examples_per_second"), Column("ours / this", "examples_per_second_ratio", ".2f")]
 # Of all cores: what other processes on a shared machine hardly change.
-_PROCESSOR = [
-    Column("CPU ms/example", "processor_ms", ".0f"),
-    Column("this / ours", "processor_ms_ratio", ".2f"),
-]
+_PROCESSOR = [Column("CPU ms/example", "processor_ms", ".0f"), Column("this / ours", "processor_ms_ratio", ".2f")]
 COLUMNS = {
     "speed": [
         *_RATE,

@@ -40,12 +40,8 @@ COLUMNS = [
 
 flags.DEFINE_boolean("quick", False, "Fewer texts and rounds.")
 flags.DEFINE_string("output_dir", "runs/benchmarks/inference", "Where the table goes.")
-flags.DEFINE_string(
-    "data", None, "A folder with sst2, ag_news and medical_abstracts; default: the sample's texts."
-)
-flags.DEFINE_string(
-    "minilm", None, "A Hugging Face folder with real weights; default: its shape, random weights."
-)
+flags.DEFINE_string("data", None, "A folder with sst2, ag_news and medical_abstracts; default: the sample's texts.")
+flags.DEFINE_string("minilm", None, "A Hugging Face folder with real weights; default: its shape, random weights.")
 flags.DEFINE_integer("texts", None, "How many; default: 1000 (--quick: 200).")
 flags.DEFINE_integer("batch_size", 32, "Rows a batch.")
 flags.DEFINE_integer("length", 128, "Tokens a text is trimmed to.")
@@ -161,11 +157,7 @@ def main(_: list[str]) -> None:
         reasons = {str(built / file): why for what, why in failed.items() for file in files[what]}
         many = {"batches": batches, "length": FLAGS.length}
         # In processes of their own: a runtime may keep weights arranged for the first size of batch that it saw.
-        single = {
-            "one": one_text(weights, texts),
-            "length": FLAGS.length,
-            "calls": 50 if FLAGS.quick else 200,
-        }
+        single = {"one": one_text(weights, texts), "length": FLAGS.length, "calls": 50 if FLAGS.quick else 200}
         found = [
             run_rounds(contenders(weights, built, work), rounds, timeout=FLAGS.timeout, logs=folder / logs)
             for work, logs in ((many, "logs"), (single, "logs_one"))

@@ -42,9 +42,7 @@ flags.DEFINE_string("output_dir", "runs/benchmarks/strategies_parity", "Where th
 flags.DEFINE_list("strategies", ["full", "freeze:4", "lora:8"], "Some of full, freeze:N and lora:RANK.")
 flags.DEFINE_integer("seeds", 3, "Runs of each side, which differ in head, order and dropout.")
 flags.DEFINE_integer(
-    "train_rows",
-    1000,
-    "Training rows, the same for every seed; with few steps LoRA learns nothing on either side.",
+    "train_rows", 1000, "Training rows, the same for every seed; with few steps LoRA learns nothing on either side."
 )
 flags.DEFINE_integer("test_rows", None, "Test sentences; default: all.")
 flags.DEFINE_integer("epochs", 4, "Times that the rows are seen.")

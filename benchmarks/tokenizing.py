@@ -28,20 +28,7 @@ from tftransformer.text.vocabulary_training import train_wordpiece
 
 _TEXTS = flags.DEFINE_string("texts", None, "Folder whose texts are read, with all below it.", required=True)
 _MOST = flags.DEFINE_integer("most", 20_000, "Lines of a file that are read, evenly spread; 0 for all.")
-_SUFFIXES = {
-    ".txt",
-    ".tsv",
-    ".csv",
-    ".jsonl",
-    ".json",
-    ".tokens",
-    ".en",
-    ".de",
-    ".gz",
-    ".train",
-    ".testa",
-    ".testb",
-}
+_SUFFIXES = {".txt", ".tsv", ".csv", ".jsonl", ".json", ".tokens", ".en", ".de", ".gz", ".train", ".testa", ".testb"}
 _BATCH = 1024
 
 
@@ -92,9 +79,7 @@ def compare_sentencepiece(texts: list[str]) -> None:
         return found.with_values(tf.where(found.values == 0, 3, found.values + 1)).to_list()
 
     forms = {
-        "Hugging Face": lambda batch: theirs(batch, add_special_tokens=False, split_special_tokens=True)[
-            "input_ids"
-        ],
+        "Hugging Face": lambda batch: theirs(batch, add_special_tokens=False, split_special_tokens=True)["input_ids"],
         "this package": lambda batch: ours.tokenize(tf.constant(batch)).to_list(),
         "operation": by_operation,
     }
@@ -132,9 +117,7 @@ def compare_training(texts: list[str]) -> None:
         tokenizer = WordPieceTokenizer(vocabulary)
         ids = [tokenizer.tokenize(tf.constant(unseen[i : i + _BATCH])) for i in range(0, len(unseen), _BATCH)]
         tokens = sum(int(row.flat_values.shape[0]) for row in ids)
-        unknown = sum(
-            int(tf.reduce_sum(tf.cast(row.flat_values == tokenizer.unknown_id, tf.int32))) for row in ids
-        )
+        unknown = sum(int(tf.reduce_sum(tf.cast(row.flat_values == tokenizer.unknown_id, tf.int32))) for row in ids)
         print(f"{name}: {tokens:,} tokens of {len(unseen):,} unseen texts, {unknown:,} of them unknown")
 
 

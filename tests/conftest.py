@@ -66,11 +66,7 @@ def _randomised_preset(folder, config, vocabulary):
         for name, variable in addresses(build_encoder(config)).items()
     }
     return save_preset(
-        folder,
-        config=config,
-        tokenizer=WordPieceTokenizer(vocabulary),
-        variables=variables,
-        pooling="mean",
+        folder, config=config, tokenizer=WordPieceTokenizer(vocabulary), variables=variables, pooling="mean"
     )
 
 

@@ -107,11 +107,7 @@ def public_layers():
     for path in sorted((ROOT / "layers").glob("*.py")):
         module = importlib.import_module(f"tftransformer.layers.{path.stem}")
         for name, value in vars(module).items():
-            if (
-                inspect.isclass(value)
-                and issubclass(value, keras.layers.Layer)
-                and value.__module__ == module.__name__
-            ):
+            if inspect.isclass(value) and issubclass(value, keras.layers.Layer) and value.__module__ == module.__name__:
                 yield name, value
 
 

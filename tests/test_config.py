@@ -25,12 +25,7 @@ def test_what_is_left_out_comes_from_the_family_and_the_other_sizes():
 
 def test_what_is_given_wins_over_the_family():
     config = TransformerConfig(**SIZES, position="rotary", num_segments=0, attention_dropout=0.0, head_dim=10)
-    assert (config.position, config.num_segments, config.attention_dropout, config.head_dim) == (
-        "rotary",
-        0,
-        0.0,
-        10,
-    )
+    assert (config.position, config.num_segments, config.attention_dropout, config.head_dim) == ("rotary", 0, 0.0, 10)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -71,10 +66,7 @@ def test_it_is_frozen_and_replaced_by_checked_copies():
         ({"hidden_dim": 24.0}, "hidden_dim must be a positive integer; got 24.0"),
         ({"num_heads": 5}, "hidden_dim must be a multiple of num_heads .*hidden_dim=24, num_heads=5"),
         ({"num_key_value_heads": 3}, "num_heads must be a multiple of num_key_value_heads; got 4 and 3"),
-        (
-            {"num_heads": (4, 2, 2), "head_dim": 6},
-            "num_heads must be one number, or 2, one for each block; got 3",
-        ),
+        ({"num_heads": (4, 2, 2), "head_dim": 6}, "num_heads must be one number, or 2, one for each block; got 3"),
         ({"num_heads": (4, 0), "head_dim": 6}, "num_heads of a block must be a positive integer; got 0"),
         ({"num_heads": (4, 2)}, "head_dim must be given where blocks have unlike num_heads; got None"),
         (
@@ -108,10 +100,7 @@ def test_mistakes_are_one_line(changes, message):
         ("{", "must be JSON; line 1"),
         ("[1]", "must be a JSON object; got list"),
         ('{"num_layer": 2}', "unknown field 'num_layer' .*did you mean 'num_layers'"),
-        (
-            '{"num_layers": 2}',
-            "needs vocabulary_size, hidden_dim, num_heads, intermediate_dim; they are missing",
-        ),
+        ('{"num_layers": 2}', "needs vocabulary_size, hidden_dim, num_heads, intermediate_dim; they are missing"),
     ],
 )
 def test_files_that_are_no_config_are_named(text, message):

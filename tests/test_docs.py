@@ -22,12 +22,7 @@ from tftransformer.runs.commands import COMMANDS
 from tftransformer.runs.flags import OptionFlags
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "CHANGELOG.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in DOCUMENTS}
 README = TEXTS["README.md"]
 
@@ -119,12 +114,7 @@ def save_narrow(folder, num_layers, tiny_config, tiny_vocabulary):
         name: draw.normal(1.0 if name.endswith("gamma") else 0.0, 0.05, variable.shape).astype("float32")
         for name, variable in addresses(build_encoder(config)).items()
     }
-    return save_preset(
-        folder,
-        config=config,
-        tokenizer=WordPieceTokenizer(tiny_vocabulary),
-        variables=variables,
-    )
+    return save_preset(folder, config=config, tokenizer=WordPieceTokenizer(tiny_vocabulary), variables=variables)
 
 
 def write_tables(texts, labels):
@@ -157,9 +147,7 @@ def workplace(tiny_config, tiny_vocabulary, reviews, tmp_path, monkeypatch):
         Path("bert_12x192_en_uncased").symlink_to(folder)
         # The embedded preset is found by its name before a folder is.
         monkeypatch.setattr(presets, "embedded_presets", tuple)
-        classifier = TextClassifier.from_preset(
-            folder, labels=["negative", "positive"], pooling="cls", pooler=True
-        )
+        classifier = TextClassifier.from_preset(folder, labels=["negative", "positive"], pooling="cls", pooler=True)
         classifier.save_to_preset("some/huggingface/folder", format="huggingface")
 
     return make
@@ -230,9 +218,7 @@ def test_flags_of_its_commands_in_prose_are_defined(name):
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_flags_in_its_prose_are_those_of_the_commands(name):
-    known = (
-        set().union(*map(flags_of, COMMANDS), flags_of_benchmarks()) | {"helpfull"} | GONE.get(name, set())
-    )
+    known = set().union(*map(flags_of, COMMANDS), flags_of_benchmarks()) | {"helpfull"} | GONE.get(name, set())
     assert set(re.findall(r"`--(\w+)", TEXTS[name])) <= known
 
 
@@ -301,9 +287,7 @@ def test_there_is_a_recipe_that_names_files(thing):
 
 def test_names_that_recipes_give_stand_in_the_file_beside_them():
     """ "file: its name in `CONSTANT`" is true of the file."""
-    found = re.findall(
-        r"^- `(tftransformer/[\w/.]+)`:[^\n]*?`(_?[A-Z_]{4,})`", TEXTS["CONTRIBUTING.md"], re.MULTILINE
-    )
+    found = re.findall(r"^- `(tftransformer/[\w/.]+)`:[^\n]*?`(_?[A-Z_]{4,})`", TEXTS["CONTRIBUTING.md"], re.MULTILINE)
     found = [(path, name) for path, name in found if "NAME" not in path]
     assert len(found) >= 6
     for path, name in found:
@@ -344,9 +328,7 @@ def test_the_table_of_methods_has_them_all():
     from tftransformer.finetuning.methods import METHODS
 
     rows = re.findall(r"^\| `tt\.(\w+)\(.*?\)` \| `(\w+)", TEXTS["docs/finetuning.md"], re.MULTILINE)
-    assert {(spelling, method) for method, spelling in rows} == {
-        (n, kind) for n, (_, kind) in METHODS.items()
-    }
+    assert {(spelling, method) for method, spelling in rows} == {(n, kind) for n, (_, kind) in METHODS.items()}
 
 
 def versions_tried():

@@ -30,14 +30,7 @@ MODULES = sorted(
 
 
 # They export a SavedModel, or trace the embedded encoder.
-SLOW = {
-    f"tftransformer.{name}"
-    for name in (
-        "export.saved_model",
-        "export.serving",
-        "tasks.document_classifier",
-    )
-}
+SLOW = {f"tftransformer.{name}" for name in ("export.saved_model", "export.serving", "tasks.document_classifier")}
 # Why an example cannot run here.
 SKIPPED = {
     "checkpoints.saved_model_layer.SavedModelFeatures": "a SavedModel of Google's",
@@ -55,9 +48,7 @@ def examples_of(module):
     return doctest.DocTestFinder(exclude_empty=True).find(module)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MODULES]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MODULES])
 def test_examples_run(name, namespace, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)
@@ -66,11 +57,7 @@ def test_examples_run(name, namespace, monkeypatch, tmp_path):
     for test in examples_of(module):
         if test.examples:
             # A method's example goes on from that of its class.
-            test.globs = {
-                **namespace(test),
-                **vars(module),
-                **of_classes.get(test.name.rpartition(".")[0], {}),
-            }
+            test.globs = {**namespace(test), **vars(module), **of_classes.get(test.name.rpartition(".")[0], {})}
             before = dict(test.globs)
             runner.run(test, clear_globs=False)
             changed = {key: value for key, value in test.globs.items() if value is not before.get(key)}
@@ -88,9 +75,7 @@ def test_only_what_needs_something_from_elsewhere_is_skipped():
     )
     for package, most in MOST_SKIPPED.items():
         here = [name for name in skipped if name.startswith(f"{package}.")]
-        assert sum(skipped.pop(name) for name in here) <= most, (
-            f"more examples of {package} are skipped than were"
-        )
+        assert sum(skipped.pop(name) for name in here) <= most, f"more examples of {package} are skipped than were"
     assert set(skipped) == set(SKIPPED), "an example is skipped without its reason here, or runs and has one"
 
 
@@ -151,10 +136,7 @@ def namespace(public, tiny_preset, tiny_vocabulary, reviews):
             if isinstance(node, ast.Name)
         }
         for name, make in files.items():
-            if (
-                any(name in example.source for example in test.examples)
-                and not pathlib.Path(name[1:-1]).exists()
-            ):
+            if any(name in example.source for example in test.examples) and not pathlib.Path(name[1:-1]).exists():
                 make()
         return {**public, **{name: make() for name, make in makers.items() if name in used}}
 

@@ -120,9 +120,7 @@ def test_json_is_strict(tmp_path):
 
 
 def test_what_json_cannot_hold_is_named(tmp_path):
-    with pytest.raises(
-        TransformerError, match=r"^value\.a\[1\] must be something that JSON can hold; got object$"
-    ):
+    with pytest.raises(TransformerError, match=r"^value\.a\[1\] must be something that JSON can hold; got object$"):
         files.write_json(tmp_path / "x", {"a": [1, object()]})
     assert os.listdir(tmp_path) == []
 

@@ -5,21 +5,13 @@ import numpy as np
 import pytest
 
 from tftransformer.errors import TransformerError
-from tftransformer.layers import (
-    ClassificationHead,
-    EncoderBlock,
-    FeedForward,
-    RelativePosition,
-    TransformerEmbedding,
-)
+from tftransformer.layers import ClassificationHead, EncoderBlock, FeedForward, RelativePosition, TransformerEmbedding
 from tftransformer.patterns import address, addresses, copy_weights, leaf_layers, select
 
 
 def encoder(name="encoder", layer="encoder_block_0"):
     inputs = keras.Input((None, 8))
-    return keras.Model(
-        inputs, EncoderBlock(2, 16, name=layer, position=RelativePosition(2))(inputs), name=name
-    )
+    return keras.Model(inputs, EncoderBlock(2, 16, name=layer, position=RelativePosition(2))(inputs), name=name)
 
 
 class Wrapper(keras.Model):
@@ -35,10 +27,7 @@ class Wrapper(keras.Model):
 def test_addresses_are_names_of_layers_and_the_path_inside():
     names = list(addresses(encoder()))
     assert len(names) == len(set(names)) == 18
-    assert (
-        "encoder_block_0/attention/query/kernel" in names
-        and "encoder_block_0/attention/position/keys" in names
-    )
+    assert "encoder_block_0/attention/query/kernel" in names and "encoder_block_0/attention/position/keys" in names
 
 
 @pytest.mark.parametrize("name", ["task", "head", "encoder", "encoder_block_0", "attention"])
@@ -57,11 +46,7 @@ def test_a_wrapper_around_a_wrapper_and_a_functional_in_a_functional_change_none
     outer = keras.Model(inputs, keras.layers.Dense(2, name="dense")(middle(inputs)), name="outer")
     expected = [*addresses(inner), "head/logits/kernel", "head/logits/bias", "dense/kernel", "dense/bias"]
     assert list(addresses(outer)) == expected
-    assert [layer.name for layer in leaf_layers(outer) if layer.weights] == [
-        "encoder_block_0",
-        "head",
-        "dense",
-    ]
+    assert [layer.name for layer in leaf_layers(outer) if layer.weights] == ["encoder_block_0", "head", "dense"]
 
 
 def test_layers_that_hold_sublayers_of_the_same_names_stay_apart():
@@ -70,9 +55,7 @@ def test_layers_that_hold_sublayers_of_the_same_names_stay_apart():
     x = FeedForward(16, name="output")(x)  # the same
     x = EncoderBlock(2, 16, name="encoder_block_1")(x)
     names = set(addresses(keras.Model(inputs, x)))
-    assert (
-        "feed_forward/feed_forward/output/kernel" in names and "feed_forward/attention/output/kernel" in names
-    )
+    assert "feed_forward/feed_forward/output/kernel" in names and "feed_forward/attention/output/kernel" in names
     assert "output/intermediate/kernel" in names and "output/output/kernel" in names
     assert len(names) == 2 * 16 + 4
 
@@ -163,15 +146,11 @@ def test_weights_are_copied_by_address_not_by_position():
         np.testing.assert_array_equal(variable, addresses(one)[name])
 
 
-@pytest.mark.parametrize(
-    ("source", "target"), [((3, "ab"), (3, "a")), ((3, "a"), (3, "ab")), ((3, "ab"), (2, "ab"))]
-)
+@pytest.mark.parametrize(("source", "target"), [((3, "ab"), (3, "a")), ((3, "a"), (3, "ab")), ((3, "ab"), (2, "ab"))])
 def test_weights_without_a_place_are_refused_and_nothing_is_copied(source, target):
     one, two = dense(*source), dense(*target)
     before = two.get_weights()
-    with pytest.raises(
-        TransformerError, match="target must have the weights of source; . differ, such as '[ab]/"
-    ):
+    with pytest.raises(TransformerError, match="target must have the weights of source; . differ, such as '[ab]/"):
         copy_weights(one, two)
     for value, kept in zip(before, two.get_weights()):
         np.testing.assert_array_equal(value, kept)

@@ -132,16 +132,8 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.family, str) or self.family not in FAMILIES:
             hint = near_miss(self.family, FAMILIES) if isinstance(self.family, str) else ""
-            raise TransformerError(
-                f"family must be one of {', '.join(FAMILIES)}; got {self.family!r:.80}{hint}"
-            )
-        for name in (
-            "vocabulary_size",
-            "num_layers",
-            "hidden_dim",
-            "intermediate_dim",
-            "max_sequence_length",
-        ):
+            raise TransformerError(f"family must be one of {', '.join(FAMILIES)}; got {self.family!r:.80}{hint}")
+        for name in ("vocabulary_size", "num_layers", "hidden_dim", "intermediate_dim", "max_sequence_length"):
             _check_positive(name, getattr(self, name))
         for name, value in FAMILIES[self.family].defaults.items():
             self._default(name, value)
@@ -171,9 +163,7 @@ class TransformerConfig:
             object.__setattr__(self, name, _one_or_each(name, getattr(self, name), self.num_blocks))
         for heads, shared in self._rows_of_heads():
             if heads % shared:
-                raise TransformerError(
-                    f"num_heads must be a multiple of num_key_value_heads; got {heads} and {shared}"
-                )
+                raise TransformerError(f"num_heads must be a multiple of num_key_value_heads; got {heads} and {shared}")
         if self.head_dim is None:
             self._default_head_dim()
 
@@ -272,9 +262,7 @@ class TransformerConfig:
         known = [f.name for f in dataclasses.fields(cls)]
         for name in fields:
             if name not in known:
-                raise TransformerError(
-                    f"unknown field {name!r} in a TransformerConfig{near_miss(name, known)}"
-                )
+                raise TransformerError(f"unknown field {name!r} in a TransformerConfig{near_miss(name, known)}")
         required = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING]
         missing = [name for name in required if name not in fields]
         if missing:
@@ -291,9 +279,7 @@ class TransformerConfig:
         try:
             fields = json.loads(text)
         except json.JSONDecodeError as error:
-            raise TransformerError(
-                f"a TransformerConfig must be JSON; line {error.lineno}: {error.msg}"
-            ) from None
+            raise TransformerError(f"a TransformerConfig must be JSON; line {error.lineno}: {error.msg}") from None
         if not isinstance(fields, dict):
             raise TransformerError(f"a TransformerConfig must be a JSON object; got {type(fields).__name__}")
         return cls.from_dict(fields)
@@ -303,9 +289,7 @@ def _check_positive(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise TransformerError(f"{name} must be a positive integer; got {value!r:.80}")
     if value > LARGEST_SIZE:
-        raise TransformerError(
-            f"{name} must be at most {LARGEST_SIZE}; got a number of {len(str(value))} digits"
-        )
+        raise TransformerError(f"{name} must be at most {LARGEST_SIZE}; got a number of {len(str(value))} digits")
 
 
 def _one_or_each(name: str, value: Any, blocks: int) -> int | tuple[int, ...]:
@@ -314,9 +298,7 @@ def _one_or_each(name: str, value: Any, blocks: int) -> int | tuple[int, ...]:
         _check_positive(name, value)
         return value
     if len(value) != blocks:
-        raise TransformerError(
-            f"{name} must be one number, or {blocks}, one for each block; got {len(value)}"
-        )
+        raise TransformerError(f"{name} must be one number, or {blocks}, one for each block; got {len(value)}")
     for number in value:
         _check_positive(f"{name} of a block", number)
     return value[0] if len(set(value)) == 1 else tuple(value)

@@ -39,9 +39,7 @@ def addresses(model: Any) -> dict[str, Any]:
                 continue
             name = address(variable, layer)
             if found.get(name, variable) is not variable:
-                raise TransformerError(
-                    f"two weights have the address {name!r}: give their layers unlike names"
-                )
+                raise TransformerError(f"two weights have the address {name!r}: give their layers unlike names")
             found[name] = variable
     return found
 
@@ -76,13 +74,9 @@ def copy_weights(source: Any, target: Any) -> None:
     """
     given, wanted = addresses(source), addresses(target)
     unlike = [name for name in given if name not in wanted] + [name for name in wanted if name not in given]
-    unlike += [
-        name for name in given if name in wanted and tuple(given[name].shape) != tuple(wanted[name].shape)
-    ]
+    unlike += [name for name in given if name in wanted and tuple(given[name].shape) != tuple(wanted[name].shape)]
     if unlike:
-        raise TransformerError(
-            f"target must have the weights of source; {len(unlike)} differ, such as {unlike[0]!r}"
-        )
+        raise TransformerError(f"target must have the weights of source; {len(unlike)} differ, such as {unlike[0]!r}")
     for name, variable in wanted.items():
         variable.assign(given[name])
 

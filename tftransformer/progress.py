@@ -5,9 +5,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-_LINE = (
-    "{desc}  {n_fmt}/{total_fmt} {percentage:3.0f} %  {elapsed}  {rate_noinv_fmt}  {remaining} left{postfix}"
-)
+_LINE = "{desc}  {n_fmt}/{total_fmt} {percentage:3.0f} %  {elapsed}  {rate_noinv_fmt}  {remaining} left{postfix}"
 _LINE_WITHOUT_TOTAL = "{desc}  {n_fmt}  {elapsed}  {rate_noinv_fmt}{postfix}"
 
 
@@ -44,13 +42,7 @@ class Progress(tqdm):
             line = _LINE_WITHOUT_TOTAL if total is None else _LINE
             look = {"bar_format": line, "mininterval": line_seconds, "delay": line_seconds}
         super().__init__(
-            total=total,
-            desc=description,
-            file=_Stream(stream, terminal),
-            miniters=1,
-            smoothing=0,
-            unit="",
-            **look,
+            total=total, desc=description, file=_Stream(stream, terminal), miniters=1, smoothing=0, unit="", **look
         )
 
     def update(self, n: float | None = 1, note: str | None = None) -> bool | None:

@@ -7,9 +7,7 @@ from sidebyside.table import Rows, figure
 from tftransformer.evaluation.figures import COLOURS, GREY, new_figure, plain_axes, save
 
 
-def plot_bars(
-    path: str | os.PathLike, panels: Mapping[str, tuple[Rows, str, str]], ours: str = "ours"
-) -> None:
+def plot_bars(path: str | os.PathLike, panels: Mapping[str, tuple[Rows, str, str]], ours: str = "ours") -> None:
     """Draw a panel under another, each with one bar a row.
 
     Args:
@@ -40,9 +38,7 @@ def plot_bars(
             spread = row["figures"].get(key)
             if spread and spread["low"] < spread["high"]:
                 axes.plot([spread["low"], spread["high"]], [y, y], color="black", linewidth=1.2)
-            axes.annotate(
-                short(value), (value, y), xytext=(5, 4), textcoords="offset points", fontsize=8, va="center"
-            )
+            axes.annotate(short(value), (value, y), xytext=(5, 4), textcoords="offset points", fontsize=8, va="center")
         axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
         axes.invert_yaxis()
         axes.set_title(title, fontsize=11, loc="left")

@@ -105,8 +105,6 @@ class Child:
             status = self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             return "its output"
-        words = [
-            line.strip() for line in self._log.read_text("utf-8", "replace").splitlines() if line.strip()
-        ]
+        words = [line.strip() for line in self._log.read_text("utf-8", "replace").splitlines() if line.strip()]
         last = f": {words[-1][:200]}" if words else ""
         return (f"by signal {-status}" if status < 0 else f"with status {status}") + last

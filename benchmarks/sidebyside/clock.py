@@ -18,9 +18,7 @@ class Clock:
         False
     """
 
-    def __init__(
-        self, every: int = 0, evaluate: Callable[[], float] | None = None, target: float = 1.0
-    ) -> None:
+    def __init__(self, every: int = 0, evaluate: Callable[[], float] | None = None, target: float = 1.0) -> None:
         self.steps = 0
         self.epochs: list[float] = []
         self.curve: list[tuple[int, float, float]] = []

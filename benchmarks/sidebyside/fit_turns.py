@@ -74,9 +74,7 @@ def _prepare(build: Any, settings: dict[str, Any]) -> tuple[_State, dict[str, An
     trainer.remember()
     first = _FirstStep()
     rows = settings["warm_up_rows"]
-    trainer.fit(
-        state.train["texts"][-rows:], state.train["labels"][-rows:], settings["warm_up_epochs"], first
-    )
+    trainer.fit(state.train["texts"][-rows:], state.train["labels"][-rows:], settings["warm_up_epochs"], first)
     trainer.restore()
     checked = state.train["texts"][:_CHECKED], state.train["labels"][:_CHECKED]
     figures = {
@@ -146,12 +144,7 @@ def _slice(state: _State, number: int) -> tuple[list[str], list[int]]:
 
 def _operations(settings: dict[str, Any], count: TokenCount) -> tuple[float, float]:
     config = json.loads((Path(settings["folder"]) / "config.json").read_text("utf-8"))
-    sizes = (
-        config["num_hidden_layers"],
-        config["hidden_size"],
-        config["intermediate_size"],
-        settings["freeze"],
-    )
+    sizes = (config["num_hidden_layers"], config["hidden_size"], config["intermediate_size"], settings["freeze"])
     return (
         training_flops(count.real, count.real_squares, *sizes),
         training_flops(count.computed, count.computed_squares, *sizes),

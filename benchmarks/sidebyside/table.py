@@ -126,15 +126,7 @@ def machine() -> dict[str, Any]:
     import os
 
     versions = {}
-    for package in (
-        "tensorflow",
-        "keras",
-        "keras-hub",
-        "tensorflow-text",
-        "torch",
-        "transformers",
-        "onnxruntime",
-    ):
+    for package in ("tensorflow", "keras", "keras-hub", "tensorflow-text", "torch", "transformers", "onnxruntime"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

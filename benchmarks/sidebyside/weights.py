@@ -28,11 +28,7 @@ def random_folder(folder: Path, layers: int, width: int) -> Path:
     tokens = vocabulary()
     heads = 12 if width % 12 == 0 else 2
     config = TransformerConfig(
-        vocabulary_size=len(tokens),
-        num_layers=layers,
-        hidden_dim=width,
-        num_heads=heads,
-        intermediate_dim=4 * width,
+        vocabulary_size=len(tokens), num_layers=layers, hidden_dim=width, num_heads=heads, intermediate_dim=4 * width
     )
     classifier = tt.TextClassifier(config, WordPieceTokenizer(tokens), LABELS, pooling="cls")
     classifier.save_to_preset(folder, format="huggingface")

@@ -18,8 +18,7 @@ _started = time.monotonic()
 
 
 def serve(
-    prepare: Callable[[dict[str, Any]], tuple[Any, dict[str, Any]]],
-    turn: Callable[[Any, int], dict[str, Any]],
+    prepare: Callable[[dict[str, Any]], tuple[Any, dict[str, Any]]], turn: Callable[[Any, int], dict[str, Any]]
 ) -> None:
     """Answer the parent until it says stop.
 

@@ -11,9 +11,7 @@ ONNX_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 def ours(settings: dict[str, Any]) -> None:
     import tftransformer as tt
 
-    classifier = tt.TextClassifier.from_preset(
-        settings["folder"], sequence_length=settings["length"], text_pairs=False
-    )
+    classifier = tt.TextClassifier.from_preset(settings["folder"], sequence_length=settings["length"], text_pairs=False)
     for dtype in ("float32", "bfloat16"):
         classifier.export(Path(settings["target"]) / f"ours_{dtype}", dtype=dtype)
 
@@ -57,9 +55,7 @@ def onnx(settings: dict[str, Any]) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from transformers import AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(
-        settings["folder"], attn_implementation="eager"
-    )
+    model = AutoModelForSequenceClassification.from_pretrained(settings["folder"], attn_implementation="eager")
 
     class Probabilities(torch.nn.Module):
         def __init__(self) -> None:

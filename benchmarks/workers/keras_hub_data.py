@@ -11,9 +11,7 @@ def build(settings: dict[str, Any]) -> Reader:
     import tensorflow as tf
 
     tokenizer = keras_hub.models.BertTokenizer(settings["vocabulary"], lowercase=True)
-    preprocessor = keras_hub.models.BertTextClassifierPreprocessor(
-        tokenizer, sequence_length=settings["length"]
-    )
+    preprocessor = keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=settings["length"])
 
     def reader(texts: list[str], labels: list[int]) -> Epoch:
         rows = tf.data.Dataset.from_tensor_slices((texts, labels)).shuffle(10_000)

@@ -36,9 +36,7 @@ def build(settings: dict[str, Any]) -> Any:
             backbone.get_layer(name).trainable = False
         for i in range(settings["freeze"]):
             backbone.get_layer(f"transformer_layer_{i}").trainable = False
-    classifier.compile(
-        optimizer=keras.optimizers.Adam(settings["learning_rate"]), jit_compile=settings["jit"]
-    )
+    classifier.compile(optimizer=keras.optimizers.Adam(settings["learning_rate"]), jit_compile=settings["jit"])
     whole = keras_hub.models.BertTextClassifierPreprocessor.from_preset(
         folder, sequence_length=backbone.max_sequence_length
     )
@@ -62,9 +60,7 @@ def build(settings: dict[str, Any]) -> Any:
             outputs = []
             for start in range(0, len(texts), 64):
                 packed = whole(tf.constant(texts[start : start + 64]))
-                longest = min(
-                    -(-int(packed["padding_mask"].numpy().sum(1).max()) // 32) * 32, self._longest()
-                )
+                longest = min(-(-int(packed["padding_mask"].numpy().sum(1).max()) // 32) * 32, self._longest())
                 outputs.append(self.run([{key: value[:, :longest] for key, value in packed.items()}]))
             return np.concatenate(outputs)
 

@@ -17,9 +17,7 @@ def build(settings: dict[str, Any]) -> Any:
     import tftransformer as tt
 
     policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[settings["precision"]]
-    classifier = tt.TextClassifier.from_preset(
-        settings["folder"], dtype=policy, sequence_length=settings["length"]
-    )
+    classifier = tt.TextClassifier.from_preset(settings["folder"], dtype=policy, sequence_length=settings["length"])
     if settings["freeze"]:
         classifier.apply(tt.Freeze(layers=settings["freeze"]))
     elif settings.get("freeze_embeddings"):
@@ -38,9 +36,7 @@ def build(settings: dict[str, Any]) -> Any:
         def fit(self, texts: list, labels: list, epochs: int, clock: Any) -> None:
             names = [classifier.labels[label] for label in labels]
             callbacks = [ClockCallback(clock)]
-            classifier.fit(
-                texts, names, settings["batch_size"], epochs, verbose=0, callbacks=callbacks, **fit_options
-            )
+            classifier.fit(texts, names, settings["batch_size"], epochs, verbose=0, callbacks=callbacks, **fit_options)
 
         def logits(self, texts: list) -> np.ndarray:
             # Evaluation is not timed, and need not take long: the batches of the last texts are kept.

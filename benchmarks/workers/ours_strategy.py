@@ -32,8 +32,7 @@ def turn(settings: dict[str, Any], seed: int) -> dict[str, Any]:
     before = classifier(batches[0][0], training=False)
     spec = tf.TensorSpec((None, None), tf.int32)
     dataset = tf.data.Dataset.from_generator(
-        lambda: iter(batches),
-        output_signature=(dict.fromkeys(batches[0][0], spec), tf.TensorSpec((None,), tf.int32)),
+        lambda: iter(batches), output_signature=(dict.fromkeys(batches[0][0], spec), tf.TensorSpec((None,), tf.int32))
     )
     classifier.compile(
         learning_rate=settings["learning_rate"],
@@ -48,9 +47,7 @@ def turn(settings: dict[str, Any], seed: int) -> dict[str, Any]:
         on_train_batch_end=lambda batch, logs: ends.append((time.perf_counter(), time.process_time()))
     )
     epochs = len(start["order"])
-    classifier.fit(
-        dataset, epochs=epochs, steps_per_epoch=len(batches) // epochs, callbacks=[clock], verbose=0
-    )
+    classifier.fit(dataset, epochs=epochs, steps_per_epoch=len(batches) // epochs, callbacks=[clock], verbose=0)
     predicted = classifier.predict(texts["test_texts"], verbose=0).argmax(axis=-1)
     losses = keras.losses.sparse_categorical_crossentropy(batches[0][1], before, from_logits=True)
     return {

@@ -30,9 +30,7 @@ def turn(settings: dict[str, Any], seed: int) -> dict[str, Any]:
 
     def collate(rows: Any, texts: list[str]) -> dict:
         chosen = [texts[row] for row in rows]
-        return tokenizer(
-            chosen, padding=True, truncation=True, max_length=settings["length"], return_tensors="pt"
-        )
+        return tokenizer(chosen, padding=True, truncation=True, max_length=settings["length"], return_tensors="pt")
 
     size, labels = settings["batch_size"], torch.tensor(texts["labels"])
     chunks = [rows for order in start["order"] for rows in np.split(order, range(size, len(order), size))]
@@ -99,10 +97,7 @@ def train(model: Any, batches: list[dict], settings: dict[str, Any]) -> list[tup
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     spared = [name for name in trained if name.endswith("bias") or "LayerNorm" in name]
     groups = [
-        {
-            "params": [p for name, p in trained.items() if name not in spared],
-            "weight_decay": settings["weight_decay"],
-        },
+        {"params": [p for name, p in trained.items() if name not in spared], "weight_decay": settings["weight_decay"]},
         {"params": [trained[name] for name in spared], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=settings["learning_rate"], eps=1e-6)

@@ -22,9 +22,7 @@ def test_every_way_is_measured_and_a_mistake_is_one_line(tmp_path, tiny_preset, 
             "--train_path=reviews.csv", "--test_path=reviews.csv", "--sequence_length=16", *flags,
         ]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     done = run("--train_examples=16", "--unlabelled=16", "--teacher_epochs=1", "--epochs=2", "--seeds=1")
     assert done.returncode == 0, done.stderr[-3000:]

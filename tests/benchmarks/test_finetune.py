@@ -113,10 +113,7 @@ def test_ratios_are_at_equal_precision_and_shares_of_the_round_s_peak():
     assert shares == [0.5, 0.5, 0.25, 0.25]
     text = section_text(section, rows)
     assert "Matrix products: 40 GFLOP/s in fp32, 80 in bf16." in text
-    assert (
-        "Not alike: theirs, bf16 has loss before 0.9, the others 0.7." in text
-        and text.count("Not alike") == 1
-    )
+    assert "Not alike: theirs, bf16 has loss before 0.9, the others 0.7." in text and text.count("Not alike") == 1
 
 
 @pytest.mark.slow

@@ -57,9 +57,7 @@ def quiet(_):
 
 def test_one_works_at_a_time_and_all_take_turns(make, tmp_path):
     lines = []
-    outcomes = run_rounds(
-        [make("a"), make("b", rate=2.0, rounds=1)], 2, say=lines.append, logs=tmp_path / "logs"
-    )
+    outcomes = run_rounds([make("a"), make("b", rate=2.0, rounds=1)], 2, say=lines.append, logs=tmp_path / "logs")
     assert (tmp_path / "diary").read_text() == "a0() b0() a1() "
     assert outcomes["a"].turns == [{"rate": 1.0}, {"rate": 2.0}] and outcomes["b"].turns == [{"rate": 2.0}]
     for outcome in outcomes.values():
@@ -140,9 +138,7 @@ def test_ratios_are_taken_within_rounds():
     assert figure(rows[0], "rate_ratio") == 2.0
     assert rows[1]["figures"]["rate"]["low"] == 1.0 and set(rows[0]["figures"]) == {"rate", "rate_ratio"}
     add_ratios(rows, "rate", "nobody")
-    text = markdown(
-        rows, [Column("rate", "rate"), Column("GB", "peak_bytes", ".0f", 1e-9), Column("none", "none")]
-    )
+    text = markdown(rows, [Column("rate", "rate"), Column("GB", "peak_bytes", ".0f", 1e-9), Column("none", "none")])
     assert text.splitlines() == [
         "|                   | rate |  GB |",
         "| ----------------- | ---: | --: |",
@@ -205,9 +201,7 @@ def test_real_texts_are_drawn_by_seed(tmp_path):
     drawn = real(str(tmp_path), "ag_news", 6)
     assert len(set(drawn.texts)) == 6 and drawn == real(str(tmp_path), "ag_news", 6)
     number = int(drawn.texts[0].split()[-1])
-    assert drawn.texts[0] == f"title {number} text {number}" and drawn.names[drawn.labels[0]] == str(
-        number % 4 + 1
-    )
+    assert drawn.texts[0] == f"title {number} text {number}" and drawn.names[drawn.labels[0]] == str(number % 4 + 1)
     assert len(real(str(tmp_path), "ag_news").texts) == 20
     with pytest.raises(TransformerError, match="data must be a folder with sst2/train.tsv"):
         real(str(tmp_path), "sst2")

@@ -36,9 +36,7 @@ class Folder:
         self.settings = dict(SETTINGS)
         self.vocabulary = SPECIAL + [f"piece{i}" for i in range(18)]
         self.tensors = dict(
-            to_source(
-                FAMILIES["bert"].huggingface.table, address, rng.normal(size=shape).astype("float32"), 2
-            )
+            to_source(FAMILIES["bert"].huggingface.table, address, rng.normal(size=shape).astype("float32"), 2)
             for address, shape in shapes.items()
         )
 
@@ -61,13 +59,7 @@ class Folder:
 @pytest.fixture
 def config() -> TransformerConfig:
     return TransformerConfig(
-        "bert",
-        vocabulary_size=23,
-        num_layers=2,
-        hidden_dim=8,
-        num_heads=2,
-        intermediate_dim=12,
-        max_sequence_length=10,
+        "bert", vocabulary_size=23, num_layers=2, hidden_dim=8, num_heads=2, intermediate_dim=12, max_sequence_length=10
     )
 
 

@@ -5,12 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tftransformer.checkpoints.adaptation import (
-    adapt,
-    append_mean_rows,
-    interpolate_rows,
-    repeat_rows,
-)
+from tftransformer.checkpoints.adaptation import adapt, append_mean_rows, interpolate_rows, repeat_rows
 from tftransformer.checkpoints.assign import make_plan, stored_addresses
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.rules import OWN, to_source, transform_of
@@ -24,13 +19,7 @@ from tftransformer.text.spec import TokenizerSpec
 from tftransformer.text.vocabulary import vocabulary_bytes
 
 PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "spec", "##t", "##ral", "c", "##o", "19", "-")
-SIZES = {
-    "vocabulary_size": 16,
-    "hidden_dim": 8,
-    "num_heads": 2,
-    "intermediate_dim": 12,
-    "max_sequence_length": 6,
-}
+SIZES = {"vocabulary_size": 16, "hidden_dim": 8, "num_heads": 2, "intermediate_dim": 12, "max_sequence_length": 6}
 TOKEN = "embeddings/token/embeddings"
 POSITION = "embeddings/position/embeddings"
 
@@ -286,10 +275,7 @@ def test_a_config_that_the_checkpoint_cannot_fill(change, message):
         ({"new_tokens": ["the"]}, "'the' has the id 5 already"),
         ({"new_tokens": ["a", "a"]}, "'a' stands twice"),
         ({"new_tokens": "abc"}, "must be a list of strings; got 'abc'"),
-        (
-            {"new_tokens": ["Spec"]},
-            "'Spec' can never occur, since the text 'Spec' is read as spec; write it in lower",
-        ),
+        ({"new_tokens": ["Spec"]}, "'Spec' can never occur, since the text 'Spec' is read as spec; write it in lower"),
         ({"new_tokens": ["co-19"]}, "is read as c ##o - 19"),
         ({"new_tokens": ["[X]"]}, "can never occur"),
         ({"new_tokens": ["##"]}, "is read as nothing"),

@@ -62,9 +62,7 @@ class Tokenizer:
         self.vocabulary = tuple(vocabulary)
 
     def spec(self):
-        return TokenizerSpec(
-            "wordpiece", self.vocabulary, {}, {"vocab.txt": vocabulary_bytes(self.vocabulary)}
-        )
+        return TokenizerSpec("wordpiece", self.vocabulary, {}, {"vocab.txt": vocabulary_bytes(self.vocabulary)})
 
 
 @pytest.fixture
@@ -228,8 +226,7 @@ def test_shards(folder, encoder):
 
 @pytest.mark.parametrize("huge", [10**9, 2**63, 10**30])
 @pytest.mark.parametrize(
-    "setting",
-    ["hidden_size", "num_hidden_layers", "vocab_size", "intermediate_size", "max_position_embeddings"],
+    "setting", ["hidden_size", "num_hidden_layers", "vocab_size", "intermediate_size", "max_position_embeddings"]
 )
 def test_sizes_that_lie(setting, huge, folder, google):
     stated = {**folder.settings, setting: huge}

@@ -95,10 +95,7 @@ def test_the_words_for_tokenizers_and_shapes(folder):
         return describe(dataclasses.replace(preset, tokenizer=tokenizer)).tokenizer
 
     assert with_tokenizer(settings={"lowercase": False}) == "WordPiece, cased"
-    assert (
-        with_tokenizer(settings={"lowercase": True, "strip_accents": False})
-        == "WordPiece, uncased, accents kept"
-    )
+    assert with_tokenizer(settings={"lowercase": True, "strip_accents": False}) == "WordPiece, uncased, accents kept"
     assert with_tokenizer(kind="byte_bpe", settings={}) == "byte-level BPE"
     assert "23 tokens;" in str(describe(preset))
     folder.vocabulary.pop()

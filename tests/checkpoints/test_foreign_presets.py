@@ -82,21 +82,14 @@ def test_tokenizer_settings(folder):
     (path / "tokenizer.json").write_text(json.dumps(described))
     found = load_preset(path).tokenizer.settings
     assert found.items() >= {"lowercase": False, "strip_accents": None, "split_on_cjk": False}.items()
-    stated = {
-        "do_lower_case": True,
-        "strip_accents": False,
-        "tokenize_chinese_chars": True,
-        "unk_token": "[UNK]",
-    }
+    stated = {"do_lower_case": True, "strip_accents": False, "tokenize_chinese_chars": True, "unk_token": "[UNK]"}
     (path / "tokenizer_config.json").write_text(json.dumps(stated))
     found = load_preset(path).tokenizer.settings
     assert found.items() >= {"lowercase": True, "strip_accents": False, "split_on_cjk": True}.items()
     assert found["unknown_token"] == "[UNK]"
 
 
-@pytest.mark.parametrize(
-    ("key", "pooling"), [("mean_tokens", "mean"), ("max_tokens", "max"), ("cls_token", "cls")]
-)
+@pytest.mark.parametrize(("key", "pooling"), [("mean_tokens", "mean"), ("max_tokens", "max"), ("cls_token", "cls")])
 def test_sentence_transformers_pooling(key, pooling, folder):
     path = folder.write()
     (path / "1_Pooling").mkdir()
@@ -119,8 +112,7 @@ def test_a_classifiers_head_comes_along(folder):
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [{"architectures": ["BertForTokenClassification"]}, {"problem_type": "regression"}],
+    "settings", [{"architectures": ["BertForTokenClassification"]}, {"problem_type": "regression"}]
 )
 def test_heads_of_other_tasks_stay_behind(settings, folder):
     folder.add_head()
@@ -145,15 +137,9 @@ def test_spare_rows_are_padding_and_missing_ones_an_error(folder):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            {"model_type": "gpt2"},
-            "(bert, distilbert, roberta, xlm-roberta, electra, albert); its model_type is 'gpt2'",
-        ),
+        ({"model_type": "gpt2"}, "(bert, distilbert, roberta, xlm-roberta, electra, albert); its model_type is 'gpt2'"),
         ({"model_type": None}, "its model_type is None"),
-        (
-            {"position_embedding_type": "relative_key"},
-            "position_embedding_type must be 'absolute'; got 'relative_key'",
-        ),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type must be 'absolute'; got 'relative_key'"),
         ({"is_decoder": True}, "is_decoder must be False; got True"),
         ({"pruned_heads": {"0": [1]}}, "pruned_heads must be {}; got {'0': [1]}"),
         ({"hidden_act": "mish"}, "hidden_act must be one of gelu, gelu_new"),
@@ -207,9 +193,8 @@ def test_truncated_weights(folder):
 
 
 def test_unknown_names():
-    assert (
-        "there is no preset or folder 'bert_base_en_uncasd'; did you mean 'bert_base_en_uncased'"
-        in one_line("bert_base_en_uncasd")
+    assert "there is no preset or folder 'bert_base_en_uncasd'; did you mean 'bert_base_en_uncased'" in one_line(
+        "bert_base_en_uncasd"
     )
     assert "presets are for instance" in one_line("qqqqqqqqqqq")
     assert "a checkpoint of the family gpt2; those that load are bert" in one_line("gpt2_base_en")
@@ -228,9 +213,7 @@ def test_folders_that_are_no_presets(tmp_path):
 def test_hugging_face_handles(folder, monkeypatch):
     hub = pytest.importorskip("huggingface_hub")
     path = folder.write()
-    monkeypatch.setattr(
-        hub, "snapshot_download", lambda repository, **_: str(path) if repository == "a/b" else 1 / 0
-    )
+    monkeypatch.setattr(hub, "snapshot_download", lambda repository, **_: str(path) if repository == "a/b" else 1 / 0)
     preset = load_preset("hf://a/b")
     assert (preset.name, preset.config.activation) == ("hf://a/b", "gelu")
     assert "preset 'hf://c/d' cannot be loaded: division by zero" in one_line("hf://c/d")

@@ -9,12 +9,7 @@ import tensorflow as tf
 
 from tftransformer import patterns
 from tftransformer.checkpoints.assign import stored_addresses
-from tftransformer.checkpoints.google import (
-    expand,
-    guess_lowercase,
-    load_tensorflow_folder,
-    read_tensorflow_tokenizer,
-)
+from tftransformer.checkpoints.google import expand, guess_lowercase, load_tensorflow_folder, read_tensorflow_tokenizer
 from tftransformer.checkpoints.rules import Table, to_source, transform_of
 from tftransformer.checkpoints.sources import open_weights
 from tftransformer.config import TransformerConfig
@@ -144,11 +139,7 @@ GARDEN_BLOCK_1 = {
     "feed_forward/output": "layer_with_weights-5/_output_dense",
     "feed_forward_norm": "layer_with_weights-5/_output_layer_norm",
 }
-EMBEDDINGS = {
-    "token": "word_embeddings",
-    "position": "position_embeddings",
-    "segment": "token_type_embeddings",
-}
+EMBEDDINGS = {"token": "word_embeddings", "position": "position_embeddings", "segment": "token_type_embeddings"}
 
 
 @pytest.mark.parametrize(
@@ -213,9 +204,7 @@ def reference(values, ids):
     x = norm(x + values["embeddings/segment/embeddings"][0], "embeddings/norm")
     for i in range(LAYERS):
         block = f"encoder_block_{i}"
-        query, key, value = (
-            heads(dense(x, f"{block}/attention/{part}")) for part in ("query", "key", "value")
-        )
+        query, key, value = (heads(dense(x, f"{block}/attention/{part}")) for part in ("query", "key", "value"))
         scores = query @ key.transpose(0, 2, 1) / np.sqrt(D / HEADS)
         scores = np.exp(scores - scores.max(-1, keepdims=True))
         mixed = (scores / scores.sum(-1, keepdims=True)) @ value
@@ -245,9 +234,7 @@ def test_a_classifiers_head_comes_along(classes, labels, tmp_path):
     preset = load_tensorflow_folder(write(tmp_path / "a", stored), "a")
     assert preset.labels == labels
     if labels:
-        kernel = transform_of(preset.table.rule("head/logits/kernel")).forward(
-            preset.source.get("output_weights")
-        )
+        kernel = transform_of(preset.table.rule("head/logits/kernel")).forward(preset.source.get("output_weights"))
         np.testing.assert_array_equal(kernel, values["head/logits/kernel"])
 
 
@@ -357,10 +344,7 @@ def test_a_saved_object_with_the_names_of_attributes(tmp_path):
     preset = load_tensorflow_folder(folder, "a")
     assert preset.pooler
     ignored = preset.load_into(assert_loads(preset, values)).ignored
-    assert (
-        ignored["heads/masked_lm/bias/.ATTRIBUTES/VARIABLE_VALUE"]
-        == "outside of the encoder: heads, training"
-    )
+    assert ignored["heads/masked_lm/bias/.ATTRIBUTES/VARIABLE_VALUE"] == "outside of the encoder: heads, training"
 
 
 def test_the_pooler_beside_the_encoder(tmp_path):
@@ -395,12 +379,8 @@ def test_the_depth_must_be_the_weights(tmp_path):
 
 
 def test_electras_discriminator(tmp_path):
-    config = CONFIG.replace(
-        family="electra", activation="gelu", embedding_dim=4, hidden_dim=128, head_dim=None
-    )
-    values = {
-        address: value for address, value in numbers(config).items() if not address.startswith("pooler")
-    }
+    config = CONFIG.replace(family="electra", activation="gelu", embedding_dim=4, hidden_dim=128, head_dim=None)
+    values = {address: value for address, value in numbers(config).items() if not address.startswith("pooler")}
     stored = as_stored(GOOGLE["electra"].table, values)
     assert "electra/embeddings_project/kernel" in stored
     extra = {

@@ -39,9 +39,7 @@ def encoder(config):
 def saved(encoder, config, tmp_path):
     def save(name="own", **options):
         variables = patterns.addresses(encoder)
-        return save_preset(
-            tmp_path / name, config=config, tokenizer=Tokenizer(), variables=variables, **options
-        )
+        return save_preset(tmp_path / name, config=config, tokenizer=Tokenizer(), variables=variables, **options)
 
     return save
 
@@ -102,9 +100,7 @@ def test_a_head_is_left_behind_by_an_encoder(encoder, config, tmp_path):
 
 
 def test_saving_refuses(saved, encoder, config, tmp_path):
-    with pytest.raises(
-        TransformerError, match="pooling must be one of cls, mean, max; got 'maen'; did you mean"
-    ):
+    with pytest.raises(TransformerError, match="pooling must be one of cls, mean, max; got 'maen'; did you mean"):
         saved(pooling="maen")
     with pytest.raises(TransformerError, match="dtype must be one of"):
         saved(dtype="int8")

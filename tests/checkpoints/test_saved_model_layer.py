@@ -22,11 +22,7 @@ class HubEncoder(tf.Module):
         hidden = tf.gather(self.table, inputs["input_word_ids"] + inputs["input_type_ids"]) * mask
         if training:
             hidden = hidden * 100
-        return {
-            "sequence_output": hidden,
-            "pooled_output": tf.reduce_sum(hidden, 1),
-            "ids": inputs["input_mask"],
-        }
+        return {"sequence_output": hidden, "pooled_output": tf.reduce_sum(hidden, 1), "ids": inputs["input_mask"]}
 
 
 class SentenceEncoder(tf.Module):
@@ -52,9 +48,7 @@ def hub_encoder(tmp_path_factory):
     folder, model = str(tmp_path_factory.mktemp("hub")), HubEncoder()
     inputs = dict.fromkeys(NAMES, IDS)
     model.__call__.get_concrete_function(inputs, training=True)
-    tf.saved_model.save(
-        model, folder, signatures=model.__call__.get_concrete_function(inputs, training=False)
-    )
+    tf.saved_model.save(model, folder, signatures=model.__call__.get_concrete_function(inputs, training=False))
     return folder
 
 
@@ -160,14 +154,10 @@ def test_saved_models_that_cannot_be_called(tmp_path):
     assert "a fixed batch size" in refusal(saved(tmp_path / "b", {"serving_default": fixed}))
     integers = tf.function(lambda x: {"ids": x}, input_signature=[IDS])
     assert "it has none" in refusal(saved(tmp_path / "c", {"serving_default": integers}))
-    two = tf.function(
-        lambda x: {"a": tf.cast(x, tf.float32), "b": tf.cast(x, tf.float16)}, input_signature=[IDS]
-    )
+    two = tf.function(lambda x: {"a": tf.cast(x, tf.float32), "b": tf.cast(x, tf.float16)}, input_signature=[IDS])
     folder = saved(tmp_path / "d", {"serving_default": two})
     message = refusal(folder)
-    assert "must name one of the floating-point outputs" in message and "(a, b)" in message.replace(
-        "b, a", "a, b"
-    )
+    assert "must name one of the floating-point outputs" in message and "(a, b)" in message.replace("b, a", "a, b")
     assert SavedModelFeatures(folder, output="a")(np.ones((1, 2), "int32")).shape == (1, 2)
     nothing = tf.function(lambda: tf.ones(3), input_signature=[])
     assert "it has none" in refusal(saved(tmp_path / "f", {"serving_default": nothing}, __call__=nothing))
@@ -196,14 +186,8 @@ def test_inputs(hub_encoder):
     for inputs, message in [
         (ids, "must be a dict of input_mask, input_type_ids, input_word_ids; got one tensor"),
         ({"input_word_ids": ids}, "must be input_mask, input_type_ids, input_word_ids; got input_word_ids"),
-        (
-            {**dict.fromkeys(NAMES, ids), "extra": ids},
-            "got input_word_ids, input_mask, input_type_ids, extra",
-        ),
-        (
-            dict.fromkeys(NAMES, keras.Input((), dtype="string")),
-            r"must be int32 of shape \(None, None\) .* got string",
-        ),
+        ({**dict.fromkeys(NAMES, ids), "extra": ids}, "got input_word_ids, input_mask, input_type_ids, extra"),
+        (dict.fromkeys(NAMES, keras.Input((), dtype="string")), r"must be int32 of shape \(None, None\) .* got string"),
         (dict.fromkeys(NAMES, keras.Input((2, 2), dtype="int32")), r"got int32 of shape \(None, 2, 2\)"),
     ]:
         with pytest.raises(TransformerError, match=message):

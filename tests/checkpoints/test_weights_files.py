@@ -38,20 +38,14 @@ def test_our_own_names_and_a_folder(tiny_preset, tiny_config):
 
 
 def test_rows_before_the_first_position_are_no_positions(config, folder, tmp_path):
-    sizes = {
-        name: getattr(config, name) for name in ("hidden_dim", "num_heads", "intermediate_dim", "num_layers")
-    }
+    sizes = {name: getattr(config, name) for name in ("hidden_dim", "num_heads", "intermediate_dim", "num_layers")}
     config = TransformerConfig("roberta", vocabulary_size=23, max_sequence_length=10, **sizes)
     shapes = {**encoder_shapes(config), "pooler/dense/kernel": (8, 8), "pooler/dense/bias": (8,)}
     table = FAMILIES["roberta"].huggingface.table
-    tensors = dict(
-        to_source(table, a, np.ones(shape, "float32"), 2, "roberta.") for a, shape in shapes.items()
-    )
+    tensors = dict(to_source(table, a, np.ones(shape, "float32"), 2, "roberta.") for a, shape in shapes.items())
     save_file(tensors, str(tmp_path / "roberta.safetensors"))
     tokenizer = load_preset(folder.write()).tokenizer
-    found = preset_from_file(
-        tmp_path / "roberta.safetensors", config.replace(max_sequence_length=5), tokenizer
-    )
+    found = preset_from_file(tmp_path / "roberta.safetensors", config.replace(max_sequence_length=5), tokenizer)
     assert found.config.max_sequence_length == 10
     # Its dense layer before the classes is part of the head that is left out.
     assert not found.pooler and "classifier.dense.weight" not in found.source.keys()
@@ -81,9 +75,7 @@ def test_a_config_of_other_sizes(folder, config):
     with pytest.raises(
         TransformerError, match=r"do not fit: embeddings/token/embeddings is \(23, 8\) there and \(23, 16\)"
     ):
-        preset_from_file(
-            path / "model.safetensors", config.replace(hidden_dim=16, head_dim=8), path / "vocab.txt"
-        )
+        preset_from_file(path / "model.safetensors", config.replace(hidden_dim=16, head_dim=8), path / "vocab.txt")
 
 
 def test_a_vocabulary_larger_than_the_table(folder, config, tmp_path):
@@ -103,9 +95,7 @@ def test_any_preset_becomes_a_folder_of_ours(folder, tmp_path):
     before = addresses(found.build_encoder())
     for address, variable in addresses(again.build_encoder()).items():
         np.testing.assert_array_equal(variable.numpy(), before[address].numpy(), address)
-    np.testing.assert_array_equal(
-        again.source.get("head/logits/kernel"), folder.tensors["classifier.weight"].T
-    )
+    np.testing.assert_array_equal(again.source.get("head/logits/kernel"), folder.tensors["classifier.weight"].T)
     with pytest.raises(TransformerError, match="holds files"):
         write_preset(found, tmp_path / "ours")
     unlabelled = dataclasses.replace(found, labels=None)

@@ -86,9 +86,7 @@ def test_a_run_prints_progress_and_report_and_no_noise(finished):
 
 @pytest.mark.slow
 def test_predict_and_evaluate_use_the_finished_run(finished, folder):
-    done = run(
-        folder, "--mode=predict", "--model=runs/reviews-1", "--text=a good film", "--text=bad, very bad"
-    )
+    done = run(folder, "--mode=predict", "--model=runs/reviews-1", "--text=a good film", "--text=bad, very bad")
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.strip().splitlines()]
     assert [line[2] for line in lines] == ["a good film", "bad, very bad"]
@@ -107,12 +105,7 @@ def test_evaluate_repeats_the_report_from_anywhere(finished, folder, tmp_path):
 @pytest.mark.slow
 def test_a_file_of_texts_becomes_a_file_of_answers(finished, folder, reviews, tmp_path):
     (tmp_path / "new.csv").write_text('id,review\n1,a good film\n2,"bad, very bad"\n')
-    flags = [
-        "--mode=predict",
-        f"--model={folder / 'runs' / 'reviews-1'}",
-        "--texts=new.csv",
-        "--output=answers.csv",
-    ]
+    flags = ["--mode=predict", f"--model={folder / 'runs' / 'reviews-1'}", "--texts=new.csv", "--output=answers.csv"]
     done = run(tmp_path, *flags)
     assert done.returncode == 0 and done.stdout == "2 answers are in answers.csv\n", done.stderr
     rows = list(csv.DictReader(open(tmp_path / "answers.csv", newline="")))
@@ -127,12 +120,7 @@ def test_a_file_of_texts_becomes_a_file_of_answers(finished, folder, reviews, tm
 @pytest.mark.slow
 @pytest.mark.parametrize(("ending", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_killed_while_exporting_the_same_command_finishes(folder, tiny_preset, tmp_path, ending, code):
-    flags = [
-        f"--dataset={folder / 'reviews.csv'}",
-        f"--preset={tiny_preset}",
-        "--epochs=1",
-        "--output_dir=run",
-    ]
+    flags = [f"--dataset={folder / 'reviews.csv'}", f"--preset={tiny_preset}", "--epochs=1", "--output_dir=run"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(SCRIPT), *flags]
     with subprocess.Popen(

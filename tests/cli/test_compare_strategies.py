@@ -28,10 +28,7 @@ def test_a_table_is_printed_and_grows(tmp_path, reviews, tiny_preset):
     first = run(tmp_path, *flags, "--seeds=1")
     assert first.returncode == 0, first.stderr
     folder = tmp_path / "runs" / "reviews-strategies"
-    assert (
-        "8 training rows, 1 seed" in first.stdout
-        and (folder / "report.txt").read_text().strip() in first.stdout
-    )
+    assert "8 training rows, 1 seed" in first.stdout and (folder / "report.txt").read_text().strip() in first.stdout
     assert len(list(folder.glob("*seed-0.json"))) == 4 and (folder / "comparison.png").stat().st_size > 0
     second = run(tmp_path, *flags, "--seeds=2")
     assert second.returncode == 0 and "holds 4 of 8 runs" in second.stdout

@@ -37,9 +37,7 @@ def folder(tmp_path_factory, reviews):
 
 @pytest.mark.slow
 def test_from_a_config_to_a_served_model(folder, tiny_preset):
-    (folder / "config.json").write_text(
-        json.dumps({"num_layers": 1, "max_sequence_length": 40, "dropout": 0.0})
-    )
+    (folder / "config.json").write_text(json.dumps({"num_layers": 1, "max_sequence_length": 40, "dropout": 0.0}))
     done = run(
         folder, "--dataset=reviews.csv", f"--preset={tiny_preset}", "--config=config.json", "--layers=last",
         "--new_tokens=terrific,boring", "--positions=interpolated", "--epochs=1", "--schedule=cosine",
@@ -77,11 +75,7 @@ def test_what_a_config_leaves_out_is_the_checkpoints_or_the_flags(tiny_preset, t
     assert built({"num_layers": 1}) == one == built(layers="every_second") == built({}, layers="0,")
     assert built({}, max_sequence_length=50).max_sequence_length == 50
     size = tiny_config.vocabulary_size
-    assert (
-        built({}, new_tokens=["boring"]).vocabulary_size
-        == size + 1
-        == built(new_tokens=["boring"]).vocabulary_size
-    )
+    assert built({}, new_tokens=["boring"]).vocabulary_size == size + 1 == built(new_tokens=["boring"]).vocabulary_size
 
 
 def test_a_bare_file_takes_its_sizes_from_the_file(tiny_preset, tmp_path, tiny_config):

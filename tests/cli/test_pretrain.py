@@ -23,9 +23,7 @@ def run(folder, *flags, **variables):
 
 @pytest.mark.slow
 def test_texts_become_shards_and_shards_a_preset(tmp_path):
-    (tmp_path / "book.txt").write_text(
-        "The plot was slow but the acting was great.\n\n" * 40, encoding="utf-8"
-    )
+    (tmp_path / "book.txt").write_text("The plot was slow but the acting was great.\n\n" * 40, encoding="utf-8")
     done = run(tmp_path, "prepare", "--texts=book.txt", "--vocabulary_size=120", "--output_dir=shards")
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == "saved shards" and "Traceback" not in done.stderr

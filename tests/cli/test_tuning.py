@@ -92,9 +92,7 @@ def test_a_further_column_is_read_row_by_row(folder):
         authors = [row["author"] for row in csv.DictReader(file)]
     for split in splits:
         assert tuning.column_values(split, "author") == [authors[line - 2] for line in split.rows]
-    with pytest.raises(
-        TransformerError, match="group_column must be a column of reviews.csv.*did you mean 'author'"
-    ):
+    with pytest.raises(TransformerError, match="group_column must be a column of reviews.csv.*did you mean 'author'"):
         tuning.column_values(splits.train, "autor")
     with pytest.raises(TransformerError, match="group_column needs data from a CSV"):
         tuning.column_values(Split(["a"], ["x"]), "author")

@@ -74,9 +74,7 @@ def test_a_wrong_flag_is_answered_without_tensorflow(tmp_path, command, message)
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     lines = done.stderr.splitlines()
-    imported = {
-        line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines if line.startswith("import time:")
-    }
+    imported = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines if line.startswith("import time:")}
     said = [line for line in lines if not line.startswith("import time:")]
     assert done.returncode == 1 and len(said) == 1, done.stderr[-2000:]
     assert said[0].startswith("error: ") and re.search(message, said[0])

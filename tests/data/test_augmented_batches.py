@@ -57,9 +57,7 @@ def rows_of(dataset):
         for i, label in enumerate(y):
             kept = x["padding_mask"][i].astype(bool)
             text = "".join(chr(c) for c in x["token_ids"][i][kept][1:-1])
-            rows.append(
-                (int(label), float(weight[0][i]) if weight else None, text, x["segment_ids"][i].sum())
-            )
+            rows.append((int(label), float(weight[0][i]) if weight else None, text, x["segment_ids"][i].sum()))
     return rows
 
 
@@ -107,9 +105,7 @@ def test_changing_nothing_gives_the_batches_of_no_augmentation(boundaries):
             return texts
 
     dataset = batches(copies=0, operation=Nothing(), weights=False, boundaries=boundaries, seed=2)
-    examples = build_examples(
-        Texts(TEXTS), np.arange(len(TEXTS), dtype="int32"), tokenize=tokenize, pack=pack
-    )
+    examples = build_examples(Texts(TEXTS), np.arange(len(TEXTS), dtype="int32"), tokenize=tokenize, pack=pack)
     plain = token_batches(examples, 4, boundaries=boundaries, seed=2)
     assert dataset.element_spec == plain.element_spec
     for _ in range(2):

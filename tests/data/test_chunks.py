@@ -23,9 +23,7 @@ def packed(cut, documents):
 def rows(chunks):
     """Each document's chunks as lists of tokens, without padding, those that are there."""
     ids, mask = chunks["token_ids"].numpy(), chunks["padding_mask"].numpy()
-    return [
-        [ids[b, c, mask[b, c] == 1].tolist() for c in np.flatnonzero(mask[b].any(1))] for b in range(len(ids))
-    ]
+    return [[ids[b, c, mask[b, c] == 1].tolist() for c in np.flatnonzero(mask[b].any(1))] for b in range(len(ids))]
 
 
 @pytest.mark.parametrize("few_shapes", [False, True])

@@ -11,9 +11,7 @@ hypothesis = pytest.importorskip("hypothesis")
 given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 
 # Few distinct texts, so that many rows share one; upper case, so that they share it only when folded.
-ROWS = st.lists(
-    st.tuples(st.sampled_from("abcdefghijABCDEFGHIJ"), st.sampled_from("xyz")), min_size=2, max_size=60
-)
+ROWS = st.lists(st.tuples(st.sampled_from("abcdefghijABCDEFGHIJ"), st.sampled_from("xyz")), min_size=2, max_size=60)
 
 
 def split_of(rows):
@@ -48,11 +46,7 @@ def test_no_label_is_lost_for_training(rows, fraction):
 
 
 @settings(max_examples=30)
-@given(
-    st.lists(st.integers(3, 60), min_size=2, max_size=5),
-    st.floats(0.1, 0.5),
-    st.integers(0, 3),
-)
+@given(st.lists(st.integers(3, 60), min_size=2, max_size=5), st.floats(0.1, 0.5), st.integers(0, 3))
 def test_labels_keep_their_shares_to_within_one_row(counts, fraction, seed):
     labels = [f"l{i}" for i, count in enumerate(counts) for _ in range(count)]
     split = Split([f"text {i}" for i in range(len(labels))], labels)

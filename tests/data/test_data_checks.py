@@ -87,9 +87,7 @@ def test_to_dict_is_plain_json():
     assert "leaked_train_indices" not in values
 
 
-ROWS = st.lists(
-    st.tuples(st.sampled_from(["a", "A ", "b", "c", "d", "e", "f"]), st.sampled_from("xy")), max_size=8
-)
+ROWS = st.lists(st.tuples(st.sampled_from(["a", "A ", "b", "c", "d", "e", "f"]), st.sampled_from("xy")), max_size=8)
 
 
 @given(ROWS, ROWS, ROWS)
@@ -98,9 +96,7 @@ def test_dropping_leaves_no_leak_and_touches_only_leaked_rows(train, validation,
     clean = drop_leaked(data)
     assert clean.test == data.test and not check(clean).leaks
     held_out = {fold(t) for s in (data.validation, data.test) for t in s.texts}
-    kept = [
-        row for row in zip(data.train.texts, data.train.targets, strict=True) if fold(row[0]) not in held_out
-    ]
+    kept = [row for row in zip(data.train.texts, data.train.targets, strict=True) if fold(row[0]) not in held_out]
     assert list(zip(clean.train.texts, clean.train.targets, strict=True)) == kept
     tested = {fold(t) for t in data.test.texts}
     assert clean.validation.texts == [t for t in data.validation.texts if fold(t) not in tested]
@@ -128,14 +124,8 @@ def warnings_of(labels, **options):
     ("labels", "line"),
     [
         ([str(i / 2) for i in range(40)], "all 40 are numbers, 0 to 19.5, and each is a class"),
-        (
-            ["NUM", "SHORT", "NUM|SHORT"],
-            "'NUM|SHORT' reads like several labels; if so, set label_delimiter to '|'",
-        ),
-        (
-            ["a;b", "b; c", "a;c"],
-            "'a;b', 'a;c', 'b; c' read like several labels; if so, set label_delimiter to ';'",
-        ),
+        (["NUM", "SHORT", "NUM|SHORT"], "'NUM|SHORT' reads like several labels; if so, set label_delimiter to '|'"),
+        (["a;b", "b; c", "a;c"], "'a;b', 'a;c', 'b; c' read like several labels; if so, set label_delimiter to ';'"),
         (["x", "nan", "nan"], "'nan' (2 rows) reads like a missing label, and is a class"),
         (["x", "None"], "'None' (1 row) reads like a missing label"),
         (["ABBR", "abbr", "x"], "'ABBR' and 'abbr' differ in case or space alone, and are 2 classes"),

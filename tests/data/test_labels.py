@@ -3,14 +3,7 @@
 import numpy as np
 import pytest
 
-from tftransformer.data.labels import (
-    encode_targets,
-    label_ids,
-    label_name,
-    label_names,
-    named_targets,
-    sort_labels,
-)
+from tftransformer.data.labels import encode_targets, label_ids, label_name, label_names, named_targets, sort_labels
 from tftransformer.data.split import Split
 from tftransformer.data.texts import as_split
 from tftransformer.errors import TransformerError
@@ -113,9 +106,7 @@ def test_several_labels():
 def test_lists_of_zeros_and_ones_are_no_names(kind):
     for rows in ([[0, 1], [1, 0]], [[True, False]], [[1.0, 0.0, 1.0]] * 2):
         rows = [kind(row) for row in rows]
-        with pytest.raises(
-            TransformerError, match="^labels must be names, or lists of names; equally long lists"
-        ):
+        with pytest.raises(TransformerError, match="^labels must be names, or lists of names; equally long lists"):
             Split(["a"] * len(rows), rows, multi_label=True)
         with pytest.raises(TransformerError, match="may be columns or ids"):
             as_split(["a"] * len(rows), rows)
@@ -131,9 +122,7 @@ def test_targets_of_a_split_in_a_table():
     with pytest.raises(TransformerError, match="^targets must be one column; got a DataFrame of y, z$"):
         Split(["c", "d"], frame)
     for wrong in ("ab", 3, {"y": [1, 2]}):
-        with pytest.raises(
-            TransformerError, match="^targets must be labels in a list, an array or a column; got "
-        ):
+        with pytest.raises(TransformerError, match="^targets must be labels in a list, an array or a column; got "):
             Split(["c", "d"], wrong)
 
 
@@ -143,11 +132,7 @@ def test_targets_of_a_split_in_a_table():
         (np.zeros((1, 3)), False, "y must have one column for each of the 2 labels; got 3"),
         (np.array([[0, 1], [0, 0]]), False, "y must have a number other than 0 in the column of its label"),
         (np.array([[0, 1], [np.nan, 0]]), False, r"in each row; got \[nan, 0.0\] in row 1 \(from 0\)"),
-        (
-            np.array([[0, 1], [2, 0]]),
-            True,
-            r"y must have numbers from 0 to 1 in each row; got \[2, 0\] in row 1",
-        ),
+        (np.array([[0, 1], [2, 0]]), True, r"y must have numbers from 0 to 1 in each row; got \[2, 0\] in row 1"),
         ([{"a": 1}], False, r"row 0 \(from 0\) has no label; got {'a': 1}"),
         ([["aaa", "b"]], False, r"row 0 \(from 0\) has no label; got \['aaa', 'b'\]"),
     ],

@@ -105,11 +105,7 @@ def test_lists_pairs_and_splits_in_memory():
     assert splits.train.is_pair and splits.train.labels == ("0", "1")
     again = load(Split(pairs, ["x", "y"] * 10, "all"))
     assert again.train.name == "train" and len(again.test) == 4
-    assert load(Splits(again.train, None, again.test), validation_fraction=0) == (
-        again.train,
-        None,
-        again.test,
-    )
+    assert load(Splits(again.train, None, again.test), validation_fraction=0) == (again.train, None, again.test)
 
 
 def test_numbers_without_a_header(tmp_path):
@@ -157,27 +153,15 @@ def test_texts_stay_as_they_are_and_labels_are_stripped(tmp_path):
     [
         ("f.csv", "text,label\na,x\nb,\n", "f.csv:3: a row without a label, 'label' is empty"),
         ("f.csv", "text,label\na,x\nb, \n", "f.csv:3: a row without a label"),
-        (
-            "f.csv",
-            "text,label\na,x\nb,x\n",
-            "f.csv: training needs at least 2 classes; the train split has 1: x",
-        ),
+        ("f.csv", "text,label\na,x\nb,x\n", "f.csv: training needs at least 2 classes; the train split has 1: x"),
         ("f.csv", "text,label\n", "f.csv has a header row but no rows"),
         ("f.csv", "", "f.csv is empty"),
         ("f.csv", "text,label\na\n", "f.csv:2: 1 field, but the first row has 2"),
         ("f.csv", "title,review,label\na,b,c\n", "name it with text_columns"),
         ("f.jsonl", '{"text": "a", "label": "x"}\n{"text": "b"}\n', "f.jsonl:2: a row without a label"),
-        (
-            "f.jsonl",
-            '{"text": "a", "label": "x"}\n{"label": "b"}\n',
-            "f.jsonl:2: no text, the row lacks 'text'",
-        ),
+        ("f.jsonl", '{"text": "a", "label": "x"}\n{"label": "b"}\n', "f.jsonl:2: no text, the row lacks 'text'"),
         ("f.jsonl", '{"text": ["a"], "label": "x"}\n', "f.jsonl:1: 'text' must be a string; got a list"),
-        (
-            "f.jsonl",
-            '{"text": "a", "label": {"x": 1}}\n',
-            "f.jsonl:1: 'label' must be a label; got {'x': '1'}",
-        ),
+        ("f.jsonl", '{"text": "a", "label": {"x": 1}}\n', "f.jsonl:1: 'label' must be a label; got {'x': '1'}"),
         ("f.parquet", "x", "f.parquet must end in one of .csv"),
         ("f", "x", "got 'no extension'"),
     ],
@@ -237,10 +221,7 @@ def test_missing_files_suggest_near_ones(tmp_path):
     [
         ({"test_fraction": 1.0}, "test_fraction must be at least 0 and below 1; got 1.0"),
         ({"validation_fraction": -0.1}, "validation_fraction must be at least 0 and below 1; got -0.1"),
-        (
-            {"validation_fraction": 0.5, "test_fraction": 0.5},
-            "validation_fraction + test_fraction must be below 1",
-        ),
+        ({"validation_fraction": 0.5, "test_fraction": 0.5}, "validation_fraction + test_fraction must be below 1"),
         ({"label_delimiter": ""}, "label_delimiter must be at least one character"),
         ({"train": "x.csv"}, "train, validation and test go with files"),
     ],
@@ -267,9 +248,7 @@ def test_two_columns_of_one_name_are_refused(tmp_path, name):
         data, message = '{"text": "a", "text": "b", "label": "x"}\n', "f.jsonl:1: .*'text' stands twice"
     else:
         mark = {"f.csv": ",", "f.tsv": "\t"}[name]
-        data = "\n".join(
-            mark.join(row) for row in (["text", "label", "text"], ["a", "x", "b"], ["c", "y", "d"])
-        )
+        data = "\n".join(mark.join(row) for row in (["text", "label", "text"], ["a", "x", "b"], ["c", "y", "d"]))
         message = "columns must have different names; 'text' is that of columns 1 and 3"
     (tmp_path / name).write_text(data)
     with pytest.raises(TransformerError, match=message):
@@ -322,10 +301,7 @@ def test_tables_in_memory():
         assert found.texts == rows["text"] and found.targets == ["1", "2"] * 3
         assert found.columns["unused"] == ("subject",)
     frame = pandas.DataFrame(rows)
-    assert (
-        load(frame, text_columns="subject", test_fraction=0, validation_fraction=0).train.texts
-        == rows["subject"]
-    )
+    assert load(frame, text_columns="subject", test_fraction=0, validation_fraction=0).train.texts == rows["subject"]
     several = frame.assign(label=[["x"], [], ["x", "y"], ["y"], ["x"], ["y"]])
     found = load(several, validation_fraction=0, test_fraction=0).train
     assert found.multi_label and found.targets[:3] == [("x",), (), ("x", "y")]

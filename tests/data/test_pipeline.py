@@ -6,14 +6,7 @@ import pytest
 
 from tftransformer.data.buckets import length_buckets
 from tftransformer.data.examples import Examples, TokenStore, build_examples, packer
-from tftransformer.data.pipeline import (
-    Epoch,
-    num_batches,
-    ordered_batches,
-    plan_epoch,
-    stream_batches,
-    token_batches,
-)
+from tftransformer.data.pipeline import Epoch, num_batches, ordered_batches, plan_epoch, stream_batches, token_batches
 from tftransformer.data.stream_labels import stream_encoder
 from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError
@@ -159,9 +152,7 @@ def test_batches_are_those_of_the_examples(rows, batch_size, weighted):
     plan = plan_epoch(examples.lengths, batch_size, (5, SEQUENCE_LENGTH), np.random.default_rng([3, 0]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tftransformer.data.batch_blocks.BLOCK_BATCHES", 3)
-        found = list(
-            token_batches(examples, batch_size, boundaries=(5, SEQUENCE_LENGTH), seed=3).as_numpy_iterator()
-        )
+        found = list(token_batches(examples, batch_size, boundaries=(5, SEQUENCE_LENGTH), seed=3).as_numpy_iterator())
     assert len(found) == len(plan)
     for batch, (chunk, length) in zip(found, plan, strict=True):
         expected = examples.batch(chunk, length)
@@ -230,9 +221,7 @@ def test_bad_arguments():
         ordered_batches(examples_of([]), 4)
     with pytest.raises(TransformerError, match="longest row, 9 tokens; the last is 8"):
         token_batches(examples_of([9]), 4, boundaries=(4, 8))
-    with pytest.raises(
-        TransformerError, match="^sequence_length must be at least 2, the special tokens; got 1$"
-    ):
+    with pytest.raises(TransformerError, match="^sequence_length must be at least 2, the special tokens; got 1$"):
         build_examples(Texts(["a"] * 500), tokenize=tokenize, pack=replace(pack, sequence_length=1))
     with pytest.raises(TransformerError, match="^targets must be as many as texts, 2; got 1$"):
         build_examples(Texts(["a", "b"]), np.array([0]), tokenize=tokenize, pack=pack)
@@ -296,9 +285,7 @@ def test_large_corpora_lie_in_a_file(monkeypatch):
     spilled = build_examples(Texts(texts), tokenize=tokenize, pack=pack)
     assert isinstance(spilled.token_ids.base, np.memmap) and type(whole.token_ids.base) is not np.memmap
     np.testing.assert_array_equal(spilled.token_ids, whole.token_ids)
-    batches = zip(
-        ordered_batches(spilled, 8)[0].as_numpy_iterator(), ordered_batches(whole, 8)[0].as_numpy_iterator()
-    )
+    batches = zip(ordered_batches(spilled, 8)[0].as_numpy_iterator(), ordered_batches(whole, 8)[0].as_numpy_iterator())
     assert all((a[key] == b[key]).all() for a, b in batches for key in a)
 
 
@@ -311,9 +298,7 @@ def test_streams_keep_order_and_batches():
         batches = list(stream_batches(dataset, 4, lengths=(4, 8, 64), **arguments).as_numpy_iterator())
         assert [len(y) for _, y, _ in batches] == sizes
         assert np.concatenate([y for _, y, _ in batches]).tolist() == [0, 1, 0] * 3
-        assert np.concatenate([x["padding_mask"].sum(1) for x, _, _ in batches]).tolist() == list(
-            range(2, 11)
-        )
+        assert np.concatenate([x["padding_mask"].sum(1) for x, _, _ in batches]).tolist() == list(range(2, 11))
         assert {x["token_ids"].shape[1] for x, _, _ in batches} <= {4, 8, SEQUENCE_LENGTH}
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"y must hold labels among x, y, .*\[z\]"):
         list(stream_batches(tf.data.Dataset.from_tensor_slices((["a"], ["z"])), 4, **arguments))

@@ -15,14 +15,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.text import WordPieceTokenizer
 from tftransformer.text.spec import TokenizerSpec
 
-LINES = [
-    "Good movie. Not a bad plot!",
-    "Slow story?",
-    "",
-    "It was fine.",
-    "",
-    *["The film is great.", ""] * 40,
-]
+LINES = ["Good movie. Not a bad plot!", "Slow story?", "", "It was fine.", "", *["The film is great.", ""] * 40]
 
 
 @pytest.fixture(scope="module")
@@ -162,20 +155,12 @@ def test_a_teacher_of_another_kind_is_an_error(tmp_path, text, tokenizers):
 
 def test_word_starts_are_told_by_each_kind_of_vocabulary():
     names = dict(
-        unknown_token="<unk>",
-        pad_token="<pad>",
-        start_token="<s>",
-        separator_token="</s>",
-        mask_token="<mask>",
+        unknown_token="<unk>", pad_token="<pad>", start_token="<s>", separator_token="</s>", mask_token="<mask>"
     )
     vocabulary = (*names.values(), "Ġthe", "ing", "▁the")
     bpe = TokenizerSpec("byte_bpe", vocabulary, names, {})
     assert word_starts(bpe).tolist() == [True] * 5 + [True, False, False]
-    assert word_starts(TokenizerSpec("sentencepiece", vocabulary, names, {})).tolist()[5:] == [
-        False,
-        False,
-        True,
-    ]
+    assert word_starts(TokenizerSpec("sentencepiece", vocabulary, names, {})).tolist()[5:] == [False, False, True]
     assert special_ids(bpe) == (0, 1, 2, 3, 4)
     with pytest.raises(TransformerError, match="must be one of wordpiece, .*; got 'letters'"):
         word_starts(TokenizerSpec("letters", vocabulary, names, {}))

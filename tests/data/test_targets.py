@@ -93,9 +93,7 @@ def test_a_sequence_is_as_long_as_the_longest_of_its_batch():
 
 
 def test_batches_name_their_rows_only_where_asked():
-    plain, numbered = (
-        next(iter(token_batches(examples_of(LABEL, numbered=asked), 4)))[0] for asked in (False, True)
-    )
+    plain, numbered = (next(iter(token_batches(examples_of(LABEL, numbered=asked), 4)))[0] for asked in (False, True))
     assert set(numbered) - set(plain) == {ROW_NUMBERS}
 
 

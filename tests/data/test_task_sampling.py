@@ -7,13 +7,7 @@ from hypothesis import strategies as st
 
 from tftransformer.data.examples import Examples
 from tftransformer.data.pipeline import Epoch, token_batches
-from tftransformer.data.task_sampling import (
-    batch_shares,
-    epoch_batches,
-    join_tasks,
-    plan_tasks,
-    task_batches,
-)
+from tftransformer.data.task_sampling import batch_shares, epoch_batches, join_tasks, plan_tasks, task_batches
 from tftransformer.errors import TransformerError
 
 

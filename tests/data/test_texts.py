@@ -154,18 +154,14 @@ def test_labels_in_columns_of_other_libraries():
         assert encode_targets(as_texts(TEXTS, y).targets, ["a", "b"]).tolist() == [1, 0, 1]
     with pytest.raises(TransformerError, match="^y must be one column; got a DataFrame of y, z$"):
         as_texts(TEXTS, frame)
-    with pytest.raises(
-        TransformerError, match="^a table must have columns of different names; got 'y' twice"
-    ):
+    with pytest.raises(TransformerError, match="^a table must have columns of different names; got 'y' twice"):
         as_texts(frame[["y", "y"]])
 
 
 def test_a_table_of_which_no_column_is_the_text_is_refused_by_name():
     frame, table = frames({"question": TEXTS, "passage": TEXTS})
     for form in (frame, table):
-        with pytest.raises(
-            TransformerError, match="^x must be a table with the column text .*question, passage"
-        ):
+        with pytest.raises(TransformerError, match="^x must be a table with the column text .*question, passage"):
             as_texts(form)
     gap = frames({"text": ["a", None, "b"]})[0]
     with pytest.raises(TransformerError, match=r"^each text must be a string; got \w+ in row 1"):

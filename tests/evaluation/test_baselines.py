@@ -16,9 +16,7 @@ def texts_of(seed, rows, words=("awful", "okay", "great")):
     targets = generator.integers(0, len(words), rows)
     filler = np.array(["the film", "a plot", "its cast", "was it", "so very"])
     noisy = np.where(generator.random(rows) < 0.15, generator.integers(0, len(words), rows), targets)
-    return [
-        f"{filler[generator.integers(5)]} {words[n]} {filler[generator.integers(5)]}" for n in noisy
-    ], targets
+    return [f"{filler[generator.integers(5)]} {words[n]} {filler[generator.integers(5)]}" for n in noisy], targets
 
 
 def test_it_learns_words_and_reports_like_a_model():
@@ -73,9 +71,9 @@ def test_several_labels():
         generator = np.random.default_rng(seed)
         targets = generator.random((80, 3)) < [0.5, 0.3, 0.0]
         names = ("alpha", "beta", "gamma")
-        return [
-            " ".join([n for n, t in zip(names, row, strict=True) if t] + ["x"]) for row in targets
-        ], targets.astype(int)
+        return [" ".join([n for n, t in zip(names, row, strict=True) if t] + ["x"]) for row in targets], targets.astype(
+            int
+        )
 
     b = tfidf_baseline(*data(0), *data(1), ["a", "b", "never"])
     assert b["subset_accuracy"] > 0.95 and b["micro_f1"] > 0.95

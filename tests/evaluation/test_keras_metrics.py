@@ -21,9 +21,7 @@ def test_macro_f1_is_scikit_learns(weight, column):
     metric = MacroF1(4)
     for rows in np.array_split(np.arange(90), 4):
         metric.update_state(
-            TARGETS[rows, None] if column else TARGETS[rows],
-            LOGITS[rows],
-            None if weight is None else weight[rows],
+            TARGETS[rows, None] if column else TARGETS[rows], LOGITS[rows], None if weight is None else weight[rows]
         )
     expected = f1_score(TARGETS, LOGITS.argmax(-1), average="macro", sample_weight=weight)
     assert float(metric.result()) == pytest.approx(expected, abs=1e-6)
@@ -67,9 +65,7 @@ def test_labels_that_nobody_has_count_as_in_scikit_learn(average):
     assert low < expected < high
 
 
-@pytest.mark.parametrize(
-    "metric", [MacroF1(4), MultiLabelF1(4), MultiLabelF1(4, "micro")], ids=lambda m: m.name
-)
+@pytest.mark.parametrize("metric", [MacroF1(4), MultiLabelF1(4), MultiLabelF1(4, "micro")], ids=lambda m: m.name)
 def test_keras_knows_that_more_is_better(metric, tmp_path):
     several = isinstance(metric, MultiLabelF1)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, activation="sigmoid")])
@@ -88,8 +84,7 @@ def test_keras_knows_that_more_is_better(metric, tmp_path):
 
 @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    ("metric", "targets", "activation"),
-    [(MacroF1(4), TARGETS, "softmax"), (MultiLabelF1(4, "micro"), MANY, "sigmoid")],
+    ("metric", "targets", "activation"), [(MacroF1(4), TARGETS, "softmax"), (MultiLabelF1(4, "micro"), MANY, "sigmoid")]
 )
 def test_in_fit_and_evaluate(metric, targets, activation, jit_compile):
     keras.utils.set_random_seed(0)
@@ -98,9 +93,7 @@ def test_in_fit_and_evaluate(metric, targets, activation, jit_compile):
     metric.reset_state()
     model.compile("sgd", loss, weighted_metrics=[metric], jit_compile=jit_compile)
     model.fit(LOGITS, targets, batch_size=40, sample_weight=WEIGHT, verbose=0)
-    figures = model.evaluate(
-        LOGITS, targets, batch_size=40, sample_weight=WEIGHT, verbose=0, return_dict=True
-    )
+    figures = model.evaluate(LOGITS, targets, batch_size=40, sample_weight=WEIGHT, verbose=0, return_dict=True)
     out = model.predict(LOGITS, verbose=0)
     expected = (
         f1_score(targets, out.argmax(-1), average="macro", sample_weight=WEIGHT)
@@ -139,9 +132,7 @@ def test_replicas_add_up():
         model = keras.Sequential([keras.Input((4,)), keras.layers.Activation("softmax")])
         model.compile(loss="sparse_categorical_crossentropy", metrics=[metric])
     figures = model.evaluate(LOGITS, TARGETS, batch_size=20, verbose=0, return_dict=True)
-    assert figures["macro_f1"] == pytest.approx(
-        f1_score(TARGETS, LOGITS.argmax(-1), average="macro"), abs=1e-5
-    )
+    assert figures["macro_f1"] == pytest.approx(f1_score(TARGETS, LOGITS.argmax(-1), average="macro"), abs=1e-5)
 
 
 @pytest.mark.parametrize(

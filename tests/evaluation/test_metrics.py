@@ -36,27 +36,19 @@ def test_figures_are_scikit_learns(classes, weighted):
     predictions = probabilities.argmax(-1)
     assert m["accuracy"] == pytest.approx(sk.accuracy_score(targets, predictions, sample_weight=weight))
     for average in ("micro", "macro", "weighted"):
-        figures = sk.precision_recall_fscore_support(
-            targets, predictions, average=average, sample_weight=weight
-        )
+        figures = sk.precision_recall_fscore_support(targets, predictions, average=average, sample_weight=weight)
         assert list(m[average].values()) == pytest.approx(figures[:3])
     assert m["macro_f1"] == m["macro"]["f1"] and m["weighted_f1"] == m["weighted"]["f1"]
     assert m["loss"] == pytest.approx(sk.log_loss(targets, probabilities, sample_weight=weight))
     if classes == 2:
         area = sk.roc_auc_score(targets, probabilities[:, 1], sample_weight=weight)
     else:
-        area = sk.roc_auc_score(
-            targets, probabilities, multi_class="ovr", average="macro", sample_weight=weight
-        )
+        area = sk.roc_auc_score(targets, probabilities, multi_class="ovr", average="macro", sample_weight=weight)
     assert m["auc"] == pytest.approx(area) and "auc_note" not in m
     assert np.allclose(m["confusion_matrix"], sk.confusion_matrix(targets, predictions, sample_weight=weight))
-    report = sk.classification_report(
-        targets, predictions, target_names=labels, output_dict=True, sample_weight=weight
-    )
+    report = sk.classification_report(targets, predictions, target_names=labels, output_dict=True, sample_weight=weight)
     for label in labels:
-        assert m["per_class"][label] == pytest.approx(
-            {k.replace("-score", ""): v for k, v in report[label].items()}
-        )
+        assert m["per_class"][label] == pytest.approx({k.replace("-score", ""): v for k, v in report[label].items()})
 
 
 def test_everything_is_plain_json():
@@ -215,8 +207,7 @@ def test_several_labels_that_do_not_fit(targets, probabilities, thresholds, mess
 def test_the_tuned_threshold_is_the_best_of_a_fine_grid(average):
     targets, probabilities, _ = random_labels(5, rows=60)
     best = max(
-        sk.f1_score(targets, probabilities >= t, average=average, zero_division=0)
-        for t in np.linspace(0, 1, 101)
+        sk.f1_score(targets, probabilities >= t, average=average, zero_division=0) for t in np.linspace(0, 1, 101)
     )
     threshold = tune_threshold(targets, probabilities, average)
     assert sk.f1_score(targets, probabilities >= threshold, average=average) >= best - 1e-9

@@ -94,16 +94,10 @@ def test_pyplot_and_the_backend_are_left_alone(tmp_path):
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (
-            lambda p: plot_confusion_matrix(p, np.eye(2), ["a"]),
-            r"confusion must be \(1, 1\).*got shape \(2, 2\)",
-        ),
+        (lambda p: plot_confusion_matrix(p, np.eye(2), ["a"]), r"confusion must be \(1, 1\).*got shape \(2, 2\)"),
         (lambda p: plot_roc(p, [0], np.eye(2), ["a", "b"]), "targets and probabilities must be"),
         (lambda p: plot_curves(p, {"epoch": [1]}), r"history must hold at least one curve; got \['epoch'\]"),
-        (
-            lambda p: plot_curves(p.parent / "no" / "x.png", {"loss": [1]}),
-            "cannot write .*x.png: No such file",
-        ),
+        (lambda p: plot_curves(p.parent / "no" / "x.png", {"loss": [1]}), "cannot write .*x.png: No such file"),
     ],
 )
 def test_errors(tmp_path, draw, message):

@@ -102,9 +102,7 @@ def read(path):
 
 def test_predictions_round_trip(tmp_path):
     texts = ['say "hi", you', "=SUM(A1)", "two\r\nlines\rthree", "", "naïve 财经", "@x"]
-    write_predictions(
-        tmp_path / "p.csv", texts, list("abcabc"), list("abcabd"), [0.5, 1, 0.25, 0, 1 / 3, 0.9]
-    )
+    write_predictions(tmp_path / "p.csv", texts, list("abcabc"), list("abcabd"), [0.5, 1, 0.25, 0, 1 / 3, 0.9])
     rows = read(tmp_path / "p.csv")
     assert rows[0] == ["text", "label", "prediction", "probability"]
     assert [row[0] for row in rows[1:]] == texts
@@ -113,9 +111,7 @@ def test_predictions_round_trip(tmp_path):
 
 
 def test_predictions_of_pairs_without_truth_from_all_probabilities(tmp_path):
-    write_predictions(
-        tmp_path / "p.csv", [("a", "b"), ("c", "")], None, ["x", "y"], np.array([[0.9, 0.1], [0.2, 0.8]])
-    )
+    write_predictions(tmp_path / "p.csv", [("a", "b"), ("c", "")], None, ["x", "y"], np.array([[0.9, 0.1], [0.2, 0.8]]))
     assert read(tmp_path / "p.csv") == [
         ["text", "text_pair", "label", "prediction", "probability"],
         ["a", "b", "", "x", "0.900000"],
@@ -124,13 +120,8 @@ def test_predictions_of_pairs_without_truth_from_all_probabilities(tmp_path):
 
 
 def test_predictions_of_several_labels(tmp_path):
-    write_predictions(
-        tmp_path / "p.csv", ["t", "u"], [("a", "b"), ()], [("a",), ("a", "b")], [(0.75,), (0.5, 0.625)]
-    )
-    assert read(tmp_path / "p.csv")[1:] == [
-        ["t", "a|b", "a", "0.750000"],
-        ["u", "", "a|b", "0.500000|0.625000"],
-    ]
+    write_predictions(tmp_path / "p.csv", ["t", "u"], [("a", "b"), ()], [("a",), ("a", "b")], [(0.75,), (0.5, 0.625)])
+    assert read(tmp_path / "p.csv")[1:] == [["t", "a|b", "a", "0.750000"], ["u", "", "a|b", "0.500000|0.625000"]]
 
 
 def test_predictions_of_several_labels_from_all_probabilities(tmp_path):

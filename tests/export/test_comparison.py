@@ -21,9 +21,7 @@ def tiny_preset(one_block_preset):
 
 def build(preset, kind):
     if kind == "several tasks":
-        return MultiTaskClassifier.from_preset(
-            preset, tasks={"mood": LABELS, "tone": ["low", "high", "flat"]}
-        )
+        return MultiTaskClassifier.from_preset(preset, tasks={"mood": LABELS, "tone": ["low", "high", "flat"]})
     if kind == "documents":
         return DocumentClassifier.from_preset(preset, labels=LABELS, sequence_length=12, max_chunks=3)
     return TextClassifier.from_preset(preset, labels=LABELS, text_pairs=kind == "pairs")
@@ -39,14 +37,11 @@ def answer_wrongly(monkeypatch, change):
 
 
 @pytest.mark.parametrize(
-    "kind",
-    ["single", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("several tasks", "documents"))],
+    "kind", ["single", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("several tasks", "documents"))]
 )
 def test_a_graph_that_answers_otherwise_is_not_written(tiny_preset, tmp_path, monkeypatch, kind):
     answer_wrongly(monkeypatch, lambda y: y + tf.linspace(0.0, 0.5, y.shape[-1]))
-    with pytest.raises(
-        TransformerError, match="must give the model's probabilities to within 0.0001; .* are 0.[01]"
-    ):
+    with pytest.raises(TransformerError, match="must give the model's probabilities to within 0.0001; .* are 0.[01]"):
         build(tiny_preset, kind).export(tmp_path / "1")
     assert not list(tmp_path.iterdir())
 
@@ -54,9 +49,7 @@ def test_a_graph_that_answers_otherwise_is_not_written(tiny_preset, tmp_path, mo
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        pytest.param(
-            lambda y: y * float("nan"), "are nan off, and nothing was written", marks=pytest.mark.slow
-        ),
+        pytest.param(lambda y: y * float("nan"), "are nan off, and nothing was written", marks=pytest.mark.slow),
         pytest.param(lambda y: tf.concat([y, y], 0), "are inf off", marks=pytest.mark.slow),
         # A batch without rows is one that servers are sent.
         (lambda y: y + 0 * tf.gather(y, [0]), "must run; the signature 'serving_default' of 0 texts says: "),
@@ -78,18 +71,14 @@ def test_what_stood_there_stays_when_an_export_fails(tiny_preset, tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("pairs", "several tasks")), "documents"],
+    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("pairs", "several tasks")), "documents"]
 )
-def test_label_names_are_served_and_lie_beside_the_graph_and_no_texts_get_no_answers(
-    tiny_preset, tmp_path, kind
-):
+def test_label_names_are_served_and_lie_beside_the_graph_and_no_texts_get_no_answers(tiny_preset, tmp_path, kind):
     model = build(tiny_preset, kind)
     model.export(tmp_path / "1", dtype="bfloat16" if kind == "several tasks" else None)
     loaded = tf.saved_model.load(str(tmp_path / "1"))
     served = {
-        name: [label.decode() for label in names.numpy()]
-        for name, names in loaded.signatures["labels"]().items()
+        name: [label.decode() for label in names.numpy()] for name, names in loaded.signatures["labels"]().items()
     }
     written = json.loads((tmp_path / "1" / "assets.extra" / "labels.json").read_text("utf-8"))
     if kind == "several tasks":
@@ -104,9 +93,7 @@ def test_label_names_are_served_and_lie_beside_the_graph_and_no_texts_get_no_ans
 
 def test_a_task_called_as_the_signature_of_names_is_refused(tiny_preset, tmp_path):
     model = MultiTaskClassifier.from_preset(tiny_preset, tasks={"labels": LABELS})
-    with pytest.raises(
-        TransformerError, match="another name than 'labels', the signature of the labels' names"
-    ):
+    with pytest.raises(TransformerError, match="another name than 'labels', the signature of the labels' names"):
         model.export(tmp_path / "1")
     assert not list(tmp_path.iterdir())
 

@@ -14,12 +14,7 @@ from tftransformer.text import WordPieceTokenizer
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij", *(f"##{c}" for c in "abcdefghij")]
 SIZES = dict(
-    vocabulary_size=len(TOKENS),
-    num_layers=2,
-    hidden_dim=16,
-    num_heads=2,
-    intermediate_dim=32,
-    max_sequence_length=16,
+    vocabulary_size=len(TOKENS), num_layers=2, hidden_dim=16, num_heads=2, intermediate_dim=32, max_sequence_length=16
 )
 # Options of the config, options of the classifier, and whether the blocks have the faster form.
 KINDS = {
@@ -51,15 +46,10 @@ def build(kind="bert", **options):
     """A classifier whose every weight is random: swapped weights of equal values would go unseen."""
     config, own, _ = KINDS[kind]
     classifier = TextClassifier(
-        TransformerConfig(**{**SIZES, **config}),
-        WordPieceTokenizer(TOKENS),
-        ["x", "y", "z"],
-        **{**own, **options},
+        TransformerConfig(**{**SIZES, **config}), WordPieceTokenizer(TOKENS), ["x", "y", "z"], **{**own, **options}
     )
     draw = np.random.default_rng(7)
-    classifier.set_weights(
-        [0.3 * draw.standard_normal(w.shape) + (w.ndim == 1) for w in classifier.get_weights()]
-    )
+    classifier.set_weights([0.3 * draw.standard_normal(w.shape) + (w.ndim == 1) for w in classifier.get_weights()])
     return classifier
 
 
@@ -74,9 +64,7 @@ def inputs(classifier):
 
 
 # By default what test_export_laws.py leaves out.
-@pytest.mark.by_default(
-    *(kind for kind in KINDS if "bert" not in kind or kind == "bert, pairs"), "albert", "roberta"
-)
+@pytest.mark.by_default(*(kind for kind in KINDS if "bert" not in kind or kind == "bert, pairs"), "albert", "roberta")
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_gives_the_layers_probabilities(kind):
     classifier = build(kind)

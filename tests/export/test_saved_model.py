@@ -56,9 +56,7 @@ def export_and_serve(preset, root, *kinds):
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     served = iter(json.loads(done.stdout.splitlines()[-1]))
-    return root, {
-        kind: (classifier, [next(served) for _ in BATCHES]) for kind, classifier in classifiers.items()
-    }
+    return root, {kind: (classifier, [next(served) for _ in BATCHES]) for kind, classifier in classifiers.items()}
 
 
 @pytest.fixture(scope="module")
@@ -127,16 +125,12 @@ def test_a_folder_with_files_is_not_touched(tiny_preset, tmp_path):
 
 def test_an_unknown_format_is_refused(tiny_preset, tmp_path):
     classifier = TextClassifier.from_preset(tiny_preset, labels=["no", "yes"])
-    with pytest.raises(
-        TransformerError, match="format must be one of tf_saved_model; got 'tf_savedmodel'; did you"
-    ):
+    with pytest.raises(TransformerError, match="format must be one of tf_saved_model; got 'tf_savedmodel'; did you"):
         classifier.export(tmp_path / "1", format="tf_savedmodel")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_task_that_does_not_say_how_it_is_served_is_refused(tiny_preset, tmp_path):
     other = TextTask(TextClassifier.from_preset(tiny_preset, labels=["no", "yes"]).tokenizer, 8)
-    with pytest.raises(
-        TransformerError, match="TextTask does not say how it is served: `serving` is to be defined"
-    ):
+    with pytest.raises(TransformerError, match="TextTask does not say how it is served: `serving` is to be defined"):
         other.export(tmp_path / "1")

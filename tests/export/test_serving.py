@@ -32,9 +32,7 @@ def test_a_task_says_what_it_takes_and_answers(tiny_preset, kind):
     model = build(tiny_preset, kind)
     serving = model.serving()
     tasks = model.tasks if kind == "tasks" else {"serving_default": model}
-    assert serving.labels == (
-        {name: task.labels for name, task in tasks.items()} if kind == "tasks" else LABELS
-    )
+    assert serving.labels == ({name: task.labels for name, task in tasks.items()} if kind == "tasks" else LABELS)
     assert set(serving.signatures) == set(tasks)
     for name, signature in serving.signatures.items():
         pairs = bool(tasks[name].text_pairs)
@@ -61,12 +59,6 @@ def test_another_format_is_a_module_and_a_row(tiny_preset, tmp_path, monkeypatch
     monkeypatch.setitem(FORMATS, "only_names", "names")
     build(tiny_preset, "documents").export(tmp_path / "one", "only_names")
     assert (tmp_path / "one").read_text() == f"['serving_default'] {LABELS} 0.0001 False"
-    build(tiny_preset, "tasks").export(
-        tmp_path / "two", format="only_names", dtype="bfloat16", overwrite=True
-    )
-    assert (
-        (tmp_path / "two")
-        .read_text()
-        .startswith("['mood', 'topics', 'pair'] {'mood': ('no', 'yes', 'perhaps')")
-    )
+    build(tiny_preset, "tasks").export(tmp_path / "two", format="only_names", dtype="bfloat16", overwrite=True)
+    assert (tmp_path / "two").read_text().startswith("['mood', 'topics', 'pair'] {'mood': ('no', 'yes', 'perhaps')")
     assert (tmp_path / "two").read_text().endswith(" 0.1 True")

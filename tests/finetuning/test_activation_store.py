@@ -73,8 +73,7 @@ def test_rows_come_back_as_they_were_whatever_their_order_and_shard(tmp_path, sm
     values = [draw.normal(size=(length, WIDTH)).astype("float32") for length in lengths]
     store = ActivationStore(tmp_path, WIDTH, "float32")
     store.add(
-        ([digest(i), digest(i + 1)], lengths[i : i + 2], np.concatenate(values[i : i + 2]))
-        for i in range(0, 40, 2)
+        ([digest(i), digest(i + 1)], lengths[i : i + 2], np.concatenate(values[i : i + 2])) for i in range(0, 40, 2)
     )
     assert len(store) == 40 and len(list(tmp_path.iterdir())) > 5
     for opened in (store, ActivationStore(tmp_path, WIDTH, "float32")):
@@ -182,7 +181,5 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, monkeypatch):
         raise FileNotFoundError(2, "No such file or directory", str(path.parent))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(
-        TransformerError, match="activation_cache: cannot write .*/a/b: No such file or directory"
-    ):
+    with pytest.raises(TransformerError, match="activation_cache: cannot write .*/a/b: No such file or directory"):
         claim(tmp_path / "a" / "b")

@@ -46,9 +46,7 @@ def test_narrow_encoders_train_at_a_higher_rate(tiny_vocabulary, kind):
 
 def test_a_preset_knows_better():
     assert complete_advice({"learning_rate": 7e-5, "epochs": 8}, 192) == {"learning_rate": 7e-5, "epochs": 8}
-    classifier = TextClassifier.from_preset(
-        "bert_12x192_en_uncased", labels=["no", "yes"], load_weights=False
-    )
+    classifier = TextClassifier.from_preset("bert_12x192_en_uncased", labels=["no", "yes"], load_weights=False)
     classifier.compile()
     assert classifier.optimizer._learning_rate.peak == classifier.advice["learning_rate"] == 7e-5
 

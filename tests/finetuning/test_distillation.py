@@ -104,9 +104,7 @@ def test_a_share_of_nothing_is_plain_training_and_the_teacher_stays(kind, eagerl
         np.testing.assert_array_equal(value, known[name], err_msg=name)
     assert taught.loss_step is None and taught.methods
     taught.apply("full")
-    assert not taught.methods and not {"train_step", "compute_loss", "frozen_part", "_batches"} & set(
-        vars(taught)
-    )
+    assert not taught.methods and not {"train_step", "compute_loss", "frozen_part", "_batches"} & set(vars(taught))
 
 
 def test_penalties_keep_their_weight_and_hard_labels_lose_theirs(tiny_preset, reviews):
@@ -191,12 +189,7 @@ def test_a_narrower_student_comes_near_and_stays_a_classifier_like_any_other(
     keras.utils.set_random_seed(1)
     config = tiny_config.replace(hidden_dim=8, num_layers=1, dropout=0.0, attention_dropout=0.0)
     student = TextClassifier(
-        config,
-        WordPieceTokenizer(tiny_vocabulary),
-        LABELS,
-        pooling="mean",
-        sequence_length=16,
-        head_dropout=0.0,
+        config, WordPieceTokenizer(tiny_vocabulary), LABELS, pooling="mean", sequence_length=16, head_dropout=0.0
     )
     names, ran = set(values(student)), []
     teacher.call = lambda inputs, call=teacher.call, **options: ran.append(1) or call(inputs, **options)
@@ -214,9 +207,7 @@ def test_a_narrower_student_comes_near_and_stays_a_classifier_like_any_other(
     student.save(tmp_path / "student.keras")
     student.save_to_preset(tmp_path / "student")
     loaded = TextClassifier.from_preset(tmp_path / "student")
-    np.testing.assert_array_equal(
-        loaded.predict(reviews[0][:5], verbose=0), student.predict(reviews[0][:5], verbose=0)
-    )
+    np.testing.assert_array_equal(loaded.predict(reviews[0][:5], verbose=0), student.predict(reviews[0][:5], verbose=0))
 
 
 def test_a_teacher_may_name_the_labels_in_another_order_and_have_another_vocabulary(
@@ -278,9 +269,7 @@ def test_frozen_blocks_learn_nothing_and_need_no_stored_states(tiny_preset, revi
     for name, value in values(student).items():
         if name.startswith(("embeddings", "encoder_block_0")):
             np.testing.assert_array_equal(value, before[name], err_msg=name)
-    assert any(
-        np.abs(values(student)[name] - before[name]).max() > 1e-4 for name in before if "head/" in name
-    )
+    assert any(np.abs(values(student)[name] - before[name]).max() > 1e-4 for name in before if "head/" in name)
 
 
 @pytest.fixture(scope="module")
@@ -311,10 +300,7 @@ def test_wrong_models_are_named(tiny_preset, reviews, monkeypatch):
     tasks = MultiTaskClassifier.from_preset(tiny_preset, tasks={"mood": student.labels})
     for given, message in (
         ((student, student), "teacher must be another model"),
-        (
-            (student, build(tiny_preset, labels=("a", "b"))),
-            "teacher must have the student's labels, negative",
-        ),
+        ((student, build(tiny_preset, labels=("a", "b"))), "teacher must have the student's labels, negative"),
         ((student, build(tiny_preset, multi_label=True)), "several labels a text"),
         ((keras.Sequential(), teacher), "student must be a text classifier; got Sequential"),
         ((student, documents), "teacher must be a text classifier; got DocumentClassifier"),

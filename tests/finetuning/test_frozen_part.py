@@ -20,9 +20,7 @@ def build(**settings):
 
 
 def pooling(kind):
-    pooler = (
-        MeanPooling(name="pooler") if kind == "mean" else CLSPooling(dense=kind == "dense", name="pooler")
-    )
+    pooler = MeanPooling(name="pooler") if kind == "mean" else CLSPooling(dense=kind == "dense", name="pooler")
     pooler.build((None, None, 8))
     return pooler
 

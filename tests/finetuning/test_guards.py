@@ -96,8 +96,7 @@ def test_says_where_and_keeps_the_best_epoch(optimizer):
     model, guard, snapshots, error = poisoned(optimizer(0.05))
     assert error == guard.message
     assert error.startswith(
-        "the loss is not finite at step 7 (epoch 2, batch 3): training stopped, and the "
-        "weights of epoch 1 are kept; "
+        "the loss is not finite at step 7 (epoch 2, batch 3): training stopped, and the weights of epoch 1 are kept; "
     )
     assert "\n" not in error
     assert_weights(model, snapshots.seen[1])
@@ -167,9 +166,7 @@ def test_without_raising_the_message_is_left():
 def test_a_good_run_is_left_alone():
     model = build_model(AdamW(0.05))
     guard = StopOnNonFinite()
-    history = model.fit(
-        *data(), epochs=3, batch_size=BATCH, verbose=0, validation_data=data(), callbacks=[guard]
-    )
+    history = model.fit(*data(), epochs=3, batch_size=BATCH, verbose=0, validation_data=data(), callbacks=[guard])
     assert guard.message is None
     assert len(history.history["loss"]) == 3
 

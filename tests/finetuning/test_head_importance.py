@@ -25,12 +25,7 @@ def make(tiny_vocabulary):
         )
         tokenizer = WordPieceTokenizer(tiny_vocabulary)
         classifier = TextClassifier(
-            config,
-            tokenizer,
-            ("negative", "positive"),
-            pooling="mean",
-            multi_label=multi_label,
-            sequence_length=16,
+            config, tokenizer, ("negative", "positive"), pooling="mean", multi_label=multi_label, sequence_length=16
         )
         draw = np.random.default_rng(5)
         for name, variable in addresses(classifier).items():
@@ -102,9 +97,7 @@ def test_scores_of_a_block_are_compared_with_their_own(make, reviews):
     scores = head_importance(classifier, texts, labels, batch_size=3)
     for block in scores:
         assert np.linalg.norm(scores[block]) == pytest.approx(1.0)
-        np.testing.assert_allclose(
-            scores[block], plain[block] / np.linalg.norm(plain[block]), rtol=1e-4, atol=1e-6
-        )
+        np.testing.assert_allclose(scores[block], plain[block] / np.linalg.norm(plain[block]), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -160,9 +160,7 @@ def test_lora_alone_is_a_small_file(classifier, reviews, tiny_preset, tmp_path):
     with pytest.raises(TransformerError, match="has no place for .* or is changed there already"):
         load_changes(other, path)
     three = TextClassifier.from_preset(tiny_preset, labels=("a", "b", "c"), sequence_length=16)
-    with pytest.raises(
-        TransformerError, match=r"'head/logits/.*' is \(.*2.*\) in it, \(.*3.*\) in the model"
-    ):
+    with pytest.raises(TransformerError, match=r"'head/logits/.*' is \(.*2.*\) in it, \(.*3.*\) in the model"):
         load_changes(three, path)
     assert not describe_modifications(three)
     (tmp_path / "text").write_text("no weights")

@@ -82,12 +82,7 @@ def build(blocks=2):
     from tftransformer.config import TransformerConfig
 
     config = TransformerConfig(
-        vocabulary_size=40,
-        num_layers=blocks,
-        hidden_dim=8,
-        num_heads=2,
-        intermediate_dim=12,
-        max_sequence_length=8,
+        vocabulary_size=40, num_layers=blocks, hidden_dim=8, num_heads=2, intermediate_dim=12, max_sequence_length=8
     )
     encoder = build_encoder(config)
     x = CLSPooling(name="pooler")(encoder.output)
@@ -108,11 +103,7 @@ def training(model):
 
 @pytest.mark.parametrize(
     ("kind", "way"),
-    [
-        pytest.param(kind, way, marks=() if (kind, way) in SOME else pytest.mark.slow)
-        for kind in PUT_IN
-        for way in WAYS
-    ],
+    [pytest.param(kind, way, marks=() if (kind, way) in SOME else pytest.mark.slow) for kind in PUT_IN for way in WAYS],
 )
 def test_what_was_put_in_survives(kind, way, tmp_path):
     model = build()
@@ -160,9 +151,7 @@ def test_a_decoder_keeps_its_parts_as_well(tmp_path):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(way(model, tmp_path)(ids)), expected)
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: Projection(4), lambda: MultiHeadAttention(2), lambda: EncoderBlock(2, 8)]
-)
+@pytest.mark.parametrize("make", [lambda: Projection(4), lambda: MultiHeadAttention(2), lambda: EncoderBlock(2, 8)])
 def test_layers_that_stand_alone_keep_theirs(make, tmp_path):
     x = keras.Input((5, 4))
     model = keras.Model(x, make()(x))
@@ -180,9 +169,7 @@ def test_weights_of_another_structure_are_refused_once_a_graph_exists(tmp_path):
     shake(with_lora)
     with_lora.save_weights(tmp_path / "lora.weights.h5")
     before = without.predict(IDS, verbose=0)
-    with pytest.raises(
-        (TransformerError, ValueError), match="were saved with 'lora' in it, and this model has run"
-    ):
+    with pytest.raises((TransformerError, ValueError), match="were saved with 'lora' in it, and this model has run"):
         without.load_weights(tmp_path / "lora.weights.h5")
     assert not any("lora" in name for name in addresses(without))
     assert before.shape == without.predict(IDS, verbose=0).shape

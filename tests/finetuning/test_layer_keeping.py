@@ -73,9 +73,7 @@ FURTHER = [("first:2", [0, 1]), ("last:3", [1, 2, 3]), (1, [0]), ([1, 3], [1, 3]
 def test_it_computes_what_the_kept_layers_did(classifier, reviews, layers, kept):
     small = keep_layers(classifier, layers)
     assert (small.config.num_layers, small.config.num_blocks) == (len(kept), len(kept))
-    np.testing.assert_allclose(
-        logits(small, reviews), without_the_others(classifier, reviews, kept), atol=1e-5
-    )
+    np.testing.assert_allclose(logits(small, reviews), without_the_others(classifier, reviews, kept), atol=1e-5)
     block = classifier.encoder.get_layer("encoder_block_0").count_params()
     assert classifier.count_params() - small.count_params() == (4 - len(kept)) * block
 
@@ -89,24 +87,18 @@ def test_all_layers_are_the_same_model_bit_for_bit(classifier, reviews):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "options", [{"position": "alibi", "normalize_first": True}, {"position": "relative"}]
-)
+@pytest.mark.parametrize("options", [{"position": "alibi", "normalize_first": True}, {"position": "relative"}])
 def test_positions_of_every_kind(make, reviews, options):
     classifier = make(**options)
     small = keep_layers(classifier, [0, 3])
-    np.testing.assert_allclose(
-        logits(small, reviews), without_the_others(classifier, reviews, [0, 3]), atol=1e-5
-    )
+    np.testing.assert_allclose(logits(small, reviews), without_the_others(classifier, reviews, [0, 3]), atol=1e-5)
 
 
 def test_shared_blocks(make, reviews):
     classifier = make("albert", embedding_dim=8)
     small = keep_layers(classifier, "every:2")
     assert small.count_params() == classifier.count_params()
-    np.testing.assert_allclose(
-        logits(small, reviews), without_the_others(classifier, reviews, [0, 2]), atol=1e-5
-    )
+    np.testing.assert_allclose(logits(small, reviews), without_the_others(classifier, reviews, [0, 2]), atol=1e-5)
     with pytest.raises(TransformerError, match="the encoder has 4 layers of 2 blocks"):
         keep_layers(make("albert", embedding_dim=8, num_distinct_blocks=2), 2)
 
@@ -119,16 +111,11 @@ def test_what_belongs_to_a_kept_block_comes_along(make, reviews):
     Adapter(bottleneck_dim=3).apply(classifier)
     shake(classifier)
     small = keep_layers(classifier, [2, 3])
-    np.testing.assert_allclose(
-        logits(small, reviews), without_the_others(classifier, reviews, [2, 3]), atol=1e-5
-    )
+    np.testing.assert_allclose(logits(small, reviews), without_the_others(classifier, reviews, [2, 3]), atol=1e-5)
     targets = {record["kind"]: record.get("targets") for record in describe_modifications(small)}
     assert targets["lora"] == ["encoder_block_0/attention/query", "encoder_block_0/attention/value"]
     assert targets["prefix"] == ["encoder_block_1/attention"]
-    assert {record["kind"] for record in describe_modifications(keep_layers(classifier, [1]))} == {
-        "lora",
-        "adapter",
-    }
+    assert {record["kind"] for record in describe_modifications(keep_layers(classifier, [1]))} == {"lora", "adapter"}
 
 
 def test_frozen_blocks_stay_frozen_under_their_new_names(make):

@@ -17,11 +17,7 @@ def test_layers_are_sorted_by_depth_whatever_wraps_them(small, make):
     model(small.data()[0])
     depths = layers_by_depth(model)
     assert depths.above == ("norm_2", "extra_block_0", "head")
-    assert depths.blocks == (
-        ("encoder_block_2",),
-        ("encoder_block_1", "norm_1"),
-        ("encoder_block_0", "norm_0"),
-    )
+    assert depths.blocks == (("encoder_block_2",), ("encoder_block_1", "norm_1"), ("encoder_block_0", "norm_0"))
     assert depths.below == ("embeddings",)
 
 
@@ -58,8 +54,7 @@ def test_one_clip_of_the_whole_gradient(small):
     optimizer = SGD(1.0, rate_multipliers=factors, global_clipnorm=1.0)
     optimizer.apply_gradients([(5.0 * keras.ops.ones(v.shape), v) for v in model.trainable_variables])
     moved = [
-        (before - np.array(v)) / f
-        for before, v, f in zip(start, model.trainable_variables, optimizer._rate_factors)
+        (before - np.array(v)) / f for before, v, f in zip(start, model.trainable_variables, optimizer._rate_factors)
     ]
     assert np.linalg.norm(np.concatenate([m.ravel() for m in moved])) == pytest.approx(1.0, rel=1e-4)
 

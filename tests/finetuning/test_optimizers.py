@@ -8,14 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning import (
-    SGD,
-    AdamW,
-    BindSchedule,
-    LinearSchedule,
-    build_optimizer,
-    inner_optimizer,
-)
+from tftransformer.finetuning import SGD, AdamW, BindSchedule, LinearSchedule, build_optimizer, inner_optimizer
 
 ADDRESSES = ("encoder_block_0/kernel", "encoder_block_0/bias", "norm/gamma", "head/kernel")
 
@@ -107,9 +100,7 @@ def test_adamw_agrees_with_keras(small):
     "make",
     [
         lambda **steps: SGD(0.5, momentum=0.9, global_clipnorm=0.05, weight_decay=0.1, **steps),
-        pytest.param(
-            lambda **steps: AdamW(LinearSchedule(1e-2), epsilon=1e-3, **steps), marks=pytest.mark.slow
-        ),
+        pytest.param(lambda **steps: AdamW(LinearSchedule(1e-2), epsilon=1e-3, **steps), marks=pytest.mark.slow),
     ],
 )
 def test_accumulated_batches_equal_one_large_batch(small, make, jit_compile):
@@ -117,14 +108,7 @@ def test_accumulated_batches_equal_one_large_batch(small, make, jit_compile):
         model = small.build_model(blocks=1)
         start = model.get_weights()
         model.compile(make(gradient_accumulation_steps=steps), small.loss(), jit_compile=jit_compile)
-        model.fit(
-            *small.data(),
-            epochs=2,
-            batch_size=batch_size,
-            shuffle=False,
-            verbose=0,
-            callbacks=[BindSchedule()],
-        )
+        model.fit(*small.data(), epochs=2, batch_size=batch_size, shuffle=False, verbose=0, callbacks=[BindSchedule()])
         return start, model.get_weights(), int(model.optimizer.iterations)
 
     start, accumulated, updates = run(4, 6)
@@ -140,8 +124,7 @@ def trained_in_parts(small, batches, steps, epochs=2, run_eagerly=True, **option
     x, y = small.data(rows=2 * batches)
     micro = [(x[start : start + 2], y[start : start + 2]) for start in range(0, 2 * batches, 2)]
     large = [
-        tuple(np.concatenate(part) for part in zip(*micro[start : start + steps]))
-        for start in range(0, batches, steps)
+        tuple(np.concatenate(part) for part in zip(*micro[start : start + steps])) for start in range(0, batches, steps)
     ]
     results = []
     for parts, accumulation in ((large, None), (micro, steps)):
@@ -280,13 +263,7 @@ def test_an_update_that_is_not_finite_changes_nothing(steps):
     assert optimizer.first_bad_step == 0
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda small: small.build_model(),
-        lambda small: small.Task(name="classifier"),
-    ],
-)
+@pytest.mark.parametrize("make", [lambda small: small.build_model(), lambda small: small.Task(name="classifier")])
 def test_addresses_are_found_whatever_wraps_the_layers(small, make):
     model = make(small)
     model(small.data()[0])
@@ -361,14 +338,7 @@ def test_training_goes_on_where_a_saved_model_stopped(small, tmp_path, learning_
                 self.model.save(tmp_path / "half.keras")
                 self.model.stop_training = True
 
-    half.fit(
-        *small.data(rows=16),
-        batch_size=8,
-        shuffle=False,
-        verbose=0,
-        epochs=4,
-        callbacks=[BindSchedule(), Save()],
-    )
+    half.fit(*small.data(rows=16), batch_size=8, shuffle=False, verbose=0, epochs=4, callbacks=[BindSchedule(), Save()])
     again = keras.models.load_model(tmp_path / "half.keras")
     assert int(again.optimizer.iterations) == 2
     assert float(again.optimizer.learning_rate) == pytest.approx(float(half.optimizer.learning_rate))
@@ -414,9 +384,7 @@ def test_early_stopping_restores_the_best_weights_also_when_the_last_epoch_is_th
         model.compile(AdamW(0.05), small.loss(), jit_compile=False)
         validation = small.data(seed=5)
         stop = keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)
-        history = model.fit(
-            *small.data(), epochs=epochs, validation_data=validation, verbose=0, callbacks=[stop]
-        )
+        history = model.fit(*small.data(), epochs=epochs, validation_data=validation, verbose=0, callbacks=[stop])
         best = min(history.history["val_loss"])
         assert model.evaluate(*validation, verbose=0) == pytest.approx(best, rel=1e-5)
 

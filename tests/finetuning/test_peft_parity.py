@@ -77,9 +77,7 @@ def batches():
 def lora_starts():
     """A for each block's query and value, (D, rank)."""
     draw = np.random.default_rng(9)
-    return {
-        target: draw.uniform(-0.2, 0.2, (SIZES["hidden_size"], RANK)).astype("float32") for target in TARGETS
-    }
+    return {target: draw.uniform(-0.2, 0.2, (SIZES["hidden_size"], RANK)).astype("float32") for target in TARGETS}
 
 
 @dataclasses.dataclass
@@ -115,10 +113,7 @@ def train_here(folder, batches, strategy, steps, path):
     classifier.compile(
         learning_rate=RATE, warmup=WARMUP, weight_decay=DECAY, global_clipnorm=CLIP, fresh_multiplier=1.0
     )
-    spec = (
-        {name: tf.TensorSpec((None, None), tf.int32) for name in NAMES},
-        tf.TensorSpec((None,), tf.int32),
-    )
+    spec = ({name: tf.TensorSpec((None, None), tf.int32) for name in NAMES}, tf.TensorSpec((None,), tf.int32))
     data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
     stop = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: setattr(classifier, "stop_training", batch + 1 >= steps)
@@ -150,9 +145,7 @@ def torch_model(folder, strategy):
             part.requires_grad_(False)
     if strategy in ("lora", "dora"):
         # Its targets and dropout for BERT are left at their defaults, as ours are.
-        config = peft.LoraConfig(
-            task_type=peft.TaskType.SEQ_CLS, r=RANK, lora_alpha=ALPHA, use_dora=strategy == "dora"
-        )
+        config = peft.LoraConfig(task_type=peft.TaskType.SEQ_CLS, r=RANK, lora_alpha=ALPHA, use_dora=strategy == "dora")
         model = peft.get_peft_model(model, config)
         with torch.no_grad():
             for target, start in lora_starts().items():
@@ -161,9 +154,7 @@ def torch_model(folder, strategy):
         # Its default for BERT also rescales what enters the attention's last product, which the paper does not.
         inner = r".*\.layer\.\d+\.output\.dense"
         config = peft.IA3Config(
-            task_type=peft.TaskType.SEQ_CLS,
-            target_modules=rf".*\.self\.(key|value)|{inner}",
-            feedforward_modules=inner,
+            task_type=peft.TaskType.SEQ_CLS, target_modules=rf".*\.self\.(key|value)|{inner}", feedforward_modules=inner
         )
         model = peft.get_peft_model(model, config)
     return model.train()
@@ -185,9 +176,7 @@ def train_there(folder, batches, strategy, steps):
 
     model = torch_model(folder, strategy)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    bare = [
-        name for name in trained if name.endswith("bias") or re.search(r"LayerNorm|magnitude|ia3_l", name)
-    ]
+    bare = [name for name in trained if name.endswith("bias") or re.search(r"LayerNorm|magnitude|ia3_l", name)]
     groups = [
         {"params": [p for name, p in trained.items() if name not in bare], "weight_decay": DECAY},
         {"params": [trained[name] for name in bare], "weight_decay": 0.0},

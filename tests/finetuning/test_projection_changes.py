@@ -38,9 +38,7 @@ def shake(model, name):
 
 def logits(classifier, texts):
     examples = classifier.preprocess(texts)
-    return classifier(
-        examples.features(np.arange(len(texts)), int(examples.lengths.max())), training=False
-    ).numpy()
+    return classifier(examples.features(np.arange(len(texts)), int(examples.lengths.max())), training=False).numpy()
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -91,9 +89,7 @@ def test_its_file_holds_what_training_made(name, classifier, tiny_preset, review
 @pytest.mark.parametrize("name", ["dora", "ia3"])
 def test_what_cannot_be_unmerged_is_not_kept_merged(name, classifier):
     classifier.apply(METHODS[name])
-    with pytest.raises(
-        TransformerError, match=f"remove must be True for {name}, which cannot be unmerged; got False"
-    ):
+    with pytest.raises(TransformerError, match=f"remove must be True for {name}, which cannot be unmerged; got False"):
         merge(classifier, remove=False)
     with pytest.raises(TransformerError, match="model must have merged LoRA; got one without"):
         unmerge(classifier)
@@ -118,9 +114,7 @@ def test_dora_is_a_magnitude_times_a_direction():
     np.testing.assert_allclose(layer(x), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "names", itertools.product(["", "lora", "dora", "output", "input"], repeat=2), ids=str
-)
+@pytest.mark.parametrize("names", itertools.product(["", "lora", "dora", "output", "input"], repeat=2), ids=str)
 def test_projections_of_one_input_are_changed_alike_together_and_alone(names):
     draw = np.random.default_rng(1)
     x = draw.normal(size=(2, 3, 4)).astype("float32")
@@ -131,10 +125,7 @@ def test_projections_of_one_input_are_changed_alike_together_and_alone(names):
         if name in ("lora", "dora"):
             {"lora": LoRA, "dora": DoRA}[name](2, targets=layer.name, train=".*/bias").apply(layer)
         elif name:
-            sides = {
-                "output": {"outputs": layer.name, "inputs": ()},
-                "input": {"outputs": (), "inputs": layer.name},
-            }
+            sides = {"output": {"outputs": layer.name, "inputs": ()}, "input": {"outputs": (), "inputs": layer.name}}
             IA3(**sides[name], train=".*/bias").apply(layer)
         for variable in layer.weights:
             variable.assign(draw.normal(size=variable.shape))

@@ -212,9 +212,7 @@ def test_it_trains_behind_a_frozen_part(make, reviews):
     for small, cache in ((stored, "auto"), (plain, "off")):
         freeze(small, layers=2)
         small.compile(learning_rate=1e-2, schedule="constant", weight_decay=0.0)
-        small.fit(
-            texts, labels, batch_size=20, epochs=2, verbose=0, activation_cache=cache, packing=cache == "off"
-        )
+        small.fit(texts, labels, batch_size=20, epochs=2, verbose=0, activation_cache=cache, packing=cache == "off")
     after = values(stored)
     for name in before:
         moved = np.abs(after[name] - before[name]).max() > 0
@@ -224,9 +222,7 @@ def test_it_trains_behind_a_frozen_part(make, reviews):
 
 def test_huggingface_has_no_place_for_it(classifier, tmp_path):
     small = prune_heads(classifier, PRUNED)
-    with pytest.raises(
-        TransformerError, match="Bert must have as many heads in every block; .* have 2, 4, 3"
-    ):
+    with pytest.raises(TransformerError, match="Bert must have as many heads in every block; .* have 2, 4, 3"):
         small.save_to_preset(tmp_path / "unlike", format="huggingface", head=False)
     alike = prune_heads(classifier, {0: [0], 1: [1], 2: [2]})
     with pytest.raises(TransformerError, match="must have heads of hidden_dim / num_heads; got 4"):
@@ -309,9 +305,7 @@ def test_a_block_beside_the_encoder_is_like_its_widest(make, reviews):
     silence(classifier, PRUNED)
     small = prune_heads(classifier, PRUNED)
     np.testing.assert_allclose(logits(small, reviews), logits(classifier, reviews), atol=1e-6)
-    with pytest.raises(
-        TransformerError, match="must keep as many heads as extra_block_0 has, .* got 3 at most"
-    ):
+    with pytest.raises(TransformerError, match="must keep as many heads as extra_block_0 has, .* got 3 at most"):
         prune_heads(classifier, {i: [0] for i in range(3)})
 
 
@@ -319,13 +313,7 @@ def test_only_tasks_and_encoders(classifier):
     with pytest.raises(TransformerError, match="task must be a model with an encoder .*; got a Functional"):
         prune_heads(classifier.encoder, {0: [1]})
     config = TransformerConfig(
-        "gpt2",
-        vocabulary_size=9,
-        num_layers=2,
-        hidden_dim=8,
-        num_heads=(2, 1),
-        head_dim=4,
-        intermediate_dim=8,
+        "gpt2", vocabulary_size=9, num_layers=2, hidden_dim=8, num_heads=(2, 1), head_dim=4, intermediate_dim=8
     )
     with pytest.raises(TransformerError, match=r"num_heads must be one number in decoders; got \(2, 1\)"):
         build_decoder(config)

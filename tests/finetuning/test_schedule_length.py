@@ -97,11 +97,7 @@ def test_inside_the_loss_scale():
 
 
 @pytest.mark.parametrize(
-    "callback",
-    [
-        keras.callbacks.LearningRateScheduler(lambda epoch: 0.1),
-        keras.callbacks.ReduceLROnPlateau(),
-    ],
+    "callback", [keras.callbacks.LearningRateScheduler(lambda epoch: 0.1), keras.callbacks.ReduceLROnPlateau()]
 )
 def test_callbacks_that_set_the_rate(callback):
     name = type(callback).__name__

@@ -52,9 +52,7 @@ def pieces(tiny_vocabulary):
 
 def make_config(family, tokenizer, length=32):
     sizes = {**SIZES, "embedding_dim": 8} if family == "albert" else SIZES
-    return TransformerConfig(
-        family, vocabulary_size=len(tokenizer.vocabulary), max_sequence_length=length, **sizes
-    )
+    return TransformerConfig(family, vocabulary_size=len(tokenizer.vocabulary), max_sequence_length=length, **sizes)
 
 
 def shake(task):

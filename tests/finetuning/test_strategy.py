@@ -82,19 +82,13 @@ def test_a_list_freezes_what_one_freezes_and_trains_what_any_trains(classifier):
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
-        (
-            ["full", "lora:2"],
-            "strategy full trains everything and goes with no other method; got full.lora:2",
-        ),
+        (["full", "lora:2"], "strategy full trains everything and goes with no other method; got full.lora:2"),
         ("unfreeze+unfreeze:2", "strategy must name unfreeze once; got unfreeze:1.unfreeze:2"),
         ([], "strategy must name a method"),
         (3, "methods must be a method such as .*; got 3"),
         ([LoRA(2), "dora:2"], "lora:2 and dora:2 want the same place, encoder_block_0/attention/query/delta"),
         ([Adapter(2, "a"), Adapter(2, "b")], "want the same place, adapters"),
-        (
-            [LoRA(2), Freeze(layers=9)],
-            r"strategy lora:2\+freeze:9 cannot be applied: layers must be between 0 and 2",
-        ),
+        ([LoRA(2), Freeze(layers=9)], r"strategy lora:2\+freeze:9 cannot be applied: layers must be between 0 and 2"),
         ([LoRA(2), Prefix(3, targets="nowhere")], "targets: 'nowhere' matches none"),
         ([BitFit(), LoRA(200)], "rank must be an integer from 1 to 16; got 200"),
     ],
@@ -138,9 +132,7 @@ def test_bad_numbers(text, message):
     "make",
     [
         lambda once: LoRA(2, targets=once(".*attention/query"), train=once("head/.*")),
-        lambda once: IA3(
-            outputs=once(".*attention/key"), inputs=once(".*feed_forward/output"), train=once("head/.*")
-        ),
+        lambda once: IA3(outputs=once(".*attention/key"), inputs=once(".*feed_forward/output"), train=once("head/.*")),
         lambda once: Prefix(2, targets=once("encoder_block_0/attention"), train=once("head/.*")),
         lambda once: Adapter(2, train=once("head/.*")),
         lambda once: Freeze(patterns=once("embeddings/.*")),

@@ -16,13 +16,7 @@ from tftransformer.patterns import addresses
 from tftransformer.runs.strategy_comparison import compare_strategies
 from tftransformer.tasks.text_classifier import TextClassifier
 
-SMALL = {
-    "freeze": "freeze:1",
-    "lora": "lora:2",
-    "dora": "dora:2",
-    "adapter": "adapter:3",
-    "prefix": "prefix:2",
-}
+SMALL = {"freeze": "freeze:1", "lora": "lora:2", "dora": "dora:2", "adapter": "adapter:3", "prefix": "prefix:2"}
 LABELS = ("single", "multi", "pairs")
 BY_DEFAULT = {name: LABELS[place % 3] for place, name in enumerate(METHODS)}
 
@@ -39,9 +33,7 @@ def task(labels, reviews, preset):
     if labels == "pairs":
         texts = list(zip(texts, reversed(texts)))
     if labels == "multi":
-        targets = [
-            (target, "long") if len(text.split()) > 4 else (target,) for text, target in zip(texts, targets)
-        ]
+        targets = [(target, "long") if len(text.split()) > 4 else (target,) for text, target in zip(texts, targets)]
     keras.utils.set_random_seed(2)
     classifier = TextClassifier.from_preset(
         preset,

@@ -99,9 +99,7 @@ def test_stages_join_from_the_top(small):
         (5, {"epochs_per_stage": 2}, [0, 0, 1, 1, 2]),
     ],
 )
-def test_stages_fit_into_the_epochs_and_reach_the_bottom_unless_told_otherwise(
-    small, epochs, options, expected
-):
+def test_stages_fit_into_the_epochs_and_reach_the_bottom_unless_told_otherwise(small, epochs, options, expected):
     model = small.build_model(blocks=12)
     stages = GradualUnfreezing(**options).stages(model, epochs)
     trained = [
@@ -141,9 +139,7 @@ def test_frozen_weights_stay_bit_equal_and_hold_no_slots_and_the_rest_trains(sma
     model = compiled(small, AdamW(LinearSchedule(0.1, warmup=0)), eager=False)
     watch = Watch()
     history = train(small, model, GradualUnfreezing(), 4, [BindSchedule(), watch])
-    assert watch.rates == [0.1, 0.0875, 0.075, 0.0625, 0.05, 0.0375, 0.025, 0.0125], (
-        "one schedule for all stages"
-    )
+    assert watch.rates == [0.1, 0.0875, 0.075, 0.0625, 0.05, 0.0375, 0.025, 0.0125], "one schedule for all stages"
     assert (watch.begun, watch.ended, watch.epochs) == (1, 1, [0, 1, 2, 3])
     assert history.epoch == [0, 1, 2, 3] and len(history.history["loss"]) == 4
     stages = GradualUnfreezing().stages(model, epochs=4)
@@ -155,9 +151,7 @@ def test_frozen_weights_stay_bit_equal_and_hold_no_slots_and_the_rest_trains(sma
 
 @pytest.mark.by_default("AdamW")
 @pytest.mark.parametrize(
-    "make",
-    [lambda: SGD(0.1, momentum=0.9), lambda: AdamW(LinearSchedule(1e-2))],
-    ids=["SGD", "AdamW"],
+    "make", [lambda: SGD(0.1, momentum=0.9), lambda: AdamW(LinearSchedule(1e-2))], ids=["SGD", "AdamW"]
 )
 def test_all_stages_in_one_equal_full_training(small, make):
     full, staged = compiled(small, make()), compiled(small, make())
@@ -208,10 +202,7 @@ def test_after_a_loss_that_is_not_finite_all_weights_are_the_best(small, guarded
 
     model = compiled(small, SGD(0.5))
     # The second epoch is made to look worse than the first.
-    best, guard = (
-        Best(),
-        StopOnNonFinite(monitor="epoch", weights=model.trainable_variables if guarded else None),
-    )
+    best, guard = (Best(), StopOnNonFinite(monitor="epoch", weights=model.trainable_variables if guarded else None))
 
     class Log(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -247,10 +238,7 @@ def froze(small, **what):
     ("act", "message"),
     [
         (lambda small: GradualUnfreezing(0), "blocks_per_stage must be a positive integer; got 0"),
-        (
-            lambda small: GradualUnfreezing(epochs_per_stage=1.5),
-            "epochs_per_stage must be a positive integer",
-        ),
+        (lambda small: GradualUnfreezing(epochs_per_stage=1.5), "epochs_per_stage must be a positive integer"),
         (lambda small: GradualUnfreezing(epochs_per_stage=0), "epochs_per_stage must be a positive integer"),
         (
             lambda small: GradualUnfreezing(epochs_per_stage=4).stages(small.build_model(), 4),
@@ -266,9 +254,7 @@ def froze(small, **what):
             "nothing to unfreeze: all blocks are frozen",
         ),
         (
-            lambda small: GradualUnfreezing().stages(
-                froze(small, patterns=["head", "norm_2", "extra_block_0"]), 5
-            ),
+            lambda small: GradualUnfreezing().stages(froze(small, patterns=["head", "norm_2", "extra_block_0"]), 5),
             "starts above the blocks, where nothing trains",
         ),
         (lambda small: GradualUnfreezing().stages(small.build_model(blocks=0), 5), "must have blocks"),
@@ -282,11 +268,7 @@ def froze(small, **what):
         ),
         (
             lambda small: train(
-                small,
-                compiled(small, SGD(0.1)),
-                GradualUnfreezing(),
-                3,
-                [keras.callbacks.BackupAndRestore("anywhere")],
+                small, compiled(small, SGD(0.1)), GradualUnfreezing(), 3, [keras.callbacks.BackupAndRestore("anywhere")]
             ),
             "BackupAndRestore does not go with unfreezing",
         ),

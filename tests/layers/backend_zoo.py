@@ -13,13 +13,7 @@ import numpy as np
 
 from tftransformer import layers
 from tftransformer.config import TransformerConfig
-from tftransformer.models import (
-    build_decoder,
-    build_encoder,
-    build_encoder_decoder,
-    decode_step,
-    start_decoding,
-)
+from tftransformer.models import build_decoder, build_encoder, build_encoder_decoder, decode_step, start_decoding
 
 rng = np.random.default_rng(0)
 x = rng.normal(size=(2, 5, 16)).astype("float32")
@@ -47,15 +41,11 @@ zoo = {
     "learned": run(layers.LearnedPosition(9), x, offset=3),
     "alibi": run(layers.ALiBi(6), ids),
     "buckets": run(layers.RelativePositionBuckets(4, 8, 6), ids, key_length=9, offset=2),
-    "embeddings": run(
-        layers.TransformerEmbedding(20, 16, sequence_length=8, num_segments=2, scale=True), ids, ids % 2
-    ),
+    "embeddings": run(layers.TransformerEmbedding(20, 16, sequence_length=8, num_segments=2, scale=True), ids, ids % 2),
     "attention": run(layers.MultiHeadAttention(4, num_key_value_heads=2), x, memory, causal=True),
     "empty row": run(layers.MultiHeadAttention(4), x, padding_mask=padding),
     "rotary": run(layers.EncoderBlock(**block, position=layers.RotaryPosition(interleaved=True)), x, padding),
-    "relative": run(
-        layers.EncoderBlock(**block, position=layers.RelativePosition(2)), x, padding_mask=padding
-    ),
+    "relative": run(layers.EncoderBlock(**block, position=layers.RelativePosition(2)), x, padding_mask=padding),
     "gated": run(layers.EncoderBlock(**block, gated=True, activation="silu", normalize_first=True), x),
     "decoder": run(layers.DecoderBlock(**block, cross_attention=True), x, memory, padding_mask=padding),
     "cls": run(layers.CLSPooling(), x),
@@ -69,9 +59,7 @@ _, zoo["scores"] = run(layers.MultiHeadAttention(4), x, padding_mask=padding, re
 
 sizes = {"vocabulary_size": 20, "num_layers": 1, "hidden_dim": 16, "num_heads": 4, "intermediate_dim": 24}
 config = TransformerConfig("bert", **sizes, max_sequence_length=8)
-zoo["encoder"] = run(
-    build_encoder(config), {"token_ids": ids, "padding_mask": padding, "segment_ids": ids % 2}
-)
+zoo["encoder"] = run(build_encoder(config), {"token_ids": ids, "padding_mask": padding, "segment_ids": ids % 2})
 for position in ("learned", "rotary", "relative_buckets"):
     model = build_decoder(TransformerConfig("gpt2", **sizes, max_sequence_length=8, position=position))
     zoo[f"decoder of {position}"] = run(model, {"token_ids": ids, "padding_mask": np.ones_like(ids)})
@@ -88,6 +76,4 @@ zoo["encoder-decoder"] = run(build_encoder_decoder(TransformerConfig("transforme
 
 if "--without_tensorflow" in sys.argv:
     assert sys.modules["tensorflow"] is None
-np.savez(
-    sys.argv[1], backend=keras.backend.backend(), **{k: keras.ops.convert_to_numpy(v) for k, v in zoo.items()}
-)
+np.savez(sys.argv[1], backend=keras.backend.backend(), **{k: keras.ops.convert_to_numpy(v) for k, v in zoo.items()})

@@ -72,9 +72,7 @@ def test_one_masked_row_of_a_pair_mask_gives_zeros_there_alone():
     noisy_biases(layer)
     y = np.array(layer(hidden(), attention_mask=mask))
     np.testing.assert_array_equal(y[1, 3], 0)
-    np.testing.assert_allclose(
-        np.delete(y[1], 3, 0), np.delete(np.array(layer(hidden()))[1], 3, 0), atol=1e-6
-    )
+    np.testing.assert_allclose(np.delete(y[1], 3, 0), np.delete(np.array(layer(hidden()))[1], 3, 0), atol=1e-6)
 
 
 @pytest.mark.parametrize("how", ["eager", "graph", "functional", "merged"])
@@ -96,9 +94,7 @@ def test_a_keras_mask_counts_as_padding(make, how):
         y = keras.Model(inputs, layer(embedding(inputs)))(ids)
     else:
         y = layer(embedding(ids), padding_mask=np.array([[1, 1, 0, 1, 1, 1], [1] * 6]))
-        expected = layer(
-            tf.constant(x), padding_mask=(ids != 0) & np.array([[1, 1, 0, 1, 1, 1], [1] * 6], bool)
-        )
+        expected = layer(tf.constant(x), padding_mask=(ids != 0) & np.array([[1, 1, 0, 1, 1, 1], [1] * 6], bool))
     np.testing.assert_allclose(y, expected, atol=1e-6)
 
 
@@ -237,10 +233,7 @@ def test_mistakes_are_one_line(make, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (
-            lambda: DecoderBlock(2, 8)(hidden(), hidden()),
-            "memory must be left out where cross_attention is False",
-        ),
+        (lambda: DecoderBlock(2, 8)(hidden(), hidden()), "memory must be left out where cross_attention is False"),
         (lambda: DecoderBlock(2, 8, True)(hidden()), "memory must be given where cross_attention is True"),
     ],
 )

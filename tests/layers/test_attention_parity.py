@@ -67,9 +67,7 @@ def attend(weights, x, memory, mask, heads=N, key_heads=N, turn=lambda x: x, bia
                 seen = [s for s in range(memory.shape[1]) if mask[b, t, s]]
                 if not seen:
                     continue
-                near = (
-                    [int(np.clip(s - t, -relative, relative)) + relative for s in seen] if relative else None
-                )
+                near = [int(np.clip(s - t, -relative, relative)) + relative for s in seen] if relative else None
                 keys = ks[seen] + (weights["position/keys"][near] if relative else 0)
                 values = vs[seen] + (weights["position/values"][near] if relative else 0)
                 scores = keys @ qs[t] / math.sqrt(width)
@@ -81,9 +79,7 @@ def attend(weights, x, memory, mask, heads=N, key_heads=N, turn=lambda x: x, bia
 
 
 def sub(weights, prefix):
-    return {
-        name[len(prefix) + 1 :]: value for name, value in weights.items() if name.startswith(prefix + "/")
-    }
+    return {name[len(prefix) + 1 :]: value for name, value in weights.items() if name.startswith(prefix + "/")}
 
 
 def data(length, seed):
@@ -101,9 +97,7 @@ def test_self_attention(position, key_heads):
     given, reference = {}, {}
     if position == "alibi":
         slopes = [2.0 ** (-8 * (n + 1) / N) for n in range(N)]
-        reference["bias"] = np.array(
-            [[[-m * abs(i - j) for j in range(T)] for i in range(T)] for m in slopes]
-        )
+        reference["bias"] = np.array([[[-m * abs(i - j) for j in range(T)] for i in range(T)] for m in slopes])
         given["attention_bias"] = ALiBi(N)(x)
     elif position == "buckets":
         bias = RelativePositionBuckets(N, num_buckets=8, max_distance=4)
@@ -194,11 +188,7 @@ def test_decoder_block(first, cross):
     if cross:
         given = {"memory": memory, "memory_padding_mask": memory_padding}
         y = sublayer(
-            w,
-            "cross_attention_norm",
-            y,
-            lambda z: attend(sub(w, "cross_attention"), z, memory, across),
-            first,
+            w, "cross_attention_norm", y, lambda z: attend(sub(w, "cross_attention"), z, memory, across), first
         )
     y = sublayer(w, "feed_forward_norm", y, lambda z: feed_forward(sub(w, "feed_forward"), z), first)
     np.testing.assert_allclose(layer(x, padding_mask=padding, **given), y, atol=5e-5)

@@ -19,11 +19,7 @@ def outputs(backend, folder, *flags):
         # Each op is compiled for one call: optimising it would be most of the run.
         environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     done = subprocess.run(
-        [sys.executable, str(ZOO), str(out), *flags],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, str(ZOO), str(out), *flags], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return np.load(out)

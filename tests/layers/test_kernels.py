@@ -47,9 +47,7 @@ def test_gelu_of_a_length_known_only_when_it_runs(monkeypatch):
         np.testing.assert_allclose(slope, expected[1], atol=2e-6)
 
 
-@pytest.mark.parametrize(
-    ("rate", "rounded"), [(0.1, 26 / 256), (0.5, 0.5), (1e-3, 66 / 65536), (0.999, 65470 / 65536)]
-)
+@pytest.mark.parametrize(("rate", "rounded"), [(0.1, 26 / 256), (0.5, 0.5), (1e-3, 66 / 65536), (0.999, 65470 / 65536)])
 def test_dropout_keeps_the_mean_and_drops_its_share(rate, rounded):
     x = tf.ones((400, 1001))
     y, slope = value_and_gradient(lambda x: Dropout(rate, seed=3)(x, training=True), x)
@@ -157,9 +155,7 @@ def test_inference_has_no_kernel_that_must_be_compiled():
     spec = tf.TensorSpec([None, None, 8])
 
     def conditions(training):
-        return [
-            name for name in operations(lambda x: layer(x, training=training), spec) if name.endswith("If")
-        ]
+        return [name for name in operations(lambda x: layer(x, training=training), spec) if name.endswith("If")]
 
     assert conditions(True) and not conditions(False)
     layer.trainable = False

@@ -112,9 +112,7 @@ def test_buckets_are_hugging_faces(bidirectional, count, distance):
 
 
 def test_bucket_bias_with_a_cache_is_a_row_of_the_whole():
-    layer = RelativePositionBuckets(
-        3, num_buckets=8, max_distance=6, bidirectional=False, initializer="normal"
-    )
+    layer = RelativePositionBuckets(3, num_buckets=8, max_distance=6, bidirectional=False, initializer="normal")
     whole = np.array(layer(np.zeros((1, 9))))
     np.testing.assert_array_equal(layer(np.zeros((1, 2)), key_length=9, offset=4), whole[:, :, 4:6])
 
@@ -151,23 +149,11 @@ def test_configs_round_trip_and_run_symbolically(make):
     [
         (lambda: RelativePosition(0), "max_distance must be a positive integer; got 0"),
         (lambda: ALiBi(0), "num_heads must be a positive integer; got 0"),
-        (
-            lambda: RelativePositionBuckets(2, num_buckets=7),
-            "num_buckets must be an even number of 4 or more",
-        ),
-        (
-            lambda: RelativePositionBuckets(2, num_buckets=1, bidirectional=False),
-            "num_buckets must be .* 2 or more",
-        ),
+        (lambda: RelativePositionBuckets(2, num_buckets=7), "num_buckets must be an even number of 4 or more"),
+        (lambda: RelativePositionBuckets(2, num_buckets=1, bidirectional=False), "num_buckets must be .* 2 or more"),
         (lambda: RelativePositionBuckets(2, max_distance=8), "max_distance must be above 8"),
-        (
-            lambda: RotaryPosition().build((None, 2, None, 5)),
-            "head_dim must be even for rotary positions; got 5",
-        ),
-        (
-            lambda: TransformerEmbedding(9, 4, position="rotary"),
-            "position must be 'learned', 'sinusoidal' or 'none'",
-        ),
+        (lambda: RotaryPosition().build((None, 2, None, 5)), "head_dim must be even for rotary positions; got 5"),
+        (lambda: TransformerEmbedding(9, 4, position="rotary"), "position must be 'learned', 'sinusoidal' or 'none'"),
     ],
 )
 def test_mistakes_are_one_line(make, message):

@@ -22,14 +22,10 @@ X = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
 def test_every_sublayer_shows_what_it_returns(block):
     with tapped(".*") as taps:
         y = block(X, padding_mask=np.ones((2, 3)))
-    assert list(taps.values)[:3] == [
-        f"encoder_block_0/attention/{name}" for name in ("scores", "heads", "output")
-    ]
+    assert list(taps.values)[:3] == [f"encoder_block_0/attention/{name}" for name in ("scores", "heads", "output")]
     assert {"encoder_block_0/attention", "encoder_block_0/feed_forward", "encoder_block_0"} < set(taps.values)
     np.testing.assert_array_equal(taps["encoder_block_0"], y)
-    np.testing.assert_array_equal(
-        taps["encoder_block_0/attention/scores"], block(X, return_attention_scores=True)[1]
-    )
+    np.testing.assert_array_equal(taps["encoder_block_0/attention/scores"], block(X, return_attention_scores=True)[1])
     assert taps["encoder_block_0/attention/heads"].shape == (2, 2, 3, 2)
 
 

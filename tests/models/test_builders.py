@@ -89,17 +89,11 @@ def test_the_encoders_addresses_are_those_of_the_file_format():
     tables = [f"embeddings/{name}/embeddings" for name in ("token", "position", "segment")]
     norms = [f"{n}/{w}" for n in ("embeddings/norm", "final_norm") for w in ("gamma", "beta")]
     assert set(addresses(model)) == {*tables, *norms, *(f"encoder_block_0/{name}" for name in block)}
-    assert [layer.name for layer in model.layers if layer.weights] == [
-        "embeddings",
-        "encoder_block_0",
-        "final_norm",
-    ]
+    assert [layer.name for layer in model.layers if layer.weights] == ["embeddings", "encoder_block_0", "final_norm"]
 
 
 def test_the_encoder_decoders_layers_are_named():
-    model = build_encoder_decoder(
-        config("transformer", position="alibi", normalize_first=True, num_decoder_layers=2)
-    )
+    model = build_encoder_decoder(config("transformer", position="alibi", normalize_first=True, num_decoder_layers=2))
     names = {layer.name for layer in model.layers}
     assert names == {
         "encoder_token_ids", "encoder_padding_mask", "decoder_token_ids", "decoder_padding_mask",
@@ -131,9 +125,7 @@ def test_mixed_precision_follows_the_argument(dtype, position):
     assert {v.dtype for v in encoder.weights} == {"float32"}
     wide = build_encoder(config(position=position))
     wide.set_weights(encoder.get_weights())
-    np.testing.assert_allclose(
-        keras.ops.cast(encoder(inputs(encoder)), "float32"), wide(inputs(wide)), atol=0.1
-    )
+    np.testing.assert_allclose(keras.ops.cast(encoder(inputs(encoder)), "float32"), wide(inputs(wide)), atol=0.1)
 
 
 def test_a_padded_batch_and_a_short_one_agree_through_a_whole_model():

@@ -40,9 +40,7 @@ def step_by_step(model, ids, state, padding_mask=None, prompt=3):
 
 
 @pytest.mark.by_default("sinusoidal-4", "alibi-4", "relative_buckets-4", "rotary-2", "relative-1")
-@pytest.mark.parametrize(
-    ("position", "key_heads"), [*((p, 4) for p in POSITIONS), ("rotary", 2), ("relative", 1)]
-)
+@pytest.mark.parametrize(("position", "key_heads"), [*((p, 4) for p in POSITIONS), ("rotary", 2), ("relative", 1)])
 def test_a_cached_decoder_equals_the_whole(position, key_heads):
     model = build_decoder(config("gpt2", position, key_heads, tie_embeddings=key_heads != 1))
     randomise(model)

@@ -78,9 +78,7 @@ def test_what_loads_has_a_tokenizer_and_settings_that_exist():
     for source in SOURCES:
         for family in families_of(source).values():
             assert family.tokenizer is not None and family.tokenizer.kind in KINDS
-            assert (
-                source != "google" or family.huggingface is not None
-            )  # which has the meaning of its settings
+            assert source != "google" or family.huggingface is not None  # which has the meaning of its settings
     for family in FAMILIES.values():
         assert set(family.defaults) <= fields
         for facts in filter(None, (family.huggingface, family.keras_hub)):

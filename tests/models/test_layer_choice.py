@@ -57,10 +57,7 @@ def test_every_block_keeps_its_heads():
     config = TransformerConfig(**SIZES, head_dim=2, num_heads=(4, 2, 2, 4), num_key_value_heads=(2, 1, 2, 2))
     kept = keep_in_config(config, [3, 1])
     assert (kept.num_heads, kept.num_key_value_heads) == ((4, 2), (2, 1))
-    assert (keep_in_config(config, [0, 3]).num_heads, keep_in_config(config, [0, 3]).num_key_value_heads) == (
-        4,
-        2,
-    )
+    assert (keep_in_config(config, [0, 3]).num_heads, keep_in_config(config, [0, 3]).num_key_value_heads) == (4, 2)
 
 
 def test_shared_blocks():
@@ -68,7 +65,5 @@ def test_shared_blocks():
     assert (keep_in_config(shared, [0, 3]).num_layers, keep_in_config(shared, [0, 3]).num_blocks) == (2, 1)
     grouped = TransformerConfig(**SIZES, num_distinct_blocks=2, num_heads=(2, 1), head_dim=4)
     assert keep_in_config(grouped, range(4)) == grouped
-    with pytest.raises(
-        TransformerError, match="layers must all stay .*; the encoder has 4 layers of 2 blocks"
-    ):
+    with pytest.raises(TransformerError, match="layers must all stay .*; the encoder has 4 layers of 2 blocks"):
         keep_in_config(grouped, [0, 1])

@@ -35,11 +35,7 @@ def test_packed_equals_unpacked(settings):
     lengths = np.array([7, 2, 5, 1, 4, 6])
     mask = (np.arange(7) < lengths[:, None]).astype("int32")
     ids = draw.integers(5, 50, mask.shape).astype("int32") * mask
-    inputs = {
-        "token_ids": ids,
-        "padding_mask": mask,
-        "segment_ids": mask * (np.arange(7) > 2).astype("int32"),
-    }
+    inputs = {"token_ids": ids, "padding_mask": mask, "segment_ids": mask * (np.arange(7) > 2).astype("int32")}
     packed = pack_batch(*(inputs[name] for name in ("token_ids", "segment_ids", "padding_mask")), capacity=12)
     assert packed["text_numbers"].max() > 1
     weights = [variable.value for variable in encoder.trainable_variables]
@@ -58,6 +54,4 @@ def test_packed_equals_unpacked(settings):
     np.testing.assert_allclose(shared[real], alone[real], atol=1e-5)
     for ours, theirs in zip(gradients, expected):
         scale = max(1.0, np.abs(tf.convert_to_tensor(theirs)).max())
-        np.testing.assert_allclose(
-            tf.convert_to_tensor(ours), tf.convert_to_tensor(theirs), atol=1e-5 * scale, rtol=0
-        )
+        np.testing.assert_allclose(tf.convert_to_tensor(ours), tf.convert_to_tensor(theirs), atol=1e-5 * scale, rtol=0)

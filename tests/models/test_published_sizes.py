@@ -57,13 +57,7 @@ def test_parameters_of_published_sizes(name):
 
 @pytest.mark.parametrize("family", THEIRS)
 def test_shapes_are_those_of_the_model(family):
-    sizes = {
-        "num_layers": 2,
-        "hidden_dim": 8,
-        "num_heads": 2,
-        "intermediate_dim": 12,
-        "max_sequence_length": 6,
-    }
+    sizes = {"num_layers": 2, "hidden_dim": 8, "num_heads": 2, "intermediate_dim": 12, "max_sequence_length": 6}
     made = TransformerConfig(family, vocabulary_size=11, **sizes)
     found = {address: tuple(v.shape) for address, v in addresses(build_encoder(made)).items()}
     assert found == encoder_shapes(made)

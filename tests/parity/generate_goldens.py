@@ -43,12 +43,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], int, bool]] = {
     "roberta": ("Roberta", {**SIZES, "max_position_embeddings": 22, "type_vocab_size": 1}, 1, False),
     "xlm_roberta": ("XLMRoberta", {**SIZES, "max_position_embeddings": 22, "type_vocab_size": 1}, 1, False),
     "electra": ("Electra", {**SIZES, "embedding_size": 12}, 0, True),
-    "albert": (
-        "Albert",
-        {**SIZES, "embedding_size": 12, "num_hidden_layers": 4, "num_hidden_groups": 2},
-        0,
-        True,
-    ),
+    "albert": ("Albert", {**SIZES, "embedding_size": 12, "num_hidden_layers": 4, "num_hidden_groups": 2}, 0, True),
 }
 
 
@@ -60,9 +55,7 @@ def batch(family: str, lengths: tuple[int, ...], seed: int = 0) -> dict[str, np.
     real = places < np.array(lengths)[:, None]
     second = places >= rng.integers(1, max(lengths) + 1, (len(lengths), 1))
     inputs = {
-        "token_ids": np.where(real, rng.integers(5, settings["vocab_size"], real.shape), pad_id).astype(
-            "int32"
-        ),
+        "token_ids": np.where(real, rng.integers(5, settings["vocab_size"], real.shape), pad_id).astype("int32"),
         "padding_mask": real.astype("int32"),
     }
     return {**inputs, "segment_ids": (second & real).astype("int32")} if segments else inputs
@@ -111,9 +104,7 @@ def outputs(model: Any, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     names = {"token_ids": "input_ids", "padding_mask": "attention_mask", "segment_ids": "token_type_ids"}
     tensors = {names[key]: torch.tensor(value).long() for key, value in inputs.items()}
     kept = {}
-    hook = last_projection(model).register_forward_hook(
-        lambda _, given, __: kept.update(pooled=given[0].detach())
-    )
+    hook = last_projection(model).register_forward_hook(lambda _, given, __: kept.update(pooled=given[0].detach()))
     found = model(**tensors, output_hidden_states=True, output_attentions=True)
     hook.remove()
     model.zero_grad()

@@ -118,9 +118,7 @@ def _mutations(weights):
     """A transposed kernel, two swapped biases, two swapped norms: by names that every family has."""
     squares = [n for n, w in weights.items() if w.ndim == 2 and w.shape == (24, 24) and "1" in n]
     biases = [n for n, w in weights.items() if n.endswith("bias") and w.shape == (24,)]
-    norms = [
-        n for n, w in weights.items() if "norm" in n.lower() and n.endswith("weight") and w.shape == (24,)
-    ]
+    norms = [n for n, w in weights.items() if "norm" in n.lower() and n.endswith("weight") and w.shape == (24,)]
     # Not the key's bias: it adds the same to all scores of a query, and the softmax takes it out.
     biases = [n for n in biases if "key" not in n and "k_lin" not in n]
     for name in squares:

@@ -18,13 +18,7 @@ keras_hub = pytest.importorskip("keras_hub")
 TOLERANCE = 1e-5
 SIZE, CLASSES = 40, 3
 LENGTHS = {"ragged": (20, 7, 1), "one": (1, 1), "seven": (7, 7)}
-SIZES = {
-    "num_layers": 2,
-    "num_heads": 4,
-    "hidden_dim": 24,
-    "intermediate_dim": 40,
-    "max_sequence_length": 20,
-}
+SIZES = {"num_layers": 2, "num_heads": 4, "hidden_dim": 24, "intermediate_dim": 40, "max_sequence_length": 20}
 SPECIFIC = {
     "electra": {"vocab_size": SIZE, "embedding_dim": 12},
     "albert": {"vocabulary_size": SIZE, "embedding_dim": 12, "num_layers": 4, "num_groups": 2},
@@ -149,9 +143,7 @@ def test_every_variable_is_used(hub):
     ignored = {key for key in hub.weights if hub.family == "electra" and key.startswith("pooled_dense/")}
     assert sorted(hub.summary.loaded.values()) == sorted(set(hub.weights) - ignored)
     assert set(hub.summary.ignored) == ignored
-    assert {address.split("/")[0] for address in hub.summary.fresh} == (
-        set() if hub.has_head else {"head", "pooler"}
-    )
+    assert {address.split("/")[0] for address in hub.summary.fresh} == (set() if hub.has_head else {"head", "pooler"})
 
 
 @every_family
@@ -165,9 +157,7 @@ def test_the_preset_says_what_was_loaded(hub):
     )
     assert preset.labels == (("LABEL_0", "LABEL_1", "LABEL_2") if hub.has_head else None)
     assert preset.head == ({"multi_label": False, "head_dropout": 0.3} if hub.has_head else {})
-    if hub.family != "xlm_roberta" or hasattr(
-        hub.tokenizer, "_vocabulary_prefix"
-    ):  # older ones cannot list it
+    if hub.family != "xlm_roberta" or hasattr(hub.tokenizer, "_vocabulary_prefix"):  # older ones cannot list it
         assert list(preset.tokenizer.vocabulary) == _in_order(hub.tokenizer)
 
 
@@ -241,13 +231,7 @@ def test_keras_hubs_weights_through_a_hugging_face_folder(hub, write_folder, bui
     settings = settings_of(hub.preset.config)
     assert config_of(settings) == hub.preset.config
     tensors = dict(
-        to_source(
-            FAMILIES["bert"].huggingface.table,
-            address,
-            keras.ops.convert_to_numpy(variable),
-            4,
-            prefix="bert.",
-        )
+        to_source(FAMILIES["bert"].huggingface.table, address, keras.ops.convert_to_numpy(variable), 4, prefix="bert.")
         for address, variable in addresses(hub.model).items()
     )
     again = build_model(hub.preset.config, CLASSES)

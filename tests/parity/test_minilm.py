@@ -48,11 +48,7 @@ def embed_here(folder, sentences):
     preset = tt.load_preset(folder)
     encoder, tokenizer = preset.build_encoder(), preset.tokenizer.build()
     ids = tokenizer.tokenize(sentences)
-    specials = {
-        "start_id": tokenizer.start_id,
-        "separator_id": tokenizer.separator_id,
-        "pad_id": tokenizer.pad_id,
-    }
+    specials = {"start_id": tokenizer.start_id, "separator_id": tokenizer.separator_id, "pad_id": tokenizer.pad_id}
     inputs = tt.text.pack(ids, sequence_length=256, **specials)
     pooled = tt.layers.MeanPooling()(encoder(inputs), padding_mask=inputs["padding_mask"])
     return keras.ops.convert_to_numpy(keras.ops.normalize(pooled, axis=-1))

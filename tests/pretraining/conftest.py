@@ -4,8 +4,7 @@ import pytest
 
 # Each text tells its last word by its first, so that who looks at the text can guess what frequency cannot.
 TEXTS = [
-    f"{a} was the {b} movie"
-    for a, b in (("good", "great"), ("bad", "awful"), ("slow", "dull"), ("quick", "bright"))
+    f"{a} was the {b} movie" for a, b in (("good", "great"), ("bad", "awful"), ("slow", "dull"), ("quick", "bright"))
 ]
 
 

@@ -124,6 +124,4 @@ def test_no_gradient_reaches_the_teacher():
     with tf.GradientTape() as tape:
         tape.watch([v.value for v in (*loss.teacher.variables, loss.projection)])
         words, _ = loss.targets(batch_of())
-    assert tape.gradient(words, [v.value for v in loss.teacher.variables]) == [None] * len(
-        loss.teacher.variables
-    )
+    assert tape.gradient(words, [v.value for v in loss.teacher.variables]) == [None] * len(loss.teacher.variables)

@@ -38,9 +38,7 @@ def randomised(encoder):
 
 @pytest.fixture(scope="module")
 def packed(shard_folder):
-    batches = ShardBatches(
-        open_shards(shard_folder), sequence_length=16, batch_size=3, packed=True, mask_rate=0.3
-    )
+    batches = ShardBatches(open_shards(shard_folder), sequence_length=16, batch_size=3, packed=True, mask_rate=0.3)
     return next(batches.stream())[0]
 
 
@@ -64,9 +62,7 @@ def test_a_changed_text_leaves_its_neighbours_bit_equal(packed):
     encoder = randomised(build_encoder(config))
     its = packed["text_numbers"] == 1
     changed = {**packed, "token_ids": np.where(its, (packed["token_ids"] + 7) % 100, packed["token_ids"])}
-    before, after = (
-        ops.convert_to_numpy(hidden_states(stack_of(encoder, config), b)[-1]) for b in (packed, changed)
-    )
+    before, after = (ops.convert_to_numpy(hidden_states(stack_of(encoder, config), b)[-1]) for b in (packed, changed))
     others = (packed["text_numbers"] > 1) & (packed["padding_mask"] == 1)
     assert others.any() and np.abs(before[its] - after[its]).max() > 0.1
     np.testing.assert_array_equal(before[others], after[others])

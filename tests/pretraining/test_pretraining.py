@@ -76,9 +76,7 @@ def test_a_distillation_falls_leaves_a_preset_and_goes_on_where_it_ended(options
     assert (tmp_path / "out.run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
     # A student that goes on aims where it aimed before: its loss starts where it ended.
-    further = dataclasses.replace(
-        options, preset=options.output_dir, output_dir=str(tmp_path / "more"), steps=1
-    )
+    further = dataclasses.replace(options, preset=options.output_dir, output_dir=str(tmp_path / "more"), steps=1)
     pretrain(further)
     first = read_log(tmp_path / "more.run" / "log.csv")[0]
     assert first["heldout_word"] < rows[-1]["heldout_word"] + 0.1
@@ -107,9 +105,7 @@ def test_the_head_of_a_foreign_checkpoint_goes_on(options, tmp_path, tiny_preset
     preset = load_preset(options.output_dir)
     source = {name: np.asarray(preset.source.get(name), "float32") for name in preset.source.keys()}
     folder = tmp_path / "foreign"
-    save_huggingface(
-        folder, config=preset.config, tokenizer=preset.tokenizer.build(), variables=source, pooling="cls"
-    )
+    save_huggingface(folder, config=preset.config, tokenizer=preset.tokenizer.build(), variables=source, pooling="cls")
     assert "cls.predictions.transform.dense.weight" in load_file(folder / "model.safetensors")
     encoder, head = _weights_after_loading(options, folder, tmp_path)
     np.testing.assert_allclose(head, source["lm_head/dense/kernel"], atol=1e-6)
@@ -128,9 +124,7 @@ def _weights_after_loading(options, folder, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretraining, "_train", train)
         pretrain(dataclasses.replace(options, preset=str(folder), output_dir=str(tmp_path / "none")))
-    return [
-        np.asarray(found[name]) for name in ("encoder_block_1/attention/query/kernel", "lm_head/dense/kernel")
-    ]
+    return [np.asarray(found[name]) for name in ("encoder_block_1/attention/query/kernel", "lm_head/dense/kernel")]
 
 
 @pytest.mark.slow

@@ -38,9 +38,7 @@ def test_a_stream_goes_on_from_any_position_exactly(shards, packed, monkeypatch)
     straight = list(itertools.islice(batches.stream(), 80))
     assert straight[-1][1].epoch > 0 and straight[-1][1].window > 0
     for at in (0, 7, 33, 60):
-        for (batch, position), (again, after) in zip(
-            straight[at + 1 :], batches.stream(straight[at][1]), strict=False
-        ):
+        for (batch, position), (again, after) in zip(straight[at + 1 :], batches.stream(straight[at][1]), strict=False):
             assert position == after
             for name, array in batch.items():
                 np.testing.assert_array_equal(array, again[name])
@@ -97,9 +95,7 @@ def test_rows_end_with_sentences_where_they_can():
     rows = shard_rows.cut_rows(texts, 14, None, np.random.default_rng(0))
     assert rows.tolist() == [[0, 12], [12, 26], [26, 40]]
     # A word that is too long for any row is left out.
-    long = shard_rows.Texts(
-        (shard_rows.Side(np.arange(22), np.array([0, 1, 21, 22])),), np.array([3]), np.array([3])
-    )
+    long = shard_rows.Texts((shard_rows.Side(np.arange(22), np.array([0, 1, 21, 22])),), np.array([3]), np.array([3]))
     assert shard_rows.cut_rows(long, 14, None, np.random.default_rng(0)).tolist() == [[0, 1], [2, 3]]
 
 

@@ -39,9 +39,7 @@ every_scheme = pytest.mark.parametrize(
 
 def parts(scheme):
     part = {"rotary": RotaryPosition, "relative": lambda: RelativePosition(2)}.get(scheme, lambda: None)()
-    bias = {"alibi": lambda: ALiBi(N), "buckets": lambda: RelativePositionBuckets(N, 8, 4)}.get(
-        scheme, lambda: None
-    )()
+    bias = {"alibi": lambda: ALiBi(N), "buckets": lambda: RelativePositionBuckets(N, 8, 4)}.get(scheme, lambda: None)()
     return part, bias
 
 
@@ -51,12 +49,8 @@ def run(kind, scheme="none", key_heads=N):
     part, bias = parts(scheme)
     layer = {
         "attention": lambda: MultiHeadAttention(N, num_key_value_heads=key_heads, position=part),
-        "encoder": lambda: EncoderBlock(
-            N, 24, num_key_value_heads=key_heads, position=part, layer_norm_epsilon=1e-5
-        ),
-        "decoder": lambda: DecoderBlock(
-            N, 24, num_key_value_heads=key_heads, position=part, layer_norm_epsilon=1e-5
-        ),
+        "encoder": lambda: EncoderBlock(N, 24, num_key_value_heads=key_heads, position=part, layer_norm_epsilon=1e-5),
+        "decoder": lambda: DecoderBlock(N, 24, num_key_value_heads=key_heads, position=part, layer_norm_epsilon=1e-5),
     }[kind]()
     layer.build((None, None, D))
     rng = np.random.default_rng(7)
@@ -82,9 +76,7 @@ def with_gradient(function, x):
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = function(x)
-        weights = (
-            np.random.default_rng(1).normal(size=(64, D))[: y.shape[-2], : y.shape[-1]].astype("float32")
-        )
+        weights = np.random.default_rng(1).normal(size=(64, D))[: y.shape[-2], : y.shape[-1]].astype("float32")
         loss = tf.reduce_sum(y * weights)
     gradient = tape.gradient(loss, x)
     return np.array(y), np.zeros(x.shape, "float32") if gradient is None else np.array(gradient)

@@ -54,15 +54,9 @@ MISTAKES = [
     (dict(dataset="{data}/ok.csv", strategy="freeze:3"), "layers must be between 0 and 2"),
     (dict(dataset="{data}/ok.csv", class_weight="balancd"), "did you mean 'balanced'"),
     (dict(dataset="{data}/ok.csv", output_dir="{data}"), "output_dir"),
-    (
-        dict(dataset="{data}/ok.csv", activation_cache="of"),
-        "activation_cache must be.*'of'; did you mean 'off'",
-    ),
+    (dict(dataset="{data}/ok.csv", activation_cache="of"), "activation_cache must be.*'of'; did you mean 'off'"),
     (dict(dataset="{data}/ok.csv", activation_cache="{data}"), "activation_cache.*holds 'empty.csv'"),
-    (
-        dict(dataset="{data}/ok.csv", activation_cache="{data}/ok.csv"),
-        "activation_cache must be a folder.*is a file",
-    ),
+    (dict(dataset="{data}/ok.csv", activation_cache="{data}/ok.csv"), "activation_cache must be a folder.*is a file"),
     (dict(dataset="{data}/ok.csv", activation_cache="{data}/ok.csv/x"), "cannot write .*Not a directory"),
     (dict(dataset="{data}/missing.csv", activation_cache="{data}/new"), "missing.csv"),
 ]
@@ -70,9 +64,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("options", "message"), MISTAKES, ids=lambda value: str(value)[:40])
 def test_mistakes_in_one_line(data, tiny_preset, options, message):
-    given = {
-        key: value.format(data=data) if isinstance(value, str) else value for key, value in options.items()
-    }
+    given = {key: value.format(data=data) if isinstance(value, str) else value for key, value in options.items()}
     given = {"preset": str(tiny_preset), "output_dir": str(data / "run"), **given}
     before = sorted(p.name for p in data.iterdir())
     with pytest.raises(TransformerError, match=message) as error:
@@ -133,11 +125,7 @@ def quick(data, tiny_preset, monkeypatch):
         TextClassifier, "export", lambda _, folder: exported.append(folder) or folder.mkdir(parents=True)
     )
     options = ClassificationOptions(
-        preset=str(tiny_preset),
-        dataset=str(data / "ok.csv"),
-        epochs=1,
-        output_dir=str(data / "run"),
-        batch_size=32,
+        preset=str(tiny_preset), dataset=str(data / "ok.csv"), epochs=1, output_dir=str(data / "run"), batch_size=32
     )
     return options, exported
 

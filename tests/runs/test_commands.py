@@ -94,9 +94,7 @@ def test_a_signal_that_python_drops_is_not_lost(command, number, code, capsys):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_that_comes_while_it_is_asked_for_again_is_not_lost(
-    command, number, code, monkeypatch, capsys
-):
+def test_a_signal_that_comes_while_it_is_asked_for_again_is_not_lost(command, number, code, monkeypatch, capsys):
     """A thread that is slow to start, as on a busy machine, outlasts the wait of the one before."""
     start, started = threading.Thread.start, []
 
@@ -140,10 +138,7 @@ def test_what_is_read_from_the_flags_is_handed_on_and_read_first(monkeypatch, co
 
 @pytest.mark.parametrize(
     ("encoding", "expected"),
-    [
-        ("ascii", b"reading ... 1.0 +- 0.1 caf\\xe9 \\u6f22..."),
-        ("utf-8", "reading … 1.0 ± 0.1 café 漢…".encode()),
-    ],
+    [("ascii", b"reading ... 1.0 +- 0.1 caf\\xe9 \\u6f22..."), ("utf-8", "reading … 1.0 ± 0.1 café 漢…".encode())],
 )
 def test_output_of_any_encoding(encoding, expected):
     code = (

@@ -62,9 +62,7 @@ def test_a_first_run_is_another_function():
 def test_a_run_gives_its_options_and_its_rows_again(place):
     run = RunFolder.open(place / "run")
     options = continued_options(place / "run", {"dataset": "new.csv", "epochs": 2})
-    expected = dataclasses.replace(
-        recorded_options(run), dataset="new.csv", epochs=2, init_from=str(place / "run")
-    )
+    expected = dataclasses.replace(recorded_options(run), dataset="new.csv", epochs=2, init_from=str(place / "run"))
     assert options == expected and options.seed == 3 and options.learning_rate == 1e-3
     assert [len(split) for split in recorded_splits(place / "run")] == [42, 6, 12]
 
@@ -181,13 +179,7 @@ def test_rows_that_are_known_are_no_new_rows():
 
 def test_the_table_counts_what_turned():
     figures = {"accuracy": 0.5, "macro_f1": 0.4, "examples": 1200}
-    row = {
-        "before": figures,
-        "after": {**figures, "accuracy": 0.75},
-        "corrected": 7,
-        "broken": 2,
-        "p_value": 0.18,
-    }
+    row = {"before": figures, "after": {**figures, "accuracy": 0.75}, "corrected": 7, "broken": 2, "p_value": 0.18}
     line = continuing.comparison_text({"old": row}).splitlines()[2]
     assert line.split() == "old test 1,200 0.5000 -> 0.7500 0.4000 -> 0.4000 7 2 0.180".split()
 

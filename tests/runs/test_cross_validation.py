@@ -73,12 +73,7 @@ def fake_folds(monkeypatch, stop_at=None):
         if len(ran) + 1 == stop_at:
             raise KeyboardInterrupt
         ran.append(held_out.tolist())
-        return {
-            "accuracy": held_out[0] / 100,
-            "macro_f1": held_out[-1] / 100,
-            "rows": len(held_out),
-            "seconds": 0.5,
-        }
+        return {"accuracy": held_out[0] / 100, "macro_f1": held_out[-1] / 100, "rows": len(held_out), "seconds": 0.5}
 
     monkeypatch.setattr(MODULE, "_run_fold", run)
     return ran
@@ -172,9 +167,7 @@ def test_pairs_and_several_labels(data, build, tiny_preset, kind):
     split = Split(texts, targets, multi_label=several)
 
     def make():
-        return TextClassifier.from_preset(
-            tiny_preset, labels=split.labels, sequence_length=16, multi_label=several
-        )
+        return TextClassifier.from_preset(tiny_preset, labels=split.labels, sequence_length=16, multi_label=several)
 
     keras.utils.set_random_seed(0)
     result = cross_validate(make, split, 2, strategy="lora:2", learning_rate=1e-2, epochs=2, say=silent)

@@ -54,9 +54,7 @@ def test_a_recipe_has_updates_enough(tiny_preset, reviews, monkeypatch):
     monkeypatch.setattr(TextClassifier, "fit", lambda self, *_, **options: seen.append(options["epochs"]))
     for recipe in ({}, {"batch_size": 8}, {"epochs": 1}, {"strategy": "unfreeze"}):
         train_recipe(
-            lambda: TextClassifier.from_preset(tiny_preset, labels=["negative", "positive"]),
-            recipe,
-            Split(*reviews),
+            lambda: TextClassifier.from_preset(tiny_preset, labels=["negative", "positive"]), recipe, Split(*reviews)
         )
         keras.backend.clear_session()
     assert seen == [63, 32, 1, 63]

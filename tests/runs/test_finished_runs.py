@@ -50,12 +50,7 @@ def place(tmp_path_factory, reviews, tiny_preset):
         ):
             more = {} if kind is ClassificationOptions else {"test_examples": 5, "max_chunks": 2}
             options = kind(
-                preset=str(tiny_preset),
-                dataset="old.csv",
-                text_columns=["words"],
-                label_column="mood",
-                seed=3,
-                **more,
+                preset=str(tiny_preset), dataset="old.csv", text_columns=["words"], label_column="mood", seed=3, **more
             )
             keras.utils.set_random_seed(0)
             classifier = model.from_preset(tiny_preset, labels=LABELS, sequence_length=24)
@@ -124,9 +119,7 @@ def test_a_run_without_test_rows_says_so(place, elsewhere, monkeypatch):
     splits = classification.load_splits(options_of(RunFolder.open(place / "run")))
     monkeypatch.setattr(finished_runs, "load_splits", lambda _: splits._replace(test=None))
     with pytest.raises(TransformerError, match="evaluate needs a test split"):
-        finished_runs.evaluate(
-            place / "run", evaluation_options(place / "run", {"dataset": str(place / "new.csv")})
-        )
+        finished_runs.evaluate(place / "run", evaluation_options(place / "run", {"dataset": str(place / "new.csv")}))
 
 
 def test_answers_go_to_a_file_or_to_the_screen(place, elsewhere, eager, reviews, capsys):
@@ -161,9 +154,7 @@ def test_what_lies_on_the_disk_is_recorded_by_absolute_paths(place, elsewhere, t
         elsewhere / "cache"
     )
     assert recorded["init_from"] == str(place / "run")
-    assert (
-        recorded["preset"] == "bert_12x192_en_uncased"
-    )  # the embedded one, which goes before a file of that name
+    assert recorded["preset"] == "bert_12x192_en_uncased"  # the embedded one, which goes before a file of that name
     for name in ("sample", "tfds:glue/sst2"):
         assert ClassificationOptions(dataset=name, preset="hf://a/b").recorded()["dataset"] == name
     (elsewhere / "c.json").write_text("{}")

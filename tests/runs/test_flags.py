@@ -149,9 +149,6 @@ def test_arguments_become_flags(message, shown):
 
 
 def test_a_flag_of_that_name_comes_first_and_commands_without_flags_change_nothing():
-    assert (
-        name_flags("layers must be at most 2", ["layers", "freeze_layers"], *RUN)
-        == "--layers must be at most 2"
-    )
+    assert name_flags("layers must be at most 2", ["layers", "freeze_layers"], *RUN) == "--layers must be at most 2"
     assert name_flags("strategy lora takes 1", ["strategies"], *TABLE) == "--strategies lora takes 1"
     assert name_flags("layers must be at most 2", []) == "layers must be at most 2"

@@ -28,8 +28,7 @@ def rows(count=60, labels=3, pairs=False):
 def test_folds_are_disjoint_and_cover_and_tear_nothing_apart(texts, folds, seed, grouped):
     draw = np.random.default_rng(len(texts))
     data = Split(
-        [t.upper() if i % 2 else f" {t}" for i, t in enumerate(texts)],
-        list(draw.choice(["x", "y"], len(texts))),
+        [t.upper() if i % 2 else f" {t}" for i, t in enumerate(texts)], list(draw.choice(["x", "y"], len(texts)))
     )
     groups = [int(g) for g in draw.integers(0, 9, len(texts))] if grouped else None
     try:

@@ -20,9 +20,7 @@ def folder(tmp_path_factory, reviews):
     with open(folder / "mood.csv", "w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *zip(texts, labels)])
     (folder / "pairs").mkdir()
-    rows = [
-        (a, b, "same" if x == y else "other") for a, b, x, y in zip(texts, texts[::-1], labels, labels[1:])
-    ]
+    rows = [(a, b, "same" if x == y else "other") for a, b, x, y in zip(texts, texts[::-1], labels, labels[1:])]
     rows = [*rows, *((a, a, "same") for a in texts[:20])]
     with open(folder / "pairs" / "train.csv", "w", newline="") as file:
         csv.writer(file).writerows([("text_a", "text_b", "label"), *rows])
@@ -65,9 +63,7 @@ def test_tasks_of_a_folder(folder):
         (dict(learning_rate=-1.0), "learning_rate must be above 0"),
     ],
 )
-def test_mistakes_are_one_line_and_nothing_is_written(
-    options, part, folder, tiny_preset, tmp_path, monkeypatch
-):
+def test_mistakes_are_one_line_and_nothing_is_written(options, part, folder, tiny_preset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TransformerError, match=part) as error:
         compare(MultiTaskOptions(**{"data": str(folder), "preset": str(tiny_preset), **options}))

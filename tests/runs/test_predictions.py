@@ -7,12 +7,7 @@ import os
 import pytest
 
 from tftransformer.errors import TransformerError
-from tftransformer.runs.predictions import (
-    check_output,
-    pair_up,
-    texts_to_predict,
-    write_answers,
-)
+from tftransformer.runs.predictions import check_output, pair_up, texts_to_predict, write_answers
 from tftransformer.tasks.labelled import Answer
 
 

@@ -8,12 +8,7 @@ from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.methods import GradualUnfreezing, LayerwiseRates
 from tftransformer.runs.recipes import check_recipe, prepare, strategy_of
-from tftransformer.runs.resumable import (
-    digest_of,
-    digest_of_model,
-    finished_pieces,
-    resumable_folder,
-)
+from tftransformer.runs.resumable import digest_of, digest_of_model, finished_pieces, resumable_folder
 from tftransformer.tasks.text_classifier import TextClassifier
 
 
@@ -37,10 +32,7 @@ def build(tiny_preset):
         (dict(schedule="linaer"), "schedule must be one of.*did you mean 'linear'"),
         (dict(strategy="frezee:8"), "strategy must be one of.*did you mean 'freeze'"),
         (dict(strategy=8), "strategy must be a string such as 'freeze:8'; got 8"),
-        (
-            dict(strategy="lora:8", freeze_layers=2),
-            "freeze_layers goes with the strategy 'freeze'; got 'lora:8'",
-        ),
+        (dict(strategy="lora:8", freeze_layers=2), "freeze_layers goes with the strategy 'freeze'; got 'lora:8'"),
         (dict(strategy="freeze:1", freeze_layers=2), "freeze_layers goes with the strategy 'freeze'"),
     ],
 )
@@ -132,21 +124,14 @@ def test_a_folder_goes_on_with_the_same_work_alone(tmp_path):
     [
         ("search", {"seed": 1}, "a search of the same settings; .* has seed 0, not seed 1"),
         ("search", {"seed": 0, "x": "y" * 200}, 'has no x, not x "y{118}…'),
-        (
-            "cross-validation",
-            {"seed": 0},
-            "must hold a cross-validation to go on with; .* is of something else",
-        ),
+        ("cross-validation", {"seed": 0}, "must hold a cross-validation to go on with; .* is of something else"),
     ],
 )
 def test_a_folder_of_other_work_is_left_alone(tmp_path, kind, settings, words):
     with resumable_folder(tmp_path / "x", "search", {"seed": 0}):
         pass
     before = {p.name: p.read_bytes() for p in (tmp_path / "x").iterdir()}
-    with (
-        pytest.raises(TransformerError, match=words) as error,
-        resumable_folder(tmp_path / "x", kind, settings),
-    ):
+    with pytest.raises(TransformerError, match=words) as error, resumable_folder(tmp_path / "x", kind, settings):
         pass
     assert "\n" not in str(error.value)
     assert {p.name: p.read_bytes() for p in (tmp_path / "x").iterdir()} == before

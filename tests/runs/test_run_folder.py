@@ -62,9 +62,7 @@ def test_folders_are_handed_out_once(tmp_path):
 def test_the_layout(tmp_path):
     with RunFolder.create(tmp_path / "r") as run:
         assert {
-            name: os.fspath(getattr(run, name).relative_to(run.path))
-            for name in dir(run)
-            if name.endswith("_path")
+            name: os.fspath(getattr(run, name).relative_to(run.path)) for name in dir(run) if name.endswith("_path")
         } == {
             "metrics_path": "metrics.json",
             "report_path": "report.txt",
@@ -117,9 +115,7 @@ def test_overwriting_that_fails_at_once_destroys_nothing(tmp_path):
 
 def test_overwriting_on_a_full_disk_destroys_nothing(tmp_path, monkeypatch):
     finished(tmp_path / "r")
-    monkeypatch.setattr(
-        files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-    )
+    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(TransformerError, match="No space left"):
         RunFolder.create(tmp_path / "r", overwrite=True, config=CONFIG)
     with pytest.raises(TransformerError, match="No space left"):

@@ -64,9 +64,7 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(MODULE.gc, "collect", lambda: 0)
     rows = Split([f"text {i}" for i in range(4)], ["x", "y"] * 2)
 
-    def search(
-        folder="search", stop_at=None, train=rows, validation=rows, space=SPACE, say=lambda _: None, **options
-    ):
+    def search(folder="search", stop_at=None, train=rows, validation=rows, space=SPACE, say=lambda _: None, **options):
         found = Trials(stop_at)
         monkeypatch.setattr(MODULE, "train_recipe", found)
         result = MODULE.search(
@@ -180,10 +178,7 @@ def test_a_search_of_other_settings_is_refused(run, tmp_path, change, words):
 @pytest.mark.parametrize(
     ("space", "words"),
     [
-        (
-            {"learning_rate": (1e-3, 1e-5)},
-            r"space\['learning_rate'\] must be \(low, high\), two numbers that rise",
-        ),
+        ({"learning_rate": (1e-3, 1e-5)}, r"space\['learning_rate'\] must be \(low, high\), two numbers that rise"),
         ({"learning_rate": (1e-3,)}, "two numbers that rise"),
         ({"learning_rate": (1e-3, 2.0)}, "learning_rate must be above 0 and at most 1; got 2.0"),
         ({"lerning_rate": (1e-5, 1e-3)}, "did you mean 'learning_rate'"),
@@ -262,12 +257,7 @@ def test_real_trials_share_the_cache_and_the_best_model_is_as_good_as_its_score(
     def build():
         return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
 
-    space = {
-        "strategy": ["freeze:1", "lora:2"],
-        "learning_rate": (1e-3, 3e-2),
-        "epochs": (2, 3),
-        "batch_size": 8,
-    }
+    space = {"strategy": ["freeze:1", "lora:2"], "learning_rate": (1e-3, 3e-2), "epochs": (2, 3), "batch_size": 8}
     cache = ActivationCache(tmp_path / "states", say=lambda _: None)
 
     def search(folder):

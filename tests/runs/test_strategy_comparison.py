@@ -29,9 +29,7 @@ def data(reviews):
 
 @pytest.fixture
 def build(tiny_preset):
-    return lambda: TextClassifier.from_preset(
-        tiny_preset, labels=("negative", "positive"), sequence_length=16
-    )
+    return lambda: TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
 
 
 @pytest.fixture
@@ -43,13 +41,7 @@ def fake_runs(monkeypatch):
         calls.append((recipe, train, validation, seed))
         score = {"accuracy": 0.5, "macro_f1": 0.5}
         scored = {"test": score} if validation is None else {"test": score, "validation": score}
-        return {
-            "epochs": recipe["epochs"],
-            "seconds": 1.0,
-            "trained_parameters": 1,
-            "parameters": 2,
-            **scored,
-        }
+        return {"epochs": recipe["epochs"], "seconds": 1.0, "trained_parameters": 1, "parameters": 2, **scored}
 
     monkeypatch.setattr(MODULE, "_run", run)
     return calls
@@ -58,14 +50,7 @@ def fake_runs(monkeypatch):
 def test_all_strategies_see_the_same_rows_and_as_many_updates(data, build, fake_runs):
     train, test = data
     compare_strategies(
-        build,
-        train,
-        test,
-        strategies=["full", "head"],
-        train_examples=[8, 20],
-        seeds=2,
-        updates=6,
-        batch_size=4,
+        build, train, test, strategies=["full", "head"], train_examples=[8, 20], seeds=2, updates=6, batch_size=4
     )
     assert len(fake_runs) == 8
     for recipe, rows, _, seed in fake_runs:
@@ -90,9 +75,7 @@ def test_a_table_goes_on_grows_and_is_not_mixed_up_with_another(data, build, fak
             "updates": 2,
             "say": lines.append,
         }
-        return compare_strategies(
-            build, train, test, **{"output_dir": tmp_path / "table", **settings, **options}
-        )
+        return compare_strategies(build, train, test, **{"output_dir": tmp_path / "table", **settings, **options})
 
     compare()
     assert len(fake_runs) == 4
@@ -101,11 +84,7 @@ def test_a_table_goes_on_grows_and_is_not_mixed_up_with_another(data, build, fak
     assert len(fake_runs) == 5 and any("holds 3 of 4 runs" in line for line in lines)
     table = compare(strategies=["full", "head", "lora:4"], seeds=3)
     assert len(fake_runs) == 10 and len(table.cells) == 9
-    assert {path.name for path in (tmp_path / "table").iterdir()} >= {
-        "report.txt",
-        "table.json",
-        "comparison.png",
-    }
+    assert {path.name for path in (tmp_path / "table").iterdir()} >= {"report.txt", "table.json", "comparison.png"}
     kept = (tmp_path / "table" / "report.txt").read_bytes()
     with pytest.raises(
         TransformerError, match="table of strategies of the same settings; .* has updates 2, not updates 3"
@@ -261,10 +240,7 @@ def test_the_rate_is_chosen_on_validation_rows_for_each_size():
             # On the test rows the other rate looks better: it must not be what decides.
             test = 0.6 if rate == better else 0.9
             cells.append(cell("lora:8", rows, 0, test, rate, validation=0.8 if rate == better else 0.7))
-    assert [(row.rows, row.rate, row.score) for row in StrategyTable(cells).rows] == [
-        (50, 1e-3, 0.6),
-        (200, 1e-2, 0.6),
-    ]
+    assert [(row.rows, row.rate, row.score) for row in StrategyTable(cells).rows] == [(50, 1e-3, 0.6), (200, 1e-2, 0.6)]
 
 
 def test_the_text_says_all_of_it():

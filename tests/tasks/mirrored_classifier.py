@@ -23,11 +23,7 @@ CASES = {
     # On two replicas from stored outputs of what is frozen, on one device without.
     "one frozen block": (21, 1, dict(global_clipnorm=0.05)),
     "all frozen": (21, 2, dict(global_clipnorm=0.05)),
-    "stages of frozen blocks": (
-        21,
-        0,
-        dict(momentum=0.9, global_clipnorm=0.05, gradient_accumulation_steps=2),
-    ),
+    "stages of frozen blocks": (21, 0, dict(momentum=0.9, global_clipnorm=0.05, gradient_accumulation_steps=2)),
     "changed copies": (21, 0, dict(global_clipnorm=0.05)),
     "packed last batch of 1": (25, 0, dict(global_clipnorm=0.05)),
     "packed dataset": (21, 0, dict(global_clipnorm=0.05)),
@@ -48,18 +44,7 @@ FIT = {
 
 
 def train(
-    preset,
-    strategy,
-    rows,
-    frozen,
-    options,
-    cache,
-    dataset=False,
-    tasks=False,
-    late=False,
-    methods=(),
-    loss=None,
-    **fit,
+    preset, strategy, rows, frozen, options, cache, dataset=False, tasks=False, late=False, methods=(), loss=None, **fit
 ):
     texts = [" ".join(["good", "film"] * (1 + i % 5)) if i % 3 else "bad " * (1 + i % 4) for i in range(rows)]
     labels = [int(i % 3 == 0) for i in range(rows)]

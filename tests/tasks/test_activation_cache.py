@@ -16,11 +16,7 @@ from tftransformer import files
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import SGD, freeze, unfreeze
-from tftransformer.finetuning.activation_cache import (
-    ActivationCache,
-    check_activation_cache,
-    choose_activation_cache,
-)
+from tftransformer.finetuning.activation_cache import ActivationCache, check_activation_cache, choose_activation_cache
 from tftransformer.finetuning.activation_store import _own_folder
 from tftransformer.finetuning.optimizers import AdamW
 from tftransformer.patterns import addresses
@@ -34,15 +30,7 @@ KEY_BIASES = "attention/key/bias"
 
 
 def build(
-    vocabulary,
-    layers=2,
-    seed=0,
-    dtype=None,
-    pooling="mean",
-    pooler=True,
-    extra_blocks=0,
-    head_dropout=0.0,
-    **settings,
+    vocabulary, layers=2, seed=0, dtype=None, pooling="mean", pooler=True, extra_blocks=0, head_dropout=0.0, **settings
 ):
     """A randomised classifier whose first blocks are frozen; all of them for a number of 3."""
     config = TransformerConfig(
@@ -91,10 +79,7 @@ def pairs(reviews):
 FROZEN_CLS = {"layers": 3, "pooling": "cls"}
 # Without a graph there is less to wait for; the slow cases have one.
 CASES = {
-    "cls, all frozen, pooler trains": (
-        FROZEN_CLS,
-        {"compiled": {"run_eagerly": True}, "batch_size": 24, "epochs": 2},
-    )
+    "cls, all frozen, pooler trains": (FROZEN_CLS, {"compiled": {"run_eagerly": True}, "batch_size": 24, "epochs": 2})
 }
 SLOW_CASES = {
     "in graphs: cls, all frozen, pooler trains": (FROZEN_CLS, {}),
@@ -135,9 +120,7 @@ def compare(vocabulary, reviews, folder, case, **more):
     return *results, adam
 
 
-@pytest.mark.parametrize(
-    "case", [*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW_CASES)]
-)
+@pytest.mark.parametrize("case", [*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW_CASES)])
 def test_trained_weights_are_those_without_the_cache(tiny_vocabulary, reviews, tmp_path, case):
     (plain, _, history), (cached, _, cached_history), adam = compare(tiny_vocabulary, reviews, tmp_path, case)
     if adam:
@@ -230,9 +213,7 @@ def test_rows_of_another_length_are_other_rows(tiny_vocabulary, reviews):
 def test_it_says_what_it_does_before_it_does_it(classifier, reviews, tmp_path):
     examples = classifier.preprocess(reviews[0][:9])
     lines = []
-    cache = ActivationCache(
-        tmp_path, max_bytes=100_000, say=lambda line: lines.append((cache.computed_rows, line))
-    )
+    cache = ActivationCache(tmp_path, max_bytes=100_000, say=lambda line: lines.append((cache.computed_rows, line)))
     rows = len({tuple(row) for row in examples.features(np.arange(9), 32)["token_ids"].tolist()})
     assert cache.states(classifier.frozen_part(), [examples, examples], 2) is not None
     assert cache.states(classifier.frozen_part(), [examples], 1) is not None
@@ -242,17 +223,11 @@ def test_it_says_what_it_does_before_it_does_it(classifier, reviews, tmp_path):
     assert (first, cache.computed_rows, none, small.computed_rows) == (0, rows, 0, 0)
     size = int(examples.lengths.sum()) * 16 * 4
     assert (
-        ran.startswith("activation cache: embeddings and blocks 0-1 run once over 9 + 9 rows (")
-        and "float32)" in ran
+        ran.startswith("activation cache: embeddings and blocks 0-1 run once over 9 + 9 rows (") and "float32)" in ran
     )
     assert rows < 9 or f"{size / 1e3:.1f} kB" in ran
-    assert (
-        found
-        == "activation cache: embeddings and blocks 0-1 ran before over all 9 rows; epochs train from there"
-    )
-    assert refused.startswith("activation cache: off, ") and refused.endswith(
-        "on the disk of temporary files"
-    )
+    assert found == "activation cache: embeddings and blocks 0-1 ran before over all 9 rows; epochs train from there"
+    assert refused.startswith("activation cache: off, ") and refused.endswith("on the disk of temporary files")
 
 
 def test_it_is_left_alone_where_it_does_not_pay(tiny_vocabulary, reviews, tmp_path):

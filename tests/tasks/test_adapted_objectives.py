@@ -172,11 +172,7 @@ def test_a_metric_is_that_of_the_probabilities(classifiers, case):
     logs = evaluated(model, targets, metrics=[metric])
     (value,) = (value for name, value in logs.items() if name != "loss")
     if expected is None:
-        fresh = (
-            keras.metrics.get(metric)
-            if isinstance(metric, str)
-            else type(metric).from_config(metric.get_config())
-        )
+        fresh = keras.metrics.get(metric) if isinstance(metric, str) else type(metric).from_config(metric.get_config())
         read = np.log(p / (1 - p)) if getattr(fresh, "from_logits", False) else p
         fresh.update_state(ONE_HOT if case == "f1" else targets, read)
         np.testing.assert_allclose(value, fresh.result(), rtol=1e-5)

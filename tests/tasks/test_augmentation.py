@@ -52,9 +52,7 @@ def trained(tiny_preset, monkeypatch):
 
         given = epochs
         monkeypatch.setattr(keras.Model, "fit", loop)
-        classifier = TextClassifier.from_preset(
-            tiny_preset, sequence_length=16, **(model or {"labels": NAMES})
-        )
+        classifier = TextClassifier.from_preset(tiny_preset, sequence_length=16, **(model or {"labels": NAMES}))
         change(classifier)
         classifier.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=False)
         classifier.fit(x, y, **{"batch_size": 8, "verbose": 0, **settings})
@@ -89,9 +87,7 @@ def test_changing_nothing_trains_as_without(tiny_preset, reviews):
         keras.utils.set_random_seed(0)
         classifier = TextClassifier.from_preset(tiny_preset, labels=NAMES, sequence_length=16)
         classifier.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=False)
-        return classifier.fit(*reviews, epochs=2, batch_size=8, verbose=0, augmentation=augmentation).history[
-            "loss"
-        ]
+        return classifier.fit(*reviews, epochs=2, batch_size=8, verbose=0, augmentation=augmentation).history["loss"]
 
     plain = losses(None)
     assert losses(Augmentation(Seen(), copies=0)) == plain != losses("delete:0.5")
@@ -125,9 +121,7 @@ def test_copies_keep_the_targets_and_weights_of_their_texts(trained, reviews):
     rows = trained(
         texts, labels, sample_weight=weights, class_weight={"positive": 0.5, "negative": 1}, augmentation="swap:0.5"
     ).epochs[0]  # fmt: skip
-    expected = [
-        (NAMES.index(k), w * (0.5 if k == "positive" else 1)) for k, w in zip(labels, weights, strict=True)
-    ]
+    expected = [(NAMES.index(k), w * (0.5 if k == "positive" else 1)) for k, w in zip(labels, weights, strict=True)]
     assert sorted(row[2:] for row in rows) == sorted(2 * expected)
 
 
@@ -145,10 +139,7 @@ def test_pairs_with_several_labels_keep_the_other_text_and_the_labels(trained, r
 
 def test_the_activation_cache_is_off_and_says_so(trained, reviews, capsys):
     trained(*reviews, lambda model: freeze(model, layers=1), augmentation="swap:0.2", verbose=2, epochs=2)
-    assert (
-        "activation cache: off with augmentation: it draws other texts in each epoch"
-        in capsys.readouterr().out
-    )
+    assert "activation cache: off with augmentation: it draws other texts in each epoch" in capsys.readouterr().out
     trained(*reviews, augmentation="swap:0.2", verbose=2)
     assert "activation cache" not in capsys.readouterr().out
 
@@ -174,9 +165,5 @@ def test_what_cannot_be_augmented_is_refused(trained, reviews, tmp_path):
 
 
 def test_texts_that_can_be_read_once_are_augmented(trained, reviews):
-    once, again = (
-        trained(given, reviews[1], augmentation="swap:0.1") for given in (iter(reviews[0]), reviews[0])
-    )
-    assert [sorted(map(repr, rows)) for rows in once.epochs] == [
-        sorted(map(repr, rows)) for rows in again.epochs
-    ]
+    once, again = (trained(given, reviews[1], augmentation="swap:0.1") for given in (iter(reviews[0]), reviews[0]))
+    assert [sorted(map(repr, rows)) for rows in once.epochs] == [sorted(map(repr, rows)) for rows in again.epochs]

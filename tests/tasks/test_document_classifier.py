@@ -71,9 +71,7 @@ def classifier(tiny_preset):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_a_text_of_one_chunk_is_classified_as_by_the_plain_classifier(
-    tiny_preset, tmp_path, reviews, pooling
-):
+def test_a_text_of_one_chunk_is_classified_as_by_the_plain_classifier(tiny_preset, tmp_path, reviews, pooling):
     plain = build(tiny_preset, TextClassifier, sequence_length=16, pooling=pooling)
     shake(plain, "head/|pooler/").save_to_preset(tmp_path / "plain")
     document = DocumentClassifier.from_preset(tmp_path / "plain", pooling=pooling)
@@ -86,9 +84,7 @@ def test_a_text_of_one_chunk_is_classified_as_by_the_plain_classifier(
 
 
 @pytest.mark.parametrize("chunk_blocks", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_padding_chunks_change_nothing_and_need_no_computing(
-    tiny_preset, documents, chunk_blocks, monkeypatch
-):
+def test_padding_chunks_change_nothing_and_need_no_computing(tiny_preset, documents, chunk_blocks, monkeypatch):
     classifier = shake(build(tiny_preset, chunk_blocks=chunk_blocks))
     texts = documents[0][:5]
     alone = np.concatenate([probabilities(classifier, [text]) for text in texts])
@@ -151,9 +147,7 @@ def test_it_finds_the_word_that_truncation_cuts_off(two_block_preset):
     draw = np.random.default_rng(3)
     fill = "the plot was very quick and the music slow".split()
     labels = [LABELS[i % 2] for i in range(90)]
-    texts = [
-        " ".join([*draw.choice(fill, 8), ("bad", "good")[i % 2], *draw.choice(fill, 3)]) for i in range(90)
-    ]
+    texts = [" ".join([*draw.choice(fill, 8), ("bad", "good")[i % 2], *draw.choice(fill, 3)]) for i in range(90)]
     accuracies = {}
     for kind in (DocumentClassifier, TextClassifier):
         classifier = build(two_block_preset, kind, dropout=0.0)
@@ -186,9 +180,7 @@ def test_fit_takes_every_form_and_a_dataset_trains_like_lists(tiny_preset, docum
     for form in (dict(x=texts, y=labels), dict(x=rows), dict(x=Split(texts, labels))):
         classifier = build(tiny_preset, dropout=0.0, head_dropout=0.0)
         classifier.compile(keras.optimizers.SGD(0.1))
-        history = classifier.fit(
-            **form, batch_size=12, shuffle=False, verbose=0, validation_data=rows.take(9)
-        ).history
+        history = classifier.fit(**form, batch_size=12, shuffle=False, verbose=0, validation_data=rows.take(9)).history
         assert np.isfinite(history["loss"]).all() and "val_macro_f1" in history
         results.append({name: np.asarray(v) for name, v in addresses(classifier).items()})
     for other in results[1:]:
@@ -242,9 +234,7 @@ def test_keras_files_hold_it_with_what_is_frozen_and_lora(tiny_preset, documents
     classifier.fit(texts, labels, batch_size=16, verbose=0)
     classifier.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(
-        loaded.predict(texts, verbose=0), classifier.predict(texts, verbose=0), atol=1e-6
-    )
+    np.testing.assert_allclose(loaded.predict(texts, verbose=0), classifier.predict(texts, verbose=0), atol=1e-6)
     assert len(loaded.trainable_variables) == len(classifier.trainable_variables)
 
 
@@ -288,9 +278,7 @@ def test_head_only_trains_the_attention_over_chunks_too(tiny_preset):
         ("prefix:2", dict(overlap=2)),
     ],
 )
-def test_every_strategy_trains_saves_and_serves_documents(
-    tiny_preset, documents, tmp_path, strategy, options
-):
+def test_every_strategy_trains_saves_and_serves_documents(tiny_preset, documents, tmp_path, strategy, options):
     texts, labels = documents[0][:24], documents[1][:24]
     classifier = build(tiny_preset, **options)
     classifier.apply(strategy)
@@ -362,9 +350,7 @@ def test_wrong_arguments_are_named(tiny_preset, options, message):
 def test_pairs_packing_and_a_stored_prefix_are_refused(classifier, tmp_path):
     with pytest.raises(TransformerError, match="takes single texts; got pairs"):
         classifier.predict([("a", "b")], verbose=0)
-    with pytest.raises(
-        TransformerError, match="packing=True cannot go with a task that cuts its texts into chunks"
-    ):
+    with pytest.raises(TransformerError, match="packing=True cannot go with a task that cuts its texts into chunks"):
         classifier.fit(["a", "b"], [0, 1], packing=True)
     with pytest.raises(TransformerError, match="an activation cache cannot go with a task that cuts"):
         classifier.fit(["a", "b"], [0, 1], activation_cache=str(tmp_path / "folder"))

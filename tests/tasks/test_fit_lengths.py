@@ -54,9 +54,7 @@ def rows(reviews):
 
 def build(preset, **options):
     keras.utils.set_random_seed(0)
-    classifier = TextClassifier.from_preset(
-        preset, labels=LABELS, dropout=0.0, head_dropout=0.0, sequence_length=16
-    )
+    classifier = TextClassifier.from_preset(preset, labels=LABELS, dropout=0.0, head_dropout=0.0, sequence_length=16)
     classifier.compile(learning_rate=1e-3, **options)
     return classifier
 
@@ -85,9 +83,7 @@ def test_data_that_can_be_read_only_once_are_refused(in_graph, rows, batched):
     data = tf.data.Dataset.from_generator(lambda: once, output_signature=SIGNATURE)
     data = data.batch(BATCH) if batched else data
     count = 3 if batched else ROWS
-    with pytest.raises(
-        TransformerError, match=f"^x must begin anew .*; its {count} elements can be read only once"
-    ):
+    with pytest.raises(TransformerError, match=f"^x must begin anew .*; its {count} elements can be read only once"):
         in_graph.fit(data, batch_size=BATCH, epochs=2, verbose=0)
     once = zip(*rows)
     with pytest.raises(TransformerError, match="^validation_data must begin anew"):
@@ -132,9 +128,7 @@ def test_fewer_batches_than_are_accumulated_make_an_update(tiny_preset, rows, da
     results = []
     for steps, batch in ((8, 4), (None, 12)):
         texts, labels = (column + column[:1] for column in rows)
-        classifier = build(
-            tiny_preset, schedule="constant", gradient_accumulation_steps=steps, run_eagerly=True
-        )
+        classifier = build(tiny_preset, schedule="constant", gradient_accumulation_steps=steps, run_eagerly=True)
         start = weights(classifier)
         x, y = (texts, labels) if data == "lists" else (generated(texts, labels), None)
         for _ in range(2):

@@ -84,10 +84,7 @@ CHANGES = {
     "merge_and_keep": (lora, lambda model, _: merge(model, remove=False)),
     "unmerge_lora": (merged, lambda model, _: unmerge(model)),
     "scale": (lora, lambda model, _: rescale(model)),
-    "add_adapter": (
-        nothing,
-        lambda model, _: (Adapter(adapter="one", bottleneck_dim=2).apply(model), shake(model)),
-    ),
+    "add_adapter": (nothing, lambda model, _: (Adapter(adapter="one", bottleneck_dim=2).apply(model), shake(model))),
     "set_adapter": (adapters, lambda model, _: set_adapter(model, "one")),
     "no_adapter": (adapters, lambda model, _: set_adapter(model, None)),
     "remove_adapter": (adapters, lambda model, _: remove_adapter(model, "two")),
@@ -127,13 +124,7 @@ def saved(model, data):
     trained(model, data, run_eagerly=True)
 
 
-MOMENTS = {
-    "new": nothing,
-    "compiled": compiled,
-    "predicted": predicted,
-    "trained": trained,
-    "loaded": saved,
-}
+MOMENTS = {"new": nothing, "compiled": compiled, "predicted": predicted, "trained": trained, "loaded": saved}
 SOME = [("load_lora", "predicted"), ("by_hand", "compiled")]
 
 
@@ -249,9 +240,7 @@ def test_frozen_after_compile_the_recipe_is_that_of_the_arguments(two_block_pres
     model.fit(*reviews, verbose=0, activation_cache="off")
     config = model.optimizer.get_config()
     assert config["learning_rate"] == pytest.approx(3e-3)
-    assert not any(
-        "encoder_block_0" in pattern or "embeddings" in pattern for pattern in config["rate_multipliers"]
-    )
+    assert not any("encoder_block_0" in pattern or "embeddings" in pattern for pattern in config["rate_multipliers"])
     freeze(model, layers=2)
     with pytest.raises(TransformerError, match=r"compile\(\) must be called again before fit\(\)"):
         model.fit(*reviews, verbose=0)
@@ -295,9 +284,7 @@ def test_a_tuned_threshold_reaches_the_metrics_of_evaluate(tiny_preset, reviews,
     def agrees():
         logs = model.evaluate(texts, targets, verbose=0, return_dict=True)
         chosen = model.predict(texts, verbose=0) >= model.threshold
-        assert logs["micro_f1"] == pytest.approx(
-            f1_score(truth, chosen, average="micro", zero_division=0), abs=1e-6
-        )
+        assert logs["micro_f1"] == pytest.approx(f1_score(truth, chosen, average="micro", zero_division=0), abs=1e-6)
         assert logs["accuracy"] == pytest.approx((chosen == truth).mean(), abs=1e-6)
         return logs["micro_f1"]
 

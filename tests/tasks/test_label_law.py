@@ -20,11 +20,7 @@ CASES = {
     "one and zero": (["1", "0"], [1, 0, 1, 1, 0, 0], [0, 1, 0, 0, 1, 1]),
     "ratings": ([1, 2, 3], [1, 3, 2, 1, 2, 3], [0, 2, 1, 0, 1, 2]),
     "truth": ([True, False], [True, False, True, True, False, False], [0, 1, 0, 0, 1, 1]),
-    "truth in small letters": (
-        ["true", "false"],
-        [True, False, True, True, False, False],
-        [0, 1, 0, 0, 1, 1],
-    ),
+    "truth in small letters": (["true", "false"], [True, False, True, True, False, False], [0, 1, 0, 0, 1, 1]),
     "truth of ids": (["no", "yes"], [True, False, True, True, False, False], [1, 0, 1, 1, 0, 0]),
     "decimals": (["2.0", "1.0"], [1.0, 2.0, 1.0, 1.0, 2.0, 2.0], [1, 0, 1, 1, 0, 0]),
     "fractions": ([0.5, 0.1, 10], [0.1, 0.5, 10.0, 0.1, 0.5, 10.0], [1, 0, 2, 1, 0, 2]),
@@ -152,9 +148,7 @@ def test_one_meaning_of_several_labels(classifier, tmp_path, case):
     written = [[str(v) for v in row] for row in values]
     filled = [[*row, "", ""][:2] for row in written]
     delimited, lists = tmp_path / "rows.csv", tmp_path / "rows.jsonl"
-    delimited.write_text(
-        "".join(f"{t},{v}\n" for t, v in zip(["text", *texts], ["label", *map("|".join, written)]))
-    )
+    delimited.write_text("".join(f"{t},{v}\n" for t, v in zip(["text", *texts], ["label", *map("|".join, written)])))
     lists.write_text("\n".join(json.dumps({"text": t, "label": v}) for t, v in zip(texts, values)))
     options = {"validation_fraction": 0, "test_fraction": 0}
     slices = tf.data.Dataset.from_tensor_slices
@@ -230,9 +224,7 @@ def test_labels_of_a_wrong_shape_are_refused_in_datasets(classifier, y, multi_la
 
 def test_columns_of_other_numbers_are_refused_in_datasets(classifier):
     rows = tf.data.Dataset.from_tensor_slices((TEXTS[:2], [[1, 0], [1, 2]])).batch(2)
-    with pytest.raises(
-        TransformerError, match=r"^y must have numbers from 0 to 1 in each row; got .*1 2.* in row 1"
-    ):
+    with pytest.raises(TransformerError, match=r"^y must have numbers from 0 to 1 in each row; got .*1 2.* in row 1"):
         plain_refusals(ids_of)(classifier(["a", "b"], multi_label=True), rows, None)
 
 

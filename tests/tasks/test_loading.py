@@ -16,12 +16,7 @@ from tftransformer.tasks.base import TextTask
 from tftransformer.tasks.loading import load, saved_class
 
 LABELS = ("negative", "positive")
-TEXTS = [
-    "a good story",
-    "bad",
-    "the plot was very quick and the music was not slow but this story is dull",
-    "",
-]
+TEXTS = ["a good story", "bad", "the plot was very quick and the music was not slow but this story is dull", ""]
 PAIRS = [("a good story", "bad"), ("dull", "slow music")]
 
 
@@ -147,9 +142,7 @@ def test_a_preset_that_was_changed_or_written_anew_stays_what_it_was(stored, tmp
 
 
 def test_a_classifier_of_another_project(stored):
-    task, folder = stored(
-        lambda preset: tt.TextClassifier.from_preset(preset, LABELS, pooling="cls", pooler=True)
-    )
+    task, folder = stored(lambda preset: tt.TextClassifier.from_preset(preset, LABELS, pooling="cls", pooler=True))
     task.save_to_preset(folder.with_name("theirs"), format="huggingface")
     again = load(folder.with_name("theirs"))
     again.run_eagerly = True
@@ -193,10 +186,7 @@ def test_a_folder_from_before_is_loaded_by_its_class(stored):
     ("name", "message"),
     [
         ("theirs>Unheard", "was saved from the class 'theirs>Unheard', which this process does not know"),
-        (
-            "Unheard",
-            "import the module that defines it, decorated with keras.saving.register_keras_serializable",
-        ),
+        ("Unheard", "import the module that defines it, decorated with keras.saving.register_keras_serializable"),
         ("tftransformer>Unheard", "'tftransformer>Unheard', which this process does not know"),
         ("tftransformer>masked_filler", "must be a task's; got 'tftransformer>masked_filler'"),
         ("tftransformer>ClassificationTask", "must be a task's; got 'tftransformer>ClassificationTask'"),
@@ -225,9 +215,7 @@ def test_another_class_than_was_saved(stored):
     """It takes over encoder and head where its network has room for everything, and otherwise says what has none."""
     _, folder = stored(text)
     longer = tt.DocumentClassifier.from_preset(folder)
-    assert type(longer) is tt.DocumentClassifier and {n.split("/")[0] for n in longer.fresh} == {
-        "chunk_attention"
-    }
+    assert type(longer) is tt.DocumentClassifier and {n.split("/")[0] for n in longer.fresh} == {"chunk_attention"}
     with pytest.raises(TransformerError, match="tasks must be given: .* was not saved with several tasks"):
         tt.MultiTaskClassifier.from_preset(folder)
     several = tt.MultiTaskClassifier.from_preset(folder, tasks={"mood": LABELS})
@@ -237,9 +225,7 @@ def test_another_class_than_was_saved(stored):
     with pytest.raises(TransformerError, match="the model has no place for: chunk_attention/"):
         tt.TextClassifier.from_preset(folder)
     several.save_to_preset(folder, overwrite=True)
-    with pytest.raises(
-        TransformerError, match="labels or num_classes must be given: .* has no classification head"
-    ):
+    with pytest.raises(TransformerError, match="labels or num_classes must be given: .* has no classification head"):
         tt.TextClassifier.from_preset(folder)
     single = tt.TextClassifier.from_preset(folder, labels=LABELS)
     assert {name.split("/")[0] for name in single.fresh} == {"head"}

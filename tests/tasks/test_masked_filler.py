@@ -55,9 +55,7 @@ def test_a_foreign_folder_with_a_head_gives_the_same(headed, tmp_path):
     arrays |= {n: draw.normal(0, 0.5, a.shape).astype("float32") for n, a in arrays.items() if "lm_head" in n}
     tokenizer = preset.tokenizer.build()
     own = save_preset(tmp_path / "own", config=preset.config, tokenizer=tokenizer, variables=arrays)
-    save_huggingface(
-        tmp_path / "foreign", config=preset.config, tokenizer=tokenizer, variables=arrays, pooling="cls"
-    )
+    save_huggingface(tmp_path / "foreign", config=preset.config, tokenizer=tokenizer, variables=arrays, pooling="cls")
     texts = ["good [MASK] film", "the [MASK] plot was [MASK]", "slow [MASK]"]
     found = masked_filler(own)(texts)
     assert found == masked_filler(tmp_path / "foreign")(texts)
@@ -67,10 +65,7 @@ def test_a_foreign_folder_with_a_head_gives_the_same(headed, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (
-            {},
-            "masked_filler needs a preset with a masked-LM head, and .*tiny has none: .*objective=masked_lm",
-        ),
+        ({}, "masked_filler needs a preset with a masked-LM head, and .*tiny has none: .*objective=masked_lm"),
         ({"sequence_length": 2}, "sequence_length must be between 3 and 32, .*; got 2"),
         ({"sequence_length": 33}, "sequence_length must be between 3 and 32, .*; got 33"),
     ],
@@ -126,9 +121,7 @@ def test_the_best_words_are_those_of_transformers(family, tmp_path, tiny_vocabul
     model = getattr(transformers, f"{family}ForMaskedLM")(config).eval()
     with torch.no_grad():
         for name, value in model.named_parameters():
-            value.copy_(
-                torch.randn_like(value) * 0.3 + (1.0 if "norm" in name.lower() and "weight" in name else 0)
-            )
+            value.copy_(torch.randn_like(value) * 0.3 + (1.0 if "norm" in name.lower() and "weight" in name else 0))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     texts = ["the film is [MASK] and slow", "not a [MASK]", "[MASK] music"]
@@ -140,7 +133,5 @@ def test_the_best_words_are_those_of_transformers(family, tmp_path, tiny_vocabul
             logits = model(**inputs).logits[0, inputs.input_ids[0] == tokenizer.mask_token_id][0]
         order = [tokenizer.convert_ids_to_tokens(int(i)) for i in logits.argsort(descending=True)]
         starts = "Ġ" if family == "Roberta" else ""
-        expected = [
-            t.removeprefix(starts) for t in order if t.startswith(starts) and t.removeprefix(starts) in words
-        ]
+        expected = [t.removeprefix(starts) for t in order if t.startswith(starts) and t.removeprefix(starts) in words]
         assert best == expected[:3]

@@ -10,16 +10,7 @@ from tftransformer.patterns import addresses
 from tftransformer.tasks import MultiTaskClassifier, TextClassifier
 from tftransformer.text import WordPieceTokenizer
 
-TEXTS = [
-    "good",
-    "bad bad good",
-    "a long good text that is good",
-    "bad",
-    "good bad a",
-    "that text",
-    "a a a a",
-    "is",
-]
+TEXTS = ["good", "bad bad good", "a long good text that is good", "bad", "good bad a", "that text", "a a a a", "is"]
 
 
 def trained(vocabulary, config, packing, pairs=False, **compiled):
@@ -74,9 +65,7 @@ def test_several_tasks_pack_as_one_does(tiny_vocabulary, tiny_config):
         np.testing.assert_allclose(trained[1][name], value, atol=1e-6, err_msg=name)
 
 
-def test_a_cache_that_was_not_asked_for_makes_room_and_says_so(
-    tiny_vocabulary, tiny_config, tmp_path, capsys
-):
+def test_a_cache_that_was_not_asked_for_makes_room_and_says_so(tiny_vocabulary, tiny_config, tmp_path, capsys):
     classifier = TextClassifier(tiny_config, WordPieceTokenizer(tiny_vocabulary), ("no", "yes"))
     freeze(classifier, layers=1)
     classifier.compile(SGD(0.05), run_eagerly=True)

@@ -28,9 +28,7 @@ class Killed(keras.callbacks.Callback):
 
 def build(preset, seed, **options):
     keras.utils.set_random_seed(seed)
-    classifier = TextClassifier.from_preset(
-        preset, labels=["negative", "positive"], sequence_length=16, dropout=0.3
-    )
+    classifier = TextClassifier.from_preset(preset, labels=["negative", "positive"], sequence_length=16, dropout=0.3)
     classifier.compile(learning_rate=3e-3, **options)
     return classifier
 
@@ -55,9 +53,7 @@ def test_backup_and_restore_is_exact_with_dropout(tiny_preset, reviews, tmp_path
     whole.fit(*data, **fit)
     stopped = build(tiny_preset, 0, **options)
     with pytest.raises(KeyboardInterrupt):
-        stopped.fit(
-            *data, **fit, callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup"), Killed(1)]
-        )
+        stopped.fit(*data, **fit, callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup"), Killed(1)])
     resumed = build(tiny_preset, 7, **options)
     history = resumed.fit(*data, **fit, callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup")])
     assert history.epoch == [1]

@@ -81,10 +81,7 @@ def build(tiny_config, tiny_vocabulary):
     def make(kind, spec, width):
         keras.utils.set_random_seed(0)
         task = kind(
-            tiny_config.replace(dropout=0.0, attention_dropout=0.0),
-            WordPieceTokenizer(tiny_vocabulary),
-            spec,
-            width,
+            tiny_config.replace(dropout=0.0, attention_dropout=0.0), WordPieceTokenizer(tiny_vocabulary), spec, width
         )
         return task
 
@@ -102,9 +99,7 @@ def tagger(build):
 def run(task, **options):
     targets = options.pop("targets", None) or tags()
     validation = (TEXTS[:3], tags()[:3])
-    return task.fit(
-        TEXTS, targets, batch_size=4, epochs=4, verbose=0, validation_data=validation, **options
-    ).history
+    return task.fit(TEXTS, targets, batch_size=4, epochs=4, verbose=0, validation_data=validation, **options).history
 
 
 def test_a_label_for_each_token_is_learned_and_padding_counts_nowhere(tagger):
@@ -112,9 +107,7 @@ def test_a_label_for_each_token_is_learned_and_padding_counts_nowhere(tagger):
     assert history["loss"][-1] < history["loss"][0] / 2
     assert history["val_sparse_categorical_accuracy"][-1] == pytest.approx(1.0)
     # One row at a time has no padding at all.
-    logits = [
-        tagger(tagger.preprocess([text]).features(np.array([0]), len(text.split()) + 2)) for text in TEXTS
-    ]
+    logits = [tagger(tagger.preprocess([text]).features(np.array([0]), len(text.split()) + 2)) for text in TEXTS]
     losses = [
         keras.losses.sparse_categorical_crossentropy(np.array(row), out[0, 1:-1], from_logits=True)
         for row, out in zip(tags(), logits, strict=True)
@@ -128,10 +121,7 @@ def test_a_label_for_each_token_goes_the_same_way_through_every_step(build, tagg
     steps = {
         "packing": ({"packing": True}, None),
         "stored states": ({"activation_cache": ActivationCache(say=lambda line: None)}, Freeze(1)),
-        "stored states of all blocks": (
-            {"activation_cache": ActivationCache(say=lambda line: None)},
-            Freeze(2),
-        ),
+        "stored states of all blocks": ({"activation_cache": ActivationCache(say=lambda line: None)}, Freeze(2)),
     }
     options, method = steps[step]
     histories = []
@@ -139,9 +129,7 @@ def test_a_label_for_each_token_goes_the_same_way_through_every_step(build, tagg
         task = build(Tagger, TOKEN_LABELS, 3)
         if method is not None:
             task.apply(method)
-        loss = keras.losses.SparseCategoricalCrossentropy(
-            from_logits=True, reduction="mean_with_sample_weight"
-        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
         task.compile(keras.optimizers.SGD(0.1), loss)
         histories.append(run(task, **given))
     for name, values in histories[0].items():
@@ -179,18 +167,12 @@ def test_sequences_of_their_own_lengths_reach_the_loss_padded_and_weighted(build
     task.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     rows = [[number] * (1 + number % 5) for number in range(8)]
     task.fit(TEXTS, rows, batch_size=4, verbose=0)
-    found = [
-        row[: int(weight.sum())].tolist()
-        for y, weights in seen
-        for row, weight in zip(y, weights, strict=True)
-    ]
+    found = [row[: int(weight.sum())].tolist() for y, weights in seen for row, weight in zip(y, weights, strict=True)]
     assert sorted(found) == sorted(rows) and all(y.shape == weights.shape for y, weights in seen)
 
 
 def test_labels_that_are_not_one_a_token_are_refused(tagger):
-    with pytest.raises(
-        TransformerError, match=r"one for each token; row 1 \(from 0\) has 3 tokens and 4 targets"
-    ):
+    with pytest.raises(TransformerError, match=r"one for each token; row 1 \(from 0\) has 3 tokens and 4 targets"):
         run(tagger, targets=[tags()[0], [2, 2], *tags()[2:]])
 
 
@@ -236,9 +218,7 @@ def test_examples_give_what_their_texts_give(classifiers, monkeypatch):
             )
         )
     texts, examples = results
-    assert (
-        texts.history == examples.history and texts.loss == examples.loss and texts.report == examples.report
-    )
+    assert texts.history == examples.history and texts.loss == examples.loss and texts.report == examples.report
     np.testing.assert_array_equal(texts.probabilities, examples.probabilities)
     np.testing.assert_array_equal(texts.vectors, examples.vectors)
     assert texts.answers == examples.answers
@@ -249,13 +229,7 @@ def test_examples_are_augmented_like_their_texts(classifiers):
     for prepared in (False, True):
         classifier = classifiers()
         data = (classifier.preprocess(TEXTS, LABELS),) if prepared else (TEXTS, LABELS)
-        options = {
-            "augmentation": "swap:0.5",
-            "epochs": 2,
-            "batch_size": 4,
-            "verbose": 0,
-            "validation_split": 0.25,
-        }
+        options = {"augmentation": "swap:0.5", "epochs": 2, "batch_size": 4, "verbose": 0, "validation_split": 0.25}
         histories.append(classifier.fit(*data, **options).history)
     assert histories[0] == histories[1]
 

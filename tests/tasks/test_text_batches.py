@@ -98,9 +98,7 @@ def test_steps_count_from_the_first_text(classifier):
     for steps in (0, -1, 1.5, True):
         with pytest.raises(TransformerError, match="^steps must be a whole number of at least 1; got "):
             classifier.predict(TEXTS, steps=steps, verbose=0)
-        with pytest.raises(
-            TransformerError, match="^validation_steps must be a whole number of at least 1; got "
-        ):
+        with pytest.raises(TransformerError, match="^validation_steps must be a whole number of at least 1; got "):
             classifier.fit(TEXTS, Y, validation_data=(TEXTS, Y), validation_steps=steps, verbose=0)
 
 

@@ -166,9 +166,7 @@ def test_save_and_load_keeps_every_weight_and_setting(trained, tmp_path, reviews
     assert loaded.labels == LABELS and loaded.fresh == ()
     for name, value in weights(trained).items():
         np.testing.assert_array_equal(weights(loaded)[name], value, err_msg=name)
-    np.testing.assert_array_equal(
-        loaded.predict(reviews[0], verbose=0), trained.predict(reviews[0], verbose=0)
-    )
+    np.testing.assert_array_equal(loaded.predict(reviews[0], verbose=0), trained.predict(reviews[0], verbose=0))
     other = TextClassifier.from_preset(tmp_path / "model", labels=["x", "y"])
     assert set(other.load_summary.fresh) == {"head/logits/kernel", "head/logits/bias"}
 
@@ -194,9 +192,7 @@ def test_keras_callbacks_work(tiny_preset, tmp_path, reviews):
     stop = keras.callbacks.EarlyStopping("val_macro_f1", mode="max", patience=1, restore_best_weights=True)
     log = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
     board = keras.callbacks.TensorBoard(str(tmp_path / "board"))
-    classifier.fit(
-        *reviews, batch_size=16, validation_split=0.3, epochs=4, verbose=0, callbacks=[stop, log, board]
-    )
+    classifier.fit(*reviews, batch_size=16, validation_split=0.3, epochs=4, verbose=0, callbacks=[stop, log, board])
     assert "macro_f1" in (tmp_path / "log.csv").read_text().splitlines()[0]
     assert list((tmp_path / "board").rglob("events*"))
     scores = classifier.evaluate(reviews[0][-18:], reviews[1][-18:], verbose=0, return_dict=True)
@@ -234,9 +230,7 @@ def test_pairs_are_one_sequence_with_two_segments(tiny_preset, reviews, tmp_path
     classifier.fit(pairs, labels, batch_size=60, verbose=0)
     assert classifier.text_pairs is True
     both = classifier.predict(pairs[:4], verbose=0)
-    np.testing.assert_allclose(
-        classifier.predict({"text": texts[:4], "text_pair": texts[::-1][:4]}, verbose=0), both
-    )
+    np.testing.assert_allclose(classifier.predict({"text": texts[:4], "text_pair": texts[::-1][:4]}, verbose=0), both)
     with pytest.raises(TransformerError, match="pairs of texts"):
         classifier.predict(texts, verbose=0)
 

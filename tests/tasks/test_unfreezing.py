@@ -99,9 +99,7 @@ def test_a_longer_part_goes_on_from_a_shorter_one(tiny_preset, reviews, tmp_path
     data = classifier.preprocess(*reviews)
     freeze(classifier, layers=2)
     upper = classifier.frozen_part()
-    direct, chained = (
-        ActivationCache(tmp_path / name, say=lambda line: None) for name in ("direct", "chained")
-    )
+    direct, chained = (ActivationCache(tmp_path / name, say=lambda line: None) for name in ("direct", "chained"))
     lower = type(upper)(upper.encoder, upper.config, 1, "tokens", upper.pooler)
     assert chained.states(lower, [data], 2) is not None
     embeddings = classifier.encoder.get_layer("embeddings")
@@ -144,9 +142,7 @@ def test_layerwise_rates(tiny_preset, reviews):
 
     assert [factor(f"encoder_block_{i}") for i in (1, 0)] == [1.0, 0.5]
     assert factor("embeddings") == 0.25 and factor("head") == 1.0
-    with pytest.raises(
-        TransformerError, match="layerwise:0.5 cannot go with an optimizer: give the optimizer"
-    ):
+    with pytest.raises(TransformerError, match="layerwise:0.5 cannot go with an optimizer: give the optimizer"):
         classifier.compile(SGD(0.1))
     train(classifier, reviews, 1)
     classifier.apply(LayerwiseRates(0.7))

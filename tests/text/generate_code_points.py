@@ -20,12 +20,7 @@ HIGH, LOW = "\u08d4", "\u1b44"
 
 
 def normalizer(**switches):
-    settings = {
-        "clean_text": False,
-        "handle_chinese_chars": False,
-        "strip_accents": False,
-        "lowercase": False,
-    }
+    settings = {"clean_text": False, "handle_chinese_chars": False, "strip_accents": False, "lowercase": False}
     return normalizers.BertNormalizer(**{**settings, **switches}).normalize_str
 
 

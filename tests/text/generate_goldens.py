@@ -49,9 +49,7 @@ def main():
             truncation="longest_first",
             max_length=max_length,
         )
-        for (first, second), ids, segments in zip(
-            lengths, rows["input_ids"], rows["token_type_ids"], strict=True
-        ):
+        for (first, second), ids, segments in zip(lengths, rows["input_ids"], rows["token_type_ids"], strict=True):
             goldens["packed"].append([max_length, first, second, ids, sum(segments)])
     path = Path(__file__).with_name("goldens.json")
     lines = ",\n".join(

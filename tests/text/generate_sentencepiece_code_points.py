@@ -53,9 +53,7 @@ def grapheme_flags():
         "consonant": consonant,
         "linker": linker,
         "between_consonants": [c for c in joins if plain(KA + VIRAMA + chr(c) + KA + ACUTE).endswith(ACUTE)],
-        "between_pictures": [
-            c for c in joins if plain("©" + chr(c) + JOINER + TRADE_MARK + ACUTE).endswith(ACUTE)
-        ],
+        "between_pictures": [c for c in joins if plain("©" + chr(c) + JOINER + TRADE_MARK + ACUTE).endswith(ACUTE)],
         "alone": [c for c in CODE_POINTS if c != ord("X") and plain(chr(c) + TONOS + ACUTE).endswith("Y")],
         "leads": [],
     }

@@ -27,9 +27,7 @@ def transformers_tokenizer(family, model=None, hide=True):
         names[name] = "\U0010abcd" * (5 + number) if hide and name != "<unk>" else name
     start, pad, separator, unknown, mask = names.values()
     return {"albert": AlbertTokenizer, "xlm_roberta": XLMRobertaTokenizer}[family](
-        vocab=[
-            (names.get(piece, piece), score) for piece, score in zip(model.pieces, model.scores, strict=True)
-        ],
+        vocab=[(names.get(piece, piece), score) for piece, score in zip(model.pieces, model.scores, strict=True)],
         _spm_precompiled_charsmap=model.charsmap,
         cls_token=start,
         bos_token=start,
@@ -48,9 +46,7 @@ def encoder(family, model=None):
 
 def rows_of(tokenizer):
     def encode(texts):
-        out = tokenizer(
-            list(texts), add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
-        )
+        out = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
         pairs = zip(out["input_ids"], out["offset_mapping"], strict=True)
         return [[[i, *span] for i, span in zip(ids, spans, strict=True)] for ids, spans in pairs]
 

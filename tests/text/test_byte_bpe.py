@@ -85,9 +85,7 @@ def test_decoding_gives_every_text_back(plain):
     rows = plain.tokenize(tf.constant(TEXTS)).to_list()
     assert [plain.decode(row) for row in rows] == TEXTS
     for data in cases.BYTES:
-        assert plain.decode(plain.tokenize(tf.constant([data])).values.numpy()) == data.decode(
-            "utf-8", "replace"
-        )
+        assert plain.decode(plain.tokenize(tf.constant([data])).values.numpy()) == data.decode("utf-8", "replace")
 
 
 def test_decoding_part_of_a_character_replaces_it(plain):
@@ -130,9 +128,7 @@ def merged_by_definition(word, merges):
         pieces[i : i + 2] = [pieces[i] + pieces[i + 1]]
 
 
-@pytest.mark.parametrize(
-    "seed", [*range(5), *(pytest.param(i, marks=pytest.mark.slow) for i in range(5, 12))]
-)
+@pytest.mark.parametrize("seed", [*range(5), *(pytest.param(i, marks=pytest.mark.slow) for i in range(5, 12))])
 @pytest.mark.parametrize("in_order", [True, False])
 def test_merges_equal_the_definition(seed, in_order):
     """Also where a merge has a lower rank than the merges that make its parts."""

@@ -77,9 +77,7 @@ def test_empty_batch():
 def test_static_length_in_a_graph_with_unknown_batch():
     signature = [tf.RaggedTensorSpec([None, None], tf.int32)]
     graph = tf.function(lambda x: pack(x, sequence_length=4, length=6, **IDS), input_signature=signature)
-    shapes = {
-        key: value.shape.as_list() for key, value in graph.get_concrete_function().structured_outputs.items()
-    }
+    shapes = {key: value.shape.as_list() for key, value in graph.get_concrete_function().structured_outputs.items()}
     assert shapes == dict.fromkeys(("token_ids", "segment_ids", "padding_mask"), [None, 6])
 
 
@@ -87,23 +85,16 @@ def test_static_length_in_a_graph_with_unknown_batch():
 def test_trimming_law(room):
     """Both fit, nothing is cut without need, and no longer text ends up shorter than the other."""
     first, second = (grid.reshape(-1) for grid in np.meshgrid(np.arange(10), np.arange(10)))
-    a, b = (
-        kept.numpy()
-        for kept in trimmed_lengths(tf.constant(first, tf.int32), tf.constant(second, tf.int32), room)
-    )
+    a, b = (kept.numpy() for kept in trimmed_lengths(tf.constant(first, tf.int32), tf.constant(second, tf.int32), room))
     np.testing.assert_array_equal(a + b, np.minimum(first + second, room))
     assert np.all((a >= b) | (first <= second)) and np.all((b >= a) | (second <= first))
 
 
 def test_wrong_lengths():
     texts = tf.ragged.constant([[7]], dtype=tf.int32)
-    with pytest.raises(
-        TransformerError, match="sequence_length must be at least 2, the special tokens; got 1"
-    ):
+    with pytest.raises(TransformerError, match="sequence_length must be at least 2, the special tokens; got 1"):
         pack(texts, sequence_length=1, **IDS)
-    with pytest.raises(
-        TransformerError, match="sequence_length must be at least 3, the special tokens; got 2"
-    ):
+    with pytest.raises(TransformerError, match="sequence_length must be at least 3, the special tokens; got 2"):
         pack(texts, texts, sequence_length=2, **IDS)
     with pytest.raises(TransformerError, match=r"length must be at least sequence_length \(8\); got 7"):
         pack(texts, sequence_length=8, length=7, **IDS)
@@ -129,9 +120,7 @@ def test_packing_live():
             ),
             (
                 pack(a, b, sequence_length=sequence_length, **IDS),
-                tokenizer(
-                    texts, others, max_length=sequence_length, truncation="longest_first", padding=True
-                ),
+                tokenizer(texts, others, max_length=sequence_length, truncation="longest_first", padding=True),
             ),
         ):
             for name, their_name in names.items():

@@ -93,8 +93,7 @@ def test_random_places_live(tokenizer, setting, limit):
     pools += [[0x1D15E, 0x1D15F, 0x1D1BB, 0x344, 0xF73, 0x302E, 0xA953, 0x1B44], list(range(32, 127))]
     pools += [[ord(token) for token in cases.vocabulary() if len(token) == 1]]
     texts = [
-        "".join(chr(chance.choice(chance.choice(pools))) for _ in range(chance.randrange(14)))
-        for _ in range(40_000)
+        "".join(chr(chance.choice(chance.choice(pools))) for _ in range(chance.randrange(14))) for _ in range(40_000)
     ]
     settings = cases.SETTINGS[setting]
     theirs = reference.word_piece(cases.vocabulary(), max_word_characters=limit, **settings)

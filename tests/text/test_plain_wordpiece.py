@@ -15,25 +15,7 @@ given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategi
 DROPPED = "\u200b"
 PLAIN = string.printable.removesuffix("\t\n\r\x0b\x0c") + "\t\n\r"
 # Tokens that a kernel which finds words by itself might match across two words.
-ODD = [
-    "a.",
-    "a b",
-    "##.",
-    ".##",
-    "[a",
-    "a]",
-    "##a##",
-    "#",
-    "##",
-    "[UNK",
-    "UNK",
-    "unk",
-    "A",
-    "##A",
-    "1",
-    "##1",
-    "é",
-]
+ODD = ["a.", "a b", "##.", ".##", "[a", "a]", "##a##", "#", "##", "[UNK", "UNK", "unk", "A", "##A", "1", "##1", "é"]
 
 
 def both_ways(tokenizer, texts):

@@ -64,9 +64,7 @@ def test_code_points_are_tokenized_as_by_hugging_face(family, block):
 def test_every_code_point_is_tokenized_as_by_hugging_face(family):
     assert [int(block) for block in GOLDENS["blocks"][family]] == tokenizer_cases.BLOCKS
     for block, expected in GOLDENS["blocks"][family].items():
-        assert reference.digest(rows(cases.tokenizer(family), cases.block_texts(int(block)))) == expected, (
-            block
-        )
+        assert reference.digest(rows(cases.tokenizer(family), cases.block_texts(int(block)))) == expected, block
 
 
 @families
@@ -174,9 +172,7 @@ bad = sorted(op for op in ops if "PyFunc" in op) + [m for m in sys.modules if m.
 functions = {f.signature.name for f in graph.library.function}
 print(json.dumps([ids, starts, bad, sorted(ops - core - functions)]))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path
-    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     ids, starts, bad, foreign = json.loads(done.stdout.splitlines()[-1])
     expected = rows(tokenizer, cases.TEXTS[:30])
@@ -213,15 +209,15 @@ def test_live_random_texts_equal_hugging_faces(family):
     pytest.importorskip("transformers")
     draw = random.Random(0)
     odd = "\0\t\n\r '`\u2581\u200b\u200c\u200d\xad©™ℹ👨🏻\ufe0f\u0301\u0302\u0308\u0344\u0915\u094d\u093c\u0958\u0600\u06dd"
-    odd += "\u1100\u1161\u11a8\uac00\uac01ﬁ\ufdfa🇩\uff9e\uff76\ufeff\ufffd\u3000…aeAİΣéṩ\u05d0\U0001d160\U000e0001\x7f\x01"
+    odd += (
+        "\u1100\u1161\u11a8\uac00\uac01ﬁ\ufdfa🇩\uff9e\uff76\ufeff\ufffd\u3000…aeAİΣéṩ\u05d0\U0001d160\U000e0001\x7f\x01"
+    )
     pool = odd * 40 + "".join(map(chr, range(1, 0x3000)))
     texts = ["".join(draw.choices(pool, k=draw.randint(1, 24))) for _ in range(20_000)]
     encode = reference.encoder(family)
     for start in range(0, len(texts), 1000):
         part = texts[start : start + 1000]
-        for text, found, expected in zip(
-            part, rows(cases.tokenizer(family), part), encode(part), strict=True
-        ):
+        for text, found, expected in zip(part, rows(cases.tokenizer(family), part), encode(part), strict=True):
             assert found == expected, ascii(text)
 
 
@@ -237,7 +233,5 @@ def test_live_multilingual_texts_equal_hugging_faces(family):
     encode = reference.encoder(family)
     for path in files:
         lines = [line for line in path.read_text("utf-8", "replace").split("\n")[:200] if line]
-        for text, found, expected in zip(
-            lines, rows(cases.tokenizer(family), lines), encode(lines), strict=True
-        ):
+        for text, found, expected in zip(lines, rows(cases.tokenizer(family), lines), encode(lines), strict=True):
             assert found == expected, f"{path.name}: {ascii(text)}"

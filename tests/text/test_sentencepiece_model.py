@@ -11,12 +11,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.text import sentencepiece_model as model_files
 from tftransformer.text.sentencepiece import build_trie
 from tftransformer.text.sentencepiece_charsmap import parse_charsmap
-from tftransformer.text.sentencepiece_model import (
-    PieceType,
-    UnigramModel,
-    model_bytes,
-    parse_model,
-)
+from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, model_bytes, parse_model
 
 NORMAL, UNKNOWN, CONTROL = PieceType.NORMAL, PieceType.UNKNOWN, PieceType.CONTROL
 TINY = UnigramModel(("<unk>", "<s>", "</s>", "a"), (0.0, 0.0, 0.0, -1.5), (UNKNOWN, CONTROL, CONTROL, NORMAL))
@@ -55,9 +50,7 @@ def test_xlm_robertas_order_and_back():
 
 
 def test_xlm_robertas_order_needs_special_tokens_in_front():
-    with pytest.raises(
-        TransformerError, match="file must begin with three special tokens.* begins with a, <s>, </s>"
-    ):
+    with pytest.raises(TransformerError, match="file must begin with three special tokens.* begins with a, <s>, </s>"):
         swapped = dataclasses.replace(TINY, pieces=("a", "<s>", "</s>", "<unk>"), types=TINY.types[::-1])
         model_files.to_fairseq(swapped, SPECIAL, "file")
 
@@ -130,12 +123,7 @@ def test_scores_are_finite():
 
 def test_the_map_of_the_librarys_default_models():
     rules = parse_charsmap(cases.model("albert").charsmap)
-    assert (
-        rules["\ufb01"] == "fi"
-        and rules["e\u0301"] == "\u00e9"
-        and rules["\u3000"] == " "
-        and rules["\x01"] == ""
-    )
+    assert rules["\ufb01"] == "fi" and rules["e\u0301"] == "\u00e9" and rules["\u3000"] == " " and rules["\x01"] == ""
     assert "a" not in rules and len(rules) > 7000
 
 

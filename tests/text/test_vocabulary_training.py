@@ -7,12 +7,7 @@ from collections import Counter
 import pytest
 
 from tftransformer.errors import TransformerError
-from tftransformer.text.vocabulary_training import (
-    SPECIAL_TOKENS,
-    count_words,
-    learn_vocabulary,
-    train_wordpiece,
-)
+from tftransformer.text.vocabulary_training import SPECIAL_TOKENS, count_words, learn_vocabulary, train_wordpiece
 from tftransformer.text.wordpiece import WordPieceTokenizer
 
 TEXTS = [

@@ -63,14 +63,7 @@ def test_a_text_alone_gives_what_it_gives_in_a_batch(tokenizer, setting):
 
 
 def test_words_of_neighbouring_texts_do_not_join():
-    assert words(WordSplitter(), ["a", "b", "", "c", b"\xe4\xb8", "d"]) == [
-        [b"a"],
-        [b"b"],
-        [],
-        [b"c"],
-        [],
-        [b"d"],
-    ]
+    assert words(WordSplitter(), ["a", "b", "", "c", b"\xe4\xb8", "d"]) == [[b"a"], [b"b"], [], [b"c"], [], [b"d"]]
 
 
 def test_empty_batch():
@@ -133,16 +126,10 @@ def test_config_round_trip(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (
-            dict(vocabulary=["[PAD]", "[UNK]", "[CLS]", "[Sep]", "a"]),
-            r"\[SEP\], \[MASK\] missing of 5 tokens$",
-        ),
+        (dict(vocabulary=["[PAD]", "[UNK]", "[CLS]", "[Sep]", "a"]), r"\[SEP\], \[MASK\] missing of 5 tokens$"),
         (dict(vocabulary=[*SMALL, "a"]), "each token once; vocabulary has 'a' in lines 8 and 9"),
         (dict(vocabulary=[]), "at least one token"),
-        (
-            dict(vocabulary=SMALL, max_word_characters=0),
-            "max_word_characters must be a positive integer; got 0",
-        ),
+        (dict(vocabulary=SMALL, max_word_characters=0), "max_word_characters must be a positive integer; got 0"),
         (dict(vocabulary=SMALL, max_word_characters=2.5), "got 2.5"),
         (dict(vocabulary=SMALL, lowercase="yes"), "lowercase must be True or False; got 'yes'"),
         (dict(vocabulary=SMALL, strip_accents=1), "strip_accents must be True, False or None; got 1"),
@@ -158,9 +145,7 @@ def test_wrong_calls():
     tokenizer = WordPieceTokenizer(SMALL)
     with pytest.raises(TransformerError, match="texts must have one dimension"):
         tokenizer.tokenize(tf.constant("scalar"))
-    with pytest.raises(
-        TransformerError, match="token must be in the vocabulary; got '##dp'; did you mean '##do'"
-    ):
+    with pytest.raises(TransformerError, match="token must be in the vocabulary; got '##dp'; did you mean '##do'"):
         tokenizer.token_to_id("##dp")
     with pytest.raises(TransformerError, match="token_id must be between 0 and 7; got 8"):
         tokenizer.decode([8])
@@ -182,9 +167,7 @@ def test_goldens_are_what_transformers_gives_today(tokenizer, setting):
         strip_accents=settings["strip_accents"],
         tokenize_chinese_chars=settings["split_on_cjk"],
     )
-    theirs = [
-        theirs(t, add_special_tokens=False, split_special_tokens=True)["input_ids"] for t in cases.TEXTS
-    ]
+    theirs = [theirs(t, add_special_tokens=False, split_special_tokens=True)["input_ids"] for t in cases.TEXTS]
     backend = reference.encoder(cases.vocabulary(), **settings)
     assert [backend(text) for text in cases.TEXTS] == GOLDENS["ids"][setting]
     for text, ids in zip(cases.TEXTS, theirs, strict=True):
@@ -204,9 +187,7 @@ def test_every_code_point_live(lowercase, strip_accents, split_on_cjk):
     usual = lowercase == strip_accents and split_on_cjk
     for block in range(0x110000 // cases.BLOCK) if usual else cases.BLOCKS:
         text = cases.block_text(block)
-        assert b" ".join(words(splitter, [text])[0]).decode() == " ".join(theirs(text)), (
-            f"{block * cases.BLOCK:05X}"
-        )
+        assert b" ".join(words(splitter, [text])[0]).decode() == " ".join(theirs(text)), f"{block * cases.BLOCK:05X}"
 
 
 @pytest.mark.live
@@ -225,8 +206,7 @@ def test_random_texts_live(lowercase, strip_accents):
     pools += [sorted(rules["class"]), [0x1D15E, 0x1D15F, 0x1D1BB, 0x344, 0xF73], list(range(32, 127))]
     chance = random.Random(20240501)
     texts = [
-        "".join(chr(chance.choice(chance.choice(pools))) for _ in range(chance.randrange(14)))
-        for _ in range(40_000)
+        "".join(chr(chance.choice(chance.choice(pools))) for _ in range(chance.randrange(14))) for _ in range(40_000)
     ]
     settings = dict(lowercase=lowercase, strip_accents=strip_accents, split_on_cjk=True)
     theirs = reference.words(**settings)
@@ -242,15 +222,8 @@ def test_random_bytes_live():
     import tokenizer_reference as reference
 
     chance = random.Random(20240502)
-    kinds = [
-        [0xC0, 0xC2, 0xE0, 0xE1, 0xED, 0xEF, 0xF0, 0xF4, 0xF5, 0xFF],
-        range(128, 192),
-        range(256),
-        b"abc ",
-    ]
-    texts = [
-        bytes(chance.choice(chance.choice(kinds)) for _ in range(chance.randrange(9))) for _ in range(40_000)
-    ]
+    kinds = [[0xC0, 0xC2, 0xE0, 0xE1, 0xED, 0xEF, 0xF0, 0xF4, 0xF5, 0xFF], range(128, 192), range(256), b"abc "]
+    texts = [bytes(chance.choice(chance.choice(kinds)) for _ in range(chance.randrange(9))) for _ in range(40_000)]
     theirs = reference.words(lowercase=True, strip_accents=None, split_on_cjk=True)
     for text, found in zip(texts, words(WordSplitter(), texts), strict=True):
         assert [word.decode() for word in found] == theirs(text.decode("utf-8", "replace")), text

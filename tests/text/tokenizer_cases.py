@@ -132,9 +132,7 @@ def folder_texts(folder: Path) -> dict[str, list[str]]:
         "xnli/test.*",
     )
     paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
-    return {
-        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8").split("\n") for path in paths
-    }
+    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8").split("\n") for path in paths}
 
 
 def block_text(block: int) -> str:
@@ -146,9 +144,7 @@ def block_text(block: int) -> str:
 def vocabulary() -> list[str]:
     """A small vocabulary in which most of TEXTS is known and some of it is not."""
     letters = string.ascii_lowercase + string.ascii_uppercase + string.digits
-    others = (
-        "жёлкайодЁЙЮйстрßæøιςσαυφοşı日本語漢字かなとのעבשלוםمرحباहनदภาษไย가각éèêåÅçïîöüÜñ\u0301\u0308\u0307"
-    )
+    others = "жёлкайодЁЙЮйстрßæøιςσαυφοşı日本語漢字かなとのעבשלוםمرحباहनदภาษไย가각éèêåÅçïîöüÜñ\u0301\u0308\u0307"
     others += "\u1112\u1161\u11ab\u1100\u11a8\u302e\ua953\u1b44\U0001d165☺🌈👩👍🏽\U0001f600𝒜"
     characters = list(dict.fromkeys(letters + others))
     pieces = [

@@ -23,9 +23,7 @@ def encoder(vocabulary, **settings):
 def word_piece(vocabulary, max_word_characters=100, **settings):
     """Function: text -> ids, starts, ends."""
     ids = {token: number for number, token in enumerate(vocabulary)}
-    backend = Tokenizer(
-        models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=max_word_characters)
-    )
+    backend = Tokenizer(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=max_word_characters))
     backend.normalizer = _normalizer(**settings)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return lambda text: _places(backend.encode(text, add_special_tokens=False))
@@ -53,9 +51,7 @@ def byte_bpe(files, **settings):
     tokenizer = RobertaTokenizerFast(vocab=json.loads(files["vocab.json"]), merges=merges, **settings)
 
     def encode(text):
-        out = tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
-        )
+        out = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
         starts, ends = zip(*out["offset_mapping"], strict=True) if out["input_ids"] else ((), ())
         return out["input_ids"], list(starts), list(ends)
 

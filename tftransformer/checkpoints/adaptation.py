@@ -164,9 +164,7 @@ def _check_config(config: TransformerConfig | None, old: TransformerConfig) -> N
     for field in dataclasses.fields(old) if config is not None else ():
         wanted, found = _comparable(config, field.name), _comparable(old, field.name)
         if wanted != found and field.name not in (*_SIZES, *_FREE):
-            raise TransformerError(
-                f"{field.name} of the config must be the checkpoint's, {found!r}; got {wanted!r}"
-            )
+            raise TransformerError(f"{field.name} of the config must be the checkpoint's, {found!r}; got {wanted!r}")
 
 
 def _comparable(config: TransformerConfig, name: str) -> Any:
@@ -179,9 +177,7 @@ def _comparable(config: TransformerConfig, name: str) -> Any:
 def _length(config: TransformerConfig | None, old: TransformerConfig, given: int | None) -> int:
     stated = None if config is None else config.max_sequence_length
     if None not in (stated, given) and stated != given:
-        raise TransformerError(
-            f"max_sequence_length must be the config's, {stated}, where both are given; got {given}"
-        )
+        raise TransformerError(f"max_sequence_length must be the config's, {stated}, where both are given; got {given}")
     if given is None:
         return stated or old.max_sequence_length
     return old.replace(max_sequence_length=given).max_sequence_length  # which checks that it is a length
@@ -214,9 +210,7 @@ def _new_task(task: Mapping[str, Any], length: int, old: TransformerConfig) -> d
     return {name: value for name, value in task.items() if same or name != "sequence_length"}
 
 
-def _view(
-    preset: Preset, kept: tuple[int, ...], length: int, positions: str, new: int, rows: int
-) -> SourceView:
+def _view(preset: Preset, kept: tuple[int, ...], length: int, positions: str, new: int, rows: int) -> SourceView:
     old, table = preset.config, preset.table
     stored = stored_addresses(preset.source, table)
     origins = {key: key for key in preset.source.keys()}

@@ -175,9 +175,7 @@ def _tokenizer(spec: TokenizerSpec) -> str:
 
 
 def _layers(config: TransformerConfig) -> str:
-    shared = (
-        f" that share {_plural(config.num_blocks, 'block')}" if config.num_blocks < config.num_layers else ""
-    )
+    shared = f" that share {_plural(config.num_blocks, 'block')}" if config.num_blocks < config.num_layers else ""
     narrow = f", embeddings of width {config.embedding_dim}" if config.embedding_dim else ""
     if isinstance(config.num_heads, tuple):
         heads = f"{min(config.num_heads)} to {max(config.num_heads)} heads of {config.head_dim}"

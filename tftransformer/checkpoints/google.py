@@ -142,9 +142,7 @@ def _table(folder: Path, family: Family, source: TensorFlowSource, config: Trans
         return family.google.table
     table = family.google.model_garden
     if table is None:
-        raise TransformerError(
-            f"{source.name} is Model Garden's {family.name}; only its {', '.join(gardens)} is read"
-        )
+        raise TransformerError(f"{source.name} is Model Garden's {family.name}; only its {', '.join(gardens)} is read")
     found = count_blocks(table, keys, root)
     if found != config.num_layers or found > MOST_LAYERS:
         raise TransformerError(
@@ -185,9 +183,7 @@ def read_tensorflow_tokenizer(folder: Path, name: str, lowercase: bool | None = 
         return TokenizerSpec("sentencepiece", pieces, settings, {"spiece.model": data})
     pieces = parse_vocabulary(data, str(path))
     lowercase = guess_lowercase(name, pieces) if lowercase is None else lowercase
-    return TokenizerSpec(
-        "wordpiece", pieces, {"lowercase": lowercase, "strip_accents": None}, {"vocab.txt": data}
-    )
+    return TokenizerSpec("wordpiece", pieces, {"lowercase": lowercase, "strip_accents": None}, {"vocab.txt": data})
 
 
 def guess_lowercase(name: str, vocabulary: tuple[str, ...]) -> bool:
@@ -215,9 +211,7 @@ def _vocabulary_file(folder: Path) -> Path:
         names = ", ".join(path.name for path in found[:5]) or "none of them"
         raise TransformerError(f"{folder} must have a vocab.txt or one SentencePiece .model; it has {names}")
     if found[0].stat().st_size > _LARGEST:
-        raise TransformerError(
-            f"{found[0]} must be at most {_LARGEST} bytes; it has {found[0].stat().st_size}"
-        )
+        raise TransformerError(f"{found[0]} must be at most {_LARGEST} bytes; it has {found[0].stat().st_size}")
     return found[0]
 
 

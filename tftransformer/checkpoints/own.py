@@ -22,14 +22,7 @@ from tftransformer.text.spec import TokenizerSpec, read_spec
 
 FORMAT = 1
 TOKEN_TABLE = "embeddings/token/embeddings"
-_KINDS = {
-    "config": dict,
-    "tokenizer": dict,
-    "pooling": str,
-    "head": dict,
-    "modifications": list,
-    "task": dict,
-}
+_KINDS = {"config": dict, "tokenizer": dict, "pooling": str, "head": dict, "modifications": list, "task": dict}
 _OPTIONAL_KINDS = {"tokenizer_sha256": dict}
 
 
@@ -118,9 +111,7 @@ def load_own(folder: Path, name: str) -> Preset:
     tokenizer = read_spec(folder, settings.pop("kind", "wordpiece"), settings)
     for file, digest in _digests(tokenizer).items():
         if stated.get("tokenizer_sha256", {file: digest}).get(file) != digest:
-            raise TransformerError(
-                f"{folder / file} is damaged: its checksum is not the one that preset.json states"
-            )
+            raise TransformerError(f"{folder / file} is damaged: its checksum is not the one that preset.json states")
     check_vocabulary(tokenizer.vocabulary, config.vocabulary_size, str(folder))
     return Preset(
         name=name,

@@ -46,9 +46,7 @@ def load_preset(name: str | os.PathLike[str]) -> Preset:
         (12, 'mean')
     """
     if not isinstance(name, (str, os.PathLike)) or not isinstance(os.fspath(name), str):
-        raise TransformerError(
-            f"a preset must be a name or a folder; got {name!r:.80}, of type {type(name).__name__}"
-        )
+        raise TransformerError(f"a preset must be a name or a folder; got {name!r:.80}, of type {type(name).__name__}")
     name = os.fspath(name)
     if not name.strip():
         raise TransformerError(f"a preset must be a name or a folder; got {name!r}")

@@ -94,9 +94,7 @@ class SavedModelFeatures(keras.layers.Layer):
                     f"input {name or 'of the layer'} must be {_described(spec)} for {self.folder}; got "
                     f"{given.dtype} of shape {tuple(given.shape)}"
                 )
-        return keras.KerasTensor(
-            self._endpoint.outputs[self._chosen].shape.as_list(), dtype=self.compute_dtype
-        )
+        return keras.KerasTensor(self._endpoint.outputs[self._chosen].shape.as_list(), dtype=self.compute_dtype)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "folder": self.folder, "output": self.output_name}
@@ -117,9 +115,7 @@ class SavedModelFeatures(keras.layers.Layer):
         names = list(self._endpoint.inputs)
         if not isinstance(inputs, Mapping):
             if len(names) != 1:
-                raise TransformerError(
-                    f"inputs of {self.folder} must be a dict of {', '.join(names)}; got one tensor"
-                )
+                raise TransformerError(f"inputs of {self.folder} must be a dict of {', '.join(names)}; got one tensor")
             return [inputs]
         given = {name: inputs.get(name, inputs.get(_OUR_NAMES.get(name, name))) for name in names}
         missing = [name for name in names if given[name] is None]
@@ -141,9 +137,7 @@ def _load(folder: str) -> Any:
         pass
     try:
         return tf.saved_model.load(folder)
-    except (
-        Exception
-    ) as error:  # TensorFlow raises its own, OSError, ValueError, and what damaged files provoke
+    except Exception as error:  # TensorFlow raises its own, OSError, ValueError, and what damaged files provoke
         raise TransformerError(f"the SavedModel {folder} cannot be loaded ({one_line(error)})") from None
 
 
@@ -213,9 +207,7 @@ def _is_tensor(spec: Any) -> bool:
 
 
 def _output_name(outputs: Mapping[str, Any], asked: str | None, folder: str) -> str:
-    floating = [
-        name for name, spec in outputs.items() if getattr(getattr(spec, "dtype", None), "is_floating", False)
-    ]
+    floating = [name for name, spec in outputs.items() if getattr(getattr(spec, "dtype", None), "is_floating", False)]
     if asked is not None and asked not in floating:
         raise TransformerError(
             f"output must be a floating-point output of {folder} ({', '.join(floating) or 'it has none'}); "
@@ -229,9 +221,7 @@ def _output_name(outputs: Mapping[str, Any], asked: str | None, folder: str) -> 
         )
     name = asked if asked is not None else (usual or floating)[0]
     if not outputs[name].shape.rank:
-        raise TransformerError(
-            f"output {name!r} of {folder} must be a batch of vectors; it has no known axes"
-        )
+        raise TransformerError(f"output {name!r} of {folder} must be a batch of vectors; it has no known axes")
     return name
 
 

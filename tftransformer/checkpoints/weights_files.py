@@ -8,13 +8,7 @@ from tftransformer.checkpoints.assign import make_plan, stored_addresses
 from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
 from tftransformer.checkpoints.rules import OWN, Table
-from tftransformer.checkpoints.sources import (
-    SafetensorsSource,
-    ShardedSource,
-    Source,
-    TorchSource,
-    open_weights,
-)
+from tftransformer.checkpoints.sources import SafetensorsSource, ShardedSource, Source, TorchSource, open_weights
 from tftransformer.config import POSITIONS, TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.models.families import FAMILIES

@@ -67,9 +67,7 @@ def augmented_batches(
     if not count:
         raise TransformerError("there are no examples to make batches of")
     if boundaries is not None:
-        boundaries = tuple(
-            dict.fromkeys([*(b for b in boundaries if b < pack.sequence_length), pack.sequence_length])
-        )
+        boundaries = tuple(dict.fromkeys([*(b for b in boundaries if b < pack.sequence_length), pack.sequence_length]))
     started = Epoch()
 
     def window(rows: np.ndarray, number: int) -> Examples:
@@ -78,9 +76,7 @@ def augmented_batches(
         copies = copies - 1 if augmentation.copies else copies
         kept, new = np.flatnonzero(copies < 0), np.flatnonzero(copies >= 0)
         changed = augmentation.augment(records, texts[new], copies[new], number)
-        made = build_examples(
-            changed, tokenize=tokenize, pack=pack, pad_id=examples.pad_id, stream=io.StringIO()
-        )
+        made = build_examples(changed, tokenize=tokenize, pack=pack, pad_id=examples.pad_id, stream=io.StringIO())
         both = joined([examples.take(texts[kept]), made.labelled_as(examples, texts[new])])
         return both.take(np.argsort(np.concatenate([kept, new])))
 

@@ -25,9 +25,7 @@ FEW_BATCHES = 16
 Plan = list[tuple[np.ndarray, int]]
 
 
-def planned_dataset(
-    plan: Callable[[], Plan], examples: Examples, count: int, rows: int | None
-) -> tf.data.Dataset:
+def planned_dataset(plan: Callable[[], Plan], examples: Examples, count: int, rows: int | None) -> tf.data.Dataset:
     """Batches in the order of a plan that is made anew in each epoch.
 
     Args:
@@ -99,9 +97,7 @@ def parts_dataset(
     dataset = tf.data.Dataset.from_generator(source, output_signature=signature)
     dataset = source.until_end_of(dataset)
     # Autograph has nothing to convert here, and looking for it takes longer than tracing.
-    cut = tf.autograph.experimental.do_not_convert(
-        lambda block: _batches(block, spec, like.pad_id, like.target_spec)
-    )
+    cut = tf.autograph.experimental.do_not_convert(lambda block: _batches(block, spec, like.pad_id, like.target_spec))
     dataset = dataset.flat_map(cut)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     return without_autotune(dataset.prefetch(BATCHES_AHEAD))

@@ -15,9 +15,7 @@ from tftransformer.errors import TransformerError
 DEFAULT_LENGTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 
 
-def length_buckets(
-    lengths: Sequence[int] | np.ndarray, sequence_length: int, num_buckets: int = 6
-) -> tuple[int, ...]:
+def length_buckets(lengths: Sequence[int] | np.ndarray, sequence_length: int, num_buckets: int = 6) -> tuple[int, ...]:
     """Boundaries that minimise the padding of rows padded to the next boundary.
 
     Args:
@@ -56,9 +54,7 @@ def _best(values: np.ndarray, counts: np.ndarray, buckets: int) -> list[int]:
     bucket (i, j] is its number of rows times values[j].
     """
     total = np.cumsum(counts)
-    rows = np.where(
-        np.arange(len(values))[:, None] < np.arange(len(values)), total[None, :] - total[:, None], 0
-    )
+    rows = np.where(np.arange(len(values))[:, None] < np.arange(len(values)), total[None, :] - total[:, None], 0)
     cells = np.where(rows > 0, rows * values[None, :], np.iinfo("int64").max // 4)
     cost = total * values
     back = []
@@ -90,7 +86,6 @@ def bucket_of(lengths: np.ndarray, boundaries: Sequence[int]) -> np.ndarray:
     buckets = np.searchsorted(np.asarray(boundaries), lengths)
     if buckets.size and buckets.max() == len(boundaries):
         raise TransformerError(
-            f"lengths must reach at least the longest row, {int(np.max(lengths))} tokens;"
-            f" the last is {boundaries[-1]}"
+            f"lengths must reach at least the longest row, {int(np.max(lengths))} tokens; the last is {boundaries[-1]}"
         )
     return buckets

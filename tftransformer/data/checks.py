@@ -47,8 +47,7 @@ def check(
         if name not in present or len(lengths) != len(present[name]):
             rows = len(present[name]) if name in present else 0
             raise TransformerError(
-                f"token_lengths must have one number for each of the {rows} rows of {name};"
-                f" got {len(lengths)}"
+                f"token_lengths must have one number for each of the {rows} rows of {name}; got {len(lengths)}"
             )
     keys = {name: [fold_record(text) for text in split.texts] for name, split in present.items()}
     labels = {name: _labels_by_text(keys[name], split) for name, split in present.items()}
@@ -254,9 +253,7 @@ def _alike(labels: Sequence[str]) -> list[str]:
 def _delimited(labels: Sequence[str]) -> str | None:
     """Labels that are lists of others, if each of their parts is also a label or a part of another list."""
     for delimiter in _DELIMITERS:
-        lists = {
-            label: [part.strip() for part in label.split(delimiter)] for label in labels if delimiter in label
-        }
+        lists = {label: [part.strip() for part in label.split(delimiter)] for label in labels if delimiter in label}
         known = Counter(part for parts in lists.values() for part in set(parts))
         known.update(label for label in labels if label not in lists)
         several = [label for label, parts in lists.items() if all(part and known[part] > 1 for part in parts)]

@@ -52,9 +52,7 @@ class Chunker:
         _check("overlap", self.overlap, 0)
         if self._stride < 1:
             most = self.sequence_length - SPECIAL - 1
-            raise TransformerError(
-                f"overlap must be at most {most}, less than the text of a chunk; got {self.overlap}"
-            )
+            raise TransformerError(f"overlap must be at most {most}, less than the text of a chunk; got {self.overlap}")
 
     @property
     def document_length(self) -> int:
@@ -83,11 +81,7 @@ class Chunker:
         tokens = tf.reduce_sum(tf.cast(documents["padding_mask"], tf.int32), axis=1) - SPECIAL
         longest = tf.shape(ids)[1]
         # The floors are for a batch without documents, of which there is no largest.
-        most = (
-            self.counts(longest - SPECIAL)
-            if few_shapes
-            else tf.maximum(1, tf.reduce_max(self.counts(tokens)))
-        )
+        most = self.counts(longest - SPECIAL) if few_shapes else tf.maximum(1, tf.reduce_max(self.counts(tokens)))
         starts, ends = self.spans(tokens, most)
         lengths = tf.where(ends > starts, ends - starts + SPECIAL, 0)
         # A document without a token is one chunk without a token, not none.

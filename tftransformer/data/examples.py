@@ -142,9 +142,7 @@ class Examples:
             TransformerError: Nobody kept them.
         """
         if self.records is None:
-            raise TransformerError(
-                "these examples do not know their texts; make them with a task's preprocess"
-            )
+            raise TransformerError("these examples do not know their texts; make them with a task's preprocess")
         return self.records if self.numbers is None else self.records.take(self.numbers)
 
     @cached_property

@@ -146,9 +146,7 @@ def rule_for(labels: Sequence[str]) -> str:
     return f"y must hold labels among {shown}" + ("" if named else f", or ids from 0 to {len(labels) - 1}")
 
 
-def encode_targets(
-    targets: Sequence | np.ndarray, labels: Sequence[str], multi_label: bool = False
-) -> np.ndarray:
+def encode_targets(targets: Sequence | np.ndarray, labels: Sequence[str], multi_label: bool = False) -> np.ndarray:
     """Label names or ids as numbers; the module's docstring says which is which.
 
     Args:
@@ -197,9 +195,7 @@ def label_values(labels: Any, argument: str) -> list | np.ndarray:
     """
     values = as_column(the_column(labels, argument) if is_table(labels) else labels)
     if values is None or isinstance(labels, (str, bytes, Mapping)):
-        raise TransformerError(
-            f"{argument} must be labels in a list, an array or a column; got {labels!r:.80}"
-        )
+        raise TransformerError(f"{argument} must be labels in a list, an array or a column; got {labels!r:.80}")
     return values
 
 
@@ -221,9 +217,7 @@ def named_targets(targets: Any, multi_label: bool, where: Callable[[int], str]) 
     if not multi_label:
         _refuse_lost_gaps(targets)
     if isinstance(targets, np.ndarray) and targets.ndim > 1 and targets.dtype.kind in "iufb":
-        raise TransformerError(
-            f"labels must be names, or lists of names; an array of shape {targets.shape} has none"
-        )
+        raise TransformerError(f"labels must be names, or lists of names; an array of shape {targets.shape} has none")
     if multi_label and _are_marks(targets):
         raise TransformerError(
             f"labels must be names, or lists of names; equally long lists of 0 and 1, such as {targets[0]!r:.40}, may be "
@@ -302,9 +296,7 @@ def _are_marks(rows: Sequence) -> bool:
 
 def _from_columns(columns: np.ndarray, count: int, multi_label: bool) -> np.ndarray:
     if columns.shape[1] != count:
-        raise TransformerError(
-            f"y must have one column for each of the {count} labels; got {columns.shape[1]}"
-        )
+        raise TransformerError(f"y must have one column for each of the {count} labels; got {columns.shape[1]}")
     finite = np.isfinite(columns)
     wrong = ~finite.all(axis=1)
     if not multi_label:
@@ -315,9 +307,7 @@ def _from_columns(columns: np.ndarray, count: int, multi_label: bool) -> np.ndar
         rule = "numbers from 0 to 1"
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise TransformerError(
-            f"y must have {rule} in each row; got {columns[row].tolist()} in row {row} (from 0)"
-        )
+        raise TransformerError(f"y must have {rule} in each row; got {columns[row].tolist()} in row {row} (from 0)")
     return columns.astype("float32") if multi_label else columns.argmax(axis=1).astype("int32")
 
 

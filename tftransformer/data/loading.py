@@ -200,10 +200,7 @@ def _files(source: str | Path | None, given: dict[str, str | Path]) -> dict[str,
         if "train" in given:
             raise TransformerError(f"source is the file {source} and train is {given['train']}; pass one")
         return {"train": source} | {name: existing_path(path) for name, path in given.items()}
-    named = {
-        name: (source / path if (source / path).exists() else existing_path(path))
-        for name, path in given.items()
-    }
+    named = {name: (source / path if (source / path).exists() else existing_path(path)) for name, path in given.items()}
     found = _find_splits(source, skip=set(named)) | named
     if "train" not in found:
         files = sorted(entry.name for entry in source.iterdir() if entry.is_file())
@@ -260,9 +257,7 @@ def _check_classes(train: Split) -> None:
 def _check_labels(splits: Splits) -> None:
     train = splits.train
     if any(split.multi_label != train.multi_label for split in splits.present().values()):
-        raise TransformerError(
-            f"{train.source or 'train'}: some splits have several labels a row, others one"
-        )
+        raise TransformerError(f"{train.source or 'train'}: some splits have several labels a row, others one")
     if any(split.is_pair != train.is_pair for split in splits.present().values() if len(split)):
         raise TransformerError(f"{train.source or 'train'}: some splits hold pairs of texts, others texts")
     known = set(train.labels)

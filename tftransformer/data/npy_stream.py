@@ -48,9 +48,7 @@ class NpyStream:
 
     def _write_header(self) -> None:
         self._file.seek(0)
-        text = repr(
-            {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.length,)}
-        )
+        text = repr({"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.length,)})
         body = text.ljust(_HEADER - 11).encode("ascii") + b"\n"
         self._file.write(npy.magic(1, 0) + len(body).to_bytes(2, "little") + body)
 

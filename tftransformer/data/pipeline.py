@@ -41,10 +41,7 @@ class Epoch:
 
 
 def plan_epoch(
-    lengths: np.ndarray,
-    batch_size: int,
-    boundaries: Sequence[int] | None,
-    rng: np.random.Generator,
+    lengths: np.ndarray, batch_size: int, boundaries: Sequence[int] | None, rng: np.random.Generator
 ) -> Plan:
     """Rows and padded length of each batch of one shuffled epoch.
 
@@ -133,9 +130,7 @@ def token_batches(
         bucket_of(lengths, boundaries)
     rows = _equal_rows(examples, batch_size)
     if not shuffle:
-        return fixed_dataset(
-            in_order(np.arange(len(lengths)), lengths, batch_size, boundaries), examples, rows
-        )
+        return fixed_dataset(in_order(np.arange(len(lengths)), lengths, batch_size, boundaries), examples, rows)
     started = Epoch()
 
     def plan() -> Plan:
@@ -175,9 +170,7 @@ def _equal_rows(examples: Examples, batch_size: int) -> int | None:
     return batch_size if len(examples) % batch_size == 0 else None
 
 
-def in_order(
-    order: np.ndarray, lengths: np.ndarray, batch_size: int, boundaries: Sequence[int] | None
-) -> Plan:
+def in_order(order: np.ndarray, lengths: np.ndarray, batch_size: int, boundaries: Sequence[int] | None) -> Plan:
     """The plan of batches that keep an order of the rows."""
     plan = []
     for start in range(0, len(order), batch_size):

@@ -73,7 +73,5 @@ def sentences(paragraph: str) -> list[str]:
         ['He left.', '"Why?"', 'she asked.']
     """
     ends = [match.end() for match in _SENTENCE_END.finditer(paragraph)]
-    cuts = [
-        paragraph[start:end].strip() for start, end in zip([0, *ends], [*ends, len(paragraph)], strict=True)
-    ]
+    cuts = [paragraph[start:end].strip() for start, end in zip([0, *ends], [*ends, len(paragraph)], strict=True)]
     return [cut for cut in cuts if cut]

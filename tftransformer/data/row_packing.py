@@ -111,11 +111,7 @@ def packer(tokenizer: Tokenizer, sequence_length: int) -> Packer:
         128
     """
     return Packer(
-        sequence_length,
-        tokenizer.start_id,
-        tokenizer.separator_id,
-        tokenizer.pad_id,
-        tokenizer.pair_separators,
+        sequence_length, tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id, tokenizer.pair_separators
     )
 
 

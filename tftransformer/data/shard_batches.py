@@ -70,9 +70,7 @@ class ShardBatches:
         if batch_size < 1:
             raise TransformerError(f"batch_size must be at least 1; got {batch_size}")
         if teacher and shards.teacher_tokenizer is None:
-            raise TransformerError(
-                f"shards {shards.folder} hold no teacher's ids: prepare them with --teacher=FOLDER"
-            )
+            raise TransformerError(f"shards {shards.folder} hold no teacher's ids: prepare them with --teacher=FOLDER")
         if teacher and packed:
             raise TransformerError("rows with a teacher must not be packed")
         self.name, self.part = part, shards.parts[part]
@@ -172,10 +170,7 @@ class ShardBatches:
         count = self.batch_size
         if not self.packed:
             longest = [
-                max(
-                    texts.sides[i].bounds[last] - texts.sides[i].bounds[first]
-                    for ((texts, (first, last)),) in picked
-                )
+                max(texts.sides[i].bounds[last] - texts.sides[i].bounds[first] for ((texts, (first, last)),) in picked)
                 for i in range(len(self.starts))
             ]
             count = max(self._rows_of(self._rounded(int(max(longest)) + 2)), len(picked))
@@ -186,9 +181,7 @@ class ShardBatches:
             names = written if self.packed else ("token_ids", "padding_mask", "segment_ids", "words")
             batch.update({f"{prefix}{name}": written[name] for name in names})
         if self.mask_rate:
-            batch.update(
-                mask_whole_words(batch, draw, self.specials[0], self.vocabulary_size, self.mask_rate)
-            )
+            batch.update(mask_whole_words(batch, draw, self.specials[0], self.vocabulary_size, self.mask_rate))
         return batch
 
 

@@ -53,8 +53,7 @@ def survey_texts(paths: Sequence[Path], heldout_fraction: float) -> Survey:
     paragraphs = sum(1 for path in paths for line in plain_text.read_paragraphs(path) if line)
     if paragraphs < 2:
         raise TransformerError(
-            f"texts must hold at least two paragraphs, one of them to hold out; got {paragraphs} in "
-            f"{len(paths)} files"
+            f"texts must hold at least two paragraphs, one of them to hold out; got {paragraphs} in {len(paths)} files"
         )
     most = min(SECTION_PARAGRAPHS, -(-paragraphs // 2))
     sections, lowest = 0, 1.0
@@ -144,9 +143,7 @@ def write_shards(
         }
         if teacher_tokenizer is not None:
             meta["teacher_tokenizer"] = _write_tokenizer(new / "teacher_tokenizer", teacher_tokenizer)
-        meta["sha256"] = {
-            name: files.sha256(new / name) for name in file_names(teacher_tokenizer is not None)
-        }
+        meta["sha256"] = {name: files.sha256(new / name) for name in file_names(teacher_tokenizer is not None)}
         files.write_json(new / META, meta)
     return meta
 

@@ -89,9 +89,7 @@ def open_shards(folder: str | os.PathLike, verify: bool = True) -> Shards:
         _check_file(folder, name, meta["sha256"].get(name), verify)
     parts = {}
     for part in PARTS:
-        arrays = {
-            Path(name).stem: _read_array(folder / name) for name in names if Path(name).parent.name == part
-        }
+        arrays = {Path(name).stem: _read_array(folder / name) for name in names if Path(name).parent.name == part}
         parts[part] = _check_part(Part(**arrays), folder / part)
     tokenizer = _read_tokenizer(folder, "tokenizer", meta["tokenizer"])
     _check_ids(folder, tokenizer, parts, "tokens")
@@ -107,9 +105,7 @@ def open_shards(folder: str | os.PathLike, verify: bool = True) -> Shards:
 def _read_meta(folder: Path) -> dict[str, Any]:
     path = folder / META
     if not path.is_file():
-        raise TransformerError(
-            f"shards must be a folder that `pretrain.py prepare` made; {folder} has no {META}"
-        )
+        raise TransformerError(f"shards must be a folder that `pretrain.py prepare` made; {folder} has no {META}")
     try:
         meta = json.loads(path.read_text("utf-8"))
         version = meta["format"]
@@ -129,9 +125,7 @@ def _check_file(folder: Path, name: str, stated: Any, verify: bool) -> None:
     if not path.is_file():
         raise TransformerError(f"shards {folder} are damaged: {name} is missing")
     if verify and files.sha256(path) != stated:
-        raise TransformerError(
-            f"shards {folder} are damaged: {name} is not what was written (SHA-256 differs)"
-        )
+        raise TransformerError(f"shards {folder} are damaged: {name} is not what was written (SHA-256 differs)")
 
 
 def _read_array(path: Path) -> np.ndarray:
@@ -146,10 +140,7 @@ def _read_array(path: Path) -> np.ndarray:
 
 def _check_part(part: Part, where: Path) -> Part:
     """Offsets must lie inside the arrays they point into."""
-    pairs = [
-        ("sentences", part.sentences, len(part.tokens)),
-        ("documents", part.documents, len(part.sentences) - 1),
-    ]
+    pairs = [("sentences", part.sentences, len(part.tokens)), ("documents", part.documents, len(part.sentences) - 1)]
     if part.teacher_tokens is not None:
         pairs.append(("teacher_sentences", part.teacher_sentences, len(part.teacher_tokens)))
     for name, offsets, end in pairs:

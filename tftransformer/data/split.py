@@ -52,9 +52,7 @@ class Split:
         for what in ("targets", "rows"):
             values = getattr(self, what)
             if values is not None and len(values) != len(self.texts):
-                raise TransformerError(
-                    f"{what} must be as many as texts, {len(self.texts)}; got {len(values)}"
-                )
+                raise TransformerError(f"{what} must be as many as texts, {len(self.texts)}; got {len(values)}")
         if not isinstance(self.texts, list):
             object.__setattr__(self, "texts", list(as_column(self.texts)))
         if self.targets is not None:

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 # All that `str.strip` takes away; RE2's \s is ASCII alone.
 _SPACE = r"[\s\v\x1c-\x1f\x{85}\p{Z}]+"
 # TensorFlow's assertion puts each part of its message into brackets of its own.
-_REFUSAL = re.compile(
-    r"\[(y must [^\n]*; got)\] \[(.*?)\] \[(in row)\] \[(\d+)\] \[(\(from 0\)[^\n\]]*)\]", re.S
-)
+_REFUSAL = re.compile(r"\[(y must [^\n]*; got)\] \[(.*?)\] \[(in row)\] \[(\d+)\] \[(\(from 0\)[^\n\]]*)\]", re.S)
 
 
 def stream_encoder(labels: Sequence[str], multi_label: bool = False) -> Callable[[Any], tf.Tensor]:
@@ -60,9 +58,7 @@ def stream_encoder(labels: Sequence[str], multi_label: bool = False) -> Callable
         if multi_label:
             return _marks(label, len(labels), ids_of)
         if label.shape.rank not in (None, 1) and label.shape[1:].num_elements() != 1:
-            raise TransformerError(
-                f"y must be one label a text, or {len(labels)} columns; got shape {label.shape}"
-            )
+            raise TransformerError(f"y must be one label a text, or {len(labels)} columns; got shape {label.shape}")
         flat = tf.reshape(label, [-1])
         return ids_of(flat, tf.range(tf.size(flat)))
 

@@ -105,9 +105,7 @@ class TargetSpec:
         if None in self.shape[1:]:
             raise TransformerError(f"shape may have None as its first axis alone; got {self.shape}")
         if not self.grows and (self.per_token or self.ignore is not None):
-            raise TransformerError(
-                f"per_token and ignore are for a shape that begins with None; got {self.shape}"
-            )
+            raise TransformerError(f"per_token and ignore are for a shape that begins with None; got {self.shape}")
 
     @property
     def grows(self) -> bool:
@@ -146,9 +144,7 @@ class TargetSpec:
         """How long the targets of a batch are padded whose tokens are padded to `padded`."""
         return padded if self.per_token else int(lengths.max(initial=0))
 
-    def padded(
-        self, rows: Ragged, padded: int, weights: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def padded(self, rows: Ragged, padded: int, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """A batch of rows that grow.
 
         Args:

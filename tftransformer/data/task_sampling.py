@@ -144,9 +144,7 @@ def _weights(sampling: Mapping[str, float], batches: Mapping[str, int]) -> dict[
         weight = sampling.get(task)
         number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
         if not number or not math.isfinite(weight) or weight <= 0:
-            raise TransformerError(
-                f"sampling must have a positive weight for every task; {task!r} has {weight!r}"
-            )
+            raise TransformerError(f"sampling must have a positive weight for every task; {task!r} has {weight!r}")
     return {task: float(sampling[task]) for task in batches}
 
 

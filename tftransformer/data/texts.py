@@ -73,24 +73,19 @@ def as_texts(x: Any, y: Any = None, sample_weight: Any = None) -> Texts:
         x, y = x.texts, x.targets
     elif hasattr(x, "element_spec"):
         if y is not None or sample_weight is not None:
-            raise TransformerError(
-                "y and sample_weight must be None with a tf.data.Dataset, which yields them"
-            )
+            raise TransformerError("y and sample_weight must be None with a tf.data.Dataset, which yields them")
         x, y, sample_weight = _from_dataset(x)
     first, second = _sides(x)
     if y is not None:
         y = label_values(y, "y")
         if len(y) != len(first):
-            raise TransformerError(
-                f"y must have as many labels as there are texts, {len(first)}; got {len(y)}"
-            )
+            raise TransformerError(f"y must have as many labels as there are texts, {len(first)}; got {len(y)}")
     weights = None
     if sample_weight is not None:
         weights = np.asarray(sample_weight, "float32").reshape(-1)
         if len(weights) != len(first):
             raise TransformerError(
-                f"sample_weight must have as many numbers as there are texts, {len(first)};"
-                f" got {len(weights)}"
+                f"sample_weight must have as many numbers as there are texts, {len(first)}; got {len(weights)}"
             )
     return Texts(first, second, y, weights)
 
@@ -149,10 +144,7 @@ def _sides(x) -> tuple[list[str], list[str] | None]:
         values = values[:, 0]
     pairs = [not isinstance(v, (str, bytes)) and hasattr(v, "__len__") and len(v) == 2 for v in values]
     if len(pairs) and all(pairs):
-        return (
-            [_text(v[0], row) for row, v in enumerate(values)],
-            [_text(v[1], row) for row, v in enumerate(values)],
-        )
+        return ([_text(v[0], row) for row, v in enumerate(values)], [_text(v[1], row) for row, v in enumerate(values)])
     return [_text(v, row) for row, v in enumerate(values)], None
 
 

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 STRATEGIES = ("default", "mirrored", "tpu")
 
 
-def build_strategy(
-    name: str = "default", devices: Sequence[str] | str | None = None
-) -> tf.distribute.Strategy:
+def build_strategy(name: str = "default", devices: Sequence[str] | str | None = None) -> tf.distribute.Strategy:
     """The strategy under whose `scope()` the model and its optimizer have to be built.
 
     A model on several CPUs has to be compiled with `jit_compile=False`: XLA compiles for one device.
@@ -96,9 +94,7 @@ def _tpu(address: Sequence[str] | str | None) -> tf.distribute.Strategy:
         address = "local"
     # Without an address TensorFlow would ask Google's metadata server, and on other machines wait for it.
     if address is None:
-        raise TransformerError(
-            "distribution 'tpu' needs a TPU: this machine has none, and TPU_NAME is not set"
-        )
+        raise TransformerError("distribution 'tpu' needs a TPU: this machine has none, and TPU_NAME is not set")
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
         if address != "local":

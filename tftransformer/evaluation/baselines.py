@@ -104,9 +104,7 @@ def tfidf_baseline(
 def _features(train, test):
     """Sparse (B, features) of the training and the test texts, fitted on the training texts."""
     pairs = isinstance(train[0], (tuple, list))
-    vectorizer = TfidfVectorizer(
-        token_pattern=TOKEN, ngram_range=(1, 2), sublinear_tf=True, max_features=_MAX_FEATURES
-    )
+    vectorizer = TfidfVectorizer(token_pattern=TOKEN, ngram_range=(1, 2), sublinear_tf=True, max_features=_MAX_FEATURES)
     try:
         vectorizer.fit([text for row in train for text in row] if pairs else list(train))
     except ValueError:

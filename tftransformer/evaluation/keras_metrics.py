@@ -18,12 +18,7 @@ class _Counts(keras.metrics.Metric):
     _direction = "up"
 
     def __init__(
-        self,
-        num_classes: int,
-        shape: tuple[int, ...],
-        slots: tuple[str, ...],
-        name: str | None,
-        dtype: str | None,
+        self, num_classes: int, shape: tuple[int, ...], slots: tuple[str, ...], name: str | None, dtype: str | None
     ) -> None:
         # Counts in half precision stop growing at 256 or 2048, so the policy of the model is not followed.
         super().__init__(name=name, dtype=dtype or "float32")
@@ -86,9 +81,7 @@ class MacroF1(_Counts):
         matrix = ops.convert_to_tensor(confusion)
         predicted, actual = ops.sum(matrix, axis=0), ops.sum(matrix, axis=1)
         present = ops.sum(ops.cast(predicted + actual > 0, matrix.dtype))
-        return ops.sum(_f1(ops.diagonal(matrix), predicted, actual)) / ops.maximum(
-            present, ops.ones_like(present)
-        )
+        return ops.sum(_f1(ops.diagonal(matrix), predicted, actual)) / ops.maximum(present, ops.ones_like(present))
 
     def get_config(self) -> dict:
         return {**super().get_config(), "num_classes": self.num_classes}
@@ -149,11 +142,7 @@ class MultiLabelAccuracy(_Thresholded, keras.metrics.Mean):
     _direction = "up"
 
     def __init__(
-        self,
-        threshold: float | None = 0.5,
-        from_logits: bool = False,
-        name: str = "accuracy",
-        dtype: str | None = None,
+        self, threshold: float | None = 0.5, from_logits: bool = False, name: str = "accuracy", dtype: str | None = None
     ) -> None:
         super().__init__(name=name, dtype=dtype or "float32")
         self._compare_with(threshold, from_logits)
@@ -203,9 +192,7 @@ class MultiLabelF1(_Thresholded, _Counts):
     ) -> None:
         if average not in ("macro", "micro"):
             raise TransformerError(f"average must be 'macro' or 'micro'; got {average!r}")
-        super().__init__(
-            num_classes, (num_classes,), ("hits", "predicted", "actual"), name or f"{average}_f1", dtype
-        )
+        super().__init__(num_classes, (num_classes,), ("hits", "predicted", "actual"), name or f"{average}_f1", dtype)
         self.average = average
         self._compare_with(threshold, from_logits)
 

@@ -56,9 +56,7 @@ def classification_metrics(
         raise TransformerError(f"targets must be (B,) integers; got {targets.dtype} of shape {targets.shape}")
     if targets.min() < 0 or targets.max() >= num_classes:
         wrong = targets[(targets < 0) | (targets >= num_classes)][0]
-        raise TransformerError(
-            f"targets must be between 0 and {num_classes - 1}, the last label; got {wrong}"
-        )
+        raise TransformerError(f"targets must be between 0 and {num_classes - 1}, the last label; got {wrong}")
     sums = probabilities.sum(-1)
     if np.abs(sums - 1).max() > 0.02:
         raise TransformerError(
@@ -127,18 +125,14 @@ def multilabel_metrics(
     targets, probabilities, weight = checked(targets, probabilities, labels, sample_weight)
     actual = indicator(targets, probabilities)
     if probabilities.max() > 1 + 1e-3:
-        raise TransformerError(
-            f"probabilities must be between 0 and 1; got {probabilities.max():.4g} (logits?)"
-        )
+        raise TransformerError(f"probabilities must be between 0 and 1; got {probabilities.max():.4g} (logits?)")
     cut = (
         np.broadcast_to(np.asarray(thresholds, np.float64), (len(labels),))
         if np.ndim(thresholds) == 0 or len(thresholds) == len(labels)
         else None
     )
     if cut is None or not np.isfinite(cut).all() or cut.min() < 0 or cut.max() > 1:
-        raise TransformerError(
-            f"thresholds must be one number or {len(labels)} between 0 and 1; got {thresholds}"
-        )
+        raise TransformerError(f"thresholds must be one number or {len(labels)} between 0 and 1; got {thresholds}")
     predicted = probabilities >= cut
     # The macro mean is over all labels, also those that do not occur, as scikit-learn's for indicators is.
     result = _figures(actual.astype(int), predicted.astype(int), labels, weight, np.arange(len(labels)))
@@ -205,9 +199,7 @@ def _auc(actual, probabilities, labels, weight, columns):
             return {"auc": None, "auc_note": f"undefined: {missing} the label {str(label)!r}"}
     return {
         "auc": float(
-            np.mean(
-                [sk.roc_auc_score(actual[:, c], probabilities[:, c], sample_weight=weight) for c in columns]
-            )
+            np.mean([sk.roc_auc_score(actual[:, c], probabilities[:, c], sample_weight=weight) for c in columns])
         )
     }
 
@@ -320,23 +312,16 @@ def checked(
         raise TransformerError("targets must hold at least one row; got none")
     if not np.isfinite(probabilities).all():
         raise TransformerError(
-            f"probabilities must be finite; row {np.argwhere(~np.isfinite(probabilities))[0][0]} "
-            "holds NaN or infinity"
+            f"probabilities must be finite; row {np.argwhere(~np.isfinite(probabilities))[0][0]} holds NaN or infinity"
         )
     if probabilities.min() < -1e-3:
         raise TransformerError(f"probabilities must not be negative; got {probabilities.min():.4g} (logits?)")
     if sample_weight is None:
         return targets, probabilities, None
     weight = np.asarray(sample_weight, np.float64)
-    if (
-        weight.shape != (len(targets),)
-        or not np.isfinite(weight).all()
-        or weight.min() < 0
-        or weight.sum() == 0
-    ):
+    if weight.shape != (len(targets),) or not np.isfinite(weight).all() or weight.min() < 0 or weight.sum() == 0:
         raise TransformerError(
-            f"sample_weight must be ({len(targets)},), finite, not negative and not all zero; "
-            f"got shape {weight.shape}"
+            f"sample_weight must be ({len(targets)},), finite, not negative and not all zero; got shape {weight.shape}"
         )
     return targets, probabilities, weight
 

@@ -108,12 +108,7 @@ def plot_confusion_matrix(
 
 
 def plot_roc(
-    path: str | os.PathLike,
-    targets: np.ndarray,
-    probabilities: np.ndarray,
-    labels: Sequence[str],
-    *,
-    title: str = "",
+    path: str | os.PathLike, targets: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], *, title: str = ""
 ) -> None:
     """Draw receiver operating characteristics, one label against the rest, with areas, texts and chance.
 
@@ -135,9 +130,7 @@ def plot_roc(
     """
     targets, probabilities = np.asarray(targets), np.asarray(probabilities, np.float64)
     single = targets.ndim == 1
-    if probabilities.shape != (len(targets), len(labels)) or not (
-        single or targets.shape == probabilities.shape
-    ):
+    if probabilities.shape != (len(targets), len(labels)) or not (single or targets.shape == probabilities.shape):
         raise TransformerError(
             f"targets and probabilities must be (B,) or (B, {len(labels)}) and "
             f"(B, {len(labels)}); got shapes {targets.shape} and {probabilities.shape}"
@@ -160,19 +153,13 @@ def plot_roc(
         (line,) = axes.plot(*curves[c], color=COLOURS[rank % 7], linestyle=STYLES[rank // 7], linewidth=1.6)
         entries.append((line, f"{areas[c]:.3f}  {names[c]} ({actual[:, c].sum():,})"))
     if others:
-        entries.append(
-            (axes.plot([], [], color="#c4c4c4")[0], f"{areas[others[0]]:.3f} or more  {len(others)} others")
-        )
+        entries.append((axes.plot([], [], color="#c4c4c4")[0], f"{areas[others[0]]:.3f} or more  {len(others)} others"))
     if len(defined) > 1:
         rates = np.linspace(0, 1, 501)
         mean = np.mean([np.interp(rates, *curves[c]) for c in defined], axis=0)
-        (line,) = axes.plot(
-            np.r_[0, rates], np.r_[0, mean], color="black", linewidth=2.4, alpha=0.75, zorder=3
-        )
+        (line,) = axes.plot(np.r_[0, rates], np.r_[0, mean], color="black", linewidth=2.4, alpha=0.75, zorder=3)
         entries.insert(0, (line, f"{np.mean(list(areas.values())):.3f}  mean of {len(defined)} labels"))
-    entries.append(
-        (axes.plot([0, 1], [0, 1], color=GREY, linestyle=(0, (4, 4)), linewidth=1)[0], "0.500  chance")
-    )
+    entries.append((axes.plot([0, 1], [0, 1], color=GREY, linestyle=(0, (4, 4)), linewidth=1)[0], "0.500  chance"))
     missing = [names[c] for c in chosen if c not in areas]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -202,10 +189,7 @@ def plot_roc(
 
 
 def plot_curves(
-    path: str | os.PathLike,
-    history: Mapping[str, Sequence[float]] | Sequence[Mapping[str, Any]],
-    *,
-    title: str = "",
+    path: str | os.PathLike, history: Mapping[str, Sequence[float]] | Sequence[Mapping[str, Any]], *, title: str = ""
 ) -> None:
     """Draw the loss and each metric by epoch, training and validation in one panel; of one epoch, a table.
 
@@ -230,9 +214,7 @@ def plot_curves(
         if len(values) and all(_is_number(v) for v in values)
     }
     hidden = ("epoch", "learning_rate", "lr", "seconds", "examples_per_second")
-    names = list(
-        dict.fromkeys(k.removeprefix("val_") for k in curves if k.removeprefix("val_") not in hidden)
-    )
+    names = list(dict.fromkeys(k.removeprefix("val_") for k in curves if k.removeprefix("val_") not in hidden))
     if not names:
         raise TransformerError(f"history must hold at least one curve; got {list(history)}")
     names.sort(key=lambda name: name != "loss")
@@ -332,11 +314,7 @@ def plot_comparison(path: str | os.PathLike, rows: Sequence[Any], figure: str) -
     by_size, by_weights, by_time = picture.subplots(1, 3, sharey=True)
     for place, strategy in enumerate(strategies):
         mine = sorted((row for row in rows if row.strategy == strategy), key=lambda row: row.rows)
-        look = {
-            "color": COLOURS[place % len(COLOURS)],
-            "marker": _MARKERS[place % len(_MARKERS)],
-            "markersize": 6,
-        }
+        look = {"color": COLOURS[place % len(COLOURS)], "marker": _MARKERS[place % len(_MARKERS)], "markersize": 6}
         # A little to the side of one another, so that error bars can be told apart.
         shift = 1.03 ** (place - (len(strategies) - 1) / 2)
         by_size.errorbar(
@@ -351,9 +329,7 @@ def plot_comparison(path: str | os.PathLike, rows: Sequence[Any], figure: str) -
         )
         last = mine[-1]
         for axes, value in ((by_weights, last.trained), (by_time, last.seconds)):
-            axes.errorbar(
-                [value], [last.score], yerr=[last.deviation or 0.0], linestyle="none", capsize=2, **look
-            )
+            axes.errorbar([value], [last.score], yerr=[last.deviation or 0.0], linestyle="none", capsize=2, **look)
     for axes, label in (
         (by_size, "training rows"),
         (by_weights, f"trained parameters, at {sizes[-1]:,} rows"),

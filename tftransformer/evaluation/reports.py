@@ -56,8 +56,7 @@ class Report:
         self._title = title
         if list(self.labels) != list(metrics["per_class"]):
             raise TransformerError(
-                f"labels must be those of the metrics, {list(metrics['per_class'])[:8]}; "
-                f"got {list(self.labels)[:8]}"
+                f"labels must be those of the metrics, {list(metrics['per_class'])[:8]}; got {list(self.labels)[:8]}"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,10 +84,7 @@ class Report:
         figures = self.metrics["per_class"]
         support = sum(row["support"] for row in figures.values())
         rows = [["", "precision", "recall", "F1", "support"]]
-        rows += [
-            [_short(label), *_three(figures[label]), _number(figures[label]["support"])]
-            for label in self.labels
-        ]
+        rows += [[_short(label), *_three(figures[label]), _number(figures[label]["support"])] for label in self.labels]
         rows.append([])
         rows += [
             [f"{kind} average", *_three(self.metrics[kind]), _number(support)]
@@ -128,14 +124,9 @@ class Report:
         rows = [["", *(title for title, _ in shown)]]
         for row_name, figures in (("this model", self.metrics), (name, self.baseline)):
             rows.append(
-                [
-                    row_name,
-                    *(_with_interval(figures[key], figures["confidence_interval"][key]) for _, key in shown),
-                ]
+                [row_name, *(_with_interval(figures[key], figures["confidence_interval"][key]) for _, key in shown)]
             )
-        rows.append(
-            ["difference", *(f"{self.metrics[key] - self.baseline[key]:+.4f}" + " " * 16 for _, key in shown)]
-        )
+        rows.append(["difference", *(f"{self.metrics[key] - self.baseline[key]:+.4f}" + " " * 16 for _, key in shown)])
         return text_table(rows)
 
     def _confusion(self) -> str:
@@ -144,8 +135,7 @@ class Report:
             return ""
         rows = [["", *(str(i + 1) for i in range(len(matrix)))]]
         rows += [
-            [f"{i + 1:2} {_short(label)}", *(_number(v) for v in matrix[i])]
-            for i, label in enumerate(self.labels)
+            [f"{i + 1:2} {_short(label)}", *(_number(v) for v in matrix[i])] for i, label in enumerate(self.labels)
         ]
         return "Confusion matrix: a row is the true label, a column the predicted one\n" + text_table(rows)
 
@@ -183,8 +173,7 @@ def write_predictions(
     known = [len(texts), len(predictions), len(probabilities)] + ([] if labels is None else [len(labels)])
     if len(set(known)) > 1:
         raise TransformerError(
-            "texts, predictions, probabilities and labels must be equally long; got "
-            f"{', '.join(map(str, known))}"
+            f"texts, predictions, probabilities and labels must be equally long; got {', '.join(map(str, known))}"
         )
     pairs = bool(len(texts)) and not isinstance(texts[0], str)
     matrix = isinstance(probabilities, np.ndarray) and probabilities.ndim == 2
@@ -250,8 +239,7 @@ def text_table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str
     """Rows of cells in columns as wide as their widest cell, to the right but for those in `left`; a row may be empty."""
     widths = [max(_width(row[i]) for row in rows if row) for i in range(len(rows[0]))]
     return "\n".join(
-        "  ".join(_pad(cell, widths[i], right=i not in left) for i, cell in enumerate(row)).rstrip()
-        for row in rows
+        "  ".join(_pad(cell, widths[i], right=i not in left) for i, cell in enumerate(row)).rstrip() for row in rows
     )
 
 

@@ -66,9 +66,7 @@ def compare(
     # Of all divisions, the given one included, so many may be as far apart and it is beyond noise.
     rank = int(level * (splits + 1) + _ROUNDING)
     if rank < 1:
-        raise TransformerError(
-            f"splits must be at least {round(1 / level) - 1} at level {level:.4g}; got {splits}"
-        )
+        raise TransformerError(f"splits must be at least {round(1 / level) - 1} at level {level:.4g}; got {splits}")
     rows = np.arange(old + new)
     draw = np.random.default_rng(seed)
     value = float(distance(rows[:old], rows[old:]))
@@ -112,9 +110,7 @@ def jensen_shannon(first: np.ndarray, second: np.ndarray) -> float:
     return max(entropy(middle) - (entropy(shares[0]) + entropy(shares[1])) / 2, 0.0)
 
 
-def count_matrix(
-    flat: np.ndarray, row_splits: np.ndarray, ignored: tuple[int, ...] = ()
-) -> sparse.csr_matrix:
+def count_matrix(flat: np.ndarray, row_splits: np.ndarray, ignored: tuple[int, ...] = ()) -> sparse.csr_matrix:
     """(B, V) counts of ids, V being the ids that occur, from ids one row after another."""
     rows = np.repeat(np.arange(len(row_splits) - 1), np.diff(row_splits))
     kept = ~np.isin(flat, ignored)
@@ -174,9 +170,7 @@ class Term:
     score: float
 
 
-def new_terms(
-    old: Sequence[str | tuple[str, str]], new: Sequence[str | tuple[str, str]], most: int = 10
-) -> list[Term]:
+def new_terms(old: Sequence[str | tuple[str, str]], new: Sequence[str | tuple[str, str]], most: int = 10) -> list[Term]:
     """The words that stand in clearly more of the new texts, the clearest first.
 
     Texts are counted, not occurrences, so that no single text decides. A prior of one text for each word, shared by

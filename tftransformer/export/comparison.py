@@ -30,9 +30,7 @@ def tolerance_of(*dtypes: str) -> float:
     return max(TOLERANCES.get(dtype, TOLERANCES["float32"]) for dtype in dtypes)
 
 
-def compare_export(
-    served: Mapping[str, Callable], signatures: "Mapping[str, Signature]", tolerance: float
-) -> None:
+def compare_export(served: Mapping[str, Callable], signatures: "Mapping[str, Signature]", tolerance: float) -> None:
     """Compare what was written and loaded again with the answers of the task's own layers.
 
     Args:

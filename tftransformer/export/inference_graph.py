@@ -89,9 +89,7 @@ def inference_network(trunk: Task, pairs: bool) -> Callable[[Mapping[str, tf.Ten
     return network
 
 
-def _as_layer(
-    block: Any, x: tf.Tensor, mask: tf.Tensor, bias: tf.Tensor | None, shape: Sequence
-) -> tf.Tensor:
+def _as_layer(block: Any, x: tf.Tensor, mask: tf.Tensor, bias: tf.Tensor | None, shape: Sequence) -> tf.Tensor:
     width = x.shape[-1]
     options = {} if bias is None else {"attention_bias": bias}
     y = block(tf.reshape(x, tf.stack([*shape, width])), padding_mask=mask, **options)
@@ -100,9 +98,7 @@ def _as_layer(
 
 def _plain_blocks(layers: Sequence[Any]) -> list["PlainBlock | None"]:
     """For each layer its faster form, one for each distinct layer; None where it has none."""
-    size = sum(
-        int(np.prod(w.shape)) * 4 for layer in {id(x): x for x in layers}.values() for w in layer.weights
-    )
+    size = sum(int(np.prod(w.shape)) * 4 for layer in {id(x): x for x in layers}.values() for w in layer.weights)
     made: dict[int, PlainBlock | None] = {}
     for layer in layers:
         if id(layer) not in made:
@@ -119,11 +115,7 @@ def is_plain(block: Any) -> bool:
     if attention.position is not None or attention.num_key_value_heads != attention.num_heads:
         return False
     parts = ["attention/query", "attention/key", "attention/value", "attention/output"]
-    parts += [
-        "feed_forward/intermediate",
-        "feed_forward/output",
-        *(["feed_forward/gate"] if inner.gated else []),
-    ]
+    parts += ["feed_forward/intermediate", "feed_forward/output", *(["feed_forward/gate"] if inner.gated else [])]
     kinds = ("kernel", "bias") if attention.use_bias else ("kernel",)
     expected = {f"{part}/{kind}" for part in parts for kind in kinds}
     expected |= {f"{norm}/{kind}" for norm in _NORMS for kind in ("gamma", "beta")}
@@ -166,17 +158,13 @@ class PlainBlock:
             bias = bias[:, :, :1]
         else:
             query, key, value = self._heads_of(rows, ("query", "key", "value"), shape)
-        scores = tf.matmul(query, key, transpose_b=True) * tf.constant(
-            1 / math.sqrt(self._width), self._dtype
-        )
+        scores = tf.matmul(query, key, transpose_b=True) * tf.constant(1 / math.sqrt(self._width), self._dtype)
         scores = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32) + bias), self._dtype)
         mixed = tf.transpose(tf.matmul(scores, value), [0, 2, 1, 3])
         mixed = tf.reshape(mixed, [-1, self._heads * self._width])
         x = x + tf.cast(self._project(mixed, "attention/output"), tf.float32)
         x = x if self._pre_norm else self._norm("attention_norm", x)
-        x = x + tf.cast(
-            self._feed_forward(self._norm("feed_forward_norm", x) if self._pre_norm else x), tf.float32
-        )
+        x = x + tf.cast(self._feed_forward(self._norm("feed_forward_norm", x) if self._pre_norm else x), tf.float32)
         return x if self._pre_norm else self._norm("feed_forward_norm", x)
 
     def _heads_of(self, rows: tf.Tensor, names: Sequence[str], shape: Sequence) -> list[tf.Tensor]:
@@ -196,9 +184,7 @@ class PlainBlock:
 
     def _project(self, rows: tf.Tensor, *parts: str) -> tf.Tensor:
         y = tf.matmul(rows, self._constant("kernel", parts))
-        return (
-            y if f"{parts[0]}/bias" not in self._weights else tf.nn.bias_add(y, self._constant("bias", parts))
-        )
+        return y if f"{parts[0]}/bias" not in self._weights else tf.nn.bias_add(y, self._constant("bias", parts))
 
     def _constant(self, kind: str, parts: Sequence[str]) -> tf.Tensor:
         joined = np.concatenate([self._weights[f"{part}/{kind}"] for part in parts], axis=-1)
@@ -220,9 +206,7 @@ def _first(rows: tf.Tensor, shape: Sequence) -> tf.Tensor:
 
 def _weights(block: keras.layers.Layer) -> dict[str, np.ndarray]:
     """The block's weights by their address inside it, as float32."""
-    found = {
-        name.split("/", 1)[1]: np.asarray(variable, "float32") for name, variable in addresses(block).items()
-    }
+    found = {name.split("/", 1)[1]: np.asarray(variable, "float32") for name, variable in addresses(block).items()}
     # What changes a projection, as LoRA does, belongs to its kernel and bias here.
     for name, projection in sublayers_of(block, Projection).items():
         if projection.delta is None:

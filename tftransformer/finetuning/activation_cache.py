@@ -115,9 +115,7 @@ class ActivationCache:
         if max_bytes is not None and (isinstance(max_bytes, bool) or max_bytes < 0):
             raise TransformerError(f"max_bytes must be at least 0; got {max_bytes!r}")
         if dtype is not None and dtype not in DTYPES:
-            raise TransformerError(
-                f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}{near_miss(dtype, DTYPES)}"
-            )
+            raise TransformerError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}{near_miss(dtype, DTYPES)}")
         self.persistent = folder is not None
         self._folder = None if folder is None else Path(folder).expanduser().absolute()
         if self._folder is not None:
@@ -173,9 +171,7 @@ class ActivationCache:
         over = " + ".join(f"{len(part):,}" for part in parts)
         if count:
             which = f"over {count:,} rows that are new" if len(store) else f"once over {over} rows"
-            say(
-                f"activation cache: {frozen} run {which} ({readable(size)}, {store.dtype}); epochs train from there"
-            )
+            say(f"activation cache: {frozen} run {which} ({readable(size)}, {store.dtype}); epochs train from there")
             try:
                 self._fill(store, frozen, parts, missing, vectors, lower)
             except TransformerError as error:
@@ -305,9 +301,7 @@ def _missing(
     return result
 
 
-def _plan(
-    lengths: np.ndarray, indices: np.ndarray, digests: list[bytes]
-) -> list[tuple[np.ndarray, list[bytes]]]:
+def _plan(lengths: np.ndarray, indices: np.ndarray, digests: list[bytes]) -> list[tuple[np.ndarray, list[bytes]]]:
     """Batches of rows of like lengths, the longest first, of at most so many padded tokens."""
     order = np.argsort(-lengths[indices], kind="stable")
     plan, start = [], 0

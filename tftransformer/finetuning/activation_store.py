@@ -146,9 +146,7 @@ class ActivationStore:
             meta = json.loads((folder / "shard.json").read_text("utf-8"))
             if (meta["dtype"], meta["width"]) != (self.dtype, self.width):
                 return
-            if verify and any(
-                _checksum(folder / f"{part}.npy") != meta[part] for part in ("values", "index")
-            ):
+            if verify and any(_checksum(folder / f"{part}.npy") != meta[part] for part in ("values", "index")):
                 return
             index = np.load(folder / "index.npy", allow_pickle=False)
             values = np.load(folder / "values.npy", mmap_mode="r", allow_pickle=False)

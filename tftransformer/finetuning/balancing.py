@@ -60,9 +60,7 @@ def class_weights(
 def _balanced(counts: Counter, classes: Sequence[str]) -> dict[int, float]:
     missing = [label for label in classes if not counts[label]]
     if missing:
-        raise TransformerError(
-            f"class_weight 'balanced' needs an example of every class; {missing[0]!r} has none"
-        )
+        raise TransformerError(f"class_weight 'balanced' needs an example of every class; {missing[0]!r} has none")
     total = sum(counts[label] for label in classes)
     return {number: total / (len(classes) * counts[label]) for number, label in enumerate(classes)}
 
@@ -73,8 +71,7 @@ def _by_class(spec: Mapping[Any, Any], classes: Sequence[str]) -> list:
         number = ids.get(label_name(label))
         if number is None:
             raise TransformerError(
-                f"class_weight names the class {label!r}, which the labels do not have"
-                f"{near_miss(str(label), classes)}"
+                f"class_weight names the class {label!r}, which the labels do not have{near_miss(str(label), classes)}"
             )
         if weights[number] is not None:
             raise TransformerError(f"class_weight must name a class once; got {classes[number]!r} twice")

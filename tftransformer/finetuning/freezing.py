@@ -42,22 +42,15 @@ class FreezeSummary:
         if self.frozen_weights:
             shown = ", ".join(self.frozen_weights[:_SHOWN])
             more = len(self.frozen_weights) - _SHOWN
-            lines.append(
-                f"frozen weights in layers that train: {shown}{f' and {more} more' if more > 0 else ''}"
-            )
-        lines.append(
-            f"training: {self.trainable_parameters:,} of {self.total_parameters:,} parameters ({share:.1f} %)"
-        )
+            lines.append(f"frozen weights in layers that train: {shown}{f' and {more} more' if more > 0 else ''}")
+        lines.append(f"training: {self.trainable_parameters:,} of {self.total_parameters:,} parameters ({share:.1f} %)")
         if self.needs_compile:
             lines.append("the model was compiled for other weights: call compile() again before fit()")
         return "\n".join(lines)
 
 
 def freeze(
-    model: Model,
-    layers: int | None = None,
-    patterns: str | Iterable[str] | None = None,
-    embeddings: bool = True,
+    model: Model, layers: int | None = None, patterns: str | Iterable[str] | None = None, embeddings: bool = True
 ) -> FreezeSummary:
     """Stop weights from training. What was frozen before stays frozen.
 
@@ -190,9 +183,7 @@ def _lower_layers(model: Model, weights: dict[str, Any], layers: Any, embeddings
     if isinstance(layers, bool) or not isinstance(layers, int):
         raise TransformerError(f"layers must be a whole number of blocks; got {layers!r}")
     if not 0 <= layers <= len(blocks):
-        raise TransformerError(
-            f"layers must be between 0 and {len(blocks)}, the number of blocks; got {layers}"
-        )
+        raise TransformerError(f"layers must be between 0 and {len(blocks)}, the number of blocks; got {layers}")
     chosen = {f"encoder_block_{index}" for index in blocks[:layers]}
     if embeddings:
         if "embeddings" not in names:

@@ -50,9 +50,7 @@ def head_importance(
     if not len(examples) or examples.targets is None:
         found = "texts without" if len(examples) else "no texts"
         raise TransformerError(f"head_importance needs texts with labels; got {found}")
-    attentions = [
-        task.encoder.get_layer(f"encoder_block_{i}").attention for i in range(task.config.num_blocks)
-    ]
+    attentions = [task.encoder.get_layer(f"encoder_block_{i}").attention for i in range(task.config.num_blocks)]
     step = tf.function(_sums_of(task, attentions), reduce_retracing=True, autograph=False)
     sums = [np.zeros(attention.num_heads) for attention in attentions]
     for inputs, labels, *_ in _batches(task, examples, batch_size):

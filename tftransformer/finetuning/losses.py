@@ -49,9 +49,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
-def regularize(
-    model: keras.Model, l1: float = 0.0, l2: float = 0.0, patterns: str | Iterable[str] = ".*kernel"
-) -> int:
+def regularize(model: keras.Model, l1: float = 0.0, l2: float = 0.0, patterns: str | Iterable[str] = ".*kernel") -> int:
     """Add `l1 * sum|w| + l2 * sum w²` over the model's kernels to its training and validation loss.
 
     Only weights that train count: a frozen kernel adds nothing. Calling it again replaces the penalties, and

@@ -105,9 +105,7 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
 
     def _step_constants(self, places: Sequence[int]) -> list[tuple[tf.Tensor, ...]]:
         steps = {first: self.own_updates(first) for first in {self._together[place] for place in places}}
-        powers = {
-            first: (tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)) for first, step in steps.items()
-        }
+        powers = {first: (tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)) for first, step in steps.items()}
         return [powers[self._together[place]] for place in places]
 
     def remembered(self, place: int) -> tuple[keras.Variable, ...]:

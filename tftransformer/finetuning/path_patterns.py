@@ -32,6 +32,5 @@ def check_pattern(pattern: str, paths: Sequence[str], argument: str) -> None:
     """Raise a `TransformerError` unless a pattern matches one of the paths."""
     if not matching(pattern, paths, argument):
         raise TransformerError(
-            f"{argument}: {pattern!r} matches none of the {len(paths)} trained weights"
-            f"{near_miss(pattern, paths)}"
+            f"{argument}: {pattern!r} matches none of the {len(paths)} trained weights{near_miss(pattern, paths)}"
         )

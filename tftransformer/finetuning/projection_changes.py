@@ -137,9 +137,7 @@ def _is_change(record: dict[str, Any]) -> bool:
     return hasattr(method_class(record["kind"]), "part")
 
 
-def _check_fits(
-    model: keras.Model, path: Path, records: list[dict[str, Any]], weights: dict[str, np.ndarray]
-) -> None:
+def _check_fits(model: keras.Model, path: Path, records: list[dict[str, Any]], weights: dict[str, np.ndarray]) -> None:
     """Raise a `TransformerError` unless every weight of a file has a place of its shape, before anything is changed."""
     projections = sublayers_of(model, Projection)
     expected = {name: tuple(variable.shape) for name, variable in addresses(model).items()}
@@ -154,9 +152,7 @@ def _check_fits(
             width, units = projections[target].kernel.shape
             change = method_class(record["kind"]).part()(units, **settings, name=record["kind"])
             change.build((None, width))
-            shapes = {
-                f"{target}/{record['kind']}/{v.name}": tuple(v.shape) for v in change.trainable_variables
-            }
+            shapes = {f"{target}/{record['kind']}/{v.name}": tuple(v.shape) for v in change.trainable_variables}
             expected |= shapes
             named |= set(shapes)
     for name in [*weights, *sorted(named - set(weights))]:
@@ -179,6 +175,4 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
                 raise TransformerError(f"path must be a file of save_changes; {path} is none")
             return json.loads(about["changes"]), {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
-        raise TransformerError(
-            f"path must be a file of save_changes; {path} cannot be read: {error}"
-        ) from None
+        raise TransformerError(f"path must be a file of save_changes; {path} cannot be read: {error}") from None

@@ -108,10 +108,7 @@ def choose_heads(scores: Mapping[int, Sequence[float]], share: float) -> dict[in
             f"{1 - len(rows) / total:.3g} of the {total} heads; got {share!r}"
         )
     order = sorted(
-        (score, block, head)
-        for block, row in rows.items()
-        for head, score in enumerate(row)
-        if head != row.argmax()
+        (score, block, head) for block, row in rows.items() for head, score in enumerate(row) if head != row.argmax()
     )
     chosen: dict[int, list[int]] = {}
     for _, block, head in sorted(order[:count], key=lambda place: place[1:]):
@@ -132,15 +129,11 @@ def _keep_heads(part: str, value: np.ndarray, kept: Sequence[int], head_dim: int
 def _kept(config: TransformerConfig, heads: Mapping[int, Iterable[int]]) -> list[list[int]]:
     """The heads that stay, of each block."""
     if not isinstance(heads, Mapping):
-        raise TransformerError(
-            f"heads must be a dict from blocks to heads, as {{0: [1, 3]}}; got {heads!r:.80}"
-        )
+        raise TransformerError(f"heads must be a dict from blocks to heads, as {{0: [1, 3]}}; got {heads!r:.80}")
     removed = {_whole(block, "blocks"): numbers for block, numbers in heads.items()}
     wrong = [block for block in removed if not 0 <= block < config.num_blocks]
     if wrong:
-        raise TransformerError(
-            f"heads must be of blocks between 0 and {config.num_blocks - 1}; got block {wrong[0]}"
-        )
+        raise TransformerError(f"heads must be of blocks between 0 and {config.num_blocks - 1}; got block {wrong[0]}")
     kept = []
     for block in range(config.num_blocks):
         available = config.heads_of_block(block)[0]
@@ -149,9 +142,7 @@ def _kept(config: TransformerConfig, heads: Mapping[int, Iterable[int]]) -> list
             raise TransformerError(f"heads of block {block} must be a list of numbers; got {numbers!r}")
         gone = {_whole(number, f"heads of block {block}") for number in numbers}
         if outside := sorted(number for number in gone if not 0 <= number < available):
-            raise TransformerError(
-                f"heads of block {block} must be between 0 and {available - 1}; got {outside[0]}"
-            )
+            raise TransformerError(f"heads of block {block} must be between 0 and {available - 1}; got {outside[0]}")
         if len(gone) == available:
             raise TransformerError(
                 f"heads must leave each block one at least; block {block} has {available} and would lose them all"

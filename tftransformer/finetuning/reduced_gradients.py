@@ -80,9 +80,7 @@ def check_accumulation(steps: Any) -> int | None:
     if steps is None:
         return None
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise TransformerError(
-            f"gradient_accumulation_steps must be a whole number of at least 1; got {steps!r}"
-        )
+        raise TransformerError(f"gradient_accumulation_steps must be a whole number of at least 1; got {steps!r}")
     return steps if steps > 1 else None
 
 
@@ -237,9 +235,7 @@ class ReducedGradients(Accumulation):
             return
         super().build(variables)
         shape = (len(variables),)
-        self.joined_at = self.add_variable(
-            shape, dtype="int64", aggregation="only_first_replica", name="joined_at"
-        )
+        self.joined_at = self.add_variable(shape, dtype="int64", aggregation="only_first_replica", name="joined_at")
         # Decided when the step is traced: counts of updates that are the same are computed once, as most are.
         self._together, self._traced = (0,) * len(variables), False
         paths = [variable.path for variable in variables]
@@ -304,10 +300,7 @@ class ReducedGradients(Accumulation):
             def update() -> None:
                 for variable, grad, own, place in zip(variables, grads, constants, places):
                     strategy.extended.update(
-                        variable,
-                        self._updater(place),
-                        group=False,
-                        args=(grad, *shared, *own, *self._slots(place)),
+                        variable, self._updater(place), group=False, args=(grad, *shared, *own, *self._slots(place))
                     )
 
             def accumulate() -> None:

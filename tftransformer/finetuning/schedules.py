@@ -254,11 +254,7 @@ _OPTIONS = {"polynomial": ("end_factor", "power"), "slanted_triangular": ("ratio
 
 
 def build_schedule(
-    name: str,
-    peak: float,
-    total_steps: int | None = None,
-    warmup: int | float | None = None,
-    **options: float,
+    name: str, peak: float, total_steps: int | None = None, warmup: int | float | None = None, **options: float
 ) -> Schedule | float:
     """A schedule by its name.
 
@@ -289,8 +285,7 @@ def build_schedule(
     for option in options:
         if option not in known:
             raise TransformerError(
-                f"schedule {name!r} takes the options {', '.join(known)}; got {option!r}"
-                f"{near_miss(option, known)}"
+                f"schedule {name!r} takes the options {', '.join(known)}; got {option!r}{near_miss(option, known)}"
             )
     if name == "constant" and not warmup:
         check_warmup(warmup or 0, check_total_steps(total_steps))

@@ -36,9 +36,7 @@ class Strategy:
         if not names:
             raise TransformerError("strategy must name a method, such as 'full' or 'lora:8'; got none")
         if len(names) > 1 and "full" in names:
-            raise TransformerError(
-                f"strategy full trains everything and goes with no other method; got {self}"
-            )
+            raise TransformerError(f"strategy full trains everything and goes with no other method; got {self}")
         for method in self.methods:
             if method.once and names.count(method.name) > 1:
                 raise TransformerError(f"strategy must name {method.name} once; got {self}")
@@ -123,9 +121,7 @@ def method_from_config(config: Mapping[str, Any]) -> Method:
 def _parse_method(part: str, text: str) -> Method:
     name, colon, number = part.partition(":")
     if name not in METHODS:
-        raise TransformerError(
-            f"strategy must be one of {', '.join(METHODS)}; got {text!r}{near_miss(name, METHODS)}"
-        )
+        raise TransformerError(f"strategy must be one of {', '.join(METHODS)}; got {text!r}{near_miss(name, METHODS)}")
     kind = method_class(name)
     if not colon:
         default = None if kind.number is None else kind.number.default

@@ -158,9 +158,7 @@ def _train(model: keras.Model, names: Sequence[str], everything: dict[str, keras
 _EXCLUSIONS = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
 
 
-def carry_optimizer(
-    optimizer: Any, variables: Sequence[keras.Variable], later: Iterable[keras.Variable] = ()
-) -> Any:
+def carry_optimizer(optimizer: Any, variables: Sequence[keras.Variable], later: Iterable[keras.Variable] = ()) -> Any:
     """An optimizer with the settings and the progress of another one, built for other weights.
 
     A weight that both know keeps its moments, its accumulated gradient and its own count of updates. One that

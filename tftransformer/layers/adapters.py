@@ -72,10 +72,7 @@ class AdapterBank(keras.layers.Layer):
     """
 
     def __init__(
-        self,
-        active: str | None = None,
-        adapters: Mapping[str, Mapping[str, Any]] | None = None,
-        **kwargs: Any,
+        self, active: str | None = None, adapters: Mapping[str, Mapping[str, Any]] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.active = active

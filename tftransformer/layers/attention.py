@@ -133,9 +133,7 @@ class MultiHeadAttention(SlottedLayer):
         self.prefix: AttentionPrefix | None = None
         self.supports_masking = True
 
-    def build(
-        self, query_shape: tuple, key_shape: tuple | None = None, value_shape: tuple | None = None
-    ) -> None:
+    def build(self, query_shape: tuple, key_shape: tuple | None = None, value_shape: tuple | None = None) -> None:
         width = query_shape[-1]
         if self.head_dim is None:
             check_divides("the width of the query", width, "num_heads", self.num_heads)
@@ -193,11 +191,7 @@ class MultiHeadAttention(SlottedLayer):
                     k, v = cache
             else:
                 k, v = cache
-        steps = (
-            causal_mask(ops.shape(q)[2], ops.shape(k)[2], offset)
-            if causal or cache_index is not None
-            else None
-        )
+        steps = causal_mask(ops.shape(q)[2], ops.shape(k)[2], offset) if causal or cache_index is not None else None
         if self.position is not None:
             relative = self.position.score_bias(q, ops.shape(k)[2], offset)
             if relative is not None:

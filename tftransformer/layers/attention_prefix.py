@@ -50,9 +50,4 @@ class AttentionPrefix(keras.layers.Layer):
         return ops.pad(bias, [*[(0, 0)] * (len(bias.shape) - 1), (self.length, 0)])
 
     def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "length": self.length,
-            "num_heads": self.num_heads,
-            "head_dim": self.head_dim,
-        }
+        return {**super().get_config(), "length": self.length, "num_heads": self.num_heads, "head_dim": self.head_dim}

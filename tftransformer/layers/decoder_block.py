@@ -101,12 +101,7 @@ class DecoderBlock(ResidualBlock, SlottedLayer):
         self.supports_masking = True
 
     def build(self, x_shape: tuple, memory_shape: tuple | None = None) -> None:
-        for layer in (
-            self.self_attention,
-            self.self_attention_norm,
-            self.feed_forward,
-            self.feed_forward_norm,
-        ):
+        for layer in (self.self_attention, self.self_attention_norm, self.feed_forward, self.feed_forward_norm):
             layer.build(x_shape)
         if self.cross_attention is not None:
             self.cross_attention.build(x_shape, memory_shape or x_shape)

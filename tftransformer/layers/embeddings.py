@@ -128,21 +128,15 @@ class TransformerEmbedding(SlottedLayer):
             self.position = LearnedPosition(sequence_length, skipped_rows, dtype=policy, name="position")
         elif position == "sinusoidal":
             self.position = SinusoidalPosition(dtype=policy, name="position")
-        self.segment = (
-            TokenEmbedding(num_segments, width, dtype=policy, name="segment") if num_segments else None
-        )
+        self.segment = TokenEmbedding(num_segments, width, dtype=policy, name="segment") if num_segments else None
         self.norm = (
-            keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=policy, name="norm")
-            if norm
-            else None
+            keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=policy, name="norm") if norm else None
         )
         self.dropout = Dropout(dropout, dtype=policy, name="dropout")
         self.projection = None
         if embedding_dim is not None:
             initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-            self.projection = Projection(
-                hidden_dim, kernel_initializer=initializer, dtype=policy, name="projection"
-            )
+            self.projection = Projection(hidden_dim, kernel_initializer=initializer, dtype=policy, name="projection")
 
     def build(self, token_ids_shape: tuple, **_: Any) -> None:
         hidden_shape = (*token_ids_shape, self.token.output_dim)

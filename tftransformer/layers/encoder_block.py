@@ -28,9 +28,7 @@ class ResidualBlock:
     feed_forward_adapters: AdapterBank | None
 
     def _norm(self: Any, name: str) -> keras.layers.Layer:
-        return keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
-        )
+        return keras.layers.LayerNormalization(epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name)
 
     def _add(
         self, x: Any, y: Any, norm: keras.layers.Layer, training: bool, adapters: AdapterBank | None = None

@@ -29,9 +29,7 @@ class ClassificationHead(SlottedLayer):
         TensorShape([2, 3])
     """
 
-    def __init__(
-        self, num_classes: int, dropout: float = 0.1, kernel_initializer: Any = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, num_classes: int, dropout: float = 0.1, kernel_initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.dropout_rate = dropout

@@ -66,9 +66,7 @@ class AttentionPooling(SlottedLayer):
         TensorShape([2, 16])
     """
 
-    def __init__(
-        self, attention_dim: int | None = None, kernel_initializer: Any = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, attention_dim: int | None = None, kernel_initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         whole = isinstance(attention_dim, int) and not isinstance(attention_dim, bool)
         if attention_dim is not None and (not whole or attention_dim < 1):
@@ -82,9 +80,7 @@ class AttentionPooling(SlottedLayer):
             width, kernel_initializer=self.kernel_initializer, dtype=self.dtype_policy, name="projection"
         )
         self.projection.build(x_shape)
-        self.query = self.add_weight(
-            name="query", shape=(width,), initializer=self.kernel_initializer.clone()
-        )
+        self.query = self.add_weight(name="query", shape=(width,), initializer=self.kernel_initializer.clone())
 
     def compute_mask(self, x: Any, previous_mask: Any = None) -> None:
         return None  # the mask ends here: there are no more positions

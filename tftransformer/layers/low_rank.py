@@ -55,9 +55,7 @@ class LowRankDelta(ProjectionChange):
         # The range that the reference implementation draws from; B is zero, so that nothing changes at first.
         limit = 1.0 / math.sqrt(input_shape[-1])
         self.down = self.add_weight(
-            name="down",
-            shape=(input_shape[-1], self.rank),
-            initializer=keras.initializers.RandomUniform(-limit, limit),
+            name="down", shape=(input_shape[-1], self.rank), initializer=keras.initializers.RandomUniform(-limit, limit)
         )
         self.up = self.add_weight(name="up", shape=(self.rank, self.units), initializer="zeros")
 
@@ -76,9 +74,4 @@ class LowRankDelta(ProjectionChange):
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "rank": self.rank,
-            "alpha": self.alpha,
-            "dropout": self.input_dropout.rate,
-        }
+        return {**super().get_config(), "rank": self.rank, "alpha": self.alpha, "dropout": self.input_dropout.rate}

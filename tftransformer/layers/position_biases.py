@@ -38,9 +38,7 @@ def bucket_table(num_buckets: int, max_distance: int) -> np.ndarray:
     return np.where(distances < exact, distances, grown).astype("int32")
 
 
-def relative_buckets(
-    offsets: Any, num_buckets: int = 32, max_distance: int = 128, bidirectional: bool = True
-) -> Any:
+def relative_buckets(offsets: Any, num_buckets: int = 32, max_distance: int = 128, bidirectional: bool = True) -> Any:
     """The bucket of each relative offset (key position minus query position).
 
     Args:

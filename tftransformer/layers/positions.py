@@ -38,9 +38,7 @@ class LearnedPosition(SlottedLayer):
         TensorShape([2, 7, 16])
     """
 
-    def __init__(
-        self, sequence_length: int, skipped_rows: int = 0, initializer: Any = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, sequence_length: int, skipped_rows: int = 0, initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sequence_length = sequence_length
         self.skipped_rows = skipped_rows

@@ -102,9 +102,7 @@ class Projection(SlottedLayer):
         self.kernel = self.add_weight(
             name="kernel", shape=(input_shape[-1], self.units), initializer=self.kernel_initializer
         )
-        self.bias = (
-            self.add_weight(name="bias", shape=(self.units,), initializer="zeros") if self.use_bias else None
-        )
+        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros") if self.use_bias else None
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         change = self.active_change

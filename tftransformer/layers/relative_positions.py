@@ -127,9 +127,7 @@ class RelativePosition(AttentionPosition):
         self.keys = self.add_weight(name="keys", shape=shape, initializer=self.initializer.clone())
         self.value_table = None
         if self.values:
-            self.value_table = self.add_weight(
-                name="values", shape=shape, initializer=self.initializer.clone()
-            )
+            self.value_table = self.add_weight(name="values", shape=shape, initializer=self.initializer.clone())
 
     def score_bias(self, query: Any, key_length: Any, offset: Any = 0) -> Any:
         """q_i . a_(j-i) / sqrt(H): (B, N, T, S) for queries (B, N, T, H)."""
@@ -146,9 +144,7 @@ class RelativePosition(AttentionPosition):
 
     def _rows(self, table: Any, length: Any, key_length: Any, offset: Any, dtype: Any) -> Any:
         """(T, S, H): the table's row for each pair of query and key."""
-        distance = ops.clip(
-            relative_offsets(length, key_length, offset), -self.max_distance, self.max_distance
-        )
+        distance = ops.clip(relative_offsets(length, key_length, offset), -self.max_distance, self.max_distance)
         return ops.cast(ops.take(table, distance + self.max_distance, axis=0), dtype)
 
     def get_config(self) -> dict:

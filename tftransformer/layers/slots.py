@@ -88,9 +88,7 @@ class SlottedLayer(keras.layers.Layer):
 
     def get_config(self) -> dict:
         config = super().get_config()
-        inserted = [
-            {"layer": name, **record} for name, layer in _slotted(self).items() for record in _records(layer)
-        ]
+        inserted = [{"layer": name, **record} for name, layer in _slotted(self).items() for record in _records(layer)]
         frozen = [name for name, weight in _own_weights(self).items() if not weight.trainable]
         if inserted:
             config["inserted"] = inserted
@@ -161,9 +159,7 @@ def _same(one: keras.layers.Layer, other: keras.layers.Layer) -> bool:
     def settings(part: keras.layers.Layer) -> str:
         config = part.get_config()
         # Where weights are read into another precision or a frozen part, the part is the same.
-        return json.dumps(
-            {k: v for k, v in config.items() if k not in ("dtype", "trainable", "frozen")}, default=str
-        )
+        return json.dumps({k: v for k, v in config.items() if k not in ("dtype", "trainable", "frozen")}, default=str)
 
     return type(one) is type(other) and settings(one) == settings(other)
 

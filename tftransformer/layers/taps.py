@@ -32,9 +32,7 @@ class Taps:
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.values:
-            raise TransformerError(
-                f"tap {name!r} was not seen; {len(self.values)} were{near_miss(name, self.values)}"
-            )
+            raise TransformerError(f"tap {name!r} was not seen; {len(self.values)} were{near_miss(name, self.values)}")
         return self.values[name]
 
     @contextlib.contextmanager

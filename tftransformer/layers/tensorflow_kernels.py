@@ -168,6 +168,4 @@ def _shaped(y: tf.Tensor, like: Any) -> tf.Tensor:
 
 def is_tracing() -> bool:
     """Whether operations go into a graph, other than the one in which Keras finds out shapes."""
-    return not tf.executing_eagerly() and not tf.compat.v1.get_default_graph().name.startswith(
-        "scratch_graph"
-    )
+    return not tf.executing_eagerly() and not tf.compat.v1.get_default_graph().name.startswith("scratch_graph")

@@ -83,9 +83,7 @@ def decode_step(
         length = state.caches[0][0].shape[2]
         bias = layers["decoder_position_bias"](token_ids, key_length=length, offset=index)
     caches = []
-    for block, cache, memory_cache in zip(
-        decoder_blocks(model), state.caches, state.memory_caches, strict=True
-    ):
+    for block, cache, memory_cache in zip(decoder_blocks(model), state.caches, state.memory_caches, strict=True):
         x, cache = block(
             x,
             padding_mask=padding_mask,

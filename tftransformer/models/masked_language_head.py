@@ -29,9 +29,7 @@ class MaskedLanguageHead(keras.layers.Layer):
         TensorShape([3, 50])
     """
 
-    def __init__(
-        self, token: Any, activation: str = "gelu", layer_norm_epsilon: float = 1e-12, **kwargs: Any
-    ) -> None:
+    def __init__(self, token: Any, activation: str = "gelu", layer_norm_epsilon: float = 1e-12, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         # A function, not the layer: Keras would count the table's variable as this layer's too.
         self._logits = token.logits
@@ -39,9 +37,7 @@ class MaskedLanguageHead(keras.layers.Layer):
         self.activation = ACTIVATIONS[activation]
         policy = self.dtype_policy
         initializer = keras.initializers.TruncatedNormal(stddev=0.02)
-        self.dense = keras.layers.Dense(
-            token.output_dim, kernel_initializer=initializer, dtype=policy, name="dense"
-        )
+        self.dense = keras.layers.Dense(token.output_dim, kernel_initializer=initializer, dtype=policy, name="dense")
         self.norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=policy, name="norm")
 
     def build(self, hidden_shape: tuple) -> None:

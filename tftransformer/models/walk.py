@@ -80,9 +80,7 @@ def stack_of(encoder: keras.Model, config: TransformerConfig) -> EncoderStack:
     return EncoderStack(layers["embeddings"], layers.get("position_bias"), blocks, layers.get("final_norm"))
 
 
-def walk(
-    stack: EncoderStack, inputs: Mapping[str, Any], stop: int | None = None, training: bool | None = None
-) -> Any:
+def walk(stack: EncoderStack, inputs: Mapping[str, Any], stop: int | None = None, training: bool | None = None) -> Any:
     """The hidden vectors that an encoder's layers make of inputs.
 
     Args:
@@ -135,9 +133,7 @@ def walk(
     return tap("final_norm", stack.final_norm(x))
 
 
-def hidden_states(
-    stack: EncoderStack, inputs: Mapping[str, Any], training: bool | None = None
-) -> tuple[Any, ...]:
+def hidden_states(stack: EncoderStack, inputs: Mapping[str, Any], training: bool | None = None) -> tuple[Any, ...]:
     """What `walk` gives and what it passes: (B, T, D) after each application, the last through the final norm.
 
     Example:
@@ -177,6 +173,4 @@ def _check(start: int, stop: Any, layers: int) -> None:
         return
     if isinstance(stop, bool) or not isinstance(stop, int) or not start <= stop <= layers:
         since = "0" if not start else f"{start}, where the inputs begin,"
-        raise TransformerError(
-            f"stop must be between {since} and {layers}, the encoder's layers; got {stop!r}"
-        )
+        raise TransformerError(f"stop must be between {since} and {layers}, the encoder's layers; got {stop!r}")

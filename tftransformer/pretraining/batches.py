@@ -70,9 +70,7 @@ def for_evaluate(batches: Sequence[Batch]) -> Any:
         return _Sequence(batches)
     import tensorflow as tf
 
-    return _dataset(lambda: iter(batches), batches[0]).apply(
-        tf.data.experimental.assert_cardinality(len(batches))
-    )
+    return _dataset(lambda: iter(batches), batches[0]).apply(tf.data.experimental.assert_cardinality(len(batches)))
 
 
 def _dataset(read: Callable[[], Iterable[Batch]], example: Batch) -> Any:

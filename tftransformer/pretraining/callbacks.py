@@ -248,9 +248,7 @@ class Checkpoint(keras.callbacks.Callback):
         shapes = {name: tuple(variable.shape) for name, variable in wanted.items()}
         kept = {n: a for n, a in entries.items() if n.partition("/")[0] in model.state()}
         if {name: array.shape for name, array in kept.items()} != shapes:
-            raise TransformerError(
-                "the checkpoint to resume from is of a model with other sizes or objective"
-            )
+            raise TransformerError("the checkpoint to resume from is of a model with other sizes or objective")
         for name, variable in wanted.items():
             variable.assign(kept[name])
         self.run.figures = {n[7:]: float(a) for n, a in entries.items() if n.startswith("figure/")}
@@ -327,10 +325,7 @@ def matmul_peak(rows: int, inner: int, columns: int, dtype: str = "float32") -> 
 
 def forward_operations(encoder: keras.Model, config: TransformerConfig, length: int) -> float:
     """Operations of the matrix products of a forward pass, a token, in rows of `length` tokens."""
-    blocks = [
-        encoder.get_layer(f"encoder_block_{config.block_of_layer(layer)}")
-        for layer in range(config.num_layers)
-    ]
+    blocks = [encoder.get_layer(f"encoder_block_{config.block_of_layer(layer)}") for layer in range(config.num_layers)]
     kernels = sum(_size_of_kernels(block) for block in [encoder.get_layer("embeddings"), *blocks])
     heads = sum(config.heads_of_block(config.block_of_layer(layer))[0] for layer in range(config.num_layers))
     attention = 2 * length * heads * config.head_dim

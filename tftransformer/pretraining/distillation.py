@@ -134,9 +134,7 @@ class Distillation(keras.layers.Layer):
         words = []
         for hidden in self.teacher_states(batch):
             # The projection before the means: it halves the width that they run over.
-            projected = ops.matmul(
-                ops.reshape(hidden, (-1, hidden.shape[-1])), ops.cast(self.projection, hidden.dtype)
-            )
+            projected = ops.matmul(ops.reshape(hidden, (-1, hidden.shape[-1])), ops.cast(self.projection, hidden.dtype))
             projected = ops.reshape(projected, (*ops.shape(hidden)[:2], projected.shape[-1]))
             words.append(ops.stop_gradient(ops.matmul(weights, ops.cast(projected, "float32"))))
         return words, there

@@ -83,9 +83,7 @@ def inherit(
         parts = student.num_layers // teacher.num_layers
         for i in range(teacher.num_layers):
             source = _block(weights, i)
-            before, attended, after = (
-                y @ projection for y in (stream[i][0], stream[i + 1][1], stream[i + 1][0])
-            )
+            before, attended, after = (y @ projection for y in (stream[i][0], stream[i + 1][1], stream[i + 1][0]))
             for part in range(parts):
                 target = before + (after - before) * ((part + 1) / parts)
                 block, x = _split_block(source, student, part, x, mask, attended, target, projection)
@@ -96,9 +94,7 @@ def inherit(
     return {name: array.astype("float32") for name, array in inherited.items()}, projection.astype("float32")
 
 
-def shared_projection(
-    stream: Sequence[np.ndarray], mask: np.ndarray, width: int, seed: int = 0
-) -> np.ndarray:
+def shared_projection(stream: Sequence[np.ndarray], mask: np.ndarray, width: int, seed: int = 0) -> np.ndarray:
     """An orthonormal basis (D, `width`) of the directions that carry most of several (B, T, D) arrays.
 
     A layer norm takes out the mean over its dimensions, that is the part of the stream along (1, ..., 1).
@@ -122,9 +118,7 @@ def teacher_stream(
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """(output, state after the attention norm) of the embeddings and of each block, all (B, T, D)."""
     x = _layer_norm(
-        _summed_embeddings(weights, token_ids),
-        weights["embeddings/norm/gamma"],
-        weights["embeddings/norm/beta"],
+        _summed_embeddings(weights, token_ids), weights["embeddings/norm/gamma"], weights["embeddings/norm/beta"]
     )
     stream: list[tuple[np.ndarray, np.ndarray | None]] = [(x, None)]
     for i in range(config.num_layers):
@@ -132,9 +126,7 @@ def teacher_stream(
         heads = _attend(x, mask, block, config.heads_of_block(i)[0], config.head_dim)
         attended = _layer_norm(x + _dense(heads, block, "attention/output"), *_norm(block, "attention_norm"))
         neurons = gelu(_dense(attended, block, "feed_forward/intermediate"))
-        x = _layer_norm(
-            attended + _dense(neurons, block, "feed_forward/output"), *_norm(block, "feed_forward_norm")
-        )
+        x = _layer_norm(attended + _dense(neurons, block, "feed_forward/output"), *_norm(block, "feed_forward_norm"))
         stream.append((x, attended))
     return stream
 
@@ -173,9 +165,7 @@ def _split_block(source, student, part, x, mask, attended, target, projection):
         block[f"attention/{name}/bias"] = source[f"attention/{name}/bias"][heads]
     read = _attend(x, mask, block, student.num_heads, student.head_dim)
     x = _fit_output(block, "attention", "attention/output", read, x, attended, mask)
-    block["feed_forward/intermediate/kernel"] = (
-        projection.T @ source["feed_forward/intermediate/kernel"][:, neurons]
-    )
+    block["feed_forward/intermediate/kernel"] = projection.T @ source["feed_forward/intermediate/kernel"][:, neurons]
     block["feed_forward/intermediate/bias"] = source["feed_forward/intermediate/bias"][neurons]
     read = gelu(_dense(x, block, "feed_forward/intermediate"))
     x = _fit_output(block, "feed_forward", "feed_forward/output", read, x, target, mask)
@@ -215,8 +205,7 @@ def _attend(x, mask, block, num_heads, head_dim):
     batch, length, _ = x.shape
     query, key, value = (
         ops.transpose(
-            ops.reshape(_dense(x, block, f"attention/{name}"), (batch, length, num_heads, head_dim)),
-            (0, 2, 1, 3),
+            ops.reshape(_dense(x, block, f"attention/{name}"), (batch, length, num_heads, head_dim)), (0, 2, 1, 3)
         )
         for name in ("query", "key", "value")
     )
@@ -233,11 +222,7 @@ def gelu(x: np.ndarray) -> np.ndarray:
 
 def _summed_embeddings(weights, token_ids):
     position = weights["embeddings/position/embeddings"][: token_ids.shape[1]]
-    return (
-        weights["embeddings/token/embeddings"][token_ids]
-        + position
-        + weights["embeddings/segment/embeddings"][0]
-    )
+    return weights["embeddings/token/embeddings"][token_ids] + position + weights["embeddings/segment/embeddings"][0]
 
 
 def _block(weights, number):

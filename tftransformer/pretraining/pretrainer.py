@@ -35,9 +35,7 @@ class MaskedLanguageModelling(keras.layers.Layer):
     def __init__(self, encoder: keras.Model, config: TransformerConfig, dtype: Any = None) -> None:
         super().__init__(name="masked_language_modelling")
         token = encoder.get_layer("embeddings").token
-        self.head = MaskedLanguageHead(
-            token, config.activation, config.layer_norm_epsilon, dtype=dtype, name="lm_head"
-        )
+        self.head = MaskedLanguageHead(token, config.activation, config.layer_norm_epsilon, dtype=dtype, name="lm_head")
         self.head.build((None, config.hidden_dim))
         self.built = True
 
@@ -124,12 +122,7 @@ class Pretrainer(keras.Model):
         return hidden_states(stack_of(self.encoder, self.config), batch, training=training)
 
     def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         terms: dict[str, Any] = {}
         for objective in self.objectives:
@@ -171,8 +164,6 @@ def build_optimizer(
     """
     if not isinstance(learning_rate, Schedule):
         learning_rate = check_number("learning_rate", learning_rate, "above 0", lambda value: value > 0)
-    optimizer = keras.optimizers.AdamW(
-        learning_rate, weight_decay=weight_decay, global_clipnorm=global_clipnorm
-    )
+    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, global_clipnorm=global_clipnorm)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer

@@ -83,9 +83,7 @@ def train_on(
     print(classifier.load_summary or "all weights start from random numbers")
     print(frozen, flush=True)
     settings = {**options.recorded(), **recipe, "columns": splits.train.columns}
-    with RunFolder.create(
-        options.output_dir, data_name(options), overwrite=options.overwrite, config=settings
-    ) as run:
+    with RunFolder.create(options.output_dir, data_name(options), overwrite=options.overwrite, config=settings) as run:
         print(run.announcement(), flush=True)
         if watch is not None:
             watch.before(classifier, examples)
@@ -95,11 +93,7 @@ def train_on(
         classifier.save_to_preset(run.model_path)
         report, sections = _evaluate(classifier, splits, examples, options, run)
         usual = options.fine_tuning().learning_rate(classifier.advice)
-        course = {
-            **recipe,
-            "rows": _rows_an_epoch(splits.train, options),
-            "epochs_run": len(trained["epochs"]),
-        }
+        course = {**recipe, "rows": _rows_an_epoch(splits.train, options), "epochs_run": len(trained["epochs"])}
         longest = classifier.config.max_sequence_length
         advice = below_baseline(report, options, course, data["splits"]["train"], usual, longest)
         text = "\n\n".join(filter(None, [str(report), advice]))
@@ -166,10 +160,7 @@ def _choose_rows(
         print(f"dropped what leaked: {len(splits.train)} rows are left to train on", flush=True)
     if options.train_examples is not None:
         rows = subset_rows(splits.train, options.train_examples, options.seed)
-        splits, examples["train"] = (
-            splits._replace(train=splits.train.take(rows)),
-            examples["train"].take(rows),
-        )
+        splits, examples["train"] = (splits._replace(train=splits.train.take(rows)), examples["train"].take(rows))
         print(f"training on {len(splits.train)} of them, chosen by the seed", flush=True)
     return splits, examples
 
@@ -305,16 +296,10 @@ def _evaluate(
     )  # fmt: skip
     report = Report(classifier.metrics_of(tested, probabilities), classifier.labels, baseline)
     write_predictions(
-        run.predictions_path,
-        test.texts,
-        test.targets,
-        classifier.predicted_labels(probabilities),
-        probabilities,
+        run.predictions_path, test.texts, test.targets, classifier.predicted_labels(probabilities), probabilities
     )
     title = f"{run.name}: {len(test):,} {test.name} texts, accuracy {report['accuracy']:.3f}"
-    plots.plot_confusion_matrix(
-        run.confusion_matrix_path, report["confusion_matrix"], classifier.labels, title=title
-    )
+    plots.plot_confusion_matrix(run.confusion_matrix_path, report["confusion_matrix"], classifier.labels, title=title)
     plots.plot_roc(run.roc_path, np.asarray(targets), probabilities, classifier.labels, title=title)
     return report, report.to_dict()
 
@@ -373,9 +358,7 @@ def below_baseline(
     width = max(len(flag) for flag, _ in tries)
     lines = [f"  {flag:{width}}  {reason}" for flag, reason in tries]
     name = baseline.get("name", "its baseline")
-    return "\n".join(
-        [f"The model is below {name}, by {lost:.4f} of macro F1. To try, the likeliest first:", *lines]
-    )
+    return "\n".join([f"The model is below {name}, by {lost:.4f} of macro F1. To try, the likeliest first:", *lines])
 
 
 def _longer(options: ClassificationOptions, course: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -411,9 +394,7 @@ def _more_weights(options: ClassificationOptions) -> list[tuple[str, str]]:
     return [(flag, f"more weights learn than with {options.fine_tuning()}")]
 
 
-def _more_text(
-    options: ClassificationOptions, data: Mapping[str, Any], longest: int | None
-) -> list[tuple[str, str]]:
+def _more_text(options: ClassificationOptions, data: Mapping[str, Any], longest: int | None) -> list[tuple[str, str]]:
     found = []
     # Without --sequence_length a text may have as many tokens as the encoder takes.
     room = options.sequence_length is not None and (longest is None or options.sequence_length < longest)

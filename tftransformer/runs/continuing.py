@@ -41,9 +41,7 @@ def train(options: ClassificationOptions) -> Report:
     if known:
         print(f"{known} of the new rows are left out: their texts stand among the old ones", flush=True)
     if not len(new.train):
-        raise TransformerError(
-            f"init_from needs new rows; all texts of {new.train.source} stand in {folder.path}"
-        )
+        raise TransformerError(f"init_from needs new rows; all texts of {new.train.source} stand in {folder.path}")
     together = merged(old, new)
     previous = TextClassifier.from_preset(folder.model_path)
     added = _added_labels(together, previous.labels, options.add_labels)
@@ -103,9 +101,7 @@ class BothTests:
         return {"continued": found}
 
     def _figures(self, classifier: TextClassifier) -> dict[str, dict[str, Any]]:
-        return {
-            name: _figures(classifier, split, self._examples[name]) for name, split in self._tests.items()
-        }
+        return {name: _figures(classifier, split, self._examples[name]) for name, split in self._tests.items()}
 
 
 def comparison_text(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -141,9 +137,7 @@ def _added_labels(splits: Splits, known: Sequence[str], allowed: bool) -> tuple[
     return added
 
 
-def _build(
-    folder: RunFolder, added: Sequence[str], options: ClassificationOptions, _: Split
-) -> TextClassifier:
+def _build(folder: RunFolder, added: Sequence[str], options: ClassificationOptions, _: Split) -> TextClassifier:
     """The run's model; where labels are added, with rows of their own in its head, the others as they were."""
     print(f"loading {folder.model_path} …", flush=True)
     precision = PRECISIONS[options.mixed_precision]

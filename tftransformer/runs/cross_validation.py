@@ -160,12 +160,7 @@ def cross_validate(
 
 
 def _run_fold(
-    build: Build,
-    recipe: Mapping[str, Any],
-    data: Split,
-    held_out: np.ndarray,
-    seed: int,
-    cache: ActivationCache | str,
+    build: Build, recipe: Mapping[str, Any], data: Split, held_out: np.ndarray, seed: int, cache: ActivationCache | str
 ) -> dict[str, Any]:
     started = time.perf_counter()
     mask = np.ones(len(data), bool)
@@ -214,9 +209,7 @@ def stratified_folds(
     distinct = len(set(joined))
     if distinct < folds:
         what = "texts" if groups is None else "groups"
-        raise TransformerError(
-            f"folds must be at most the number of distinct {what}, {distinct}; got {folds}"
-        )
+        raise TransformerError(f"folds must be at most the number of distinct {what}, {distinct}; got {folds}")
     strata = _strata(data)
     most = max(Counter(strata).values())
     if most < folds:

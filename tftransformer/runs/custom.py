@@ -51,9 +51,7 @@ def build_custom(options: CustomOptions) -> AdaptedPreset:
         found = load_preset(options.preset)
     else:
         config = TransformerConfig.from_dict(stated)
-        found = preset_from_file(
-            options.weights, config, options.vocabulary, pooling=options.pooling or "cls"
-        )
+        found = preset_from_file(options.weights, config, options.vocabulary, pooling=options.pooling or "cls")
     layers = parse_layers(options.layers)
     return adapt(
         found,
@@ -84,15 +82,11 @@ def _read_fields(path: Path) -> dict[str, Any]:
     known = {field.name for field in dataclasses.fields(TransformerConfig)}
     for name in stated:
         if name not in known:
-            raise TransformerError(
-                f"{path}: unknown field {name!r} in a TransformerConfig{near_miss(name, known)}"
-            )
+            raise TransformerError(f"{path}: unknown field {name!r} in a TransformerConfig{near_miss(name, known)}")
     return stated
 
 
-def _complete(
-    stated: dict[str, Any], found: Preset, layers: Any, options: CustomOptions
-) -> TransformerConfig:
+def _complete(stated: dict[str, Any], found: Preset, layers: Any, options: CustomOptions) -> TransformerConfig:
     """The config: what is stated, then what the other options say, then what the checkpoint has."""
     old = found.config
     tokens = len(found.tokenizer.vocabulary) + len(options.new_tokens or ())

@@ -107,10 +107,7 @@ class _Answers:
         with open(run.predictions_path, encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file)
             self.right = np.array(
-                [
-                    set(r["label"].split(LABEL_DELIMITER)) == set(r["prediction"].split(LABEL_DELIMITER))
-                    for r in rows
-                ]
+                [set(r["label"].split(LABEL_DELIMITER)) == set(r["prediction"].split(LABEL_DELIMITER)) for r in rows]
             )
         return {}
 

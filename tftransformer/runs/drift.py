@@ -110,9 +110,7 @@ class DriftReport:
         for measure in self.measures:
             found = measure.comparison
             numbers = [f"{found.distance:.4f}", f"{found.noise:.4f}", f"{found.p_value:.3f}"]
-            rows.append(
-                [measure.name, measure.old, measure.new, *numbers, "DRIFTED" if measure.drifted else "noise"]
-            )
+            rows.append([measure.name, measure.old, measure.new, *numbers, "DRIFTED" if measure.drifted else "noise"])
         return text_table(rows, left=(0, 6))
 
     def _verdict(self) -> str:
@@ -143,9 +141,7 @@ class DriftReport:
         if not self.terms:
             return ""
         trained, _, new = self.rows
-        shown = ", ".join(
-            f"{term.term} ({term.new / new:.0%}, {term.old / trained:.0%})" for term in self.terms
-        )
+        shown = ", ".join(f"{term.term} ({term.new / new:.0%}, {term.old / trained:.0%})" for term in self.terms)
         return textwrap.fill(f"In more of the new texts (share of the new, of the old): {shown}", _WIDTH)
 
 
@@ -210,9 +206,7 @@ def drift_report(
     )
 
 
-def _text_measures(
-    classifier: TextClassifier, before: Examples, now: Examples, draws: dict[str, int]
-) -> list[Measure]:
+def _text_measures(classifier: TextClassifier, before: Examples, now: Examples, draws: dict[str, int]) -> list[Measure]:
     sizes = len(before), len(now)
     old, new = np.arange(sizes[0]), np.arange(sizes[0], sum(sizes))
     lengths = np.concatenate([before.full_lengths, now.full_lengths])

@@ -81,9 +81,7 @@ def load_classifier(run: str | Path) -> TextClassifier:
     """
     classifier = load(RunFolder.open(run, argument="model").model_path)
     if not isinstance(classifier, TextClassifier):
-        raise TransformerError(
-            f"model must be a run of one classifier; {run} holds a {type(classifier).__name__}"
-        )
+        raise TransformerError(f"model must be a run of one classifier; {run} holds a {type(classifier).__name__}")
     return classifier
 
 

@@ -43,9 +43,7 @@ def read_numbers(name: str, values: Sequence[str], kind: Callable[[str], Any]) -
         return tuple(kind(value) for value in values)
     except ValueError:
         what = "whole numbers" if kind is int else "numbers"
-        raise TransformerError(
-            f"{name} must be {what} with commas between; got {','.join(values)!r}"
-        ) from None
+        raise TransformerError(f"{name} must be {what} with commas between; got {','.join(values)!r}") from None
 
 
 def option(

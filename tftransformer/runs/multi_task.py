@@ -55,20 +55,14 @@ def compare(options: MultiTaskOptions) -> list[dict[str, Any]]:
     advice = complete_advice(preset.task.get("advice", {}), preset.config.hidden_dim)
     recipe = options.recipe({**advice, "epochs": default_epochs(advice, sum(passes.values()))})
     # What cannot be trained on fails before anything is written.
-    model, fit = _prepare(
-        MultiTaskClassifier, preset, {n: own.train for n, own in splits.items()}, recipe, options
-    )
+    model, fit = _prepare(MultiTaskClassifier, preset, {n: own.train for n, own in splits.items()}, recipe, options)
     for name, own in splits.items():
         _check_test(model.tasks[name], name, own.test)
     with RunFolder.create(
         options.output_dir,
         "multi_task",
         overwrite=options.overwrite,
-        config={
-            **options.recorded(),
-            **recipe,
-            "columns": {n: own.train.columns for n, own in splits.items()},
-        },
+        config={**options.recorded(), **recipe, "columns": {n: own.train.columns for n, own in splits.items()}},
     ) as run:
         print(f"{run.announcement()}\ntraining {', '.join(splits)} together …", flush=True)
         seconds, found = _train_together(model, splits, {**fit, "sampling": options.sampling})
@@ -147,12 +141,7 @@ def _figures(labelled: Labelled, test: Any, probabilities: np.ndarray) -> dict[s
 
 
 def _row(name: str, splits: Splits, found: Mapping[str, Any], updates: Mapping[str, int]) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "task": name,
-        "train": len(splits.train),
-        "test": len(splits.test),
-        "updates": updates,
-    }
+    row: dict[str, Any] = {"task": name, "train": len(splits.train), "test": len(splits.test), "updates": updates}
     for kind, figure in found.items():
         interval = wilson(int(figure["right"].sum()), len(figure["right"]))
         row[kind] = {key: figure[key] for key in ("accuracy", "macro_f1")} | {"interval": list(interval)}
@@ -197,9 +186,7 @@ def plot_tasks(path: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         axes.bar(at, heights, width * 0.92, color=figures.COLOURS[place], label=kind)
         axes.errorbar(at, heights, ends, fmt="none", ecolor="#303030", elinewidth=1, capsize=3)
         for x, height, top in zip(at, heights, high):
-            axes.annotate(
-                f"{height:.3f}", (x, top), (0, 3), textcoords="offset points", ha="center", fontsize=8
-            )
+            axes.annotate(f"{height:.3f}", (x, top), (0, 3), textcoords="offset points", ha="center", fontsize=8)
     names, fonts = figures.drawable([row["task"] for row in rows])
     axes.set_xticks(np.arange(len(rows)), names, fontfamily=fonts, fontsize=10)
     axes.set_ylim(0, 1.08)
@@ -240,9 +227,7 @@ def load_tasks(
     """
     if folder is None:
         if tasks:
-            raise TransformerError(
-                f"tasks goes with data, a folder that holds them; got {', '.join(tasks)} without it"
-            )
+            raise TransformerError(f"tasks goes with data, a folder that holds them; got {', '.join(tasks)} without it")
         found = _sample_in_two(seed)
     else:
         names = check_task_names(tasks or DEFAULT_TASKS)

@@ -47,23 +47,16 @@ class ClassificationOptions:
         "sample", "A CSV, TSV or JSONL file, a folder with one file a split, 'sample', or 'tfds:NAME'."
     )
     train_path: str | None = option(
-        None,
-        "A file with the training rows, where names do not tell the splits apart.",
-        argument="train",
-        prose=True,
+        None, "A file with the training rows, where names do not tell the splits apart.", argument="train", prose=True
     )
-    validation_path: str | None = option(
-        None, "A file with the validation rows.", argument="validation", prose=True
-    )
+    validation_path: str | None = option(None, "A file with the validation rows.", argument="validation", prose=True)
     test_path: str | None = option(None, "A file with the test rows.", argument="test", prose=True)
     text_columns: Sequence[str] | None = option(
         None, "The column of the text, or the two of a pair; by name, or by number from 1."
     )
     label_column: str | None = option(None, "The column of the label.")
     label_columns: Sequence[str] | None = option(None, "Several labels a text: a column of 0 and 1 for each.")
-    label_delimiter: str | None = option(
-        None, "Several labels a text: what separates them in the label column."
-    )
+    label_delimiter: str | None = option(None, "Several labels a text: what separates them in the label column.")
     train_examples: int | None = option(None, "Train on this many rows, chosen by --seed.", least=2)
     drop_leaked: bool = option(False, "Drop training rows whose text stands in validation or test too.")
 
@@ -84,9 +77,7 @@ class ClassificationOptions:
     pooling: str | None = option(
         None, "From tokens to one vector; default: the preset's.", choices=("cls", "mean", "max")
     )
-    sequence_length: int | None = option(
-        None, "Longest text in tokens; default: the encoder's limit.", least=3
-    )
+    sequence_length: int | None = option(None, "Longest text in tokens; default: the encoder's limit.", least=3)
 
     # Training
     epochs: int | None = option(
@@ -102,14 +93,10 @@ class ClassificationOptions:
         "or the preset's advice, else 1e-4 for encoders narrower than 512 and 2e-5 for others.",
     )
     schedule: str = option("linear", "linear, cosine, polynomial, exponential or constant.")
-    warmup: float | None = option(
-        None, "Fraction of the run in which the rate rises; default: 0.1, constant: 0."
-    )
+    warmup: float | None = option(None, "Fraction of the run in which the rate rises; default: 0.1, constant: 0.")
     weight_decay: float = option(0.01, "Decoupled decay, not on biases and norms.")
     label_smoothing: float = option(0.0, "Fraction of the label's weight spread over all classes.")
-    gradient_accumulation: int = option(
-        1, "Batches to an update.", least=1, argument="gradient_accumulation_steps"
-    )
+    gradient_accumulation: int = option(1, "Batches to an update.", least=1, argument="gradient_accumulation_steps")
     class_weight: str = option("none", "none or balanced.")
     mixed_precision: str = option("none", "none, bfloat16 or float16.", choices=PRECISIONS)
     distribution: str = option("default", "default, mirrored (all GPUs of this machine) or tpu.")
@@ -192,9 +179,7 @@ class ClassificationOptions:
         self.build_augmentation()
         self.fine_tuning()
         if self.add_labels and self.init_from is None:
-            raise TransformerError(
-                "add_labels goes with init_from: labels are added to those of a finished run"
-            )
+            raise TransformerError("add_labels goes with init_from: labels are added to those of a finished run")
         for name, rule, holds in (
             ("learning_rate", "above 0 and at most 1", lambda value: 0 < value <= 1),
             ("weight_decay", "at least 0", lambda value: value >= 0),
@@ -218,9 +203,7 @@ class DocumentOptions(ClassificationOptions):
     overlap: int = option(0, "Tokens that neighbouring chunks share.", least=0)
     chunk_blocks: int = option(0, "Transformer blocks over the chunks' vectors, with positions.", least=0)
     test_examples: int | None = option(None, "Test on this many rows, chosen by --seed.", least=1)
-    against_truncation: bool = option(
-        False, "Fine-tune a classifier of the first chunk alone, too, and compare."
-    )
+    against_truncation: bool = option(False, "Fine-tune a classifier of the first chunk alone, too, and compare.")
 
     @property
     def truncated_dir(self) -> str | None:
@@ -238,9 +221,7 @@ class DocumentOptions(ClassificationOptions):
 class CustomOptions(ClassificationOptions):
     """Everything that decides a run of `custom_model`; those of `ClassificationOptions` decide the fine-tuning."""
 
-    weights: str | None = option(
-        None, "In place of --preset: a weights file, with --config and --vocabulary."
-    )
+    weights: str | None = option(None, "In place of --preset: a weights file, with --config and --vocabulary.")
     vocabulary: str | None = option(None, "For --weights: a vocab.txt, or a folder with a tokenizer's files.")
     config: str | None = option(None, "A JSON file with fields of TransformerConfig.")
     layers: str | None = option(
@@ -248,9 +229,7 @@ class CustomOptions(ClassificationOptions):
     )
     max_sequence_length: int | None = option(None, "Positions; default: the config's, else the checkpoint's.")
     positions: str = option("repeated", "How to make more positions.", choices=("repeated", "interpolated"))
-    new_tokens: Sequence[str] = option(
-        (), "Words for the end of the vocabulary, as normalised text has them."
-    )
+    new_tokens: Sequence[str] = option((), "Words for the end of the vocabulary, as normalised text has them.")
     model_dir: str | None = option(None, "Folder of the model before training; default: presets/custom-N.")
 
     _PATHS: ClassVar[tuple[str, ...]] = (*ClassificationOptions._PATHS, "config", "weights", "vocabulary")
@@ -285,15 +264,11 @@ class MultiTaskOptions:
 
     # Model
     preset: str = like(ClassificationOptions, "preset")
-    strategy: str = option(
-        "full", f"How all models alike are fine-tuned: {STRATEGIES}, or several with + between."
-    )
+    strategy: str = option("full", f"How all models alike are fine-tuned: {STRATEGIES}, or several with + between.")
 
     # Training
     alone: bool = option(True, "Train each task alone, too; --noalone trains together only.")
-    sampling: str = option(
-        DEFAULT_SAMPLING, "How tasks share the batches: proportional:POWER of their size, or equal."
-    )
+    sampling: str = option(DEFAULT_SAMPLING, "How tasks share the batches: proportional:POWER of their size, or equal.")
     epochs: int | None = option(
         None,
         "As many batches as passes over all rows take; default: the preset's advice, else 3, and more where these "
@@ -350,12 +325,7 @@ def with_absolute_paths(options: Mapping[str, Any], names: Iterable[str]) -> dic
         value = options.get(name)
         if value is None or NAMED.fullmatch(value) or (name == "preset" and (_EMBEDDED / value).is_dir()):
             continue
-        if (
-            name.endswith("_path")
-            and dataset.is_dir()
-            and options.get("dataset")
-            and (dataset / value).exists()
-        ):
+        if name.endswith("_path") and dataset.is_dir() and options.get("dataset") and (dataset / value).exists():
             continue
         path = Path(value).expanduser()
         if path.exists() or name == "activation_cache":  # which a first run makes
@@ -375,18 +345,14 @@ def recorded_options(run: RunFolder) -> ClassificationOptions:
     """The options of a run of `examples/classify.py`."""
     options = options_of(run)
     if isinstance(options, DocumentOptions):
-        raise TransformerError(
-            f"{run.path} must hold a run of classify.py; it holds one over chunks of documents"
-        )
+        raise TransformerError(f"{run.path} must hold a run of classify.py; it holds one over chunks of documents")
     return options
 
 
 def options_of(run: RunFolder) -> ClassificationOptions:
     """The options of a classification run, `DocumentOptions` of one over chunks of documents."""
     config = {FORMER_NAMES.get(name, name): value for name, value in run.config.items()}
-    of_documents = (
-        DocumentOptions.__dataclass_fields__.keys() - ClassificationOptions.__dataclass_fields__.keys()
-    )
+    of_documents = DocumentOptions.__dataclass_fields__.keys() - ClassificationOptions.__dataclass_fields__.keys()
     kind = DocumentOptions if of_documents & config.keys() else ClassificationOptions
     known = {field.name for field in dataclasses.fields(kind)}
     if not {"dataset", "preset", "seed", "batch_size"} <= set(config):

@@ -136,11 +136,7 @@ def pretrain(options: PretrainingOptions) -> dict[str, float]:
 
 
 def _train(
-    options: PretrainingOptions,
-    shards: Shards,
-    model: Pretrainer,
-    preset: Preset | None,
-    hashes: Mapping[str, str],
+    options: PretrainingOptions, shards: Shards, model: Pretrainer, preset: Preset | None, hashes: Mapping[str, str]
 ) -> dict[str, float]:
     folder = options.run_folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,9 +154,7 @@ def _train(
     run = callbacks.RunLength(batches, schedule, options.steps, options.minutes, options.heldout_minutes)
     identity = {**hashes, **{name: str(getattr(options, name)) for name in IDENTITY}}
     identity["length_multiple"] = str(_length_multiple(options))
-    checkpoint = callbacks.Checkpoint(
-        folder / "checkpoint.npz", run, identity, options.snapshot_minutes, snapshot
-    )
+    checkpoint = callbacks.Checkpoint(folder / "checkpoint.npz", run, identity, options.snapshot_minutes, snapshot)
     if options.resume:
         say(f"resumed after {checkpoint.restore(model):,} steps")
     else:
@@ -209,9 +203,7 @@ def _length_multiple(options: PretrainingOptions) -> int:
     return 8 if keras.backend.backend() == "tensorflow" else 32
 
 
-def _encoder(
-    options: PretrainingOptions, shards: Shards
-) -> tuple[Preset | None, TransformerConfig, keras.Model]:
+def _encoder(options: PretrainingOptions, shards: Shards) -> tuple[Preset | None, TransformerConfig, keras.Model]:
     """The preset to go on from, if there is one, the config to save with, and the encoder to train."""
     preset = load_preset(options.preset) if options.preset else None
     if preset is None:
@@ -245,10 +237,7 @@ def _distillation(
 ) -> Distillation:
     """The loss towards the teacher; a student without `preset` is given weights made from the teacher's, if wanted."""
     teacher = load_preset(options.teacher)
-    if (
-        shards.teacher_tokenizer is None
-        or teacher.tokenizer.vocabulary != shards.teacher_tokenizer.vocabulary
-    ):
+    if shards.teacher_tokenizer is None or teacher.tokenizer.vocabulary != shards.teacher_tokenizer.vocabulary:
         raise TransformerError(
             f"shards {options.shards} hold no ids of this teacher; prepare them with --teacher={options.teacher}"
         )
@@ -283,9 +272,7 @@ def _inherit(
         distillation.config,
         config,
         _sample(options, shards, pad_id),
-        inheritance.teacher_pieces(
-            shards.tokenizer.vocabulary, shards.teacher_tokenizer.vocabulary, unknown_id
-        ),
+        inheritance.teacher_pieces(shards.tokenizer.vocabulary, shards.teacher_tokenizer.vocabulary, unknown_id),
         pad_id=pad_id,
         seed=options.seed,
         progress=say,

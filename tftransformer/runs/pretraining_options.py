@@ -9,16 +9,7 @@ from tftransformer.finetuning.arguments import check_number, check_run_length
 from tftransformer.runs.flags import check_options, like, option
 
 # What a checkpoint must have been made with to go on from it: these decide weights and order of the data.
-IDENTITY = (
-    "objective",
-    "sequence_length",
-    "batch_size",
-    "mask_rate",
-    "learning_rate",
-    "warmup",
-    "dtype",
-    "seed",
-)
+IDENTITY = ("objective", "sequence_length", "batch_size", "mask_rate", "learning_rate", "warmup", "dtype", "seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +24,7 @@ class PretrainingOptions:
         "masked_lm, distillation, or both: masked texts for the student, whole ones for the teacher.",
         choices=("masked_lm", "distillation", "both"),
     )
-    preset: str | None = option(
-        None, "Preset or folder whose tokenizer to take (prepare), or to continue (train)."
-    )
+    preset: str | None = option(None, "Preset or folder whose tokenizer to take (prepare), or to continue (train).")
     teacher: str | None = option(None, "Preset or folder of the teacher, an encoder of the BERT family.")
     inherit: bool = option(True, "Start from the teacher's weights; --noinherit starts from random ones.")
 
@@ -46,9 +35,7 @@ class PretrainingOptions:
     num_heads: int = option(6, "Attention heads.")
     intermediate_dim: int = option(768, "Width inside the feed-forward layers.")
     max_sequence_length: int = option(256, "Positions the saved encoder knows.")
-    dropout: float = option(
-        0.1, "Dropout rate that the saved encoder fine-tunes with; pretraining itself uses none."
-    )
+    dropout: float = option(0.1, "Dropout rate that the saved encoder fine-tunes with; pretraining itself uses none.")
 
     # How
     sequence_length: int = option(128, "Longest row in tokens while training.")
@@ -80,9 +67,7 @@ class PretrainingOptions:
         if self.objective != "masked_lm" and not self.teacher:
             raise TransformerError(f"objective {self.objective} needs a teacher: --teacher=FOLDER")
         if self.objective == "masked_lm" and self.teacher:
-            raise TransformerError(
-                "objective masked_lm has no use for a teacher; leave --teacher out, or take both"
-            )
+            raise TransformerError("objective masked_lm has no use for a teacher; leave --teacher out, or take both")
         check_run_length(self.steps, self.minutes)
         check_number("learning_rate", self.learning_rate, "above 0", lambda rate: rate > 0)
         if self.objective != "distillation":
@@ -103,9 +88,7 @@ class PretrainingOptions:
 class TextOptions:
     """Everything that decides `pretrain.py prepare`."""
 
-    texts: tuple[str, ...] = option(
-        dataclasses.MISSING, "A text file or a folder of them; may be given several times."
-    )
+    texts: tuple[str, ...] = option(dataclasses.MISSING, "A text file or a folder of them; may be given several times.")
     output_dir: str = like(PretrainingOptions, "output_dir")
     vocabulary: str | None = option(None, "A vocab.txt; by default one is learned from the texts.")
     preset: str | None = like(PretrainingOptions, "preset")
@@ -122,9 +105,7 @@ class TextOptions:
         check_options(self)
         if self.vocabulary and self.preset:
             raise TransformerError("give vocabulary or preset, whose tokenizer is taken; got both")
-        check_number(
-            "heldout_fraction", self.heldout_fraction, "above 0 and below 0.5", lambda part: 0 < part < 0.5
-        )
+        check_number("heldout_fraction", self.heldout_fraction, "above 0 and below 0.5", lambda part: 0 < part < 0.5)
         _check_folder(Path(self.output_dir), self.overwrite)
 
 

@@ -115,9 +115,7 @@ def prepare(build: Build, recipe: Mapping[str, Any]) -> tuple[TextTask, dict[str
 
     model = build()
     if not isinstance(model, TextTask):
-        raise TransformerError(
-            f"build must return a task, such as a TextClassifier; got {type(model).__name__}"
-        )
+        raise TransformerError(f"build must return a task, such as a TextClassifier; got {type(model).__name__}")
     if model.compiled:
         raise TransformerError("build must return a task that is not compiled, which is left to the recipe")
     strategy = strategy_of(recipe)
@@ -177,18 +175,14 @@ def check_table(
 ) -> None:
     """Refuse a comparison of strategies that no data could be compared on, before anything is read."""
     if strategies is not None and (not strategies or len(set(strategies)) < len(strategies)):
-        raise TransformerError(
-            f"strategies must be different ones; got {', '.join(map(str, strategies)) or 'none'}"
-        )
+        raise TransformerError(f"strategies must be different ones; got {', '.join(map(str, strategies)) or 'none'}")
     for name, numbers, least in (
         ("train_examples", train_examples, 2),
         ("seeds", [seeds], 1),
         ("updates", [updates], 1),
     ):
         if not numbers or any(number < least for number in numbers):
-            raise TransformerError(
-                f"{name} must be at least {least}; got {', '.join(map(str, numbers)) or 'none'}"
-            )
+            raise TransformerError(f"{name} must be at least {least}; got {', '.join(map(str, numbers)) or 'none'}")
     if any(not 0 < rate <= 1 for rate in learning_rates):
         raise TransformerError(
             f"learning_rates must be above 0 and at most 1; got {', '.join(map(str, learning_rates))}"

@@ -84,9 +84,7 @@ def left_by(path: Path) -> list[Path]:
     return [
         entry
         for entry in path.iterdir()
-        if entry.name not in (STATUS_FILE, PREVIOUS)
-        and not files.is_partial(entry.name)
-        and not is_empty_folder(entry)
+        if entry.name not in (STATUS_FILE, PREVIOUS) and not files.is_partial(entry.name) and not is_empty_folder(entry)
     ]
 
 

@@ -197,9 +197,7 @@ class RunFolder:
         return True
 
     @classmethod
-    def open(
-        cls, path: str | os.PathLike | None, *, finished: bool = True, argument: str = "a run"
-    ) -> "RunFolder":
+    def open(cls, path: str | os.PathLike | None, *, finished: bool = True, argument: str = "a run") -> "RunFolder":
         """Open a run to read its model and figures.
 
         Args:
@@ -213,9 +211,7 @@ class RunFolder:
                 finish, or a run.json or metrics.json that cannot be read.
         """
         if path is None or not os.fspath(path):
-            raise TransformerError(
-                f"{argument} must be given, and must be a run's folder, such as runs/sample-1"
-            )
+            raise TransformerError(f"{argument} must be given, and must be a run's folder, such as runs/sample-1")
         path = Path(path)
         if not path.is_dir():
             siblings = []
@@ -229,13 +225,7 @@ class RunFolder:
         if record is None:
             inside = next((p for p in path.absolute().parents if (p / records.STATUS_FILE).is_file()), None)
             below = sorted(str(p) for p in path.iterdir() if (p / records.STATUS_FILE).is_file())[-3:]
-            hint = (
-                f"; did you mean {str(inside)!r}?"
-                if inside
-                else f"; it holds {', '.join(below)}"
-                if below
-                else ""
-            )
+            hint = f"; did you mean {str(inside)!r}?" if inside else f"; it holds {', '.join(below)}" if below else ""
             raise TransformerError(
                 f"{path} must be a run's folder, with a {records.STATUS_FILE} of this project in it{hint}"
             )
@@ -291,9 +281,7 @@ class RunFolder:
         """Where the run writes to, for people."""
         if not self.begins_anew:
             return f"writing to {self.path}"
-        return (
-            f"writing to {self.path}: an unfinished run of the same settings is cleared, training begins anew"
-        )
+        return f"writing to {self.path}: an unfinished run of the same settings is cleared, training begins anew"
 
     def fail(self, reason: str, status: str = "failed") -> None:
         """Note that the run failed and why, and let go of the folder; what it has left stays.
@@ -310,9 +298,7 @@ class RunFolder:
             if records.left_by(self.path):
                 records.remove(self.path / records.PREVIOUS)
                 # One line, because the messages of other libraries run over many.
-                self._write_status(
-                    status=status, ended=records.now(), error=" ".join(str(reason).split())[:500]
-                )
+                self._write_status(status=status, ended=records.now(), error=" ".join(str(reason).split())[:500])
             elif (self.path / records.PREVIOUS).is_dir():
                 records.restore(self.path)
             else:

@@ -27,14 +27,7 @@ from tftransformer.errors import TransformerError, check_choice, check_whole
 from tftransformer.evaluation.figures import COLOURS, new_figure, plain_axes, save
 from tftransformer.evaluation.reports import text_table
 from tftransformer.finetuning.activation_cache import ActivationCache, choose_activation_cache
-from tftransformer.runs.recipes import (
-    Build,
-    check_stages,
-    describe_recipe,
-    prepare,
-    train_recipe,
-    with_epochs,
-)
+from tftransformer.runs.recipes import Build, check_stages, describe_recipe, prepare, train_recipe, with_epochs
 from tftransformer.runs.resumable import digest_of, digest_of_model, finished_pieces, resumable_folder
 from tftransformer.runs.search_space import PRUNERS, SearchSpace
 from tftransformer.tasks.base import TextTask
@@ -242,9 +235,7 @@ def search(
         "model": digest,
     }
     cache = choose_activation_cache(activation_cache) or "off"
-    fit = functools.partial(
-        train_recipe, build, train=train, validation=validation, seed=seed, activation_cache=cache
-    )
+    fit = functools.partial(train_recipe, build, train=train, validation=validation, seed=seed, activation_cache=cache)
     with resumable_folder(output_dir, "search", settings) as path, _quiet(optuna):
         known = _known(path)
         if known:
@@ -273,9 +264,7 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise TransformerError(
-            'search needs the package optuna: pip install "tftransformer[search]"'
-        ) from None
+        raise TransformerError('search needs the package optuna: pip install "tftransformer[search]"') from None
     return optuna
 
 

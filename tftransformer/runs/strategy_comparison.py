@@ -116,9 +116,7 @@ class StrategyTable:
                 runs.setdefault(cell["rate"], []).append(cell)
         if len(runs) == 1:
             return next(iter(runs.values()))
-        return max(
-            runs.values(), key=lambda cells: statistics.fmean(c["validation"][self.figure] for c in cells)
-        )
+        return max(runs.values(), key=lambda cells: statistics.fmean(c["validation"][self.figure] for c in cells))
 
     def _row(self, runs: Sequence[Mapping[str, Any]]) -> Row:
         first = runs[0]
@@ -155,15 +153,7 @@ class StrategyTable:
 
     def _block(self, size: int, rows: Sequence[Row]) -> str:
         reference = rows[0]
-        head = (
-            "",
-            MEASURES[self.figure],
-            "macro-F1",
-            f"against {reference.strategy}",
-            "rate",
-            "trained",
-            "time",
-        )
+        head = ("", MEASURES[self.figure], "macro-F1", f"against {reference.strategy}", "rate", "trained", "time")
         table = [head]
         for row in rows:
             table.append((
@@ -277,9 +267,7 @@ def compare_strategies(
     chosen = [parse_strategy(text) for text in strategies]
     _check(chosen, train, test, validation, train_examples, seeds, learning_rates, updates)
     model = _try(build, chosen, max(train_examples), updates, batch_size)
-    rates = {
-        strategy: tuple(learning_rates) or (strategy.learning_rate(model.advice),) for strategy in chosen
-    }
+    rates = {strategy: tuple(learning_rates) or (strategy.learning_rate(model.advice),) for strategy in chosen}
     settings = {
         "updates": updates,
         "batch_size": batch_size,
@@ -343,9 +331,7 @@ def _epochs(updates: int, rows: int, batch_size: int) -> int:
     return math.ceil(updates / num_batches(rows, batch_size))
 
 
-def _try(
-    build: Build, strategies: Sequence[Strategy], most_rows: int, updates: int, batch_size: int
-) -> TextTask:
+def _try(build: Build, strategies: Sequence[Strategy], most_rows: int, updates: int, batch_size: int) -> TextTask:
     """A fresh model, after each strategy was put to one: what cannot be done is said before hours of training."""
     fewest = _epochs(updates, most_rows, batch_size)
     for strategy in strategies:

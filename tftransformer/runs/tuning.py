@@ -53,11 +53,7 @@ def run_search(
 
 
 def run_cross_validation(
-    options: ClassificationOptions,
-    recipe: Mapping[str, Any],
-    *,
-    folds: int = 5,
-    group_column: str | None = None,
+    options: ClassificationOptions, recipe: Mapping[str, Any], *, folds: int = 5, group_column: str | None = None
 ) -> CrossValidation:
     """Cross-validate a recipe on the training and validation splits together; the test split is left alone."""
     check_recipe(recipe)
@@ -149,7 +145,5 @@ def run_comparison(
         seeds=seeds, learning_rates=learning_rates, updates=updates, batch_size=options.batch_size, output_dir=folder,
         activation_cache=options.activation_cache, say=_say,
     )  # fmt: skip
-    print(
-        f"\n{table}\n\nThe table is in {folder}: report.txt, table.json, comparison.png and a JSON file a run."
-    )
+    print(f"\n{table}\n\nThe table is in {folder}: report.txt, table.json, comparison.png and a JSON file a run.")
     return table

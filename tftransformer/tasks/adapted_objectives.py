@@ -31,13 +31,7 @@ _YES_OR_NO = {
     "TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives",
 }  # fmt: skip
 # Whatever scale the scores have: only their order, or their distance from a margin, counts.
-_ANY_SCALE = {
-    "SparseCategoricalAccuracy",
-    "SparseTopKCategoricalAccuracy",
-    "Hinge",
-    "SquaredHinge",
-    "CategoricalHinge",
-}
+_ANY_SCALE = {"SparseCategoricalAccuracy", "SparseTopKCategoricalAccuracy", "Hinge", "SquaredHinge", "CategoricalHinge"}
 _NOT_FOR_CLASSES = {
     "CTC", "Circle", "Accuracy", "IoU", "BinaryIoU", "MeanIoU", "OneHotIoU", "OneHotMeanIoU", "PearsonCorrelation",
     "ConcordanceCorrelation", "R2Score",
@@ -116,11 +110,7 @@ def _adapt_metric(argument: str, metric: Any, task: Labelled) -> Any:
             return keras.metrics.SparseCategoricalAccuracy(name=name)
         return MultiLabelAccuracy(threshold=None, from_logits=True, name=name)
     if isinstance(metric, str) and metric in ("crossentropy", "ce"):
-        kind = (
-            keras.metrics.BinaryCrossentropy
-            if task.multi_label
-            else keras.metrics.SparseCategoricalCrossentropy
-        )
+        kind = keras.metrics.BinaryCrossentropy if task.multi_label else keras.metrics.SparseCategoricalCrossentropy
         return kind(from_logits=True, name=name)
     metric = _from_keras(argument, metric, keras.metrics, keras.metrics.Metric)
     if isinstance(metric, (MultiLabelAccuracy, MultiLabelF1)) and not metric.from_logits:
@@ -133,17 +123,10 @@ def _adapt_metric(argument: str, metric: Any, task: Labelled) -> Any:
     if kind is None:
         return metric
     config = metric.get_config()
-    by_column = (
-        config.get("class_id") is not None
-        or config.get("multi_label")
-        or config.get("top_k")
-        and kind != "AUC"
-    )
+    by_column = config.get("class_id") is not None or config.get("multi_label") or config.get("top_k") and kind != "AUC"
     asks_yes_or_no = kind in _YES_OR_NO and not by_column
     if task.multi_label and kind in _ONE_OF_MANY:
-        raise TransformerError(
-            f"{argument} must be for any number of labels a text; {name!r} is for one of many"
-        )
+        raise TransformerError(f"{argument} must be for any number of labels a text; {name!r} is for one of many")
     if kind in _NOT_FOR_CLASSES or (asks_yes_or_no and not task.multi_label and len(task.labels) != 2):
         raise TransformerError(
             f"{argument} must be for one of {len(task.labels)} labels a text; {name!r} is not: try 'accuracy', "
@@ -236,20 +219,12 @@ def _activation(task: Labelled) -> str:
 
 
 def _name_of(given: Any) -> str:
-    return (
-        given
-        if isinstance(given, str)
-        else getattr(given, "name", None) or getattr(given, "__name__", repr(given))
-    )
+    return given if isinstance(given, str) else getattr(given, "name", None) or getattr(given, "__name__", repr(given))
 
 
 def _from_keras(argument: str, given: Any, module: Any, base: type) -> Any:
     """An object of a name, a class or a function of Keras's; anything else as it is."""
-    known = {
-        name: value
-        for name, value in vars(module).items()
-        if inspect.isclass(value) and issubclass(value, base)
-    }
+    known = {name: value for name, value in vars(module).items() if inspect.isclass(value) and issubclass(value, base)}
     if isinstance(given, str):
         exported = {n: v for n, v in vars(module).items() if callable(v) and n not in _NO_OBJECTIVES}
         try:

@@ -24,10 +24,7 @@ from tftransformer.finetuning.tracing import TracedForm, TracedForms
 from tftransformer.models.task import Task
 from tftransformer.tasks.compilation import Compilation
 from tftransformer.tasks.fitting import Fitting, training_batches
-from tftransformer.tasks.text_batches import (
-    TextBatches,
-    texts_alone,
-)
+from tftransformer.tasks.text_batches import TextBatches, texts_alone
 from tftransformer.text.base import Tokenizer
 
 
@@ -88,9 +85,7 @@ class TextTask(TextBatches, Task):
         Args:
             computed: The copy in another precision that the served network is made of; None: this model itself.
         """
-        raise TransformerError(
-            f"{type(self).__name__} does not say how it is served: `serving` is to be defined"
-        )
+        raise TransformerError(f"{type(self).__name__} does not say how it is served: `serving` is to be defined")
 
     def served_inputs(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the network is given for texts (B,), for pairs of texts (B,) and (B,), inside a served graph."""
@@ -247,12 +242,7 @@ class TextTask(TextBatches, Task):
 
     @plain_refusals
     def evaluate(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        sample_weight: Any = None,
-        **kwargs: Any,
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, sample_weight: Any = None, **kwargs: Any
     ) -> Any:
         """`keras.Model.evaluate` over raw text, in all the forms that `fit` takes.
 
@@ -276,21 +266,14 @@ class TextTask(TextBatches, Task):
         Returns:
             One row a text; an array without rows for no texts.
         """
-        batches, inverse = self._inference(
-            texts_alone(x), None, None, batch_size or INFERENCE_BATCH_SIZE, kwargs
-        )
+        batches, inverse = self._inference(texts_alone(x), None, None, batch_size or INFERENCE_BATCH_SIZE, kwargs)
         if batches is None:
             return self._no_predictions()
         outputs = super().predict(batches, **kwargs)
         return outputs if inverse is None else outputs[inverse]
 
     def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         if training and self.loss_step is not None:
@@ -298,9 +281,7 @@ class TextTask(TextBatches, Task):
             loss = self.loss_step.loss(loss, penalties, x, y_pred, sample_weight)
         if not training or self.distribute_strategy.num_replicas_in_sync == 1:
             return loss
-        by_weight = (
-            getattr(self.loss, "reduction", None) == "mean_with_sample_weight" and sample_weight is not None
-        )
+        by_weight = getattr(self.loss, "reduction", None) == "mean_with_sample_weight" and sample_weight is not None
         return weigh_replicas(loss, tf.reduce_sum(sample_weight) if by_weight else tf.shape(y_pred)[0])
 
     def train_step(self, data: Any) -> Any:
@@ -400,9 +381,7 @@ def weigh_replicas(loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     if replicas == 1:
         return loss
     own = tf.cast(count, loss.dtype)
-    fraction = tf.math.divide_no_nan(
-        own * replicas, tf.distribute.get_replica_context().all_reduce("SUM", own)
-    )
+    fraction = tf.math.divide_no_nan(own * replicas, tf.distribute.get_replica_context().all_reduce("SUM", own))
     return tf.stop_gradient(loss) + fraction * (loss - tf.stop_gradient(loss))
 
 

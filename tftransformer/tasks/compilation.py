@@ -80,9 +80,7 @@ def remembered(compile: Callable) -> Callable:
     return compile_and_remember
 
 
-def classification_defaults(
-    task: "TextTask", optimizer: Any, loss: Any, metrics: Any, options: dict[str, Any]
-) -> dict:
+def classification_defaults(task: "TextTask", optimizer: Any, loss: Any, metrics: Any, options: dict[str, Any]) -> dict:
     """The arguments of Keras's `compile` for a classifier.
 
     Args:
@@ -105,9 +103,7 @@ def classification_defaults(
             known = (*keras_options, *_OPTIMIZER_OPTIONS, *_OWN_OPTIONS)
             raise TransformerError(f"compile has no argument {name!r}{near_miss(name, known)}")
     if optimizer is not None and rates:
-        raise TransformerError(
-            f"{', '.join(rates)} cannot go with an optimizer: give it to the optimizer itself"
-        )
+        raise TransformerError(f"{', '.join(rates)} cannot go with an optimizer: give it to the optimizer itself")
     for method in task.methods:
         if optimizer is not None and method.optimizer_options(task):
             raise TransformerError(
@@ -115,10 +111,7 @@ def classification_defaults(
                 f"rate_multipliers=tt.{method!r}.multipliers(model) itself"
             )
     smoothing = check_number(
-        "label_smoothing",
-        own.get("label_smoothing", 0.0),
-        "at least 0 and below 1",
-        lambda value: 0 <= value < 1,
+        "label_smoothing", own.get("label_smoothing", 0.0), "at least 0 and below 1", lambda value: 0 <= value < 1
     )
     if loss is not None and smoothing:
         raise TransformerError("label_smoothing cannot go with a loss: give it to the loss itself")
@@ -221,7 +214,4 @@ def default_metrics(task: Labelled) -> list[keras.metrics.Metric]:
     count = len(task.labels)
     if not task.multi_label:
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy"), MacroF1(count)]
-    return [
-        MultiLabelF1(count, average=average, threshold=None, from_logits=True)
-        for average in ("micro", "macro")
-    ]
+    return [MultiLabelF1(count, average=average, threshold=None, from_logits=True) for average in ("micro", "macro")]

@@ -103,9 +103,7 @@ class DocumentClassifier(TextClassifier):
         if chunk_blocks:
             self.chunk_position = LearnedPosition(max_chunks, dtype=policy, name="chunk_position")
             self.chunk_position.build((None, None, width))
-        self.chunk_blocks = [
-            build_encoder_block(self.config, f"chunk_block_{i}", policy) for i in range(chunk_blocks)
-        ]
+        self.chunk_blocks = [build_encoder_block(self.config, f"chunk_block_{i}", policy) for i in range(chunk_blocks)]
         self.chunk_attention = AttentionPooling(dtype=policy, name="chunk_attention")
         for layer in (*self.chunk_blocks, self.chunk_attention):
             layer.build((None, None, width))
@@ -133,9 +131,7 @@ class DocumentClassifier(TextClassifier):
         classifier = super().from_preset(found, labels, load_weights=False, **{**saved, **options})
         if load_weights:
             kept = found.labels is None or classifier.labels == tuple(found.labels)
-            summary = found.load_into(
-                classifier, optional=(*FRESH, "chunk_.*"), fresh=() if kept else ("head/.*",)
-            )
+            summary = found.load_into(classifier, optional=(*FRESH, "chunk_.*"), fresh=() if kept else ("head/.*",))
             classifier.load_summary, classifier.fresh = summary, tuple(summary.fresh)
         return classifier
 

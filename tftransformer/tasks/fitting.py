@@ -85,10 +85,7 @@ class Fitting:
         augmentation: Any,
         packing: bool,
     ) -> None:
-        self._cache, self._augmentation = (
-            choose_activation_cache(activation_cache),
-            as_augmentation(augmentation),
-        )
+        self._cache, self._augmentation = (choose_activation_cache(activation_cache), as_augmentation(augmentation))
         self._packing = packing
         self._task = task
         self._verbose, self._say = verbose, print if verbose else _say_nothing
@@ -96,9 +93,7 @@ class Fitting:
         self._check_steps()
         task.check_compilation()
         check_callbacks(callbacks, task.optimizer)
-        self._stages = [
-            stage for method in task.methods for stage in method.stages(task, epochs, initial_epoch)
-        ]
+        self._stages = [stage for method in task.methods for stage in method.stages(task, epochs, initial_epoch)]
         self._first, self._last, self._steps = initial_epoch, epochs, steps_per_epoch
         self._batch_size = batch_size or BATCH_SIZE
         self._epoch = Epoch(initial_epoch)
@@ -143,10 +138,7 @@ class Fitting:
             only_without(class_weight=class_weight)
         if is_dataset(x):
             only_without(
-                sample_weight=sample_weight,
-                y=y,
-                validation_split=validation_split,
-                augmentation=self._augmentation,
+                sample_weight=sample_weight, y=y, validation_split=validation_split, augmentation=self._augmentation
             )
             if self._teachers:
                 raise TransformerError("a teacher cannot go with a dataset: give a Split or texts")
@@ -170,9 +162,7 @@ class Fitting:
         # Keras counts the batches of a dataset itself; of examples they are taken here.
         self._validation_steps = validation_steps
         if isinstance(self.validation, Examples):
-            self.validation = first_batches(
-                self.validation, "validation_steps", validation_steps, self._batch_size
-            )
+            self.validation = first_batches(self.validation, "validation_steps", validation_steps, self._batch_size)
             self._validation_steps = None
 
     def _choose_xla(self) -> None:
@@ -235,22 +225,11 @@ class Fitting:
             return train_epochs(self._first, self._last, callbacks)
         store_for_stages(task, self._cache, (self.data, self.validation), self._stages, self._say)
         return run_stages(
-            task,
-            self._stages,
-            train_epochs,
-            callbacks,
-            verbose=self._verbose,
-            steps=steps,
-            say=self._say,
+            task, self._stages, train_epochs, callbacks, verbose=self._verbose, steps=steps, say=self._say
         )
 
     def _train_epochs(
-        self,
-        first: int,
-        last: int,
-        callbacks: Any,
-        keras_fit: Callable,
-        options: Mapping[str, Any],
+        self, first: int, last: int, callbacks: Any, keras_fit: Callable, options: Mapping[str, Any]
     ) -> keras.callbacks.History:
         task = self._task
         states = stored_states(task, self._cache, (self.data, self.validation), last - first, self._say)
@@ -311,22 +290,12 @@ def training_batches(
 
     augmentation.prepare(records, neighbours)
     return augmented_batches(
-        augmentation,
-        records,
-        examples,
-        batch_size,
-        tokenize=task.tokenizer.tokenize,
-        pack=task.pack,
-        **settings,
+        augmentation, records, examples, batch_size, tokenize=task.tokenizer.tokenize, pack=task.pack, **settings
     )
 
 
 def stored_states(
-    task: "TextTask",
-    cache: ActivationCache | None,
-    data: Sequence[Any],
-    passes: int,
-    say: Callable[[str], None],
+    task: "TextTask", cache: ActivationCache | None, data: Sequence[Any], passes: int, say: Callable[[str], None]
 ) -> StoredStates | None:
     """The outputs of a task's frozen layers for the data of a `fit`, if that pays.
 
@@ -378,9 +347,7 @@ def store_for_stages(
     for stage in stages:
         with frozen_as_in(task, stage):
             frozen_parts.append(task.frozen_part())
-    passes = sum(
-        stage.last - stage.first for stage, frozen in zip(stages, frozen_parts) if frozen is not None
-    )
+    passes = sum(stage.last - stage.first for stage, frozen in zip(stages, frozen_parts) if frozen is not None)
     lower = None
     for frozen in reversed(frozen_parts):
         if frozen is not None and passes > 1:
@@ -395,11 +362,7 @@ def _say_nothing(_: str) -> None:
 
 # When `fit` looks whether a classifier has collapsed: where its loss can be compared with that of guessing.
 
-_LOSSES = (
-    keras.losses.SparseCategoricalCrossentropy,
-    keras.losses.BinaryCrossentropy,
-    SmoothedCrossEntropy,
-)
+_LOSSES = (keras.losses.SparseCategoricalCrossentropy, keras.losses.BinaryCrossentropy, SmoothedCrossEntropy)
 _PROBED_ROWS = 32
 
 
@@ -414,9 +377,7 @@ def notice_collapse(
         batches: Batches of the run, None where nobody knows.
         class_weights: Of `example_weights`.
     """
-    plain = (
-        isinstance(task.loss, _LOSSES) and task.loss.reduction == "sum_over_batch_size" and not task.losses
-    )
+    plain = isinstance(task.loss, _LOSSES) and task.loss.reduction == "sum_over_batch_size" and not task.losses
     taught = task.loss_step is not None
     if not (isinstance(data, Examples) and isinstance(task, Labelled) and plain) or taught:
         return []

@@ -119,10 +119,7 @@ class Labelled:
         if self.multi_label:
             chosen = probabilities >= self.threshold
             several = tf.ragged.boolean_mask(tf.broadcast_to(names, tf.shape(chosen)), chosen)
-            label_id, label = (
-                tf.cast(chosen, tf.int32),
-                tf.strings.reduce_join(several, axis=1, separator="|"),
-            )
+            label_id, label = (tf.cast(chosen, tf.int32), tf.strings.reduce_join(several, axis=1, separator="|"))
         else:
             label_id = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
             label = tf.gather(names, label_id)
@@ -150,9 +147,7 @@ class Labelled:
     def tune_on(self, targets: Any, probabilities: np.ndarray) -> float:
         """Set the multi-label threshold to the one with the best micro-F1, and return it."""
         if not self.multi_label:
-            raise TransformerError(
-                "tune_threshold is for multi-label classifiers; this one picks the likeliest label"
-            )
+            raise TransformerError("tune_threshold is for multi-label classifiers; this one picks the likeliest label")
         self.threshold = float(tune_threshold(self.encoded(targets), probabilities))
         return self.threshold
 

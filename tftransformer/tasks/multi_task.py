@@ -129,9 +129,7 @@ class MultiTaskClassifier(TaskLoops):
         found = preset if isinstance(preset, Preset) else load_preset(preset)
         saved = found.task.get("tasks")
         if tasks is None and not saved:
-            raise TransformerError(
-                f"tasks must be given: the preset {found.name!r} was not saved with several tasks"
-            )
+            raise TransformerError(f"tasks must be given: the preset {found.name!r} was not saved with several tasks")
         given = as_tasks(saved if tasks is None else tasks)
         config = found.config
         if (dropout := options.pop("dropout", None)) is not None:
@@ -191,17 +189,13 @@ class MultiTaskClassifier(TaskLoops):
             return None
         # Loss and metrics follow from the tasks.
         config = self._compile_config.serialize()
-        return {
-            name: value for name, value in config.items() if name not in ("loss", "metrics")
-        } | self._objectives
+        return {name: value for name, value in config.items() if name not in ("loss", "metrics")} | self._objectives
 
     def compile_from_config(self, config: dict) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
         restore_compilation(self)
 
-    def save_to_preset(
-        self, folder: str | os.PathLike, *, dtype: str | None = None, overwrite: bool = False
-    ) -> None:
+    def save_to_preset(self, folder: str | os.PathLike, *, dtype: str | None = None, overwrite: bool = False) -> None:
         """Write a folder that `from_preset` reads; `TextClassifier.from_preset` takes its encoder.
 
         Args:
@@ -236,9 +230,7 @@ class MultiTaskClassifier(TaskLoops):
                 sequence_length=self.pack.sequence_length,
                 prepare=self.served_inputs,
                 network=lambda inputs, head=head: head(pooled(inputs)),
-                layers=lambda inputs, part=self.columns(name): self(inputs, training=False)[
-                    :, part.start : part.stop
-                ],
+                layers=lambda inputs, part=self.columns(name): self(inputs, training=False)[:, part.start : part.stop],
             )
             for (name, task), head in zip(self.tasks.items(), computed.head.heads, strict=True)
         }
@@ -286,8 +278,4 @@ def _heads_not_in(saved: Any, tasks: Mapping[str, Any]) -> list[str]:
     A head is its labels: with others, even as many, its rows would answer other questions.
     """
     known = {name: (task.labels, task.multi_label) for name, task in as_tasks(saved).items()} if saved else {}
-    return [
-        f"head/{name}/.*"
-        for name, task in tasks.items()
-        if known.get(name) != (task.labels, task.multi_label)
-    ]
+    return [f"head/{name}/.*" for name, task in tasks.items() if known.get(name) != (task.labels, task.multi_label)]

@@ -11,13 +11,7 @@ import tensorflow as tf
 from tftransformer.data.examples import Examples, num_batches
 from tftransformer.data.pipeline import Epoch
 from tftransformer.data.split import Split, require_labelled
-from tftransformer.data.task_sampling import (
-    DEFAULT_SAMPLING,
-    TaskExamples,
-    batch_shares,
-    join_tasks,
-    task_batches,
-)
+from tftransformer.data.task_sampling import DEFAULT_SAMPLING, TaskExamples, batch_shares, join_tasks, task_batches
 from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
@@ -108,9 +102,7 @@ class TaskLoops(TextTask):
             kinds = ("single texts", "pairs of texts")
             raise TransformerError(f"task {name!r} is of {kinds[task.text_pairs]}; got {kinds[pairs]}")
         if labelled and records.targets is None:
-            raise TransformerError(
-                f"task {name!r} must have labels: give a Split with targets, or (texts, labels)"
-            )
+            raise TransformerError(f"task {name!r} must have labels: give a Split with targets, or (texts, labels)")
         try:
             targets = task.encode_targets(records.targets) if labelled else None
         except TransformerError as error:
@@ -148,9 +140,7 @@ class TaskLoops(TextTask):
         return super().fit(by_task(x, self.tasks, "x", every=True), **options)
 
     def _batches(self, examples: Examples, batch_size: int, shuffle: bool, epoch: Epoch) -> tf.data.Dataset:
-        counts = {
-            name: num_batches(size, batch_size) for name, size in zip(self.tasks, examples.sizes, strict=True)
-        }
+        counts = {name: num_batches(size, batch_size) for name, size in zip(self.tasks, examples.sizes, strict=True)}
         return task_batches(
             examples,
             batch_size,
@@ -218,17 +208,13 @@ class TaskLoops(TextTask):
         reports: dict[str, Report] = {}
         for name, split in self._by_task(data, task).items():
             own = self.tasks[name]
-            reports[name] = own.report_of(
-                require_labelled(split).targets, self.predict(split, task=name, verbose=0)
-            )
+            reports[name] = own.report_of(require_labelled(split).targets, self.predict(split, task=name, verbose=0))
         return reports if task is None else reports[task]
 
     def tune_threshold(self, data: Split, *, task: str) -> float:
         """Set a multi-label task's threshold to the one with the best micro-F1 on labelled data, and return it."""
         (name,) = self._by_task(data, task)
-        return self.tasks[name].tune_on(
-            require_labelled(data).targets, self.predict(data, task=name, verbose=0)
-        )
+        return self.tasks[name].tune_on(require_labelled(data).targets, self.predict(data, task=name, verbose=0))
 
     def _by_task(self, data: Any, task: str | None) -> dict[str, Any]:
         return by_task(data if task is None else {task: data}, self.tasks, "data")

@@ -74,9 +74,7 @@ class MultiTaskLoss(keras.losses.Loss):
     Shapes: (B, 1 + W), (B, sum of all C) -> (B,) before the reduction.
     """
 
-    def __init__(
-        self, losses: Sequence[Any], columns: Sequence[TaskColumns], weights: Sequence[float]
-    ) -> None:
+    def __init__(self, losses: Sequence[Any], columns: Sequence[TaskColumns], weights: Sequence[float]) -> None:
         super().__init__(name="loss")
         self.parts = list(zip(losses, columns, weights, strict=True))
 
@@ -141,23 +139,16 @@ def task_objectives(
         TransformerError: A weight is for no task or not positive, or the smoothing is out of range.
     """
     weights = _checked_weights(loss_weights or {}, tasks)
-    smoothing = check_number(
-        "label_smoothing", label_smoothing, "at least 0 and below 1", lambda value: 0 <= value < 1
-    )
+    smoothing = check_number("label_smoothing", label_smoothing, "at least 0 and below 1", lambda value: 0 <= value < 1)
     losses = {name: default_loss(task, smoothing) for name, task in tasks.items()}
     metrics = {}
     for name, task in tasks.items():
         mean = keras.metrics.MeanMetricWrapper(losses[name].call, dtype="float32")
         metrics[name] = [
             TaskMetric(mean, columns[name], f"{name}_loss", direction="down"),
-            *(
-                TaskMetric(m, columns[name], f"{name}_{m.name}")
-                for m in follow_threshold(default_metrics(task), task)
-            ),
+            *(TaskMetric(m, columns[name], f"{name}_{m.name}") for m in follow_threshold(default_metrics(task), task)),
         ]
-    loss = MultiTaskLoss(
-        list(losses.values()), [columns[name] for name in tasks], [weights[name] for name in tasks]
-    )
+    loss = MultiTaskLoss(list(losses.values()), [columns[name] for name in tasks], [weights[name] for name in tasks])
     return loss, metrics
 
 

@@ -100,11 +100,7 @@ class TextBatches:
 
     def _tokenised(self, records: Texts, targets: Any, spec: TargetSpec) -> Examples:
         examples = build_examples(
-            records,
-            tokenize=self.tokenizer.tokenize,
-            pack=self.pack,
-            pad_id=self.tokenizer.pad_id,
-            maker=self._maker(),
+            records, tokenize=self.tokenizer.tokenize, pack=self.pack, pad_id=self.tokenizer.pad_id, maker=self._maker()
         )
         if targets is None:
             return examples
@@ -334,9 +330,7 @@ def only_without(**arguments: Any) -> None:
     """Raise unless all these arguments of `fit` were left out."""
     for name, value in arguments.items():
         if value is not None and not (isinstance(value, float) and value == 0.0):
-            raise TransformerError(
-                f"{name} does not go with this kind of data: put it into the data themselves"
-            )
+            raise TransformerError(f"{name} does not go with this kind of data: put it into the data themselves")
 
 
 def weighted(dataset: tf.data.Dataset, weights: tf.Tensor | None) -> tf.data.Dataset:

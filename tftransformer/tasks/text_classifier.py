@@ -22,20 +22,10 @@ from tftransformer.export.serving import Serving
 from tftransformer.finetuning.balancing import class_weights
 from tftransformer.finetuning.defaults import INFERENCE_BATCH_SIZE, complete_advice
 from tftransformer.finetuning.frozen_part import POOLED, FrozenPart, find_frozen_part
-from tftransformer.finetuning.structure import (
-    STRUCTURE,
-    replay_modifications,
-    restore_structure,
-    structure_of,
-)
+from tftransformer.finetuning.structure import STRUCTURE, replay_modifications, restore_structure, structure_of
 from tftransformer.layers.heads import ClassificationHead
 from tftransformer.tasks.base import TextTask
-from tftransformer.tasks.compilation import (
-    classification_defaults,
-    follow_threshold,
-    remembered,
-    restore_compilation,
-)
+from tftransformer.tasks.compilation import classification_defaults, follow_threshold, remembered, restore_compilation
 from tftransformer.tasks.labelled import Answer, Labelled
 from tftransformer.tasks.saving import save_classifier
 from tftransformer.tasks.text_batches import texts_alone
@@ -108,9 +98,7 @@ class TextClassifier(Labelled, TextTask):
             tokenizer = TokenizerSpec.from_config(tokenizer).build()
         labels = label_names(labels)
         check_classifier(config, tokenizer, pooling, extra_blocks, sequence_length)
-        super().__init__(
-            tokenizer, sequence_length or config.max_sequence_length, seed=seed, dtype=dtype, name=name
-        )
+        super().__init__(tokenizer, sequence_length or config.max_sequence_length, seed=seed, dtype=dtype, name=name)
         self.config = config
         self.labels = labels
         self.pooling = pooling
@@ -224,9 +212,7 @@ class TextClassifier(Labelled, TextTask):
             >>> classifier.encode(["no refund", "late again"]).shape
             (2, 192)
         """
-        batches, inverse = self._inference(
-            texts_alone(texts), None, None, batch_size or INFERENCE_BATCH_SIZE, {}
-        )
+        batches, inverse = self._inference(texts_alone(texts), None, None, batch_size or INFERENCE_BATCH_SIZE, {})
         vectors = pooled_vectors(self, batches)
         return vectors if inverse is None else vectors[inverse]
 
@@ -247,9 +233,7 @@ class TextClassifier(Labelled, TextTask):
         if class_weight is None:
             return None
         if self.multi_label:
-            raise TransformerError(
-                "class_weight is for one label a text; weigh the examples with sample_weight"
-            )
+            raise TransformerError("class_weight is for one label a text; weigh the examples with sample_weight")
         if targets is None and isinstance(class_weight, str):
             raise TransformerError(
                 f"class_weight={class_weight!r} needs all labels at once, which a tf.data.Dataset does not give: "
@@ -257,11 +241,7 @@ class TextClassifier(Labelled, TextTask):
             )
         names = [] if targets is None else [self.labels[i] for i in targets]
         weights = class_weights(class_weight, names, self.labels)
-        return (
-            None
-            if weights is None
-            else tf.constant([weights[i] for i in range(len(self.labels))], tf.float32)
-        )
+        return None if weights is None else tf.constant([weights[i] for i in range(len(self.labels))], tf.float32)
 
     @remembered
     def compile(self, optimizer: Any = None, loss: Any = None, metrics: Any = None, **options: Any) -> None:
@@ -337,11 +317,7 @@ class TextClassifier(Labelled, TextTask):
 
     def head_settings(self) -> dict:
         """What a preset stores about the head."""
-        return {
-            "multi_label": self.multi_label,
-            "threshold": self.threshold,
-            "head_dropout": self.head_dropout,
-        }
+        return {"multi_label": self.multi_label, "threshold": self.threshold, "head_dropout": self.head_dropout}
 
     def task_settings(self) -> dict:
         """What a preset stores about the rest of the network and its inputs."""
@@ -376,9 +352,7 @@ class TextClassifier(Labelled, TextTask):
         return classifier
 
 
-def _class_names(
-    preset: Preset, labels: Sequence[str] | None, num_classes: int | None
-) -> tuple[str, ...] | None:
+def _class_names(preset: Preset, labels: Sequence[str] | None, num_classes: int | None) -> tuple[str, ...] | None:
     """The names that `from_preset` means; None where neither the caller nor the preset knows any."""
     names = None if labels is None else label_names(labels)
     if num_classes is None:
@@ -388,9 +362,7 @@ def _class_names(
         known = preset.labels is not None and len(preset.labels) == num_classes
         return preset.labels if known else label_names(range(num_classes))
     if len(names) != num_classes:
-        raise TransformerError(
-            f"num_classes must be {len(names)}, as many as labels, or left out; got {num_classes}"
-        )
+        raise TransformerError(f"num_classes must be {len(names)}, as many as labels, or left out; got {num_classes}")
     return names
 
 

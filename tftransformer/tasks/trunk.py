@@ -31,13 +31,7 @@ class Trunk(NamedTuple):
 
 
 def build_trunk(
-    config: TransformerConfig,
-    *,
-    pooling: str,
-    pooler: bool,
-    extra_blocks: int,
-    head_dropout: float,
-    policy: Any,
+    config: TransformerConfig, *, pooling: str, pooler: bool, extra_blocks: int, head_dropout: float, policy: Any
 ) -> Trunk:
     """Build everything between token ids and the pooled vector.
 
@@ -62,9 +56,7 @@ def build_trunk(
     return Trunk(encoder, blocks, pooled)
 
 
-def run_trunk(
-    trunk: Trunk | Task, config: TransformerConfig, inputs: dict, training: bool | None = None
-) -> Any:
+def run_trunk(trunk: Trunk | Task, config: TransformerConfig, inputs: dict, training: bool | None = None) -> Any:
     """The pooled vectors (B, D) of texts.
 
     Args:
@@ -84,11 +76,7 @@ def token_vectors(trunk: Any, config: TransformerConfig, inputs: dict, training:
     What stands at padding means nothing.
     """
     stack = stack_of(trunk.encoder, config)
-    x = (
-        _texts_of_rows(stack, inputs, training)
-        if PLACES in inputs
-        else walk(stack, inputs, training=training)
-    )
+    x = _texts_of_rows(stack, inputs, training) if PLACES in inputs else walk(stack, inputs, training=training)
     for block in trunk.extra_blocks:
         x = block(x, padding_mask=inputs["padding_mask"], training=training)
     return x
@@ -105,11 +93,7 @@ def _texts_of_rows(stack: EncoderStack, inputs: Mapping[str, Any], training: boo
 
 
 def check_classifier(
-    config: TransformerConfig,
-    tokenizer: Tokenizer,
-    pooling: str,
-    extra_blocks: int,
-    sequence_length: int | None,
+    config: TransformerConfig, tokenizer: Tokenizer, pooling: str, extra_blocks: int, sequence_length: int | None
 ) -> None:
     """Raise a `TransformerError` for the first of a classifier's arguments that cannot be."""
     if pooling not in POOLINGS:

@@ -11,14 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tftransformer.text.base import (
-    SPECIAL_TOKENS,
-    Tokenizer,
-    Tokens,
-    as_texts,
-    check_settings,
-    check_switches,
-)
+from tftransformer.text.base import SPECIAL_TOKENS, Tokenizer, Tokens, as_texts, check_settings, check_switches
 from tftransformer.text.byte_bpe_files import (
     byte_characters,
     check_merges,
@@ -82,9 +75,7 @@ class ByteMerger:
         self._tables = build_tables(check_merges(merges, vocabulary), self._size)
         self._constant = Constants()
         # Eagerly, a round would be dozens of calls from Python.
-        self._compiled = tf.function(
-            self._merge, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
-        )
+        self._compiled = tf.function(self._merge, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 
     def __call__(self, words: tf.Tensor) -> BytePieces:
         """Pieces of `words` (W,) string."""

@@ -54,9 +54,7 @@ def parse_vocabulary_json(data: bytes, source: str) -> tuple[str, ...]:
     return check_vocabulary(ids, source)
 
 
-def check_vocabulary(
-    vocabulary: Mapping[str, int] | Sequence[str], source: str = "vocabulary"
-) -> tuple[str, ...]:
+def check_vocabulary(vocabulary: Mapping[str, int] | Sequence[str], source: str = "vocabulary") -> tuple[str, ...]:
     """The tokens in order of their ids, after checking them.
 
     Example:
@@ -108,9 +106,7 @@ def parse_merges(data: bytes, source: str) -> tuple[str, ...]:
         if line.startswith("#version") or lines == [""]:
             continue
         if not _is_pair(line):
-            raise TransformerError(
-                f"merges must hold two parts a line; line {number} of {source} is {line[:80]!r}"
-            )
+            raise TransformerError(f"merges must hold two parts a line; line {number} of {source} is {line[:80]!r}")
         merges.append(line)
     return tuple(merges)
 

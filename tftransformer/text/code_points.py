@@ -96,9 +96,7 @@ def read_rules() -> dict[str, dict[int, tuple[int, ...]]]:
 
 
 @functools.cache
-def build_tables(
-    lowercase: bool, strip_accents: bool, split_on_cjk: bool, tracked: bool = False
-) -> CodePointTables:
+def build_tables(lowercase: bool, strip_accents: bool, split_on_cjk: bool, tracked: bool = False) -> CodePointTables:
     """The tables for one choice of settings.
 
     Args:

@@ -89,9 +89,7 @@ def room_for_text(sequence_length: int, special: int) -> int:
         126
     """
     if sequence_length < special:
-        raise TransformerError(
-            f"sequence_length must be at least {special}, the special tokens; got {sequence_length}"
-        )
+        raise TransformerError(f"sequence_length must be at least {special}, the special tokens; got {sequence_length}")
     return sequence_length - special
 
 

@@ -7,14 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError
-from tftransformer.text.base import (
-    SPECIAL_TOKENS,
-    Tokenizer,
-    Tokens,
-    as_texts,
-    check_settings,
-    check_switches,
-)
+from tftransformer.text.base import SPECIAL_TOKENS, Tokenizer, Tokens, as_texts, check_settings, check_switches
 from tftransformer.text.normalization import Constants
 from tftransformer.text.sentencepiece_charsmap import parse_charsmap
 from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, parse_model
@@ -95,9 +88,7 @@ class SentencePieceTokenizer(Tokenizer):
         origin = tf.cast(tf.repeat(text_starts[:-1], splits[1:] - splits[:-1]), tf.int32)
         starts = tf.gather(words.characters.sources, pieces.firsts) - origin
         ends = tf.gather(words.characters.sources, pieces.lasts) + 1 - origin
-        return Tokens(
-            *(tf.RaggedTensor.from_row_splits(x, splits, validate=False) for x in (pieces.ids, starts, ends))
-        )
+        return Tokens(*(tf.RaggedTensor.from_row_splits(x, splits, validate=False) for x in (pieces.ids, starts, ends)))
 
     def decode(self, ids: Iterable[int]) -> str:
         """The pieces of `ids` joined, with spaces where words began.
@@ -196,14 +187,8 @@ class UnigramSegmenter:
 
     def _matches(self, points: tf.Tensor, ends: tf.Tensor) -> _Matches:
         """Every piece at every place of the words, and unknown characters where they may stand."""
-        letters, edges = (
-            self._constant("letters", self.trie.letters),
-            self._constant("edges", self.trie.edges),
-        )
-        children, pieces = (
-            self._constant("children", self.trie.children),
-            self._constant("pieces", self.trie.pieces),
-        )
+        letters, edges = (self._constant("letters", self.trie.letters), self._constant("edges", self.trie.edges))
+        children, pieces = (self._constant("children", self.trie.children), self._constant("pieces", self.trie.pieces))
         number = tf.minimum(tf.searchsorted(letters, points), len(self.trie.letters) - 1)
         known = tf.gather(letters, number) == points
         number = tf.where(known, number, -1)
@@ -238,9 +223,7 @@ class UnigramSegmenter:
             )
         return state[3]
 
-    def _best_pieces(
-        self, matches: _Matches, splits: tf.Tensor, lengths: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def _best_pieces(self, matches: _Matches, splits: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Of the best segmentation up to each character: the last piece's length and number, (C,) int32."""
         # Words from long to short, and of all words the first characters, then the second ones, ...: so each step
         # has its characters in a row, and the words that are still running come first.
@@ -297,9 +280,7 @@ class UnigramSegmenter:
             further = tf.tensor_scatter_nd_max(reached, previous[:, tf.newaxis], reached)
             return tf.gather(previous, previous), further, tf.reduce_any(previous < size)
 
-        _, reached, _ = tf.while_loop(
-            lambda previous, reached, more: more, double, (previous, reached, size > 0)
-        )
+        _, reached, _ = tf.while_loop(lambda previous, reached, more: more, double, (previous, reached, size > 0))
         lasts = tf.cast(tf.where(reached[:-1] > 0)[:, 0], tf.int32)
         spans = tf.gather(chosen, lasts)
         ids = tf.gather(ids, lasts)
@@ -311,9 +292,7 @@ class UnigramSegmenter:
         begins = tf.concat([tf.ones_like(unknown[:1]), tf.logical_not(joined)], 0)
         (firsts,) = _select(begins, lasts - spans + 1)
         ids, lasts, word = _select(keeps, ids, lasts, word)
-        counts = tf.math.bincount(
-            word, minlength=tf.size(lengths), maxlength=tf.size(lengths), dtype=tf.int64
-        )
+        counts = tf.math.bincount(word, minlength=tf.size(lengths), maxlength=tf.size(lengths), dtype=tf.int64)
         return Pieces(ids, firsts, lasts, tf.concat([tf.zeros([1], tf.int64), tf.cumsum(counts)], 0))
 
 

@@ -25,24 +25,18 @@ def parse_charsmap(data: bytes, source: str = "charsmap") -> dict[str, str]:
         return {}
     size = struct.unpack("<I", data[:4])[0] if len(data) >= 4 else -1
     if size < 4 or size % 4 or size > len(data) - 4:
-        raise TransformerError(
-            f"{source}: the normalizer's map is damaged; its trie has {size} of {len(data)} bytes"
-        )
+        raise TransformerError(f"{source}: the normalizer's map is damaged; its trie has {size} of {len(data)} bytes")
     units = np.frombuffer(data, "<u4", size // 4, 4).astype(np.int64)
     texts = data[4 + size :]
     rules = {}
     for key, place in _keys(units, source):
         end = texts.find(b"\0", place)
         if end < 0:
-            raise TransformerError(
-                f"{source}: the normalizer's map is damaged; a replacement lies outside it"
-            )
+            raise TransformerError(f"{source}: the normalizer's map is damaged; a replacement lies outside it")
         try:
             rules[key.decode("utf-8")] = texts[place:end].decode("utf-8")
         except UnicodeDecodeError:
-            raise TransformerError(
-                f"{source}: the normalizer's map is damaged; a rule is not UTF-8"
-            ) from None
+            raise TransformerError(f"{source}: the normalizer's map is damaged; a rule is not UTF-8") from None
     return rules
 
 
@@ -62,14 +56,10 @@ def _keys(units: np.ndarray, source: str) -> list[tuple[bytes, int]]:
         is_child = inside & (labels[np.where(inside, children, 0)] == alphabet)
         parents, letters = np.nonzero(is_child)
         places = children[parents, letters]
-        prefixes = [
-            prefixes[p] + bytes((b + 1,)) for p, b in zip(parents.tolist(), letters.tolist(), strict=True)
-        ]
+        prefixes = [prefixes[p] + bytes((b + 1,)) for p, b in zip(parents.tolist(), letters.tolist(), strict=True)]
         nodes = places ^ offsets[places]
         for i in np.flatnonzero(has_value[places]).tolist():
             if nodes[i] >= len(units):
-                raise TransformerError(
-                    f"{source}: the normalizer's map is damaged; its trie points outside itself"
-                )
+                raise TransformerError(f"{source}: the normalizer's map is damaged; its trie points outside itself")
             found.append((prefixes[i], int(units[nodes[i]] & 0x7FFFFFFF)))
     return found

@@ -113,9 +113,7 @@ def model_bytes(model: UnigramModel) -> bytes:
     for field, name in _IDS.items():
         trainer += _number(field, unknown if name == "unknown" else -1)
     parts.append(_chunk(_TRAINER, trainer))
-    normalizer = _chunk(_NAME, b"stored" if model.charsmap else b"identity") + _chunk(
-        _CHARSMAP, model.charsmap
-    )
+    normalizer = _chunk(_NAME, b"stored" if model.charsmap else b"identity") + _chunk(_CHARSMAP, model.charsmap)
     parts.append(_chunk(_NORMALIZER, normalizer))
     return b"".join(parts)
 
@@ -186,9 +184,7 @@ def _check_trainer(data: bytes, source: str) -> None:
             names = {2: "BPE", 3: "word", 4: "char"}
             raise TransformerError(f"{source} must be a unigram model; got {names.get(value, value)}")
         if field == _BYTE_FALLBACK and value:
-            raise TransformerError(
-                f"{source} must not fall back to bytes, which neither ALBERT nor XLM-R does"
-            )
+            raise TransformerError(f"{source} must not fall back to bytes, which neither ALBERT nor XLM-R does")
 
 
 def _fields(data: bytes, source: str) -> Iterator[tuple[int, int | float | bytes]]:
@@ -206,13 +202,9 @@ def _fields(data: bytes, source: str) -> Iterator[tuple[int, int | float | bytes
         else:
             length = {_FIXED64: 8, _FIXED32: 4}.get(wire, -1)
         if field == 0 or length < 0:
-            raise TransformerError(
-                f"{source} is damaged: no SentencePiece model has a field like that at byte {place}"
-            )
+            raise TransformerError(f"{source} is damaged: no SentencePiece model has a field like that at byte {place}")
         if length > end - place:
-            raise TransformerError(
-                f"{source} is cut short or damaged: {length} bytes announced, {end - place} left"
-            )
+            raise TransformerError(f"{source} is cut short or damaged: {length} bytes announced, {end - place} left")
         body = data[place : place + length]
         place += length
         yield field, body if wire == _BYTES else struct.unpack("<d" if length == 8 else "<f", body)[0]

@@ -164,9 +164,7 @@ class SentencePieceNormalizer:
             result = tf.where(found, tf.gather(index, place), result)
         return result
 
-    def _outcome(
-        self, name: str, rules: tables.Replacements, entries: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def _outcome(self, name: str, rules: tables.Replacements, entries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The replacement of each character (-1: one character), and how many characters it has."""
         index = tf.where(entries >= tables.SPECIAL, entries - tables.SPECIAL, -1)
         lengths = tf.gather(self._constant(f"{name}_lengths", rules.lengths), tf.maximum(index, 0))

@@ -10,23 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tftransformer.text.code_points import (
-    NUM_CODE_POINTS,
-    SPECIAL,
-    PageTable,
-    page_table,
-    pooled,
-    read_rule_file,
-)
+from tftransformer.text.code_points import NUM_CODE_POINTS, SPECIAL, PageTable, page_table, pooled, read_rule_file
 
 RULES = Path(__file__).with_name("sentencepiece_code_points.txt")
 POINT_BITS = 21
 LONGEST_CLUSTER = 3  # characters of a grapheme cluster of at most five bytes
 
 # Flags of a code point. Those of graphemes are Unicode's (Standard Annex 29), by what they do.
-JOINS, ALONE, LEADS, PICTURE, BETWEEN_PICTURES, CONSONANT, LINKER, BETWEEN_CONSONANTS = (
-    1 << i for i in range(8)
-)
+JOINS, ALONE, LEADS, PICTURE, BETWEEN_PICTURES, CONSONANT, LINKER, BETWEEN_CONSONANTS = (1 << i for i in range(8))
 LEAD_JAMO, VOWEL_JAMO, TAIL_JAMO, OPEN_SYLLABLE, CLOSED_SYLLABLE = (1 << i for i in range(8, 13))
 CLUSTERS = 1 << 13  # a text that has none of these consists of clusters of one character
 SPACE = 1 << 14
@@ -100,11 +91,7 @@ def folding(lowercase: bool, strip_accents: bool) -> Replacements:
 
 def charsmap_replacements(rules: Mapping[str, str]) -> Replacements:
     """The rules of a model's map, as far as the lookup of a cluster by its shortest rule can meet them."""
-    keys = {
-        tuple(map(ord, key)): tuple(map(ord, value))
-        for key, value in rules.items()
-        if len(key) <= LONGEST_CLUSTER
-    }
+    keys = {tuple(map(ord, key)): tuple(map(ord, value)) for key, value in rules.items() if len(key) <= LONGEST_CLUSTER}
     reachable = {k: v for k, v in keys.items() if not any(k[:n] in keys for n in range(1, len(k)))}
     return _replacements(reachable)
 

@@ -73,12 +73,7 @@ class TokenizerSpec:
     def to_config(self) -> dict[str, Any]:
         """As JSON values; `from_config` reads it back."""
         files = {name: base64.b64encode(data).decode("ascii") for name, data in self.files.items()}
-        return {
-            "kind": self.kind,
-            "vocabulary": list(self.vocabulary),
-            "settings": dict(self.settings),
-            "files": files,
-        }
+        return {"kind": self.kind, "vocabulary": list(self.vocabulary), "settings": dict(self.settings), "files": files}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "TokenizerSpec":

@@ -68,9 +68,7 @@ def check_tokens(tokens: Iterable[str], source: str = "vocabulary") -> tuple[str
             raise TransformerError(f"vocabulary must hold text that UTF-8 can; token {number} is {token!r}")
         if lines.setdefault(token, number) != number:
             both = f"{lines[token]} and {number}"
-            raise TransformerError(
-                f"vocabulary must hold each token once; {source} has {token!r} in lines {both}"
-            )
+            raise TransformerError(f"vocabulary must hold each token once; {source} has {token!r} in lines {both}")
     return tokens
 
 

@@ -129,8 +129,7 @@ def learn_vocabulary(
     fixed |= dict.fromkeys("##" + c for c in sorted(known) if c in letters or c in inside)
     if vocabulary_size < len(fixed):
         raise TransformerError(
-            f"vocabulary_size must be at least {len(fixed)}, the special tokens and characters; "
-            f"got {vocabulary_size}"
+            f"vocabulary_size must be at least {len(fixed)}, the special tokens and characters; got {vocabulary_size}"
         )
 
     words = [
@@ -174,9 +173,7 @@ def _frequent_characters(counts: Counter[str], coverage: float) -> Iterator[str]
         yield character
 
 
-def _learn_pieces(
-    words: list[tuple[str, int]], size: int, fixed: int, say: Callable[[str], None]
-) -> list[str]:
+def _learn_pieces(words: list[tuple[str, int]], size: int, fixed: int, say: Callable[[str], None]) -> list[str]:
     """Pieces from frequent to rare, somewhat more than fit.
 
     The learner takes the least count of a piece, not the number of pieces. Its own bisection over the

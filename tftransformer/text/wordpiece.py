@@ -16,14 +16,7 @@ import tensorflow_text
 from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_builder as model_builder
 
 from tftransformer.errors import TransformerError, check_whole
-from tftransformer.text.base import (
-    SPECIAL_TOKENS,
-    Tokenizer,
-    Tokens,
-    as_texts,
-    check_settings,
-    check_switches,
-)
+from tftransformer.text.base import SPECIAL_TOKENS, Tokenizer, Tokens, as_texts, check_settings, check_switches
 from tftransformer.text.normalization import Constants, Words, WordSplitter
 from tftransformer.text.places import characters_begun, row_numbers, splits_of
 from tftransformer.text.vocabulary import check_tokens, parse_vocabulary, read_vocabulary, vocabulary_bytes
@@ -83,10 +76,7 @@ class WordPieceTokenizer(Tokenizer):
         check_whole("max_word_characters", max_word_characters)
         special = (unknown_token, pad_token, start_token, separator_token, mask_token)
         is_path = isinstance(vocabulary, (str, os.PathLike))
-        super().__init__(
-            read_vocabulary(vocabulary) if is_path else check_tokens(vocabulary),
-            special,
-        )
+        super().__init__(read_vocabulary(vocabulary) if is_path else check_tokens(vocabulary), special)
         self.lowercase, self.strip_accents, self.split_on_cjk = lowercase, strip_accents, split_on_cjk
         self.max_word_characters = max_word_characters
         self._splitter = WordSplitter(lowercase, strip_accents, split_on_cjk)
@@ -99,20 +89,14 @@ class WordPieceTokenizer(Tokenizer):
         texts = as_texts(texts)
         plain = is_plain(texts)
         values, row_splits = tf.cond(
-            tf.reduce_all(plain),
-            lambda: _parts(self._plain(texts)),
-            lambda: _parts(self._tokenize_mixed(texts, plain)),
+            tf.reduce_all(plain), lambda: _parts(self._plain(texts)), lambda: _parts(self._tokenize_mixed(texts, plain))
         )
         return tf.RaggedTensor.from_row_splits(values, row_splits, validate=False)
 
     @functools.cached_property
     def _plain(self) -> "PlainWordPiece":
         return PlainWordPiece(
-            self.vocabulary,
-            self._special["unknown_token"],
-            self._absent,
-            self.lowercase,
-            self.max_word_characters,
+            self.vocabulary, self._special["unknown_token"], self._absent, self.lowercase, self.max_word_characters
         )
 
     def _tokenize_mixed(self, texts: tf.Tensor, plain: tf.Tensor) -> tf.RaggedTensor:
@@ -135,9 +119,7 @@ class WordPieceTokenizer(Tokenizer):
         # A word that is too long is one token, and the kernel did not see it.
         too_long = tf.gather(words.lengths > self.max_word_characters, word)
         starts = starts.values + tf.gather(bytes_before, word)
-        ends = tf.where(
-            too_long, tf.gather(bytes_before, word + 1), ends.values + tf.gather(bytes_before, word)
-        )
+        ends = tf.where(too_long, tf.gather(bytes_before, word + 1), ends.values + tf.gather(bytes_before, word))
         begun = characters_begun(tf.io.decode_raw(tf.strings.reduce_join(words.values), tf.uint8))
         first, last = tf.gather(begun, starts) - 1, tf.gather(begun, ends - 1) - 1
         row_splits = tf.gather(pieces.row_splits, words.row_splits)
@@ -254,12 +236,7 @@ class PlainWordPiece:
     """
 
     def __init__(
-        self,
-        vocabulary: Sequence[str],
-        unknown_token: str,
-        absent: str,
-        lowercase: bool,
-        max_word_characters: int,
+        self, vocabulary: Sequence[str], unknown_token: str, absent: str, lowercase: bool, max_word_characters: int
     ) -> None:
         self._lowercase = lowercase
         tokens = [
@@ -278,9 +255,7 @@ class PlainWordPiece:
         return kernel.tokenize(tf.strings.lower(texts) if self._lowercase else texts)
 
 
-def build_automaton(
-    tokens: Sequence[str], unknown_token: str, max_word_bytes: int, *, whole_words: bool
-) -> np.ndarray:
+def build_automaton(tokens: Sequence[str], unknown_token: str, max_word_bytes: int, *, whole_words: bool) -> np.ndarray:
     """The kernel's automaton, as bytes."""
     data = model_builder.build_fast_wordpiece_model(
         list(tokens), max_word_bytes, JOINER, unknown_token, whole_words, False

@@ -94,9 +94,7 @@ def logits(classifier):
 @pytest.mark.parametrize(
     "family",
     [
-        pytest.param(
-            family, marks=pytest.mark.slow if family in ("distilbert", "roberta", "xlm_roberta") else ()
-        )
+        pytest.param(family, marks=pytest.mark.slow if family in ("distilbert", "roberta", "xlm_roberta") else ())
         for family in FAMILIES
     ],
 )
@@ -161,9 +159,7 @@ def test_what_is_written(make_classifier, tmp_path):
 
 def test_a_mean_pooled_encoder_is_sentence_transformers(make_classifier, tmp_path):
     classifier = make_classifier("bert", pooling="mean")
-    with pytest.raises(
-        TransformerError, match="must pool the first token.*the model pools by mean.*head=False"
-    ):
+    with pytest.raises(TransformerError, match="must pool the first token.*the model pools by mean.*head=False"):
         classifier.save_to_preset(tmp_path / "there", format="huggingface")
     assert not (tmp_path / "there").exists()
     classifier.save_to_preset(tmp_path / "there", format="huggingface", head=False)
@@ -176,10 +172,7 @@ def test_a_mean_pooled_encoder_is_sentence_transformers(make_classifier, tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"format": "hugging_face"},
-            "format must be one of tftransformer, huggingface.*did you mean 'huggingface'",
-        ),
+        ({"format": "hugging_face"}, "format must be one of tftransformer, huggingface.*did you mean 'huggingface'"),
         ({"format": "huggingface", "dtype": "int8"}, "int8"),
     ],
 )

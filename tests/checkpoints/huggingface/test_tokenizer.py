@@ -11,13 +11,7 @@ import pytest
 from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer, write_tokenizer
 from tftransformer.errors import TransformerError
 from tftransformer.models.families import families_of
-from tftransformer.text.sentencepiece_model import (
-    PieceType,
-    UnigramModel,
-    model_bytes,
-    parse_model,
-    to_fairseq,
-)
+from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, model_bytes, parse_model, to_fairseq
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##do", "a"]
 BYTES = ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "ab", "\u0120", "<mask>"]
@@ -30,9 +24,7 @@ XLMR = UnigramModel(
     ("<unk>", "<s>", "</s>", "\u2581", "a", "\u2581a"), (0.0, 0.0, 0.0, -1.0, -2.0, -2.5), (U, C, C, N, N, N)
 )
 ALBERT = UnigramModel(
-    ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]", "\u2581", "a"),
-    (0.0,) * 5 + (-1.0, -2.0),
-    (C, U, C, C, C, N, N),
+    ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]", "\u2581", "a"), (0.0,) * 5 + (-1.0, -2.0), (C, U, C, C, C, N, N)
 )
 WORDPIECE_JSON = {
     "added_tokens": [{"id": i, "content": WORDS[i], "special": True} for i in range(5)],
@@ -122,9 +114,7 @@ def test_wordpiece_files(tmp_path, family):
         tmp_path,
         vocab_txt="\n".join(WORDS),
         tokenizer_config_json={"do_lower_case": False, "cls_token": {"content": "a"}},
-        tokenizer_json={
-            "normalizer": {"type": "BertNormalizer", "strip_accents": True, "handle_chinese_chars": False}
-        },
+        tokenizer_json={"normalizer": {"type": "BertNormalizer", "strip_accents": True, "handle_chinese_chars": False}},
     )
     spec = read_tokenizer(tmp_path, family)
     assert (spec.kind, spec.vocabulary) == ("wordpiece", tuple(WORDS))
@@ -165,22 +155,14 @@ def test_xlm_robertas_model_file_moves_up(tmp_path, family):
 
 def test_alberts_model_file(tmp_path):
     write(
-        tmp_path,
-        spiece_model=model_bytes(ALBERT),
-        tokenizer_config_json={"keep_accents": True, "do_lower_case": False},
+        tmp_path, spiece_model=model_bytes(ALBERT), tokenizer_config_json={"keep_accents": True, "do_lower_case": False}
     )
     spec = read_tokenizer(tmp_path, "albert")
     assert spec.vocabulary == ALBERT.pieces
     switches = {
-        name: spec.settings[name]
-        for name in ("lowercase", "strip_accents", "straighten_quotes", "pair_separators")
+        name: spec.settings[name] for name in ("lowercase", "strip_accents", "straighten_quotes", "pair_separators")
     }
-    assert switches == {
-        "lowercase": False,
-        "strip_accents": False,
-        "straighten_quotes": True,
-        "pair_separators": 1,
-    }
+    assert switches == {"lowercase": False, "strip_accents": False, "straighten_quotes": True, "pair_separators": 1}
 
 
 def test_wordpiece_from_tokenizer_json_alone(tmp_path):
@@ -203,9 +185,7 @@ def test_byte_bpe_from_tokenizer_json_alone(tmp_path, merges):
 def test_unigram_from_tokenizer_json_before_the_model_file(tmp_path):
     write(tmp_path, tokenizer_json=UNIGRAM_JSON, spiece_model=b"broken")
     spec = read_tokenizer(tmp_path, "albert")
-    assert parse_model(spec.files["spiece.model"]) == UnigramModel(
-        ALBERT.pieces, ALBERT.scores, ALBERT.types, CHARSMAP
-    )
+    assert parse_model(spec.files["spiece.model"]) == UnigramModel(ALBERT.pieces, ALBERT.scores, ALBERT.types, CHARSMAP)
     names = ("lowercase", "strip_accents", "straighten_quotes", "add_prefix_space")
     assert all(spec.settings[name] for name in names)
 
@@ -215,13 +195,7 @@ def test_unigram_from_tokenizer_json_before_the_model_file(tmp_path):
     [
         (None, ()),
         ({"type": "Lowercase"}, ("lowercase",)),
-        (
-            {
-                "type": "Sequence",
-                "normalizers": [{"type": "Strip", "strip_left": False, "strip_right": True}],
-            },
-            (),
-        ),
+        ({"type": "Sequence", "normalizers": [{"type": "Strip", "strip_left": False, "strip_right": True}]}, ()),
         ({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "\u2581"}, ()),
     ],
 )
@@ -239,9 +213,7 @@ def test_separators_of_a_pair_are_read(tmp_path, count):
 
     pair = [part("Sequence", "A"), *[part("SpecialToken", "[SEP]")] * count, part("Sequence", "B")]
     backend = changed(UNIGRAM_JSON, "post_processor", {"type": "TemplateProcessing", "pair": pair})
-    assert (
-        read_tokenizer(write(tmp_path, tokenizer_json=backend), "albert").settings["pair_separators"] == count
-    )
+    assert read_tokenizer(write(tmp_path, tokenizer_json=backend), "albert").settings["pair_separators"] == count
     pair[1] = part("SpecialToken", "x")
     write(tmp_path, tokenizer_json=changed(backend, "post_processor.pair", pair))
     assert "post_processor must put one or two '[SEP]' between two texts" in error_of(tmp_path, "albert")
@@ -280,34 +252,14 @@ IMPOSSIBLE = [
     ("bert", "model", None, "model must be one of WordPiece, BPE, Unigram; got None"),
     ("bert", "model.continuing_subword_prefix", "@@", "continuing_subword_prefix must be '##'; got '@@'"),
     ("bert", "normalizer", {"type": "NFC"}, "the normalizer cannot be reproduced exactly; got NFC"),
-    (
-        "bert",
-        "pre_tokenizer",
-        {"type": "Whitespace"},
-        "the pre_tokenizer cannot be reproduced exactly; got Whitespace",
-    ),
+    ("bert", "pre_tokenizer", {"type": "Whitespace"}, "the pre_tokenizer cannot be reproduced exactly; got Whitespace"),
     ("bert", "model.vocab", [], "vocab must map tokens to ids; got list"),
-    (
-        "bert",
-        "model.vocab.a",
-        9,
-        "vocabulary ids must be 0 to 7, one for each token; tokenizer.json gives 'a' 9",
-    ),
+    ("bert", "model.vocab.a", 9, "vocabulary ids must be 0 to 7, one for each token; tokenizer.json gives 'a' 9"),
     ("bert", "model.vocab.a", 6, "vocabulary ids must differ; tokenizer.json gives 6 to '##do' and 'a'"),
     ("roberta", "normalizer", {"type": "NFC"}, "the normalizer cannot be reproduced exactly; got NFC"),
-    (
-        "roberta",
-        "pre_tokenizer.use_regex",
-        False,
-        "the pre_tokenizer cannot be reproduced exactly; got ByteLevel",
-    ),
+    ("roberta", "pre_tokenizer.use_regex", False, "the pre_tokenizer cannot be reproduced exactly; got ByteLevel"),
     ("roberta", "model.dropout", 0.1, "dropout must not be set; got 0.1"),
-    (
-        "roberta",
-        "model.merges",
-        [["a", "c"]],
-        "merges must use tokens of the vocabulary; merge 1, 'a c', needs 'c'",
-    ),
+    ("roberta", "model.merges", [["a", "c"]], "merges must use tokens of the vocabulary; merge 1, 'a c', needs 'c'"),
     ("albert", "model.byte_fallback", True, "byte_fallback must be false; got True"),
     ("albert", "model.vocab.5", ["x"], "vocab must hold pairs of token and score; got ['x']"),
     (
@@ -318,12 +270,7 @@ IMPOSSIBLE = [
     ),
     ("albert", "model.vocab", [], "unk_id must be one of the 0 tokens; got 1"),
     ("albert", "model.unk_id", None, "unk_id must be one of the 7 tokens; got None"),
-    (
-        "albert",
-        "normalizer.normalizers.2",
-        {"type": "NFC"},
-        "the normalizer cannot be reproduced exactly; got NFC",
-    ),
+    ("albert", "normalizer.normalizers.2", {"type": "NFC"}, "the normalizer cannot be reproduced exactly; got NFC"),
     ("albert", "normalizer.normalizers.5.precompiled_charsmap", "?", "precompiled_charsmap must be base64"),
     (
         "albert",
@@ -434,12 +381,7 @@ def test_live_transformers_reads_what_is_written(tmp_path, family, odd):
     assert theirs.convert_ids_to_tokens(range(len(theirs))) == list(spec.vocabulary)
     for text in ("a undo ab aA", "``a'' A", " a  a ", "ba"):
         assert theirs(text, add_special_tokens=False)["input_ids"] == ours.encode(text), text
-    pair = [
-        *ours.encode("a"),
-        *[ours.separator_id] * ours.pair_separators,
-        *ours.encode("ab"),
-        ours.separator_id,
-    ]
+    pair = [*ours.encode("a"), *[ours.separator_id] * ours.pair_separators, *ours.encode("ab"), ours.separator_id]
     assert theirs("a", "ab")["input_ids"] == [ours.start_id, *pair]
     assert (theirs.pad_token_id, theirs.mask_token_id, theirs.unk_token_id) == (
         ours.pad_id,

@@ -28,8 +28,7 @@ def test_an_embedders_pooling(pooling, bert, change):
 
 
 @pytest.mark.parametrize(
-    ("activation", "multi_label"),
-    [("linear", False), ("sigmoid", True), ({"config": "softmax"}, False), (None, False)],
+    ("activation", "multi_label"), [("linear", False), ("sigmoid", True), ({"config": "softmax"}, False), (None, False)]
 )
 def test_activations_of_heads(activation, multi_label, bert, change):
     change(bert / "task.json", "config", activation=activation)
@@ -40,9 +39,7 @@ def test_activations_of_heads(activation, multi_label, bert, change):
 
 def test_the_old_names_of_classes(bert, change):
     change(bert / "config.json", module="keras_nlp.src.models.bert.bert_backbone")
-    change(
-        bert / "task.json", module="keras_nlp.src.models.bert.bert_classifier", class_name="BertClassifier"
-    )
+    change(bert / "task.json", module="keras_nlp.src.models.bert.bert_classifier", class_name="BertClassifier")
     assert load_preset(bert).labels == ("LABEL_0", "LABEL_1")
 
 
@@ -75,11 +72,7 @@ def test_heads_that_stay_behind(bert, roberta, sizes, change, save_task):
     assert (preset.labels, preset.pooler) == (None, True)
     reasons = ignored(preset)
     assert reasons["logits/kernel"] == "a head with the activation relu, another task"
-    assert set(reasons) == {
-        "logits/kernel",
-        "logits/bias",
-        "pooled_dense/bias",
-    }  # the pooler's kernel is taken
+    assert set(reasons) == {"logits/kernel", "logits/bias", "pooled_dense/bias"}  # the pooler's kernel is taken
 
     for settings, reason in (
         ({"num_classes": 1}, "the head of one output, another task"),
@@ -89,9 +82,7 @@ def test_heads_that_stay_behind(bert, roberta, sizes, change, save_task):
         save_task(keras_hub.models.RobertaTextClassifier(backbone, compile=False, **settings), roberta)
         reasons = ignored(load_preset(roberta))
         assert set(reasons.values()) == {reason}
-        assert set(reasons) == {
-            f"{name}/{kind}" for name in ("logits", "pooled_dense") for kind in ("kernel", "bias")
-        }
+        assert set(reasons) == {f"{name}/{kind}" for name in ("logits", "pooled_dense") for kind in ("kernel", "bias")}
 
 
 @pytest.mark.parametrize(
@@ -118,6 +109,4 @@ def test_broken_tasks(bert, change, one_line):
     change(bert / "task.json", class_name="BertTextEmbedder", config={"pooling_mode": "sum"})
     assert "pooling_mode must be one of cls, mean, max; got 'sum'" in one_line(bert)
     change(bert / "task.json", module="os")
-    assert "task.json must describe a task of keras-hub's; it describes a 'BertTextEmbedder'" in one_line(
-        bert
-    )
+    assert "task.json must describe a task of keras-hub's; it describes a 'BertTextEmbedder'" in one_line(bert)

@@ -39,10 +39,6 @@ def test_alberts_rules_are_for_uncased_vocabularies(piece, uncased, bert, change
     change(bert / "tokenizer.json", class_name="AlbertTokenizer")
     # An encoder of one family with the tokenizer of another: keras-hub has such presets.
     tokenizer = load_preset(bert).tokenizer
-    assert (tokenizer.kind, tokenizer.vocabulary, tokenizer.files) == (
-        "sentencepiece",
-        pieces,
-        {"spiece.model": data},
-    )
+    assert (tokenizer.kind, tokenizer.vocabulary, tokenizer.files) == ("sentencepiece", pieces, {"spiece.model": data})
     for rule in ("lowercase", "strip_accents", "straighten_quotes"):
         assert tokenizer.settings[rule] is uncased

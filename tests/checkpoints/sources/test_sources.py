@@ -51,8 +51,7 @@ BROKEN = {
     "cut off": header({"a": {**TENSOR, "shape": [2], "data_offsets": [0, 8]}}, b"1234"),
     "overlapping": header({"a": TENSOR, "b": TENSOR}, b"1234"),
     "partly overlapping": header(
-        {"a": {**TENSOR, "shape": [2], "data_offsets": [0, 8]}, "b": {**TENSOR, "data_offsets": [4, 8]}},
-        b"12345678",
+        {"a": {**TENSOR, "shape": [2], "data_offsets": [0, 8]}, "b": {**TENSOR, "data_offsets": [4, 8]}}, b"12345678"
     ),
     "a gap": header({"a": TENSOR, "b": {**TENSOR, "data_offsets": [8, 12]}}, b"1" * 12),
     "out of range": header({"a": {**TENSOR, "data_offsets": [2**40, 2**40 + 4]}}, b"1234"),
@@ -102,11 +101,7 @@ def test_arrays():
 
 # Shards
 
-ARRAYS = {
-    "a": np.arange(6, dtype="float32").reshape(2, 3),
-    "b": np.ones(2, "float16"),
-    "c": np.zeros((), "float64"),
-}
+ARRAYS = {"a": np.arange(6, dtype="float32").reshape(2, 3), "b": np.ones(2, "float16"), "c": np.zeros((), "float64")}
 PLACES = {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}
 
 
@@ -138,9 +133,7 @@ def test_a_missing_and_a_damaged_shard(tmp_path):
 
 def test_index_and_shards_must_agree(tmp_path):
     write_shards(tmp_path, weight_map={**PLACES, "d": "model-2.safetensors"})
-    assert "1 in the index that their shard lacks: d (of model-2.safetensors)" in refusal(
-        open_weights, tmp_path
-    )
+    assert "1 in the index that their shard lacks: d (of model-2.safetensors)" in refusal(open_weights, tmp_path)
     write_shards(tmp_path, weight_map={"a": "model-1.safetensors", "b": "model-2.safetensors"})
     message = "1 in a shard that the index does not place there: c (in model-1.safetensors)"
     assert message in refusal(open_weights, tmp_path)

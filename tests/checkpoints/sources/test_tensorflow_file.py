@@ -35,16 +35,12 @@ def test_the_source_reads_every_dtype(tmp_path):
 
 
 def test_files_that_are_not_there(tmp_path):
-    with pytest.raises(
-        TransformerError, match="there is no checkpoint .*model.ckpt: it lacks .*model.ckpt.index"
-    ):
+    with pytest.raises(TransformerError, match="there is no checkpoint .*model.ckpt: it lacks .*model.ckpt.index"):
         TensorFlowSource(tmp_path / "model.ckpt")
     save(tmp_path / "model.ckpt", {"a": np.ones((2, 3), "float32")})
     data = next(tmp_path.glob("*.data-*"))
     data.write_bytes(data.read_bytes()[:-1])
-    with pytest.raises(
-        TransformerError, match="its index states 24 bytes of tensors, and its .data files hold 23"
-    ):
+    with pytest.raises(TransformerError, match="its index states 24 bytes of tensors, and its .data files hold 23"):
         TensorFlowSource(tmp_path / "model.ckpt")
     data.unlink()
     with pytest.raises(TransformerError, match="model.ckpt is "):

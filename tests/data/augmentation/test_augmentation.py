@@ -125,10 +125,7 @@ def test_spellings():
         (lambda: Augmentation("swap", copies=0.5), "copies must be an integer of at least 0; got 0.5"),
         (lambda: Augmentation("swap", seed=-1), "seed must be an integer of at least 0; got -1"),
         (lambda: Augmentation("swap", side="frist"), "side must be one of .*; did you mean 'first'"),
-        (
-            lambda: Augmentation("swap", synonyms="wordnt"),
-            "synonyms must be one of .*; did you mean 'wordnet'",
-        ),
+        (lambda: Augmentation("swap", synonyms="wordnt"), "synonyms must be one of .*; did you mean 'wordnet'"),
         (lambda: Augmentation("swap", side="second")(["a"]), "side='second' is for pairs"),
         (lambda: as_augmentation(0.1), "augmentation must be an Augmentation or a string such as .*; got float"),
     ],

@@ -164,30 +164,15 @@ def test_a_rate_is_above_zero_and_at_most_one(rate):
         (lambda: ReplaceSynonyms(0.1).prepare(["a"]), "synonyms needs a source .* inside an Augmentation"),
         (lambda: ReplaceMasked("fill"), "fill must be a callable .*; got str"),
         (lambda: ReplaceMasked(lambda _: []).prepare(["a b"]), "fill must return one list a text, 1; .* 0"),
-        (
-            lambda: ReplaceMasked(lambda _: [["x", "y"]]).prepare(["", "a"]),
-            "candidates a mask, 1 in this text",
-        ),
+        (lambda: ReplaceMasked(lambda _: [["x", "y"]]).prepare(["", "a"]), "candidates a mask, 1 in this text"),
         (lambda: ReplaceMasked(lambda _: ["x"]).prepare(["a b"]), "candidates a mask, 1 .* returned 'x'"),
-        (
-            lambda: ReplaceMasked(lambda _: [["xy"]]).prepare(["a"]),
-            r"candidates a mask, 1 .* returned \['xy'\]",
-        ),
+        (lambda: ReplaceMasked(lambda _: [["xy"]]).prepare(["a"]), r"candidates a mask, 1 .* returned \['xy'\]"),
         (lambda: BackTranslation("de", list), "forward must be a callable .*; got str"),
         (lambda: BackTranslation(list, None), "backward must be a callable .*; got NoneType"),
         (lambda: BackTranslation(list, list, batch_size=0), "batch_size must be at least 1; got 0"),
-        (
-            lambda: BackTranslation(lambda t: t[1:], list).prepare(["a", "b"]),
-            "forward must return a text for each",
-        ),
-        (
-            lambda: BackTranslation(list, lambda t: [1]).prepare(["a"]),
-            r"backward must return .*; got '\[1\]'",
-        ),
-        (
-            lambda: BackTranslation(list, lambda t: "ab").prepare(["a", "b"]),
-            "backward must return .* 2 it was",
-        ),
+        (lambda: BackTranslation(lambda t: t[1:], list).prepare(["a", "b"]), "forward must return a text for each"),
+        (lambda: BackTranslation(list, lambda t: [1]).prepare(["a"]), r"backward must return .*; got '\[1\]'"),
+        (lambda: BackTranslation(list, lambda t: "ab").prepare(["a", "b"]), "backward must return .* 2 it was"),
     ],
 )
 def test_errors_are_one_line(change, words):

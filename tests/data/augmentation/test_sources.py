@@ -137,15 +137,10 @@ def test_an_encoders_table_is_read_by_its_vocabulary():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (
-            lambda: EmbeddingNeighbours(["a", "b"], np.ones((3, 2))),
-            r"each of the 2 words; got shape \(3, 2\)",
-        ),
+        (lambda: EmbeddingNeighbours(["a", "b"], np.ones((3, 2))), r"each of the 2 words; got shape \(3, 2\)"),
         (lambda: EmbeddingNeighbours([], np.ones((0, 2))), "words must hold a word at least"),
         (
-            lambda: encoder_neighbours(
-                TokenizerSpec("wordpiece", ("ab", "cd"), SPECIAL, {}), np.ones((1, 2))
-            ),
+            lambda: encoder_neighbours(TokenizerSpec("wordpiece", ("ab", "cd"), SPECIAL, {}), np.ones((1, 2))),
             r"each of the 2 tokens; got shape \(1, 2\)",
         ),
     ],

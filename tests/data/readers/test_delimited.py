@@ -26,11 +26,7 @@ def written(rows, delimiter=",", quoting=csv.QUOTE_MINIMAL, end="\r\n"):
 
 
 @settings(max_examples=60, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=8),
-    st.sampled_from(["\n", "\r\n"]),
-    st.booleans(),
-)
+@given(st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=8), st.sampled_from(["\n", "\r\n"]), st.booleans())
 def test_csv_round_trip(tmp_path, rows, end, mark):
     rows = [("text", "a", "b"), *rows]
     text = written(rows, quoting=csv.QUOTE_ALL, end=end)

@@ -57,14 +57,10 @@ def test_bad_lines_say_where(tmp_path, text, message):
 
 def test_one_object_with_a_list_for_each_split(tmp_path):
     path = tmp_path / "f.json"
-    path.write_text(
-        json.dumps({"train": [["a", "x"]], "val": [{"text": "b"}], "note": "n", "five": [[1, 2, 3]]})
-    )
+    path.write_text(json.dumps({"train": [["a", "x"]], "val": [{"text": "b"}], "note": "n", "five": [[1, 2, 3]]}))
     tables = read_json_splits(path)
     assert tables["train"].names == ("text", "label") and tables["train"].rows == [["a", "x"]]
-    assert (
-        tables["val"].names == ("text",) and tables["five"].names == ("1", "2", "3") and "note" not in tables
-    )
+    assert tables["val"].names == ("text",) and tables["five"].names == ("1", "2", "3") and "note" not in tables
     path.write_text('{"train": [["a", "x"], ["b"]]}')
     with pytest.raises(TransformerError, match=r"f.json\[train\]:2: this row is unlike the first one"):
         read_json_splits(path)

@@ -42,10 +42,7 @@ def test_classes_become_names_and_unlabelled_splits_are_left_out(folder):
     splits = load("tfds:kept_sentences/small", data_dir=folder, test_fraction=0.2)
     assert splits.train.labels == ("negative", "positive")
     assert [len(split) for split in splits] == [16, 20, 4]
-    assert splits.validation.texts[0] == "text 0 é" and splits.validation.targets[:2] == [
-        "negative",
-        "positive",
-    ]
+    assert splits.validation.texts[0] == "text 0 é" and splits.validation.targets[:2] == ["negative", "positive"]
     assert splits.validation.where(3) == "tfds:kept_sentences/small[validation]:4"
 
 

@@ -182,8 +182,7 @@ def _tensors(
     prefix = "" if kind == "Model" else facts.prefix
     chosen = (address for address in variables if address in addresses)
     tensors = dict(
-        to_source(facts.table, address, as_array(variables[address]), config.num_heads, prefix)
-        for address in chosen
+        to_source(facts.table, address, as_array(variables[address]), config.num_heads, prefix) for address in chosen
     )
     return tensors, kind
 

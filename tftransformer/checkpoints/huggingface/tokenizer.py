@@ -120,18 +120,12 @@ def _special_tokens(folder: Path, stated: Mapping[str, Any]) -> dict[str, str]:
 def _switch(folder: Path, stated: Mapping[str, Any], name: str, default: bool) -> bool:
     value = stated.get(name, default)
     if not isinstance(value, bool):
-        raise TransformerError(
-            f"{folder / 'tokenizer_config.json'}: {name} must be true or false; got {value!r}"
-        )
+        raise TransformerError(f"{folder / 'tokenizer_config.json'}: {name} must be true or false; got {value!r}")
     return value
 
 
 def _read_wordpiece(
-    folder: Path,
-    stated: Mapping[str, Any],
-    backend: Mapping[str, Any],
-    special: dict[str, str],
-    added: list[Added],
+    folder: Path, stated: Mapping[str, Any], backend: Mapping[str, Any], special: dict[str, str], added: list[Added]
 ) -> TokenizerSpec:
     """vocab.txt; the rules are tokenizer_config.json's, and tokenizer.json's where that leaves one open."""
     normalizer = backend.get("normalizer")

@@ -8,12 +8,7 @@ from typing import Any, NamedTuple
 
 from tftransformer.checkpoints.folders import read_optional_json
 from tftransformer.errors import TransformerError
-from tftransformer.text.byte_bpe_files import (
-    check_merges,
-    check_vocabulary,
-    merges_bytes,
-    vocabulary_json_bytes,
-)
+from tftransformer.text.byte_bpe_files import check_merges, check_vocabulary, merges_bytes, vocabulary_json_bytes
 from tftransformer.text.sentencepiece_charsmap import parse_charsmap
 from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, check_model, model_bytes
 from tftransformer.text.spec import TokenizerSpec
@@ -44,20 +39,12 @@ def added_tokens(folder: Path, stated: Mapping[str, Any], backend: Mapping[str, 
     extra = read_optional_json(folder / "special_tokens_map.json").get("additional_special_tokens")
     names = {row.get("content") if isinstance(row, dict) else row for row in _rows(extra, list)}
     rows += [
-        (number, token, token in names)
-        for token, number in read_optional_json(folder / "added_tokens.json").items()
+        (number, token, token in names) for token, number in read_optional_json(folder / "added_tokens.json").items()
     ]
     found: dict[str, Added] = {}
     for number, token, special in rows:
-        if (
-            isinstance(number, bool)
-            or not isinstance(number, int)
-            or number < 0
-            or not isinstance(token, str)
-        ):
-            raise TransformerError(
-                f"{folder}: an added token must have an id and a text; got {number!r}, {token!r}"
-            )
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0 or not isinstance(token, str):
+            raise TransformerError(f"{folder}: an added token must have an id and a text; got {number!r}, {token!r}")
         found.setdefault(token, Added(number, token, special is True))
     return sorted(found.values())
 
@@ -72,9 +59,7 @@ def with_added(
         # SentencePiece's user-defined pieces are listed as added; they are pieces like any other.
         harmless = special or token in roles.values() or (kind == "sentencepiece" and token in ids)
         if not harmless:
-            raise TransformerError(
-                f"{where}: the added token {token!r} is no special token, and would cut texts"
-            )
+            raise TransformerError(f"{where}: the added token {token!r} is no special token, and would cut texts")
         if ids.setdefault(token, len(tokens)) != number:
             raise TransformerError(
                 f"{where}: the ids of tokens must have no gap and no double; {token!r} is {number}, not {ids[token]}"
@@ -145,12 +130,7 @@ def _wordpiece(
 
 
 def _byte_bpe(
-    backend: Mapping[str, Any],
-    model: Mapping,
-    special: dict,
-    separators: int,
-    added: Sequence[Added],
-    where: Path,
+    backend: Mapping[str, Any], model: Mapping, special: dict, separators: int, added: Sequence[Added], where: Path
 ) -> TokenizerSpec:
     unset = ("continuing_subword_prefix", "end_of_word_suffix", "dropout", "byte_fallback", "ignore_merges")
     for name in unset:
@@ -177,12 +157,7 @@ def _byte_bpe(
 
 
 def _unigram(
-    backend: Mapping[str, Any],
-    model: Mapping,
-    special: dict,
-    separators: int,
-    added: Sequence[Added],
-    where: Path,
+    backend: Mapping[str, Any], model: Mapping, special: dict, separators: int, added: Sequence[Added], where: Path
 ) -> TokenizerSpec:
     if model.get("byte_fallback"):
         raise TransformerError(f"{where}: byte_fallback must be false; got {model['byte_fallback']!r}")
@@ -254,11 +229,7 @@ def _prefix_space(cutter: Any, where: Path) -> bool:
     if _name(parts[0] if parts else None) == "WhitespaceSplit":
         parts = parts[1:]
     sign = parts[0] if len(parts) == 1 else None
-    if (
-        _name(sign) != "Metaspace"
-        or sign.get("replacement") != _SPACE_SIGN
-        or sign.get("split", True) is not True
-    ):
+    if _name(sign) != "Metaspace" or sign.get("replacement") != _SPACE_SIGN or sign.get("split", True) is not True:
         raise _unknown(where, "pre_tokenizer", cutter)
     scheme = sign.get("prepend_scheme") or ("always" if sign.get("add_prefix_space", True) else "never")
     if scheme not in ("always", "never"):

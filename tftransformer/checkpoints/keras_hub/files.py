@@ -84,9 +84,7 @@ def is_hubs(module: Any) -> bool:
 def is_missing(error: BaseException) -> bool:
     """Whether the hub answered that there is no such file."""
     status = getattr(getattr(error, "response", None), "status_code", None)
-    return (
-        status == 404 or "404 Client Error" in str(error) or "is not present in the model files" in str(error)
-    )
+    return status == 404 or "404 Client Error" in str(error) or "is not present in the model files" in str(error)
 
 
 def is_offline(error: BaseException) -> bool:
@@ -128,9 +126,7 @@ def count_stored(paths: tuple[Path, ...]) -> int:
         found: dict[str, Any] = {}
         try:
             with h5py.File(path, "r") as file:
-                file.visititems(
-                    lambda key, item: found.update({key: item}) if isinstance(item, h5py.Dataset) else None
-                )
+                file.visititems(lambda key, item: found.update({key: item}) if isinstance(item, h5py.Dataset) else None)
                 elsewhere = any(item.external or item.is_virtual for item in found.values())
                 # The state of a dropout's random numbers is no weight.
                 sizes = (math.prod(item.shape) for key, item in found.items() if "seed_generator" not in key)

@@ -33,9 +33,7 @@ from tftransformer.models.shapes import count_parameters
 
 FAMILIES: tuple[str, ...] = tuple(families_of("keras_hub"))
 # By the names of their backbones' classes.
-BACKBONES: dict[str, Family] = {
-    family.keras_hub.backbone: family for family in families_of("keras_hub").values()
-}
+BACKBONES: dict[str, Family] = {family.keras_hub.backbone: family for family in families_of("keras_hub").values()}
 
 
 def preset_names() -> tuple[str, ...]:
@@ -182,9 +180,7 @@ def read_task(files: HubFiles, hub: KerasHub, backbone: Any) -> HubTask:
     return _classifier(files, hub, backbone, path, settings)
 
 
-def _classifier(
-    files: HubFiles, hub: KerasHub, backbone: Any, path: Path, settings: Mapping[str, Any]
-) -> HubTask:
+def _classifier(files: HubFiles, hub: KerasHub, backbone: Any, path: Path, settings: Mapping[str, Any]) -> HubTask:
     classes, dropout = settings.get("num_classes"), settings.get("dropout", 0.0)
     check_whole(f"{path}: num_classes", classes)
     if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
@@ -205,10 +201,7 @@ def _classifier(
         return HubTask(model, without_head(hub, reason))
     labels = tuple(f"LABEL_{i}" for i in range(classes))
     return HubTask(
-        model,
-        hub.table,
-        labels=labels,
-        head={"multi_label": _MULTI_LABEL[activation], "head_dropout": float(dropout)},
+        model, hub.table, labels=labels, head={"multi_label": _MULTI_LABEL[activation], "head_dropout": float(dropout)}
     )
 
 

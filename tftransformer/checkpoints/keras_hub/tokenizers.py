@@ -8,13 +8,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.models.families import families_of
 from tftransformer.models.families.family import TokenizerFacts
 from tftransformer.text.byte_bpe_files import parse_vocabulary_json
-from tftransformer.text.sentencepiece_model import (
-    PieceType,
-    UnigramModel,
-    model_bytes,
-    parse_model,
-    to_fairseq,
-)
+from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, model_bytes, parse_model, to_fairseq
 from tftransformer.text.spec import TokenizerSpec
 from tftransformer.text.vocabulary import parse_vocabulary
 
@@ -80,10 +74,7 @@ def _in_fairseqs_order(model: UnigramModel, facts: TokenizerFacts, path: str) ->
     # The file has the library's order; keras-hub moves the ids when it tokenizes, here the stored model has them.
     model = to_fairseq(model, [facts.roles[role] for role in roles], path)
     return TokenizerSpec(
-        "sentencepiece",
-        model.pieces,
-        {"pair_separators": facts.pair_separators},
-        {"spiece.model": model_bytes(model)},
+        "sentencepiece", model.pieces, {"pair_separators": facts.pair_separators}, {"spiece.model": model_bytes(model)}
     )
 
 

@@ -66,9 +66,7 @@ class SafetensorsSource:
         try:
             return self._file.get_tensor(key)
         except (self._error, OSError, TypeError, AttributeError) as error:
-            raise TransformerError(
-                f"tensor {key!r} of {self.name} cannot be read ({one_line(error)})"
-            ) from None
+            raise TransformerError(f"tensor {key!r} of {self.name} cannot be read ({one_line(error)})") from None
 
 
 _MOST = 10_000  # shards; each stays open, and an index that names more is a mistake
@@ -97,9 +95,7 @@ class ShardedSource:
             raise TransformerError(f"{index} must name at most {_MOST} shards; it names {len(names)}")
         missing = [name for name in names if not (index.parent / name).is_file()]
         if missing:
-            raise TransformerError(
-                f"{index.parent} lacks shards that {index.name} names: {listed(missing, 5)}"
-            )
+            raise TransformerError(f"{index.parent} lacks shards that {index.name} names: {listed(missing, 5)}")
         self._shards = {name: open_shard(index.parent / name) for name in names}
         _check_tensors(index, self._files, self._shards)
 
@@ -123,28 +119,18 @@ def _weight_map(index: Path) -> dict[str, str]:
     # A shard is a file beside its index; anything with a folder in it could be any file of the machine.
     strays = dict.fromkeys(repr(file) for file in stated.values() if not _is_plain(file))
     if strays:
-        raise TransformerError(
-            f"{index} must name files beside itself, without a folder; got {listed(strays, 5)}"
-        )
+        raise TransformerError(f"{index} must name files beside itself, without a folder; got {listed(strays, 5)}")
     return stated
 
 
 def _is_plain(name: object) -> bool:
-    return (
-        isinstance(name, str)
-        and name.isprintable()
-        and name not in ("", ".", "..")
-        and not set(name) & set("/\\:")
-    )
+    return isinstance(name, str) and name.isprintable() and name not in ("", ".", "..") and not set(name) & set("/\\:")
 
 
 def _check_tensors(index: Path, files: Mapping[str, str], shards: Mapping[str, Source]) -> None:
     held = {name: set(shard.keys()) for name, shard in shards.items()}
     lost = [f"{key} (of {file})" for key, file in files.items() if key not in held[file]]
     spare = [f"{key} (in {file})" for file in held for key in sorted(held[file]) if files.get(key) != file]
-    kinds = {
-        "in the index that their shard lacks": lost,
-        "in a shard that the index does not place there": spare,
-    }
+    kinds = {"in the index that their shard lacks": lost, "in a shard that the index does not place there": spare}
     if found := counted(kinds, 5):
         raise TransformerError(f"{index} and its shards must list the same tensors; {found}")

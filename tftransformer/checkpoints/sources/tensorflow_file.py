@@ -58,9 +58,7 @@ class TensorFlowSource:
         try:
             return np.asarray(self._reader.get_tensor(key))
         except Exception as error:  # as above
-            raise TransformerError(
-                f"tensor {key!r} of {self.name} cannot be read ({one_line(error)})"
-            ) from None
+            raise TransformerError(f"tensor {key!r} of {self.name} cannot be read ({one_line(error)})") from None
 
     def _check_size(self, sizes: dict[str, int]) -> None:
         stated = sum(math.prod(shape) * sizes[key] for key, shape in self._shapes.items())
@@ -87,8 +85,7 @@ def find_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
         return folder / latest
     names = ", ".join(path.name for path in found[:5])
     raise TransformerError(
-        f"{folder} must hold one TensorFlow checkpoint, or say in a file named checkpoint which; "
-        f"it holds {names}"
+        f"{folder} must hold one TensorFlow checkpoint, or say in a file named checkpoint which; it holds {names}"
     )
 
 

@@ -64,9 +64,7 @@ class TorchSource:
                 return tensor.contiguous().view(self._torch.int16).numpy().view(ml_dtypes.bfloat16)
             return tensor.contiguous().numpy()
         except (TypeError, RuntimeError) as error:
-            raise TransformerError(
-                f"tensor {key!r} of {self.name} cannot be read ({one_line(error)})"
-            ) from None
+            raise TransformerError(f"tensor {key!r} of {self.name} cannot be read ({one_line(error)})") from None
 
     def _checked(self, state: Any) -> dict[str, Any]:
         if not isinstance(state, Mapping) or not state:

@@ -38,15 +38,11 @@ class BackTranslation(Operation):
 
     name = "back_translation"
 
-    def __init__(
-        self, forward: Translate, backward: Translate, rate: float = 0.5, batch_size: int = 32
-    ) -> None:
+    def __init__(self, forward: Translate, backward: Translate, rate: float = 0.5, batch_size: int = 32) -> None:
         super().__init__(rate)
         for name, translate in (("forward", forward), ("backward", backward)):
             if not callable(translate):
-                raise TransformerError(
-                    f"{name} must be a callable from texts to texts; got {type(translate).__name__}"
-                )
+                raise TransformerError(f"{name} must be a callable from texts to texts; got {type(translate).__name__}")
         if batch_size < 1:
             raise TransformerError(f"batch_size must be at least 1; got {batch_size}")
         self.forward, self.backward, self.batch_size = forward, backward, batch_size

@@ -82,9 +82,7 @@ class ReplaceMasked(Operation):
             masked.append(join_words(shown, gaps))
         guesses = self.fill(masked)
         if len(guesses) != len(masked):
-            raise TransformerError(
-                f"fill must return one list a text, {len(masked)}; it returned {len(guesses)}"
-            )
+            raise TransformerError(f"fill must return one list a text, {len(masked)}; it returned {len(guesses)}")
         for (_, _, places), candidates in zip(parts, guesses, strict=True):
             flat = isinstance(candidates, str) or any(isinstance(found, str) for found in candidates)
             if flat or len(candidates) != len(places):

@@ -22,10 +22,7 @@ OPERATIONS = {kind.name: kind for kind in (ReplaceSynonyms, SwapWords, DeleteWor
 SIDES = ("both", "first", "second")
 SOURCES = ("wordnet", "embeddings", "wordnet_or_embeddings")
 # Names of operations that need more than a number, and what to write instead.
-_OBJECTS = {
-    "masked": "ReplaceMasked(fill, rate)",
-    "back_translation": "BackTranslation(forward, backward, rate)",
-}
+_OBJECTS = {"masked": "ReplaceMasked(fill, rate)", "back_translation": "BackTranslation(forward, backward, rate)"}
 
 
 class Augmentation:
@@ -75,9 +72,7 @@ class Augmentation:
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
                 raise TransformerError(f"{name} must be an integer of at least 0; got {value!r}")
         if side not in SIDES:
-            raise TransformerError(
-                f"side must be one of {', '.join(SIDES)}; got {side!r}{near_miss(side, SIDES)}"
-            )
+            raise TransformerError(f"side must be one of {', '.join(SIDES)}; got {side!r}{near_miss(side, SIDES)}")
         self.copies, self.seed, self.side, self.synonyms = int(copies), int(seed), side, synonyms
         self._source = self._find_source()
         self._ready: tuple[Operation, ...] = ()
@@ -230,9 +225,7 @@ def _read_one(text: str) -> Operation:
         raise TransformerError(f"operation {name} cannot be spelled: pass {_OBJECTS[name]}")
     if name not in OPERATIONS:
         known = [*OPERATIONS, *_OBJECTS]
-        raise TransformerError(
-            f"operation must be one of {', '.join(known)}; got {text!r}{near_miss(name, known)}"
-        )
+        raise TransformerError(f"operation must be one of {', '.join(known)}; got {text!r}{near_miss(name, known)}")
     if not colon:
         return OPERATIONS[name]()
     try:

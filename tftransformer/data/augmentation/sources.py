@@ -56,9 +56,7 @@ class WordNetSynonyms:
     def __call__(self, word: str) -> Sequence[str]:
         word = word.lower()
         if word not in self._known:
-            meanings = sorted(
-                self._wordnet.synsets(word), key=lambda meaning: _uses(meaning, word), reverse=True
-            )
+            meanings = sorted(self._wordnet.synsets(word), key=lambda meaning: _uses(meaning, word), reverse=True)
             names = [name.replace("_", " ") for meaning in meanings for name in meaning.lemma_names()]
             # Longer names (capital of the United Kingdom) explain, they do not replace.
             others = dict.fromkeys(n for n in names if n.lower() != word and n.count(" ") < 2)
@@ -91,16 +89,12 @@ class EmbeddingNeighbours:
         ['movie']
     """
 
-    def __init__(
-        self, words: Sequence[str], table: np.ndarray, count: int = 8, least_similarity: float = 0.4
-    ) -> None:
+    def __init__(self, words: Sequence[str], table: np.ndarray, count: int = 8, least_similarity: float = 0.4) -> None:
         table = np.asarray(table, "float32")
         if not len(words):
             raise TransformerError("words must hold a word at least; the vocabulary has no whole words")
         if table.ndim != 2 or len(table) != len(words):
-            raise TransformerError(
-                f"table must have a row for each of the {len(words)} words; got shape {table.shape}"
-            )
+            raise TransformerError(f"table must have a row for each of the {len(words)} words; got shape {table.shape}")
         table = table - table.mean(axis=0)
         self._table = table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
         self._words, self._count, self._least = list(words), count, least_similarity

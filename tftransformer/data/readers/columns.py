@@ -14,9 +14,7 @@ TEXT_NAMES = frozenset(
     "description title headline post article input string string1 text_a summary".split()
 )
 TEXT_ENDINGS = ("_text", "_sentence", "_review", "_content", "_abstract", "_message", "_body", "_document")
-LABEL_NAMES = frozenset(
-    "labels category class target intent sentiment topic emotion tag y gold quality".split()
-)
+LABEL_NAMES = frozenset("labels category class target intent sentiment topic emotion tag y gold quality".split())
 LABEL_ENDINGS = ("_label", "_category", "_class", "_target", "_intent")
 PAIRS = (
     ("sentence1", "sentence2"), ("sentence_1", "sentence_2"), ("sentence_a", "sentence_b"),
@@ -146,8 +144,7 @@ def _position(table: Table, argument: str, name: str) -> int:
     if _is_number(name) and 1 <= int(name) <= table.width:
         return int(name) - 1
     raise TransformerError(
-        f"{argument}: {table.path} has no column {name!r}, it has {_listing(table)}"
-        f"{near_miss(name, table.names)}"
+        f"{argument}: {table.path} has no column {name!r}, it has {_listing(table)}{near_miss(name, table.names)}"
     )
 
 
@@ -181,9 +178,7 @@ def _find_texts(table: Table, label: list[int], labels: list[int]) -> tuple[list
     raise _unclear(table, "text", "text_columns", found or sorted({free[s] for p in pairs for s in p}))
 
 
-def _free(
-    table: Table, used: set[int], wanted: Callable[[str], bool], kind: str, argument: str
-) -> dict[str, int]:
+def _free(table: Table, used: set[int], wanted: Callable[[str], bool], kind: str, argument: str) -> dict[str, int]:
     """Columns that are left, by their names without regard to case, of which none may be wanted twice."""
     free: dict[str, int] = {}
     for i, name in enumerate(map(_normal, table.names)):

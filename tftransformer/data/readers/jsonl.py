@@ -33,9 +33,7 @@ def read_jsonl(path: Path) -> Table:
         lines = [i for i, _ in numbered]
     for value, line in zip(objects, lines, strict=True):
         if not isinstance(value, dict):
-            raise TransformerError(
-                f'{path}:{line}: each row must be an object such as {{"text": "…", "label": "…"}}'
-            )
+            raise TransformerError(f'{path}:{line}: each row must be an object such as {{"text": "…", "label": "…"}}')
     return _table(str(path), objects, lines)
 
 

@@ -45,11 +45,7 @@ def to_split(table: Table, columns: Columns, name: str, label_delimiter: str | N
             targets.append(_one(row[columns.label], where, table.names[columns.label]))
     labels = columns.labels or (columns.label,)
     taken = {*columns.text, *labels}
-    roles = {
-        "text": columns.text,
-        "label": labels,
-        "unused": (i for i in range(table.width) if i not in taken),
-    }
+    roles = {"text": columns.text, "label": labels, "unused": (i for i in range(table.width) if i not in taken)}
     named = {role: tuple(table.names[i] for i in places) for role, places in roles.items()}
     return Split(texts, targets, name, multi_label, list(table.lines), table.path, named)
 

@@ -46,9 +46,7 @@ def read_text(path: Path) -> str:
         # The error's position counts in what was decoded, which the byte order mark is not part of.
         start = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
         line = data.count(b"\n", 0, start) + 1
-        raise TransformerError(
-            f"{path}:{line}: not UTF-8, byte 0x{data[start]:02x}; save the file as UTF-8"
-        ) from error
+        raise TransformerError(f"{path}:{line}: not UTF-8, byte 0x{data[start]:02x}; save the file as UTF-8") from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise TransformerError(f"{path}:{line}: a NUL byte; is this a text file?")

@@ -47,8 +47,7 @@ def read_tfds(
         known = tfds.list_builders(with_community_datasets=False)
         place = f" and is not stored in {data_dir}" if data_dir else ""
         raise TransformerError(
-            f"tfds:{name} is not a data set of tensorflow-datasets{place}"
-            f"{near_miss(name.split('/')[0], known)}"
+            f"tfds:{name} is not a data set of tensorflow-datasets{place}{near_miss(name.split('/')[0], known)}"
         ) from error
     except (ValueError, AssertionError) as error:
         raise TransformerError(f"tfds:{name}: {_first_line(error)}") from error

@@ -23,6 +23,5 @@ METHODS = {
     "prefix": ("prefix", "Prefix"),
 }
 __getattr__, __dir__, __all__ = attach(
-    __name__,
-    {"Method": "base", "Distillation": "distillation", **{name: file for file, name in METHODS.values()}},
+    __name__, {"Method": "base", "Distillation": "distillation", **{name: file for file, name in METHODS.values()}}
 )

@@ -14,10 +14,7 @@ from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.arguments import check_count
 from tftransformer.finetuning.methods.base import Method, Model, Number, fresh_patterns, hold_patterns
 
-PLACES = {
-    "houlsby": ("attention_adapters", "feed_forward_adapters"),
-    "pfeiffer": ("feed_forward_adapters",),
-}
+PLACES = {"houlsby": ("attention_adapters", "feed_forward_adapters"), "pfeiffer": ("feed_forward_adapters",)}
 _SLOTS = PLACES["houlsby"]
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 
@@ -77,9 +74,7 @@ class Adapter(Method):
         if self.adapter in adapter_names(model):
             raise TransformerError(f"adapter must be a new name; the model has {self.adapter!r} already")
         if not _blocks(model):
-            raise TransformerError(
-                "model must have encoder or decoder blocks for adapters; got one without any"
-            )
+            raise TransformerError("model must have encoder or decoder blocks for adapters; got one without any")
         fresh_patterns(model, self.train)
 
     def places(self, model: Model) -> set[str]:

@@ -94,9 +94,7 @@ class Distillation(Method):
         """What adds the teacher to a `fit` of these examples."""
         step = self._taught.get(task)
         if step is None or not step.outputs.covers(examples):
-            blocks = _checked_blocks(
-                self.blocks or {}, task.config.num_layers, self.teacher.config.num_layers
-            )
+            blocks = _checked_blocks(self.blocks or {}, task.config.num_layers, self.teacher.config.num_layers)
             outputs = TeacherOutputs(self.teacher, task.labels, examples, tuple(blocks.values()))
             if step is None:
                 step = self._taught[task] = TeacherStep(self, task, blocks, outputs)
@@ -180,9 +178,7 @@ def _projections(student: Task, teacher: Task, pairs: Mapping[int, int], seed: i
     if own == taught:
         return []
     return [
-        keras.Variable(
-            keras.initializers.GlorotUniform(seed=seed + block)((own, taught)), name=f"projection_{block}"
-        )
+        keras.Variable(keras.initializers.GlorotUniform(seed=seed + block)((own, taught)), name=f"projection_{block}")
         for block in pairs
     ]
 
@@ -294,9 +290,7 @@ class TeacherOutputs:
         TransformerError: `layers` are given and tokens differ, or the disk has no room for the vectors.
     """
 
-    def __init__(
-        self, teacher: Task, labels: Sequence[str], examples: Examples, layers: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, teacher: Task, labels: Sequence[str], examples: Examples, layers: Sequence[int] = ()) -> None:
         taught = teacher.examples_like(examples)
         self._layers = tuple(layers)
         self._width = len(layers) * teacher.config.hidden_dim
@@ -360,9 +354,7 @@ class TeacherOutputs:
         added = dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE)
         return answers.until_end_of(added).prefetch(BATCHES_AHEAD)
 
-    def _keep_states(
-        self, teacher: Task, examples: Examples, first: np.ndarray, digests: Sequence[bytes]
-    ) -> None:
+    def _keep_states(self, teacher: Task, examples: Examples, first: np.ndarray, digests: Sequence[bytes]) -> None:
         folder = Path(tempfile.mkdtemp(prefix="tftransformer-teacher-"))
         self._finalizer = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         dtype = teacher.encoder.get_layer("embeddings").compute_dtype

@@ -44,9 +44,7 @@ class Freeze(Method):
 
     def __post_init__(self) -> None:
         if self.layers is None and self.patterns is None:
-            raise TransformerError(
-                "Freeze needs layers, the number of blocks to freeze, or patterns; got none"
-            )
+            raise TransformerError("Freeze needs layers, the number of blocks to freeze, or patterns; got none")
         hold_patterns(self, "patterns")
 
     def check(self, model: Model) -> None:

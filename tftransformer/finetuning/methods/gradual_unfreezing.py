@@ -115,10 +115,7 @@ class GradualUnfreezing(Method):
             size = max(size, math.ceil(len(blocks) / epochs))
         groups = [blocks[start : start + size] for start in range(0, len(blocks), size)]
         joining = [
-            (
-                " to ".join(dict.fromkeys((group[0][0], group[-1][0]))),
-                [name for _, part in group for name in part],
-            )
+            (" to ".join(dict.fromkeys((group[0][0], group[-1][0]))), [name for _, part in group for name in part])
             for group in groups
         ]
         if self.start == "head":

@@ -9,14 +9,7 @@ from typing import Any
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.arguments import check_count
-from tftransformer.finetuning.methods.base import (
-    Method,
-    Model,
-    Number,
-    fresh_patterns,
-    hold_patterns,
-    selected_parts,
-)
+from tftransformer.finetuning.methods.base import Method, Model, Number, fresh_patterns, hold_patterns, selected_parts
 
 TARGETS = r"(en|de)coder_block_\d+/(self_)?attention"
 

@@ -11,9 +11,7 @@ from tftransformer.models.families.family import TOKENIZER_TITLES, Family
 # In the order in which people read of them.
 _MODULES = ("bert", "distilbert", "roberta", "xlm_roberta", "electra", "albert", "gpt2", "transformer")
 
-FAMILIES: dict[str, Family] = {
-    name: importlib.import_module(f"{__name__}.{name}").FAMILY for name in _MODULES
-}
+FAMILIES: dict[str, Family] = {name: importlib.import_module(f"{__name__}.{name}").FAMILY for name in _MODULES}
 # Where checkpoints load from: the field of `Family`, and how the documents call it.
 SOURCES: dict[str, str] = {
     "huggingface": "Hugging Face folder, `hf://`",
@@ -54,10 +52,7 @@ def loading_table() -> str:
         >>> print(loading_table().splitlines()[2])
         | BERT | `bert` | yes | yes | yes | WordPiece |
     """
-    lines = [
-        f"| family | `family` | {' | '.join(SOURCES.values())} | tokenizer |",
-        "| --- " * (3 + len(SOURCES)) + "|",
-    ]
+    lines = [f"| family | `family` | {' | '.join(SOURCES.values())} | tokenizer |", "| --- " * (3 + len(SOURCES)) + "|"]
     for name, family in FAMILIES.items():
         loads = [getattr(family, source) is not None for source in SOURCES]
         if any(loads) and family.tokenizer is not None:

@@ -31,9 +31,7 @@ _HUGGING_FACE = Table(
     ignored=(
         *huggingface.NOT_WEIGHTS,
         Ignored(r"predictions\.decoder\..*", huggingface.TIED_TOKENS),
-        Ignored(
-            r"(predictions|sop_classifier)\..*", "the heads of pretraining (masked words, sentence order)"
-        ),
+        Ignored(r"(predictions|sop_classifier)\..*", "the heads of pretraining (masked words, sentence order)"),
         Ignored(r"classifier\..*", "the model has no classification head"),
         Ignored(r"qa_outputs\..*", "the head of question answering, another task"),
         Ignored(r"pooler\..*", "the model has no pooler"),
@@ -107,11 +105,7 @@ FAMILY = Family(
     keras_hub=KerasHub(
         "Albert",
         _KERAS_HUB,
-        settings={
-            **keras_hub.SEGMENTS,
-            "embedding_dim": "embedding_dim",
-            "num_groups": "num_distinct_blocks",
-        },
+        settings={**keras_hub.SEGMENTS, "embedding_dim": "embedding_dim", "num_groups": "num_distinct_blocks"},
         fixed=keras_hub.BERT_FIXED,
         # With several layers in a group they take turns; here each block is applied as often as it is in a row.
         required={"num_inner_repetitions": 1},

@@ -65,15 +65,10 @@ _MODEL_GARDEN = Table(
     name="Model Garden's BERT",
     rules=(
         google.table_2("embeddings/token", "{root}layer_with_weights-0", "{root}_embedding_layer"),
-        google.table_2(
-            "embeddings/position", "{root}layer_with_weights-1", "{root}_position_embedding_layer"
-        ),
+        google.table_2("embeddings/position", "{root}layer_with_weights-1", "{root}_position_embedding_layer"),
         google.table_2("embeddings/segment", "{root}layer_with_weights-2", "{root}_type_embedding_layer"),
         *google.norm(
-            "embeddings/norm",
-            "{root}layer_with_weights-3",
-            "{root}_embedding_norm_layer",
-            suffix=google.VALUE_2,
+            "embeddings/norm", "{root}layer_with_weights-3", "{root}_embedding_norm_layer", suffix=google.VALUE_2
         ),
         *google.block_2("{root}layer_with_weights-{i+4}", "{root}_transformer_layers/{i}"),
         *google.dense(
@@ -107,9 +102,7 @@ FAMILY = Family(
         settings=huggingface.SETTINGS,
         defaults=huggingface.SIZES,
     ),
-    keras_hub=KerasHub(
-        "Bert", _KERAS_HUB, settings=keras_hub.SEGMENTS, fixed=keras_hub.BERT_FIXED, pooler=True
-    ),
+    keras_hub=KerasHub("Bert", _KERAS_HUB, settings=keras_hub.SEGMENTS, fixed=keras_hub.BERT_FIXED, pooler=True),
     google=Google(
         _TENSORFLOW_1,
         # Both generations mean GELU's tanh approximation by "gelu": `gelu` in google-research/bert's modeling.py, and

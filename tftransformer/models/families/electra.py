@@ -32,10 +32,7 @@ _KERAS_HUB = Table(
         *keras_hub.encoder_blocks(),
     ),
     ignored=(
-        Ignored(
-            r"pooled_dense/.*",
-            "ELECTRA's pretraining has no task for a pooler, and its classifiers have another",
-        ),
+        Ignored(r"pooled_dense/.*", "ELECTRA's pretraining has no task for a pooler, and its classifiers have another"),
     ),
 )
 

@@ -8,12 +8,7 @@ from tftransformer.models.families.names import huggingface, keras_hub
 from tftransformer.models.families.names.tables import Ignored, Rule, Table
 
 # Its positions count from the row after the padding token's, which has the id 1 (fairseq's convention).
-DEFAULTS: dict[str, Any] = {
-    **bert.DEFAULTS,
-    "num_segments": 1,
-    "layer_norm_epsilon": 1e-5,
-    "position_offset": 2,
-}
+DEFAULTS: dict[str, Any] = {**bert.DEFAULTS, "num_segments": 1, "layer_norm_epsilon": 1e-5, "position_offset": 2}
 SPECIAL = ("<unk>", "<pad>", "<s>", "</s>", "<mask>")
 
 HUGGING_FACE = Table(
@@ -39,12 +34,7 @@ HUGGING_FACE = Table(
 )
 KERAS_HUB = Table(
     name="keras-hub's RoBERTa",
-    rules=(
-        *keras_hub.embeddings("embeddings/"),
-        *keras_hub.encoder_blocks(),
-        keras_hub.POOLER,
-        keras_hub.HEAD,
-    ),
+    rules=(*keras_hub.embeddings("embeddings/"), *keras_hub.encoder_blocks(), keras_hub.POOLER, keras_hub.HEAD),
     ignored=(keras_hub.NO_POOLER, keras_hub.NO_HEAD),
 )
 

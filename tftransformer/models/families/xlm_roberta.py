@@ -19,7 +19,5 @@ FAMILY = Family(
         defaults={**huggingface.SIZES, "pad_token_id": 1},
         positions_after_padding=True,
     ),
-    keras_hub=KerasHub(
-        "XLMRoberta", roberta.KERAS_HUB, settings=keras_hub.SIZES, fixed=keras_hub.ROBERTA_FIXED
-    ),
+    keras_hub=KerasHub("XLMRoberta", roberta.KERAS_HUB, settings=keras_hub.SIZES, fixed=keras_hub.ROBERTA_FIXED),
 )

@@ -8,12 +8,7 @@ import dataclasses
 from typing import Any
 
 from tftransformer.runs.flags import OptionFlags, option
-from tftransformer.runs.options import (
-    ClassificationOptions,
-    continued_options,
-    evaluation_options,
-    options_of,
-)
+from tftransformer.runs.options import ClassificationOptions, continued_options, evaluation_options, options_of
 from tftransformer.runs.predictions import check_output, pair_up, texts_to_predict
 from tftransformer.runs.run_folder import RunFolder, check_free
 
@@ -29,15 +24,12 @@ class ModeOptions:
     texts: str | None = option(
         None, "predict: a file of texts, one a line (.txt), or a CSV, TSV or JSONL file with --text_columns."
     )
-    output: str | None = option(
-        None, "predict: a CSV file for label and probabilities, in place of the screen."
-    )
+    output: str | None = option(None, "predict: a CSV file for label and probabilities, in place of the screen.")
 
 
 MODE = OptionFlags(ModeOptions)
 RUN = OptionFlags(
-    ClassificationOptions,
-    overwrite="Replace a finished or different run in --output_dir, or the file of --output.",
+    ClassificationOptions, overwrite="Replace a finished or different run in --output_dir, or the file of --output."
 )
 
 

@@ -12,9 +12,7 @@ class FoldOptions:
     """How the rows are shared out."""
 
     folds: int = option(5, "How many folds.", least=2)
-    group_column: str | None = option(
-        None, "A column whose equal values stay in one fold, such as an author."
-    )
+    group_column: str | None = option(None, "A column whose equal values stay in one fold, such as an author.")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -56,6 +54,4 @@ def run(given: tuple[ClassificationOptions, FoldOptions]) -> None:
     from tftransformer.runs import tuning
 
     options, folds = given
-    tuning.run_cross_validation(
-        options, recipe_of(options), folds=folds.folds, group_column=folds.group_column
-    )
+    tuning.run_cross_validation(options, recipe_of(options), folds=folds.folds, group_column=folds.group_column)

@@ -12,9 +12,7 @@ from tftransformer.runs.run_folder import RunFolder
 class DriftOptions:
     """The run, and the texts that are compared with its own."""
 
-    model: str | None = option(
-        None, "The folder of a finished run of classify.py, whose data can still be read."
-    )
+    model: str | None = option(None, "The folder of a finished run of classify.py, whose data can still be read.")
     texts: str | None = option(None, "A file of new texts.")
     plot: str = option("drift.png", "Where to draw it; empty: nowhere.")
     seed: int = option(0, "Random seed of what is drawn.")

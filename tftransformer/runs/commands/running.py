@@ -29,9 +29,7 @@ class Terminated(BaseException):
     """The process was asked to end (SIGTERM): as `KeyboardInterrupt`, it is no failure of the work."""
 
 
-def run_command(
-    main: Callable[[Any], Any], read: Callable[[], Any] | None = None, *, words: str | None = None
-) -> None:
+def run_command(main: Callable[[Any], Any], read: Callable[[], Any] | None = None, *, words: str | None = None) -> None:
     """Run a program's `main` under absl, with errors a user can act on in place of tracebacks.
 
     SIGTERM ends the work as Ctrl-C does, so that a run notes that it was interrupted; the exit status is 143, as
@@ -96,10 +94,7 @@ def _plain_flag_error(message: str) -> str:
         (r"flag --(\w+)=(.*): value should be one of <(.*)>", r"--\1 must be one of \3; got '\2'"),
         (r"flag --(\w+)=(.*): \('Non-boolean.*", r"--\1 must be true or false; got '\2'"),
         (r"flag --(\w+)=None: Flag --\1 must have a value other than None.*", r"--\1 is missing"),
-        (
-            r"Unknown command line flag '(.*?)'\. Did you mean: (.*) \?",
-            r"there is no flag --\1; did you mean --\2?",
-        ),
+        (r"Unknown command line flag '(.*?)'\. Did you mean: (.*) \?", r"there is no flag --\1; did you mean --\2?"),
         (r"Unknown command line flag '(.*?)'.*", r"there is no flag --\1"),
     ):
         if found := re.match(pattern, " ".join(message.split())):

@@ -15,16 +15,12 @@ class SearchOptions:
     """What is searched over, and how long."""
 
     strategies: Sequence[str] = option(
-        ("full", "freeze:8", "head"),
-        "Strategies to choose from; 'freeze' takes --freeze_layers.",
-        argument="strategy",
+        ("full", "freeze:8", "head"), "Strategies to choose from; 'freeze' takes --freeze_layers.", argument="strategy"
     )
     learning_rate: float | tuple[float, float] = option(
         (1e-5, 1e-3), "A rate, or the lowest and the highest.", read=read_range
     )
-    epochs: int | tuple[int, int] = option(
-        (2, 5), "A number of epochs, or the least and the most.", read=read_range
-    )
+    epochs: int | tuple[int, int] = option((2, 5), "A number of epochs, or the least and the most.", read=read_range)
     freeze_layers: int | tuple[int, int] | None = option(
         None, "For the strategy 'freeze': a number of blocks, or the least and the most.", read=read_range
     )
@@ -71,6 +67,4 @@ def run(given: tuple[ClassificationOptions, SearchOptions]) -> None:
     from tftransformer.runs import tuning
 
     options, found = given
-    tuning.run_search(
-        options, found.space(), trials=found.trials, pruner=found.pruner, report_test=found.report_test
-    )
+    tuning.run_search(options, found.space(), trials=found.trials, pruner=found.pruner, report_test=found.report_test)

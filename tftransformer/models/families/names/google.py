@@ -27,9 +27,7 @@ MASKED_LM = (
 VALUE_2 = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def dense(
-    address: str, *names: str, suffix: str = "", kernel: str = "same", bias: str = "same"
-) -> tuple[Rule, ...]:
+def dense(address: str, *names: str, suffix: str = "", kernel: str = "same", bias: str = "same") -> tuple[Rule, ...]:
     """TensorFlow keeps a dense kernel as (in, out), as we do."""
     return (
         Rule(f"{address}/kernel", tuple(f"{name}/kernel{suffix}" for name in names), kernel),
@@ -40,8 +38,7 @@ def dense(
 def norm(address: str, *names: str, suffix: str = "") -> tuple[Rule, ...]:
     """Its layer norms have our names, too."""
     return tuple(
-        Rule(f"{address}/{part}", tuple(f"{name}/{part}{suffix}" for name in names))
-        for part in ("gamma", "beta")
+        Rule(f"{address}/{part}", tuple(f"{name}/{part}{suffix}" for name in names)) for part in ("gamma", "beta")
     )
 
 
