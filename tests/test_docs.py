@@ -167,7 +167,8 @@ def run_file(name, replacements):
         exec(compile("\n" * (block.line - 1) + code, name, "exec"), namespace)
 
 
-@pytest.mark.parametrize("name", of_languages("python"))
+# The guide to tasks takes as long as all others together, and runs in full alone.
+@pytest.mark.parametrize("name", [name for name in of_languages("python") if name != "docs/tasks.md"])
 def test_the_python_code_runs_in_short(name, workplace):
     workplace(3)
     # Tracing would be most of the time; the slow run does it.

@@ -140,6 +140,7 @@ def whole(shards, tmp_path_factory):
     return run
 
 
+@pytest.mark.by_default("before counting")
 @pytest.mark.parametrize("counted", [True, False], ids=["after counting", "before counting"])
 def test_an_interrupted_run_ends_as_a_whole_one_and_is_logged_once(shards, whole, tmp_path, counted):
     (tmp_path / "parts").mkdir()

@@ -65,7 +65,7 @@ def in_graph(tiny_preset):
     return build(tiny_preset, warmup=0)
 
 
-@pytest.mark.by_default("list", "generator, batched")
+@pytest.mark.by_default("generator, batched")
 @pytest.mark.parametrize("form", FORMS)
 def test_the_schedule_spans_the_updates_whatever_form_the_data_have(in_graph, rows, form):
     x, y = FORMS[form](*rows)

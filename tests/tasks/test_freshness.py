@@ -163,6 +163,7 @@ def test_nobody_works_with_the_model_of_before(change, moment, tiny_preset, revi
 
 
 # The same in less time: the graphs of predict and evaluate, and a training without one.
+@pytest.mark.by_default("by_hand-compiled")
 @pytest.mark.parametrize(("change", "moment"), SOME)
 def test_nobody_works_with_the_model_of_before_in_short(change, moment, tiny_preset, reviews, tmp_path):
     data = reviews[0][:16], reviews[1][:16]

@@ -39,6 +39,7 @@ def alive(*kinds):
     return collections.Counter(kind for item in gc.get_objects() for kind in kinds if type(item) is kind)
 
 
+@pytest.mark.slow
 def test_a_model_that_was_trained_goes_with_its_graphs(tiny_vocabulary, tiny_config):
     graph = type(tf.function(lambda: tf.constant(1)).get_concrete_function().graph)
     seen, counts = [], []

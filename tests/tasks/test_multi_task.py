@@ -152,6 +152,7 @@ def test_evaluate_predict_and_report_agree_and_are_by_task(trained, data):
     assert 0 <= model.tune_threshold(data["topics"], task="topics") <= 1
 
 
+@pytest.mark.slow
 def test_steps_count_from_the_first_rows_of_each_task(tiny_preset, data):
     model = build(tiny_preset, data)
     model.compile(run_eagerly=True)
