@@ -16,7 +16,7 @@ from tftransformer.finetuning import ActivationCache, Freeze
 from tftransformer.finetuning.frozen_part import find_frozen_part
 from tftransformer.models.encoder import build_encoder
 from tftransformer.tasks.base import TextTask
-from tftransformer.tasks.trunk import token_vectors
+from tftransformer.tasks.encoder_task import token_vectors
 from tftransformer.text import WordPieceTokenizer
 
 TEXTS = [
@@ -42,7 +42,7 @@ class TokenTask(TextTask):
         self.dense = keras.layers.Dense(width, activation=activation)
 
     def call(self, inputs, training=None):
-        return self.dense(token_vectors(self, self.config, inputs, training))
+        return self.dense(token_vectors(self, inputs, training))
 
     def encode_targets(self, targets):
         return targets

@@ -73,7 +73,7 @@ def inference_network(trunk: Task, pairs: bool) -> Callable[[Mapping[str, tf.Ten
         bias = hidden if own_bias is None else hidden + own_bias
         for number, (block, plain) in enumerate(zip(layers, plain_blocks, strict=True)):
             if number == config.num_layers:
-                # From here on blocks are the task's own, to which the encoder's bias is not given (`run_trunk`).
+                # From here on blocks are the task's own, to which the encoder's bias is not given (`tasks.token_vectors`).
                 bias, own_bias = hidden, None
                 x = x if stack.final_norm is None else tf.cast(stack.final_norm(x), tf.float32)
             if plain is not None:

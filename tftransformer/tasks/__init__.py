@@ -6,12 +6,13 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "TextTask": "base",
+        "EncoderTask": "encoder_task",
         "TextClassifier": "text_classifier",
         "DocumentClassifier": "document_classifier",
         "MultiTaskClassifier": "multi_task",
         "ClassificationTask": "labelled",
         "load": "loading",
         "masked_filler": "masked_filler",
-        "token_vectors": "trunk",
+        "token_vectors": "encoder_task",
     },
 )

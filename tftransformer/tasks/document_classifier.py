@@ -4,7 +4,6 @@ Hierarchical attention (Yang et al. 2016, aclanthology.org/N16-1174) with a pret
 al. 2019, arXiv 1910.10781).
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,8 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tftransformer.checkpoints.preset import Preset
-from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
 from tftransformer.data.chunks import SPECIAL, Chunker
 from tftransformer.data.dataset_functions import BATCHES_AHEAD
@@ -24,13 +21,10 @@ from tftransformer.finetuning.defaults import INFERENCE_BATCH_SIZE
 from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.positions import LearnedPosition
 from tftransformer.models.blocks import build_encoder_block
+from tftransformer.tasks.encoder_task import pooled_vectors
 from tftransformer.tasks.text_batches import texts_alone
-from tftransformer.tasks.text_classifier import FRESH, TextClassifier
-from tftransformer.tasks.trunk import run_trunk
+from tftransformer.tasks.text_classifier import TextClassifier
 from tftransformer.text.base import Tokenizer
-
-# Settings that a new classifier takes over from the preset of another one.
-_SETTINGS = ("max_chunks", "overlap", "chunk_blocks")
 
 
 class ChunkWeight(NamedTuple):
@@ -70,6 +64,8 @@ class DocumentClassifier(TextClassifier):
     """
 
     in_chunks = True
+    kept_settings = (*TextClassifier.kept_settings, "max_chunks", "overlap", "chunk_blocks")
+    own_weights = (*TextClassifier.own_weights, "chunk_.*")
 
     def __init__(
         self,
@@ -108,33 +104,6 @@ class DocumentClassifier(TextClassifier):
         for layer in (*self.chunk_blocks, self.chunk_attention):
             layer.build((None, None, width))
 
-    @classmethod
-    def from_preset(
-        cls,
-        preset: str | os.PathLike | Preset,
-        labels: Sequence[str] | None = None,
-        *,
-        load_weights: bool = True,
-        **options: Any,
-    ) -> "DocumentClassifier":
-        """As `TextClassifier.from_preset`, of whose folders it takes over encoder and head.
-
-        Args:
-            preset, labels, load_weights: As there.
-            options: Other arguments of the constructor, which take the place of the preset's, and `dropout`.
-
-        Raises:
-            TransformerError: As there; or the preset's classifier is one of pairs.
-        """
-        found = preset if isinstance(preset, Preset) else load_preset(preset)
-        saved = {name: found.task[name] for name in _SETTINGS if name in found.task}
-        classifier = super().from_preset(found, labels, load_weights=False, **{**saved, **options})
-        if load_weights:
-            kept = found.labels is None or classifier.labels == tuple(found.labels)
-            summary = found.load_into(classifier, optional=(*FRESH, "chunk_.*"), fresh=() if kept else ("head/.*",))
-            classifier.load_summary, classifier.fresh = summary, tuple(summary.fresh)
-        return classifier
-
     # From chunks to a document.
 
     def pooled(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
@@ -167,7 +136,7 @@ class DocumentClassifier(TextClassifier):
         if not every:
             places = tf.where(tf.reshape(real, [-1]))[:, 0]
             rows = {name: tf.gather(value, places) for name, value in rows.items()}
-        vectors = run_trunk(self, self.config, rows, training)
+        vectors = pooled_vectors(self, rows, training)
         if every:
             return tf.reshape(vectors, [*tf.unstack(tf.shape(real)), vectors.shape[-1]])
         return in_places(vectors, real)

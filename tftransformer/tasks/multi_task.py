@@ -6,42 +6,37 @@ holds rows of one task; how tasks are drawn, and what an epoch is, says `data.ta
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from tftransformer import patterns
-from tftransformer.checkpoints.own import save_preset
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
+from tftransformer.data.examples import Examples, num_batches
+from tftransformer.data.pipeline import Epoch
+from tftransformer.data.split import Split, require_labelled
+from tftransformer.data.task_sampling import DEFAULT_SAMPLING, TaskExamples, batch_shares, join_tasks, task_batches
+from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError
+from tftransformer.evaluation.reports import Report
 from tftransformer.export.inference_graph import inference_network
 from tftransformer.export.serving import Serving
-from tftransformer.finetuning.defaults import complete_advice
-from tftransformer.finetuning.frozen_part import POOLED, FrozenPart, find_frozen_part
-from tftransformer.finetuning.structure import (
-    STRUCTURE,
-    describe_modifications,
-    replay_modifications,
-    restore_structure,
-    structure_of,
-)
 from tftransformer.layers.heads import TaskHeads
-from tftransformer.tasks.compilation import classification_defaults, remembered, restore_compilation
-from tftransformer.tasks.task_loops import TaskLoops
-from tftransformer.tasks.task_objectives import as_tasks, describe_tasks, task_objectives
-from tftransformer.tasks.text_classifier import FRESH
-from tftransformer.tasks.trunk import build_trunk, check_classifier, run_trunk
+from tftransformer.tasks.compilation import classification_defaults, remembered
+from tftransformer.tasks.encoder_task import EncoderTask
+from tftransformer.tasks.task_objectives import TaskColumns, as_tasks, by_task, describe_tasks, task_objectives
+from tftransformer.tasks.text_batches import is_tokenized, only_without
 from tftransformer.text.base import Tokenizer
-from tftransformer.text.spec import TokenizerSpec
 
 _INPUTS = ("token_ids", "padding_mask", "segment_ids")
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class MultiTaskClassifier(TaskLoops):
+class MultiTaskClassifier(EncoderTask):
     """One encoder and a head for each of several tasks, over raw texts or pairs; usually made by `from_preset`.
 
     Tasks may be single-label or multi-label, of texts or of pairs. Data come as a mapping from task to what
@@ -54,7 +49,8 @@ class MultiTaskClassifier(TaskLoops):
         tokenizer: Text to ids; its vocabulary fits `config.vocabulary_size`.
         tasks: By name: labels, a `Split` (which says labels, several labels a text, and pairs), or a
             `ClassificationTask`; the names are those of signatures and parts of those of weights.
-        pooling, pooler, extra_blocks, head_dropout, sequence_length, seed, dtype: As for `TextClassifier`.
+        options: `pooling`, `pooler`, `extra_blocks`, `head_dropout`, `sequence_length`, `seed` and `dtype`, as for
+            `TextClassifier`.
 
     Raises:
         TransformerError: Names of tasks that clash or are no plain names, and as `TextClassifier`.
@@ -72,38 +68,19 @@ class MultiTaskClassifier(TaskLoops):
         tokenizer: Tokenizer | dict,
         tasks: Mapping[str, Any],
         *,
-        pooling: str = "cls",
-        pooler: bool = True,
-        extra_blocks: int = 0,
-        head_dropout: float = 0.1,
-        sequence_length: int | None = None,
-        seed: int = 0,
-        dtype: Any = None,
         name: str = "multi_task_classifier",
+        **options: Any,
     ) -> None:
-        config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
-        if isinstance(tokenizer, dict):
-            tokenizer = TokenizerSpec.from_config(tokenizer).build()
         tasks = as_tasks(tasks)
-        check_classifier(config, tokenizer, pooling, extra_blocks, sequence_length)
-        longest = sequence_length or config.max_sequence_length
-        super().__init__(tokenizer, longest, tasks, seed=seed, dtype=dtype, name=name)
-        self.config = config
-        self.pooling = pooling
-        self.with_pooler = pooling == "cls" and pooler
-        self.head_dropout = head_dropout
-        self.load_summary = None
-        self.advice: dict[str, Any] = complete_advice({}, config.hidden_dim)
-        # Addresses of weights that no checkpoint filled: they train at a higher rate.
-        self.fresh: tuple[str, ...] = (".*",)
-        self.encoder, self.extra_blocks, self.pooler = build_trunk(
-            config, pooling=pooling, pooler=pooler, extra_blocks=extra_blocks, head_dropout=head_dropout,
-            policy=self.dtype_policy,
-        )  # fmt: skip
+        super().__init__(config, tokenizer, name=name, **options)
+        self.tasks = tasks
+        # Of the `fit` under way: how it draws tasks, and which it validates.
+        self._sampling: Any = DEFAULT_SAMPLING
+        self._validated: tuple[str, ...] = tuple(tasks)
+        # The task of each logged value, from `compile`.
+        self._task_of: dict[str, str] = {}
         counts = {name: len(task.labels) for name, task in tasks.items()}
-        self.head = TaskHeads(counts, head_dropout, dtype=self.dtype_policy, name="head")
-        self.head.build((None, config.hidden_dim))
-        self.built = True
+        self.add_head(TaskHeads(counts, self.head_dropout, dtype=self.dtype_policy, name="head"))
 
     @classmethod
     def from_preset(
@@ -131,28 +108,180 @@ class MultiTaskClassifier(TaskLoops):
         if tasks is None and not saved:
             raise TransformerError(f"tasks must be given: the preset {found.name!r} was not saved with several tasks")
         given = as_tasks(saved if tasks is None else tasks)
-        config = found.config
-        if (dropout := options.pop("dropout", None)) is not None:
-            config = config.replace(dropout=dropout, attention_dropout=dropout)
-        kept = ("extra_blocks", "sequence_length", "head_dropout")
-        settings = {name: found.task[name] for name in kept if name in found.task}
-        pooler = found.task.get("pooler", found.pooler)
-        arguments = {"pooling": found.pooling, "pooler": pooler, **settings, **options}
-        model = cls(config, found.tokenizer.build(), given, **arguments)
-        model.advice = complete_advice(found.task.get("advice", {}), config.hidden_dim)
-        replay_modifications(model, found.modifications)
-        if load_weights:
-            fresh = _heads_not_in(saved, given)
-            model.load_summary = found.load_into(model, optional=FRESH, fresh=fresh)
-            model.fresh = tuple(model.load_summary.fresh)
-        return model
+        fresh = _heads_not_in(saved, given)
+        return cls._on_preset(found, given, options, kept=cls.kept_settings, fresh=fresh, load_weights=load_weights)
 
-    def call(self, inputs: dict, training: bool | None = None) -> Any:
-        pooled = inputs[POOLED] if POOLED in inputs else run_trunk(self, self.config, inputs, training)
-        return self.head(pooled, training=training)
+    # Data by task.
 
-    def frozen_part(self) -> FrozenPart | None:
-        return find_frozen_part(self.encoder, self.config, self.pooler, len(self.extra_blocks))
+    def columns(self, task: str) -> TaskColumns:
+        """Where a task stands in targets and logits."""
+        names = list(self.tasks)
+        number = names.index(task)
+        start = sum(len(self.tasks[name].labels) for name in names[:number])
+        own = self.tasks[task]
+        return TaskColumns(number, start, start + len(own.labels), own.multi_label)
+
+    def activate(self, output: Any) -> Any:
+        parts = [(self.tasks[name], self.columns(name)) for name in self.tasks]
+        return keras.ops.concatenate(
+            [task.activate(output[:, part.start : part.stop]) for task, part in parts], axis=-1
+        )
+
+    def traced_settings(self) -> tuple:
+        return tuple(task.threshold for task in self.tasks.values())
+
+    def output_width(self) -> tuple[int, ...]:
+        return (sum(len(task.labels) for task in self.tasks.values()),)
+
+    def preprocess(self, texts: Any, targets: Any = None, sample_weight: Any = None) -> Examples:
+        """Tokenised examples of labelled data by task, one task after another.
+
+        Args:
+            texts: By task: a Split, (texts, labels), (texts, labels, weights) or a finite dataset.
+            targets, sample_weight: None; they come with the texts.
+
+        Raises:
+            TransformerError: An unknown task, one without rows, or what does not fit the task.
+        """
+        only_without(y=targets, sample_weight=sample_weight)
+        if isinstance(texts, Examples):
+            return super().preprocess(texts)
+        parts = {}
+        for name, data in by_task(texts, self.tasks, "x").items():
+            # (texts, labels) and (texts, labels, weights); anything else says itself what it holds.
+            records = as_texts(*data) if isinstance(data, tuple) else as_texts(data)
+            if not len(records):
+                raise TransformerError(f"every task must have rows; {name!r} has none")
+            parts[self.columns(name).number] = self._examples_of(name, records)
+        width = max(len(task.labels) if task.multi_label else 1 for task in self.tasks.values())
+        return replace(join_tasks(parts, width), maker=self._maker())
+
+    def target_classes(self) -> tuple:
+        return tuple((name, *task.target_classes()) for name, task in self.tasks.items())
+
+    def _examples_of(self, name: str, records: Texts, labelled: bool = True) -> Examples:
+        task = self.tasks[name]
+        pairs = records.second is not None
+        if len(records) and task.text_pairs not in (None, pairs):
+            kinds = ("single texts", "pairs of texts")
+            raise TransformerError(f"task {name!r} is of {kinds[task.text_pairs]}; got {kinds[pairs]}")
+        if labelled and records.targets is None:
+            raise TransformerError(f"task {name!r} must have labels: give a Split with targets, or (texts, labels)")
+        try:
+            targets = task.encode_targets(records.targets) if labelled else None
+        except TransformerError as error:
+            raise TransformerError(f"task {name!r}: {error}") from None
+        return self._tokenised(records, targets, task.target_spec)
+
+    def _decide_pairs(self, data: TaskExamples) -> None:
+        rows = np.split(data.segments, np.cumsum(data.sizes)[:-1])
+        for task, segments in zip(self.tasks.values(), rows, strict=True):
+            task.text_pairs = bool((segments == 2).any())
+
+    def fit(
+        self, x: Any = None, y: Any = None, *, sampling: str | Mapping[str, float] = DEFAULT_SAMPLING, **options: Any
+    ) -> keras.callbacks.History:  # fmt: skip
+        """`keras.Model.fit` over the data of all tasks.
+
+        Args:
+            x: Training data of every task by name, each in a form that `preprocess` takes.
+            y: None; labels come with the texts.
+            sampling: "proportional:0.75" (batches in proportion to that power of a task's size), "equal", or a weight
+                for each task; see `data.task_sampling`.
+            options: As for `TextClassifier.fit`. `validation_data` is by task, too, and may leave tasks out.
+
+        Returns:
+            Keras's History: `loss`, which is the mean over all rows with the tasks' weights, and for each task
+            `TASK_loss` (without them) and its metrics; with `val_` in front of those of validation.
+
+        Raises:
+            TransformerError: Data of an unknown task or not of all, an option that has no meaning here, and as
+                `TextClassifier.fit`.
+        """
+        unfit = ("validation_split", "augmentation", "sample_weight", "class_weight")
+        only_without(y=y, **{name: options.get(name) for name in unfit})
+        self._sampling = sampling
+        return super().fit(by_task(x, self.tasks, "x", every=True), **options)
+
+    def _batches(self, examples: Examples, batch_size: int, shuffle: bool, epoch: Epoch) -> tf.data.Dataset:
+        counts = {name: num_batches(size, batch_size) for name, size in zip(self.tasks, examples.sizes, strict=True)}
+        return task_batches(
+            examples,
+            batch_size,
+            list(batch_shares(self._sampling, counts).values()),
+            boundaries=self._boundaries(examples),
+            shuffle=shuffle,
+            seed=self.seed,
+            epoch=epoch,
+        )
+
+    def _validation(self, data: Any, batch_size: int, steps: int | None = None) -> Any:
+        if data is None or isinstance(data, Examples):
+            return data if data is None else self.preprocess(data)
+        data = by_task(data, self.tasks, "validation_data")
+        self._validated = tuple(data)
+        return self.preprocess(data)
+
+    def evaluate(self, x: Any = None, y: Any = None, *, task: str | None = None, **options: Any) -> dict:
+        """Loss and metrics of each task.
+
+        Args:
+            x: Data by task; those of `task` alone, where that is given.
+            y: With `task`: labels, where `x` comes without.
+            task: A task's name.
+            options: As for `TextClassifier.evaluate`.
+
+        Returns:
+            A dict like the logs of `fit`, of the tasks that there are data for.
+        """
+        if is_tokenized(x):  # from within `fit`
+            logs, names = super().evaluate(x, y, **options), self._validated
+        else:
+            data = self._by_task(x if y is None else (x, y), task)
+            names = tuple(data)
+            logs = super().evaluate(self.preprocess(data), **{**options, "return_dict": True})
+        # The loss of all tasks belongs to none.
+        return {key: value for key, value in logs.items() if self._task_of.get(key) in (None, *names)}
+
+    def predict(self, x: Any, *, task: str | None = None, **options: Any) -> Any:
+        """Probabilities, in the order of the texts.
+
+        Args:
+            x: Texts by task; those of `task` alone, where that is given.
+            task: A task's name.
+            options: `batch_size`, and as in Keras.
+
+        Returns:
+            Probabilities (B, C) by task; only the array where `task` is given.
+        """
+        found = {}
+        for name, texts in self._by_task(x, task).items():
+            part = self.columns(name)
+            examples = self._examples_of(name, as_texts(texts), labelled=False)
+            outputs = super().predict(examples, **options)
+            found[name] = outputs[:, part.start : part.stop]
+        return found if task is None else found[task]
+
+    def report(self, data: Any, *, task: str | None = None) -> Any:
+        """A `Report` of each task, or of one.
+
+        Args:
+            data: Splits with targets by task; one Split where `task` is given.
+            task: A task's name.
+        """
+        reports: dict[str, Report] = {}
+        for name, split in self._by_task(data, task).items():
+            own = self.tasks[name]
+            reports[name] = own.report_of(require_labelled(split).targets, self.predict(split, task=name, verbose=0))
+        return reports if task is None else reports[task]
+
+    def tune_threshold(self, data: Split, *, task: str) -> float:
+        """Set a multi-label task's threshold to the one with the best micro-F1 on labelled data, and return it."""
+        (name,) = self._by_task(data, task)
+        return self.tasks[name].tune_on(require_labelled(data).targets, self.predict(data, task=name, verbose=0))
+
+    def _by_task(self, data: Any, task: str | None) -> dict[str, Any]:
+        return by_task(data if task is None else {task: data}, self.tasks, "data")
 
     @remembered
     def compile(
@@ -191,34 +320,6 @@ class MultiTaskClassifier(TaskLoops):
         config = self._compile_config.serialize()
         return {name: value for name, value in config.items() if name not in ("loss", "metrics")} | self._objectives
 
-    def compile_from_config(self, config: dict) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        restore_compilation(self)
-
-    def save_to_preset(self, folder: str | os.PathLike, *, dtype: str | None = None, overwrite: bool = False) -> None:
-        """Write a folder that `from_preset` reads; `TextClassifier.from_preset` takes its encoder.
-
-        Args:
-            folder: Where to; appears whole or not at all.
-            dtype: Of the stored weights, such as "float16". None: as they are, bit by bit.
-            overwrite: Replace a folder that holds files.
-
-        Raises:
-            TransformerError: The folder holds files, or the disk refuses.
-        """
-        save_preset(
-            folder,
-            config=self.config,
-            tokenizer=self.tokenizer,
-            variables=patterns.addresses(self),
-            pooling=self.pooling,
-            task=self.task_settings(),
-            modifications=describe_modifications(self),
-            class_name=keras.saving.get_registered_name(type(self)),
-            dtype=dtype,
-            overwrite=overwrite,
-        )
-
     def serving(self, computed: "MultiTaskClassifier | None" = None) -> Serving:
         """A signature for each task, of the task's name; all call one function for the encoder."""
         computed = self if computed is None else computed
@@ -241,35 +342,11 @@ class MultiTaskClassifier(TaskLoops):
         return {name: tf.cast(inputs[name], tf.int32) for name in _INPUTS}
 
     def task_settings(self) -> dict:
-        """What a preset stores about the network and its inputs."""
         return {
+            **super().task_settings(),
             "tasks": describe_tasks(self.tasks),
-            "pooler": self.with_pooler,
-            "extra_blocks": len(self.extra_blocks),
-            "sequence_length": self.sequence_length,
             "head_dropout": self.head_dropout,
         }
-
-    def get_config(self) -> dict:
-        return {
-            "config": self.config.to_dict(),
-            "tokenizer": self.tokenizer.spec().to_config(),
-            "pooling": self.pooling,
-            **self.task_settings(),
-            "seed": self.seed,
-            **structure_of(self),
-            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
-            "name": self.name,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict) -> "MultiTaskClassifier":
-        config = {**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])}
-        structure = {name: config.pop(name) for name in STRUCTURE if name in config}
-        model = cls(**config)
-        model.fresh = ()  # Keras loads every weight after this
-        restore_structure(model, **structure)
-        return model
 
 
 def _heads_not_in(saved: Any, tasks: Mapping[str, Any]) -> list[str]:

@@ -9,39 +9,34 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tftransformer.checkpoints.huggingface.folder import save_huggingface
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
 from tftransformer.data.examples import Examples
 from tftransformer.data.labels import label_names
 from tftransformer.data.split import Split
-from tftransformer.errors import TransformerError, check_whole
+from tftransformer.errors import TransformerError, check_choice, check_whole
 from tftransformer.evaluation.reports import Report
 from tftransformer.export.inference_graph import inference_network
 from tftransformer.export.serving import Serving
 from tftransformer.finetuning.balancing import class_weights
-from tftransformer.finetuning.defaults import INFERENCE_BATCH_SIZE, complete_advice
-from tftransformer.finetuning.frozen_part import POOLED, FrozenPart, find_frozen_part
-from tftransformer.finetuning.structure import STRUCTURE, replay_modifications, restore_structure, structure_of
+from tftransformer.finetuning.defaults import INFERENCE_BATCH_SIZE
+from tftransformer.finetuning.structure import describe_modifications
 from tftransformer.layers.heads import ClassificationHead
-from tftransformer.tasks.base import TextTask
-from tftransformer.tasks.compilation import classification_defaults, follow_threshold, remembered, restore_compilation
+from tftransformer.tasks.compilation import classification_defaults, follow_threshold, remembered
+from tftransformer.tasks.encoder_task import EncoderTask
 from tftransformer.tasks.labelled import Answer, Labelled
-from tftransformer.tasks.saving import save_classifier
 from tftransformer.tasks.text_batches import texts_alone
-from tftransformer.tasks.trunk import build_trunk, check_classifier, run_trunk
 from tftransformer.text.base import Tokenizer
-from tftransformer.text.spec import TokenizerSpec
 
-# What may start from random numbers when a preset's weights are loaded: it belongs to the task.
-FRESH = ("head/.*", r"extra_block_\d+/.*", "pooler/.*")
-# Settings of a saved classifier that a new one takes over: always, and where its labels are the same.
-_STRUCTURE = ("pooler", "extra_blocks", "sequence_length", "head_dropout")
-_TASK = ("multi_label", "threshold", "text_pairs")
+FORMATS = ("tftransformer", "huggingface")
+# Settings of a saved classifier that a new one takes over where its labels are the same.
+_OF_LABELS = ("multi_label", "threshold", "text_pairs")
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class TextClassifier(Labelled, TextTask):
+class TextClassifier(Labelled, EncoderTask):
     """A classifier over raw texts or pairs of texts; usually made by `from_preset`.
 
     Its parts can be used alone: `encoder` (a functional model), `extra_blocks`, `pooler`, `head`, `tokenizer`.
@@ -57,13 +52,14 @@ class TextClassifier(Labelled, TextTask):
         extra_blocks: Transformer blocks of the same sizes, named `extra_block_{i}`, between the encoder and
             the pooling. They start fresh, and freezing by number never counts them: freezing the encoder and
             training one block and the head is a recipe of medical text mining.
-        head_dropout: Rate on the pooled vector (0 to 1).
+        head_dropout: Dropout rate on the pooled vector (0 to 1).
         multi_label: A text may have any number of the labels.
         threshold: Multi-label: the probability from which on a label is predicted; `tune_threshold` sets it.
-        sequence_length: Longest sequence in tokens. None: the encoder's `max_sequence_length`.
         text_pairs: Whether it takes pairs; None until `fit` is given some or single texts.
-        seed: Of the order of the training examples.
+        sequence_length: Longest sequence in tokens. None: the encoder's `max_sequence_length`.
+        seed: Random seed of the order of the training examples.
         dtype: Keras dtype policy, such as "mixed_bfloat16". None: the global one.
+        name: Name of the Keras model.
 
     Raises:
         TransformerError: Too few or double labels, a length that the encoder cannot take, a vocabulary of another
@@ -81,45 +77,19 @@ class TextClassifier(Labelled, TextTask):
         tokenizer: Tokenizer | dict,
         labels: Sequence[str],
         *,
-        pooling: str = "cls",
-        pooler: bool = True,
-        extra_blocks: int = 0,
-        head_dropout: float = 0.1,
         multi_label: bool = False,
         threshold: float = 0.5,
-        sequence_length: int | None = None,
         text_pairs: bool | None = None,
-        seed: int = 0,
-        dtype: Any = None,
         name: str = "text_classifier",
+        **options: Any,
     ) -> None:
-        config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
-        if isinstance(tokenizer, dict):
-            tokenizer = TokenizerSpec.from_config(tokenizer).build()
         labels = label_names(labels)
-        check_classifier(config, tokenizer, pooling, extra_blocks, sequence_length)
-        super().__init__(tokenizer, sequence_length or config.max_sequence_length, seed=seed, dtype=dtype, name=name)
-        self.config = config
+        super().__init__(config, tokenizer, name=name, **options)
         self.labels = labels
-        self.pooling = pooling
         self.multi_label = multi_label
         self.threshold = threshold
         self.text_pairs = text_pairs
-        self.head_dropout = head_dropout
-        self.load_summary = None
-        # What the makers of the preset found to work: `learning_rate`, `frozen_learning_rate`, `epochs`.
-        self.advice: dict[str, Any] = complete_advice({}, config.hidden_dim)
-        # Addresses of weights that no checkpoint filled: they train at a higher rate.
-        self.fresh: tuple[str, ...] = (".*",)
-
-        policy = self.dtype_policy
-        self.with_pooler = pooling == "cls" and pooler
-        self.encoder, self.extra_blocks, self.pooler = build_trunk(
-            config, pooling=pooling, pooler=pooler, extra_blocks=extra_blocks, head_dropout=head_dropout, policy=policy
-        )  # fmt: skip
-        self.head = ClassificationHead(len(self.labels), head_dropout, dtype=policy, name="head")
-        self.head.build((None, config.hidden_dim))
-        self.built = True
+        self.add_head(ClassificationHead(len(labels), self.head_dropout, dtype=self.dtype_policy, name="head"))
 
     @classmethod
     def from_preset(
@@ -155,30 +125,11 @@ class TextClassifier(Labelled, TextTask):
             raise TransformerError(
                 f"labels or num_classes must be given: the preset {found.name!r} has no classification head"
             )
-        config = found.config
-        if (dropout := options.pop("dropout", None)) is not None:
-            config = config.replace(dropout=dropout, attention_dropout=dropout)
         same_task = found.labels is None or labels == tuple(found.labels)
-        kept = _STRUCTURE if not same_task else (*_STRUCTURE, *_TASK)
-        stated = {**found.task, **found.head}
-        saved = {setting: stated[setting] for setting in kept if setting in stated}
-        arguments = {"pooling": found.pooling, "pooler": found.pooler, **saved, **options}
-        classifier = cls(config, found.tokenizer.build(), labels, **arguments)
-        classifier.advice = complete_advice(found.task.get("advice", {}), config.hidden_dim)
-        replay_modifications(classifier, found.modifications)
-        if load_weights:
-            # A head is its labels: with others, even as many, its rows would answer other questions.
-            fresh = () if same_task else ("head/.*",)
-            classifier.load_summary = found.load_into(classifier, optional=FRESH, fresh=fresh)
-            classifier.fresh = tuple(classifier.load_summary.fresh)
-        return classifier
-
-    def call(self, inputs: dict, training: bool | None = None) -> Any:
-        return self.head(self.pooled(inputs, training), training=training)
-
-    def pooled(self, inputs: dict, training: bool | None = None) -> Any:
-        """The vectors (B, D) that the head sees, of integer inputs."""
-        return inputs[POOLED] if POOLED in inputs else run_trunk(self, self.config, inputs, training)
+        kept = (*cls.kept_settings, *_OF_LABELS) if same_task else cls.kept_settings
+        # A head is its labels: with others, even as many, its rows would answer other questions.
+        fresh = () if same_task else ("head/.*",)
+        return cls._on_preset(found, labels, options, kept=kept, fresh=fresh, load_weights=load_weights)
 
     def classify(self, texts: Any, batch_size: int | None = None) -> list[Answer]:
         """Label and probabilities of each text, by name; `predict` has the probabilities alone, as an array.
@@ -213,18 +164,8 @@ class TextClassifier(Labelled, TextTask):
             (2, 192)
         """
         batches, inverse = self._inference(texts_alone(texts), None, None, batch_size or INFERENCE_BATCH_SIZE, {})
-        vectors = pooled_vectors(self, batches)
+        vectors = _vectors_below_head(self, batches)
         return vectors if inverse is None else vectors[inverse]
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether texts go through encoder, blocks, pooling and head as here; not where a subclass has a way of its own."""
-        return (type(self).call, type(self).pooled) == (TextClassifier.call, TextClassifier.pooled)
-
-    def frozen_part(self) -> FrozenPart | None:
-        if not self.is_plain:
-            return None
-        return find_frozen_part(self.encoder, self.config, self.pooler, len(self.extra_blocks))
 
     def output_width(self) -> tuple[int, ...]:
         return (len(self.labels),)
@@ -265,15 +206,10 @@ class TextClassifier(Labelled, TextTask):
         """
         super().compile(**classification_defaults(self, optimizer, loss, metrics, options))
 
-    def get_compile_config(self) -> dict | None:
-        return self._compile_config.serialize() if self.compiled and self._compile_config else None
-
-    def compile_from_config(self, config: dict) -> None:
-        settings = keras.saving.deserialize_keras_object(config)
+    def compile_as_saved(self, settings: dict) -> None:
         for argument in ("metrics", "weighted_metrics"):
             follow_threshold(settings.get(argument), self)
         super().compile(**settings)
-        restore_compilation(self)
 
     def tune_threshold(self, data: Any) -> float:
         """Set the multi-label threshold to the one with the best micro-F1 on labelled data, and return it."""
@@ -288,18 +224,46 @@ class TextClassifier(Labelled, TextTask):
         """
         return self.report_of(self.labels_of(data), self.predict(data, verbose=0), baseline)
 
-    def save_to_preset(self, folder: str | os.PathLike, **options: Any) -> None:
+    def save_to_preset(
+        self,
+        folder: str | os.PathLike,
+        *,
+        format: str = "tftransformer",
+        head: bool = True,
+        dtype: str | None = None,
+        overwrite: bool = False,
+    ) -> None:
         """Write a folder that `from_preset` reads: weights, tokenizer, labels and settings.
 
         Args:
             folder: Where to; appears whole or not at all.
-            options: `format` ("tftransformer", or "huggingface" for transformers), `head`, `dtype` and `overwrite`; see
-                `tasks.saving.save_classifier`.
+            format: "tftransformer", or "huggingface" for a folder that transformers loads.
+            head: False leaves the head and its labels out, so that an encoder remains.
+            dtype: Dtype of the stored weights, such as "float16". None: as they are, bit by bit.
+            overwrite: Replace a folder that holds files.
 
         Raises:
-            TransformerError: The folder holds files, or the format cannot express this classifier.
+            TransformerError: The folder holds files, or the format is unknown or cannot express this classifier.
+
+        Example:
+            >>> classifier.save_to_preset("models/tickets")
         """
-        save_classifier(self, folder, **options)
+        check_choice("format", format, FORMATS)
+        contents = self.preset_contents()
+        if head:
+            contents |= {"labels": self.labels, "head": self.head_settings()}
+        else:
+            contents["variables"] = {n: v for n, v in contents["variables"].items() if not n.startswith("head/")}
+        if format == "tftransformer":
+            self._save(folder, contents, whole=head, dtype=dtype, overwrite=overwrite)
+            return
+        if modifications := describe_modifications(self):
+            kinds = " and ".join(dict.fromkeys(modification["kind"] for modification in modifications))
+            raise TransformerError(
+                f"format 'huggingface' has no place for {kinds}: merge those of projections (LoRA, DoRA, IA3) with "
+                "tt.merge, remove the others"
+            )
+        save_huggingface(folder, **contents, dtype=dtype, overwrite=overwrite)
 
     def serving(self, computed: "TextClassifier | None" = None) -> Serving:
         signature = self.signature(
@@ -320,36 +284,10 @@ class TextClassifier(Labelled, TextTask):
         return {"multi_label": self.multi_label, "threshold": self.threshold, "head_dropout": self.head_dropout}
 
     def task_settings(self) -> dict:
-        """What a preset stores about the rest of the network and its inputs."""
-        return {
-            "pooler": self.with_pooler,
-            "extra_blocks": len(self.extra_blocks),
-            "sequence_length": self.sequence_length,
-            "text_pairs": self.text_pairs,
-        }
+        return {**super().task_settings(), "text_pairs": self.text_pairs}
 
     def get_config(self) -> dict:
-        return {
-            "config": self.config.to_dict(),
-            "tokenizer": self.tokenizer.spec().to_config(),
-            "labels": list(self.labels),
-            "pooling": self.pooling,
-            **self.task_settings(),
-            **self.head_settings(),
-            "seed": self.seed,
-            **structure_of(self),
-            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
-            "name": self.name,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict) -> "TextClassifier":
-        config = {**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])}
-        structure = {name: config.pop(name) for name in STRUCTURE if name in config}
-        classifier = cls(**config)
-        classifier.fresh = ()  # Keras loads every weight after this
-        restore_structure(classifier, **structure)
-        return classifier
+        return {**super().get_config(), "labels": list(self.labels), **self.head_settings()}
 
 
 def _class_names(preset: Preset, labels: Sequence[str] | None, num_classes: int | None) -> tuple[str, ...] | None:
@@ -388,16 +326,8 @@ class _BelowTheHead(keras.Model):
         return ops.cast(self.classifier.pooled(inputs, training), "float32")
 
 
-def pooled_vectors(classifier: TextClassifier, batches: tf.data.Dataset | None) -> np.ndarray:
-    """The vectors that a classifier's head sees.
-
-    Args:
-        classifier: A `TextClassifier`, with `pooled`.
-        batches: Of integers, as its `predict` makes them; None for no texts.
-
-    Returns:
-        (B, D) float32, in the order of the batches.
-    """
+def _vectors_below_head(classifier: TextClassifier, batches: tf.data.Dataset | None) -> np.ndarray:
+    """The vectors (B, D) that a classifier's head sees, in the order of the batches; None is no batches."""
     if batches is None:
         return np.zeros((0, classifier.config.hidden_dim), "float32")
     with classifier.distribute_strategy.scope():

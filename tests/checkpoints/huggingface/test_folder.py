@@ -12,7 +12,6 @@ from tftransformer.checkpoints.huggingface.settings import settings_of
 from tftransformer.errors import TransformerError
 from tftransformer.models.families import families_of
 from tftransformer.patterns import addresses
-from tftransformer.tasks.saving import save_classifier
 from tftransformer.text.sentencepiece_model import model_bytes, parse_model, to_fairseq
 from tftransformer.text.spec import read_spec
 
@@ -178,7 +177,7 @@ def test_a_mean_pooled_encoder_is_sentence_transformers(make_classifier, tmp_pat
 )
 def test_wrong_arguments(options, message, make_classifier, tmp_path):
     with pytest.raises(TransformerError, match=message):
-        save_classifier(make_classifier("bert"), tmp_path / "there", **options)
+        make_classifier("bert").save_to_preset(tmp_path / "there", **options)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,0 +1,304 @@
+"""Tasks on a pretrained encoder: blocks of their own, pooling and a head above it; from presets, to folders."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import keras
+from keras import ops
+
+from tftransformer import patterns
+from tftransformer.checkpoints.own import save_preset
+from tftransformer.checkpoints.preset import POOLINGS, Preset
+from tftransformer.config import TransformerConfig
+from tftransformer.data.packed_batches import PLACES, ROWS
+from tftransformer.errors import TransformerError, near_miss
+from tftransformer.finetuning.defaults import complete_advice
+from tftransformer.finetuning.frozen_part import POOLED, FrozenPart, find_frozen_part
+from tftransformer.finetuning.structure import (
+    STRUCTURE,
+    describe_modifications,
+    replay_modifications,
+    restore_structure,
+    structure_of,
+)
+from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
+from tftransformer.layers.taps import tap
+from tftransformer.models.blocks import build_encoder_block
+from tftransformer.models.encoder import build_encoder
+from tftransformer.models.families import FAMILIES
+from tftransformer.models.task import Task
+from tftransformer.models.walk import EncoderStack, stack_of, walk
+from tftransformer.tasks.base import TextTask
+from tftransformer.tasks.compilation import restore_compilation
+from tftransformer.text.base import Tokenizer
+from tftransformer.text.spec import TokenizerSpec
+
+_POOLING = {"cls": CLSPooling, "mean": MeanPooling, "max": MaxPooling}
+
+
+class EncoderTask(TextTask):
+    """A task whose head reads one vector (B, D) a text: an encoder, fresh blocks above it and pooling.
+
+    Subclasses bring the head (`add_head`), what it answers, and the names of what a preset stores of them.
+
+    Args:
+        config: Sizes and choices of the encoder.
+        tokenizer: Text to ids; its vocabulary fits `config.vocabulary_size`.
+        pooling, pooler, extra_blocks, head_dropout: As for `TextClassifier`.
+        sequence_length: Longest sequence in tokens. None: the encoder's `max_sequence_length`.
+        seed: Random seed of the order of the training examples.
+        dtype: Keras dtype policy. None: the global one.
+        name: Name of the Keras model.
+
+    Raises:
+        TransformerError: A length that the encoder cannot take, a vocabulary of another size, or unknown pooling.
+    """
+
+    # Settings of a preset that a new task on its encoder takes over.
+    kept_settings: ClassVar[tuple[str, ...]] = ("pooler", "extra_blocks", "sequence_length", "head_dropout")
+    # Addresses that may start from random numbers when a preset's weights are loaded: they belong to the task.
+    own_weights: ClassVar[tuple[str, ...]] = ("head/.*", r"extra_block_\d+/.*", "pooler/.*")
+
+    def __init__(
+        self,
+        config: TransformerConfig | dict,
+        tokenizer: Tokenizer | dict,
+        *,
+        pooling: str = "cls",
+        pooler: bool = True,
+        extra_blocks: int = 0,
+        head_dropout: float = 0.1,
+        sequence_length: int | None = None,
+        seed: int = 0,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> None:
+        config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
+        if isinstance(tokenizer, dict):
+            tokenizer = TokenizerSpec.from_config(tokenizer).build()
+        _check_arguments(config, tokenizer, pooling, extra_blocks, sequence_length)
+        super().__init__(tokenizer, sequence_length or config.max_sequence_length, seed=seed, dtype=dtype, name=name)
+        self.config = config
+        self.pooling = pooling
+        self.with_pooler = pooling == "cls" and pooler
+        self.head_dropout = head_dropout
+        self.load_summary = None
+        # What the makers of the preset found to work: `learning_rate`, `frozen_learning_rate`, `epochs`.
+        self.advice: dict[str, Any] = complete_advice({}, config.hidden_dim)
+        # Addresses of weights that no checkpoint filled: they train at a higher rate.
+        self.fresh: tuple[str, ...] = (".*",)
+        policy = self.dtype_policy
+        self.encoder = build_encoder(config, dtype=policy)
+        self.extra_blocks = [build_encoder_block(config, f"extra_block_{i}", policy) for i in range(extra_blocks)]
+        self.pooler = self._build_pooler()
+        for layer in (*self.extra_blocks, self.pooler):
+            layer.build((None, None, config.hidden_dim))
+
+    def _build_pooler(self) -> keras.layers.Layer:
+        options: dict[str, Any] = {}
+        if self.pooling == "cls":
+            family = FAMILIES[self.config.family]
+            dropout = self.head_dropout if family.pooler_dropout else 0.0
+            options = {"dense": self.with_pooler, "activation": family.pooler_activation, "dropout": dropout}
+        return _POOLING[self.pooling](**options, dtype=self.dtype_policy, name="pooler")
+
+    def add_head(self, head: keras.layers.Layer) -> None:
+        """Build the head, from vectors (B, D) to the task's output, with which the model is complete."""
+        self.head = head
+        head.build((None, self.config.hidden_dim))
+        self.built = True
+
+    # The network.
+
+    def call(self, inputs: dict, training: bool | None = None) -> Any:
+        return self.head(self.pooled(inputs, training), training=training)
+
+    def pooled(self, inputs: dict, training: bool | None = None) -> Any:
+        """The vectors (B, D) that the head sees, of integer inputs."""
+        # A frozen encoder's vectors may have been stored.
+        return inputs[POOLED] if POOLED in inputs else pooled_vectors(self, inputs, training)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether texts go through encoder, blocks, pooling and head as here; not where a subclass has a way of its own."""
+        return (type(self).call, type(self).pooled) == (EncoderTask.call, EncoderTask.pooled)
+
+    def frozen_part(self) -> FrozenPart | None:
+        if not self.is_plain:
+            return None
+        return find_frozen_part(self.encoder, self.config, self.pooler, len(self.extra_blocks))
+
+    # From a preset, and to a folder.
+
+    @classmethod
+    def _on_preset(
+        cls,
+        found: Preset,
+        classes: Any,
+        options: dict[str, Any],
+        *,
+        kept: Iterable[str],
+        fresh: Sequence[str],
+        load_weights: bool,
+    ) -> Self:
+        """The task on a preset's encoder.
+
+        Args:
+            found: The preset.
+            classes: What the head tells apart: the argument behind `tokenizer`.
+            options: Of `from_preset`: arguments of the constructor and `dropout`, the rate inside the encoder.
+            kept: Names of the preset's settings that hold here, too.
+            fresh: Patterns of weights that start from random numbers even where the preset has some.
+            load_weights: Whether to load any.
+        """
+        config = found.config
+        if (dropout := options.pop("dropout", None)) is not None:
+            config = config.replace(dropout=dropout, attention_dropout=dropout)
+        stated = {"pooler": found.pooler, **found.task, **found.head}
+        saved = {name: stated[name] for name in kept if name in stated}
+        task = cls(config, found.tokenizer.build(), classes, **{"pooling": found.pooling, **saved, **options})
+        task.advice = complete_advice(found.task.get("advice", {}), config.hidden_dim)
+        replay_modifications(task, found.modifications)
+        if load_weights:
+            task.load_summary = found.load_into(task, optional=cls.own_weights, fresh=fresh)
+            task.fresh = tuple(task.load_summary.fresh)
+        return task
+
+    def preset_contents(self) -> dict[str, Any]:
+        """What every format of a folder holds of it: arguments of the functions that write one."""
+        return {
+            "config": self.config,
+            "tokenizer": self.tokenizer,
+            "variables": patterns.addresses(self),
+            "pooling": self.pooling,
+        }
+
+    def save_to_preset(self, folder: str | os.PathLike, *, dtype: str | None = None, overwrite: bool = False) -> None:
+        """Write a folder that `from_preset` and `tt.load` read; `from_preset` of other tasks takes its encoder.
+
+        Args:
+            folder: Where to; appears whole or not at all.
+            dtype: Dtype of the stored weights, such as "float16". None: as they are, bit by bit.
+            overwrite: Replace a folder that holds files.
+
+        Raises:
+            TransformerError: The folder holds files, or the disk refuses.
+        """
+        self._save(folder, self.preset_contents(), dtype=dtype, overwrite=overwrite)
+
+    def _save(self, folder: str | os.PathLike, contents: dict[str, Any], whole: bool = True, **options: Any) -> None:
+        """Write our own format; `whole` where the head is among the contents, without which it is an encoder's folder."""
+        save_preset(
+            folder,
+            **contents,
+            task=self.task_settings(),
+            modifications=describe_modifications(self),
+            class_name=keras.saving.get_registered_name(type(self)) if whole else None,
+            **options,
+        )
+
+    def task_settings(self) -> dict:
+        """What a preset stores about the network and its inputs."""
+        return {
+            "pooler": self.with_pooler,
+            "extra_blocks": len(self.extra_blocks),
+            "sequence_length": self.sequence_length,
+        }
+
+    # Keras's own files.
+
+    def get_config(self) -> dict:
+        return {
+            "config": self.config.to_dict(),
+            "tokenizer": self.tokenizer.spec().to_config(),
+            "pooling": self.pooling,
+            "head_dropout": self.head_dropout,
+            **self.task_settings(),
+            "seed": self.seed,
+            **structure_of(self),
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> Self:
+        config = {**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])}
+        structure = {name: config.pop(name) for name in STRUCTURE if name in config}
+        task = cls(**config)
+        task.fresh = ()  # Keras loads every weight after this
+        restore_structure(task, **structure)
+        return task
+
+    def get_compile_config(self) -> dict | None:
+        return self._compile_config.serialize() if self.compiled and self._compile_config else None
+
+    def compile_from_config(self, config: dict) -> None:
+        self.compile_as_saved(keras.saving.deserialize_keras_object(config))
+        restore_compilation(self)
+
+    def compile_as_saved(self, settings: dict) -> None:
+        """`compile` with what `get_compile_config` wrote."""
+        self.compile(**settings)
+
+
+def pooled_vectors(task: Task, inputs: dict, training: bool | None = None) -> Any:
+    """The pooled vectors (B, D) of texts.
+
+    Args:
+        task: Has `config`, `encoder`, `extra_blocks` and `pooler`.
+        inputs: Integers, as `preprocess` and `data.pipeline` make them; packed rows, too.
+        training: As for a Keras model.
+    """
+    x = token_vectors(task, inputs, training)
+    # Keras hands `training` on to what is called inside a call.
+    return tap("pooled", task.pooler(x, padding_mask=inputs["padding_mask"]))
+
+
+def token_vectors(task: Task, inputs: dict, training: bool | None = None) -> Any:
+    """The vectors (B, T, D) of each text's tokens, below the pooling; arguments as of `pooled_vectors`.
+
+    What stands at padding means nothing.
+    """
+    stack = stack_of(task.encoder, task.config)
+    x = _texts_of_rows(stack, inputs, training) if PLACES in inputs else walk(stack, inputs, training=training)
+    for block in task.extra_blocks:
+        x = block(x, padding_mask=inputs["padding_mask"], training=training)
+    return x
+
+
+def _texts_of_rows(stack: EncoderStack, inputs: Mapping[str, Any], training: bool | None) -> Any:
+    """(B, L, D): what the encoder gives for each text of a packed batch, as if it stood in a row of its own.
+
+    At padding there is the vector of some other token, which nobody may look at.
+    """
+    rows = {name: inputs[name] for name in ROWS}
+    x = walk(stack, {**rows, "padding_mask": ops.cast(rows["text_numbers"] > 0, "int32")}, training=training)
+    return ops.take(ops.reshape(x, (-1, x.shape[-1])), inputs[PLACES], axis=0)
+
+
+def _check_arguments(
+    config: TransformerConfig, tokenizer: Tokenizer, pooling: str, extra_blocks: int, sequence_length: int | None
+) -> None:
+    if pooling not in POOLINGS:
+        raise TransformerError(
+            f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}{near_miss(pooling, POOLINGS)}"
+        )
+    if isinstance(extra_blocks, bool) or not isinstance(extra_blocks, int) or extra_blocks < 0:
+        raise TransformerError(f"extra_blocks must be 0 or a positive integer; got {extra_blocks!r}")
+    if tokenizer.vocabulary_size > config.vocabulary_size:
+        raise TransformerError(
+            f"the vocabulary must fit the embeddings; it has {tokenizer.vocabulary_size} tokens and the embeddings "
+            f"{config.vocabulary_size} rows"
+        )
+    # Two tokens are [CLS] and [SEP]; below that there is no room for any text.
+    bound = config.max_sequence_length if config.position == "learned" else None
+    if sequence_length is not None and (
+        isinstance(sequence_length, bool)
+        or not isinstance(sequence_length, int)
+        or sequence_length < 3
+        or bound
+        and sequence_length > bound
+    ):
+        limit = f"between 3 and {bound}, the encoder's longest input" if bound else "at least 3"
+        raise TransformerError(f"sequence_length must be {limit}; got {sequence_length!r}")
