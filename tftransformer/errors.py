@@ -1,6 +1,7 @@
 """One-line errors for mistakes a user can make, with near misses for names that were almost right."""
 
 import difflib
+import numbers
 from collections.abc import Iterable
 from typing import Any
 
@@ -50,6 +51,6 @@ def check_choice(name: str, value: Any, known: Iterable[str]) -> None:
 
 def check_whole(name: str, value: Any, least: int = 1) -> None:
     """Raise a `TransformerError` unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         rule = "a positive integer" if least == 1 else f"an integer of at least {least}"
         raise TransformerError(f"{name} must be {rule}; got {value!r}")

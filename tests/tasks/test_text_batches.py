@@ -96,9 +96,9 @@ def test_steps_count_from_the_first_text(classifier):
         classifier.predict(TEXTS, batch_size=2, steps=1, verbose=0),
     )
     for steps in (0, -1, 1.5, True):
-        with pytest.raises(TransformerError, match="^steps must be a whole number of at least 1; got "):
+        with pytest.raises(TransformerError, match="^steps must be a positive integer; got "):
             classifier.predict(TEXTS, steps=steps, verbose=0)
-        with pytest.raises(TransformerError, match="^validation_steps must be a whole number of at least 1; got "):
+        with pytest.raises(TransformerError, match="^validation_steps must be a positive integer; got "):
             classifier.fit(TEXTS, Y, validation_data=(TEXTS, Y), validation_steps=steps, verbose=0)
 
 

@@ -322,7 +322,9 @@ def test_wrong_compile_arguments_are_named(tiny_preset, options, message):
         (dict(x=["a", "b"], y=[0, 1], validation_split=1.5), "validation_split"),
         (dict(x=["a", "b"], y=[0, 1], class_weight={"good": 2.0}), "good"),
         (dict(x=["a", "b"], y=[0, 1], validation_data=3), "validation_data"),
-        (dict(x=["a", "b"], y=[0, 1], batch_size=-2), "batch_size"),
+        (dict(x=["a", "b"], y=[0, 1], batch_size=-2), "batch_size must be a positive integer; got -2"),
+        (dict(x=["a", "b"], y=[0, 1], batch_size=0), "batch_size must be a positive integer; got 0"),
+        (dict(x=["a", "b"], y=[0, 1], batch_size="16"), "batch_size must be a positive integer; got '16'"),
     ],
 )
 def test_wrong_data_are_named(tiny_preset, arguments, message):

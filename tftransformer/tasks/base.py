@@ -15,7 +15,6 @@ from tftransformer.data.stream_labels import plain_refusals
 from tftransformer.errors import TransformerError
 from tftransformer.export.serving import Serving, export
 from tftransformer.finetuning.activation_cache import ActivationCache
-from tftransformer.finetuning.defaults import INFERENCE_BATCH_SIZE
 from tftransformer.finetuning.freezing import FreezeSummary
 from tftransformer.finetuning.frozen_part import FrozenPart
 from tftransformer.finetuning.methods import Method
@@ -38,7 +37,7 @@ class TextTask(TextBatches, Task):
     Args:
         tokenizer: Text to ids.
         sequence_length: Longest sequence in tokens, special tokens included; longer ones are truncated.
-        seed: Of the order of the training examples.
+        seed: Random seed of the order of the training examples.
         name, dtype: As for any Keras model.
     """
 
@@ -189,7 +188,7 @@ class TextTask(TextBatches, Task):
             epochs: Number of the last epoch.
             verbose: As in Keras.
             callbacks: Keras callbacks. A stop at the first loss that is not finite comes on its own.
-            validation_split: Share of the rows, taken from the end as Keras does, to validate on.
+            validation_split: Fraction of the rows, taken from the end as Keras does, to validate on.
             validation_data: A Split, (texts, labels), (texts, labels, weights) or a dataset.
             shuffle: A new order in each epoch, by `seed`.
             class_weight: "balanced", or weights by label name or id.
@@ -202,7 +201,7 @@ class TextTask(TextBatches, Task):
                 On CPUs batches of like lengths are faster, and with frozen blocks so are stored vectors, which texts in
                 shared rows cannot be taken from.
             augmentation: Changed copies of the training texts, drawn anew in each epoch: an `Augmentation`, or a
-                spelling of one such as "swap:0.1,delete:0.1". Without an activation cache: the texts are never the same.
+                string such as "swap:0.1,delete:0.1". Without an activation cache: the texts are never the same.
             initial_epoch, steps_per_epoch, kwargs: As in Keras.
 
         Returns:
@@ -249,7 +248,7 @@ class TextTask(TextBatches, Task):
         Raises:
             TransformerError: There are no rows, or no labels.
         """
-        batches, _ = self._inference(x, y, sample_weight, batch_size or INFERENCE_BATCH_SIZE, kwargs)
+        batches, _ = self._inference(x, y, sample_weight, batch_size, kwargs)
         if batches is None or not isinstance(batches.element_spec, tuple):
             missing = "at least one row" if batches is None else "labels: give a Split with targets, or y"
             raise TransformerError(f"evaluate needs {missing}")
@@ -266,7 +265,7 @@ class TextTask(TextBatches, Task):
         Returns:
             One row a text; an array without rows for no texts.
         """
-        batches, inverse = self._inference(texts_alone(x), None, None, batch_size or INFERENCE_BATCH_SIZE, kwargs)
+        batches, inverse = self._inference(texts_alone(x), None, None, batch_size, kwargs)
         if batches is None:
             return self._no_predictions()
         outputs = super().predict(batches, **kwargs)
@@ -392,7 +391,7 @@ def first_batch(strategy: tf.distribute.Strategy, iterator: Any) -> Any:
     are whole numbers.
 
     Args:
-        strategy: Of several replicas.
+        strategy: A strategy with several replicas.
         iterator: Keras's iterator over epochs.
 
     Returns:

@@ -22,7 +22,7 @@ from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.positions import LearnedPosition
 from tftransformer.models.blocks import build_encoder_block
 from tftransformer.tasks.encoder_task import pooled_vectors
-from tftransformer.tasks.text_batches import texts_alone
+from tftransformer.tasks.text_batches import checked_batch_size, texts_alone
 from tftransformer.tasks.text_classifier import TextClassifier
 from tftransformer.text.base import Tokenizer
 
@@ -159,7 +159,7 @@ class DocumentClassifier(TextClassifier):
             ChunkWeight(text='a story of one chunk', weight=1.0)
         """
         documents = self.preprocess(texts_alone(texts))
-        batches, inverse = self._ordered(documents, batch_size or self._documents_a_batch)
+        batches, inverse = self._ordered(documents, checked_batch_size(batch_size, self.inference_batch_size))
         if batches is None:
             return []
 
@@ -210,20 +210,9 @@ class DocumentClassifier(TextClassifier):
         cut = tf.autograph.experimental.do_not_convert(cut)
         return documents.map(cut, num_parallel_calls=tf.data.AUTOTUNE).prefetch(BATCHES_AHEAD)
 
-    def evaluate(self, x: Any = None, y: Any = None, batch_size: int | None = None, **options: Any) -> Any:
-        """As `TextClassifier.evaluate`, by default with fewer documents a batch the more chunks they may have."""
-        return super().evaluate(x, y, batch_size or self._documents_a_batch, **options)
-
-    def predict(self, x: Any, batch_size: int | None = None, **options: Any) -> np.ndarray:
-        """As `TextClassifier.predict`, by default with fewer documents a batch the more chunks they may have."""
-        return super().predict(x, batch_size or self._documents_a_batch, **options)
-
-    def encode(self, texts: Any, batch_size: int | None = None) -> np.ndarray:
-        """As `TextClassifier.encode`: a vector for each document, which the attention over chunks made."""
-        return super().encode(texts, batch_size or self._documents_a_batch)
-
     @property
-    def _documents_a_batch(self) -> int:
+    def inference_batch_size(self) -> int:
+        """Documents a batch, the fewer the more chunks they may have."""
         return max(1, INFERENCE_BATCH_SIZE // self.cut.max_chunks)
 
     # To folders.

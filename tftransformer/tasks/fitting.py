@@ -31,6 +31,7 @@ from tftransformer.tasks.text_batches import (
     EpochNumber,
     as_list,
     batches_an_epoch,
+    checked_batch_size,
     first_batches,
     is_dataset,
     is_tokenized,
@@ -95,7 +96,7 @@ class Fitting:
         check_callbacks(callbacks, task.optimizer)
         self._stages = [stage for method in task.methods for stage in method.stages(task, epochs, initial_epoch)]
         self._first, self._last, self._steps = initial_epoch, epochs, steps_per_epoch
-        self._batch_size = batch_size or BATCH_SIZE
+        self._batch_size = checked_batch_size(batch_size, BATCH_SIZE)
         self._epoch = Epoch(initial_epoch)
         self._callbacks = callbacks
 
@@ -282,15 +283,15 @@ def training_batches(
     }  # fmt: skip
     if augmentation is None:
         return token_batches(examples, batch_size, **settings)
-    records = examples.texts()
+    texts = examples.texts()
 
     def neighbours() -> EmbeddingNeighbours:
         table = keras.ops.convert_to_numpy(task.encoder.get_layer("embeddings").token.embeddings)
         return encoder_neighbours(task.tokenizer.spec(), np.asarray(table, "float32"))
 
-    augmentation.prepare(records, neighbours)
+    augmentation.prepare(texts, neighbours)
     return augmented_batches(
-        augmentation, records, examples, batch_size, tokenize=task.tokenizer.tokenize, pack=task.pack, **settings
+        augmentation, texts, examples, batch_size, tokenize=task.tokenizer.tokenize, pack=task.pack, **settings
     )
 
 
@@ -338,7 +339,7 @@ def store_for_stages(
 
     Args:
         task, cache, data, say: As for `stored_states`.
-        stages: Of `GradualUnfreezing.stages`.
+        stages: What `GradualUnfreezing.stages` gave.
     """
     if cache is None or not isinstance(data[0], Examples):
         return
@@ -375,7 +376,7 @@ def notice_collapse(
         task: A compiled task, whose schedule knows its length.
         data: What it trains on; labels of a `tf.data.Dataset` are not known beforehand.
         batches: Batches of the run, None where nobody knows.
-        class_weights: Of `example_weights`.
+        class_weights: What `example_weights` gave.
     """
     plain = isinstance(task.loss, _LOSSES) and task.loss.reduction == "sum_over_batch_size" and not task.losses
     taught = task.loss_step is not None

@@ -149,29 +149,29 @@ class MultiTaskClassifier(EncoderTask):
         parts = {}
         for name, data in by_task(texts, self.tasks, "x").items():
             # (texts, labels) and (texts, labels, weights); anything else says itself what it holds.
-            records = as_texts(*data) if isinstance(data, tuple) else as_texts(data)
-            if not len(records):
+            given = as_texts(*data) if isinstance(data, tuple) else as_texts(data)
+            if not len(given):
                 raise TransformerError(f"every task must have rows; {name!r} has none")
-            parts[self.columns(name).number] = self._examples_of(name, records)
+            parts[self.columns(name).number] = self._examples_of(name, given)
         width = max(len(task.labels) if task.multi_label else 1 for task in self.tasks.values())
         return replace(join_tasks(parts, width), maker=self._maker())
 
     def target_classes(self) -> tuple:
         return tuple((name, *task.target_classes()) for name, task in self.tasks.items())
 
-    def _examples_of(self, name: str, records: Texts, labelled: bool = True) -> Examples:
+    def _examples_of(self, name: str, texts: Texts, labelled: bool = True) -> Examples:
         task = self.tasks[name]
-        pairs = records.second is not None
-        if len(records) and task.text_pairs not in (None, pairs):
+        pairs = texts.second is not None
+        if len(texts) and task.text_pairs not in (None, pairs):
             kinds = ("single texts", "pairs of texts")
             raise TransformerError(f"task {name!r} is of {kinds[task.text_pairs]}; got {kinds[pairs]}")
-        if labelled and records.targets is None:
+        if labelled and texts.targets is None:
             raise TransformerError(f"task {name!r} must have labels: give a Split with targets, or (texts, labels)")
         try:
-            targets = task.encode_targets(records.targets) if labelled else None
+            targets = task.encode_targets(texts.targets) if labelled else None
         except TransformerError as error:
             raise TransformerError(f"task {name!r}: {error}") from None
-        return self._tokenised(records, targets, task.target_spec)
+        return self._tokenised(texts, targets, task.target_spec)
 
     def _decide_pairs(self, data: TaskExamples) -> None:
         rows = np.split(data.segments, np.cumsum(data.sizes)[:-1])
@@ -297,7 +297,7 @@ class MultiTaskClassifier(EncoderTask):
         Args:
             optimizer: As for `TextClassifier.compile`; one for all tasks.
             loss_weights: A factor on the losses of some tasks; 1 for the others.
-            label_smoothing: Share of each target that is spread over all labels.
+            label_smoothing: Fraction of each target that is spread over all labels (at least 0, below 1).
             options: As for `TextClassifier.compile`, but for `loss` and `metrics`, which each task has of its own.
 
         Raises:

@@ -130,7 +130,7 @@ def task_objectives(
         tasks: `ClassificationTask`s by name.
         columns: Where they stand.
         loss_weights: Factors by task; 1 for those left out.
-        label_smoothing: Share of each target that is spread over all labels.
+        label_smoothing: Fraction of each target that is spread over all labels (at least 0, below 1).
 
     Returns:
         One loss for all; and metrics by task, the first of which is the task's loss without its weight.

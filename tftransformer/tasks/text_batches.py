@@ -1,7 +1,6 @@
 """From texts in any form that a task takes to batches of integers: telling the forms apart, tokenising, Keras's small print."""
 
 import contextlib
-import numbers
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -16,7 +15,8 @@ from tftransformer.data.row_packing import Packer
 from tftransformer.data.split import Split
 from tftransformer.data.targets import LABEL, TargetSpec
 from tftransformer.data.texts import Texts, as_texts
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_whole
+from tftransformer.finetuning.defaults import INFERENCE_BATCH_SIZE
 from tftransformer.finetuning.frozen_part import POOLED
 from tftransformer.finetuning.schedule_length import start_epoch
 from tftransformer.text.base import Tokenizer
@@ -27,7 +27,7 @@ class Maker(NamedTuple):
 
     Args:
         tokenizer, pack: From texts to tokens.
-        classes: Of `target_classes`.
+        classes: What `target_classes` gave.
     """
 
     tokenizer: Any
@@ -47,12 +47,14 @@ class TextBatches:
     Attributes:
         text_pairs: Whether it takes pairs of texts; None until `fit` is given some or single texts.
         target_spec: What the target of a text looks like in a batch: see `data.targets`.
+        inference_batch_size: Rows a batch of `evaluate` and `predict`, where none is asked for.
     """
 
     tokenizer: Tokenizer
     pack: Packer
     text_pairs: bool | None
     target_spec: TargetSpec = LABEL
+    inference_batch_size: int = INFERENCE_BATCH_SIZE
 
     def preprocess(self, texts: Any, targets: Any = None, sample_weight: Any = None) -> Examples:
         """Tokenised examples of texts in any form that `fit` takes.
@@ -91,16 +93,16 @@ class TextBatches:
             return replace(examples, targets=None, weights=None, maker=maker)
         return self._examples(replace(examples.texts(), targets=None, weights=None))
 
-    def _examples(self, records: Texts) -> Examples:
-        if len(records):
-            self._check_pairs(records.second is not None)
+    def _examples(self, texts: Texts) -> Examples:
+        if len(texts):
+            self._check_pairs(texts.second is not None)
         # Before the texts are tokenised: what is wrong with labels is said at once.
-        targets = None if records.targets is None else self.encode_targets(records.targets)
-        return self._tokenised(records, targets, self.target_spec)
+        targets = None if texts.targets is None else self.encode_targets(texts.targets)
+        return self._tokenised(texts, targets, self.target_spec)
 
-    def _tokenised(self, records: Texts, targets: Any, spec: TargetSpec) -> Examples:
+    def _tokenised(self, texts: Texts, targets: Any, spec: TargetSpec) -> Examples:
         examples = build_examples(
-            records, tokenize=self.tokenizer.tokenize, pack=self.pack, pad_id=self.tokenizer.pad_id, maker=self._maker()
+            texts, tokenize=self.tokenizer.tokenize, pack=self.pack, pad_id=self.tokenizer.pad_id, maker=self._maker()
         )
         if targets is None:
             return examples
@@ -160,8 +162,9 @@ class TextBatches:
         return None
 
     def _inference(
-        self, x: Any, y: Any, sample_weight: Any, batch_size: int, options: dict[str, Any]
+        self, x: Any, y: Any, sample_weight: Any, batch_size: int | None, options: dict[str, Any]
     ) -> tuple[Any, np.ndarray | None]:
+        batch_size = checked_batch_size(batch_size, self.inference_batch_size)
         if is_dataset(x):
             return x if is_tokenized(x) else self._stream(x, batch_size), None
         # Batches are sorted by length: Keras would count other texts than the first.
@@ -288,15 +291,15 @@ def batches_an_epoch(dataset: Any) -> int | None:
     return count if count >= 0 else None
 
 
-def split_end(examples: Examples, share: float) -> tuple[Examples, Examples | None]:
-    """Examples without and of their last share, Keras's `validation_split`; None for a share of 0."""
-    if not share:
+def split_end(examples: Examples, fraction: float) -> tuple[Examples, Examples | None]:
+    """Examples without their last fraction, and that fraction, Keras's `validation_split`; None for a fraction of 0."""
+    if not fraction:
         return examples, None
-    if not 0 < share < 1:
-        raise TransformerError(f"validation_split must be at least 0 and below 1; got {share}")
-    kept = len(examples) - int(len(examples) * share)
+    if not 0 < fraction < 1:
+        raise TransformerError(f"validation_split must be at least 0 and below 1; got {fraction}")
+    kept = len(examples) - int(len(examples) * fraction)
     if kept < 1 or kept == len(examples):
-        raise TransformerError(f"validation_split={share} of {len(examples)} examples leaves one side empty")
+        raise TransformerError(f"validation_split={fraction} of {len(examples)} examples leaves one side empty")
     return examples.take(range(kept)), examples.take(range(kept, len(examples)))
 
 
@@ -314,9 +317,20 @@ def first_batches(examples: Examples, argument: str, steps: int | None, batch_si
     """
     if steps is None:
         return examples
-    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps < 1:
-        raise TransformerError(f"{argument} must be a whole number of at least 1; got {steps!r}")
+    check_whole(argument, steps)
     return examples.first(int(steps) * batch_size)
+
+
+def checked_batch_size(given: Any, default: int) -> int:
+    """The batch size to take; the default for None.
+
+    Raises:
+        TransformerError: It is no whole number of at least 1.
+    """
+    if given is None:
+        return default
+    check_whole("batch_size", given)
+    return given
 
 
 def as_list(callbacks: Any) -> list:

@@ -21,7 +21,6 @@ from tftransformer.evaluation.reports import Report
 from tftransformer.export.inference_graph import inference_network
 from tftransformer.export.serving import Serving
 from tftransformer.finetuning.balancing import class_weights
-from tftransformer.finetuning.defaults import INFERENCE_BATCH_SIZE
 from tftransformer.finetuning.structure import describe_modifications
 from tftransformer.layers.heads import ClassificationHead
 from tftransformer.tasks.compilation import classification_defaults, follow_threshold, remembered
@@ -163,7 +162,7 @@ class TextClassifier(Labelled, EncoderTask):
             >>> classifier.encode(["no refund", "late again"]).shape
             (2, 192)
         """
-        batches, inverse = self._inference(texts_alone(texts), None, None, batch_size or INFERENCE_BATCH_SIZE, {})
+        batches, inverse = self._inference(texts_alone(texts), None, None, batch_size, {})
         vectors = _vectors_below_head(self, batches)
         return vectors if inverse is None else vectors[inverse]
 
