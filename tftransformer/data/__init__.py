@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = attach(
         "encode_targets": "labels",
         "Examples": "examples",
         "build_examples": "examples",
+        "NUMBER": "targets",
         "TargetSpec": "targets",
         "Ragged": "targets",
         "packer": "row_packing",

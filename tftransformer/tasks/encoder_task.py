@@ -10,6 +10,7 @@ from keras import ops
 from tftransformer import patterns
 from tftransformer.checkpoints.own import save_preset
 from tftransformer.checkpoints.preset import POOLINGS, Preset
+from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
 from tftransformer.data.packed_batches import PLACES, ROWS
 from tftransformer.errors import TransformerError, near_miss
@@ -40,7 +41,7 @@ _POOLING = {"cls": CLSPooling, "mean": MeanPooling, "max": MaxPooling}
 class EncoderTask(TextTask):
     """A task whose head reads one vector (B, D) a text: an encoder, fresh blocks above it and pooling.
 
-    Subclasses bring the head (`add_head`), what it answers, and the names of what a preset stores of them.
+    Subclasses bring the head (`add_head`), what targets and answers are, and what else a folder is to hold of them.
 
     Args:
         config: Sizes and choices of the encoder.
@@ -53,6 +54,22 @@ class EncoderTask(TextTask):
 
     Raises:
         TransformerError: A length that the encoder cannot take, a vocabulary of another size, or unknown pooling.
+
+    Example:
+        >>> class Rater(EncoderTask):
+        ...     target_spec = tt.data.NUMBER
+        ...
+        ...     def __init__(self, config, tokenizer, **options):
+        ...         super().__init__(config, tokenizer, **options)
+        ...         self.add_head(keras.layers.Dense(1, name="head"))
+        ...
+        ...     def encode_targets(self, targets):
+        ...         return np.asarray(targets, "float32")
+        >>> rater = Rater.from_preset("bert_12x192_en_uncased")
+        >>> rater.compile("adam", "mse")
+        >>> history = rater.fit(["no refund", "quick and kind"], [1.0, 5.0], verbose=0)
+        >>> rater.predict(["too late"], verbose=0).shape
+        (1, 1)
     """
 
     # Settings of a preset that a new task on its encoder takes over.
@@ -132,22 +149,32 @@ class EncoderTask(TextTask):
     # From a preset, and to a folder.
 
     @classmethod
+    def from_preset(cls, preset: str | os.PathLike | Preset, *, load_weights: bool = True, **options: Any) -> Self:
+        """The task on the encoder of a preset, with its head where the preset was saved from this class.
+
+        Args:
+            preset: As for `TextClassifier.from_preset`.
+            load_weights: False builds the same network from random numbers.
+            options: Arguments of the constructor, which take the place of the preset's, and `dropout`, the rate inside
+                the encoder.
+
+        Raises:
+            TransformerError: The preset is unknown, broken or of another family.
+        """
+        found = preset if isinstance(preset, Preset) else load_preset(preset)
+        same = found.class_name == keras.saving.get_registered_name(cls)
+        fresh = () if same else ("head/.*",)
+        return cls._on_preset(found, options, kept=cls.kept_settings, fresh=fresh, load_weights=load_weights)
+
+    @classmethod
     def _on_preset(
-        cls,
-        found: Preset,
-        classes: Any,
-        options: dict[str, Any],
-        *,
-        kept: Iterable[str],
-        fresh: Sequence[str],
-        load_weights: bool,
+        cls, found: Preset, options: dict[str, Any], *, kept: Iterable[str], fresh: Sequence[str], load_weights: bool
     ) -> Self:
         """The task on a preset's encoder.
 
         Args:
             found: The preset.
-            classes: What the head tells apart: the argument behind `tokenizer`.
-            options: Of `from_preset`: arguments of the constructor and `dropout`, the rate inside the encoder.
+            options: Arguments of the constructor and `dropout`.
             kept: Names of the preset's settings that hold here, too.
             fresh: Patterns of weights that start from random numbers even where the preset has some.
             load_weights: Whether to load any.
@@ -157,7 +184,7 @@ class EncoderTask(TextTask):
             config = config.replace(dropout=dropout, attention_dropout=dropout)
         stated = {"pooler": found.pooler, **found.task, **found.head}
         saved = {name: stated[name] for name in kept if name in stated}
-        task = cls(config, found.tokenizer.build(), classes, **{"pooling": found.pooling, **saved, **options})
+        task = cls(config, found.tokenizer.build(), **{"pooling": found.pooling, **saved, **options})
         task.advice = complete_advice(found.task.get("advice", {}), config.hidden_dim)
         replay_modifications(task, found.modifications)
         if load_weights:

@@ -109,7 +109,8 @@ class MultiTaskClassifier(EncoderTask):
             raise TransformerError(f"tasks must be given: the preset {found.name!r} was not saved with several tasks")
         given = as_tasks(saved if tasks is None else tasks)
         fresh = _heads_not_in(saved, given)
-        return cls._on_preset(found, given, options, kept=cls.kept_settings, fresh=fresh, load_weights=load_weights)
+        options["tasks"] = given
+        return cls._on_preset(found, options, kept=cls.kept_settings, fresh=fresh, load_weights=load_weights)
 
     # Data by task.
 

@@ -128,7 +128,8 @@ class TextClassifier(Labelled, EncoderTask):
         kept = (*cls.kept_settings, *_OF_LABELS) if same_task else cls.kept_settings
         # A head is its labels: with others, even as many, its rows would answer other questions.
         fresh = () if same_task else ("head/.*",)
-        return cls._on_preset(found, labels, options, kept=kept, fresh=fresh, load_weights=load_weights)
+        options["labels"] = labels
+        return cls._on_preset(found, options, kept=kept, fresh=fresh, load_weights=load_weights)
 
     def classify(self, texts: Any, batch_size: int | None = None) -> list[Answer]:
         """Label and probabilities of each text, by name; `predict` has the probabilities alone, as an array.
