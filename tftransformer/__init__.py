@@ -11,6 +11,7 @@ Example:
 
 from tftransformer.finetuning.methods import __all__ as METHOD_CLASSES
 from tftransformer.lazy import attach
+from tftransformer.tasks import TASKS
 
 __version__ = "0.1.0"
 
@@ -32,9 +33,7 @@ __getattr__, __dir__, __all__ = attach(
         "pretraining": "",
         "TransformerConfig": "config",
         "TransformerError": "errors",
-        "TextClassifier": "tasks.text_classifier",
-        "DocumentClassifier": "tasks.document_classifier",
-        "MultiTaskClassifier": "tasks.multi_task",
+        **dict.fromkeys(TASKS, "tasks"),
         "ClassificationTask": "tasks.labelled",
         **dict.fromkeys(METHOD_CLASSES, "finetuning.methods"),
         "set_adapter": "finetuning.methods.adapter",

@@ -2,14 +2,18 @@
 
 from tftransformer.lazy import attach
 
+# What a user builds, by the module that defines it: `tt` has these names, too, and `tt.load` finds the classes by them.
+TASKS = {
+    "TextClassifier": "text_classifier",
+    "DocumentClassifier": "document_classifier",
+    "MultiTaskClassifier": "multi_task",
+}
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        **TASKS,
         "TextTask": "base",
         "EncoderTask": "encoder_task",
-        "TextClassifier": "text_classifier",
-        "DocumentClassifier": "document_classifier",
-        "MultiTaskClassifier": "multi_task",
         "ClassificationTask": "labelled",
         "load": "loading",
         "masked_filler": "masked_filler",

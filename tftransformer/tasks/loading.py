@@ -72,7 +72,7 @@ def saved_class(preset: Preset) -> type[TextTask] | None:
         # A head with labels, and nothing else, is what other projects call a classifier.
         return None if preset.labels is None else tasks.TextClassifier
     package, _, short = name.partition(">")
-    if package == _OURS and short in tasks.__all__:
+    if package == _OURS and short in tasks.TASKS:
         found = getattr(tasks, short)  # which loads the module that registers it
     else:
         found = keras.saving.get_registered_object(name)
