@@ -7,8 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError
-from tftransformer.export.comparison import TOLERANCES, tolerance_of
-from tftransformer.export.serving import Signature
+from tftransformer.export.serving import TOLERANCES, Signature, tolerance_of
 from tftransformer.tasks import DocumentClassifier, MultiTaskClassifier, TextClassifier
 
 LABELS = ["no", "yes"]

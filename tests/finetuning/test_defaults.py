@@ -67,3 +67,10 @@ def test_a_schedule_is_no_rate(given, named):
     assert "\n" not in str(error.value)
     with pytest.raises(TransformerError, match="learning_rate must be a number"):
         build_optimizer([1e-4])
+
+
+def test_further_options_are_those_of_the_optimizer():
+    optimizer = build_optimizer(weight_decay=0.2, gradient_accumulation_steps=2, rate_multipliers={"head/.*": 2.0})
+    assert optimizer.weight_decay == 0.2 and optimizer.gradient_accumulation_steps == 2
+    with pytest.raises(TypeError, match="amsgrad"):
+        build_optimizer(amsgrad=True)

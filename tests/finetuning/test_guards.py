@@ -172,5 +172,5 @@ def test_a_good_run_is_left_alone():
 
 
 def test_unknown_mode():
-    with pytest.raises(TransformerError, match="mode must be 'min' or 'max'; got 'low'"):
+    with pytest.raises(TransformerError, match="mode must be one of min, max; got 'low'"):
         StopOnNonFinite(mode="low")

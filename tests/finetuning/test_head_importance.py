@@ -111,7 +111,7 @@ def test_a_head_that_nobody_hears_scores_nothing_and_goes_first(make, reviews):
     scores = head_importance(classifier, *reviews)
     assert scores[1][0] == 0.0 and (np.concatenate([*scores.values()])[[0, 1, 2, 4, 5]] > 0).all()
     assert choose_heads(scores, 0.2) == {1: [0]}
-    small = prune_heads(classifier, share=0.2, scores=scores)
+    small = prune_heads(classifier, fraction=0.2, scores=scores)
     after = losses(small, *(column[:8] for column in reviews))
     np.testing.assert_allclose(after, before, atol=1e-5)
 

@@ -233,7 +233,7 @@ def test_a_prefix_of_no_weight_changes_nothing(classifier, reviews):
         (lambda m: replay_modifications(m, [{"kind": "lora"}]), "a modification of kind 'lora' is damaged"),
         (
             lambda m: replay_modifications(m, [{"kind": "prefix", "length": 2, "targets": ["no"]}]),
-            "a prefix's targets must be in the model; 'no' is not",
+            "the targets of prefix must be in the model; 'no' is not",
         ),
         (
             lambda m: replay_modifications(m, [{"kind": "lora", "targets": ["no"]}]),
@@ -253,7 +253,7 @@ def test_wrong_changes_are_one_line_and_change_nothing(change, words, classifier
 
 def test_nothing_is_put_in_twice(classifier):
     LoRA(rank=2).apply(classifier)
-    with pytest.raises(TransformerError, match="has lora already: merge it first"):
+    with pytest.raises(TransformerError, match="has lora already: merge or remove it first"):
         LoRA(rank=2).apply(classifier)
     Adapter(adapter="a").apply(classifier)
     with pytest.raises(TransformerError, match="adapter must be a new name; the model has 'a' already"):
@@ -261,7 +261,7 @@ def test_nothing_is_put_in_twice(classifier):
     with pytest.raises(TransformerError, match=r"\(a\); got 'b'"):
         set_adapter(classifier, "b")
     Prefix(2).apply(classifier)
-    with pytest.raises(TransformerError, match="has one already"):
+    with pytest.raises(TransformerError, match="has prefix already"):
         Prefix(2).apply(classifier)
 
 

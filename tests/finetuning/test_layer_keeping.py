@@ -112,10 +112,13 @@ def test_what_belongs_to_a_kept_block_comes_along(make, reviews):
     shake(classifier)
     small = keep_layers(classifier, [2, 3])
     np.testing.assert_allclose(logits(small, reviews), without_the_others(classifier, reviews, [2, 3]), atol=1e-5)
-    targets = {record["kind"]: record.get("targets") for record in describe_modifications(small)}
+    targets = {modification["kind"]: modification.get("targets") for modification in describe_modifications(small)}
     assert targets["lora"] == ["encoder_block_0/attention/query", "encoder_block_0/attention/value"]
     assert targets["prefix"] == ["encoder_block_1/attention"]
-    assert {record["kind"] for record in describe_modifications(keep_layers(classifier, [1]))} == {"lora", "adapter"}
+    assert {modification["kind"] for modification in describe_modifications(keep_layers(classifier, [1]))} == {
+        "lora",
+        "adapter",
+    }
 
 
 def test_frozen_blocks_stay_frozen_under_their_new_names(make):

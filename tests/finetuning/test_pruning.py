@@ -244,9 +244,9 @@ def test_the_lowest_scores_go_and_each_block_keeps_its_best():
     assert sum(map(len, choose_heads({i: [1.0] * 12 for i in range(12)}, 0.3).values())) == 43
 
 
-def test_a_share_is_pruned_by_its_scores(classifier):
+def test_a_fraction_is_pruned_by_its_scores(classifier):
     scores = {0: [1, 0, 1, 0], 1: [1, 1, 1, 1], 2: [0, 1, 1, 1]}
-    small, expected = prune_heads(classifier, share=0.25, scores=scores), prune_heads(classifier, PRUNED)
+    small, expected = prune_heads(classifier, fraction=0.25, scores=scores), prune_heads(classifier, PRUNED)
     assert small.config == expected.config
     kernel = "encoder_block_0/attention/query/kernel"
     np.testing.assert_array_equal(addresses(small)[kernel], addresses(expected)[kernel])
@@ -268,22 +268,22 @@ ROW = [1.0] * 4
         (dict(heads={1: 2}), "heads of block 1 must be a list of numbers; got 2"),
         (dict(heads={1: [0, 1, 2, 3]}), "leave each block one at least; block 1 has 4 and would lose them all"),
         (dict(heads=[0, 1]), r"heads must be a dict from blocks to heads, .*; got \[0, 1\]"),
-        (dict(), "either heads, by block, or share .*; got heads=None, share=None, no scores"),
-        (dict(share=0.3), "either heads, .* got heads=None, share=0.3, no scores"),
-        (dict(heads={}, share=0.3, scores={}), "either heads"),
+        (dict(), "either heads, by block, or fraction .*; got heads=None, fraction=None, no scores"),
+        (dict(fraction=0.3), "either heads, .* got heads=None, fraction=0.3, no scores"),
+        (dict(heads={}, fraction=0.3, scores={}), "either heads"),
         (dict(heads={}, scores={}), "either heads"),
-        (dict(share=0.3, scores={0: ROW}), r"scores must be of head_importance .*; got \{0: 4\}"),
-        (dict(share=0.3, scores=[ROW] * 3), "scores must be a dict, as head_importance returns it; got"),
-        (dict(share=0.3, scores={i: "abcd" for i in range(3)}), "scores of block 0 must be .*; got 'abcd'"),
-        (dict(share=0.3, scores={i: [ROW] for i in range(3)}), "scores of block 0 must be finite numbers; got"),
-        (dict(share=0.3, scores={0: None}), "scores of block 0 must be finite numbers; got None"),
-        (dict(share=1.0, scores={i: ROW for i in range(3)}), "share must be at least 0 and below 1; got 1.0"),
-        (dict(share="x", scores={i: ROW for i in range(3)}), "share must be a number; got 'x'"),
+        (dict(fraction=0.3, scores={0: ROW}), r"scores must be of head_importance .*; got \{0: 4\}"),
+        (dict(fraction=0.3, scores=[ROW] * 3), "scores must be a dict, as head_importance returns it; got"),
+        (dict(fraction=0.3, scores={i: "abcd" for i in range(3)}), "scores of block 0 must be .*; got 'abcd'"),
+        (dict(fraction=0.3, scores={i: [ROW] for i in range(3)}), "scores of block 0 must be finite numbers; got"),
+        (dict(fraction=0.3, scores={0: None}), "scores of block 0 must be finite numbers; got None"),
+        (dict(fraction=1.0, scores={i: ROW for i in range(3)}), "fraction must be at least 0 and below 1; got 1.0"),
+        (dict(fraction="x", scores={i: ROW for i in range(3)}), "fraction must be a number; got 'x'"),
         (
-            dict(share=0.9, scores={i: ROW for i in range(3)}),
-            "share must leave each of 3 blocks a head, so be at most 0.75 of the 12 heads; got 0.9",
+            dict(fraction=0.9, scores={i: ROW for i in range(3)}),
+            "fraction must leave each of 3 blocks a head, so be at most 0.75 of the 12 heads; got 0.9",
         ),
-        (dict(share=0.3, scores={i: [float("nan")] * 4 for i in range(3)}), "must be finite numbers; got"),
+        (dict(fraction=0.3, scores={i: [float("nan")] * 4 for i in range(3)}), "must be finite numbers; got"),
     ],
 )  # fmt: skip
 def test_wrong_heads_are_one_line(arguments, words, classifier):

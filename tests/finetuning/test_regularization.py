@@ -25,7 +25,7 @@ def test_the_loss_grows_by_the_penalty_of_the_kernels_that_train(small):
 
 @pytest.mark.parametrize("value", [-0.1, float("nan"), "0.1", True])
 def test_bad_penalties(small, value):
-    with pytest.raises(TransformerError, match="l2 must be a number of at least 0"):
+    with pytest.raises(TransformerError, match="l2 must be (a number|at least 0)"):
         regularize(small.build_model(), l2=value)
 
 

@@ -23,7 +23,7 @@ LABELS = ("a", "b", "c")
 
 def prune(task, texts, targets):
     scores = head_importance(task, texts, targets)
-    small = prune_heads(task, share=0.5, scores=scores)
+    small = prune_heads(task, fraction=0.5, scores=scores)
     assert task.count_params() - small.count_params() >= 2 * task.config.num_blocks * (4 * 16 * 4 + 3 * 4)
     return small
 

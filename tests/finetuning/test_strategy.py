@@ -75,7 +75,7 @@ def test_a_list_freezes_what_one_freezes_and_trains_what_any_trains(classifier):
     training = {name for name, weight in addresses(classifier).items() if weight.trainable}
     assert {name.split("/", 1)[0] for name in training} == {"encoder_block_1", "head"}
     assert {name.split("/")[-1] for name in training} == {"down", "up", "keys", "values", "kernel", "bias"}
-    assert [record["kind"] for record in describe_modifications(classifier)] == ["lora", "prefix"]
+    assert [modification["kind"] for modification in describe_modifications(classifier)] == ["lora", "prefix"]
     assert classifier.methods == (LayerwiseRates(0.9),)
 
 

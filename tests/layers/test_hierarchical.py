@@ -77,5 +77,5 @@ def test_attend_without_a_mask_takes_all():
 
 @pytest.mark.parametrize("attention_dim", [0, -1, True, 2.0])
 def test_a_width_that_is_none_is_named(attention_dim):
-    with pytest.raises(TransformerError, match="attention_dim must be a positive integer or None; got"):
+    with pytest.raises(TransformerError, match="attention_dim must be a positive integer; got"):
         AttentionPooling(attention_dim)

@@ -1,42 +1,25 @@
-"""Every export is loaded again and has to answer as the model does before it gets its name."""
+"""Every export is loaded again and compared with the model before it gets its name."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError
+from tftransformer.export.serving import Signature
 
-if TYPE_CHECKING:
-    from tftransformer.export.serving import Signature
-
-# How far probabilities may be apart. In float32 the same sums in another order, through 24 layers, stay below 1e-5. Half
-# precision rounds every activation, to 8 bits (bfloat16) or 11 (float16), and the graph rounds at other places than the
-# layers: for a text between two classes that is some hundredths. Weights in the wrong place are off by far more.
-TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 _WORDS = "one good film , a long and dull story : no 2 of them said why ! "
 
 
-def tolerance_of(*dtypes: str) -> float:
-    """How far answers computed in these dtypes may be apart.
-
-    Example:
-        >>> tolerance_of("float32", "float32")
-        0.0001
-    """
-    return max(TOLERANCES.get(dtype, TOLERANCES["float32"]) for dtype in dtypes)
-
-
-def compare_export(served: Mapping[str, Callable], signatures: "Mapping[str, Signature]", tolerance: float) -> None:
+def compare_export(served: Mapping[str, Callable], signatures: Mapping[str, Signature], tolerance: float) -> None:
     """Compare what was written and loaded again with the answers of the task's own layers.
 
     Args:
-        served: From strings (B,), by the names of the inputs, to outputs by name; for each signature.
-        signatures: What they have to answer, by name.
-        tolerance: How far apart the output that is compared may be.
+        served: Function from strings (B,), by the names of the inputs, to outputs by name; for each signature.
+        signatures: Signatures by name, which say what to expect.
+        tolerance: Largest difference of the output that is compared.
 
     Raises:
         TransformerError: They are further apart, or what was written does not run.
@@ -53,7 +36,7 @@ def compare_export(served: Mapping[str, Callable], signatures: "Mapping[str, Sig
                 )
 
 
-def _samples(signature: "Signature") -> Iterator[list[str]]:
+def _samples(signature: Signature) -> Iterator[list[str]]:
     """Batches of texts: none, of unlike lengths, and one that is cut."""
     words = _WORDS.split()
     yield []
@@ -61,7 +44,7 @@ def _samples(signature: "Signature") -> Iterator[list[str]]:
     yield [" ".join(words * (1 + signature.sequence_length // len(words)))]
 
 
-def _distance(served: Callable, name: str, signature: "Signature", texts: list[str]) -> float:
+def _distance(served: Callable, name: str, signature: Signature, texts: list[str]) -> float:
     # Of a pair the second text is another than the first.
     strings = [tf.constant(texts[:: (-1) ** side], tf.string) for side, _ in enumerate(signature.inputs)]
     try:

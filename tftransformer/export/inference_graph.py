@@ -1,4 +1,4 @@
-"""A task's network below its head in the form that a server runs fastest: the same numbers from fewer operations.
+"""A task's network below its head in the form that a server runs fastest: the same numbers by fewer operations.
 
 The layers serve training and every backend; a server only ever runs forward, on TensorFlow. So here the hidden
 vectors stay (B*T, D) rows from the first block to the last, weights are constants of the graph, already joined and in
@@ -98,13 +98,11 @@ def _as_layer(block: Any, x: tf.Tensor, mask: tf.Tensor, bias: tf.Tensor | None,
 
 def _plain_blocks(layers: Sequence[Any]) -> list["PlainBlock | None"]:
     """For each layer its faster form, one for each distinct layer; None where it has none."""
-    size = sum(int(np.prod(w.shape)) * 4 for layer in {id(x): x for x in layers}.values() for w in layer.weights)
-    made: dict[int, PlainBlock | None] = {}
-    for layer in layers:
-        if id(layer) not in made:
-            small = size <= _MOST_CONSTANT_BYTES
-            made[id(layer)] = PlainBlock(layer) if small and is_plain(layer) else None
-    return [made[id(layer)] for layer in layers]
+    distinct = {id(layer): layer for layer in layers}
+    size = sum(math.prod(weight.shape) * 4 for layer in distinct.values() for weight in layer.weights)
+    small = size <= _MOST_CONSTANT_BYTES
+    plain = {key: PlainBlock(layer) if small and is_plain(layer) else None for key, layer in distinct.items()}
+    return [plain[id(layer)] for layer in layers]
 
 
 def is_plain(block: Any) -> bool:
@@ -141,10 +139,10 @@ class PlainBlock:
         """The block's output for rows x.
 
         Args:
-            x: (B*T, D) float32.
+            x: Rows (B*T, D), float32.
             bias: Broadcastable to (B, N, T, T) float32: minus a lot at padding.
             shape: B and T.
-            only_first: Compute the first token of each text alone.
+            only_first: Whether to compute the first token of each text alone.
 
         Returns:
             (B*T, D) float32; with `only_first` (B, D).

@@ -35,10 +35,10 @@ def write(serving: Serving, folder: str | os.PathLike, *, tolerance: float, over
     """Write what a task serves as a SavedModel that was compared with the task; it appears whole or not at all.
 
     Args:
-        serving: What `task.serving()` returned.
-        folder: Where to.
-        tolerance: How far answers may be from those of the task's layers.
-        overwrite: Replace a folder that holds files.
+        serving: Result of `task.serving()`.
+        folder: Folder to write to.
+        tolerance: Largest difference between its answers and those of the task's layers.
+        overwrite: Whether to replace a folder that holds files.
 
     Returns:
         The folder.

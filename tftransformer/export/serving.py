@@ -1,4 +1,4 @@
-"""What a task says of how it is served, and its way into a folder of any format."""
+"""The description of how a task is served, and its export in any format."""
 
 import dataclasses
 import importlib
@@ -9,8 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from tftransformer.errors import TransformerError, near_miss
-from tftransformer.export.comparison import tolerance_of
+from tftransformer.errors import check_choice
 from tftransformer.models.task import Task
 from tftransformer.patterns import copy_weights
 
@@ -19,20 +18,25 @@ FORMATS = {"tf_saved_model": "saved_model"}
 # The name a caller gives, and the Keras policy of the network that is exported.
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
+# How far probabilities may be apart. In float32 the same sums in another order, through 24 layers, stay below 1e-5. Half
+# precision rounds every activation, to 8 bits (bfloat16) or 11 (float16), and the graph rounds at other places than the
+# layers: for a text between two classes that is some hundredths. Weights in the wrong place are off by far more.
+TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
     """What a task answers under one name, in the parts that it is made of; all are TensorFlow operations.
 
     Args:
-        inputs: The names of its inputs, each (B,) strings.
-        sequence_length: Tokens of a text at most; a longer one is cut.
-        prepare: From one tensor for each input to the network's integers by name.
-        network: From these to the network's output (B, …), in the form that a server runs fastest.
-        layers: The same by the task's own layers, with which every export is compared.
-        answers: From that output to the outputs of the signature by name, each (B, …).
-        compared: Which of these is compared.
-        shape: Of that one, for one text.
+        inputs: Names of its inputs, each (B,) strings.
+        sequence_length: Largest number of tokens of a text; a longer one is cut.
+        prepare: Function from one tensor for each input to the network's integers by name.
+        network: Function from these to the network's output (B, …), in the form that a server runs fastest.
+        layers: The same function by the task's own layers, with which every export is compared.
+        answers: Function from that output to the outputs of the signature by name, each (B, …).
+        compared: Name of the output that is compared.
+        shape: Shape of that output for one text.
     """
 
     inputs: tuple[str, ...]
@@ -58,8 +62,8 @@ class Serving:
     """All that a format has to know of a task.
 
     Args:
-        signatures: By name.
-        labels: The names of the classes in the order of the probabilities; by signature where there are several.
+        signatures: Signatures by name.
+        labels: Names of the classes in the order of the probabilities; by signature where there are several.
     """
 
     signatures: Mapping[str, Signature]
@@ -77,16 +81,17 @@ def export(
     """Write a task with its tokenizer for servers; `task.export(folder)` does it.
 
     Before it gets its name what was written is loaded and compared with the task, on texts of several lengths and on
-    none: probabilities have to agree to within 1e-4 in float32 (`export.comparison.TOLERANCES`).
+    none: probabilities have to agree to within 1e-4 in float32 (`TOLERANCES`).
 
     Args:
-        task: What is served; it says so itself, by `serving`.
-        folder: Where to; TF Serving wants a number as its last part, such as "serving/tickets/1". It
+        task: Task to export, by its method `serving`.
+        folder: Folder to write to; TF Serving wants a number as its last part, such as "serving/tickets/1". It
             appears whole or not at all.
         format: "tf_saved_model": strings in, labels and probabilities out; see `export.saved_model`.
-        overwrite: Replace a folder that holds files.
-        dtype: "float32", or "bfloat16" for matrix products in that precision, which processors that know it run
-            faster; probabilities then agree to two or three digits. Inputs, outputs, norms and softmax stay float32. None: the task's own precision.
+        overwrite: Whether to replace a folder that holds files.
+        dtype: "float32", or "bfloat16" for matrix products in that precision, which processors that know it run faster;
+            probabilities then agree to two or three digits. Inputs, outputs, norms and softmax stay float32. None: the
+            task's own precision.
 
     Returns:
         The folder.
@@ -102,10 +107,7 @@ def export(
         >>> served(text=tf.constant(["no refund"]))["probabilities"].shape
         TensorShape([1, 2])
     """
-    if format not in FORMATS:
-        raise TransformerError(
-            f"format must be one of {', '.join(FORMATS)}; got {format!r}{near_miss(format, FORMATS)}"
-        )
+    check_choice("format", format, FORMATS)
     computed = task if dtype is None else in_precision(task, dtype)
     return importlib.import_module(f"tftransformer.export.{FORMATS[format]}").write(
         task.serving(computed),
@@ -117,10 +119,7 @@ def export(
 
 def in_precision(task: Task, dtype: str) -> Task:
     """The task, or a copy that computes in another precision: "float32" or "bfloat16"."""
-    if dtype not in _POLICIES:
-        raise TransformerError(
-            f"dtype must be one of {', '.join(_POLICIES)}; got {dtype!r}{near_miss(str(dtype), _POLICIES)}"
-        )
+    check_choice("dtype", dtype, _POLICIES)
     policy = keras.DTypePolicy(_POLICIES[dtype])
     if task.dtype_policy.name == policy.name:
         return task
@@ -128,3 +127,13 @@ def in_precision(task: Task, dtype: str) -> Task:
     copy = type(task).from_config(config)
     copy_weights(task, copy)
     return copy
+
+
+def tolerance_of(*dtypes: str) -> float:
+    """How far answers computed in these dtypes may be apart.
+
+    Example:
+        >>> tolerance_of("float32", "float32")
+        0.0001
+    """
+    return max(TOLERANCES.get(dtype, TOLERANCES["float32"]) for dtype in dtypes)

@@ -16,7 +16,7 @@ import numpy as np
 
 from tftransformer.data.dataset_functions import BATCHES_AHEAD, DatasetFunction
 from tftransformer.data.examples import ROW_NUMBERS, Examples
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError, check_choice
 from tftransformer.finetuning.activation_store import (
     ActivationStore,
     check_activation_cache,
@@ -41,7 +41,7 @@ class StoredStates:
     """Turns batches of numbered rows into batches of what the frozen part makes of them.
 
     Args:
-        store: Holds every row that will come.
+        store: Store that holds every row that will come.
         frozen: The frozen part.
     """
 
@@ -52,8 +52,8 @@ class StoredStates:
         """A `tf.data.Dataset` of x, (x, y) or (x, y, weight) with other x and everything else, order too, as it was.
 
         Args:
-            dataset: Of batches of the examples, with the numbers of their rows.
-            examples: Some of those that the states are of.
+            dataset: Batches of the examples, with the numbers of their rows.
+            examples: The examples, all of them in the store.
 
         x holds `pooled` (B, D), or `states_after_{n}` (B, T, D) and `padding_mask`, of which T is 1 where only
         the first token's vectors are looked at.
@@ -87,15 +87,15 @@ class ActivationCache:
     """A place for the outputs of frozen layers, and the rule when to use it.
 
     Args:
-        folder: Where to keep them. It has to be new, empty, or of an earlier cache. None: a temporary folder that
+        folder: Folder to keep them in. It has to be new, empty, or of an earlier cache. None: a temporary folder that
             goes with the process.
-        max_bytes: Most that the folder may hold. None: 8 GiB, and no more than half of what is free.
-        dtype: What to store in. None: what the frozen layers compute in, which is exact. "bfloat16": half the space
+        max_bytes: Largest size of the folder. None: 8 GiB, and no more than half of what is free.
+        dtype: Dtype to store in. None: what the frozen layers compute in, which is exact. "bfloat16": half the space
             of float32, with its rounding.
-        say: Takes the one line that says what happens. None: `print`.
+        say: Function that is given the one line about what happens. None: `print`.
 
     Attributes:
-        computed_rows: How many rows were run through frozen layers so far.
+        computed_rows: Number of rows that were run through frozen layers so far.
 
     Raises:
         TransformerError: The folder cannot be written, or holds something else; the limit or the type cannot be.
@@ -114,8 +114,8 @@ class ActivationCache:
     ) -> None:
         if max_bytes is not None and (isinstance(max_bytes, bool) or max_bytes < 0):
             raise TransformerError(f"max_bytes must be at least 0; got {max_bytes!r}")
-        if dtype is not None and dtype not in DTYPES:
-            raise TransformerError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}{near_miss(dtype, DTYPES)}")
+        if dtype is not None:
+            check_choice("dtype", dtype, DTYPES)
         self.persistent = folder is not None
         self._folder = None if folder is None else Path(folder).expanduser().absolute()
         if self._folder is not None:
@@ -143,9 +143,9 @@ class ActivationCache:
         Args:
             frozen: The frozen part.
             parts: Training examples, validation examples.
-            passes: How often they will be seen.
-            say: Takes the line, where the constructor was given nothing that does.
-            lower: A part that ends below this one, of which all examples are stored: to go on from there.
+            passes: Number of times they will be seen.
+            say: Function that is given the line, unless the constructor was given one.
+            lower: Part that ends below this one and has all examples stored, to continue from there.
 
         Returns:
             What turns batches of token ids into batches of states; None where it would not pay or not fit.
@@ -258,7 +258,7 @@ def choose_activation_cache(choice: Any) -> ActivationCache | None:
     """The cache that `fit(activation_cache=...)` means.
 
     Args:
-        choice: "auto", the one in the temporary folder of this process; "off"; a folder; or a `ActivationCache`.
+        choice: "auto" (a cache in the temporary folder of this process), "off", a folder, or an `ActivationCache`.
 
     Returns:
         The cache; None for "off".

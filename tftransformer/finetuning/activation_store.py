@@ -1,4 +1,4 @@
-"""Hidden vectors on disk, found by the hash of the tokens they were computed from.
+"""Hidden vectors on disk, by the hash of the tokens they were computed from.
 
 A store is a folder of shards, to which shards are added and nothing else ever happens. A shard is a folder, too,
 which appears whole or not at all, under a name of its own:
@@ -42,12 +42,12 @@ class ActivationStore:
     """Rows of vectors of one width and type.
 
     Args:
-        folder: Where they are; made with the first shard.
+        folder: Folder of the shards; made with the first one.
         width: D.
         dtype: "float32", "bfloat16" or "float16".
 
     Attributes:
-        numpy_dtype: What `padded` returns.
+        numpy_dtype: Dtype of what `padded` returns.
 
     Example:
         >>> import tempfile
@@ -59,7 +59,7 @@ class ActivationStore:
 
     def __init__(self, folder: Path, width: int, dtype: str) -> None:
         self.folder, self.width, self.dtype = Path(folder), width, dtype
-        self.numpy_dtype = _numpy_dtype(dtype)
+        self.numpy_dtype = np.dtype(dtype)
         self._forget()
         self.refresh()
 
@@ -83,7 +83,7 @@ class ActivationStore:
         """Store rows as they come.
 
         Args:
-            batches: (digests, lengths, values): of each row its digest of 16 bytes and its number of vectors,
+            batches: Tuples (digests, lengths, values): the digest of 16 bytes and the number of vectors of each row,
                 and the (sum of lengths, D) vectors of all of them.
 
         Raises:
@@ -105,9 +105,8 @@ class ActivationStore:
         """
         values = np.zeros((len(digests), length, self.width), self.numpy_dtype)
         for i, digest in enumerate(digests):
-            row = self._rows[digest]
-            start, count = self._starts[row], self._lengths[row]
-            values[i, :count] = self._arrays[self._shard_of[row]][start : start + count]
+            stored, start, count = self._rows[digest]
+            values[i, :count] = stored[start : start + count]
         return values
 
     def _write_shard(self, partial: Path, first: tuple, batches: Iterator[tuple]) -> None:
@@ -150,34 +149,17 @@ class ActivationStore:
                 return
             index = np.load(folder / "index.npy", allow_pickle=False)
             values = np.load(folder / "values.npy", mmap_mode="r", allow_pickle=False)
-            self._take_in(name, index, values.view(self.numpy_dtype).reshape(meta["tokens"], self.width))
-
-    def _take_in(self, name: str, index: np.ndarray, values: np.ndarray) -> None:
-        lengths = index["length"].astype("int64")
-        before = len(self._starts)
-        self._starts = np.concatenate([self._starts, np.cumsum(lengths) - lengths])
-        self._lengths = np.concatenate([self._lengths, lengths])
-        self._shard_of = np.concatenate([self._shard_of, np.full(len(index), len(self._arrays), "int32")])
-        self._arrays.append(values)
-        self._shards.add(name)
-        for row, digest in enumerate(index["digest"], before):
-            self._rows[digest.tobytes()] = row
+            values = values.view(self.numpy_dtype).reshape(meta["tokens"], self.width)
+            start = 0
+            for digest, length in zip(index["digest"], index["length"].tolist()):
+                self._rows[digest.tobytes()] = values, start, length
+                start += length
+            self._shards.add(name)
 
     def _forget(self) -> None:
         self._shards: set[str] = set()
-        self._arrays: list[np.ndarray] = []
-        self._rows: dict[bytes, int] = {}
-        self._starts = np.zeros(0, "int64")
-        self._lengths = np.zeros(0, "int64")
-        self._shard_of = np.zeros(0, "int32")
-
-
-def _numpy_dtype(name: str) -> np.dtype:
-    if name != "bfloat16":
-        return np.dtype(name)
-    import tensorflow as tf
-
-    return np.dtype(tf.bfloat16.as_numpy_dtype)
+        # Where each row is: the vectors of its shard, the first of its own, and their number.
+        self._rows: dict[bytes, tuple[np.ndarray, int, int]] = {}
 
 
 def _stored_dtype(dtype: np.dtype) -> np.dtype:

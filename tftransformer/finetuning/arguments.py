@@ -1,10 +1,10 @@
-"""Checks of a recipe's numbers and names, which need no Keras: a wrong one is refused before it is loaded."""
+"""Checks of training arguments that need no Keras, so that a wrong one is refused before Keras is loaded."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError, check_choice
 
 # In the order of the classes in `schedules`.
 SCHEDULE_NAMES = ("linear", "cosine", "polynomial", "exponential", "constant", "slanted_triangular")
@@ -12,10 +12,7 @@ SCHEDULE_NAMES = ("linear", "cosine", "polynomial", "exponential", "constant", "
 
 def check_schedule(name: Any) -> None:
     """Raise a `TransformerError` unless `name` is that of a schedule."""
-    if name not in SCHEDULE_NAMES:
-        raise TransformerError(
-            f"schedule must be one of {', '.join(SCHEDULE_NAMES)}; got {name!r}{near_miss(str(name), SCHEDULE_NAMES)}"
-        )
+    check_choice("schedule", name, SCHEDULE_NAMES)
 
 
 def check_warmup(warmup: Any, total_steps: int | None = None) -> int | float:
@@ -39,10 +36,10 @@ def check_number(argument: str, value: Any, rule: str, holds: Callable[[float], 
     """`value` as a float.
 
     Args:
-        argument: What the user calls it.
+        argument: Name of the argument.
         value: A number of Python or NumPy.
-        rule: What is required, in words, such as "positive".
-        holds: What is required, as a test.
+        rule: The requirement in words, such as "positive".
+        holds: The requirement as a function.
 
     Raises:
         TransformerError: It is no number, not finite, or breaks the rule.
@@ -52,19 +49,6 @@ def check_number(argument: str, value: Any, rule: str, holds: Callable[[float], 
     if not math.isfinite(float(value)) or not holds(float(value)):
         raise TransformerError(f"{argument} must be {rule}; got {value!r}")
     return float(value)
-
-
-def check_count(name: str, value: Any, most: int | None = None) -> int:
-    """A whole number of at least 1.
-
-    Raises:
-        TransformerError: It is none, or more than `most`.
-    """
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if not whole or (most is not None and value > most):
-        rule = "a positive integer" if most is None else f"an integer from 1 to {most}"
-        raise TransformerError(f"{name} must be {rule}; got {value!r}")
-    return value
 
 
 def check_run_length(steps: int | None, minutes: float | None) -> None:

@@ -1,4 +1,4 @@
-"""Weights of classes in the loss, for labels that are out of balance."""
+"""Class weights in the loss, for unbalanced labels."""
 
 import math
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What a run is trained with where nobody says: its highest rate, and how many epochs.
+"""Defaults of a run: its highest learning rate and its number of epochs.
 
 Few rows need updates more than anything else, and small encoders a higher rate than BERT's (BUILD_NOTES.md).
 """
@@ -19,10 +19,10 @@ UPDATES = 250
 
 
 def complete_advice(advice: Mapping[str, Any], hidden_dim: int) -> dict[str, Any]:
-    """What a preset says of itself, and the default rate where it says none.
+    """A preset's advice, with the default learning rate where it has none.
 
     Args:
-        advice: Any of `learning_rate`, `frozen_learning_rate` and `epochs`.
+        advice: A preset's advice: any of `learning_rate`, `frozen_learning_rate` and `epochs`.
         hidden_dim: Width of the encoder.
 
     Example:
@@ -33,15 +33,15 @@ def complete_advice(advice: Mapping[str, Any], hidden_dim: int) -> dict[str, Any
 
 
 def default_epochs(advice: Mapping[str, Any], batches: int, accumulated: int = 1) -> int:
-    """How many epochs to train where nobody says: those advised, and more where these are few updates.
+    """The default number of epochs: the advised one, or more where that makes too few updates.
 
     Args:
-        advice: What a preset says of itself; `epochs`, else 3.
-        batches: Batches to an epoch.
-        accumulated: Batches to an update.
+        advice: A preset's advice: `epochs`; 3 by default.
+        batches: Number of batches in an epoch.
+        accumulated: Number of batches in an update.
 
     Returns:
-        Epochs of at least 250 updates together.
+        Number of epochs, at least 250 updates together.
 
     Example:
         >>> default_epochs({}, batches=13), default_epochs({"epochs": 8}, batches=400)

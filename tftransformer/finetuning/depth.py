@@ -1,4 +1,4 @@
-"""What lies where in a model: above its blocks, in each of them, below them."""
+"""The layers of a model by depth: above its blocks, in each of them, and below them."""
 
 import re
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class Depths:
     """The layers of a model that have weights, by name.
 
     Attributes:
-        above: What comes after the last block, or stands outside the model that the blocks belong to: a head, a
+        above: Layers after the last block, or outside the model that the blocks belong to: a head, a
             pooling layer, blocks called `extra_block_{i}`.
-        blocks: From the top block to the lowest: its name, and with it what lies between it and the next.
-        below: What comes before the first block: the embeddings.
+        blocks: Names of each block, from the top to the lowest, and of what lies between it and the next.
+        below: Layers before the first block: the embeddings.
     """
 
     above: tuple[str, ...]

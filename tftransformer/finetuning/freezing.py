@@ -3,6 +3,7 @@
 Why it works: Lee et al. 2019, "What would Elsa do?" (arXiv:1911.03090).
 """
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,13 +38,15 @@ class FreezeSummary:
     needs_compile: bool = False
 
     def __str__(self) -> str:
-        share = 100.0 * self.trainable_parameters / max(self.total_parameters, 1)
+        percent = 100.0 * self.trainable_parameters / max(self.total_parameters, 1)
         lines = [f"frozen: {', '.join(_ranges(self.frozen_layers)) or 'no whole layer'}"]
         if self.frozen_weights:
             shown = ", ".join(self.frozen_weights[:_SHOWN])
             more = len(self.frozen_weights) - _SHOWN
             lines.append(f"frozen weights in layers that train: {shown}{f' and {more} more' if more > 0 else ''}")
-        lines.append(f"training: {self.trainable_parameters:,} of {self.total_parameters:,} parameters ({share:.1f} %)")
+        lines.append(
+            f"training: {self.trainable_parameters:,} of {self.total_parameters:,} parameters ({percent:.1f} %)"
+        )
         if self.needs_compile:
             lines.append("the model was compiled for other weights: call compile() again before fit()")
         return "\n".join(lines)
@@ -54,21 +57,12 @@ def freeze(
 ) -> FreezeSummary:
     """Stop weights from training. What was frozen before stays frozen.
 
-    Frozen weights get no gradient, no optimizer slots and no decay. A layer of this package that is frozen as
-    a whole also runs without dropout during training, as it does in inference.
-
     A model that is compiled has to be compiled again if its optimizer already holds slots; until then `fit`
     refuses to run, instead of training what is meant to be frozen.
 
     Args:
         model: A built Keras model or a task, functional or not.
-        layers: N: the layers `encoder_block_0` to `encoder_block_{N-1}` and, if `embeddings`, the layer
-            `embeddings`. Blocks called `extra_block_{i}` do not count.
-        patterns: Regular expressions that have to match the name of a layer (`pooler`), the address of a part
-            of it (`encoder_block_3/attention`) or of a weight (`encoder_block_3/attention/query/bias`) from
-            end to end.
-        embeddings: Whether `layers` includes the embeddings; they hold most of a small model's parameters and
-            lie below every block.
+        layers, patterns, embeddings: As for `methods.Freeze`, which says what being frozen means.
 
     Returns:
         A summary of everything that is now frozen in the model.
@@ -109,7 +103,7 @@ def unfreeze(model: Model, patterns: str | Iterable[str] | None = None) -> Freez
 
     Args:
         model: The model.
-        patterns: As for `freeze`; None for everything.
+        patterns: Patterns as for `freeze`; None for everything.
 
     Returns:
         A summary of what is still frozen.
@@ -127,7 +121,7 @@ def train_only(model: Model, patterns: str | Iterable[str]) -> FreezeSummary:
 
     Args:
         model: The model.
-        patterns: As for `freeze`.
+        patterns: Patterns as for `freeze`.
 
     Returns:
         A summary of what is frozen.
@@ -232,21 +226,15 @@ def summary(model: Model) -> FreezeSummary:
         if own and not any(variable.trainable for variable in own):
             whole.append(layer.name)
     frozen = [name for name, variable in weights.items() if not variable.trainable]
+    sizes = {name: math.prod(variable.shape) for name, variable in weights.items()}
     single = [name for name in frozen if name.split("/")[0] not in whole]
     return FreezeSummary(
         frozen_layers=tuple(whole),
         frozen_weights=tuple(single),
-        trainable_parameters=sum(_size(weights[name]) for name in weights if weights[name].trainable),
-        total_parameters=sum(_size(variable) for variable in weights.values()),
+        trainable_parameters=sum(sizes[name] for name in weights if weights[name].trainable),
+        total_parameters=sum(sizes.values()),
         needs_compile=model_changed(model),
     )
-
-
-def _size(variable: Any) -> int:
-    size = 1
-    for dimension in variable.shape:
-        size *= dimension
-    return size
 
 
 def _ranges(names: tuple[str, ...]) -> list[str]:

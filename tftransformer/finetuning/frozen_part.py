@@ -1,4 +1,4 @@
-"""How far up a classifier is frozen: the part of it whose outputs stay the same in every epoch."""
+"""The frozen lower part of a classifier, whose outputs are the same in every epoch."""
 
 import hashlib
 import json
@@ -27,9 +27,9 @@ class FrozenPart:
     """The frozen part of an encoder with its pooling; call it on inputs to get what it ends in.
 
     Args:
-        encoder: Of `build_encoder`.
-        config: Its config.
-        blocks: Applications of blocks in the part.
+        encoder: Model of `build_encoder`.
+        config: Config of the encoder.
+        blocks: Number of applications of blocks in the part.
         output: "tokens": it ends in one vector a token. "first": all else ignores all but the first token's
             vector. "pooled": it contains the pooling, too, and ends in one vector a text.
         pooler: The pooling layer.
@@ -109,10 +109,9 @@ def find_frozen_part(
     """The longest frozen part of a classifier that begins with the embeddings and has a block at least.
 
     Args:
-        encoder: Of `build_encoder`.
-        config: Its config.
-        pooler: A layer of `layers.pooling`; None where every token's vector is looked at.
-        extra_blocks: Blocks between the encoder and the pooling.
+        encoder, config: As for `FrozenPart`.
+        pooler: Layer of `layers.pooling`; None where every token's vector is looked at.
+        extra_blocks: Number of blocks between the encoder and the pooling.
 
     Returns:
         The part, or None where there is none.

@@ -1,6 +1,6 @@
-"""Stop training when the loss is no longer finite, and keep weights that are good; notice a classifier that answers alike to all.
+"""Callbacks that stop training when the loss is no longer finite, and notice a classifier that collapsed.
 
-What makes a classifier collapse is most often a rate that is too high.
+The usual reason for a collapse is a learning rate that is too high.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_choice
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -33,7 +33,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         weights: The weights to keep, for training in which they join by stages. None: those that train.
 
     Attributes:
-        message: What happened and where, in one line; None as long as every loss was finite.
+        message: Description of what happened and where, in one line; None as long as every loss was finite.
 
     Raises:
         TransformerError: From `fit`, after it has stopped; from the constructor, for an unknown mode.
@@ -54,8 +54,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         weights: Sequence[keras.Variable] | None = None,
     ):
         super().__init__()
-        if mode not in ("min", "max"):
-            raise TransformerError(f"mode must be 'min' or 'max'; got {mode!r}")
+        check_choice("mode", mode, ("min", "max"))
         self.monitor = monitor
         self.mode = mode
         self.raise_error = raise_error
@@ -69,7 +68,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         self._best: float | None = None
         self._kept, self._kept_from = None, ""
         optimizer = self._optimizer()
-        # Known by what they can do: the package that has them is not to be imported here.
+        # Known by what they can do, so that this file needs no TensorFlow.
         self._guarded = hasattr(optimizer, "reset_first_bad_step")
         self._accumulated = getattr(optimizer, "gradient_accumulation_steps", None) or 1
         if self._guarded:
@@ -163,12 +162,12 @@ class NoticeCollapse(keras.callbacks.Callback):
     rate still rises nobody can tell: where the warmup is longer than 50 updates, it looks 50 updates after it.
 
     Args:
-        chance: The loss of whoever always answers with the labels' frequencies; see `chance_loss`.
-        probe: Called once: probabilities (B, C) of some texts.
-        warmup: Updates until the rate is at its highest.
-        batches: Batches of the run; None where nobody knows.
-        accumulated: Batches to an update.
-        say: Takes the line.
+        chance: Loss of always answering with the labels' frequencies; see `chance_loss`.
+        probe: Function that is called once for the probabilities (B, C) of some texts.
+        warmup: Number of updates until the rate is at its highest.
+        batches: Number of batches of the run; None where it is not known.
+        accumulated: Number of batches in an update.
+        say: Function that is given the line.
 
     Example:
         >>> model.fit(x, y, callbacks=[NoticeCollapse(0.69, lambda: model.predict(some))])  # doctest: +SKIP
@@ -236,10 +235,10 @@ def chance_loss(
     """The least mean cross-entropy that the same answer for every row can have.
 
     Args:
-        targets: (B,) ids, or (B, C) of 0 and 1.
+        targets: Ids (B,), or zeros and ones (B, C).
         num_classes: C.
-        label_smoothing: As the loss has it.
-        weights: (B,) what each row's loss is multiplied by; None for 1.
+        label_smoothing: Label smoothing of the loss (0 to 1).
+        weights: Factors (B,) on the rows' losses; None for 1.
 
     Example:
         >>> round(chance_loss(np.array([0, 1, 0, 1]), 2), 4)
@@ -251,9 +250,9 @@ def chance_loss(
     single = np.ndim(targets) == 1
     wanted = np.eye(num_classes)[targets] if single else np.asarray(targets, "float64")
     wanted = wanted * (1 - label_smoothing) + label_smoothing / (num_classes if single else 2)
-    share = np.clip(np.average(wanted, axis=0, weights=weights), 1e-12, 1.0)
-    entropy = -(share * np.log(share)).sum()
+    frequencies = np.clip(np.average(wanted, axis=0, weights=weights), 1e-12, 1.0)
+    entropy = -(frequencies * np.log(frequencies)).sum()
     if not single:
-        rest = np.clip(1 - share, 1e-12, 1.0)
+        rest = np.clip(1 - frequencies, 1e-12, 1.0)
         entropy = (entropy - (rest * np.log(rest)).sum()) / num_classes
     return float(weights.mean() * entropy)

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tftransformer.errors import TransformerError
-from tftransformer.finetuning.arguments import check_count
+from tftransformer.errors import TransformerError, check_whole
 from tftransformer.finetuning.defaults import BATCH_SIZE
 from tftransformer.finetuning.rebuilding import check_task
 from tftransformer.layers.taps import tapped
@@ -27,15 +26,16 @@ def head_importance(
         task: A `TextClassifier` that was fine-tuned: the scores are about its labels.
         x: A `Split`, or texts or pairs in any form that `fit` takes; some hundreds are enough.
         y: Labels, where `x` comes without.
-        batch_size: Rows a batch; the scores do not depend on it.
-        normalize: Divide the scores of each block by their l2 norm, as the paper does to compare heads of unlike
-            blocks.
+        batch_size: Number of rows in a batch; the scores do not depend on it.
+        normalize: Whether to divide the scores of each block by their l2 norm, as the paper does to compare heads of
+            unlike blocks.
 
     Returns:
         The scores, (N,) for each block by its number. The smaller, the sooner to prune.
 
     Raises:
-        TransformerError: There are no texts or no labels, `batch_size` is no positive integer, or the task has several heads (`MultiTaskClassifier`).
+        TransformerError: There are no texts or no labels, `batch_size` is no positive integer, or the task has several
+            heads (`MultiTaskClassifier`).
 
     Example:
         >>> scores = head_importance(classifier, train)  # doctest: +SKIP
@@ -45,7 +45,7 @@ def head_importance(
     check_task(task)
     if not task.labels:
         raise TransformerError(f"task must have one head, as a TextClassifier; got a {type(task).__name__}")
-    check_count("batch_size", batch_size)
+    check_whole("batch_size", batch_size)
     examples = task.preprocess(x, y)
     if not len(examples) or examples.targets is None:
         found = "texts without" if len(examples) else "no texts"
@@ -53,7 +53,8 @@ def head_importance(
     attentions = [task.encoder.get_layer(f"encoder_block_{i}").attention for i in range(task.config.num_blocks)]
     step = tf.function(_sums_of(task, attentions), reduce_retracing=True, autograph=False)
     sums = [np.zeros(attention.num_heads) for attention in attentions]
-    for inputs, labels, *_ in _batches(task, examples, batch_size):
+    # Chunks of one document are rows of the encoder's, so that only one by one it is known whose a row is.
+    for inputs, labels, *_ in task._ordered(examples, 1 if task.in_chunks else batch_size)[0]:
         for total, new in zip(sums, step(inputs, labels), strict=True):
             total += new.numpy()
     scores = [total / len(examples) for total in sums]
@@ -61,11 +62,6 @@ def head_importance(
         # A block that nothing depends on has no scores to compare; they stay zero.
         scores = [score / max(float(np.linalg.norm(score)), 1e-30) for score in scores]
     return dict(enumerate(scores))
-
-
-def _batches(task: Task, examples: Any, batch_size: int) -> tf.data.Dataset:
-    # Chunks of one document are rows of the encoder's, so that only one by one it is known whose a row is.
-    return task._ordered(examples, 1 if task.in_chunks else batch_size)[0]
 
 
 def _sums_of(task: Task, attentions: Sequence[Any]) -> Callable[[Any, Any], list[tf.Tensor]]:

@@ -1,13 +1,12 @@
-"""A loss that Keras does not have in this form, and L1 and L2 penalties that it adds to its own."""
+"""Cross-entropy with label smoothing for label ids, and L1 and L2 penalties."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import keras
 from keras import ops
 
-from tftransformer.errors import TransformerError
+from tftransformer.finetuning.arguments import check_number
 from tftransformer.patterns import addresses, select
 
 
@@ -19,7 +18,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     `CategoricalCrossentropy` smooths but wants one-hot labels.
 
     Args:
-        label_smoothing: The share of a label's weight that is spread over all classes (0 to 1).
+        label_smoothing: Fraction of a label's weight that is spread over all classes (0 to 1).
 
     Shapes: ids (B,), logits (B, C) -> loss (B,) before the reduction.
 
@@ -74,9 +73,7 @@ def regularize(model: keras.Model, l1: float = 0.0, l2: float = 0.0, patterns: s
         1
     """
     for argument, value in (("l1", l1), ("l2", l2)):
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < 0:
-            raise TransformerError(f"{argument} must be a number of at least 0; got {value!r}")
+        check_number(argument, value, "at least 0", lambda value: value >= 0)
     weights = addresses(model)
     chosen = select(weights, patterns)
     for name in chosen:

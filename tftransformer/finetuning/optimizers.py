@@ -11,13 +11,23 @@ import keras
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.path_patterns import matching
-from tftransformer.finetuning.reduced_gradients import NO_DECAY, ReducedGradients
+from tftransformer.finetuning.reduced_gradients import ReducedGradients, matching, when
 from tftransformer.finetuning.schedules import SCHEDULES, build_schedule, check_number
 
 # Weights that start from random numbers need a rate far above that of pretrained ones, but not a multiple of
 # it: where the encoder trains at 1e-4, a head at 25 times that throws it back to chance.
 FRESH_RATE = 5e-4
+
+# Adam on a large embedding table, at the price of the rows that training has reached so far. A run reads a few thousand of
+# thirty thousand rows. A row that no gradient has reached has moments of zero, and Adam moves it by exactly nothing; only
+# its weight decay is left. So the moments of all other rows need not be read or written, and the result is the dense one.
+# (Updating the rows of the current batch alone, as "lazy" Adam does, is another algorithm: the moments of the others go on
+# moving their weights.)
+
+# Below this many rows a table's dense update costs next to nothing.
+LARGE_TABLE = 4096
+# Where more than one row in so many is touched, gathering and scattering cost what the dense update does.
+_DENSE_ROWS = 3
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -32,14 +42,13 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         beta_2: Decay of the second moment.
         epsilon: Added to the root of the second moment. BERT's 1e-6 rather than Adam's 1e-8: it holds still
             the weights whose gradient is rounding noise, such as key biases.
-        global_clipnorm, gradient_accumulation_steps, carry_accumulation, rate_multipliers, no_decay: See
-            `ReducedGradients`.
-        touched_rows: Leave the rows of large embedding tables alone until a gradient reaches them, which is the
+        global_clipnorm: See `ReducedGradients`.
+        touched_rows: Whether to skip the rows of large embedding tables that no gradient has had yet, which is the
             same update at a part of its price. Not for steps that XLA compiles (their shapes are fixed), several
             replicas or accumulation; there it does nothing. Tasks turn it on where it can be.
-        loss_scale_factor: A fixed loss scale. Keras wraps the optimizer in its own dynamic one where the
-            dtype policy is "mixed_float16".
-        name: The optimizer's name.
+        name: Name of the optimizer.
+        others: `gradient_accumulation_steps`, `carry_accumulation`, `rate_multipliers`, `no_decay` and
+            `loss_scale_factor`; see `ReducedGradients`.
 
     Raises:
         TransformerError: A number out of its range; when built, a pattern that matches no trained weight.
@@ -58,28 +67,12 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         beta_2: float = 0.999,
         epsilon: float = 1e-6,
         global_clipnorm: float | None = 1.0,
-        gradient_accumulation_steps: int | None = None,
-        carry_accumulation: bool = False,
-        rate_multipliers: Mapping[str, float] | None = None,
-        no_decay: Sequence[str] | str = NO_DECAY,
         touched_rows: bool = False,
-        loss_scale_factor: float | None = None,
         name: str = "adamw",
+        **others: Any,
     ):
-        super().__init__(
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            global_clipnorm=global_clipnorm,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            carry_accumulation=carry_accumulation,
-            rate_multipliers=rate_multipliers,
-            no_decay=no_decay,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            loss_scale_factor=loss_scale_factor,
-            name=name,
-        )
+        update = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
+        super().__init__(learning_rate, weight_decay, global_clipnorm, name, update, **others)
         self.touched_rows = touched_rows
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -90,7 +83,7 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         self._touched = {
             place: self.add_variable((variable.shape[0],), "zeros", "bool", name=f"touched_rows_{place}")
             for place, variable in enumerate(variables)
-            if _is_large_table(variable)
+            if len(variable.shape) == 2 and variable.shape[0] >= LARGE_TABLE and variable.dtype == "float32"
         }
 
     def _prepared(self, grad: Any, variable: Any, place: int) -> Any:
@@ -101,49 +94,28 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
             and not self.gradient_accumulation_steps
             and tf.distribute.get_strategy().num_replicas_in_sync == 1
         )
-        return unique_rows(grad) if by_rows else super()._prepared(grad, variable, place)
+        return _unique_rows(grad) if by_rows else super()._prepared(grad, variable, place)
 
     def _step_constants(self, places: Sequence[int]) -> list[tuple[tf.Tensor, ...]]:
         steps = {first: self.own_updates(first) for first in {self._together[place] for place in places}}
         powers = {first: (tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)) for first, step in steps.items()}
         return [powers[self._together[place]] for place in places]
 
-    def remembered(self, place: int) -> tuple[keras.Variable, ...]:
+    def slots(self, place: int) -> tuple[keras.Variable, ...]:
         moments = self._momentums[place], self._velocities[place]
-        touched = (self._touched[place],) if place in self._touched else ()
-        return (*super().remembered(place), *moments, *touched)
+        return (*moments, self._touched[place]) if place in self._touched else moments
 
-    def _slots(self, place: int) -> tuple[Any, ...]:
-        slots = self._momentums[place].value, self._velocities[place].value
-        return (*slots, self._touched[place].value) if place in self._touched else slots
-
-    def _update_weight(
-        self,
-        variable: Any,
-        grad: Any,
-        rate: Any,
-        keep: Any,
-        beta_1_power: Any = None,
-        beta_2_power: Any = None,
-        momentum: Any = None,
-        velocity: Any = None,
-        touched: Any = None,
-    ) -> None:
+    def _update_weight(self, variable: Any, grad: Any, rate: Any, keep: Any, *state: Any) -> None:
+        beta_1_power, beta_2_power, momentum, velocity, *touched = state
         powers = tf.cast(beta_1_power, grad.dtype), tf.cast(beta_2_power, grad.dtype)
         if isinstance(grad, tf.IndexedSlices):
-            corrected = rate * tf.sqrt(1.0 - powers[1]) / (1.0 - powers[0])
-
-            def dense(grad: tf.Tensor) -> None:
-                self._update_weight(variable, grad, rate, keep, *powers, momentum, velocity)
-
-            numbers = (corrected, self.epsilon, self.beta_1, self.beta_2)
-            apply_adam(variable, grad, touched, keep, (momentum, velocity), numbers, dense)
+            self._update_table(variable, grad, rate, keep, powers, (momentum, velocity), *touched)
             return
-        if touched is not None:
+        for flags in touched:
             # A dense gradient may reach every row; which ones it left at zero is not worth finding out.
-            touched.assign(tf.ones_like(touched))
+            flags.assign(tf.ones_like(flags))
         if variable.dtype != grad.dtype:
-            self._update_half(variable, grad, rate, keep, *powers, momentum, velocity)
+            self._update_half(variable, grad, rate, keep, powers, (momentum, velocity))
             return
         if keep is not None:
             variable.assign(variable * keep)
@@ -162,21 +134,42 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
             grad=grad,
         )
 
-    def _update_half(
-        self,
-        variable: Any,
-        grad: Any,
-        rate: Any,
-        keep: Any,
-        beta_1_power: Any,
-        beta_2_power: Any,
-        momentum: Any,
-        velocity: Any,
+    def _update_table(
+        self, variable: Any, grad: tf.IndexedSlices, rate: Any, keep: Any, powers: tuple, moments: tuple, touched: Any
     ) -> None:
+        """The same for a (V, D) table, at the price of the rows touched so far; the gradient has each row once."""
+        touched.scatter_update(tf.IndexedSlices(tf.ones_like(grad.indices, tf.bool), grad.indices))
+        flags = tf.convert_to_tensor(touched)
+        rows = tf.where(flags)[:, 0]
+
+        def step_on_rows() -> None:
+            corrected = rate * tf.sqrt(1.0 - powers[1]) / (1.0 - powers[0])
+            # 1 - beta in float32, as TensorFlow's own kernel has it: for .999 that is 5e-5 off the exact number, and
+            # the bias correction is off alike.
+            numbers = (corrected, self.epsilon, self.beta_1, self.beta_2)
+            step, epsilon, beta_1, beta_2 = (tf.cast(number, grad.dtype) for number in numbers)
+            if keep is not None:
+                variable.assign(variable * keep)
+            place = tf.gather(tf.cumsum(tf.cast(flags, tf.int32)) - 1, grad.indices)
+            g = tf.math.unsorted_segment_sum(grad.values, place, tf.size(rows))
+            momentum, velocity = (tf.gather(moment, rows) for moment in moments)
+            momentum += (g - momentum) * (1.0 - beta_1)
+            velocity += (g * g - velocity) * (1.0 - beta_2)
+            weights = tf.gather(variable, rows) - step * momentum / (tf.sqrt(velocity) + epsilon)
+            for target, values in zip((variable, *moments), (weights, momentum, velocity)):
+                target.scatter_update(tf.IndexedSlices(values, rows))
+
+        def step_on_all() -> None:
+            self._update_weight(variable, tf.convert_to_tensor(grad), rate, keep, *powers, *moments)
+
+        when(tf.size(rows) * _DENSE_ROWS < variable.shape[0], step_on_rows, step_on_all)
+
+    def _update_half(self, variable: Any, grad: Any, rate: Any, keep: Any, powers: tuple, moments: tuple) -> None:
         """The same for a weight in half precision: the arithmetic in float32, the weight rounded once."""
+        momentum, velocity = moments
         momentum.assign_add((grad - momentum) * (1.0 - self.beta_1))
         velocity.assign_add((grad * grad - velocity) * (1.0 - self.beta_2))
-        rate = rate * tf.sqrt(1.0 - beta_2_power) / (1.0 - beta_1_power)
+        rate = rate * tf.sqrt(1.0 - powers[1]) / (1.0 - powers[0])
         weight = tf.cast(variable, grad.dtype) * (1.0 if keep is None else keep)
         weight -= rate * momentum / (tf.sqrt(velocity) + self.epsilon)
         variable.assign(tf.cast(weight, variable.dtype))
@@ -187,22 +180,15 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         return {**config, "touched_rows": self.touched_rows}
 
 
-def _is_large_table(variable: keras.Variable) -> bool:
-    return len(variable.shape) == 2 and variable.shape[0] >= LARGE_TABLE and variable.dtype == "float32"
-
-
 @keras.saving.register_keras_serializable(package="tftransformer")
 class SGD(ReducedGradients, keras.optimizers.SGD):
     """Gradient descent, with the same reduction, accumulation, clipping, decay and rates as `AdamW`.
 
     Args:
         learning_rate: A float, a `Schedule` or a Keras schedule.
-        momentum: Between 0 and 1.
-        nesterov: Nesterov's form of the momentum.
-        weight_decay, global_clipnorm, gradient_accumulation_steps, carry_accumulation, rate_multipliers,
-            no_decay: See `ReducedGradients`.
-        loss_scale_factor: A fixed loss scale.
-        name: The optimizer's name.
+        momentum: Momentum (0 to 1).
+        nesterov: Whether to use Nesterov's form of the momentum.
+        weight_decay, global_clipnorm, name, others: As for `AdamW`.
 
     Raises:
         TransformerError: A number out of its range; when built, a pattern that matches no trained weight.
@@ -219,29 +205,15 @@ class SGD(ReducedGradients, keras.optimizers.SGD):
         nesterov: bool = False,
         weight_decay: float | None = None,
         global_clipnorm: float | None = None,
-        gradient_accumulation_steps: int | None = None,
-        carry_accumulation: bool = False,
-        rate_multipliers: Mapping[str, float] | None = None,
-        no_decay: Sequence[str] | str = NO_DECAY,
-        loss_scale_factor: float | None = None,
         name: str = "sgd",
+        **others: Any,
     ):
-        super().__init__(
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            global_clipnorm=global_clipnorm,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            carry_accumulation=carry_accumulation,
-            rate_multipliers=rate_multipliers,
-            no_decay=no_decay,
-            momentum=check_number("momentum", momentum, "between 0 and 1", lambda value: 0 <= value <= 1),
-            nesterov=nesterov,
-            loss_scale_factor=loss_scale_factor,
-            name=name,
-        )
+        momentum = check_number("momentum", momentum, "between 0 and 1", lambda value: 0 <= value <= 1)
+        update = {"momentum": momentum, "nesterov": nesterov}
+        super().__init__(learning_rate, weight_decay, global_clipnorm, name, update, **others)
 
-    def remembered(self, place: int) -> tuple[keras.Variable, ...]:
-        return (*super().remembered(place), *self.momentums[place : place + 1])
+    def slots(self, place: int) -> tuple[keras.Variable, ...]:
+        return tuple(self.momentums[place : place + 1])
 
 
 def build_optimizer(
@@ -250,14 +222,10 @@ def build_optimizer(
     schedule: str = "linear",
     warmup: int | float | None = None,
     total_steps: int | None = None,
-    weight_decay: float = 0.01,
-    global_clipnorm: float | None = 1.0,
-    gradient_accumulation_steps: int | None = None,
-    carry_accumulation: bool = False,
     fresh: Sequence[str] | str = ("head/.*",),
     fresh_multiplier: float | None = None,
     rate_multipliers: Mapping[str, float] | None = None,
-    touched_rows: bool = False,
+    **options: Any,
 ) -> AdamW:
     """The optimizer that fine-tunes a classifier unless told otherwise.
 
@@ -266,17 +234,13 @@ def build_optimizer(
         schedule: A name for `build_schedule`.
         warmup: Updates (int) or a fraction of the run (float); None for the schedule's default.
         total_steps: The length in updates; None leaves it to `fit`.
-        weight_decay: On all weights but biases, norms and other factors that start as 1.
-        global_clipnorm: Of the whole reduced gradient; 1.0 is BERT's.
-        gradient_accumulation_steps: Batches to an update; the last one of an epoch is of those that are left.
-        carry_accumulation: Carry them into the next epoch instead.
-        fresh: Patterns of weights that start from random numbers, such as a head or the user's own blocks.
-        fresh_multiplier: Their rate relative to `learning_rate`. None: what makes it 5e-4 (25 at the default
+        fresh: Patterns of the weights that start from random numbers, such as a head or the user's own blocks.
+        fresh_multiplier: Factor on their learning rate. None: what makes it 5e-4 (25 at the default
             rate), with which blocks are trained from scratch and without which a head would still be near its
             start when the few hundred updates of a small data set are over; 1 if `learning_rate` is higher.
-        rate_multipliers: More factors, such as those of `LayerwiseRates`; a fresh weight that one of them
+        rate_multipliers: Further factors, such as those of `LayerwiseRates`; a fresh weight that one of them
             matches trains at both together.
-        touched_rows: See `AdamW`.
+        options: Further arguments of `AdamW`, such as `weight_decay` or `gradient_accumulation_steps`.
 
     Returns:
         An `AdamW`.
@@ -307,15 +271,8 @@ def build_optimizer(
         for name in fresh
     }
     multipliers.update((pattern, factor) for pattern, factor in others.items() if pattern not in multipliers)
-    return AdamW(
-        learning_rate=build_schedule(schedule, learning_rate, total_steps, warmup),
-        weight_decay=weight_decay,
-        global_clipnorm=global_clipnorm,
-        gradient_accumulation_steps=gradient_accumulation_steps,
-        carry_accumulation=carry_accumulation,
-        rate_multipliers=multipliers,
-        touched_rows=touched_rows,
-    )
+    rate = build_schedule(schedule, learning_rate, total_steps, warmup)
+    return AdamW(rate, rate_multipliers=multipliers, **options)
 
 
 def inner_optimizer(optimizer: Any) -> Any:
@@ -328,80 +285,8 @@ def inner_optimizer(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-# Adam on a large embedding table, at the price of the rows that training has reached so far. A run reads a few thousand of
-# thirty thousand rows. A row that no gradient has reached has moments of zero, and Adam moves it by exactly nothing; only
-# its weight decay is left. So the moments of all other rows need not be read or written, and the result is the dense one.
-# (Updating the rows of the current batch alone, as "lazy" Adam does, is another algorithm: the moments of the others go on
-# moving their weights.)
-
-# Below this many rows a table's dense update costs next to nothing.
-LARGE_TABLE = 4096
-# From this share of touched rows on, gathering and scattering costs what the dense update does.
-_DENSE_SHARE = 3
-
-
-def unique_rows(grad: tf.IndexedSlices) -> tf.IndexedSlices:
+def _unique_rows(grad: tf.IndexedSlices) -> tf.IndexedSlices:
     """The same gradient with each row once: the sum of its parts."""
     rows, place = tf.unique(grad.indices)
     values = tf.math.unsorted_segment_sum(grad.values, place, tf.size(rows))
     return tf.IndexedSlices(values, rows, grad.dense_shape)
-
-
-def apply_adam(
-    variable: Any,
-    grad: tf.IndexedSlices,
-    touched: Any,
-    keep: tf.Tensor | None,
-    moments: tuple[Any, Any],
-    numbers: tuple[Any, float, float, float],
-    dense: Any,
-) -> None:
-    """One AdamW step on a (V, D) table.
-
-    Args:
-        variable: The table.
-        grad: Its gradient, each row at most once.
-        touched: Boolean (V,) variable: which rows have had a gradient; brought up to date here.
-        keep: What the decay multiplies every row by, or None.
-        moments: The (V, D) variables of the first and the second moment.
-        numbers: The rate, corrected for the bias of both moments, epsilon, beta_1 and beta_2.
-        dense: `dense(grad)` makes the same step from the (V, D) gradient, for when most rows are touched.
-    """
-    touched.scatter_update(tf.IndexedSlices(tf.ones_like(grad.indices, tf.bool), grad.indices))
-    flags = tf.convert_to_tensor(touched)
-    count = variable.shape[0]
-    rows = tf.where(flags)[:, 0]
-
-    def step() -> tf.Tensor:
-        _step_on_rows(variable, grad, rows, flags, keep, moments, numbers)
-        return tf.constant(0)
-
-    def step_on_all() -> tf.Tensor:
-        dense(tf.convert_to_tensor(grad))
-        return tf.constant(0)
-
-    tf.cond(tf.size(rows) * _DENSE_SHARE < count, step, step_on_all)
-
-
-def _step_on_rows(
-    variable: Any,
-    grad: tf.IndexedSlices,
-    rows: tf.Tensor,
-    flags: tf.Tensor,
-    keep: tf.Tensor | None,
-    moments: tuple[Any, Any],
-    numbers: tuple,
-) -> None:
-    # 1 - beta in float32, as TensorFlow's own kernel has it: for .999 that is 5e-5 off the exact number, and the
-    # bias correction is off alike.
-    rate, epsilon, beta_1, beta_2 = (tf.cast(number, grad.dtype) for number in numbers)
-    if keep is not None:
-        variable.assign(variable * keep)
-    place = tf.gather(tf.cumsum(tf.cast(flags, tf.int32)) - 1, grad.indices)
-    g = tf.math.unsorted_segment_sum(grad.values, place, tf.size(rows))
-    momentum, velocity = (tf.gather(moment, rows) for moment in moments)
-    momentum += (g - momentum) * (1.0 - beta_1)
-    velocity += (g * g - velocity) * (1.0 - beta_2)
-    weights = tf.gather(variable, rows) - rate * momentum / (tf.sqrt(velocity) + epsilon)
-    for target, values in zip((variable, *moments), (weights, momentum, velocity)):
-        target.scatter_update(tf.IndexedSlices(values, rows))

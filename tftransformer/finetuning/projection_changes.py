@@ -1,4 +1,4 @@
-"""What LoRA, DoRA and IA3 put into projections: merged into the kernels, taken out again, kept in a file of its own."""
+"""Merge, unmerge, save and load what LoRA, DoRA and IA3 put into projections."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from keras import ops
 
 from tftransformer import files
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.methods.targeted import ProjectionMethod
 from tftransformer.finetuning.strategy import method_class
 from tftransformer.finetuning.structure import describe_modifications, replay_modifications
 from tftransformer.finetuning.tracing import model_changed
@@ -34,7 +35,7 @@ def merge(model: keras.Model, remove: bool = True) -> None:
         TransformerError: The model has nothing to merge, or `remove` is False and something could not be unmerged.
     """
     found = _changed(model, merged=None)
-    lasting = next((part.delta.name for part in found.values() if not part.delta.restores), None)
+    lasting = next((part.delta.name for part in found.values() if not part.delta.adds), None)
     if not remove and lasting is not None:
         raise TransformerError(f"remove must be True for {lasting}, which cannot be unmerged; got False")
     for part in found.values():
@@ -56,7 +57,7 @@ def unmerge(model: keras.Model) -> None:
     for part in _changed(model, merged=True).values():
         kernel, bias = _weights(part)
         zero = np.zeros_like(kernel)
-        # What `fold` adds does not depend on the kernel where it `restores`.
+        # What `fold` adds does not depend on the kernel where the change `adds`.
         _assign(part, kernel - part.delta.fold(zero, None)[0], bias)
         part.delta.merged = False
     model_changed(model)
@@ -78,14 +79,18 @@ def save_changes(model: keras.Model, path: str | os.PathLike) -> Path:
     from safetensors.numpy import save
 
     own = tuple(f"{name}/{part.delta.name}/" for name, part in _changed(model, merged=None).items())
-    records = [record for record in describe_modifications(model) if _is_change(record)]
+    modifications = [
+        modification
+        for modification in describe_modifications(model)
+        if issubclass(method_class(modification["kind"]), ProjectionMethod)
+    ]
     weights = {
         name: np.ascontiguousarray(ops.convert_to_numpy(variable))
         for name, variable in addresses(model).items()
         if variable.trainable or name.startswith(own)
     }
     path = Path(path)
-    files.write_bytes(path, save(weights, metadata={"format": _FORMAT, "changes": json.dumps(records)}))
+    files.write_bytes(path, save(weights, metadata={"format": _FORMAT, "changes": json.dumps(modifications)}))
     return path
 
 
@@ -100,9 +105,9 @@ def load_changes(model: keras.Model, path: str | os.PathLike) -> None:
         TransformerError: The file is missing or is none of `save_changes`, or a weight in it does not fit the
             model. Nothing was changed then.
     """
-    records, weights = _read(Path(path))
-    _check_fits(model, Path(path), records, weights)
-    replay_modifications(model, records)
+    modifications, weights = _read(Path(path))
+    _check_fits(model, Path(path), modifications, weights)
+    replay_modifications(model, modifications)
     own = addresses(model)
     for name, value in weights.items():
         own[name].assign(value)
@@ -133,26 +138,24 @@ def _assign(part: Projection, kernel: np.ndarray, bias: np.ndarray | None) -> No
         part.bias.assign(bias.astype(ops.convert_to_numpy(part.bias).dtype))
 
 
-def _is_change(record: dict[str, Any]) -> bool:
-    return hasattr(method_class(record["kind"]), "part")
-
-
-def _check_fits(model: keras.Model, path: Path, records: list[dict[str, Any]], weights: dict[str, np.ndarray]) -> None:
+def _check_fits(
+    model: keras.Model, path: Path, modifications: list[dict[str, Any]], weights: dict[str, np.ndarray]
+) -> None:
     """Raise a `TransformerError` unless every weight of a file has a place of its shape, before anything is changed."""
     projections = sublayers_of(model, Projection)
     expected = {name: tuple(variable.shape) for name, variable in addresses(model).items()}
     named = set()
-    for record in records:
-        settings = {key: value for key, value in record.items() if key not in ("kind", "targets")}
-        for target in record["targets"]:
+    for modification in modifications:
+        settings = {key: value for key, value in modification.items() if key not in ("kind", "targets")}
+        for target in modification["targets"]:
             if target not in projections or projections[target].delta is not None:
                 raise TransformerError(
                     f"{path} must fit the model; it has no place for {target!r}, or is changed there already"
                 )
             width, units = projections[target].kernel.shape
-            change = method_class(record["kind"]).part()(units, **settings, name=record["kind"])
+            change = method_class(modification["kind"]).part()(units, **settings, name=modification["kind"])
             change.build((None, width))
-            shapes = {f"{target}/{record['kind']}/{v.name}": tuple(v.shape) for v in change.trainable_variables}
+            shapes = {f"{target}/{modification['kind']}/{v.name}": tuple(v.shape) for v in change.trainable_variables}
             expected |= shapes
             named |= set(shapes)
     for name in [*weights, *sorted(named - set(weights))]:

@@ -26,7 +26,7 @@ def prune_heads(
     task: AnyTask,
     heads: Mapping[int, Iterable[int]] | None = None,
     *,
-    share: float | None = None,
+    fraction: float | None = None,
     scores: Mapping[int, Sequence[float]] | None = None,
 ) -> AnyTask:
     """A smaller task without some heads: the columns of their queries, keys and values and their rows of the output go.
@@ -36,36 +36,37 @@ def prune_heads(
 
     Args:
         task: A built task, such as a `TextClassifier`; it stays as it is.
-        heads: The numbers of the heads to remove, by the number of their block: {0: [1, 3], 4: [0]}. Where
+        heads: Numbers of the heads to remove, by the number of their block: {0: [1, 3], 4: [0]}. Where
             layers share a block (ALBERT), they all lose them.
-        share: Instead: this share of all heads, those with the lowest scores, one at least left to each block.
-        scores: From `head_importance`; for `share`.
+        fraction: Fraction of all heads to remove instead: those with the lowest scores, at least one left to each
+            block.
+        scores: Scores of `head_importance`; for `fraction`.
 
     Returns:
         A new task, not compiled, that saves, exports and trains like any other. Its `config.num_heads` is a tuple
         where blocks have unlike numbers of heads.
 
     Raises:
-        TransformerError: Neither heads nor share, or both; a block or head that there is not; a block that would
+        TransformerError: Neither heads nor a fraction, or both; a block or head that there is not; a block that would
             lose all heads; heads that share keys and values or a position bias with others.
 
     Example:
         >>> small = prune_heads(classifier, {0: [1, 3], 4: [0]})  # doctest: +SKIP
         >>> small.config.num_heads  # doctest: +SKIP
         (10, 12, 12, 12, 11, 12)
-        >>> small = prune_heads(classifier, share=0.3, scores=head_importance(classifier, train))  # doctest: +SKIP
+        >>> small = prune_heads(classifier, fraction=0.3, scores=head_importance(classifier, train))  # doctest: +SKIP
     """
     check_task(task)
     config = task.config
     _check_kind(config)
-    if (heads is None) == (share is None) or (share is None) != (scores is None):
+    if (heads is None) == (fraction is None) or (fraction is None) != (scores is None):
         raise TransformerError(
-            "prune_heads takes either heads, by block, or share with scores of head_importance; got "
-            f"heads={heads!r:.80}, share={share!r}, {'no scores' if scores is None else 'scores'}"
+            "prune_heads takes either heads, by block, or fraction with scores of head_importance; got "
+            f"heads={heads!r:.80}, fraction={fraction!r}, {'no scores' if scores is None else 'scores'}"
         )
     if heads is None:
         _check_scores(config, scores)
-        heads = choose_heads(scores, share)
+        heads = choose_heads(scores, fraction)
     kept = _kept(config, heads)
     counts = tuple(len(numbers) for numbers in kept)
     smaller = config.replace(num_heads=counts, num_key_value_heads=counts)
@@ -79,33 +80,33 @@ def prune_heads(
     return rebuild(task, smaller, range(config.num_blocks), without_heads)
 
 
-def choose_heads(scores: Mapping[int, Sequence[float]], share: float) -> dict[int, list[int]]:
+def choose_heads(scores: Mapping[int, Sequence[float]], fraction: float) -> dict[int, list[int]]:
     """The heads with the lowest scores, of all blocks together; the best one of each block always stays.
 
     Args:
-        scores: From `head_importance`: (N,) for each block.
-        share: Of all heads, rounded down to whole ones.
+        scores: Scores of `head_importance`: (N,) for each block.
+        fraction: Fraction of all heads, rounded down to whole ones.
 
     Returns:
         The numbers of the heads by block, as `prune_heads` takes them.
 
     Raises:
-        TransformerError: The share is not between 0 and 1, or more than leaves each block a head; scores are not
+        TransformerError: The fraction is not between 0 and 1, or more than leaves each block a head; scores are not
             finite numbers by block.
 
     Example:
-        >>> choose_heads({0: [0.9, 0.1, 0.5], 1: [0.2, 0.3, 0.8]}, share=0.5)
+        >>> choose_heads({0: [0.9, 0.1, 0.5], 1: [0.2, 0.3, 0.8]}, fraction=0.5)
         {0: [1], 1: [0, 1]}
     """
-    share = check_number("share", share, "at least 0 and below 1", lambda value: 0 <= value < 1)
+    fraction = check_number("fraction", fraction, "at least 0 and below 1", lambda value: 0 <= value < 1)
     rows = _as_rows(scores)
     total = sum(map(len, rows.values()))
     # What is meant to be a whole number of heads, 0.3 of 10, may be a hair less in binary.
-    count = int(share * total + 1e-9)
+    count = int(fraction * total + 1e-9)
     if count > total - len(rows):
         raise TransformerError(
-            f"share must leave each of {len(rows)} blocks a head, so be at most "
-            f"{1 - len(rows) / total:.3g} of the {total} heads; got {share!r}"
+            f"fraction must leave each of {len(rows)} blocks a head, so be at most "
+            f"{1 - len(rows) / total:.3g} of the {total} heads; got {fraction!r}"
         )
     order = sorted(
         (score, block, head) for block, row in rows.items() for head, score in enumerate(row) if head != row.argmax()

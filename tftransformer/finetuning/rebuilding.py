@@ -1,4 +1,4 @@
-"""A task built anew on an encoder of another structure, with the weights of the old one; fewer layers are one.
+"""Rebuild a task on an encoder of another structure, such as one of fewer layers, with the weights of the old one.
 
 Fan et al. 2019 (arXiv 1909.11556) and Sajjad et al. 2020 (arXiv 2004.03844): taken before fine-tuning, the lower
 layers of a pretrained model, or every other one, lose little.
@@ -6,7 +6,6 @@ layers of a pretrained model, or every other one, lose little.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from keras import ops
@@ -34,9 +33,9 @@ def rebuild(
 
     Args:
         task: A built task; it stays as it is.
-        config: Of the new encoder.
-        blocks: The number that each block of the new encoder has in the old one.
-        change: From an old address and its value to what the new weight is.
+        config: Config of the new encoder.
+        blocks: Number that each block of the new encoder has in the old one.
+        change: Function from an old address and its value to the value of the new weight.
 
     Returns:
         The new task.
@@ -51,9 +50,14 @@ def rebuild(
     settings = task.get_config()
     settings["config"] = config.to_dict()
     settings["frozen"] = _moved(settings.get("frozen", ()), blocks)
-    records = [_moved_record(record, blocks) for record in settings.get("modifications", ())]
+    moved = [
+        {**modification, "targets": _moved(modification["targets"], blocks)}
+        if "targets" in modification
+        else modification
+        for modification in settings.get("modifications", ())
+    ]
     # What was only in blocks that went is nowhere.
-    settings["modifications"] = [record for record in records if record.get("targets") != []]
+    settings["modifications"] = [modification for modification in moved if modification.get("targets") != []]
     new = type(task).from_config(settings)
     old = addresses(task)
     for name, variable in addresses(new).items():
@@ -95,10 +99,6 @@ def _moved(names: Sequence[str], blocks: Sequence[int]) -> list[str]:
             news = [new for new, old in enumerate(blocks) if old == int(found[1])]
             moved += [f"encoder_block_{new}{found[2] or ''}" for new in news]
     return moved
-
-
-def _moved_record(record: dict[str, Any], blocks: Sequence[int]) -> dict[str, Any]:
-    return {**record, "targets": _moved(record["targets"], blocks)} if "targets" in record else record
 
 
 def keep_layers(task: AnyTask, layers: int | str | Sequence[int]) -> AnyTask:

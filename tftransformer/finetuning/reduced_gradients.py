@@ -5,14 +5,14 @@ same step on one, and accumulates inside a condition from which replicas cannot 
 reduce, accumulate, clip, then update (or not).
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tftransformer.errors import TransformerError
-from tftransformer.finetuning.path_patterns import check_pattern, matching
+from tftransformer.errors import TransformerError, check_whole, near_miss
 from tftransformer.finetuning.schedules import Schedule, check_number, check_total_steps
 
 # Biases, and the scales and offsets of norms: pulling them to zero regularises nothing. So do factors that start as 1: IA3's scales, DoRA's magnitudes.
@@ -22,27 +22,165 @@ _NOT_NEGATIVE = ("at least 0", lambda value: value >= 0)
 _POSITIVE = ("positive", lambda value: value > 0)
 
 
-class Accumulation:
-    """Mixed into an optimizer that adds up gradients: its counts of batches.
+def matching(pattern: str, paths: Sequence[str], argument: str) -> set[int]:
+    """The places of those paths of which a pattern matches a tail from end to end.
 
-    Keras's count of steps, `_iterations`, is that of batches; `iterations`, the updates, is a part of it. An update of
-    fewer batches takes the places of those that it lacks, so that both stay true.
+    Raises:
+        TransformerError: The pattern is malformed.
+
+    Example:
+        >>> matching("head/.*", ["task/encoder/kernel", "task/head/kernel"], "patterns")
+        {1}
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise TransformerError(f"{argument}: {pattern!r} is not a regular expression: {error}") from None
+    return {i for i, path in enumerate(paths) if any(expression.fullmatch(tail) for tail in _tails(path))}
+
+
+def _tails(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _check_pattern(pattern: str, paths: Sequence[str], argument: str) -> None:
+    """Raise a `TransformerError` unless a pattern matches one of the paths."""
+    if not matching(pattern, paths, argument):
+        raise TransformerError(
+            f"{argument}: {pattern!r} matches none of the {len(paths)} trained weights{near_miss(pattern, paths)}"
+        )
+
+
+class ReducedGradients:
+    """Mixed into a Keras optimizer: global clipping, accumulation, a rate and a decay mask per weight.
+
+    - The global norm is taken of the reduced and accumulated gradient, so an update on several replicas
+      equals the one on a single device.
+    - An update whose gradient is not finite changes no weight and no slot; `first_bad_step` then holds its
+      number, counted from 1.
+    - Weights are told apart by their address, matched from end to end by regular expressions. An optimizer
+      sees only paths (`name_of_a_task/head/logits/kernel`), so every tail of the path that starts at a layer
+      counts as an address.
+    - Schedules count updates, not accumulated batches. Every weight counts its own from when it joined
+      (`joined_at`), so that one which starts to train late starts as in a new optimizer.
+
+    Args:
+        learning_rate: A float, a `Schedule`, or a Keras schedule.
+        weight_decay: Decoupled decay (Loshchilov & Hutter 2017, arXiv:1711.05101): an update multiplies a
+            decayed weight by `1 - rate * weight_decay` first. None or 0 is none.
+        global_clipnorm: Largest global norm of the gradient; None for no clipping.
+        gradient_accumulation_steps: Number of batches whose mean gradient makes one update. Equal to one
+            batch of all their rows if they have equal sizes. None or 1 for no accumulation. Where it does not divide
+            an epoch, the last update is the mean of the batches that are left, and every `fit` starts with none: of
+            tasks, and with `BindSchedule`, which call `start_run`.
+        carry_accumulation: Whether to carry what is left at the end of an epoch into the next one; only the last update
+            of a run is then of fewer batches.
+        rate_multipliers: Mapping from a pattern to a factor on the rate. The first pattern that matches a weight
+            counts.
+        no_decay: Patterns of weights without decay; biases and norms by default.
+        loss_scale_factor: Fixed loss scale. Keras wraps the optimizer in its own dynamic one where the dtype policy
+            is "mixed_float16".
+        name: Name of the optimizer.
+        update: Arguments of the Keras optimizer about its own update, such as `beta_1`.
+
+    Raises:
+        TransformerError: A number out of its range; or, when the optimizer is built, a pattern that matches
+            no trained weight.
     """
 
-    carry_accumulation: bool
-
-    def _add_accumulation_counters(self) -> None:
+    def __init__(
+        self,
+        learning_rate: Any,
+        weight_decay: float | None,
+        global_clipnorm: float | None,
+        name: str,
+        update: Mapping[str, Any],
+        *,
+        gradient_accumulation_steps: int | None = None,
+        carry_accumulation: bool = False,
+        rate_multipliers: Mapping[str, float] | None = None,
+        no_decay: Sequence[str] | str = NO_DECAY,
+        loss_scale_factor: float | None = None,
+    ):
+        if not callable(learning_rate):
+            learning_rate = check_number("learning_rate", learning_rate, *_NOT_NEGATIVE)
+        if global_clipnorm is not None:
+            global_clipnorm = check_number("global_clipnorm", global_clipnorm, *_POSITIVE)
+        if gradient_accumulation_steps is not None:
+            check_whole("gradient_accumulation_steps", gradient_accumulation_steps)
+        if not isinstance(carry_accumulation, bool):
+            raise TransformerError(f"carry_accumulation must be True or False; got {carry_accumulation!r}")
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=check_number("weight_decay", weight_decay or 0.0, *_NOT_NEGATIVE),
+            global_clipnorm=global_clipnorm,
+            gradient_accumulation_steps=None if gradient_accumulation_steps == 1 else gradient_accumulation_steps,
+            loss_scale_factor=loss_scale_factor,
+            name=name,
+            **update,
+        )
+        self._rate_patterns = tuple(
+            (pattern, check_number(f"rate_multipliers[{pattern!r}]", factor, *_NOT_NEGATIVE))
+            for pattern, factor in dict(rate_multipliers or {}).items()
+        )
+        self._no_decay = (no_decay,) if isinstance(no_decay, str) else tuple(no_decay)
+        self.carry_accumulation = carry_accumulation
+        # Paths of weights that join later, which patterns may be for.
+        self.later_paths: tuple[str, ...] = ()
+        total = getattr(learning_rate, "total_steps", None) if isinstance(learning_rate, Schedule) else None
+        self._length_known = total is not None
+        # Variables, not numbers: a second `fit` has another length and runs the graph of the first.
+        self._schedule_start = self._add_counter("schedule_start")
+        self._schedule_steps = self._add_counter("schedule_steps")
+        self._first_bad_step = self._add_counter("first_bad_step")
+        # Keras's count of steps, `_iterations`, is that of batches; `iterations`, the updates, is a part of it. An
+        # update of fewer batches takes the places of those that it lacks, so that both stay true.
         if self.gradient_accumulation_steps:
             # Batches after which nothing may be left over (0: no end is known), and how many of them are behind.
             self._period = self._add_counter("accumulation_period")
             self._period_batches = self._add_counter("accumulation_period_batches")
+        if total is not None:
+            self._schedule_steps.assign(total)
+
+    def _add_counter(self, name: str) -> keras.Variable:
+        return self.add_variable((), dtype="int64", aggregation="only_first_replica", name=name)
+
+    @property
+    def first_bad_step(self) -> int:
+        """The first update whose gradient was not finite, counted from 1; 0 while there was none."""
+        return int(tf.convert_to_tensor(self._first_bad_step.value))
+
+    def reset_first_bad_step(self) -> None:
+        """Forget the update that was not finite, as at the start of a new run."""
+        self._first_bad_step.assign(0)
+
+    def bind_schedule(self, total_steps: int, start: int | None = None) -> None:
+        """Give a `Schedule` its length; the graph that trains need not be traced again.
+
+        Args:
+            total_steps: Length of the run, in optimizer updates.
+            start: Number of the update at which the schedule is at its first step; by default the current one. It may
+                be negative: a run that is continued in the middle.
+
+        Raises:
+            TransformerError: `total_steps` is no whole number of at least 1.
+        """
+        steps = check_total_steps(total_steps)
+        if steps is None:
+            raise TransformerError("total_steps must be a whole number of at least 1; got None")
+        if start is None:
+            start = int(keras.ops.convert_to_numpy(self.iterations))
+        self._schedule_start.assign(start)
+        self._schedule_steps.assign(steps)
+        self._length_known = True
 
     def start_run(self, epoch_batches: int | None, epochs: int = 1) -> None:
         """Start with nothing accumulated, and with the length of the epochs, whose ends make an update.
 
         Args:
-            epoch_batches: Batches to an epoch; None where nobody knows, and what is left is carried on.
-            epochs: Epochs of this run.
+            epoch_batches: Number of batches in an epoch; None where it is not known, and what is left is carried on.
+            epochs: Number of epochs of this run.
         """
         if not self.gradient_accumulation_steps:
             return
@@ -69,136 +207,6 @@ class Accumulation:
     def _skip_missing_batches(self, batches: tf.Tensor, last: tf.Tensor) -> None:
         missing = self.gradient_accumulation_steps - tf.cast(batches, self._iterations.dtype)
         self._iterations.assign_add(tf.where(last, missing, tf.zeros_like(missing)))
-
-
-def check_accumulation(steps: Any) -> int | None:
-    """`gradient_accumulation_steps` as an int, None for none.
-
-    Raises:
-        TransformerError: It is no whole number of at least 1.
-    """
-    if steps is None:
-        return None
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise TransformerError(f"gradient_accumulation_steps must be a whole number of at least 1; got {steps!r}")
-    return steps if steps > 1 else None
-
-
-def check_carry(carry: Any) -> bool:
-    """`carry_accumulation`.
-
-    Raises:
-        TransformerError: It is neither True nor False.
-    """
-    if not isinstance(carry, bool):
-        raise TransformerError(f"carry_accumulation must be True or False; got {carry!r}")
-    return carry
-
-
-class ReducedGradients(Accumulation):
-    """Mixed into a Keras optimizer: global clipping, accumulation, a rate and a decay mask per weight.
-
-    - The global norm is taken of the reduced and accumulated gradient, so an update on several replicas
-      equals the one on a single device.
-    - An update whose gradient is not finite changes no weight and no slot; `first_bad_step` then holds its
-      number, counted from 1.
-    - Weights are told apart by their address, matched from end to end by regular expressions. An optimizer
-      sees only paths (`name_of_a_task/head/logits/kernel`), so every tail of the path that starts at a layer
-      counts as an address.
-    - Schedules count updates, not accumulated batches. Every weight counts its own from when it joined
-      (`joined_at`), so that one which starts to train late starts as in a new optimizer.
-
-    Args:
-        learning_rate: A float, a `Schedule`, or a Keras schedule.
-        weight_decay: The decoupled decay (Loshchilov & Hutter 2017, arXiv:1711.05101): an update multiplies a
-            decayed weight by `1 - rate * weight_decay` first. None or 0 is none.
-        global_clipnorm: The largest global norm of the gradient; None for no clipping.
-        gradient_accumulation_steps: The number of batches whose mean gradient makes one update. Equal to one
-            batch of all their rows if they have equal sizes. None or 1 for no accumulation. Where it does not divide
-            an epoch, the last update is the mean of the batches that are left, and every `fit` starts with none: of
-            tasks, and with `BindSchedule`, which call `start_run`.
-        carry_accumulation: Carry what is left at the end of an epoch into the next one; only the last update of a
-            run is then of fewer batches.
-        rate_multipliers: Pattern to factor on the rate. The first pattern that matches a weight counts.
-        no_decay: Patterns of weights without decay; biases and norms by default.
-
-    Raises:
-        TransformerError: A number out of its range; or, when the optimizer is built, a pattern that matches
-            no trained weight.
-    """
-
-    def __init__(
-        self,
-        *,
-        learning_rate: Any,
-        weight_decay: float | None,
-        global_clipnorm: float | None,
-        gradient_accumulation_steps: int | None,
-        carry_accumulation: bool,
-        rate_multipliers: Mapping[str, float] | None,
-        no_decay: Sequence[str] | str,
-        **kwargs: Any,
-    ):
-        if not callable(learning_rate):
-            learning_rate = check_number("learning_rate", learning_rate, *_NOT_NEGATIVE)
-        if global_clipnorm is not None:
-            global_clipnorm = check_number("global_clipnorm", global_clipnorm, *_POSITIVE)
-        super().__init__(
-            learning_rate=learning_rate,
-            weight_decay=check_number("weight_decay", weight_decay or 0.0, *_NOT_NEGATIVE),
-            global_clipnorm=global_clipnorm,
-            gradient_accumulation_steps=check_accumulation(gradient_accumulation_steps),
-            **kwargs,
-        )
-        self._rate_patterns = tuple(
-            (pattern, check_number(f"rate_multipliers[{pattern!r}]", factor, *_NOT_NEGATIVE))
-            for pattern, factor in dict(rate_multipliers or {}).items()
-        )
-        self._no_decay = (no_decay,) if isinstance(no_decay, str) else tuple(no_decay)
-        self.carry_accumulation = check_carry(carry_accumulation)
-        # Paths of weights that join later, which patterns may be for.
-        self.later_paths: tuple[str, ...] = ()
-        total = getattr(learning_rate, "total_steps", None) if isinstance(learning_rate, Schedule) else None
-        self._length_known = total is not None
-        # Variables, not numbers: a second `fit` has another length and runs the graph of the first.
-        self._schedule_start = self._add_counter("schedule_start")
-        self._schedule_steps = self._add_counter("schedule_steps")
-        self._first_bad_step = self._add_counter("first_bad_step")
-        self._add_accumulation_counters()
-        if total is not None:
-            self._schedule_steps.assign(total)
-
-    def _add_counter(self, name: str) -> keras.Variable:
-        return self.add_variable((), dtype="int64", aggregation="only_first_replica", name=name)
-
-    @property
-    def first_bad_step(self) -> int:
-        """The first update whose gradient was not finite, counted from 1; 0 while there was none."""
-        return int(tf.convert_to_tensor(self._first_bad_step.value))
-
-    def reset_first_bad_step(self) -> None:
-        """Forget the update that was not finite, as at the start of a new run."""
-        self._first_bad_step.assign(0)
-
-    def bind_schedule(self, total_steps: int, start: int | None = None) -> None:
-        """Give a `Schedule` its length; the graph that trains need not be traced again.
-
-        Args:
-            total_steps: The length of the run, in optimizer updates.
-            start: The update at which the schedule is at its first step; by default the current one. It may
-                be negative: a run that is continued in the middle.
-
-        Raises:
-            TransformerError: `total_steps` is no whole number of at least 1.
-        """
-        steps = check_total_steps(total_steps)
-        if steps is None:
-            raise TransformerError("total_steps must be a whole number of at least 1; got None")
-        if start is None:
-            start = int(keras.ops.convert_to_numpy(self.iterations))
-        self._schedule_start.assign(start)
-        self._schedule_steps.assign(steps)
-        self._length_known = True
 
     def load_own_variables(self, store: Any) -> None:
         if self.built and self._traced and len(store.keys()) == len(self.variables):
@@ -244,13 +252,13 @@ class ReducedGradients(Accumulation):
         factors = [1.0] * len(paths)
         # From the last pattern to the first, so that the first one that matches has the last word.
         for pattern, factor in reversed(self._rate_patterns):
-            check_pattern(pattern, known, "rate_multipliers")
+            _check_pattern(pattern, known, "rate_multipliers")
             for index in matching(pattern, paths, "rate_multipliers"):
                 factors[index] = factor
         spared = set()
         for pattern in self._no_decay:
             if self._no_decay != NO_DECAY:
-                check_pattern(pattern, known, "no_decay")
+                _check_pattern(pattern, known, "no_decay")
             spared |= matching(pattern, paths, "no_decay")
         self._rate_factors = tuple(factors)
         self._decayed = tuple(
@@ -269,9 +277,14 @@ class ReducedGradients(Accumulation):
         joined = tf.convert_to_tensor(self.joined_at.value)[place]
         return tf.cast(self.iterations - joined, tf.float32) + 1.0
 
+    def slots(self, place: int) -> tuple[keras.Variable, ...]:
+        """The variables of the optimizer's own update for the weight at a place in the list that it was built for."""
+        return ()
+
     def remembered(self, place: int) -> tuple[keras.Variable, ...]:
-        """What the optimizer remembers of the weight at a place in the list that it was built for."""
-        return (self._accumulated_gradients[place],) if self.gradient_accumulation_steps else ()
+        """All that the optimizer remembers of the weight at a place."""
+        accumulated = (self._accumulated_gradients[place],) if self.gradient_accumulation_steps else ()
+        return (*accumulated, *self.slots(place))
 
     def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[Any]) -> None:
         places = [self._get_variable_index(variable) for variable in trainable_variables]
@@ -299,23 +312,22 @@ class ReducedGradients(Accumulation):
 
             def update() -> None:
                 for variable, grad, own, place in zip(variables, grads, constants, places):
-                    strategy.extended.update(
-                        variable, self._updater(place), group=False, args=(grad, *shared, *own, *self._slots(place))
-                    )
+                    given = (grad, *shared, *own, *(slot.value for slot in self.slots(place)))
+                    strategy.extended.update(variable, self._updater(place), group=False, args=given)
 
             def accumulate() -> None:
                 for accumulator, grad in zip(accumulators, grads):
                     strategy.extended.update(accumulator, _assign, args=(grad,), group=False)
 
             def update_and_reset() -> None:
-                _when(finite, update)
+                when(finite, update)
                 for accumulator in accumulators:
                     strategy.extended.update(accumulator, _reset, group=False)
 
             if steps:
-                _when(last, update_and_reset, lambda: _when(finite, accumulate))
+                when(last, update_and_reset, lambda: when(finite, accumulate))
             else:
-                _when(finite, update)
+                when(finite, update)
 
         tf.__internal__.distribute.interim.maybe_merge_call(
             finish, self._distribution_strategy, grads, shared, constants, finite, last
@@ -346,12 +358,11 @@ class ReducedGradients(Accumulation):
         """For each of these weights the scalars that its update needs."""
         return [()] * len(places)
 
-    def _slots(self, place: int) -> tuple[Any, ...]:
-        """The optimizer's variables of one weight, handed to `_update_weight`."""
-        return ()
+    def _update_weight(self, variable: Any, grad: Any, rate: Any, keep: Any, *state: Any) -> None:
+        """Multiply the weight by `keep`, if it is decayed, and make the optimizer's own step of this rate.
 
-    def _update_weight(self, variable: Any, grad: Any, rate: Any, keep: Any) -> None:
-        """Multiply the weight by `keep`, if it is decayed, and make the optimizer's own step of this rate."""
+        `state` holds the scalars of `_step_constants` and the values of `slots`, for steps that are written out.
+        """
         if keep is not None:
             variable.assign(tf.cast(tf.cast(variable, keep.dtype) * keep, variable.dtype))
         self.update_step(grad, variable, rate)
@@ -391,7 +402,9 @@ def _local(strategy: tf.distribute.Strategy, value: Any) -> Any:
     return strategy.experimental_local_results(value)[0] if together else value
 
 
-def _when(condition: Any, then: Any, otherwise: Any = None) -> None:
+def when(condition: Any, then: Any, otherwise: Any = None) -> None:
+    """`tf.cond` with branches that return nothing."""
+
     def run(branch: Any) -> Any:
         def body() -> tf.Tensor:
             if branch is not None:

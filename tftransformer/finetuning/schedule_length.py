@@ -1,4 +1,4 @@
-"""Where an optimizer meets `fit`: how long the run is, and which callbacks do not go with a schedule."""
+"""The length of a run, which `fit` tells the optimizer, and the callbacks that conflict with a schedule."""
 
 import math
 from collections.abc import Iterable
@@ -20,10 +20,10 @@ def bind_schedule(optimizer: Any, steps_per_epoch: int | None, epochs: int, init
     that epoch stands in the schedule of all `epochs`. Nothing that an earlier run accumulated enters this one.
 
     Args:
-        optimizer: The compiled optimizer. Nothing is done unless it is one of ours.
-        steps_per_epoch: Batches to an epoch (not updates: accumulation is taken into account here).
-        epochs: The number of the last epoch, as `fit` takes it.
-        initial_epoch: The epoch to start with, counted from 0, as `fit` takes it.
+        optimizer: Compiled optimizer. Nothing is done unless it is one of this package.
+        steps_per_epoch: Number of batches in an epoch (not updates: accumulation is taken into account here).
+        epochs: Number of the last epoch, as in `fit`.
+        initial_epoch: Number of the first epoch, counted from 0, as in `fit`.
 
     Raises:
         TransformerError: The number of batches is not known, and there is a `Schedule`.
@@ -57,7 +57,7 @@ class BindSchedule(keras.callbacks.Callback):
     """A callback that calls `bind_schedule` when `fit` starts, for models that are no task.
 
     Args:
-        initial_epoch: What `fit` is given as `initial_epoch`, which Keras does not tell callbacks.
+        initial_epoch: `initial_epoch` of `fit`, which Keras does not tell callbacks.
     """
 
     def __init__(self, initial_epoch: int = 0):
@@ -92,7 +92,7 @@ def check_callbacks(callbacks: Iterable[Any] | Any, optimizer: Any) -> None:
     """Refuse callbacks that set the learning rate while a schedule computes it.
 
     Args:
-        callbacks: What `fit` is given: None, one callback, several, or a `CallbackList`.
+        callbacks: Callbacks of `fit`: None, one, several, or a `CallbackList`.
         optimizer: The compiled optimizer.
 
     Raises:

@@ -4,9 +4,10 @@ BERT's schedule (Devlin et al. 2018, arXiv:1810.04805) is the linear one, the sl
 arXiv:1801.06146) nearly so; the cosine is Loshchilov & Hutter 2016 (arXiv:1608.03983).
 """
 
+import dataclasses
 import math
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -15,6 +16,7 @@ from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.arguments import SCHEDULE_NAMES, check_number, check_schedule, check_warmup
 
 
+@dataclasses.dataclass(eq=False)
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that rises linearly over the warmup and then decays over the remaining steps.
 
@@ -42,20 +44,19 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         [1.0, 0.5, 0.0]
     """
 
-    def __init__(
-        self,
-        peak: float,
-        total_steps: int | None = None,
-        warmup: int | float = 0.1,
-        end_factor: float = 0.0,
-        name: str | None = None,
-    ):
-        super().__init__()
-        self.peak = check_number("peak", peak, "positive", lambda value: value > 0)
-        self.total_steps = check_total_steps(total_steps)
-        self.warmup = check_warmup(warmup, self.total_steps)
-        self.end_factor = check_number("end_factor", end_factor, "between 0 and 1", lambda f: 0 <= f <= 1)
-        self.name = name
+    peak: float
+    total_steps: int | None = None
+    warmup: int | float = 0.1
+    end_factor: float = 0.0
+    name: str | None = None
+    # Whether a warmup longer than the run is refused.
+    warmup_within_run: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        self.peak = check_number("peak", self.peak, "positive", lambda value: value > 0)
+        self.total_steps = check_total_steps(self.total_steps)
+        self.warmup = check_warmup(self.warmup, self.total_steps if self.warmup_within_run else None)
+        self.end_factor = check_number("end_factor", self.end_factor, "between 0 and 1", lambda f: 0 <= f <= 1)
 
     def decay(self, progress: Any) -> Any:
         """The rate as a fraction of the peak at a progress from 0 (end of the warmup) to 1 (end)."""
@@ -93,13 +94,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return self.rate(step, self.total_steps)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "peak": self.peak,
-            "total_steps": self.total_steps,
-            "warmup": self.warmup,
-            "end_factor": self.end_factor,
-            "name": self.name,
-        }
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -117,8 +112,8 @@ class SlantedTriangularSchedule(LinearSchedule):
     The length may be left open, and other arguments are as in `Schedule`.
 
     Args:
-        cut_frac: How long the rate rises: a fraction of the run (float below 1), or steps (int).
-        ratio: How many times the peak is of the lowest rate.
+        cut_frac: Length of the rise: a fraction of the run (float below 1), or steps (int).
+        ratio: Peak divided by the lowest rate.
 
     Raises:
         TransformerError: An argument is out of its range.
@@ -158,48 +153,36 @@ class CosineSchedule(Schedule):
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
+@dataclasses.dataclass(eq=False)
 class PolynomialSchedule(Schedule):
     """Decay with `(1 - progress) ** power`. Arguments as in `Schedule`, and:
 
     Args:
-        power: 1 is the linear schedule; the default 2 spends more of the run at small rates.
+        power: Exponent. 1 is the linear schedule; the default 2 spends more of the run at small rates.
     """
 
-    def __init__(
-        self,
-        peak: float,
-        total_steps: int | None = None,
-        warmup: int | float = 0.1,
-        end_factor: float = 0.0,
-        power: float = 2.0,
-        name: str | None = None,
-    ):
-        super().__init__(peak, total_steps, warmup, end_factor, name)
-        self.power = check_number("power", power, "positive", lambda value: value > 0)
+    power: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.power = check_number("power", self.power, "positive", lambda value: value > 0)
 
     def decay(self, progress: Any) -> Any:
         return self.end_factor + (1.0 - self.end_factor) * ops.power(1.0 - progress, self.power)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "power": self.power}
-
 
 @keras.saving.register_keras_serializable(package="tftransformer")
+@dataclasses.dataclass(eq=False)
 class ExponentialSchedule(Schedule):
     """Decay by a constant factor a step, to `end_factor * peak`. Arguments as in `Schedule`.
 
     `end_factor` must be above 0, which no exponential reaches; 0.01 by default.
     """
 
-    def __init__(
-        self,
-        peak: float,
-        total_steps: int | None = None,
-        warmup: int | float = 0.1,
-        end_factor: float = 0.01,
-        name: str | None = None,
-    ):
-        super().__init__(peak, total_steps, warmup, end_factor, name)
+    end_factor: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.end_factor == 0:
             raise TransformerError("end_factor must be above 0 for the exponential schedule; got 0")
 
@@ -216,6 +199,7 @@ class ConstantSchedule(Schedule):
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
+@dataclasses.dataclass(eq=False)
 class WarmedLinearSchedule(Schedule):
     """Linear decay over the whole run, warmup included, never below `end_factor * peak`; as for pretraining.
 
@@ -228,16 +212,8 @@ class WarmedLinearSchedule(Schedule):
         [0.1, 0.9, 0.5, 0.02]
     """
 
-    def __init__(
-        self,
-        peak: float,
-        total_steps: int | None = None,
-        warmup: int | float = 0.1,
-        end_factor: float = 0.02,
-        name: str | None = None,
-    ):
-        super().__init__(peak, None, warmup, end_factor, name)
-        self.total_steps = check_total_steps(total_steps)
+    end_factor: float = 0.02
+    warmup_within_run = False
 
     def rate(self, step: Any, total_steps: Any) -> Any:
         step, total = ops.cast(step, "float32"), ops.cast(total_steps, "float32")

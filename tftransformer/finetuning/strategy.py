@@ -1,4 +1,4 @@
-"""Fine-tuning strategies: one method or several together, as code, flags and searches spell them: `lora:8`."""
+"""Fine-tuning strategies: one method or several together, and the strings that mean them, such as `lora:8`."""
 
 import dataclasses
 import importlib
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.defaults import LEARNING_RATE
 from tftransformer.finetuning.methods import METHODS
-from tftransformer.finetuning.methods.base import AND, Method, Model, apply_methods, spell
+from tftransformer.finetuning.methods.base import AND, Method, Model, apply_methods, joined_names
 
 if TYPE_CHECKING:
     from tftransformer.finetuning.freezing import FreezeSummary
@@ -19,7 +19,7 @@ class Strategy:
     """Methods that are applied together.
 
     Args:
-        methods: In the order in which they change a model.
+        methods: Methods in the order in which they change a model.
 
     Raises:
         TransformerError: There is none, `full` stands beside others, or a method stands there twice that may not.
@@ -42,13 +42,16 @@ class Strategy:
                 raise TransformerError(f"strategy must name {method.name} once; got {self}")
 
     def __str__(self) -> str:
-        return spell(self.methods)
+        return joined_names(self.methods)
 
     def apply(self, model: Model) -> "FreezeSummary":
         """Change a model: put in what the methods bring, freeze and unfreeze, and have a task remember the rest.
 
         Where several say what alone trains, all of that trains; what one freezes is frozen. A task keeps the methods
         that `compile` and `fit` have to know of, in place of such that it had.
+
+        Returns:
+            What is frozen now.
 
         Raises:
             TransformerError: The model cannot be changed so, or two methods want the same place in it. Nothing was
@@ -60,7 +63,7 @@ class Strategy:
         """The highest rate to train with where a user names none.
 
         Args:
-            advice: A classifier's `advice`: `learning_rate`, and `frozen_learning_rate` where its preset has one.
+            advice: Task's `advice`: `learning_rate`, and `frozen_learning_rate` where its preset has one.
         """
         rates = [rate for method in self.methods if (rate := method.learning_rate(advice)) is not None]
         return max(rates, default=advice.get("learning_rate", LEARNING_RATE))
@@ -107,7 +110,7 @@ def parse_strategy(text: str) -> Strategy:
 
 
 def method_class(name: str) -> type[Method]:
-    """The class of a method by its spelled name; its file is loaded for it."""
+    """The class of a method by its name; its file is loaded for it."""
     file, kind = METHODS[name]
     return getattr(importlib.import_module(f"tftransformer.finetuning.methods.{file}"), kind)
 

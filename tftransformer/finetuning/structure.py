@@ -1,4 +1,4 @@
-"""What a saved model has to repeat before its weights fit: the layers that methods put in, and what is frozen.
+"""What has to be restored in a model before its saved weights fit: the layers that methods put in, and what is frozen.
 
 It is read off the model itself, so there is no list that could go stale.
 """
@@ -33,22 +33,22 @@ def describe_modifications(model: Model) -> list[dict[str, Any]]:
         >>> describe_modifications(classifier)  # doctest: +SKIP
         [{'kind': 'lora', 'rank': 8, 'alpha': 8.0, 'dropout': 0.0, 'merged': False, 'targets': [...]}]
     """
-    return [record for kind in _inserting().values() for record in kind.records(model)]
+    return [modification for kind in _inserting().values() for modification in kind.modifications(model)]
 
 
-def replay_modifications(model: Model, records: Iterable[Mapping[str, Any]]) -> None:
+def replay_modifications(model: Model, modifications: Iterable[Mapping[str, Any]]) -> None:
     """Change a fresh model as `describe_modifications` said.
 
     Raises:
-        TransformerError: A record is of no known kind, lacks something, or does not fit the model.
+        TransformerError: A modification is of no known kind, lacks something, or does not fit the model.
     """
-    for record in records:
-        name = record.get("kind") if isinstance(record, Mapping) else None
-        kinds = _inserting()
+    kinds = _inserting()
+    for modification in modifications:
+        name = modification.get("kind") if isinstance(modification, Mapping) else None
         if name not in kinds:
             raise TransformerError(f"modifications must be of the kinds {', '.join(kinds)}; got {name!r}")
         try:
-            kinds[name].restore(model, record)
+            kinds[name].restore(model, modification)
         except TransformerError:
             raise
         except (KeyError, TypeError, ValueError) as error:

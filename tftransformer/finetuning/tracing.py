@@ -1,4 +1,4 @@
-"""Who changes a model after Keras has traced it: what a trace has baked in, and how the next one comes about.
+"""Keep Keras's traced functions in step with a model that is changed after they were traced.
 
 Keras keeps a graph for each of `fit`, `evaluate` and `predict` until the next `compile`. A graph holds the weights and
 the settings of the day it was traced: what is put in, taken out, switched or frozen later would not be in it. A task
@@ -24,7 +24,7 @@ class TracedForm:
 
     Args:
         model: A built model.
-        settings: Of the model itself.
+        settings: Settings of the model itself.
 
     Example:
         >>> import keras

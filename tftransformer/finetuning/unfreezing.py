@@ -1,4 +1,4 @@
-"""Training in stages, in each of which other weights train, and an optimizer that goes on from one to the next."""
+"""Train in stages with other trainable weights in each, and carry the optimizer from one to the next."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ class Stage:
         first: The first epoch, counted from 0.
         last: The epoch after the last one.
         names: The addresses of what trains.
-        about: What joins in this stage, for people.
+        about: Description of what joins in this stage, for people.
     """
 
     first: int
@@ -50,13 +50,13 @@ def run_stages(
     that trained before may train again.
 
     Args:
-        model: A compiled model or task.
-        stages: Of `GradualUnfreezing.stages`.
-        fit_stage: Given the first epoch, the one after the last and callbacks, it calls Keras's `fit` with them.
+        model: Compiled model or task.
+        stages: Stages of `GradualUnfreezing.stages`.
+        fit_stage: Function that calls Keras's `fit` with the first epoch, the one after the last and callbacks.
         callbacks: Callbacks of the whole training.
-        verbose: As in Keras's `fit`.
-        steps: Batches to an epoch, for the progress bar and for callbacks that ask.
-        say: Takes a line about what trains when.
+        verbose: Verbosity as in Keras's `fit`.
+        steps: Number of batches in an epoch, for the progress bar and for callbacks that ask.
+        say: Function that is given a line about what trains when.
 
     Returns:
         Keras's History of all stages.
@@ -106,8 +106,8 @@ def frozen_as_in(model: keras.Model, stage: Stage) -> Iterator[None]:
     """Freeze a model as it will be in a stage, to look at what lies below.
 
     Args:
-        model: A model or task, in which everything may train that will.
-        stage: Of `GradualUnfreezing.stages`.
+        model: Model or task, in which everything may train that will.
+        stage: Stage of `GradualUnfreezing.stages`.
 
     Example:
         >>> with frozen_as_in(classifier, stage):  # doctest: +SKIP
@@ -125,7 +125,7 @@ def frozen_as_in(model: keras.Model, stage: Stage) -> Iterator[None]:
 
 
 class OneTraining(keras.callbacks.CallbackList):
-    """Callbacks that are told of the begin of the first of several `fit`s, and of no end before `finish`."""
+    """A list of callbacks for several `fit`s: one `on_train_begin`, and `on_train_end` only in `finish`."""
 
     _begun = False
     _logs = None
@@ -168,7 +168,7 @@ def carry_optimizer(optimizer: Any, variables: Sequence[keras.Variable], later: 
     Args:
         optimizer: An `AdamW` or `SGD` of this package, or Keras's `LossScaleOptimizer` around one; it is not
             changed.
-        variables: The weights to train.
+        variables: Weights to train.
         later: Weights that will join later, which rate or decay patterns may be for.
 
     Returns:

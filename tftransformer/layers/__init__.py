@@ -3,10 +3,11 @@
 from tftransformer.layers.adapters import Adapter, AdapterBank
 from tftransformer.layers.attention import MultiHeadAttention
 from tftransformer.layers.attention_prefix import AttentionPrefix
+from tftransformer.layers.configured import ConfiguredLayer
 from tftransformer.layers.decoder_block import DecoderBlock
 from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.embeddings import TokenEmbedding, TransformerEmbedding
-from tftransformer.layers.encoder_block import EncoderBlock
+from tftransformer.layers.encoder_block import EncoderBlock, ResidualBlock
 from tftransformer.layers.feed_forward import FeedForward
 from tftransformer.layers.heads import ClassificationHead, TaskHeads
 from tftransformer.layers.hierarchical import AttentionPooling
@@ -28,6 +29,7 @@ __all__ = [
     "AttentionPrefix",
     "CLSPooling",
     "ClassificationHead",
+    "ConfiguredLayer",
     "DecoderBlock",
     "Dropout",
     "EncoderBlock",
@@ -42,6 +44,7 @@ __all__ = [
     "ProjectionChange",
     "RelativePosition",
     "RelativePositionBuckets",
+    "ResidualBlock",
     "RotaryPosition",
     "SinusoidalPosition",
     "SlottedLayer",

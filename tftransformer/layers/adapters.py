@@ -19,7 +19,7 @@ class Adapter(keras.layers.Layer):
 
     Args:
         bottleneck_dim: Width between the two projections.
-        activation: Any of Keras's.
+        activation: Activation; any of Keras's.
 
     Shapes: (..., D) -> (..., D).
 
@@ -66,7 +66,7 @@ class AdapterBank(keras.layers.Layer):
     Args:
         active: The name of the one in use; None passes everything through. What was traced keeps the one
             that was in use then.
-        adapters: By name, what `add` takes beside it.
+        adapters: Mapping from a name to the other arguments of `add`.
 
     Shapes: (..., D) -> (..., D).
     """

@@ -10,7 +10,7 @@ from tftransformer.errors import TransformerError, check_whole
 from tftransformer.layers.attention_prefix import AttentionPrefix
 from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.masking import causal_mask, merge_masks, merge_padding
-from tftransformer.layers.projection import Projection, project_together
+from tftransformer.layers.projection import build_projection, project_together
 from tftransformer.layers.relative_positions import AttentionPosition, position_from_config
 from tftransformer.layers.slots import SlottedLayer
 from tftransformer.layers.taps import tap
@@ -67,31 +67,31 @@ class MultiHeadAttention(SlottedLayer):
     """Self- and cross-attention with padding, causal and pair masks, grouped heads and a cache.
 
     Args:
-        num_heads: N, query heads.
+        num_heads: N, the number of query heads.
         head_dim: H. None: width of the query divided by N.
-        num_key_value_heads: K, key and value heads, each shared by N/K query heads (grouped-query attention,
-            Ainslie et al. 2023, arXiv 2305.13245). None: N.
-        use_bias: Biases in the four projections.
-        dropout: Rate on the attention scores (0 to 1).
-        position: None, or a part that puts positions into the attention itself: `RotaryPosition` or
-            `RelativePosition`. (A bias on the scores, such as `ALiBi`'s, comes in as `attention_bias`.)
-        kernel_initializer: Of the four kernels.
+        num_key_value_heads: K, the number of key and value heads, each shared by N/K query heads (grouped-query
+            attention, Ainslie et al. 2023, arXiv 2305.13245). None: N.
+        use_bias: Whether the four projections have biases.
+        dropout: Dropout rate on the attention scores (0 to 1).
+        position: Part that puts positions into the attention itself: `RotaryPosition` or
+            `RelativePosition`; None for none. (A bias on the scores, such as `ALiBi`'s, comes in as `attention_bias`.)
+        kernel_initializer: Initializer of the four kernels.
 
     Call arguments:
-        query: (B, T, D).
-        key: (B, S, D'). None: the query (self-attention).
-        value: (B, S, D'). None: the key.
-        padding_mask: (B, S), 1 at real keys. A Keras mask that comes with the key (in self-attention: with the
+        query: Tensor (B, T, D).
+        key: Tensor (B, S, D'). None: the query (self-attention).
+        value: Tensor (B, S, D'). None: the key.
+        padding_mask: Mask (B, S), 1 at real keys. A Keras mask that comes with the key (in self-attention: with the
             query) is merged in.
-        attention_mask: (B, T, S) or (T, S), 1 where the query may see the key.
-        attention_bias: Added to the scores before the softmax; broadcastable to (B, N, T, S).
-        causal: Query t sees keys up to its own position only.
+        attention_mask: Mask (B, T, S) or (T, S), 1 where the query may see the key.
+        attention_bias: Term added to the scores before the softmax; broadcastable to (B, N, T, S).
+        causal: Whether query t sees keys up to its own position only.
         cache: Pair of (B, K, S_max, H) tensors of keys and values from earlier calls (`empty_cache` makes one;
             `project_keys_and_values` one for a fixed memory in cross-attention).
         cache_index: Position of the first query: its keys and values are written into the cache from there
             on, and attention runs over the cache causally. None with a cache given: the cache is
             used as it is, and `key` and `value` are not looked at.
-        return_attention_scores: Also return the scores, after the softmax and before dropout.
+        return_attention_scores: Whether to return the scores, too, after the softmax and before dropout.
 
     Returns:
         (B, T, D). With `return_attention_scores` or `cache`, a tuple of it, the (B, N, T, S) scores if asked
@@ -107,6 +107,16 @@ class MultiHeadAttention(SlottedLayer):
         >>> y.shape, scores.shape
         (TensorShape([2, 7, 16]), TensorShape([2, 4, 7, 7]))
     """
+
+    arguments = (
+        "num_heads",
+        "head_dim",
+        "num_key_value_heads",
+        "use_bias",
+        "dropout",
+        "position",
+        "kernel_initializer",
+    )
 
     slots = ("prefix",)
 
@@ -140,24 +150,13 @@ class MultiHeadAttention(SlottedLayer):
             self.head_dim = width // self.num_heads
         key_shape = key_shape or query_shape
         inner, shared = self.num_heads * self.head_dim, self.num_key_value_heads * self.head_dim
-        self.query_projection = self._projection("query", inner, query_shape)
-        self.key_projection = self._projection("key", shared, key_shape)
-        self.value_projection = self._projection("value", shared, value_shape or key_shape)
-        self.output_projection = self._projection("output", width, (*query_shape[:-1], inner))
+        self.query_projection = build_projection(self, "query", inner, query_shape)
+        self.key_projection = build_projection(self, "key", shared, key_shape)
+        self.value_projection = build_projection(self, "value", shared, value_shape or key_shape)
+        self.output_projection = build_projection(self, "output", width, (*query_shape[:-1], inner))
         self.score_dropout = Dropout(self.dropout, dtype=self.dtype_policy, name="dropout")
         if self.position is not None and not self.position.built:
             self.position.build((None, self.num_heads, None, self.head_dim))
-
-    def _projection(self, name: str, units: int, input_shape: tuple) -> Projection:
-        layer = Projection(
-            units,
-            use_bias=self.use_bias,
-            kernel_initializer=self.kernel_initializer,
-            dtype=self.dtype_policy,
-            name=name,
-        )
-        layer.build(input_shape)
-        return layer
 
     def call(
         self,
@@ -250,18 +249,6 @@ class MultiHeadAttention(SlottedLayer):
 
     def compute_mask(self, query: Any, previous_mask: Any = None, **_: Any) -> Any:
         return previous_mask[0] if isinstance(previous_mask, (list, tuple)) else previous_mask
-
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "head_dim": self.head_dim,
-            "num_key_value_heads": self.num_key_value_heads,
-            "use_bias": self.use_bias,
-            "dropout": self.dropout,
-            "position": keras.saving.serialize_keras_object(self.position),
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
 
     @classmethod
     def from_config(cls, config: dict) -> "MultiHeadAttention":

@@ -9,14 +9,16 @@ from typing import Any
 import keras
 from keras import ops
 
+from tftransformer.layers.configured import ConfiguredLayer
+
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class AttentionPrefix(keras.layers.Layer):
+class AttentionPrefix(ConfiguredLayer):
     """P positions that every query sees.
 
     Args:
         length: P.
-        num_heads: K, heads of keys and values.
+        num_heads: K, the number of heads of keys and values.
         head_dim: H.
 
     Example:
@@ -25,6 +27,8 @@ class AttentionPrefix(keras.layers.Layer):
         >>> k.shape
         TensorShape([3, 2, 9, 8])
     """
+
+    arguments = ("length", "num_heads", "head_dim")
 
     def __init__(self, length: int, num_heads: int, head_dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -49,5 +53,6 @@ class AttentionPrefix(keras.layers.Layer):
         """A (..., S) bias on scores with P zeros in front."""
         return ops.pad(bias, [*[(0, 0)] * (len(bias.shape) - 1), (self.length, 0)])
 
-    def get_config(self) -> dict:
-        return {**super().get_config(), "length": self.length, "num_heads": self.num_heads, "head_dim": self.head_dim}
+    def settings(self) -> dict[str, int]:
+        """What does not follow from the attention layer it stands in, as JSON values."""
+        return {"length": self.length}

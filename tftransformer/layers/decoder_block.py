@@ -6,40 +6,37 @@ import keras
 
 from tftransformer.errors import TransformerError
 from tftransformer.layers.attention import MultiHeadAttention
-from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.encoder_block import ResidualBlock
-from tftransformer.layers.feed_forward import FeedForward
 from tftransformer.layers.masking import merge_padding
 from tftransformer.layers.relative_positions import AttentionPosition
-from tftransformer.layers.slots import SlottedLayer
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class DecoderBlock(ResidualBlock, SlottedLayer):
+class DecoderBlock(ResidualBlock):
     """Causal self-attention, cross-attention to a memory if asked for, then a feed-forward layer.
 
     Each sublayer has dropout, a residual and a layer norm. A frozen block (`trainable = False`) runs without
     dropout, also in `fit`.
 
     Args:
-        cross_attention: With a second attention, to a memory such as an encoder's output.
-        position: As for `EncoderBlock`, for the self-attention alone: cross-attention has no offsets that mean
-            anything.
+        cross_attention: Whether there is a second attention, to a memory such as an encoder's output.
+        position: Position part as for `EncoderBlock`, for the self-attention alone: cross-attention has no offsets that
+            mean anything.
         num_heads, intermediate_dim, head_dim, num_key_value_heads, dropout, attention_dropout, activation, gated,
             use_bias, normalize_first, layer_norm_epsilon, kernel_initializer: As for `EncoderBlock`.
 
     Call arguments:
-        x: (B, T, D).
-        memory: (B, S, D'), what the cross-attention looks at. May be left out where `memory_cache` is given.
-        padding_mask: (B, T), 1 at real tokens; with a cache (B, S_max). A Keras mask on `x` is merged in.
-        memory_padding_mask: (B, S), 1 at real tokens. A Keras mask on `memory` is merged in.
-        attention_mask: (B, T, T), 1 where a token may see another, besides the causal mask.
+        x: Tensor (B, T, D).
+        memory: Tensor (B, S, D') that the cross-attention looks at. May be left out where `memory_cache` is given.
+        padding_mask: Mask (B, T), 1 at real tokens; with a cache (B, S_max). A Keras mask on `x` is merged in.
+        memory_padding_mask: Mask (B, S), 1 at real tokens. A Keras mask on `memory` is merged in.
+        attention_mask: Mask (B, T, T), 1 where a token may see another, besides the causal mask.
         attention_bias: Broadcastable to (B, N, T, T), added to the self-attention's scores.
         cache: The self-attention's keys and values so far, from `empty_cache`.
         cache_index: Position of the first token in `x`; the cache is written from there on.
         memory_cache: The cross-attention's keys and values, from `memory_keys_and_values`, so that they are
             computed once a memory and not once a token.
-        return_attention_scores: Also return the self-attention's (B, N, T, T) scores and, where there is
+        return_attention_scores: Whether to return, too, the self-attention's (B, N, T, T) scores and, where there is
             one, the cross-attention's (B, N, T, S).
 
     Returns:
@@ -54,51 +51,22 @@ class DecoderBlock(ResidualBlock, SlottedLayer):
         TensorShape([2, 5, 16])
     """
 
+    own_attention = "self_attention"
+
     def __init__(
-        self,
-        num_heads: int,
-        intermediate_dim: int,
-        cross_attention: bool = False,
-        head_dim: int | None = None,
-        num_key_value_heads: int | None = None,
-        dropout: float = 0.0,
-        attention_dropout: float | None = None,
-        activation: str = "gelu",
-        gated: bool = False,
-        use_bias: bool = True,
-        normalize_first: bool = False,
-        layer_norm_epsilon: float = 1e-12,
-        position: AttentionPosition | None = None,
-        kernel_initializer: Any = "glorot_uniform",
-        **kwargs: Any,
+        self, num_heads: int, intermediate_dim: int, cross_attention: bool = False, *args: Any, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
-        self.dropout = dropout
-        self.normalize_first = normalize_first
-        self.layer_norm_epsilon = layer_norm_epsilon
-        policy = self.dtype_policy
-        attention = {
-            "num_heads": num_heads,
-            "head_dim": head_dim,
-            "num_key_value_heads": num_key_value_heads,
-            "use_bias": use_bias,
-            "dropout": dropout if attention_dropout is None else attention_dropout,
-            "kernel_initializer": kernel_initializer,
-            "dtype": policy,
-        }
+        self._crosses = cross_attention
+        super().__init__(num_heads, intermediate_dim, *args, **kwargs)
+
+    def _make_attention(self, attention: dict, position: AttentionPosition | None) -> None:
         self.self_attention = MultiHeadAttention(**attention, position=position, name="self_attention")
         self.self_attention_norm = self._norm("self_attention_norm")
         self.cross_attention: MultiHeadAttention | None = None
         self.cross_attention_norm: Any = None
-        if cross_attention:
+        if self._crosses:
             self.cross_attention = MultiHeadAttention(**attention, name="cross_attention")
             self.cross_attention_norm = self._norm("cross_attention_norm")
-        feed_forward = (intermediate_dim, activation, gated, use_bias, kernel_initializer)
-        self.feed_forward = FeedForward(*feed_forward, dtype=policy, name="feed_forward")
-        self.feed_forward_norm = self._norm("feed_forward_norm")
-        self.residual_dropout = Dropout(dropout, dtype=policy, name="dropout")
-        self.attention_adapters = self.feed_forward_adapters = None
-        self.supports_masking = True
 
     def build(self, x_shape: tuple, memory_shape: tuple | None = None) -> None:
         for layer in (self.self_attention, self.self_attention_norm, self.feed_forward, self.feed_forward_norm):
@@ -174,4 +142,4 @@ class DecoderBlock(ResidualBlock, SlottedLayer):
         return attention.project_keys_and_values(memory)
 
     def get_config(self) -> dict:
-        return {**self._config(self.self_attention), "cross_attention": self.cross_attention is not None}
+        return {**super().get_config(), "cross_attention": self.cross_attention is not None}

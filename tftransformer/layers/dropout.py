@@ -17,8 +17,8 @@ class Dropout(keras.layers.Dropout):
     masks that it would have had. Keras saves no random state: its `BackupAndRestore` is exact without dropout only.
 
     Args:
-        rate: Share of the elements that are zeroed in training (0 to below 1).
-        noise_shape, seed: As in Keras; a noise shape falls back to Keras's own masks.
+        rate: Fraction of the elements that are zeroed in training (0 to below 1).
+        noise_shape, seed: Arguments as in Keras; a noise shape falls back to Keras's own masks.
 
     Shapes: any, unchanged.
 

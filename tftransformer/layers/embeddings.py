@@ -17,9 +17,9 @@ class TokenEmbedding(keras.layers.Embedding):
     """A table of token vectors that also gives logits over its rows (tied output, Press & Wolf 2017).
 
     Args:
-        vocabulary_size: V, rows of the table.
+        vocabulary_size: V, number of rows of the table.
         hidden_dim: D, width of a row.
-        initializer: Of the table; a truncated normal distribution of deviation 0.02 by default.
+        initializer: Initializer of the table; a truncated normal distribution of deviation 0.02 by default.
 
     Shapes: ids (B, T) -> (B, T, D); `logits`: (..., D) -> (..., V).
 
@@ -62,23 +62,23 @@ class TransformerEmbedding(SlottedLayer):
     Args:
         vocabulary_size: V.
         hidden_dim: D.
-        sequence_length: The longest input of learned positions.
+        sequence_length: Longest input of learned positions.
         position: "learned", "sinusoidal", or "none" where positions enter in the attention.
-        num_segments: Rows of the segment table; 0 for none.
+        num_segments: Number of rows of the segment table; 0 for none.
         embedding_dim: Width E of the tables and the norm; a projection to D follows (Lan et al. 2019, arXiv
             1909.11942). None: D, without a projection.
-        skipped_rows: Rows at the start of the position table that belong to no position.
-        norm: Layer norm on the sum.
-        scale: Multiply the token vectors by sqrt(D), as Vaswani et al. do.
-        dropout: Rate (0 to 1).
-        layer_norm_epsilon: Added to the variance.
+        skipped_rows: Number of rows at the start of the position table that belong to no position.
+        norm: Whether the sum has a layer norm.
+        scale: Whether to multiply the token vectors by sqrt(D), as Vaswani et al. do.
+        dropout: Dropout rate (0 to 1).
+        layer_norm_epsilon: Constant added to the variance.
 
     Call arguments:
-        token_ids: (B, T) integers. With `reverse`: (B, T, E) hidden vectors.
-        segment_ids: (B, T) integers; left out: segment 0 everywhere.
-        offset: Position of the first token; how many are already in a cache.
-        position_ids: (B, T) position of each token, for rows that hold several texts.
-        reverse: Give the logits of hidden vectors over the token table instead (a tied output head).
+        token_ids: Integers (B, T). With `reverse`: hidden vectors (B, T, E).
+        segment_ids: Integers (B, T). None: segment 0 everywhere.
+        offset: Position of the first token: the number of tokens already in a cache.
+        position_ids: Position (B, T) of each token, for rows that hold several texts.
+        reverse: Whether to return the logits of hidden vectors over the token table instead (a tied output head).
 
     Raises:
         TransformerError: The position is none of the three.
@@ -90,6 +90,10 @@ class TransformerEmbedding(SlottedLayer):
         >>> layer(keras.ops.ones((2, 3), "int32")).shape
         TensorShape([2, 3, 16])
     """
+
+    arguments = (
+        "hidden_dim", "embedding_dim", "skipped_rows", "sequence_length", "num_segments", "scale", "layer_norm_epsilon",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -178,14 +182,7 @@ class TransformerEmbedding(SlottedLayer):
         return {
             **super().get_config(),
             "vocabulary_size": self.token.input_dim,
-            "hidden_dim": self.hidden_dim,
-            "embedding_dim": self.embedding_dim,
-            "skipped_rows": self.skipped_rows,
-            "sequence_length": self.sequence_length,
             "position": self.position_kind,
-            "num_segments": self.num_segments,
             "norm": self.norm is not None,
-            "scale": self.scale,
             "dropout": self.dropout_rate,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
         }

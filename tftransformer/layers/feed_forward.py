@@ -7,7 +7,7 @@ from keras import ops
 
 from tftransformer.errors import check_choice
 from tftransformer.layers.kernels import gelu
-from tftransformer.layers.projection import Projection
+from tftransformer.layers.projection import build_projection
 from tftransformer.layers.slots import SlottedLayer
 
 ACTIVATIONS = {
@@ -25,9 +25,9 @@ class FeedForward(SlottedLayer):
     Args:
         intermediate_dim: Width between the two products.
         activation: "gelu" (exact), "gelu_tanh", "relu" or "silu".
-        gated: With the gate; "silu" makes it SwiGLU, "gelu" GEGLU.
-        use_bias: Biases in the projections.
-        kernel_initializer: Of the kernels.
+        gated: Whether there is a gate; "silu" makes it SwiGLU, "gelu" GEGLU.
+        use_bias: Whether the projections have biases.
+        kernel_initializer: Initializer of the kernels.
 
     Shapes: (B, T, D) -> (B, T, D).
 
@@ -38,6 +38,8 @@ class FeedForward(SlottedLayer):
         >>> FeedForward(64)(keras.ops.ones((2, 3, 16))).shape
         TensorShape([2, 3, 16])
     """
+
+    arguments = ("intermediate_dim", "activation", "gated", "use_bias", "kernel_initializer")
 
     def __init__(
         self,
@@ -59,20 +61,9 @@ class FeedForward(SlottedLayer):
 
     def build(self, input_shape: tuple) -> None:
         inner = (*input_shape[:-1], self.intermediate_dim)
-        self.intermediate = self._projection("intermediate", self.intermediate_dim, input_shape)
-        self.gate = self._projection("gate", self.intermediate_dim, input_shape) if self.gated else None
-        self.output_projection = self._projection("output", input_shape[-1], inner)
-
-    def _projection(self, name: str, units: int, input_shape: tuple) -> Projection:
-        layer = Projection(
-            units,
-            use_bias=self.use_bias,
-            kernel_initializer=self.kernel_initializer,
-            dtype=self.dtype_policy,
-            name=name,
-        )
-        layer.build(input_shape)
-        return layer
+        self.intermediate = build_projection(self, "intermediate", self.intermediate_dim, input_shape)
+        self.gate = build_projection(self, "gate", self.intermediate_dim, input_shape) if self.gated else None
+        self.output_projection = build_projection(self, "output", input_shape[-1], inner)
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         activate = ACTIVATIONS[self.activation]
@@ -83,13 +74,3 @@ class FeedForward(SlottedLayer):
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
-
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "intermediate_dim": self.intermediate_dim,
-            "activation": self.activation,
-            "gated": self.gated,
-            "use_bias": self.use_bias,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }

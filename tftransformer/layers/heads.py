@@ -19,8 +19,8 @@ class ClassificationHead(SlottedLayer):
 
     Args:
         num_classes: C.
-        dropout: Rate on the pooled vector (0 to 1); 0.1 as in BERT's fine-tuning.
-        kernel_initializer: A truncated normal distribution of deviation 0.02 by default.
+        dropout: Dropout rate on the pooled vector (0 to 1); 0.1 as in BERT's fine-tuning.
+        kernel_initializer: Initializer of the kernel; a truncated normal distribution of deviation 0.02 by default.
 
     Shapes: (B, D) -> (B, C).
 
@@ -28,6 +28,8 @@ class ClassificationHead(SlottedLayer):
         >>> ClassificationHead(3)(keras.ops.ones((2, 16))).shape
         TensorShape([2, 3])
     """
+
+    arguments = ("num_classes", "kernel_initializer")
 
     def __init__(self, num_classes: int, dropout: float = 0.1, kernel_initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -49,12 +51,7 @@ class ClassificationHead(SlottedLayer):
         return keras.KerasTensor((x.shape[0], self.num_classes), dtype="float32")
 
     def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "num_classes": self.num_classes,
-            "dropout": self.dropout_rate,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
+        return {**super().get_config(), "dropout": self.dropout_rate}
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -65,9 +62,9 @@ class TaskHeads(SlottedLayer):
     a batch belongs to. A loss that looks at the columns of one task gives the other heads a gradient of zero.
 
     Args:
-        num_classes: C by the name of the task, in the order of the columns. The names are part of the addresses of
-            weights, as in `head/sst2/logits/kernel`.
-        dropout: Rate on the pooled vector (0 to 1).
+        num_classes: Mapping from the name of a task to its C, in the order of the columns. The names are part of the
+            addresses of weights, as in `head/sst2/logits/kernel`.
+        dropout: Dropout rate on the pooled vector (0 to 1).
 
     Shapes: (B, D) -> (B, sum of all C).
 

@@ -1,4 +1,4 @@
-"""One vector of several by attention with a learned query: words to a sentence, chunks to a document.
+"""One vector from several by attention with a learned query: words to a sentence, chunks to a document.
 
 Yang et al. 2016, "Hierarchical Attention Networks for Document Classification" (aclanthology.org/N16-1174).
 """
@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tftransformer.errors import TransformerError
+from tftransformer.errors import check_whole
 from tftransformer.layers.masking import merge_padding
 from tftransformer.layers.projection import Projection, initializer_or_normal
 from tftransformer.layers.slots import SlottedLayer
@@ -18,9 +18,9 @@ def attend(x: Any, scores: Any, padding_mask: Any = None) -> tuple[Any, Any]:
     """The mean of vectors, weighted by the softmax of their scores.
 
     Args:
-        x: (B, S, D).
-        scores: (B, S).
-        padding_mask: (B, S), 1 at what takes part. None: all does.
+        x: Vectors (B, S, D).
+        scores: Scores (B, S).
+        padding_mask: Mask (B, S), 1 at what takes part. None: all does.
 
     Returns:
         The mean (B, D) in x's dtype, zeros where nothing takes part; and the weights, (B, S) float32.
@@ -48,16 +48,16 @@ class AttentionPooling(SlottedLayer):
 
     Args:
         attention_dim: Width of W's output and of the query. None: D.
-        kernel_initializer: Of W and the query; a truncated normal distribution of deviation 0.02 by default, which
-            starts near the plain mean.
+        kernel_initializer: Initializer of W and the query; a truncated normal distribution of deviation 0.02 by
+            default, which starts near the plain mean.
 
     Raises:
         TransformerError: `attention_dim` is no positive integer.
 
     Call arguments:
-        x: (B, S, D).
-        padding_mask: (B, S), 1 at real vectors. A Keras mask on `x` is merged in.
-        return_attention_scores: Also return the (B, S) weights, float32.
+        x: Tensor (B, S, D).
+        padding_mask: Mask (B, S), 1 at real vectors. A Keras mask on `x` is merged in.
+        return_attention_scores: Whether to return the (B, S) weights, float32, too.
 
     Shapes: (B, S, D) -> (B, D), or a pair of it and (B, S).
 
@@ -66,11 +66,12 @@ class AttentionPooling(SlottedLayer):
         TensorShape([2, 16])
     """
 
+    arguments = ("attention_dim", "kernel_initializer")
+
     def __init__(self, attention_dim: int | None = None, kernel_initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        whole = isinstance(attention_dim, int) and not isinstance(attention_dim, bool)
-        if attention_dim is not None and (not whole or attention_dim < 1):
-            raise TransformerError(f"attention_dim must be a positive integer or None; got {attention_dim!r}")
+        if attention_dim is not None:
+            check_whole("attention_dim", attention_dim)
         self.attention_dim = attention_dim
         self.kernel_initializer = initializer_or_normal(kernel_initializer)
 
@@ -104,10 +105,3 @@ class AttentionPooling(SlottedLayer):
         mean = keras.KerasTensor((x.shape[0], x.shape[-1]), dtype=self.compute_dtype)
         weights = keras.KerasTensor(x.shape[:2], dtype="float32")
         return (mean, weights) if return_attention_scores else mean
-
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "attention_dim": self.attention_dim,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }

@@ -1,4 +1,4 @@
-"""The one door to what TensorFlow alone has: a few functions of the layers in fewer passes over memory.
+"""Functions of the layers that TensorFlow can compute in fewer passes over memory than `keras.ops`.
 
 On a CPU a training step spends as much time on moving activations as some of its matrix products take, so what
 happens between the products counts. On other backends these are plain `keras.ops`.
@@ -18,7 +18,7 @@ def gelu(x: Any, training: bool = False) -> Any:
     """The exact GELU, x Phi(x) (Hendrycks & Gimpel 2016, arXiv 1606.08415), of the shape and dtype of x.
 
     Args:
-        x: Any shape.
+        x: Tensor of any shape.
         training: Whether a gradient will be wanted. Inference keeps the plain form, which TensorFlow's graph
             rewriter fuses with the matrix product before it.
 
@@ -32,15 +32,15 @@ def gelu(x: Any, training: bool = False) -> Any:
 
 
 def dropout(x: Any, rate: float, seed_generator: keras.random.SeedGenerator) -> Any:
-    """x with a share `rate` of its elements zeroed and the others scaled up, so that the mean stays.
+    """x with the fraction `rate` of its elements zeroed and the others scaled up, so that the mean stays.
 
     TensorFlow draws one random byte an element instead of a 32-bit float, so that the rate is rounded to a
     multiple of 1/256 there (.1 to .1016), and two or four bytes where that would change it by more than 2 % of
     itself; the scale is that of the rounded rate, and on average exact in half precision, too.
 
     Args:
-        x: Any shape.
-        rate: Above 0 and below 1.
+        x: Tensor of any shape.
+        rate: Dropout rate, above 0 and below 1.
         seed_generator: Moves on with each call.
     """
     if tensorflow is not None:

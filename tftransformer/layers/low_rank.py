@@ -18,8 +18,8 @@ class LowRankDelta(ProjectionChange):
     Args:
         units: Width of the output.
         rank: Width between A and B.
-        alpha: The scale is alpha / rank, so that another rank needs no other learning rate. None: `rank`.
-        dropout: Rate on the input (0 to 1).
+        alpha: Numerator of the scale alpha / rank, so that another rank needs no other learning rate. None: `rank`.
+        dropout: Dropout rate on the input (0 to 1).
         merged: Whether the kernel holds the change already; then the projection does not add it.
 
     Shapes: (..., in) -> (..., units).
@@ -30,7 +30,6 @@ class LowRankDelta(ProjectionChange):
     """
 
     adds = True
-    restores = True
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ def causal_mask(query_length: Any, key_length: Any, offset: Any = 0) -> Any:
     Args:
         query_length: T.
         key_length: S.
-        offset: Position of the first query among the keys: how many are already in a cache.
+        offset: Position of the first query among the keys: the number of keys already in a cache.
 
     Returns:
         Boolean tensor of shape (1, T, S).
@@ -37,8 +37,8 @@ def merge_masks(padding_mask: Any = None, attention_mask: Any = None, causal: An
     """One boolean (B, T, S) mask that allows what all the given ones allow; None where none is given.
 
     Args:
-        padding_mask: (B, S), which keys are real.
-        attention_mask: (B, T, S) or (T, S), which query may see which key.
+        padding_mask: Mask (B, S), which keys are real.
+        attention_mask: Mask (B, T, S) or (T, S), which query may see which key.
         causal: (1, T, S), from `causal_mask`.
 
     Returns:

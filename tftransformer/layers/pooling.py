@@ -18,15 +18,29 @@ _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+class _OverTokens:
+    """Mixed into poolings: (B, T, D) -> (B, D)."""
+
+    def build(self, x_shape: tuple, **_: Any) -> None:
+        # Nothing to make; Keras asks `compute_output_shape` for what `build` was told, by the same names.
+        pass
+
+    def compute_mask(self, x: Any, previous_mask: Any = None) -> None:
+        return None  # the mask ends here: there are no more positions
+
+    def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
+        return (x_shape[0], x_shape[-1])
+
+
 @keras.saving.register_keras_serializable(package="tftransformer")
-class CLSPooling(SlottedLayer):
+class CLSPooling(_OverTokens, SlottedLayer):
     """The first token's vector, through a dense layer and an activation unless `dense` is False.
 
     Args:
-        dense: With the dense layer, whose weights BERT checkpoints hold (`pooler/dense/kernel`).
-        activation: Behind it: "tanh" in BERT, ALBERT and RoBERTa, "relu" in DistilBERT, "gelu" in ELECTRA.
-        dropout: Rate before it (0 to 1); RoBERTa's and ELECTRA's classifiers have one.
-        kernel_initializer: Of that layer; a truncated normal distribution of deviation 0.02 by default.
+        dense: Whether there is the dense layer, whose weights BERT checkpoints hold (`pooler/dense/kernel`).
+        activation: Activation behind it: "tanh" in BERT, ALBERT and RoBERTa, "relu" in DistilBERT, "gelu" in ELECTRA.
+        dropout: Dropout rate before it (0 to 1); RoBERTa's and ELECTRA's classifiers have one.
+        kernel_initializer: Initializer of its kernel; a truncated normal distribution of deviation 0.02 by default.
 
     Shapes: (B, T, D) -> (B, D).
 
@@ -34,6 +48,8 @@ class CLSPooling(SlottedLayer):
         >>> CLSPooling()(keras.ops.ones((2, 3, 16))).shape
         TensorShape([2, 16])
     """
+
+    arguments = ("activation", "kernel_initializer")
 
     def __init__(
         self,
@@ -59,9 +75,6 @@ class CLSPooling(SlottedLayer):
             )
             self.dense.build((x_shape[0], x_shape[-1]))
 
-    def compute_mask(self, x: Any, previous_mask: Any = None) -> None:
-        return None  # the mask ends here: there are no more positions
-
     def call(self, x: Any, padding_mask: Any = None, training: bool | None = None) -> Any:
         first = x[:, 0]
         if self.dense is None:
@@ -69,31 +82,8 @@ class CLSPooling(SlottedLayer):
         first = self.dropout(first, training=bool(training) and self.trainable)
         return _ACTIVATIONS[self.activation](self.dense(first))
 
-    def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
-        return (x_shape[0], x_shape[-1])
-
     def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "dense": self.with_dense,
-            "activation": self.activation,
-            "dropout": self.dropout_rate,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
-
-
-class _OverTokens:
-    """Mixed into poolings that have no weights."""
-
-    def build(self, x_shape: tuple, **_: Any) -> None:
-        # Nothing to make; Keras asks `compute_output_shape` for what `build` was told, by the same names.
-        pass
-
-    def compute_mask(self, x: Any, previous_mask: Any = None) -> None:
-        return None  # as above
-
-    def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
-        return (x_shape[0], x_shape[-1])
+        return {**super().get_config(), "dense": self.with_dense, "dropout": self.dropout_rate}
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")

@@ -43,10 +43,10 @@ def relative_buckets(offsets: Any, num_buckets: int = 32, max_distance: int = 12
 
     Args:
         offsets: Integers of any shape.
-        num_buckets: How many buckets in all.
-        max_distance: From here on every distance is in the last bucket.
-        bidirectional: Half the buckets for keys behind the query, half for those before it. False: all
-            buckets for earlier keys; later ones, which a causal mask hides, are in bucket 0.
+        num_buckets: Number of buckets in all.
+        max_distance: Distance from which on all are in the last bucket.
+        bidirectional: Whether half the buckets are for keys behind the query, half for those before it. False:
+            all buckets are for earlier keys; later ones, which a causal mask hides, are in bucket 0.
 
     Returns:
         int32 tensor of the shape of `offsets`.
@@ -91,11 +91,13 @@ class PositionBias(SlottedLayer):
     Call arguments:
         x: Any (B, T, ...) tensor with the queries' length, such as the token ids.
         key_length: S. None: T.
-        offset: Position of the first query among the keys: how many are already in a cache.
+        offset: Position of the first query among the keys: the number of keys already in a cache.
 
     Returns:
         (1, N, T, S), for `attention_bias`.
     """
+
+    arguments: tuple[str, ...] = ("num_heads",)
 
     def __init__(self, num_heads: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -119,9 +121,6 @@ class PositionBias(SlottedLayer):
     def compute_output_spec(self, x: Any, key_length: Any = None, offset: Any = 0) -> Any:
         keys = x.shape[1] if key_length is None else key_length
         return keras.KerasTensor((1, self.num_heads, x.shape[1], keys), dtype=self.compute_dtype)
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "num_heads": self.num_heads}
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -152,10 +151,10 @@ class RelativePositionBuckets(PositionBias):
 
     Args:
         num_heads: N.
-        num_buckets: 32 in T5; even if `bidirectional`.
-        max_distance: 128 in T5.
-        bidirectional: True in encoders; False in causal decoders, where later keys need no buckets.
-        initializer: Of the (num_buckets, N) table; a normal distribution of deviation 0.02, truncated, by
+        num_buckets: Number of buckets, 32 in T5; even if `bidirectional`.
+        max_distance: Distance from which on all are in the last bucket, 128 in T5.
+        bidirectional: Whether later keys need buckets, as in encoders; False for causal decoders.
+        initializer: Initializer of the (num_buckets, N) table; a truncated normal distribution of deviation 0.02 by
             default.
 
     Raises:
@@ -165,6 +164,8 @@ class RelativePositionBuckets(PositionBias):
         >>> RelativePositionBuckets(num_heads=4)(keras.ops.ones((2, 7))).shape
         TensorShape([1, 4, 7, 7])
     """
+
+    arguments = ("num_buckets", "max_distance", "bidirectional", "initializer")
 
     def __init__(
         self,
@@ -201,12 +202,3 @@ class RelativePositionBuckets(PositionBias):
     def bias(self, offsets: Any) -> Any:
         buckets = relative_buckets(offsets, self.num_buckets, self.max_distance, self.bidirectional)
         return ops.transpose(ops.take(self.embeddings, buckets, axis=0), (2, 0, 1))
-
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "num_buckets": self.num_buckets,
-            "max_distance": self.max_distance,
-            "bidirectional": self.bidirectional,
-            "initializer": keras.initializers.serialize(self.initializer),
-        }

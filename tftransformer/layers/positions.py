@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from tftransformer.errors import TransformerError
+from tftransformer.layers.configured import ConfiguredLayer
 from tftransformer.layers.projection import initializer_or_normal
 from tftransformer.layers.slots import SlottedLayer
 
@@ -17,14 +18,14 @@ class LearnedPosition(SlottedLayer):
     """Adds a learned vector for each position, as BERT does. It cannot extrapolate past its table.
 
     Args:
-        sequence_length: The longest input; the table has as many rows, and `skipped_rows` before them.
-        skipped_rows: Rows at the start of the table that belong to no position (RoBERTa's tables have 2).
-        initializer: Of the table; BERT's normal distribution of deviation 0.02, truncated, by default.
+        sequence_length: Longest input; the table has as many rows, and `skipped_rows` before them.
+        skipped_rows: Number of rows at the start of the table that belong to no position (RoBERTa's tables have 2).
+        initializer: Initializer of the table; BERT's truncated normal distribution of deviation 0.02 by default.
 
     Call arguments:
-        x: (B, T, D) with T up to `sequence_length`.
+        x: Tensor (B, T, D) with T up to `sequence_length`.
         offset: Position of the first token.
-        position_ids: (B, T) position of each token, for rows that hold several texts; `offset` is then unused.
+        position_ids: Position (B, T) of each token, for rows that hold several texts; `offset` is then unused.
 
     Shapes: (B, T, D) -> (B, T, D).
 
@@ -37,6 +38,8 @@ class LearnedPosition(SlottedLayer):
         >>> LearnedPosition(512)(keras.ops.zeros((2, 7, 16))).shape
         TensorShape([2, 7, 16])
     """
+
+    arguments = ("sequence_length", "skipped_rows", "initializer")
 
     def __init__(self, sequence_length: int, skipped_rows: int = 0, initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -56,11 +59,11 @@ class LearnedPosition(SlottedLayer):
         if position_ids is not None:
             rows = ops.take(self.embeddings, position_ids + self.skipped_rows, axis=0)
             return x + ops.cast(rows, x.dtype)
-        known = x.shape[1] if isinstance(x.shape[1], int) else 0
-        if known + (offset if isinstance(offset, int) else 0) > self.sequence_length:
+        known = sum(length for length in (x.shape[1], offset) if isinstance(length, int))
+        if known > self.sequence_length:
             raise TransformerError(
                 f"the input may be at most {self.sequence_length} positions long, the rows of the learned position "
-                f"table; got {known + (offset if isinstance(offset, int) else 0)}"
+                f"table; got {known}"
             )
         # A slice, not a lookup: past the end a lookup gives zeros on GPUs, a slice an error everywhere.
         table = ops.convert_to_tensor(self.embeddings)
@@ -70,17 +73,9 @@ class LearnedPosition(SlottedLayer):
     def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
         return x_shape
 
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "sequence_length": self.sequence_length,
-            "skipped_rows": self.skipped_rows,
-            "initializer": keras.initializers.serialize(self.initializer),
-        }
-
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class SinusoidalPosition(keras.layers.Layer):
+class SinusoidalPosition(ConfiguredLayer):
     """Adds sines and cosines of the position (Vaswani et al. 2017). Defined for every length.
 
     Channel 2i holds sin(t / period^(2i/D)), channel 2i+1 the cosine of the same angle.
@@ -96,6 +91,8 @@ class SinusoidalPosition(keras.layers.Layer):
         >>> SinusoidalPosition()(keras.ops.zeros((1, 3, 4)))[0, 0].numpy().tolist()
         [0.0, 1.0, 0.0, 1.0]
     """
+
+    arguments = ("period",)
 
     def __init__(self, period: float = 10000.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -115,6 +112,3 @@ class SinusoidalPosition(keras.layers.Layer):
 
     def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
         return x_shape
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "period": self.period}

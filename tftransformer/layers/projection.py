@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tftransformer.layers.configured import ConfiguredLayer
 from tftransformer.layers.slots import SlottedLayer
 
 
@@ -16,7 +17,7 @@ def initializer_or_normal(given: Any = None) -> keras.initializers.Initializer:
     return keras.initializers.get(given or keras.initializers.TruncatedNormal(stddev=0.02))
 
 
-class ProjectionChange(keras.layers.Layer):
+class ProjectionChange(ConfiguredLayer):
     """What stands in a projection and changes what it gives: the base of LoRA's, DoRA's and IA3's parts.
 
     Args:
@@ -24,14 +25,15 @@ class ProjectionChange(keras.layers.Layer):
         merged: Whether the kernel holds the change already; then the projection is left alone.
 
     Attributes:
-        adds: Whether the change is a term added to the output, the layer's own on the input.
+        adds: Whether the change is a term added to the output, the layer's own on the input; `fold` then adds a term to
+            the kernel that can be subtracted again.
         changes_input: Whether `change_input` does anything.
-        restores: Whether `fold` adds a term to the kernel that can be subtracted again.
     """
+
+    arguments: tuple[str, ...] = ("units", "merged")
 
     adds = False
     changes_input = False
-    restores = False
 
     def __init__(self, units: int, merged: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -58,9 +60,6 @@ class ProjectionChange(keras.layers.Layer):
         common = {*keras.layers.Layer.get_config(self), "units"}
         return {name: value for name, value in self.get_config().items() if name not in common}
 
-    def get_config(self) -> dict:
-        return {**super().get_config(), "units": self.units, "merged": self.merged}
-
 
 @keras.saving.register_keras_serializable(package="tftransformer")
 class Projection(SlottedLayer):
@@ -72,8 +71,8 @@ class Projection(SlottedLayer):
 
     Args:
         units: Width of the output.
-        use_bias: Add a bias.
-        kernel_initializer: Of the (in, units) kernel.
+        use_bias: Whether there is a bias.
+        kernel_initializer: Initializer of the (in, units) kernel.
 
     Attributes:
         delta: A `ProjectionChange`, such as `LowRankDelta`; None where there is none. `slots.attach` puts it in.
@@ -84,6 +83,8 @@ class Projection(SlottedLayer):
         >>> Projection(5)(keras.ops.ones((2, 3, 4))).shape
         TensorShape([2, 3, 5])
     """
+
+    arguments = ("units", "use_bias", "kernel_initializer")
 
     slots = ("delta",)
 
@@ -120,13 +121,13 @@ class Projection(SlottedLayer):
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (*input_shape[:-1], self.units)
 
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "use_bias": self.use_bias,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
+
+def build_projection(layer: Any, name: str, units: int, input_shape: tuple) -> Projection:
+    """A built projection inside a layer, with the layer's `use_bias`, `kernel_initializer` and dtype policy."""
+    options = {"use_bias": layer.use_bias, "kernel_initializer": layer.kernel_initializer, "dtype": layer.dtype_policy}
+    projection = Projection(units, **options, name=name)
+    projection.build(input_shape)
+    return projection
 
 
 def project_together(x: Any, projections: Sequence[Projection], training: bool | None = None) -> Any:

@@ -12,9 +12,10 @@ import numpy as np
 from keras import ops
 
 from tftransformer.errors import TransformerError, check_whole
+from tftransformer.layers.configured import ConfiguredLayer
 
 
-class AttentionPosition(keras.layers.Layer):
+class AttentionPosition(ConfiguredLayer):
     """What an attention layer asks of its `position` part; here every answer is "nothing to add".
 
     A part is built by the attention layer, with the shape (B, N, T, H) of its queries. Its default name is
@@ -47,8 +48,8 @@ class RotaryPosition(AttentionPosition):
 
     Args:
         period: Longest wavelength divided by 2 pi; 10000 in the paper.
-        interleaved: Which channels make a pair. False: i and i + H/2 ("half-rotation", as in GPT-NeoX and
-            LLaMA). True: 2i and 2i + 1, as in the paper. Both are the same function up to a fixed order of
+        interleaved: Whether channels 2i and 2i + 1 make a pair, as in the paper; else i and i + H/2
+            ("half-rotation", as in GPT-NeoX and LLaMA). Both are the same function up to a fixed order of
             the channels; weights trained with one need that one.
 
     Raises:
@@ -59,6 +60,8 @@ class RotaryPosition(AttentionPosition):
         >>> attention(keras.ops.ones((1, 3, 8))).shape
         TensorShape([1, 3, 8])
     """
+
+    arguments = ("period", "interleaved")
 
     def __init__(self, period: float = 10000.0, interleaved: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -89,9 +92,6 @@ class RotaryPosition(AttentionPosition):
             y = ops.concatenate(turned, axis=-1)
         return ops.cast(y, x.dtype)
 
-    def get_config(self) -> dict:
-        return {**super().get_config(), "period": self.period, "interleaved": self.interleaved}
-
 
 @keras.saving.register_keras_serializable(package="tftransformer")
 class RelativePosition(AttentionPosition):
@@ -102,16 +102,18 @@ class RelativePosition(AttentionPosition):
     every length is defined and long ones see one vector for all that is far away.
 
     Args:
-        max_distance: Offsets from -max_distance to max_distance have a vector each; 16 as in the paper.
-        values: With the vectors b on the values; without, only those on the keys, which the paper found to
-            do as well in translation.
-        initializer: Of both tables, (2 * max_distance + 1, H).
+        max_distance: Largest offset in either direction with a vector of its own; 16 as in the paper.
+        values: Whether there are the vectors b on the values; those on the keys alone did as well in the
+            paper's translations.
+        initializer: Initializer of both tables, (2 * max_distance + 1, H).
 
     Example:
         >>> attention = MultiHeadAttention(num_heads=2, position=RelativePosition(max_distance=4))
         >>> attention(keras.ops.ones((1, 3, 8))).shape
         TensorShape([1, 3, 8])
     """
+
+    arguments = ("max_distance", "values", "initializer")
 
     def __init__(
         self, max_distance: int = 16, values: bool = True, initializer: Any = "glorot_uniform", **kwargs: Any
@@ -146,14 +148,6 @@ class RelativePosition(AttentionPosition):
         """(T, S, H): the table's row for each pair of query and key."""
         distance = ops.clip(relative_offsets(length, key_length, offset), -self.max_distance, self.max_distance)
         return ops.cast(ops.take(table, distance + self.max_distance, axis=0), dtype)
-
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "max_distance": self.max_distance,
-            "values": self.values,
-            "initializer": keras.initializers.serialize(self.initializer),
-        }
 
 
 def position_from_config(config: dict | None) -> AttentionPosition | None:

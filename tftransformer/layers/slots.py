@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from tftransformer.errors import TransformerError
+from tftransformer.layers.configured import ConfiguredLayer
 from tftransformer.layers.kernels import is_tracing
 from tftransformer.layers.sublayers import with_sublayers
 from tftransformer.layers.taps import active_taps
@@ -21,7 +22,7 @@ from tftransformer.layers.taps import active_taps
 _STORED = "inserted"
 
 
-class SlottedLayer(keras.layers.Layer):
+class SlottedLayer(ConfiguredLayer):
     """A layer that Keras saves and clones with what was put into it, and with the weights in it that are frozen.
 
     What stands in the slots of a layer and of its sublayers is part of the layer's config: `model.save`,
@@ -29,9 +30,9 @@ class SlottedLayer(keras.layers.Layer):
     `load_weights` puts it in where it is missing.
 
     Args:
-        inserted: What `get_config` wrote of the slots.
-        frozen: What `get_config` wrote of frozen weights in layers that train.
-        kwargs: Keras's.
+        inserted: Entry of `get_config` about the slots.
+        frozen: Entry of `get_config` about frozen weights in layers that train.
+        kwargs: Keras's arguments of a layer.
 
     Attributes:
         slots: Names of attributes that hold a part, or None.
@@ -46,7 +47,7 @@ class SlottedLayer(keras.layers.Layer):
         >>> layer = Projection(2, name="query")
         >>> layer.build((None, 3))
         >>> attach(layer, "delta", LowRankDelta(2, rank=1, name="lora"), (None, 3))
-        >>> [record["slot"] for record in layer.get_config()["inserted"]]
+        >>> [modification["slot"] for modification in layer.get_config()["inserted"]]
         ['delta']
     """
 
@@ -76,9 +77,9 @@ class SlottedLayer(keras.layers.Layer):
         (inserted, frozen), self._structure = self._structure, ((), ())
         if inserted:
             layers = _slotted(self)
-            for record in inserted:
-                part = keras.saving.deserialize_keras_object(record["part"])
-                attach(layers[record["layer"]], record["slot"], part, tuple(record["shape"]))
+            for modification in inserted:
+                part = keras.saving.deserialize_keras_object(modification["part"])
+                attach(layers[modification["layer"]], modification["slot"], part, tuple(modification["shape"]))
         for name, weight in _own_weights(self).items() if frozen else ():
             weight.trainable = name not in frozen
         if not self.trainable:
@@ -88,7 +89,11 @@ class SlottedLayer(keras.layers.Layer):
 
     def get_config(self) -> dict:
         config = super().get_config()
-        inserted = [{"layer": name, **record} for name, layer in _slotted(self).items() for record in _records(layer)]
+        inserted = [
+            {"layer": name, **modification}
+            for name, layer in _slotted(self).items()
+            for modification in _modifications(layer)
+        ]
         frozen = [name for name, weight in _own_weights(self).items() if not weight.trainable]
         if inserted:
             config["inserted"] = inserted
@@ -98,20 +103,20 @@ class SlottedLayer(keras.layers.Layer):
 
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
-        if records := _records(self):
-            store[_STORED] = np.frombuffer(json.dumps(records).encode(), "uint8")
+        if modifications := _modifications(self):
+            store[_STORED] = np.frombuffer(json.dumps(modifications).encode(), "uint8")
 
     def load_own_variables(self, store: Any) -> None:
-        records = []
+        modifications = []
         if _STORED in store.keys():
-            records = json.loads(bytes(np.asarray(store[_STORED], "uint8")))
+            modifications = json.loads(bytes(np.asarray(store[_STORED], "uint8")))
             store = {name: store[name] for name in store.keys() if name != _STORED}
         super().load_own_variables(store)
-        for record in records:
-            self._load_part(record)
+        for modification in modifications:
+            self._load_part(modification)
 
-    def _load_part(self, record: dict) -> None:
-        slot, part = record["slot"], keras.saving.deserialize_keras_object(record["part"])
+    def _load_part(self, modification: dict) -> None:
+        slot, part = modification["slot"], keras.saving.deserialize_keras_object(modification["part"])
         held = getattr(self, slot)
         if held is not None and _same(held, part):
             return
@@ -123,30 +128,27 @@ class SlottedLayer(keras.layers.Layer):
         if held is not None:
             detach(self, slot)
         config = {**part.get_config(), "dtype": self.dtype_policy}
-        attach(self, slot, type(part).from_config(config), tuple(record["shape"]))
+        attach(self, slot, type(part).from_config(config), tuple(modification["shape"]))
 
 
-def _records(layer: SlottedLayer) -> list[dict]:
+def _modifications(layer: SlottedLayer) -> list[dict]:
     """What stands in a layer's own slots, as JSON values."""
     held = {id(getattr(layer, slot)): slot for slot in layer.slots}
-    records = []
+    modifications = []
     # In the order in which they were put in, which is that of `get_weights`.
     for part in layer._layers:
         if id(part) in held:
             stated = keras.saving.serialize_keras_object(part)
             # With it Keras would build the part at once, outside the layer.
             stated.pop("build_config", None)
-            records.append({"slot": held[id(part)], "part": stated, "shape": list(part.attached_to)})
-    return records
+            modifications.append({"slot": held[id(part)], "part": stated, "shape": list(part.attached_to)})
+    return modifications
 
 
 def _slotted(layer: SlottedLayer) -> dict[str, SlottedLayer]:
     """A layer and its built sublayers that have slots, by their paths within the layer; its own is empty."""
-    found = {}
-    for part in with_sublayers(layer):
-        if getattr(part, "slots", ()) and part.built:
-            found[part.path.removeprefix(layer.path).lstrip("/")] = part
-    return found
+    parts = (part for part in with_sublayers(layer) if getattr(part, "slots", ()) and part.built)
+    return {part.path.removeprefix(layer.path).lstrip("/"): part for part in parts}
 
 
 def _own_weights(layer: SlottedLayer) -> dict[str, Any]:
@@ -168,10 +170,10 @@ def attach(layer: keras.layers.Layer, slot: str, part: keras.layers.Layer, shape
     """Build a part and make it a sublayer of a built layer.
 
     Args:
-        layer: Has the attribute `slot`, which is None while nothing is attached.
-        slot: The name of the attribute.
-        part: A layer that is not built yet.
-        shape: What `part.build` is given.
+        layer: Layer with the attribute `slot`, which is None while nothing is attached.
+        slot: Name of the attribute.
+        part: Layer that is not built yet.
+        shape: Input shape for `part.build`.
 
     Example:
         >>> outer, inner = keras.layers.Dense(2, name="outer"), keras.layers.Dense(2, name="inner")

@@ -19,12 +19,12 @@ def sublayers_of(model: keras.layers.Layer, kind: type[Any] | tuple[type[Any], .
         >>> list(sublayers_of(block, Projection))[:2]
         ['encoder_block_0/attention/query', 'encoder_block_0/attention/key']
     """
-    found = {}
-    for layer in leaf_layers(model):
-        for part in with_sublayers(layer):
-            if isinstance(part, kind) and part.built:
-                found[f"{layer.name}{part.path.removeprefix(layer.path)}"] = part
-    return found
+    return {
+        f"{layer.name}{part.path.removeprefix(layer.path)}": part
+        for layer in leaf_layers(model)
+        for part in with_sublayers(layer)
+        if isinstance(part, kind) and part.built
+    }
 
 
 def with_sublayers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:

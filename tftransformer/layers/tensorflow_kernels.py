@@ -1,4 +1,4 @@
-"""What `kernels` uses on TensorFlow: forward and backward passes written out, each compiled where that pays.
+"""The TensorFlow side of `kernels`: forward and backward passes written out, each compiled where that pays.
 
 A compiled (XLA) kernel reads and writes memory once where TensorFlow's own operations do so once each. The matrix
 products stay outside: the libraries behind TensorFlow's are faster than XLA's on CPUs.
@@ -93,9 +93,9 @@ def dropout(x: Any, rate: float, seed: Any) -> tf.Tensor:
     """Inverted dropout from few random bits an element; the gradient multiplies by the same mask.
 
     Args:
-        x: Any shape.
-        rate: Above 0 and below 1; rounded as `dropout_law` says.
-        seed: (2,) integers.
+        x: Tensor of any shape.
+        rate: Dropout rate, above 0 and below 1; rounded as `dropout_law` says.
+        seed: Integers (2,).
     """
     x = tf.convert_to_tensor(x)
     law = dropout_law(rate, x.dtype)
@@ -125,7 +125,7 @@ class DropoutLaw(NamedTuple):
 def dropout_law(rate: float, dtype: Any) -> DropoutLaw:
     """How elements of a dtype are dropped at a rate, such that the mean of what they are multiplied by is 1.
 
-    The rate is rounded to k/256; where that would change it, or the share that stays, by more than 2 % of itself, to
+    The rate is rounded to k/256; where that would change it, or the fraction that stays, by more than 2 % of itself, to
     k/65536, and where that still would, to k/2^32. Half precision cannot hold most scales: 1/.9 would become 1.109 in
     bfloat16, and activations shrink by .3 % in each dropout. There the scale is one of the two neighbours of
     1/(1 - rate) that the dtype holds, each for as many words as make their mean exact.

@@ -5,28 +5,16 @@ Names load on first use: `config.py` reads the families' defaults (`models.famil
 
 from tftransformer.lazy import attach
 
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "families": "",
-        "walk": "",
-        "FAMILIES": "families",
-        "Family": "families",
-        "DecodingState": "decoding",
-        "EncoderStack": "walk",
-        "build_decoder": "decoder",
-        "build_decoder_block": "blocks",
-        "build_encoder": "encoder",
-        "build_encoder_block": "blocks",
-        "build_encoder_decoder": "encoder_decoder",
-        "build_model": "builders",
-        "build_stack": "walk",
-        "count_parameters": "shapes",
-        "decode_step": "decoding",
-        "encoder_inputs": "encoder",
-        "encoder_shapes": "shapes",
-        "hidden_states": "walk",
-        "stack_of": "walk",
-        "start_decoding": "decoding",
-    },
-)
+_NAMES = {
+    "": ("families", "walk"),
+    "families": ("FAMILIES", "Family"),
+    "blocks": ("build_decoder_block", "build_encoder_block"),
+    "encoder": ("build_encoder", "encoder_inputs"),
+    "decoder": ("build_decoder",),
+    "encoder_decoder": ("build_encoder_decoder",),
+    "builders": ("build_model",),
+    "walk": ("EncoderStack", "build_stack", "hidden_states", "stack_of"),
+    "decoding": ("DecodingState", "decode_step", "start_decoding"),
+    "shapes": ("count_parameters", "encoder_shapes"),
+}
+__getattr__, __dir__, __all__ = attach(__name__, {name: file for file, names in _NAMES.items() for name in names})

@@ -11,7 +11,6 @@ from tftransformer.layers.decoder_block import DecoderBlock
 from tftransformer.layers.embeddings import TransformerEmbedding
 from tftransformer.layers.encoder_block import EncoderBlock
 from tftransformer.layers.position_biases import PositionBias
-from tftransformer.layers.relative_positions import AttentionPosition
 
 
 def build_embeddings(
@@ -42,9 +41,10 @@ def build_encoder_block(
 
     Args:
         config: The config.
-        name: Of the layer.
+        name: Name of the layer.
         dtype: Keras dtype policy. None: the global one.
-        block: Its number in the stack, where blocks have unlike numbers of heads. None: as many as the widest has.
+        block: Number of the block in the stack, where blocks have unlike numbers of heads. None: heads as in the
+            widest.
     """
     return EncoderBlock(**_block_arguments(config, block), dtype=dtype, name=name)
 
@@ -81,6 +81,7 @@ def build_norm(config: TransformerConfig, name: str, dtype: str | None = None) -
 
 def _block_arguments(config: TransformerConfig, block: int | None = None) -> dict[str, Any]:
     num_heads, num_key_value_heads = config.heads_of_block(block)
+    scheme = POSITIONS[config.position]
     return {
         "num_heads": num_heads,
         "intermediate_dim": config.intermediate_dim,
@@ -93,12 +94,7 @@ def _block_arguments(config: TransformerConfig, block: int | None = None) -> dic
         "use_bias": config.use_bias,
         "normalize_first": config.normalize_first,
         "layer_norm_epsilon": config.layer_norm_epsilon,
-        "position": _attention_position(config),
+        # One for each block: relative vectors are learned block by block.
+        "position": getattr(layers, scheme.layer)() if scheme.enters == "attention" else None,
         "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.02),
     }
-
-
-def _attention_position(config: TransformerConfig) -> AttentionPosition | None:
-    # One for each block: relative vectors are learned block by block.
-    scheme = POSITIONS[config.position]
-    return getattr(layers, scheme.layer)() if scheme.enters == "attention" else None

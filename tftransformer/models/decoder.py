@@ -15,8 +15,7 @@ def build_decoder(config: TransformerConfig, dtype: str | None = None, name: str
     Args:
         config: Sizes and choices; segments are left out. `tie_embeddings` makes the token table the output
             head as well; without it there is a `lm_head/kernel` (D, V) of its own.
-        dtype: Keras dtype policy of every layer. None: the global one.
-        name: Of the model.
+        dtype, name: As for `build_encoder`.
 
     Returns:
         A `keras.Model` from a dict of `token_ids` (B, T) and `padding_mask` (B, T, 1 at real tokens) to logits

@@ -11,9 +11,9 @@ class DecodingState(NamedTuple):
     """What a step needs of the steps before it.
 
     Attributes:
-        caches: For each block, the self-attention's pair of (B, K, length, H) keys and values.
-        memory_caches: For each block, the cross-attention's pair of (B, K, S, H), or None.
-        memory_padding_mask: (B, S), or None.
+        caches: Pair of (B, K, length, H) keys and values of each block's self-attention.
+        memory_caches: Pair of (B, K, S, H) of each block's cross-attention, or None.
+        memory_padding_mask: Mask (B, S), or None.
     """
 
     caches: tuple[tuple[Any, Any], ...]
@@ -27,11 +27,11 @@ def start_decoding(
     """The state before the first token.
 
     Args:
-        model: From `build_decoder` or `build_encoder_decoder`.
+        model: Model of `build_decoder` or `build_encoder_decoder`.
         batch_size: B.
-        length: The most tokens the cache will hold, prompt and all.
-        memory: (B, S, D), the encoder's output, for an encoder-decoder.
-        memory_padding_mask: (B, S), 1 at real tokens.
+        length: Number of tokens that the cache can hold, prompt and all.
+        memory: Output (B, S, D) of the encoder, for an encoder-decoder.
+        memory_padding_mask: Mask (B, S), 1 at real tokens.
 
     Raises:
         TransformerError: `length` is above what a learned position table holds.
@@ -41,7 +41,7 @@ def start_decoding(
         raise TransformerError(
             f"length must be at most {embeddings.sequence_length}, the rows of the learned position table; got {length}"
         )
-    blocks = decoder_blocks(model)
+    blocks = _decoder_blocks(model)
     return DecodingState(
         tuple(block.empty_cache(batch_size, length) for block in blocks),
         tuple(None if memory is None else block.memory_keys_and_values(memory) for block in blocks),
@@ -55,11 +55,11 @@ def decode_step(
     """Logits of the tokens after the given ones, and the state with them added.
 
     Args:
-        model: From `build_decoder` or `build_encoder_decoder`.
-        token_ids: (B, T), a prompt or the last token; T = 1 in a loop.
-        state: From `start_decoding` or the step before.
-        index: Position of the first of these tokens: how many came before.
-        padding_mask: (B, length), 1 at real tokens of the whole cache; the causal mask hides what is not yet
+        model: Model of `build_decoder` or `build_encoder_decoder`.
+        token_ids: Ids (B, T), a prompt or the last token; T = 1 in a loop.
+        state: State from `start_decoding` or the step before.
+        index: Position of the first of these tokens: the number of tokens before.
+        padding_mask: Mask (B, length), 1 at real tokens of the whole cache; the causal mask hides what is not yet
             written.
 
     Returns:
@@ -83,7 +83,7 @@ def decode_step(
         length = state.caches[0][0].shape[2]
         bias = layers["decoder_position_bias"](token_ids, key_length=length, offset=index)
     caches = []
-    for block, cache, memory_cache in zip(decoder_blocks(model), state.caches, state.memory_caches, strict=True):
+    for block, cache, memory_cache in zip(_decoder_blocks(model), state.caches, state.memory_caches, strict=True):
         x, cache = block(
             x,
             padding_mask=padding_mask,
@@ -100,7 +100,7 @@ def decode_step(
     return layers["logits"](x), state._replace(caches=tuple(caches))
 
 
-def decoder_blocks(model: keras.Model) -> list[keras.layers.Layer]:
+def _decoder_blocks(model: keras.Model) -> list[keras.layers.Layer]:
     """`decoder_block_0`, `decoder_block_1`, ... of a model, in order."""
     names = {layer.name for layer in model.layers}
     count = sum(name.startswith("decoder_block_") for name in names)

@@ -12,7 +12,7 @@ def build_encoder(config: TransformerConfig, dtype: str | None = None, name: str
     Args:
         config: Sizes and choices; `config.family` must be one that encodes.
         dtype: Keras dtype policy of every layer, such as "mixed_bfloat16". None: the global one.
-        name: Of the model.
+        name: Name of the model.
 
     Returns:
         A `keras.Model` from a dict of `token_ids` (B, T), `padding_mask` (B, T, 1 at real tokens) and,

@@ -16,8 +16,7 @@ def build_encoder_decoder(
         config: Sizes and choices; segments are left out. `vocabulary_size` and `num_layers` are the encoder's,
             `decoder_vocabulary_size` and `num_decoder_layers` the decoder's. The two token tables are two;
             `tie_embeddings` ties the output head to the decoder's.
-        dtype: Keras dtype policy of every layer. None: the global one.
-        name: Of the model.
+        dtype, name: As for `build_encoder`.
 
     Returns:
         A `keras.Model` from a dict of `encoder_token_ids` (B, S), `encoder_padding_mask` (B, S),

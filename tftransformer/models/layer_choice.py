@@ -1,4 +1,4 @@
-"""Which layers of an encoder a shallower one keeps, and its config."""
+"""The choice of the layers that a shallower encoder keeps, and its config."""
 
 import operator
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ def choose_layers(
         layers: A number n (the first n), "first:n", "last:n", "every:n" (block 0 and every nth after it),
             "every_second" (blocks 0, 2, 4, ...; Sanh et al. 2019 made DistilBERT from one block in two; "every_second:n"
             the first n of them) or the numbers themselves, from 0, in any order. None: the first `count`.
-        available: How many there are.
-        count: How many are wanted, if that is known; "first" and "last" need no number then.
+        available: Number of layers there are.
+        count: Number of layers wanted, if that is known; "first" and "last" need no number then.
 
     Example:
         >>> choose_layers("last:2", 6), choose_layers("every:2", 6), choose_layers([0, 5], 6)

@@ -16,8 +16,8 @@ class MaskedLanguageHead(keras.layers.Layer):
 
     Args:
         token: The encoder's `TokenEmbedding`, whose table is tied.
-        activation: As for `FeedForward`.
-        layer_norm_epsilon: Added to the variance.
+        activation: Activation as for `FeedForward`.
+        layer_norm_epsilon: Constant added to the variance.
 
     Shapes: (M, D) -> (M, V).
 

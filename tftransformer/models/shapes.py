@@ -14,7 +14,7 @@ def encoder_shapes(config: TransformerConfig) -> dict[str, Shape]:
     It lets a checkpoint be checked against its own configuration before a model takes any memory.
 
     Args:
-        config: Of an encoder with learned or sinusoidal positions, post-norm, as the pretrained families are.
+        config: Config of an encoder with learned or sinusoidal positions, post-norm, as the pretrained families are.
 
     Example:
         >>> config = TransformerConfig(vocabulary_size=9, num_layers=1, hidden_dim=4, num_heads=2, intermediate_dim=8)

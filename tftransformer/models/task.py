@@ -1,4 +1,4 @@
-"""What a task says of itself to the floors below `tasks`; a plain Keras model is none, and says nothing."""
+"""What lower packages need to know of a task; a plain Keras model has none of it."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -13,19 +13,19 @@ class Task(keras.Model):
     """What every task is: `isinstance(model, Task)` tells one from another Keras model.
 
     Attributes:
-        config: Of the encoder.
-        encoder: Of `build_encoder`.
+        config: Config of the encoder.
+        encoder: Model of `build_encoder`.
         extra_blocks: Transformer blocks of the task's own above the encoder.
-        pooler: Makes one vector of a text's many.
-        head: From that vector to the output.
-        tokenizer: Text to ids.
+        pooler: Layer from the vectors of a text's tokens to one vector.
+        head: Layer from that vector to the output.
+        tokenizer: Tokenizer of its texts.
         methods: Fine-tuning methods that `compile` and `fit` have to know of.
         fresh: Patterns of the addresses of weights that no checkpoint filled: they train at a higher rate.
-        advice: What the makers of the preset found to work, such as `learning_rate`.
-        load_summary: What `from_preset` loaded and what starts fresh; None where nothing was loaded.
+        advice: Settings that the makers of the preset found to work, such as `learning_rate`.
+        load_summary: Summary of what `from_preset` loaded and what starts fresh; None where nothing was loaded.
         labels: Names of the classes of a classifier's one head; none where there is no such head, or several.
         multi_label: Whether a text may have any number of these.
-        threshold: Of `multi_label`: the probability from which on a label is predicted.
+        threshold: Probability from which on a label is predicted, where `multi_label`.
         in_chunks: Whether the encoder reads a text in several rows.
         tasks: The tasks of a model of several, by name.
     """

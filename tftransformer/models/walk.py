@@ -27,10 +27,10 @@ class EncoderStack(NamedTuple):
     """The layers of an encoder in the order in which they run.
 
     Attributes:
-        embeddings: Token ids to vectors.
-        position_bias: What makes the bias on the scores that all blocks share; None where positions enter elsewhere.
-        blocks: One for each application; the same layer several times where blocks are shared.
-        final_norm: Behind the last block of a pre-norm encoder; None in the others.
+        embeddings: Layer from token ids to vectors.
+        position_bias: Layer that makes the bias on the scores of all blocks; None where positions enter elsewhere.
+        blocks: Block of each application; the same layer several times where blocks are shared.
+        final_norm: Norm behind the last block of a pre-norm encoder; None in the others.
     """
 
     embeddings: keras.layers.Layer
@@ -51,7 +51,7 @@ def build_stack(config: TransformerConfig, num_segments: int, dtype: str | None 
 
     Args:
         config: Sizes and choices.
-        num_segments: Rows of the segment table; 0 for none.
+        num_segments: Number of rows of the segment table; 0 for none.
         dtype: Keras dtype policy of every layer. None: the global one.
     """
     embeddings = build_embeddings(config, config.vocabulary_size, num_segments, "embeddings", dtype)
@@ -65,8 +65,8 @@ def stack_of(encoder: keras.Model, config: TransformerConfig) -> EncoderStack:
     """The layers of a built encoder.
 
     Args:
-        encoder: Of `build_encoder`.
-        config: Its config.
+        encoder: Model of `build_encoder`.
+        config: Config of the encoder.
 
     Example:
         >>> config = TransformerConfig(vocabulary_size=50, num_layers=3, hidden_dim=8, num_heads=2, intermediate_dim=16,
@@ -85,13 +85,13 @@ def walk(stack: EncoderStack, inputs: Mapping[str, Any], stop: int | None = None
 
     Args:
         stack: The layers.
-        inputs: `padding_mask` (B, T), 1 at real tokens, and where to begin: `token_ids` (B, T), with `segment_ids` where
-            there are several segments, or the hidden vectors (B, T, D) after n blocks under the name `states_name(n)`.
-            In rows that hold several texts `position_ids` (B, T) are the places of the tokens in their texts,
-            and `text_numbers` (B, T) keep texts of unlike numbers from seeing each other.
-        stop: After how many applications of blocks, counted from the first block, to stop; 0 for the embeddings alone.
-            None: after the last one and the norm that follows it in a pre-norm encoder.
-        training: As for a Keras model.
+        inputs: `padding_mask` (B, T), 1 at real tokens, and where to begin: `token_ids` (B, T), with `segment_ids`
+            where there are several segments, or the hidden vectors (B, T, D) after n blocks under the name
+            `states_name(n)`. In rows that hold several texts `position_ids` (B, T) are the places of the tokens in
+            their texts, and `text_numbers` (B, T) keep texts of unlike numbers from seeing each other.
+        stop: Number of applications of blocks, counted from the first block, after which to stop; 0 for the embeddings
+            alone. None: after the last one and the norm that follows it in a pre-norm encoder.
+        training: Whether layers run in training mode, as for a Keras model.
 
     Returns:
         (B, T, D).
@@ -106,7 +106,7 @@ def walk(stack: EncoderStack, inputs: Mapping[str, Any], stop: int | None = None
         >>> walk(stack, {states_name(1): states, "padding_mask": ids}).shape
         TensorShape([1, 3, 8])
     """
-    start = cut_of(inputs)
+    start = _cut_of(inputs)
     _check(start or 0, stop, len(stack.blocks))
     if start is None:
         names = ("segment_ids", "position_ids") if stack.embeddings.num_segments > 1 else ("position_ids",)
@@ -158,13 +158,8 @@ def states_name(blocks: int) -> str:
     return f"{_STATES}{blocks}"
 
 
-def cut_of(names: Iterable[str]) -> int | None:
-    """After how many blocks inputs of these names continue; None for inputs that begin with token ids.
-
-    Example:
-        >>> cut_of(["states_after_8", "padding_mask"])
-        8
-    """
+def _cut_of(names: Iterable[str]) -> int | None:
+    """After how many blocks inputs of these names continue; None for inputs that begin with token ids."""
     return next((int(name.removeprefix(_STATES)) for name in names if name.startswith(_STATES)), None)
 
 

@@ -1,4 +1,4 @@
-"""Bottleneck adapters: a few percent of new weights in each block, and the rest as it was.
+"""Bottleneck adapters: a few percent of new weights in each block; the pretrained ones are frozen.
 
 "houlsby" puts one behind the attention and one behind the feed-forward layer (Houlsby et al. 2019, arXiv 1902.00751),
 "pfeiffer" one behind the feed-forward layer alone (Pfeiffer et al. 2020, arXiv 2005.00247). One encoder can hold
@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tftransformer.errors import TransformerError, near_miss
-from tftransformer.finetuning.arguments import check_count
+from tftransformer.errors import TransformerError, check_choice, check_whole, near_miss
 from tftransformer.finetuning.methods.base import Method, Model, Number, fresh_patterns, hold_patterns
 
 PLACES = {"houlsby": ("attention_adapters", "feed_forward_adapters"), "pfeiffer": ("feed_forward_adapters",)}
@@ -27,10 +26,10 @@ class Adapter(Method):
     `encoder_block_0/feed_forward_adapters/{adapter}/down/kernel` and so on; a task trains them at the rate of fresh weights.
 
     Args:
-        bottleneck_dim: Width inside; the papers take 1/16 of the encoder's for most tasks.
-        adapter: Its name, of letters, digits and underscores: `set_adapter` and `remove_adapter` ask for it.
-        kind: "houlsby" (two a block) or "pfeiffer" (one).
-        activation: Inside; any of Keras's.
+        bottleneck_dim: Inner width; the papers take 1/16 of the encoder's for most tasks.
+        adapter: Name of letters, digits and underscores, for `set_adapter` and `remove_adapter`.
+        kind: "houlsby" (two adapters a block) or "pfeiffer" (one).
+        activation: Inner activation; any of Keras's.
         train: Patterns of what else trains. None: whatever of a task is not pretrained, and the layer `head`.
 
     Raises:
@@ -55,13 +54,10 @@ class Adapter(Method):
     inserted = (r".*_adapters/\w+/.*",)
 
     def __post_init__(self) -> None:
-        if self.kind not in PLACES:
-            raise TransformerError(
-                f"kind must be one of {', '.join(PLACES)}; got {self.kind!r}{near_miss(self.kind, PLACES)}"
-            )
+        check_choice("kind", self.kind, PLACES)
         if not isinstance(self.adapter, str) or not _NAME.fullmatch(self.adapter):
             raise TransformerError(f"adapter must be letters, digits and underscores; got {self.adapter!r}")
-        check_count("bottleneck_dim", self.bottleneck_dim)
+        check_whole("bottleneck_dim", self.bottleneck_dim)
         hold_patterns(self, "train")
 
     def check(self, model: Model) -> None:
@@ -90,31 +86,27 @@ class Adapter(Method):
         return [f".*_adapters/{self.adapter}/.*", *fresh_patterns(model, self.train)]
 
     @classmethod
-    def records(cls, model: Model) -> list[dict[str, Any]]:
+    def modifications(cls, model: Model) -> list[dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
-        for block in _blocks(model).values():
-            for slot, bank in _banks(block):
-                for name, part in bank.parts.items():
-                    config = part.get_config()
-                    entry = found.setdefault(
-                        name,
-                        {
-                            "kind": cls.name,
-                            "name": name,
-                            "places": "pfeiffer",
-                            "active": bank.active == name,
-                            **{key: config[key] for key in ("bottleneck_dim", "activation")},
-                        },
-                    )
-                    if slot == "attention_adapters":
-                        entry["places"] = "houlsby"
+        for _, slot, bank in _banks(model):
+            for name, settings in bank.get_config()["adapters"].items():
+                about = {
+                    "kind": cls.name,
+                    "name": name,
+                    "places": "pfeiffer",
+                    "active": bank.active == name,
+                    **settings,
+                }
+                modification = found.setdefault(name, about)
+                if slot == "attention_adapters":
+                    modification["places"] = "houlsby"
         return list(found.values())
 
     @classmethod
-    def restore(cls, model: Model, record: Mapping[str, Any]) -> None:
-        _attach(model, record)
-        if record.get("active"):
-            set_adapter(model, record["name"])
+    def restore(cls, model: Model, modification: Mapping[str, Any]) -> None:
+        _attach(model, modification)
+        if modification.get("active"):
+            set_adapter(model, modification["name"])
 
 
 def set_adapter(model: Model, name: str | None) -> None:
@@ -125,10 +117,9 @@ def set_adapter(model: Model, name: str | None) -> None:
     """
     from tftransformer.finetuning.tracing import model_changed
 
-    names = adapter_names(model)
-    if name is not None and name not in names:
-        raise _unknown(name, names)
-    for bank in _all_banks(model):
+    if name is not None:
+        _check_known(model, name)
+    for _, _, bank in _banks(model):
         bank.active = name if name in bank.parts else None
     model_changed(model)
 
@@ -142,57 +133,52 @@ def remove_adapter(model: Model, name: str) -> None:
     from tftransformer.finetuning.tracing import model_changed
     from tftransformer.layers.slots import detach
 
-    if name not in (names := adapter_names(model)):
-        raise _unknown(name, names)
-    for block in _blocks(model).values():
-        for slot, bank in _banks(block):
-            if name in bank.parts:
-                bank.remove(name)
-            if not bank.parts:
-                detach(block, slot)
+    _check_known(model, name)
+    for block, slot, bank in list(_banks(model)):
+        if name in bank.parts:
+            bank.remove(name)
+        if not bank.parts:
+            detach(block, slot)
     model_changed(model)
 
 
 def adapter_names(model: Model) -> list[str]:
     """The names of a model's adapters, in the order in which they were added."""
-    return list(dict.fromkeys(name for bank in _all_banks(model) for name in bank.parts))
+    return list(dict.fromkeys(name for _, _, bank in _banks(model) for name in bank.parts))
 
 
-def _unknown(name: Any, names: list[str]) -> TransformerError:
-    return TransformerError(
-        f"name must be an adapter of the model ({', '.join(names) or 'it has none'}); got {name!r}"
-        f"{near_miss(str(name), names)}"
-    )
+def _check_known(model: Model, name: Any) -> None:
+    names = adapter_names(model)
+    if name not in names:
+        raise TransformerError(
+            f"name must be an adapter of the model ({', '.join(names) or 'it has none'}); got {name!r}"
+            f"{near_miss(name, names)}"
+        )
 
 
-def _attach(model: Model, record: Mapping[str, Any]) -> None:
+def _attach(model: Model, modification: Mapping[str, Any]) -> None:
     from tftransformer.layers.adapters import AdapterBank
     from tftransformer.layers.slots import attach
 
     for block in _blocks(model).values():
-        for slot in PLACES[record["places"]]:
+        for slot in PLACES[modification["places"]]:
             if getattr(block, slot) is None:
                 width = (None, None, block.feed_forward.output_projection.units)
                 attach(block, slot, AdapterBank(dtype=block.dtype_policy, name=slot), width)
-            getattr(block, slot).add(record["name"], record["bottleneck_dim"], record["activation"])
+            getattr(block, slot).add(modification["name"], modification["bottleneck_dim"], modification["activation"])
 
 
 def _blocks(model: Model) -> dict[str, Any]:
-    from tftransformer.layers.decoder_block import DecoderBlock
-    from tftransformer.layers.encoder_block import EncoderBlock
+    from tftransformer.layers.encoder_block import ResidualBlock
     from tftransformer.layers.sublayers import sublayers_of
 
-    return sublayers_of(model, (EncoderBlock, DecoderBlock))
+    return sublayers_of(model, ResidualBlock)
 
 
-def _all_banks(model: Model) -> list[Any]:
-    from tftransformer.layers.adapters import AdapterBank
-    from tftransformer.layers.sublayers import sublayers_of
-
-    return list(sublayers_of(model, AdapterBank).values())
-
-
-def _banks(block: Any) -> Iterator[tuple[str, Any]]:
-    for slot in _SLOTS:
-        if getattr(block, slot) is not None:
-            yield slot, getattr(block, slot)
+def _banks(model: Model) -> Iterator[tuple[Any, str, Any]]:
+    """Each block with the name of a place in it and the adapters there."""
+    for block in _blocks(model).values():
+        # The last place has all of them, in the order in which they were added.
+        for slot in reversed(_SLOTS):
+            if (bank := getattr(block, slot)) is not None:
+                yield block, slot, bank

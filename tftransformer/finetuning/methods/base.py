@@ -1,4 +1,4 @@
-"""What every fine-tuning method says of itself; everything else asks it and knows no method by name."""
+"""The base class of fine-tuning methods; the rest of the package asks it and knows no method by name."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from tftransformer.finetuning.unfreezing import Stage
     from tftransformer.models.task import Task
 
-# A built Keras model or a task. Not Keras itself: spellings are read long before it is needed.
+# A built Keras model or a task. Keras itself is not imported: strings are parsed long before it is needed.
 Model: TypeAlias = "keras.Model"
 
 
 class Number(NamedTuple):
-    """The one setting that a method's spelling has room for, as the 8 of `lora:8`.
+    """The one setting that a method's string has room for, as the 8 of `lora:8`.
 
     Attributes:
-        field: The method's field.
-        kind: How it is read.
-        rule: What it may be, for messages.
-        holds: The rule.
-        default: Where none is typed. None: the field's own default.
+        field: Name of the method's field.
+        kind: Type that the typed text is converted to.
+        rule: The requirement in words, for messages.
+        holds: The requirement as a function.
+        default: Value where none is typed. None: the field's own default.
     """
 
     field: str
@@ -39,13 +39,14 @@ class Number(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """A way to fine-tune: a frozen dataclass of its settings that says all the rest of the package needs to know.
+    """A way to fine-tune: its settings as a frozen dataclass, and all that the rest of the package needs to know.
 
     A subclass states what differs from full fine-tuning and leaves the rest as it is here.
 
     Attributes:
-        name: What a user types, the key of `methods.METHODS`; also the kind of what a saved folder records of it.
-        about: For people, in a few words.
+        name: Name that a user types, the key of `methods.METHODS`; also the kind of its modifications in a saved
+            folder.
+        about: Description for people, in a few words.
         number: The setting behind the colon; None where there is none.
         rate: The highest learning rate where none is given; None where pretrained weights train, which have the rate
             that their preset advises. Chosen on validation rows of SST-2 (BUILD_NOTES.md, "Which strategy"), except
@@ -90,7 +91,7 @@ class Method:
         """The highest rate where a user names none; None: what full fine-tuning has.
 
         Args:
-            advice: A classifier's `advice`: `learning_rate`, and what else its preset says.
+            advice: Task's `advice`: `learning_rate`, and what else its preset says.
         """
         return self.rate
 
@@ -106,8 +107,8 @@ class Method:
         """What `fit` adds to the training loss; None: nothing.
 
         Args:
-            task: Applied to it.
-            examples: What it trains on.
+            task: Task that the method is applied to.
+            examples: Training examples.
 
         Returns:
             An object like `distillation.TeacherStep`, with `batches`, `listening` and `loss`.
@@ -120,16 +121,16 @@ class Method:
         hooks = ("optimizer_options", "stages", "loss_step")
         return any(getattr(type(self), name) is not getattr(Method, name) for name in hooks)
 
-    # What a saved folder records, read off the model itself, so that no list can go stale.
+    # What a saved folder says of it, read off the model itself, so that no list can go stale.
 
     @classmethod
-    def records(cls, model: Model) -> list[dict[str, Any]]:
+    def modifications(cls, model: Model) -> list[dict[str, Any]]:
         """What of its kind a model holds, as JSON values with `kind` for `restore`."""
         return []
 
     @classmethod
-    def restore(cls, model: Model, record: Mapping[str, Any]) -> None:
-        """Put in again what a record says; weights and what trains are left to others."""
+    def restore(cls, model: Model, modification: Mapping[str, Any]) -> None:
+        """Put in again what a modification describes; weights and what trains are left to others."""
 
     # For users.
 
@@ -146,11 +147,11 @@ class Method:
 
     def __str__(self) -> str:
         """As a user types it, where that says all of it; else with its settings."""
-        value = None if self.number is None else getattr(self, self.number.field)
-        if value is None and self.number is not None:
-            return repr(self)
-        same = type(self)() if self.number is None else type(self)(**{self.number.field: value})
-        return repr(self) if same != self else self.name if self.number is None else f"{self.name}:{value}"
+        if self.number is None:
+            return self.name if self == type(self)() else repr(self)
+        value = getattr(self, self.number.field)
+        said = value is not None and self == type(self)(**{self.number.field: value})
+        return f"{self.name}:{value}" if said else repr(self)
 
     def to_config(self) -> dict[str, Any]:
         """Its settings as JSON values, for a model's `get_config`."""
@@ -162,20 +163,13 @@ class Method:
 AND = "+"
 
 
-def spell(methods: Iterable[Method]) -> str:
+def joined_names(methods: Iterable[Method]) -> str:
     """Methods as a user types them together."""
     return AND.join(map(str, methods))
 
 
 def apply_methods(methods: Sequence[Method], model: Model) -> "FreezeSummary":
-    """What `Strategy.apply` does: put in what the methods bring, freeze and unfreeze, and have a task remember the rest.
-
-    Returns:
-        What is frozen now.
-
-    Raises:
-        TransformerError: The model cannot be changed so, or two methods want the same place. Nothing was changed then.
-    """
+    """See `Strategy.apply`."""
     from tftransformer.finetuning.freezing import freeze, train_only
     from tftransformer.finetuning.freezing import summary as frozen_now
     from tftransformer.models.task import Task
@@ -183,7 +177,7 @@ def apply_methods(methods: Sequence[Method], model: Model) -> "FreezeSummary":
     try:
         _check(methods, model, isinstance(model, Task))
     except TransformerError as error:
-        raise TransformerError(f"strategy {spell(methods)} cannot be applied: {error}") from error
+        raise TransformerError(f"strategy {joined_names(methods)} cannot be applied: {error}") from error
     for method in methods:
         method.insert(model)
     # Of the model as it is now: what was put into a frozen block is frozen with it.

@@ -1,4 +1,4 @@
-"""Teach a classifier what a fine-tuned one knows: its soft labels, and the hidden states of its blocks.
+"""Train a classifier from a fine-tuned one: from its soft labels, and from the hidden states of its blocks.
 
 Hinton et al. 2015 (arXiv 1503.02531); hidden states by layer mapping after TinyBERT (Jiao et al. 2019, arXiv 1909.10351)
 and DistilBERT (Sanh et al. 2019, arXiv 1910.01108).
@@ -28,7 +28,8 @@ from tftransformer.layers.taps import Taps, tapped
 from tftransformer.models.task import Task
 from tftransformer.progress import Progress
 
-# Of the projections between unlike widths: they start from random numbers and must outrun the blocks they judge.
+# Learning rate of the projections between unlike widths: they start from random numbers and must learn faster than the
+# blocks whose outputs they project.
 _PROJECTION_RATE = 1e-3
 
 
@@ -44,15 +45,16 @@ class Distillation(Method):
     student is a classifier like any other. `apply("full")` ends it.
 
     Args:
-        teacher: A fine-tuned classifier of the same labels. Its vocabulary and sizes may be others. Texts without labels
-            may be learned from: `teacher.predicted_labels(teacher.predict(texts))` gives them some, which with `alpha` 1
-            are not looked at.
-        temperature: By what the logits of both are divided before they are compared.
-        alpha: The fraction of the teacher's soft labels (0 to 1); 0 trains as without a teacher.
-        blocks: {block of the student: block of the teacher}, counted from 0: their outputs should agree, for every
-            token. Needs one vocabulary and `sequence_length`. Unlike widths are bridged by a projection that learns along
-            and belongs to the method, not to the student.
-        hidden_weight: Of the hidden states; their loss is 1 where the student does no better than the teacher's mean.
+        teacher: A fine-tuned classifier of the same labels. Its vocabulary and sizes may be others. Texts without
+            labels may be learned from: `teacher.predicted_labels(teacher.predict(texts))` gives them some, which with
+            `alpha` 1 are not looked at.
+        temperature: Divisor of the logits of both before they are compared.
+        alpha: Fraction of the teacher's soft labels in the loss (0 to 1); 0 trains as without a teacher.
+        blocks: Mapping {block of the student: block of the teacher}, counted from 0, whose outputs should agree for
+            every token. Needs one vocabulary and `sequence_length`. Unlike widths are bridged by a projection that
+            learns along and belongs to the method, not to the student.
+        hidden_weight: Weight of the hidden states in the loss; theirs is 1 where the student does no better than the
+            teacher's mean.
         seed: Random seed of the projections.
 
     Raises:
@@ -106,9 +108,9 @@ class TeacherStep:
     """What a teacher adds to the training of one student. Made by `Distillation`.
 
     Attributes:
-        outputs: The teacher's.
-        blocks: {block of the student: block of the teacher} that learn from hidden states.
-        projections: For each of these a variable (D of the student, D of the teacher); none where widths are alike.
+        outputs: The teacher's outputs.
+        blocks: Mapping {block of the student: block of the teacher} that learn from hidden states.
+        projections: A variable (D of the student, D of the teacher) for each of these; none where widths are alike.
     """
 
     def __init__(
@@ -137,11 +139,11 @@ class TeacherStep:
         """The training loss.
 
         Args:
-            loss: The student's own, a scalar with `penalties`.
-            penalties: Of regularisers, a part of `loss` that keeps its weight.
+            loss: The student's own loss, a scalar with `penalties`.
+            penalties: Sum of the regularisers, a part of `loss` that keeps its weight.
             x: A batch of `batches`.
-            y_pred: (B, C) logits.
-            sample_weight: (B,), or None.
+            y_pred: Logits (B, C).
+            sample_weight: Weights (B,), or None.
         """
         method = self._method
         soft = soft_label_loss(y_pred, x[LOGITS], method.temperature, self._multi_label)
@@ -222,10 +224,10 @@ def soft_label_loss(logits: Any, teacher_logits: Any, temperature: float, multi_
     that gradients do not shrink as the temperature grows.
 
     Args:
-        logits: (B, C) of the student.
-        teacher_logits: (B, C).
-        temperature: By what logits are divided first; above 1 the teacher's small probabilities count for more.
-        multi_label: Each label is a decision of its own; the mean over labels is taken.
+        logits: Logits (B, C) of the student.
+        teacher_logits: Logits (B, C) of the teacher.
+        temperature: Divisor of the logits; above 1 the teacher's small probabilities count for more.
+        multi_label: Whether each label is a decision of its own; the mean over labels is taken then.
 
     Returns:
         (B,) float32, at least 0 up to rounding.
@@ -251,10 +253,10 @@ def hidden_state_loss(states: Any, wanted: Any, padding_mask: Any, variance: flo
     """Mean squared difference of hidden vectors over real tokens, relative to how much the teacher's vary.
 
     Args:
-        states: (B, T, D) of the student, projected where the widths differ.
-        wanted: (B, T, D) of the teacher.
-        padding_mask: (B, T), 1 at real tokens.
-        variance: Of the teacher's vectors: a loss of 1 is no better than their mean.
+        states: Vectors (B, T, D) of the student, projected where the widths differ.
+        wanted: Vectors (B, T, D) of the teacher.
+        padding_mask: Mask (B, T), 1 at real tokens.
+        variance: Variance of the teacher's vectors: a loss of 1 is no better than their mean.
 
     Returns:
         A scalar, float32.
@@ -272,19 +274,19 @@ _EAGER_BATCHES = 8
 
 
 class TeacherOutputs:
-    """What a teacher makes of texts, by the student's tokens of them.
+    """A teacher's outputs for texts, stored under the hash of the student's tokens.
 
-    Two texts of which the student sees the same tokens are one row: the first one's outputs count.
+    Two texts with the same tokens for the student are one row, with the outputs of the first one.
 
     Args:
-        teacher: A task with logits, `labels`, `encoder` and `config`.
-        labels: The student's, which are the teacher's in any order.
-        examples: The student's, of texts that they know.
-        layers: Applications of the teacher's blocks whose outputs are kept, one vector a token; they need both to make
-            the same tokens of every text.
+        teacher: Task with logits, `labels`, `encoder` and `config`.
+        labels: The student's labels, which are the teacher's in any order.
+        examples: The student's examples, which know their texts.
+        layers: Numbers of the applications of the teacher's blocks whose outputs are kept, one vector a token; they
+            need both to make the same tokens of every text.
 
     Attributes:
-        variances: Of each layer's vectors, the mean over their D numbers.
+        variances: Variance of each layer's vectors, the mean over their D numbers.
 
     Raises:
         TransformerError: `layers` are given and tokens differ, or the disk has no room for the vectors.
@@ -323,8 +325,8 @@ class TeacherOutputs:
         `teacher_states` (B, T, number of layers * D), in x.
 
         Args:
-            dataset: Of batches of the examples, with the numbers of their rows.
-            examples: Some that are covered.
+            dataset: Batches of the examples, with the numbers of their rows.
+            examples: Examples that are covered.
         """
         types = [tf.float32, tf.as_dtype(self._store.dtype)] if self._layers else [tf.float32]
 

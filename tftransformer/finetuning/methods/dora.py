@@ -1,4 +1,4 @@
-"""DoRA: LoRA on the direction of each kernel, with its magnitude trained apart (Liu et al. 2024, arXiv 2402.09353)."""
+"""DoRA: LoRA on the direction of each kernel, whose magnitude trains separately (Liu et al. 2024, arXiv 2402.09353)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ class DoRA(LoRA):
     """
 
     name = "dora"
-    about = "as lora, with a magnitude for each column that trains apart"
+    about = "as lora, with a magnitude for each column that trains separately"
     inserted = (".*/dora/(down|up|magnitude)",)
 
     @classmethod
@@ -37,7 +37,6 @@ class WeightDecomposedDelta(LowRankDelta):
     """What DoRA makes of a projection's output. Arguments are `LowRankDelta`'s."""
 
     adds = False
-    restores = False
 
     def build(self, input_shape: tuple) -> None:
         super().build(input_shape)

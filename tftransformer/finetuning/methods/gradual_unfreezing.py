@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tftransformer.errors import TransformerError, near_miss
-from tftransformer.finetuning.arguments import check_count
+from tftransformer.errors import TransformerError, check_choice, check_whole
 from tftransformer.finetuning.depth import layers_by_depth
 from tftransformer.finetuning.methods.base import Method, Model, Number
 from tftransformer.patterns import addresses
@@ -34,9 +33,9 @@ class GradualUnfreezing(Method):
     trained before may train again, with an optimizer that goes on from the last stage's.
 
     Args:
-        blocks_per_stage: How many blocks join at a time, at least. The embeddings join with the lowest one.
-        epochs_per_stage: After how many epochs the next ones join, whatever the length of the run: blocks that it
-            does not reach do not train, which `fit` says. None: as above.
+        blocks_per_stage: Least number of blocks that join at a time. The embeddings join with the lowest one.
+        epochs_per_stage: Number of epochs after which the next ones join, whatever the length of the run: blocks for
+            which it is too short do not train, which `fit` says. None: as above.
         start: "head": the first stage trains what lies above the blocks. "block": and the first blocks with it.
 
     Raises:
@@ -60,21 +59,18 @@ class GradualUnfreezing(Method):
         layers_by_depth(model)
 
     def __post_init__(self) -> None:
-        check_count("blocks_per_stage", self.blocks_per_stage)
+        check_whole("blocks_per_stage", self.blocks_per_stage)
         if self.epochs_per_stage is not None:
-            check_count("epochs_per_stage", self.epochs_per_stage)
-        if self.start not in STARTS:
-            raise TransformerError(
-                f"start must be one of {', '.join(STARTS)}; got {self.start!r}{near_miss(str(self.start), STARTS)}"
-            )
+            check_whole("epochs_per_stage", self.epochs_per_stage)
+        check_choice("start", self.start, STARTS)
 
     def stages(self, model: Model, epochs: int, initial_epoch: int = 0) -> "list[Stage]":
         """The stages of a run, of which one that is continued in the middle sees the rest.
 
         Args:
-            model: A built model or task.
-            epochs: The number of the last epoch, as `fit` takes it.
-            initial_epoch: The epoch to start with, as `fit` takes it.
+            model: Built model or task.
+            epochs: Number of the last epoch, as in `fit`.
+            initial_epoch: Number of the first epoch, as in `fit`.
 
         Returns:
             At least one stage; together they are the epochs of the run.

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from tftransformer.finetuning.methods.base import Model, hold_patterns, selected_parts
-from tftransformer.finetuning.methods.projections import ProjectionMethod
+from tftransformer.finetuning.methods.targeted import ProjectionMethod
 from tftransformer.layers.projection import Projection, ProjectionChange
 
 
@@ -22,7 +22,7 @@ class IA3(ProjectionMethod):
 
     Args:
         outputs: Regular expressions of the addresses of projections whose output is rescaled.
-        inputs: The same, of those whose input is.
+        inputs: Regular expressions of those whose input is.
         train: Patterns of what else trains. None: whatever of a task is not pretrained, and the layer `head`.
 
     Raises:
@@ -63,10 +63,10 @@ class Rescaling(ProjectionChange):
 
     Args:
         units: Width of the output.
-        on_input: Rescale the input instead.
+        on_input: Whether the input is rescaled instead.
     """
 
-    restores = False
+    arguments = ("on_input",)
 
     def __init__(self, units: int, on_input: bool = False, merged: bool = False, **kwargs: Any) -> None:
         super().__init__(units, merged, **kwargs)
@@ -87,6 +87,3 @@ class Rescaling(ProjectionChange):
         if self.on_input:
             return kernel * scale[:, None], bias
         return kernel * scale, None if bias is None else bias * scale
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "on_input": self.on_input}

@@ -23,9 +23,9 @@ class LayerwiseRates(Method):
     it; for other models `build_optimizer(rate_multipliers=LayerwiseRates(0.9).multipliers(model))` does the same.
 
     Args:
-        decay: Above 0 and at most 1; 1 makes all rates equal.
-        head: The factor of what lies above the blocks. None leaves it out: at the learning rate itself, or at the
-            one that something else has for it, as `compile` has for fresh weights.
+        decay: Factor from block to block, above 0 and at most 1; 1 makes all rates equal.
+        head: Factor of what lies above the blocks. None: it trains at the learning rate itself, or at that of
+            another rule, such as `compile`'s for fresh weights.
 
     Raises:
         TransformerError: A number is out of its range. On `apply`: the model has no blocks.

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tftransformer.finetuning.arguments import check_count, check_number
+from tftransformer.errors import TransformerError, check_whole
+from tftransformer.finetuning.arguments import check_number
 from tftransformer.finetuning.methods.base import Model, Number, hold_patterns, selected_parts
-from tftransformer.finetuning.methods.projections import ProjectionMethod
+from tftransformer.finetuning.methods.targeted import ProjectionMethod
 
 # Queries and values: what the paper trains where it can train only some.
 TARGETS = r".*attention/(query|value)"
@@ -21,8 +22,8 @@ class LoRA(ProjectionMethod):
 
     Args:
         rank: Width of the change; the paper finds 4 to 8 enough.
-        alpha: The change is multiplied by alpha / rank. None: `rank`.
-        dropout: Rate on the input of the change (0 to below 1).
+        alpha: Numerator of the factor alpha / rank on the change. None: `rank`.
+        dropout: Dropout rate on the input of the change (0 to below 1).
         targets: Regular expressions of the addresses of projections, matched from end to end, such as
             `"encoder_block_[6-9]/attention/.*"` or `".*/(attention|feed_forward)/.*"` for all of a block.
         train: Patterns of what else trains. None: whatever of a task is not pretrained, and the layer `head`.
@@ -49,7 +50,7 @@ class LoRA(ProjectionMethod):
     inserted = (".*/lora/(down|up)",)
 
     def __post_init__(self) -> None:
-        check_count("rank", self.rank)
+        check_whole("rank", self.rank)
         if self.alpha is not None:
             check_number("alpha", self.alpha, "positive", lambda value: value > 0)
         check_number("dropout", self.dropout, "at least 0 and below 1", lambda value: 0 <= value < 1)
@@ -62,9 +63,9 @@ class LoRA(ProjectionMethod):
         return LowRankDelta
 
     def chosen(self, model: Model) -> dict[str, tuple[Any, dict[str, Any]]]:
-        from tftransformer.layers.projection import Projection
-
-        parts = selected_parts(model, Projection, self.targets, "targets")
-        check_count("rank", self.rank, min(min(part.kernel.shape) for part in parts.values()))
+        parts = selected_parts(model, self.layer(), self.targets, "targets")
+        most = min(min(part.kernel.shape) for part in parts.values())
+        if self.rank > most:
+            raise TransformerError(f"rank must be an integer from 1 to {most}; got {self.rank}")
         settings = {"rank": self.rank, "alpha": self.alpha, "dropout": self.dropout}
         return {target: (part, settings) for target, part in parts.items()}

@@ -35,7 +35,7 @@ def family_of_tokenizer(kind: str, fairseq_ids: bool = False) -> Family:
 
     Args:
         kind: One of `text.spec.KINDS`.
-        fairseq_ids: As `TokenizerFacts.fairseq_ids`.
+        fairseq_ids: Whether the ids are fairseq's, as in `TokenizerFacts`.
 
     Example:
         >>> family_of_tokenizer("byte_bpe").title, family_of_tokenizer("sentencepiece", fairseq_ids=True).title

@@ -29,11 +29,10 @@ _HUGGING_FACE = Table(
         Rule("lm_head/bias", ("predictions.bias",), outer=True),
     ),
     ignored=(
-        *huggingface.NOT_WEIGHTS,
+        *huggingface.NOT_LOADED,
         Ignored(r"predictions\.decoder\..*", huggingface.TIED_TOKENS),
         Ignored(r"(predictions|sop_classifier)\..*", "the heads of pretraining (masked words, sentence order)"),
         Ignored(r"classifier\..*", "the model has no classification head"),
-        Ignored(r"qa_outputs\..*", "the head of question answering, another task"),
         Ignored(r"pooler\..*", "the model has no pooler"),
     ),
 )

@@ -31,11 +31,10 @@ _HUGGING_FACE = Table(
         Rule("lm_head/bias", ("cls.predictions.bias",), outer=True),
     ),
     ignored=(
-        *huggingface.NOT_WEIGHTS,
+        *huggingface.NOT_LOADED,
         Ignored(r"cls\.predictions\.decoder\..*", huggingface.TIED_TOKENS),
         Ignored(r"cls\..*", "the heads of pretraining (masked words, next sentence)"),
         Ignored(r"classifier\..*", "the model has no classification head"),
-        Ignored(r"qa_outputs\..*", "the head of question answering, another task"),
         Ignored(r"pooler\..*", "the model has no pooler"),
     ),
 )

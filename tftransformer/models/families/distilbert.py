@@ -1,4 +1,4 @@
-"""DistilBERT (Sanh et al. 2019, arXiv 1910.01108): BERT without segments and pooler, under names of its own."""
+"""DistilBERT (Sanh et al. 2019, arXiv 1910.01108): BERT without segments and pooler, with other tensor names."""
 
 from tftransformer.models.families import bert
 from tftransformer.models.families.family import Family, HuggingFace, KerasHub
@@ -28,11 +28,10 @@ _HUGGING_FACE = Table(
         Rule("lm_head/bias", ("vocab_projector.bias",), outer=True),
     ),
     ignored=(
-        *huggingface.NOT_WEIGHTS,
+        *huggingface.NOT_LOADED,
         Ignored(r"vocab_projector\.weight", huggingface.TIED_TOKENS),
         Ignored(r"vocab_.*", "the head of pretraining (masked words)"),
         Ignored(r"(pre_)?classifier\..*", "the model has no such head"),
-        Ignored(r"qa_outputs\..*", "the head of question answering, another task"),
     ),
 )
 

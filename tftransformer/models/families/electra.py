@@ -16,11 +16,10 @@ _HUGGING_FACE = Table(
         *huggingface.dense("head/logits", "classifier.out_proj", may_differ=True, outer=True),
     ),
     ignored=(
-        *huggingface.NOT_WEIGHTS,
+        *huggingface.NOT_LOADED,
         Ignored(r"discriminator_predictions\..*", "the head of pretraining (replaced words)"),
         Ignored(r"generator_.*", "the head of the generator (masked words)"),
         Ignored(r"classifier\..*", "the model has no such head"),
-        Ignored(r"qa_outputs\..*", "the head of question answering, another task"),
     ),
 )
 

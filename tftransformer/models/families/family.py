@@ -1,4 +1,4 @@
-"""What there is to say about a family of models: defaults, tokenizer, and its names in each source of checkpoints."""
+"""The facts about a family of models: defaults, tokenizer, and its names in each source of checkpoints."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ class TokenizerFacts:
 
     Args:
         kind: One of `text.spec.KINDS`.
-        special: How it writes the special tokens, in the order of `ROLES`.
-        pair_separators: How many separators stand between two texts.
-        fairseq_ids: The ids are fairseq's: the library's file has them in another order (XLM-RoBERTa).
+        special: Special tokens as it writes them, in the order of `ROLES`.
+        pair_separators: Number of separators between two texts.
+        fairseq_ids: Whether the ids are fairseq's: the library's file has them in another order (XLM-RoBERTa).
     """
 
     kind: str
@@ -44,19 +44,19 @@ class HuggingFace:
 
     Args:
         model_type: Their name of the family.
-        classes: What their classes' names start with ("Bert" of "BertModel").
-        prefix: What stands before the encoder's tensors in a task's model.
-        table: The names of the tensors.
-        settings: Their settings and the fields of `TransformerConfig` that they are.
-        defaults: What their configuration class assumes for a setting that a file leaves out.
+        classes: Start of their classes' names ("Bert" of "BertModel").
+        prefix: Prefix of the encoder's tensors in a task's model.
+        table: Names of the tensors.
+        settings: Mapping between their settings and the fields of `TransformerConfig` that they are.
+        defaults: Values that their configuration class assumes for settings that a file leaves out.
         required: Settings of this family with the only value that can be loaded.
         fixed: Fields that the family has no setting for.
-        activation: Their setting of the activation.
-        head_dropout: Their setting of the classifier's dropout.
-        default_head_dropout: Its value where a file leaves it out; None: the encoder's dropout.
-        positions_after_padding: Position 0 has the row after the padding token's id (RoBERTa), and the number
+        activation: Name of their setting of the activation.
+        head_dropout: Name of their setting of the classifier's dropout.
+        default_head_dropout: Dropout of the classifier where a file leaves it out; None: the encoder's dropout.
+        positions_after_padding: Whether position 0 has the row after the padding token's id (RoBERTa), and the number
             of positions counts the rows before it.
-        projection_only_where_needed: There is no projection where the embeddings are as wide as the blocks.
+        projection_only_where_needed: Whether there is no projection where the embeddings are as wide as the blocks.
     """
 
     model_type: str
@@ -79,13 +79,13 @@ class KerasHub:
     """A family in keras-hub's presets.
 
     Args:
-        classes: What their classes' names start with ("Bert" of "BertBackbone").
+        classes: Start of their classes' names ("Bert" of "BertBackbone").
         table: The names of the variables, in a backbone and in a classifier on it.
-        settings: Arguments of their backbone and the fields of `TransformerConfig` that they are.
+        settings: Mapping between arguments of their backbone and the fields of `TransformerConfig` that they are.
         fixed: Fields that their backbone has no argument for.
         required: Other arguments of their backbone, with the only value that can be loaded.
-        pooler: Their backbone holds a dense layer on the first token.
-        projection_only_where_needed: There is no projection where the embeddings are as wide as the blocks.
+        pooler: Whether their backbone holds a dense layer on the first token.
+        projection_only_where_needed: Whether there is no projection where the embeddings are as wide as the blocks.
     """
 
     classes: str
@@ -118,7 +118,7 @@ class Google:
 
     Args:
         table: The names of the first generation's tensors (TensorFlow 1).
-        activations: What their name of an activation is in Hugging Face's words.
+        activations: Mapping from their name of an activation to Hugging Face's.
         settings: The name of the file that holds the settings; None: they follow from the weights.
         head_width: Width of a head, where the settings follow from the weights.
         model_garden: The names of Model Garden's tensors (TensorFlow 2), where it has the family. Its layers are
@@ -138,18 +138,18 @@ class Family:
     """One family of models: all that is known of it.
 
     Args:
-        name: Its name here, which is that of its module.
-        title: Its name as its authors write it.
+        name: Name here, which is that of its module.
+        title: Name as its authors write it.
         defaults: Fields of `TransformerConfig` that it fixes unless the caller says otherwise.
-        architecture: Which builder makes its models (`models.builders.ARCHITECTURES`): "encoder", "decoder" or
+        architecture: Builder that makes its models (`models.builders.ARCHITECTURES`): "encoder", "decoder" or
             "encoder_decoder".
-        tokenizer: What its checkpoints come with; None where none load.
-        pooler_activation: Behind the dense layer on the first token.
-        pooler_dropout: The classifiers of its authors have dropout before that layer, too.
-        pretrained_pooler: That layer is part of what was pretrained, not of a classifier's head.
-        huggingface: In folders of Hugging Face's layout and behind `hf://`; None where it does not load from there.
-        keras_hub: In keras-hub's presets, by name, handle and folder; None as before.
-        google: Among Google's TensorFlow checkpoints; None as before.
+        tokenizer: Tokenizer that its checkpoints come with; None where none load.
+        pooler_activation: Activation behind the dense layer on the first token.
+        pooler_dropout: Whether its authors' classifiers have dropout before that layer, too.
+        pretrained_pooler: Whether that layer is part of what was pretrained, not of a classifier's head.
+        huggingface: Facts about folders of Hugging Face's layout and `hf://`; None where it does not load from there.
+        keras_hub: Facts about keras-hub's presets, by name, handle and folder; None as before.
+        google: Facts about Google's TensorFlow checkpoints; None as before.
     """
 
     name: str

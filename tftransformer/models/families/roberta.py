@@ -24,11 +24,10 @@ HUGGING_FACE = Table(
         Rule("lm_head/bias", ("lm_head.bias",), outer=True),
     ),
     ignored=(
-        *huggingface.NOT_WEIGHTS,
+        *huggingface.NOT_LOADED,
         Ignored(r"lm_head\.decoder\..*", huggingface.TIED_TOKENS),
         Ignored(r"lm_head\..*", "the head of pretraining (masked words)"),
         Ignored(r"classifier\..*", "the model has no such head"),
-        Ignored(r"qa_outputs\..*", "the head of question answering, another task"),
         Ignored(r"pooler\..*", "random numbers: RoBERTa's pretraining has no task for a pooler"),
     ),
 )

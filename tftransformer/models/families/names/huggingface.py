@@ -5,9 +5,10 @@ from typing import Any
 from tftransformer.models.families.names.tables import ENCODER_BLOCK, Ignored, Rule
 
 TIED_TOKENS = "the token table once more, or its bias"
-NOT_WEIGHTS = (
+NOT_LOADED = (
     Ignored(r"(embeddings\.)?position_ids", "the numbers 0, 1, 2, …, which are not weights"),
     Ignored(r"(embeddings\.)?token_type_ids", "zeros, which are not weights"),
+    Ignored(r"qa_outputs\..*", "the head of question answering, another task"),
 )
 
 # Their settings <-> ours.

@@ -16,14 +16,15 @@ class Rule:
     """One of our addresses, or a numbered row of them, and what a source calls it.
 
     Args:
-        address: Ours; `{i}` stands for a number and `{path}` for anything.
-        names: The source's, with the same placeholders. The first is the one written back; the others
-            are older spellings that still occur.
-        transform: How the layout differs, one of `checkpoints.rules.TRANSFORMS`: "same", "transpose",
+        address: Our address; `{i}` stands for a number and `{path}` for anything.
+        names: The source's names, with the same placeholders. The first is the one written back; the others
+            are older names that still occur.
+        transform: Difference of the layout, one of `checkpoints.rules.TRANSFORMS`: "same", "transpose",
             "merge_last" or "merge_first".
-        may_differ: A tensor of another shape is no damage but another task's (a head's): where the
+        may_differ: Whether a tensor of another shape is no damage but another task's (a head's): where the
             caller lets it start fresh, it does.
-        outer: The tensor belongs to a task's head, so that the prefix of a wrapped model is not before its name.
+        outer: Whether the tensor belongs to a task's head, so that the prefix of a wrapped model is not before its
+            name.
 
     Example:
         >>> rule = Rule("encoder_block_{i}/norm/gamma", ("layer.{i}.norm.weight",))
@@ -49,7 +50,7 @@ class Ignored:
 
     Args:
         pattern: A regular expression that matches their whole names.
-        reason: Why the model is complete without them.
+        reason: Reason why the model is complete without them.
     """
 
     pattern: str
@@ -61,11 +62,11 @@ class Table:
     """What one kind of source calls the tensors of one family.
 
     Args:
-        name: For messages.
-        rules: The first that matches an address holds.
+        name: Name for messages.
+        rules: Rules, of which the first that matches an address holds.
         ignored: Tensors that may be left over. A rule wins over it: a tensor that the model has a
             variable for is loaded.
-        prefixes: What may stand before every name (a model wrapped in a task's).
+        prefixes: Prefixes that every name may have (a model wrapped in a task's).
     """
 
     name: str
@@ -94,8 +95,8 @@ class Table:
         """The table with some rules dropped; their tensors are then ignored for the given reason.
 
         Args:
-            pattern: Matches the addresses of the rules to drop.
-            reason: For the summary of what was loaded.
+            pattern: Regular expression for the addresses of the rules to drop.
+            reason: Reason for the summary of what was loaded.
         """
         dropped = [rule for rule in self.rules if re.fullmatch(pattern, rule.address)]
         ignored = tuple(Ignored(_pattern(name), reason) for rule in dropped for name in rule.names)
