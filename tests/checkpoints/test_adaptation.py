@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tftransformer.checkpoints.adaptation import adapt, append_mean_rows, interpolate_rows, repeat_rows
+from tftransformer.checkpoints.adaptation import adapt, append_mean_rows, interpolate_rows, resize_positions
 from tftransformer.checkpoints.assign import make_plan, stored_addresses
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.rules import OWN, to_source, transform_of
@@ -161,7 +161,7 @@ def test_changes_add_up_and_are_told():
 
 def test_rows_that_are_repeated_or_interpolated():
     table = np.arange(12, dtype="float16").reshape(4, 3)
-    np.testing.assert_array_equal(repeat_rows(table, 10)[[0, 4, 9]], table[[0, 0, 1]])
+    np.testing.assert_array_equal(resize_positions(table, 10, 0, "repeated")[[0, 4, 9]], table[[0, 0, 1]])
     stretched = interpolate_rows(table, 7)
     np.testing.assert_array_equal(stretched[::2], table)  # the old ones, with one between any two
     np.testing.assert_array_equal(stretched[1], (table[0] + table[1]) / 2)
@@ -273,7 +273,7 @@ def test_a_config_that_the_checkpoint_cannot_fill(change, message):
         ({"positions": "interpolate"}, "did you mean 'interpolated'"),
         ({"max_sequence_length": 0}, "max_sequence_length must be a positive integer; got 0"),
         ({"new_tokens": ["the"]}, "'the' has the id 5 already"),
-        ({"new_tokens": ["a", "a"]}, "'a' stands twice"),
+        ({"new_tokens": ["a", "a"]}, "'a' is there twice"),
         ({"new_tokens": "abc"}, "must be a list of strings; got 'abc'"),
         ({"new_tokens": ["Spec"]}, "'Spec' can never occur, since the text 'Spec' is read as spec; write it in lower"),
         ({"new_tokens": ["co-19"]}, "is read as c ##o - 19"),

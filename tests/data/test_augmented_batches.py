@@ -9,8 +9,9 @@ import pytest
 from tftransformer.data.augmentation.operations import Operation
 from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.augmented_batches import augmented_batches, one_ahead
-from tftransformer.data.examples import build_examples, packer
+from tftransformer.data.examples import build_examples
 from tftransformer.data.pipeline import Epoch, token_batches
+from tftransformer.data.row_packing import packer
 from tftransformer.data.texts import Texts
 from tftransformer.errors import TransformerError
 
@@ -158,5 +159,5 @@ def test_errors_are_one_line():
     with pytest.raises(TransformerError, match="there are no examples"):
         batches(texts=[])
     examples = build_examples(Texts(["a"]), tokenize=tokenize, pack=pack)
-    with pytest.raises(TransformerError, match="records must be as many as examples, 1; got 2"):
+    with pytest.raises(TransformerError, match="texts must be as many as examples, 1; got 2"):
         augmented_batches(Augmentation("swap"), Texts(["a", "b"]), examples, 4, tokenize=tokenize, pack=pack)

@@ -50,5 +50,5 @@ def test_bad_arguments():
         length_buckets([1], 0)
     with pytest.raises(TransformerError, match="^num_buckets must be at least 1; got 0$"):
         length_buckets([1], 8, 0)
-    with pytest.raises(TransformerError, match="reach at least the longest row, 9 tokens; the last is 8$"):
+    with pytest.raises(TransformerError, match="go up to the longest row, 9 tokens; the last is 8$"):
         bucket_of(np.array([9]), (4, 8))

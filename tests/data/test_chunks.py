@@ -74,8 +74,8 @@ def test_shapes_are_the_smallest_or_decided_by_the_padded_length_alone():
     ("options", "message"),
     [
         (dict(sequence_length=2), "sequence_length must be an integer of at least 3; got 2"),
-        (dict(max_chunks=0), "max_chunks must be an integer of at least 1; got 0"),
-        (dict(max_chunks=True), "max_chunks must be an integer of at least 1; got True"),
+        (dict(max_chunks=0), "max_chunks must be a positive integer; got 0"),
+        (dict(max_chunks=True), "max_chunks must be a positive integer; got True"),
         (dict(overlap=-1), "overlap must be an integer of at least 0; got -1"),
         (dict(overlap=6), "overlap must be at most 5, less than the text of a chunk; got 6"),
     ],

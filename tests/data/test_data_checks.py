@@ -76,7 +76,7 @@ def test_many_labels_and_unlabelled_rows():
 def test_a_label_missing_from_a_split_is_shown():
     report = check(splits([("a", "x"), ("b", "y")], None, [("c", "x")]))
     assert report.splits["test"].labels == {"x": 1, "y": 0}
-    assert "a label is missing" in str(report) and "no text stands in two splits" in str(report)
+    assert "a label is missing" in str(report) and "no text is in two splits" in str(report)
     assert report.to_dict()["splits"]["test"]["imbalance"] is None
 
 

@@ -245,7 +245,7 @@ def test_bad_sources(tmp_path):
 @pytest.mark.parametrize("name", ["f.csv", "f.tsv", "f.jsonl"])
 def test_two_columns_of_one_name_are_refused(tmp_path, name):
     if name == "f.jsonl":
-        data, message = '{"text": "a", "text": "b", "label": "x"}\n', "f.jsonl:1: .*'text' stands twice"
+        data, message = '{"text": "a", "text": "b", "label": "x"}\n', "f.jsonl:1: .*'text' is there twice"
     else:
         mark = {"f.csv": ",", "f.tsv": "\t"}[name]
         data = "\n".join(mark.join(row) for row in (["text", "label", "text"], ["a", "x", "b"], ["c", "y", "d"]))

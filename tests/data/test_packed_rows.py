@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tftransformer.data.packed_batches import pack_rows
-from tftransformer.data.shard_rows import Side, Texts, write_rows
+from tftransformer.data.shard_batches import Documents, Side, write_rows
 
 
 @settings(max_examples=100, deadline=None)
@@ -21,7 +21,7 @@ def test_every_item_is_packed_once_and_fits(lengths):
 
 def test_texts_of_a_row_have_positions_words_and_specials_of_their_own():
     begins = np.array([True] * 8 + [False])  # piece 8 goes on a word
-    texts = Texts((Side(np.array([5, 8, 6, 7], "int32"), np.array([0, 2, 3, 4])),), np.array([3]), np.array([3]))
+    texts = Documents((Side(np.array([5, 8, 6, 7], "int32"), np.array([0, 2, 3, 4])),), np.array([3]), np.array([3]))
     packed = [[(texts, (0, 2)), (texts, (2, 3))]]
     batch = write_rows(packed, 0, 2, 10, begins, (0, 1, 2, 3, 4))
     assert batch["token_ids"].tolist() == [[2, 5, 8, 6, 3, 2, 7, 3, 1, 1], [1] * 10]

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from tftransformer.data.buckets import length_buckets
-from tftransformer.data.examples import Examples, TokenStore, build_examples, packer
+from tftransformer.data.examples import Examples, TokenStore, build_examples
 from tftransformer.data.pipeline import Epoch, num_batches, ordered_batches, plan_epoch, stream_batches, token_batches
+from tftransformer.data.row_packing import packer
 from tftransformer.data.stream_labels import stream_encoder
 from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError
@@ -146,9 +147,9 @@ def test_batches_carry_the_rows_they_say():
     st.booleans(),
 )
 def test_batches_are_those_of_the_examples(rows, batch_size, weighted):
-    records = as_texts(rows, sample_weight=range(len(rows)) if weighted else None)
+    texts = as_texts(rows, sample_weight=range(len(rows)) if weighted else None)
     labels = np.eye(3, dtype="float32")[np.arange(len(rows)) % 3]
-    examples = build_examples(records, labels, tokenize=tokenize, pack=pack, pad_id=7)
+    examples = build_examples(texts, labels, tokenize=tokenize, pack=pack, pad_id=7)
     plan = plan_epoch(examples.lengths, batch_size, (5, SEQUENCE_LENGTH), np.random.default_rng([3, 0]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tftransformer.data.batch_blocks.BLOCK_BATCHES", 3)
@@ -164,9 +165,9 @@ def test_batches_are_those_of_the_examples(rows, batch_size, weighted):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_few_batches_that_lie_ready_are_those_that_many_would_be(weighted, monkeypatch):
-    records = as_texts([("ab", "x"), ("abc", "yyy"), ("", "z")], sample_weight=range(3) if weighted else None)
+    texts = as_texts([("ab", "x"), ("abc", "yyy"), ("", "z")], sample_weight=range(3) if weighted else None)
     labels = np.eye(3, dtype="float32") if weighted else np.arange(3, dtype="int32")
-    examples = build_examples(records, labels, tokenize=tokenize, pack=pack, pad_id=7)
+    examples = build_examples(texts, labels, tokenize=tokenize, pack=pack, pad_id=7)
 
     def ways():
         for batch_size in (2, 3):
@@ -236,9 +237,9 @@ def test_bad_arguments():
 )
 def test_examples_hold_what_packing_gives(rows, pair, separators, sequence_length):
     packing = replace(pack, sequence_length=sequence_length, pair_separators=separators)
-    records = Texts([a for a, _ in rows], [b for _, b in rows] if pair else None)
-    examples = build_examples(records, tokenize=tokenize, pack=packing)
-    sides = [records.first, records.second] if pair else [records.first]
+    texts = Texts([a for a, _ in rows], [b for _, b in rows] if pair else None)
+    examples = build_examples(texts, tokenize=tokenize, pack=packing)
+    sides = [texts.first, texts.second] if pair else [texts.first]
     expected = packing(*[tokenize(tf.constant(side)) for side in sides])
     features = examples.features(np.arange(len(rows)), expected["token_ids"].shape[1])
     for key, value in expected.items():
@@ -248,8 +249,8 @@ def test_examples_hold_what_packing_gives(rows, pair, separators, sequence_lengt
 
 
 def test_taking_rows_of_examples():
-    records = as_texts([("abc", "d"), ("", "ef"), ("g", "")], sample_weight=[1, 2, 3])
-    examples = build_examples(records, np.array([5, 6, 7], "int32"), tokenize=tokenize, pack=pack)
+    texts = as_texts([("abc", "d"), ("", "ef"), ("g", "")], sample_weight=[1, 2, 3])
+    examples = build_examples(texts, np.array([5, 6, 7], "int32"), tokenize=tokenize, pack=pack)
     part = examples.take([2, 0])
     x, y, weights = part.batch(np.arange(2), 8)
     whole = examples.features(np.array([2, 0]), 8)
@@ -323,9 +324,9 @@ def test_keras_trains_on_them():
     keras = pytest.importorskip("keras")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("tf.data feeds the TensorFlow backend here")
-    records = Texts([("good " if i % 2 else "bad ") * (1 + i % 3) for i in range(30)])
+    texts = Texts([("good " if i % 2 else "bad ") * (1 + i % 3) for i in range(30)])
     labels = np.arange(30, dtype="int32") % 2
-    examples = build_examples(records, labels, tokenize=tokenize, pack=pack)
+    examples = build_examples(texts, labels, tokenize=tokenize, pack=pack)
     ids = keras.Input((None,), dtype="int32", name="token_ids")
     mask = keras.Input((None,), dtype="int32", name="padding_mask")
     hidden = keras.layers.Embedding(128, 4)(ids) * keras.ops.cast(mask, "float32")[..., None]

@@ -1,6 +1,6 @@
 import pytest
 
-from tftransformer.data.folding import fold, fold_record, well_formed
+from tftransformer.data.folding import fold, fold_text, well_formed
 from tftransformer.data.labels import sort_labels
 from tftransformer.data.split import Split, Splits, require_labelled
 from tftransformer.errors import TransformerError
@@ -56,7 +56,7 @@ def test_folding_joins_what_looks_the_same(left, right):
 
 def test_folding_keeps_apart_what_differs():
     assert len({fold(t) for t in ["no", "no.", "n o", "nö", ""]}) == 5
-    assert fold_record(("A b", "c")) != fold_record(("A", "b c"))
+    assert fold_text(("A b", "c")) != fold_text(("A", "b c"))
 
 
 @given(strategies.text())

@@ -1,4 +1,4 @@
-"""Batches of several tasks: shares, what an epoch is, and one task as `token_batches` has it."""
+"""Batches of several tasks: fractions, what an epoch is, and one task as `token_batches` has it."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tftransformer.data.examples import Examples
 from tftransformer.data.pipeline import Epoch, token_batches
-from tftransformer.data.task_sampling import batch_shares, epoch_batches, join_tasks, plan_tasks, task_batches
+from tftransformer.data.task_sampling import batch_fractions, epoch_batches, join_tasks, plan_tasks, task_batches
 from tftransformer.errors import TransformerError
 
 
@@ -29,8 +29,8 @@ def rows(count, first=0, weights=False, width=None, seed=0):
 
 def plan(sizes, number=0, sampling="proportional", size=4, **options):
     """Of each batch of an epoch its task, and its rows as the task counts them."""
-    shares = batch_shares(sampling, {str(i): -(-count // size) for i, count in enumerate(sizes)})
-    counts = epoch_batches(list(shares.values()), sum(-(-count // size) for count in sizes))
+    fractions = batch_fractions(sampling, {str(i): -(-count // size) for i, count in enumerate(sizes)})
+    counts = epoch_batches(list(fractions.values()), sum(-(-count // size) for count in sizes))
     lengths = [np.random.default_rng(i).integers(2, 9, count) for i, count in enumerate(sizes)]
     starts = np.cumsum([0, *sizes])
     batches = []
@@ -41,7 +41,7 @@ def plan(sizes, number=0, sampling="proportional", size=4, **options):
     return batches
 
 
-def test_shares_of_the_batches_are_exact():
+def test_fractions_of_the_batches_are_exact():
     tasks = [task for task, _ in plan([6000, 700, 2400])]
     sizes = np.array([1500, 175, 600])
     assert len(tasks) == sizes.sum()
@@ -102,19 +102,19 @@ def test_one_task_has_the_batches_of_token_batches(boundaries):
 @settings(max_examples=40)
 @given(st.lists(st.floats(0.01, 1.0), min_size=1, max_size=6), st.integers(0, 200))
 def test_every_batch_is_handed_out_and_every_task_gets_one(weights, more):
-    shares = np.array(weights) / sum(weights)
+    fractions = np.array(weights) / sum(weights)
     total = len(weights) + more
-    counts = epoch_batches(shares, total)
+    counts = epoch_batches(fractions, total)
     assert sum(counts) == total and min(counts) >= 1
-    if min(shares * total) >= 1:
-        assert np.abs(counts - shares * total).max() < 1
+    if min(fractions * total) >= 1:
+        assert np.abs(counts - fractions * total).max() < 1
 
 
-def test_shares():
+def test_fractions():
     sizes = {"large": 16, "small": 1}
-    assert batch_shares("equal", sizes) == {"large": 0.5, "small": 0.5}
-    assert batch_shares("proportional", sizes) == {"large": 8 / 9, "small": 1 / 9}
-    assert batch_shares({"large": 1, "small": 3}, sizes) == {"large": 0.25, "small": 0.75}
+    assert batch_fractions("equal", sizes) == {"large": 0.5, "small": 0.5}
+    assert batch_fractions("proportional", sizes) == {"large": 8 / 9, "small": 1 / 9}
+    assert batch_fractions({"large": 1, "small": 3}, sizes) == {"large": 0.25, "small": 0.75}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_shares():
 )
 def test_mistakes_in_one_line(sampling, part):
     with pytest.raises(TransformerError, match=part) as error:
-        batch_shares(sampling, {"large": 3, "small": 1})
+        batch_fractions(sampling, {"large": 3, "small": 1})
     assert "\n" not in str(error.value)
 
 

@@ -25,9 +25,9 @@ PAIRS = [("a", "b"), ("é", ""), ("c", "d")]
     ids=lambda x: type(x).__name__,
 )
 def test_texts_in_any_form(x):
-    records = as_texts(x)
-    assert records.first == TEXTS and records.second is None and len(records) == 3
-    assert all(type(t) is str for t in records.first)
+    texts = as_texts(x)
+    assert texts.first == TEXTS and texts.second is None and len(texts) == 3
+    assert all(type(t) is str for t in texts.first)
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_texts_in_any_form(x):
     ids=lambda x: type(x).__name__,
 )
 def test_pairs_in_any_form(x):
-    records = as_texts(x)
-    assert list(zip(records.first, records.second, strict=True)) == PAIRS
+    texts = as_texts(x)
+    assert list(zip(texts.first, texts.second, strict=True)) == PAIRS
 
 
 def test_what_holds_no_texts_is_named():
@@ -60,9 +60,9 @@ def test_datasets_batched_or_not():
     dataset = tf.data.Dataset.from_tensor_slices(rows)
     assert not is_batched(dataset) and is_batched(dataset.batch(2))
     for form in (dataset, dataset.batch(2)):
-        records = as_texts(form)
-        assert records.first == TEXTS and records.weights.tolist() == [1.0, 0.5, 2.0]
-        assert encode_targets(records.targets, ["x", "y"]).tolist() == [0, 1, 0]
+        texts = as_texts(form)
+        assert texts.first == TEXTS and texts.weights.tolist() == [1.0, 0.5, 2.0]
+        assert encode_targets(texts.targets, ["x", "y"]).tolist() == [0, 1, 0]
     for x in (TEXTS, {"text": TEXTS}):
         assert as_texts(tf.data.Dataset.from_tensor_slices(x).batch(2)).first == TEXTS
     pairs = tf.data.Dataset.from_tensor_slices((([a for a, _ in PAIRS], [b for _, b in PAIRS]), [0, 1, 0]))
@@ -139,13 +139,13 @@ def test_columns_of_other_libraries_are_texts():
         table, table["text"], table["text"].combine_chunks(), table.select(["text"]), {"text": frame["text"]},
     ]  # fmt: skip
     for form in forms:
-        records = as_texts(form)
-        assert records.first == TEXTS and records.second is None
+        texts = as_texts(form)
+        assert texts.first == TEXTS and texts.second is None
     pair_frame, pair_table = frames({"text": [a for a, _ in PAIRS], "text_pair": [b for _, b in PAIRS]})
     columns = (pair_frame["text"], pair_frame["text_pair"])
     for form in (pair_frame, pair_table, columns, pair_frame.to_numpy()):
-        records = as_texts(form)
-        assert list(zip(records.first, records.second, strict=True)) == PAIRS
+        texts = as_texts(form)
+        assert list(zip(texts.first, texts.second, strict=True)) == PAIRS
 
 
 def test_labels_in_columns_of_other_libraries():
@@ -170,8 +170,8 @@ def test_a_table_of_which_no_column_is_the_text_is_refused_by_name():
 
 def test_rows_in_a_tuple_are_rows_however_many():
     for count in (1, 2, 3):
-        records = as_texts(tuple(PAIRS[:count]))
-        assert list(zip(records.first, records.second, strict=True)) == PAIRS[:count]
+        texts = as_texts(tuple(PAIRS[:count]))
+        assert list(zip(texts.first, texts.second, strict=True)) == PAIRS[:count]
     assert as_texts((["a", "b"], ["c", "d"])).second == ["c", "d"]
     with pytest.raises(TransformerError, match="each text must be a string; got tuple in row 0"):
         as_texts((("a", "b", "c"), ("d", "e", "f")))

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tftransformer.data import shard_rows
+from tftransformer.data import shard_batches
 from tftransformer.data.shard_batches import Position, ShardBatches, count_places, mask_whole_words
 from tftransformer.data.shards import open_shards
 from tftransformer.errors import TransformerError
@@ -23,7 +23,7 @@ def epoch_of(batches, epoch=0):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_an_epoch_holds_every_token_once(shards, packed, monkeypatch):
-    monkeypatch.setattr(shard_rows, "CHUNK_TOKENS", 64)  # several windows
+    monkeypatch.setattr(shard_batches, "CHUNK_TOKENS", 64)  # several windows
     batches = ShardBatches(shards, sequence_length=16, batch_size=4, packed=packed)
     seen = [b["token_ids"][(b["padding_mask"] == 1) & (b["token_ids"] > 4)] for b in epoch_of(batches)]
     assert sorted(np.concatenate(seen).tolist()) == sorted(shards.parts["train"].tokens.tolist())
@@ -33,7 +33,7 @@ def test_an_epoch_holds_every_token_once(shards, packed, monkeypatch):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_stream_goes_on_from_any_position_exactly(shards, packed, monkeypatch):
-    monkeypatch.setattr(shard_rows, "CHUNK_TOKENS", 64)
+    monkeypatch.setattr(shard_batches, "CHUNK_TOKENS", 64)
     batches = ShardBatches(shards, sequence_length=16, batch_size=4, packed=packed, mask_rate=0.2)
     straight = list(itertools.islice(batches.stream(), 80))
     assert straight[-1][1].epoch > 0 and straight[-1][1].window > 0
@@ -83,20 +83,22 @@ def test_shards_without_a_teacher_say_so(shards):
 
 def test_texts_of_which_nothing_fits_end_in_an_error_instead_of_a_search(shards, monkeypatch):
     batches = ShardBatches(shards, sequence_length=16)
-    monkeypatch.setattr(shard_rows, "cut_rows", lambda *_: np.zeros((0, 2), "int64"))
+    monkeypatch.setattr(shard_batches, "cut_rows", lambda *_: np.zeros((0, 2), "int64"))
     for use in (lambda: next(batches.stream()), lambda: batches.first(1)):
         with pytest.raises(TransformerError, match="at 16 none of the part train fits"):
             use()
 
 
 def test_rows_end_with_sentences_where_they_can():
-    words = shard_rows.Side(np.arange(40, dtype="int32"), np.arange(41))
-    texts = shard_rows.Texts((words,), np.array([6, 12, 30, 40]), np.array([40]))
-    rows = shard_rows.cut_rows(texts, 14, None, np.random.default_rng(0))
+    words = shard_batches.Side(np.arange(40, dtype="int32"), np.arange(41))
+    texts = shard_batches.Documents((words,), np.array([6, 12, 30, 40]), np.array([40]))
+    rows = shard_batches.cut_rows(texts, 14, None, np.random.default_rng(0))
     assert rows.tolist() == [[0, 12], [12, 26], [26, 40]]
     # A word that is too long for any row is left out.
-    long = shard_rows.Texts((shard_rows.Side(np.arange(22), np.array([0, 1, 21, 22])),), np.array([3]), np.array([3]))
-    assert shard_rows.cut_rows(long, 14, None, np.random.default_rng(0)).tolist() == [[0, 1], [2, 3]]
+    long = shard_batches.Documents(
+        (shard_batches.Side(np.arange(22), np.array([0, 1, 21, 22])),), np.array([3]), np.array([3])
+    )
+    assert shard_batches.cut_rows(long, 14, None, np.random.default_rng(0)).tolist() == [[0, 1], [2, 3]]
 
 
 def test_hidden_places_point_at_what_was_hidden():

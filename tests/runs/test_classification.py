@@ -88,7 +88,7 @@ def test_mistakes_in_one_line(data, tiny_preset, options, message):
         (dict(add_labels=True), "add_labels goes with init_from"),
         (dict(train_examples=1), "train_examples must be at least 2"),
         (dict(augmentation=["swp:0.1"]), "operation must be one of .*; got 'swp:0.1'; did you mean 'swap'"),
-        (dict(augmentation="swap:2"), "the rate of swap must be above 0 and at most 1; got 2.0"),
+        (dict(augmentation="swap:2"), "the fraction of swap must be above 0 and at most 1; got 2.0"),
         (dict(augmentation_copies=-1), "augmentation_copies must be at least 0; got -1"),
     ],
 )

@@ -335,7 +335,7 @@ def test_replicas_see_whole_documents(tiny_preset, documents):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(max_chunks=0), "max_chunks must be an integer of at least 1; got 0"),
+        (dict(max_chunks=0), "max_chunks must be a positive integer; got 0"),
         (dict(overlap=6), "overlap must be at most 5"),
         (dict(chunk_blocks=-1), "chunk_blocks must be 0 or a positive integer; got -1"),
         (dict(text_pairs=True), "takes single texts"),

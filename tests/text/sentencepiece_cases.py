@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tokenizer_cases as cases
 
+from tftransformer.models.families import family_of_tokenizer
 from tftransformer.text.sentencepiece import SentencePieceTokenizer
 from tftransformer.text.sentencepiece_model import model_bytes, parse_model, to_fairseq
 
@@ -21,6 +22,7 @@ SPECIAL = {
     "albert": ("[CLS]", "<pad>", "[SEP]", "<unk>", "[MASK]"),
     "xlm_roberta": ("<s>", "<pad>", "</s>", "<unk>", "<mask>"),
 }
+FAIRSEQ = family_of_tokenizer("sentencepiece", fairseq_ids=True).tokenizer.roles
 TEXTS = [
     *cases.TEXTS,
     "literal <s> </s> <pad> <mask> <unk> a<unk>b [CLS] [MASK]",
@@ -48,7 +50,7 @@ def model_file(family):
 @functools.cache
 def model(family):
     stored = parse_model(model_file(family))
-    return stored if family == "albert" else to_fairseq(stored, SPECIAL[family])
+    return stored if family == "albert" else to_fairseq(stored, FAIRSEQ)
 
 
 @functools.cache

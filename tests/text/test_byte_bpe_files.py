@@ -88,7 +88,7 @@ def test_damaged_merges(data, message):
         ([("a", "b")], "merges must hold 'left right'; merge 1 is"),
         (["a b", "a c"], "merge 2, 'a c', needs 'c'"),
         (["a ab"], "merge 1, 'a ab', needs 'aab'; did you mean 'ab'"),
-        (["a b", "a b"], "each pair once; 'a b' stands as 1 and 2"),
+        (["a b", "a b"], "each pair once; 'a b' is number 1 and 2"),
     ],
 )
 def test_wrong_merges(merges, message):

@@ -10,12 +10,10 @@ import sentencepiece_cases as cases
 from tftransformer.errors import TransformerError
 from tftransformer.text import sentencepiece_model as model_files
 from tftransformer.text.sentencepiece import build_trie
-from tftransformer.text.sentencepiece_charsmap import parse_charsmap
-from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, model_bytes, parse_model
+from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, model_bytes, parse_charsmap, parse_model
 
 NORMAL, UNKNOWN, CONTROL = PieceType.NORMAL, PieceType.UNKNOWN, PieceType.CONTROL
 TINY = UnigramModel(("<unk>", "<s>", "</s>", "a"), (0.0, 0.0, 0.0, -1.5), (UNKNOWN, CONTROL, CONTROL, NORMAL))
-SPECIAL = cases.SPECIAL["xlm_roberta"]
 
 
 @pytest.mark.parametrize("family", list(cases.SETTINGS))
@@ -42,7 +40,7 @@ def test_scores_of_64_bits_survive():
 
 def test_xlm_robertas_order_and_back():
     stored = parse_model(cases.model_file("xlm_roberta"))
-    moved = model_files.to_fairseq(stored, SPECIAL)
+    moved = model_files.to_fairseq(stored, cases.FAIRSEQ)
     assert moved.pieces[:4] == ("<s>", "<pad>", "</s>", "<unk>") and moved.pieces[-1] == "<mask>"
     assert moved.pieces[4:-1] == stored.pieces[3:] and moved.scores[4:-1] == stored.scores[3:]
     assert model_files.from_fairseq(moved) == stored
@@ -52,7 +50,7 @@ def test_xlm_robertas_order_and_back():
 def test_xlm_robertas_order_needs_special_tokens_in_front():
     with pytest.raises(TransformerError, match="file must begin with three special tokens.* begins with a, <s>, </s>"):
         swapped = dataclasses.replace(TINY, pieces=("a", "<s>", "</s>", "<unk>"), types=TINY.types[::-1])
-        model_files.to_fairseq(swapped, SPECIAL, "file")
+        model_files.to_fairseq(swapped, cases.FAIRSEQ, "file")
 
 
 def test_every_truncation_is_one_line():
@@ -148,8 +146,8 @@ def trie_of(units, texts):
 @pytest.mark.parametrize(
     ("value", "texts", "message"),
     [
-        (9, b"b\0", "a replacement lies outside it"),
-        (0, b"b", "a replacement lies outside it"),
+        (9, b"b\0", "a replacement is outside it"),
+        (0, b"b", "a replacement is outside it"),
         (0, b"\xff\0", "a rule is not UTF-8"),
     ],
 )

@@ -57,10 +57,10 @@ def test_missing_file(tmp_path):
 @pytest.mark.parametrize(
     "tokens, message",
     [
-        (["a", "b\n"], "line breaks; token 2 is 'b"),
-        (["a", "\r"], "line breaks; token 2"),
-        (["a", 3], "must hold strings; token 2 is 3"),
-        (["\ud800"], "UTF-8 can; token 1"),
+        (["a", "b\n"], "line breaks; in vocabulary, token 2 is 'b"),
+        (["a", "\r"], "line breaks; in vocabulary, token 2"),
+        (["a", 3], "must hold strings; in vocabulary, token 2 is 3"),
+        (["\ud800"], "UTF-8 can; in vocabulary, token 1"),
         ([], "at least one token"),
     ],
 )

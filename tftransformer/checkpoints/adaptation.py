@@ -34,7 +34,7 @@ class SourceView:
     Args:
         source: The tensors as they are.
         origins: The source's name of each tensor, by its name here.
-        resized: Which of them have another number of rows, by their name here.
+        resized: New sizes of those with another number of rows, by their name here.
 
     Example:
         >>> from tftransformer.checkpoints.sources import ArraySource
@@ -80,7 +80,7 @@ class AdaptedPreset(Preset):
     """A preset whose weights are read through the changes that `adapt` was asked for.
 
     Args:
-        changes: What was changed, a line each.
+        changes: Changes that were made, a line each.
     """
 
     changes: tuple[str, ...] = ()
@@ -106,17 +106,17 @@ def adapt(
     the result is loaded into a model, and then one tensor at a time.
 
     Args:
-        preset: From `load_preset` (or `preset_from_file`).
+        preset: Preset from `load_preset` (or `preset_from_file`).
         config: The structure wanted. Depth, length, rows of the vocabulary and dropout may differ from the
             checkpoint's; everything else has to be the same.
-        layers: Which blocks to keep: a number n (the first n), "first:n", "last:n", "every_second" (0, 2, 4,
+        layers: Blocks to keep: a number n (the first n), "first:n", "last:n", "every_second" (0, 2, 4,
             ...), or their numbers in the order wanted. With a config, "first" and "last" need no number, and
             None keeps the first. Where all layers share one block (ALBERT), it is applied fewer times.
         max_sequence_length: Longest input. Of fewer positions, the first are kept; learned ones can also
             become more.
-        positions: How: "repeated" (1, 2, 3, 1, 2, 3: texts up to the old length give the same vectors as
+        positions: Way to more positions: "repeated" (1, 2, 3, 1, 2, 3: texts up to the old length give the same vectors as
             before) or "interpolated" (the old ones stretched over the new length).
-        new_tokens: Appended to a WordPiece vocabulary; see `append_tokens` for what can be one. Their vectors
+        new_tokens: Tokens to append to a WordPiece vocabulary, see `append_tokens`. Their vectors
             start as the mean of the old tokens'.
 
     Returns:
@@ -151,13 +151,16 @@ def adapt(
         *_length_changes(length, old, positions),
         *_vocabulary_changes(preset, tuple(new_tokens), rows),
     )
-    fields = {field.name: getattr(preset, field.name) for field in dataclasses.fields(preset)}
-    fields["changes"] = (*fields.get("changes", ()), *changes)
-    fields["config"] = _new_config(config, shallow, length, rows)
-    fields["source"] = _view(preset, kept, length, positions, len(new_tokens), rows)
-    fields["tokenizer"] = tokenizer
-    fields["task"] = _new_task(preset.task, length, old)
-    return AdaptedPreset(**fields)
+    # A classifier's own limit was for the old length.
+    left_out = () if length == old.max_sequence_length else ("sequence_length",)
+    new = {
+        "changes": (*getattr(preset, "changes", ()), *changes),
+        "config": _new_config(config, shallow, length, rows),
+        "source": _view(preset, kept, length, positions, len(new_tokens), rows),
+        "tokenizer": tokenizer,
+        "task": {name: value for name, value in preset.task.items() if name not in left_out},
+    }
+    return AdaptedPreset(**vars(preset) | new)
 
 
 def _check_config(config: TransformerConfig | None, old: TransformerConfig) -> None:
@@ -204,12 +207,6 @@ def _new_config(
     return base.replace(**sizes)
 
 
-def _new_task(task: Mapping[str, Any], length: int, old: TransformerConfig) -> dict[str, Any]:
-    """A classifier's own limit was for the old length."""
-    same = length == old.max_sequence_length
-    return {name: value for name, value in task.items() if same or name != "sequence_length"}
-
-
 def _view(preset: Preset, kept: tuple[int, ...], length: int, positions: str, new: int, rows: int) -> SourceView:
     old, table = preset.config, preset.table
     stored = stored_addresses(preset.source, table)
@@ -240,8 +237,8 @@ def _renumbered(
     renamed = {key: origin for key, origin in origins.items() if key not in dropped}
     for new, number in enumerate(kept):
         for rest, key in blocks.get(number, ()):
-            spelling = preset.table.names(f"encoder_block_{number}{rest}").index(key)
-            renamed[preset.table.names(f"encoder_block_{new}{rest}")[spelling]] = key
+            place = preset.table.names(f"encoder_block_{number}{rest}").index(key)
+            renamed[preset.table.names(f"encoder_block_{new}{rest}")[place]] = key
     return renamed
 
 
@@ -280,8 +277,6 @@ def _vocabulary_changes(preset: Preset, tokens: tuple[str, ...], rows: int) -> l
 
 # A vocabulary with tokens of one's own at its end, each checked to be one that a text can hold.
 
-_JOINER = "##"
-
 
 def append_tokens(tokenizer: TokenizerSpec, tokens: Sequence[str]) -> TokenizerSpec:
     """A WordPiece tokenizer with more tokens; the ids of the old ones stay.
@@ -291,8 +286,8 @@ def append_tokens(tokenizer: TokenizerSpec, tokens: Sequence[str]) -> TokenizerS
     with a space or a hyphen in it, which is several words to the tokenizer, cannot be a token.
 
     Args:
-        tokenizer: Of the kind "wordpiece".
-        tokens: As normalised text has them (in lower case, for an uncased vocabulary).
+        tokenizer: Tokenizer of the kind "wordpiece".
+        tokens: Tokens as normalised text has them (in lower case, for an uncased vocabulary).
     """
     if isinstance(tokens, str) or not all(isinstance(token, str) for token in tokens):
         raise TransformerError(f"new_tokens must be a list of strings; got {tokens!r:.80}")
@@ -307,7 +302,7 @@ def append_tokens(tokenizer: TokenizerSpec, tokens: Sequence[str]) -> TokenizerS
         if token in old:
             raise TransformerError(f"new_tokens must be new; {token!r} has the id {old[token]} already")
         if token in tokens[:i]:
-            raise TransformerError(f"new_tokens must hold each token once; {token!r} stands twice")
+            raise TransformerError(f"new_tokens must hold each token once; {token!r} is there twice")
     result = _with_vocabulary(tokenizer, (*tokenizer.vocabulary, *tokens))
     _check_reachable(tokenizer, tokens, old)
     return result
@@ -315,7 +310,7 @@ def append_tokens(tokenizer: TokenizerSpec, tokens: Sequence[str]) -> TokenizerS
 
 def _check_reachable(tokenizer: TokenizerSpec, tokens: tuple[str, ...], old: dict[str, int]) -> None:
     """Every token (without its ##) must be what the tokenizer makes of it: one word, unchanged."""
-    bodies = [token.removeprefix(_JOINER) for token in tokens]
+    bodies = [token.removeprefix("##") for token in tokens]
     added = [body for body in dict.fromkeys(bodies) if body and body not in old]
     trial = _with_vocabulary(tokenizer, (*tokenizer.vocabulary, *added)).build()
     for token, body, ids in zip(tokens, bodies, trial.tokenize(bodies).to_list() if bodies else ()):
@@ -337,19 +332,6 @@ def _with_vocabulary(tokenizer: TokenizerSpec, vocabulary: tuple[str, ...]) -> T
 # Embedding tables of another length: positions repeated or interpolated, and mean vectors for new tokens.
 
 
-def repeat_rows(table: np.ndarray, rows: int) -> np.ndarray:
-    """The table again and again, as Longformer (Beltagy et al. 2020, arXiv 2004.05150) starts its positions.
-
-    Returns:
-        (rows, D); the first T rows are the table's, bit by bit.
-
-    Example:
-        >>> repeat_rows(np.array([[1.0], [2.0]]), 5)[:, 0].tolist()
-        [1.0, 2.0, 1.0, 2.0, 1.0]
-    """
-    return table[np.arange(rows) % len(table)]
-
-
 def interpolate_rows(table: np.ndarray, rows: int) -> np.ndarray:
     """The table stretched: its first and last rows stay at the ends, the others are mixed from two neighbours.
 
@@ -363,13 +345,14 @@ def interpolate_rows(table: np.ndarray, rows: int) -> np.ndarray:
     places = np.linspace(0, len(table) - 1, rows)
     lower = np.floor(places).astype(int)
     upper = np.minimum(lower + 1, len(table) - 1)
-    share = (places - lower)[:, None].astype("float32")
+    fraction = (places - lower)[:, None].astype("float32")
     values = table.astype("float32")
-    return (values[lower] * (1 - share) + values[upper] * share).astype(table.dtype)
+    return (values[lower] * (1 - fraction) + values[upper] * fraction).astype(table.dtype)
 
 
 RESIZERS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
-    "repeated": repeat_rows,
+    # As Longformer (Beltagy et al. 2020, arXiv 2004.05150) starts its positions.
+    "repeated": lambda table, rows: np.resize(table, (rows, *table.shape[1:])),
     "interpolated": interpolate_rows,
 }
 
@@ -385,6 +368,10 @@ def resize_positions(table: np.ndarray, length: int, offset: int, how: str) -> n
 
     Returns:
         (offset + length, D).
+
+    Example:
+        >>> resize_positions(np.array([[0.0], [1.0], [2.0]]), 3, offset=1, how="repeated")[:, 0].tolist()
+        [0.0, 1.0, 2.0, 1.0]
     """
     head, body = table[:offset], table[offset:]
     body = body[:length] if length <= len(body) else RESIZERS[how](body, length)

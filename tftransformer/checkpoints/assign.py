@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tftransformer.checkpoints.rules import Rule, Shape, Table, Transform, transform_of
-from tftransformer.checkpoints.sources import FLOATING, Source
+from tftransformer.checkpoints.sources import FLOATING, Source, cast
 from tftransformer.checkpoints.sources.base import counted, listed
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
@@ -24,7 +24,7 @@ class LoadSummary:
     """What came from a source, what was left there, and what starts fresh.
 
     Args:
-        source: Where the weights came from.
+        source: Name of the source of the weights.
         loaded: The source's name of each variable that was set, by address.
         ignored: Why each left-over tensor was not needed, by the source's name.
         fresh: Why each variable that was not set was left as initialised, by address.
@@ -44,12 +44,7 @@ class LoadSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain JSON values, the loaded variables as their number."""
-        return {
-            "source": self.source,
-            "loaded": len(self.loaded),
-            "ignored": dict(self.ignored),
-            "fresh": dict(self.fresh),
-        }
+        return {**dataclasses.asdict(self), "loaded": len(self.loaded)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +73,7 @@ def assign(
     Args:
         variables: `keras.Variable`s by address (`patterns.addresses(model)`).
         source: The tensors.
-        table: What the source calls them.
+        table: Names of the variables in the source.
         optional: Regular expressions of addresses that may start fresh where the source has nothing for
             them, such as `("head/.*", r"extra_block_\\d+/.*")`. A head (a rule that `may_differ`) also
             does where the source's has another shape.
@@ -102,10 +97,11 @@ def assign(
     shapes = {address: tuple(variable.shape) for address, variable in variables.items()}
     plan = make_plan(shapes, source, table, optional=optional, fresh=fresh)
     # Two passes over the file rather than one that holds all of it: the second reads from the page cache.
-    broken = []
-    for address in plan.keys:
-        if not np.isfinite(_value(address, plan, source, variables[address])).all():
-            broken.append(plan.keys[address])
+    broken = [
+        key
+        for address, key in plan.keys.items()
+        if not np.isfinite(_value(address, plan, source, variables[address])).all()
+    ]
     if broken:
         raise TransformerError(
             f"weights of {source.name} must be finite numbers (in the dtype of the model, too); "
@@ -127,11 +123,8 @@ def make_plan(
     """Match names and shapes without reading a tensor or having a model: `assign`'s first half.
 
     Args:
-        shapes: The shapes of the variables by address.
-        source: See `assign`, as for the others.
-        table: See `assign`.
-        optional: See `assign`.
-        fresh: See `assign`.
+        shapes: Shapes of the variables by address.
+        source, table, optional, fresh: Arguments of `assign`.
     """
     may_miss, left_fresh = _patterns(optional, "optional"), _patterns(fresh, "fresh")
     present = set(source.keys())
@@ -147,7 +140,7 @@ def make_plan(
             started[address] = "left fresh, as asked"
             ignored.update(dict.fromkeys(names, "its variable is left fresh, as asked"))
         elif names and rule is not None:
-            # A second spelling of the same tensor stays behind and is reported as unused.
+            # A second name of the same tensor stays behind and is reported as unused.
             keys[address], rules[address] = names[0], rule
         elif _matches(may_miss, address):
             started[address] = "the source has no such weights"
@@ -176,7 +169,13 @@ def make_plan(
             unused.append(key)
         else:
             ignored[key] = why
-    _raise_misfit(source, missing, unused, misshapen)
+    misfit = counted({
+        "missing in it": missing,
+        "in it that the model has no place for": unused,
+        "that do not fit": misshapen,
+    })  # fmt: skip
+    if misfit:
+        raise TransformerError(f"the weights of {source.name} must be the model's; {misfit}")
     return Plan(keys, {address: transform_of(rules[address]) for address in keys}, ignored, started)
 
 
@@ -203,23 +202,7 @@ def _found_shape(rule: Rule, shape: Shape) -> Shape:
 
 def _value(address: str, plan: Plan, source: Source, variable: Any) -> np.ndarray:
     value = plan.transforms[address].forward(source.get(plan.keys[address]))
-    name = str(getattr(variable.dtype, "name", variable.dtype))
-    if name == "bfloat16":
-        import ml_dtypes
-
-        return value.astype(ml_dtypes.bfloat16)
-    with np.errstate(over="ignore"):  # what overflows is reported by name instead
-        return value.astype(name)
-
-
-def _raise_misfit(source: Source, missing: list[str], unused: list[str], misshapen: list[str]) -> None:
-    found = counted({
-        "missing in it": missing,
-        "in it that the model has no place for": unused,
-        "that do not fit": misshapen,
-    })  # fmt: skip
-    if found:
-        raise TransformerError(f"the weights of {source.name} must be the model's; {found}")
+    return cast(value, str(getattr(variable.dtype, "name", variable.dtype)))
 
 
 def _patterns(patterns: str | Iterable[str], argument: str) -> list[re.Pattern[str]]:
@@ -234,7 +217,7 @@ def _matches(patterns: list[re.Pattern[str]], address: str) -> bool:
 
 
 def check_depth(where: Any, config: TransformerConfig, source: Source) -> None:
-    """A config that lies about its depth is noticed before anything is made of that depth."""
+    """A config of another depth is noticed before anything is made of that depth."""
     if config.num_blocks > len(source.keys()) or config.num_layers > MOST_LAYERS:
         raise TransformerError(
             f"{where} must fit the weights; by its config there are {config.num_layers} layers, and the weights are "
@@ -252,7 +235,7 @@ def stored_addresses(source: Source, table: Table) -> dict[str, str]:
     """The source's names of everything in it that has an address here, by address.
 
     No tensor is read. What the table has no rule for (heads of pretraining, counters) is left out, and of two
-    spellings of one address the usual one counts, as in loading.
+    names of one address the usual one counts, as in loading.
 
     Example:
         >>> import numpy as np

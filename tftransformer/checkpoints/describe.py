@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tftransformer.checkpoints.assign import stored_addresses
-from tftransformer.checkpoints.folders import read_json
+from tftransformer.checkpoints.folders import read_json, read_optional_json
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
+from tftransformer.checkpoints.rules import TOKEN_TABLE
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.models.families.family import TOKENIZER_TITLES
@@ -34,22 +35,22 @@ class Description:
     """A preset in figures; `print` it.
 
     Args:
-        name: What the caller asked for.
-        origin: As `Preset.origin`.
+        name: Name that the caller asked for.
+        origin: Origin of the preset, as in `Preset`.
         config: The encoder's sizes and choices.
         tokens: Tokens of the vocabulary; the embeddings may have more rows, `config.vocabulary_size`.
-        tokenizer: Its algorithm and how it treats case, such as "WordPiece, uncased".
+        tokenizer: Algorithm of the tokenizer and its treatment of case, such as "WordPiece, uncased".
         parameters: Stored numbers by part ("embeddings", "blocks", "pooler", "head", ...), and their "total".
         memory: Bytes of all weights, by dtype.
         pooling: "cls", "mean" or "max".
         pooler: Whether BERT's dense layer for the first token is there.
-        labels: Of the classification head; None where there is none.
+        labels: Labels of the classification head; None where there is none.
         multi_label: Whether a text may have several of them.
-        dtype: In which the weights are stored.
-        files: The files of the weights, with their bytes; empty where they are in memory.
-        folder: Where they are.
-        licence: As its folder states it; None where it does not.
-        changes: How the checkpoint was adapted, a line each.
+        dtype: Dtype of the stored weights.
+        files: Bytes of the files of the weights, by name; empty where they are in memory.
+        folder: Folder of the files.
+        licence: Licence that its folder states; None where it does not.
+        changes: Changes of an adapted checkpoint, a line each.
     """
 
     name: str
@@ -97,7 +98,7 @@ def describe(preset: str | os.PathLike[str] | Preset) -> Description:
     (keras-hub's presets are the exception: its own loader reads them whole.)
 
     Args:
-        preset: Anything that `load_preset` takes, or a `Preset`.
+        preset: Name or folder that `load_preset` takes, or a `Preset`.
 
     Raises:
         TransformerError: As `load_preset`.
@@ -128,7 +129,7 @@ def describe(preset: str | os.PathLike[str] | Preset) -> Description:
         pooler=preset.pooler,
         labels=preset.labels,
         multi_label=bool({**preset.task, **preset.head}.get("multi_label", False)),
-        dtype=preset.source.dtype(stored["embeddings/token/embeddings"]),
+        dtype=preset.source.dtype(stored[TOKEN_TABLE]),
         files=files,
         folder=None if folder is None else str(folder),
         licence=None if folder is None else find_licence(folder),
@@ -247,22 +248,19 @@ def _plural(count: int, noun: str) -> str:
 
 # The licence that a checkpoint's folder states; nothing is guessed.
 
-_READ = 65536  # bytes; what is looked for stands at the start
+_READ = 65536  # bytes; what is looked for is at the start
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 _FIELD = re.compile(r"^licen[sc]e:[ \t]*(\S.*)?$((?:\n[ \t]*-[ \t]*\S.*$)*)", re.MULTILINE)
 _FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md")
 
 
 def find_licence(folder: Path) -> str | None:
-    """The licence by its name and where that stands, such as "apache-2.0 (README.md)"; None where there is none.
+    """The licence by its name and the file that states it, such as "apache-2.0 (README.md)"; None where there is none.
 
     The model card's front matter (`license:` in README.md) comes first, then `license` in preset.json, then
     the first line of a LICENSE file.
     """
-    for find in (_of_card, _of_preset, _of_file):
-        if (found := find(folder)) is not None:
-            return found
-    return None
+    return _of_card(folder) or _of_preset(folder) or _of_file(folder)
 
 
 def _of_card(folder: Path) -> str | None:
@@ -276,8 +274,6 @@ def _of_card(folder: Path) -> str | None:
 
 
 def _of_preset(folder: Path) -> str | None:
-    from tftransformer.checkpoints.folders import read_optional_json
-
     try:
         stated = read_optional_json(folder / "preset.json")
     except TransformerError:  # describing says what it can; loading says what is wrong

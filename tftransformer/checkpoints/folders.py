@@ -6,12 +6,17 @@ from typing import Any
 
 from tftransformer.errors import TransformerError
 
-_LARGEST = 64 * 2**20  # bytes; a configuration is far smaller
+_LARGEST = 64 * 2**20  # bytes; a configuration or a vocabulary is far smaller
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file."""
-    text = _read_text(path)
+    data = read_bytes(path)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise TransformerError(f"{path} must be UTF-8; line {line} is not") from None
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -29,17 +34,13 @@ def read_optional_json(path: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def _read_text(path: Path) -> str:
+def read_bytes(path: Path) -> bytes:
+    """The contents of a file that is not much larger than a vocabulary."""
     if not path.is_file():
         raise TransformerError(f"{path.parent} has no {path.name}")
     if path.stat().st_size > _LARGEST:
         raise TransformerError(f"{path} must be at most {_LARGEST} bytes; it has {path.stat().st_size}")
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise TransformerError(f"cannot read {path}: {error.strerror}") from None
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise TransformerError(f"{path} must be UTF-8; line {line} is not") from None

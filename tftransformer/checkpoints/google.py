@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tftransformer.checkpoints.assign import MOST_LAYERS, make_plan, stored_name
-from tftransformer.checkpoints.folders import read_json
+from tftransformer.checkpoints.folders import read_bytes, read_json
 from tftransformer.checkpoints.huggingface.settings import config_of
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
-from tftransformer.checkpoints.rules import Ignored, Table
+from tftransformer.checkpoints.rules import TOKEN_TABLE, Ignored, Table
 from tftransformer.checkpoints.sources import TensorFlowSource
 from tftransformer.checkpoints.sources.tensorflow_file import find_checkpoint
 from tftransformer.config import TransformerConfig
@@ -24,11 +24,10 @@ from tftransformer.text.vocabulary import parse_vocabulary
 _QUERY = "encoder_block_{i}/attention/query/kernel"
 _LATER = re.compile(r"\{([in])\+(\d+)\}")
 FAMILIES: dict[str, Family] = families_of("google")
-_TOKENS = "embeddings/token/embeddings"
 
 
 def settings_files() -> tuple[str, ...]:
-    """The names of the files of settings that lie beside such checkpoints."""
+    """The names of the files of settings beside such checkpoints."""
     return tuple(family.google.settings for family in FAMILIES.values() if family.google.settings)
 
 
@@ -42,7 +41,7 @@ def load_tensorflow_folder(folder: Path, name: str, *, lowercase: bool | None = 
     """Read a folder as Google released it: settings, vocabulary and a TensorFlow checkpoint.
 
     The first generation (TensorFlow 1) of BERT, ALBERT and ELECTRA is read, and Model Garden's BERT. A
-    classifier that their `run_classifier.py` trained brings its head along, with classes named LABEL_0,
+    classifier that their `run_classifier.py` trained is read with its head, of classes named LABEL_0,
     LABEL_1, ….
 
     Nothing in such a folder says whether text is lowercased: `guess_lowercase` tells it from the name or the
@@ -50,7 +49,7 @@ def load_tensorflow_folder(folder: Path, name: str, *, lowercase: bool | None = 
 
     Args:
         folder: The folder.
-        name: What the caller called it.
+        name: Name that the caller used.
         lowercase: Whether the tokenizer makes text lower case. None: see above.
     """
     checkpoint = find_checkpoint(folder)
@@ -83,7 +82,7 @@ def _family(folder: Path, source: TensorFlowSource) -> Family:
         if family.google.settings is not None and (folder / family.google.settings).exists():
             return family
     for family in FAMILIES.values():
-        root = family.google.table.names(_TOKENS)[0].split("/")[0]
+        root = family.google.table.names(TOKEN_TABLE)[0].split("/")[0]
         if family.google.settings is None and any(key.startswith(f"{root}/") for key in source.keys()):
             return family
     files = " or ".join(settings_files())
@@ -122,8 +121,8 @@ def _settings_of_weights(family: Family, source: TensorFlowSource) -> dict[str, 
 
     width = size("encoder_block_0/attention/query/kernel", 1)
     return {
-        "vocab_size": size(_TOKENS, 0),
-        "embedding_size": size(_TOKENS, 1),
+        "vocab_size": size(TOKEN_TABLE, 0),
+        "embedding_size": size(TOKEN_TABLE, 1),
         "max_position_embeddings": size("embeddings/position/embeddings", 0),
         "type_vocab_size": size("embeddings/segment/embeddings", 0),
         "hidden_size": width,
@@ -163,8 +162,6 @@ def _labels(source: TensorFlowSource, table: Table) -> tuple[tuple[str, ...] | N
 
 # Tokenizers of Google's own releases: WordPiece vocabularies and SentencePiece models.
 
-_LARGEST = 64 * 2**20  # bytes; a vocabulary is far smaller
-
 
 def read_tensorflow_tokenizer(folder: Path, name: str, lowercase: bool | None = None) -> TokenizerSpec:
     """The tokenizer of a folder as Google released it.
@@ -173,7 +170,7 @@ def read_tensorflow_tokenizer(folder: Path, name: str, lowercase: bool | None = 
     Hugging Face's tokenizer; all others hold `vocab.txt`, or under a name of its own `vocab_chinese.txt`.
     """
     path = _vocabulary_file(folder)
-    data = path.read_bytes()
+    data = read_bytes(path)
     if path.suffix == ".model":
         pieces = parse_pieces(data, str(path))
         lowercase = guess_lowercase(name, pieces) if lowercase is None else lowercase
@@ -210,8 +207,6 @@ def _vocabulary_file(folder: Path) -> Path:
     if len(found) != 1 or not found[0].is_file():
         names = ", ".join(path.name for path in found[:5]) or "none of them"
         raise TransformerError(f"{folder} must have a vocab.txt or one SentencePiece .model; it has {names}")
-    if found[0].stat().st_size > _LARGEST:
-        raise TransformerError(f"{found[0]} must be at most {_LARGEST} bytes; it has {found[0].stat().st_size}")
     return found[0]
 
 
@@ -219,7 +214,7 @@ def _vocabulary_file(folder: Path) -> Path:
 
 
 def find_root(table: Table, keys: Iterable[str]) -> str | None:
-    """What stands before the encoder's tensors, such as "encoder/"; None where there is no such encoder.
+    """What comes before the names of the encoder's tensors, such as "encoder/"; None where there is no such encoder.
 
     Example:
         >>> from tftransformer.models.families import FAMILIES
@@ -227,7 +222,7 @@ def find_root(table: Table, keys: Iterable[str]) -> str | None:
         >>> find_root(table, ["encoder/layer_with_weights-0/embeddings/.ATTRIBUTES/VARIABLE_VALUE"])
         'encoder/'
     """
-    tails = [name.removeprefix("{root}") for name in _names(table, _TOKENS)]
+    tails = [name.removeprefix("{root}") for name in _names(table, TOKEN_TABLE)]
     found = (key.removesuffix(tail) for key in keys for tail in tails if f"/{key}".endswith(f"/{tail}"))
     # A classifier's own layers are numbered around the encoder's: the innermost is the encoder.
     return max(found, key=len, default=None)
@@ -246,7 +241,7 @@ def expand(table: Table, num_layers: int, root: str) -> Table:
     Args:
         table: With `{root}`, `{i+4}` and `{n+4}` in names and in patterns of what is ignored.
         num_layers: Blocks of the encoder.
-        root: See `find_root`.
+        root: Result of `find_root`.
     """
 
     def filled(text: str, root: str = root, block: int = 0) -> str:

@@ -11,9 +11,9 @@ import numpy as np
 from tftransformer import files
 from tftransformer.checkpoints.assign import check_depth, stored_addresses
 from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.preset import POOLINGS, UNRECORDED, Preset, check_vocabulary
-from tftransformer.checkpoints.rules import OWN, transform_of
-from tftransformer.checkpoints.sources import FLOATING, SafetensorsSource, weights_file
+from tftransformer.checkpoints.preset import POOLINGS, UNSTATED, Preset, check_vocabulary
+from tftransformer.checkpoints.rules import OWN, TOKEN_TABLE, transform_of
+from tftransformer.checkpoints.sources import FLOATING, SafetensorsSource, cast
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, check_choice
 from tftransformer.models.shapes import encoder_shapes
@@ -21,9 +21,11 @@ from tftransformer.text.base import Tokenizer
 from tftransformer.text.spec import TokenizerSpec, read_spec
 
 FORMAT = 1
-TOKEN_TABLE = "embeddings/token/embeddings"
-_KINDS = {"config": dict, "tokenizer": dict, "pooling": str, "head": dict, "modifications": list, "task": dict}
-_OPTIONAL_KINDS = {"tokenizer_sha256": dict}
+_KINDS = {
+    "config": dict, "tokenizer": dict, "pooling": str, "head": dict, "modifications": list, "task": dict,
+    "tokenizer_sha256": dict,
+}  # fmt: skip
+_OPTIONAL = ("tokenizer_sha256",)
 
 
 def save_preset(
@@ -44,14 +46,14 @@ def save_preset(
     """Write a folder that `load_preset` reads; it appears whole or not at all.
 
     Args:
-        folder: Where to; its parents are made.
+        folder: Folder to write; its parents are made.
         config: The encoder's configuration.
         tokenizer: A `text.Tokenizer`.
         variables: `keras.Variable`s or arrays by address (`patterns.addresses(model)`).
         pooling: "cls", "mean" or "max".
         labels: The names of the classes, in the order of the head's logits.
         head: Settings of the head, as JSON values.
-        task: Anything else the task needs to come back, as JSON values.
+        task: Other settings that the task needs to be loaded, as JSON values.
         modifications: Changes of structure to replay on loading, as JSON values.
         class_name: The registered name (`keras.saving.get_registered_name`) of the task's class, by which `tt.load`
             gives it back. None: it is an encoder alone.
@@ -100,18 +102,19 @@ def load_own(folder: Path, name: str) -> Preset:
     if stated.get("format") != FORMAT:
         raise TransformerError(f"{path} must have format {FORMAT}; got {stated.get('format')!r}")
     _check_kinds(path, stated)
-    labels = stated["labels"]
     check_choice(f"{path}: pooling", stated["pooling"], POOLINGS)
     try:
         config = TransformerConfig.from_dict(stated["config"])
     except TransformerError as error:
         raise TransformerError(f"{path}: {error}") from None
-    source = _checked_weights(folder, stated, config)
+    weights = folder / "model.safetensors"
+    source = SafetensorsSource(weights)
+    _check_digest(weights, files.sha256(weights), stated.get("weights_sha256"))
+    _check_sizes(path, config, source)
     settings = dict(stated["tokenizer"])
     tokenizer = read_spec(folder, settings.pop("kind", "wordpiece"), settings)
     for file, digest in _digests(tokenizer).items():
-        if stated.get("tokenizer_sha256", {file: digest}).get(file) != digest:
-            raise TransformerError(f"{folder / file} is damaged: its checksum is not the one that preset.json states")
+        _check_digest(folder / file, digest, stated.get("tokenizer_sha256", {file: digest}).get(file))
     check_vocabulary(tokenizer.vocabulary, config.vocabulary_size, str(folder))
     return Preset(
         name=name,
@@ -122,11 +125,11 @@ def load_own(folder: Path, name: str) -> Preset:
         tokenizer=tokenizer,
         pooling=stated["pooling"],
         pooler="pooler/dense/kernel" in source.keys(),
-        labels=None if labels is None else tuple(labels),
+        labels=None if stated["labels"] is None else tuple(stated["labels"]),
         head=stated["head"],
         task={FORMER_NAMES.get(name, name): value for name, value in stated["task"].items()},
         modifications=tuple(stated["modifications"]),
-        class_name=stated.get("class", UNRECORDED),
+        class_name=stated.get("class", UNSTATED),
     )
 
 
@@ -135,9 +138,8 @@ FORMER_NAMES = {"max_length": "sequence_length"}
 
 
 def _check_kinds(path: Path, stated: dict[str, Any]) -> None:
-    present = {key: kind for key, kind in _OPTIONAL_KINDS.items() if key in stated}
-    for key, kind in {**_KINDS, **present}.items():
-        value = stated.get(key)
+    for key, kind in _KINDS.items():
+        value = stated.get(key, {} if key in _OPTIONAL else None)
         if not isinstance(value, kind):
             raise TransformerError(f"{path} must have {key} as a JSON {kind.__name__}; got {value!r:.80}")
     name = stated.get("class")
@@ -149,17 +151,13 @@ def _check_kinds(path: Path, stated: dict[str, Any]) -> None:
         raise TransformerError(f"{path} must have labels as a list of strings or null; got {labels!r:.80}")
 
 
-def _checked_weights(folder: Path, stated: dict[str, Any], config: TransformerConfig) -> SafetensorsSource:
-    weights = weights_file(folder)
-    source = SafetensorsSource(weights)
-    if files.sha256(weights) != stated.get("weights_sha256"):
-        raise TransformerError(f"{weights} is damaged: its checksum is not the one that preset.json states")
-    _check_sizes(folder / "preset.json", config, source)
-    return source
+def _check_digest(path: Path, found: str, stated: Any) -> None:
+    if found != stated:
+        raise TransformerError(f"{path} is damaged: its checksum is not the one that preset.json states")
 
 
 def _check_sizes(path: Path, config: TransformerConfig, source: SafetensorsSource) -> None:
-    """A config that lies about its sizes is noticed before a model of them takes any memory."""
+    """A config of other sizes is noticed before a model of them takes any memory."""
     check_depth(path, config, source)
     keys = set(source.keys())
     for address, expected in encoder_shapes(config).items():
@@ -181,10 +179,8 @@ def write_preset(
     """Write what a preset holds, under our names and in our layout, as `load_preset` reads it back.
 
     Args:
-        preset: From anywhere: a hub, another project's folder, or `adapt`.
-        folder: Where to; appears whole or not at all.
-        dtype: Of the stored weights. None: as they are.
-        overwrite: Replace a folder that holds files.
+        preset: Preset from anywhere: a hub, another project's folder, or `adapt`.
+        folder, dtype, overwrite: Arguments of `save_preset`.
 
     Returns:
         The folder.
@@ -223,13 +219,12 @@ def write_weights(
     for address, variable in variables.items():
         array = as_array(variable)
         if dtype is not None:
-            with np.errstate(over="ignore"):  # what overflows is reported by name instead
-                array = array.astype(_numpy_dtype(dtype))
+            array = cast(array, dtype)
         if not np.isfinite(array).all():
             raise TransformerError(
                 f"weights must be finite to be saved; {address} holds NaN or infinity as {array.dtype}"
             )
-        arrays[address] = np.ascontiguousarray(array)  # the writer takes the memory as it lies
+        arrays[address] = np.ascontiguousarray(array)  # the writer takes the memory as it is
     # The writer makes its files readable for their owner alone; an ordinary new file has the mode of all others.
     path.touch()
     mode = path.stat().st_mode
@@ -244,11 +239,3 @@ def as_array(variable: Any) -> np.ndarray:
     import keras
 
     return keras.ops.convert_to_numpy(variable)
-
-
-def _numpy_dtype(name: str) -> Any:
-    if name == "bfloat16":
-        import ml_dtypes
-
-        return ml_dtypes.bfloat16
-    return name

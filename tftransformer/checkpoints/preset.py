@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import keras
 
 POOLINGS = ("cls", "mean", "max")
-# The class of a folder that was written before classes were recorded.
-UNRECORDED = ""
+# The class of a folder that does not say which: older ones did not.
+UNSTATED = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,20 +26,20 @@ class Preset:
     """A checkpoint that was found and checked against its own configuration; no weights are read yet.
 
     Args:
-        name: What the caller asked for.
+        name: Name that the caller asked for.
         origin: "tftransformer", "huggingface", "keras_hub" or "tensorflow".
         config: The encoder's sizes and choices.
         source: The weights, read when they are asked for.
-        table: What the source calls them.
-        tokenizer: Text to ids; `tokenizer.build()` makes it.
-        pooling: How texts become one vector: "cls", "mean" or "max".
+        table: Names of the weights in the source.
+        tokenizer: Tokenizer as plain data; `tokenizer.build()` makes it.
+        pooling: Way from tokens to one vector: "cls", "mean" or "max".
         pooler: The source has BERT's dense layer for the first token, and `pooling` is "cls".
         labels: The names (`data.labels`) of the classes of the source's classification head; None where it has none.
         head: Settings of that head, such as `dropout` and `multi_label`.
-        task: Whatever else the task that saved the preset wrote (our own folders).
+        task: Other settings of the task that saved the preset (our own folders).
         modifications: Changes of structure to replay before the weights fit (our own folders).
         class_name: The registered name of the task's class that it was saved from (our own folders), such as
-            "tftransformer>TextClassifier"; None for an encoder alone, `UNRECORDED` where the folder does not say.
+            "tftransformer>TextClassifier"; None for an encoder alone, `UNSTATED` where the folder does not say.
     """
 
     name: str

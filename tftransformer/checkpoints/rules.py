@@ -18,11 +18,11 @@ class Transform:
     """A change of layout that loses nothing: the values are the same, in another order or shape.
 
     Args:
-        name: For messages.
-        rank: How many axes the source's tensor has; None: any number.
-        shape: The shape here of a tensor of the given shape there.
-        forward: From the source's layout to ours.
-        backward: From ours to the source's, given the number of heads, which a merged axis forgets.
+        name: Name for messages.
+        rank: Number of axes of the source's tensor; None: any number.
+        shape: Callable from a tensor's shape there to its shape here.
+        forward: Callable from the source's layout to ours.
+        backward: Callable from ours to the source's, given the number of heads, which a merged axis forgets.
     """
 
     name: str
@@ -57,6 +57,7 @@ TRANSFORMS: dict[str, Transform] = {
     "merge_first": MERGE_FIRST,
 }
 
+TOKEN_TABLE = "embeddings/token/embeddings"
 # Our own folders: a tensor's name is its address.
 OWN = Table(
     name="tftransformer",
@@ -80,11 +81,11 @@ def to_source(
     """The source's name and layout of one of our variables: loading's inverse.
 
     Args:
-        table: What the source calls them.
+        table: Names of the variables in the source.
         address: Ours.
         value: The variable's values.
-        num_heads: Of the block, to take merged axes apart.
-        prefix: What stands before the names of an encoder that a task's model wraps.
+        num_heads: Heads of the block, to take merged axes apart.
+        prefix: String before the names of an encoder that a task's model wraps.
 
     Example:
         >>> table = Table("theirs", (Rule("dense/kernel", ("fc.weight",), "transpose"),))

@@ -34,7 +34,7 @@ class SavedModelFeatures(keras.layers.Layer):
     (`serving_default`, `default`, `serve` or the only one) otherwise. It must take named tensors or a single
     one with any batch size, and give a floating-point tensor.
 
-    The layer is stored by its path, and loading it runs whatever graph lies there, which can read and write
+    The layer is stored by its path, and loading it runs whatever graph is there, which can read and write
     files: `keras.saving.load_model` does so only with `safe_mode=False`. Its weights are no Keras variables:
     they do not count as parameters of a model, and no checkpoint holds them.
 
@@ -89,7 +89,9 @@ class SavedModelFeatures(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any) -> Any:
         for (name, spec), given in zip(self._endpoint.inputs.items(), self._by_name(inputs), strict=True):
-            if not spec.shape.is_compatible_with(given.shape) or (given.dtype == "string") != _is_text(spec):
+            if not spec.shape.is_compatible_with(given.shape) or (given.dtype == "string") != (
+                spec.dtype.name == "string"
+            ):
                 raise TransformerError(
                     f"input {name or 'of the layer'} must be {_described(spec)} for {self.folder}; got "
                     f"{given.dtype} of shape {tuple(given.shape)}"
@@ -223,10 +225,6 @@ def _output_name(outputs: Mapping[str, Any], asked: str | None, folder: str) -> 
     if not outputs[name].shape.rank:
         raise TransformerError(f"output {name!r} of {folder} must be a batch of vectors; it has no known axes")
     return name
-
-
-def _is_text(spec: Any) -> bool:
-    return spec.dtype.name == "string"
 
 
 def _described(spec: Any) -> str:

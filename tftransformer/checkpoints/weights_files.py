@@ -7,7 +7,7 @@ from tftransformer.checkpoints.adaptation import SourceView
 from tftransformer.checkpoints.assign import make_plan, stored_addresses
 from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
-from tftransformer.checkpoints.rules import OWN, Table
+from tftransformer.checkpoints.rules import OWN, TOKEN_TABLE, Table
 from tftransformer.checkpoints.sources import SafetensorsSource, ShardedSource, Source, TorchSource, open_weights
 from tftransformer.config import POSITIONS, TransformerConfig
 from tftransformer.errors import TransformerError
@@ -16,7 +16,6 @@ from tftransformer.models.shapes import encoder_shapes
 from tftransformer.text.spec import TokenizerSpec
 from tftransformer.text.vocabulary import parse_vocabulary
 
-_TOKENS = "embeddings/token/embeddings"
 _POSITIONS = "embeddings/position/embeddings"
 
 
@@ -89,7 +88,7 @@ def _names(source: Source, family: str) -> tuple[Table, dict[str, str]]:
     tables = [OWN, *([] if facts is None else [facts.table])]
     for table in tables:
         stored = stored_addresses(source, table)
-        if _TOKENS in stored:
+        if TOKEN_TABLE in stored:
             return table, stored
     raise TransformerError(
         f"weights must hold an encoder of the family {family}, by the names of this project or of Hugging Face; "
@@ -99,7 +98,7 @@ def _names(source: Source, family: str) -> tuple[Table, dict[str, str]]:
 
 def _stored_sizes(config: TransformerConfig, source: Source, stored: dict[str, str]) -> TransformerConfig:
     blocks = {address.split("/")[0] for address in stored if address.startswith("encoder_block_")}
-    sizes = {"vocabulary_size": source.shape(stored[_TOKENS])[0]}
+    sizes = {"vocabulary_size": source.shape(stored[TOKEN_TABLE])[0]}
     if config.num_blocks == config.num_layers and blocks:
         sizes["num_layers"] = len(blocks)
     if config.position == "learned" and _POSITIONS in stored:

@@ -16,7 +16,7 @@ import numpy as np
 from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.batch_blocks import Plan, parts_dataset
 from tftransformer.data.examples import Examples, build_examples, joined
-from tftransformer.data.pipeline import Epoch, in_order, num_batches, plan_epoch, row_windows
+from tftransformer.data.pipeline import Epoch, count_batches, epoch_numbers, in_order, plan_epoch, row_windows
 from tftransformer.data.row_packing import Packer
 from tftransformer.data.texts import Texts
 from tftransformer.errors import TransformerError
@@ -29,7 +29,7 @@ Item = TypeVar("Item")
 
 def augmented_batches(
     augmentation: Augmentation,
-    records: Texts,
+    texts: Texts,
     examples: Examples,
     batch_size: int,
     *,
@@ -43,41 +43,38 @@ def augmented_batches(
     """As `token_batches`, of texts and changed copies of them.
 
     Args:
-        augmentation: Its `prepare` has seen the records.
-        records: The texts that the examples are made of, in the same order.
-        examples: From `build_examples`, with the labels.
-        batch_size: Rows a batch (the global batch under `tf.distribute`).
-        tokenize, pack: As in `build_examples`.
-        boundaries: As in `token_batches`; the last one is raised to the packer's `sequence_length`, which a changed text
+        augmentation: The operations, whose `prepare` has seen the texts.
+        texts: The texts that the examples are made of, in the same order.
+        examples: Examples from `build_examples`, with the labels.
+        tokenize, pack: Callables, as in `build_examples`.
+        boundaries: Padded lengths, as in `token_batches`; the last one is raised to the packer's `sequence_length`, which a changed text
             may reach.
         shuffle: False keeps the order, each text before its copies.
-        seed: Of the order.
-        epoch: Who keeps the number of the epoch; None counts the iterations over the dataset.
+        seed: Random seed of the order.
+        batch_size, epoch: Arguments of `token_batches`.
 
     Returns:
         `tf.data.Dataset` of (x, y), (x, y, weight) or x; `rows_per_text` rows for each example.
 
     Raises:
-        TransformerError: if there are no examples, not as many as records, or batch_size is below 1.
+        TransformerError: if there are no examples, not as many as texts, or batch_size is below 1.
     """
-    if len(records) != len(examples):
-        raise TransformerError(f"records must be as many as examples, {len(examples)}; got {len(records)}")
+    if len(texts) != len(examples):
+        raise TransformerError(f"texts must be as many as examples, {len(examples)}; got {len(texts)}")
     total = len(examples) * augmentation.rows_per_text
-    count = num_batches(total, batch_size)
-    if not count:
-        raise TransformerError("there are no examples to make batches of")
+    count = count_batches(total, batch_size)
     if boundaries is not None:
         boundaries = tuple(dict.fromkeys([*(b for b in boundaries if b < pack.sequence_length), pack.sequence_length]))
-    started = Epoch()
+    number_of_epoch = epoch_numbers(epoch)
 
     def window(rows: np.ndarray, number: int) -> Examples:
-        texts, copies = np.divmod(rows, augmentation.rows_per_text)
+        originals, copies = np.divmod(rows, augmentation.rows_per_text)
         # Where texts are kept, the first row of each is the text itself.
         copies = copies - 1 if augmentation.copies else copies
         kept, new = np.flatnonzero(copies < 0), np.flatnonzero(copies >= 0)
-        changed = augmentation.augment(records, texts[new], copies[new], number)
+        changed = augmentation.augment(texts, originals[new], copies[new], number)
         made = build_examples(changed, tokenize=tokenize, pack=pack, pad_id=examples.pad_id, stream=io.StringIO())
-        both = joined([examples.take(texts[kept]), made.labelled_as(examples, texts[new])])
+        both = joined([examples.take(originals[kept]), made.labelled_as(examples, originals[new])])
         return both.take(np.argsort(np.concatenate([kept, new])))
 
     def windows(number: int) -> Iterator[tuple[Examples, Plan]]:
@@ -94,9 +91,7 @@ def augmented_batches(
                 yield part, in_order(np.arange(len(part)), part.lengths, batch_size, boundaries)
 
     def parts() -> Iterator[tuple[Examples, Plan]]:
-        number = started.number if epoch is None else epoch.number
-        started.number += 1
-        return one_ahead(windows(number))
+        return one_ahead(windows(number_of_epoch()))
 
     return parts_dataset(parts, examples, count, batch_size if total % batch_size == 0 else None)
 

@@ -30,7 +30,7 @@ def planned_dataset(plan: Callable[[], Plan], examples: Examples, count: int, ro
 
     Args:
         plan: Rows and padded length of each batch of the epoch that begins.
-        examples: What the rows are of.
+        examples: Examples that the rows belong to.
         count: Batches of every epoch.
         rows: Rows of every batch, None if not all are equal.
 
@@ -41,11 +41,11 @@ def planned_dataset(plan: Callable[[], Plan], examples: Examples, count: int, ro
 
 
 def fixed_dataset(plan: Plan, examples: Examples, rows: int | None) -> tf.data.Dataset:
-    """Batches that are the same in each epoch; a few lie ready, so that a single text is answered soon.
+    """Batches that are the same in each epoch; few are made at once, so that a single text is answered soon.
 
     Args:
         plan: Rows and padded length of each batch.
-        examples: As of `planned_dataset`, and so is `rows`.
+        examples, rows: As in `planned_dataset`.
 
     Returns:
         As `planned_dataset`.
@@ -177,7 +177,7 @@ def _batches(block: dict[str, tf.Tensor], spec: Any, pad_id: int, targets: Targe
 def _padded_targets(
     block: dict[str, tf.Tensor], number: tf.Tensor, first: tf.Tensor, end: tf.Tensor, spec: TargetSpec
 ) -> list[tf.Tensor]:
-    """TargetSpec and weights of a batch of rows that grow: what `TargetSpec.padded` gives."""
+    """Targets and weights of a batch of rows that grow: what `TargetSpec.padded` gives."""
     import tensorflow as tf
 
     lengths, longest = block["target_lengths"][first:end], block["targets_padded"][number]

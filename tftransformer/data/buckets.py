@@ -22,7 +22,7 @@ def length_buckets(lengths: Sequence[int] | np.ndarray, sequence_length: int, nu
         lengths: Tokens of each row, special tokens included; longer ones count as `sequence_length`.
         sequence_length: The last boundary, so that every row that may come has a bucket. It costs nothing
             until a row needs it.
-        num_buckets: Boundaries at most, `sequence_length` included if rows reach it. 6 keeps compilation
+        num_buckets: Boundaries at most, `sequence_length` included if rows are that long. 6 keeps compilation
             short; without XLA a dozen costs nothing.
 
     Returns:
@@ -73,8 +73,8 @@ def _best(values: np.ndarray, counts: np.ndarray, buckets: int) -> list[int]:
     return sorted([*boundaries, int(values[j])])
 
 
-def bucket_of(lengths: np.ndarray, boundaries: Sequence[int]) -> np.ndarray:
-    """Index of the first boundary that is not below each length.
+def bucket_of(lengths: np.ndarray | int, boundaries: Sequence[int]) -> np.ndarray:
+    """Index of the first boundary that is not below each length, or one length.
 
     Raises:
         TransformerError: if a length is above the last boundary.
@@ -86,6 +86,6 @@ def bucket_of(lengths: np.ndarray, boundaries: Sequence[int]) -> np.ndarray:
     buckets = np.searchsorted(np.asarray(boundaries), lengths)
     if buckets.size and buckets.max() == len(boundaries):
         raise TransformerError(
-            f"lengths must reach at least the longest row, {int(np.max(lengths))} tokens; the last is {boundaries[-1]}"
+            f"lengths must go up to the longest row, {int(np.max(lengths))} tokens; the last is {boundaries[-1]}"
         )
     return buckets

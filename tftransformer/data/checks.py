@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tftransformer.data.data_report import DataReport, Leak, SplitReport
-from tftransformer.data.folding import fold, fold_record
+from tftransformer.data.folding import fold, fold_text
 from tftransformer.data.labels import is_number
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
@@ -28,9 +28,9 @@ def check(
     """Examines the splits.
 
     Args:
-        splits: As `load` gives them.
-        token_lengths: For each split name the tokens of each row before trimming, special tokens
-            included (`Examples.full_lengths`).
+        splits: Splits, as `load` gives them.
+        token_lengths: Tokens of each row before trimming, special tokens included (`Examples.full_lengths`),
+            by the name of the split.
         sequence_length: Tokens a row is trimmed to.
 
     Raises:
@@ -49,7 +49,7 @@ def check(
             raise TransformerError(
                 f"token_lengths must have one number for each of the {rows} rows of {name}; got {len(lengths)}"
             )
-    keys = {name: [fold_record(text) for text in split.texts] for name, split in present.items()}
+    keys = {name: [fold_text(text) for text in split.texts] for name, split in present.items()}
     labels = {name: _labels_by_text(keys[name], split) for name, split in present.items()}
     known = splits.train.labels
     reports = {
@@ -73,7 +73,10 @@ def check(
         reports,
         leaks,
         len(conflicts),
-        [f"{_short(key)} [{', '.join(sorted(map(_shown, kinds)))}]" for key, kinds in conflicts[:EXAMPLES]],
+        [
+            f"{_short(key)} [{', '.join(sorted('+'.join(labels) or 'none' for labels in kinds))}]"
+            for key, kinds in conflicts[:EXAMPLES]
+        ],
         sequence_length,
         [row for row, key in enumerate(keys["train"]) if key in held_out],
         [row for row, key in enumerate(keys.get("validation", ())) if key in tested],
@@ -84,12 +87,12 @@ def check(
 def drop_leaked(splits: Splits, report: DataReport | None = None) -> Splits:
     """Removes leaked rows from the training side.
 
-    Test is never touched. Rows of train whose text stands in validation or test go; rows of validation
-    whose text stands in test go. Validation is compared as it came, before its own rows go.
+    Test is never touched. Rows of train whose text is in validation or test go; rows of validation
+    whose text is in test go. Validation is compared as it came, before its own rows go.
 
     Args:
-        splits: As `load` gives them.
-        report: From `check` on the same splits, if at hand.
+        splits: Splits, as `load` gives them.
+        report: Result of `check` for the same splits, if at hand.
 
     Raises:
         TransformerError: if fewer than two classes are left to train on, or no validation row is left.
@@ -105,46 +108,42 @@ def drop_leaked(splits: Splits, report: DataReport | None = None) -> Splits:
         train = _without(train, report.leaked_train_indices)
         if len(set(train.targets or ())) < 2 <= len(set(splits.train.targets or ())):
             raise TransformerError(
-                "drop_leaked leaves fewer than 2 classes to train on: nearly all training texts stand in"
+                "drop_leaked leaves fewer than 2 classes to train on: nearly all training texts are in"
                 " validation or test too"
             )
         lost = sorted(set(splits.train.labels) - set(train.labels))
         if lost:
             raise TransformerError(
-                f"drop_leaked leaves no training row of label {lost[0]!r}: all its texts stand in validation"
-                " or test too"
+                f"drop_leaked leaves no training row of label {lost[0]!r}: all its texts are in validation or test too"
             )
     if report.leaked_validation_indices:
         validation = _without(validation, report.leaked_validation_indices)
         if not len(validation):
-            raise TransformerError("drop_leaked leaves no validation row: all their texts stand in test too")
+            raise TransformerError("drop_leaked leaves no validation row: all their texts are in test too")
     return splits._replace(train=train, validation=validation)
 
 
 def _without(split: Split, rows: Sequence[int]) -> Split:
-    gone = set(rows)
-    return split.take(row for row in range(len(split)) if row not in gone)
+    return split.take(sorted(set(range(len(split))) - set(rows)))
 
 
 def _labels_by_text(keys: list, split: Split) -> dict:
-    """The set of targets that each folded text carries; a multi-label target counts as a set."""
+    """The targets that each folded text carries, each as the labels of a row in order."""
     found: dict = {}
     for row, key in enumerate(keys):
         kinds = found.setdefault(key, set())
         if split.targets is not None:
-            target = split.targets[row]
-            kinds.add(frozenset(target) if split.multi_label else target)
+            kinds.add(tuple(sorted(split.labels_of(row))))
     return found
 
 
 def _split_report(
     split: Split, keys: list, labels: dict, known: Sequence[str], tokens, sequence_length: int | None
 ) -> SplitReport:
-    targets = split.targets or []
-    counts = Counter(label for t in targets for label in (t if split.multi_label else (t,)))
+    counts = Counter(label for row in range(len(split)) for label in split.labels_of(row))
     counts = {label: counts.get(label, 0) for label in known or split.labels}
-    words = [len(key.split()) if isinstance(key, str) else sum(len(k.split()) for k in key) for key in keys]
     both = [(key,) if isinstance(key, str) else key for key in keys]
+    words = [sum(len(side.split()) for side in sides) for sides in both]
     smallest = min(counts.values(), default=0)
     tokens = None if tokens is None else np.asarray(tokens)
     truncated = None
@@ -162,7 +161,7 @@ def _split_report(
         one_sided=sum(any(map(_is_seen, sides)) and not all(map(_is_seen, sides)) for sides in both),
         duplicates=len(keys) - len(labels),
         conflicting=sum(len(kinds) > 1 for kinds in labels.values()),
-        unlabelled=sum(not t for t in targets) if split.multi_label else 0,
+        unlabelled=sum(not target for target in split.targets or ()),
         columns=split.columns,
     )
 
@@ -192,10 +191,6 @@ def _short(key, width: int = 70) -> str:
     return repr(text if len(text) <= width else text[: width - 1] + "…")
 
 
-def _shown(kind) -> str:
-    return kind if isinstance(kind, str) else "+".join(sorted(kind)) or "none"
-
-
 # What is odd about the labels of a data set, before a class is made of each.
 
 # More classes than any usual scale of ratings has.
@@ -215,8 +210,7 @@ def label_warnings(split: Split) -> list[str]:
         >>> label_warnings(Split(["a", "b", "c"], ["abbr", "ABBR", "x"]))
         ["'ABBR' and 'abbr' differ in case or space alone, and are 2 classes"]
     """
-    targets = split.targets or []
-    counts = Counter(label for target in targets for label in (target if split.multi_label else (target,)))
+    counts = Counter(label for row in range(len(split)) for label in split.labels_of(row))
     labels = split.labels
     found = [_numbers(labels), *_missing(counts, labels), *_alike(labels)]
     if not split.multi_label:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tftransformer.errors import TransformerError
+from tftransformer.errors import TransformerError, check_whole
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -24,7 +24,7 @@ class Chunker:
 
     Args:
         sequence_length: T, tokens of a chunk at most, the two special tokens included.
-        max_chunks: C, chunks of a document at most; what lies behind them is not read.
+        max_chunks: C, chunks of a document at most; what comes after them is not read.
         start_id, separator_id, pad_id: Ids of [CLS], [SEP] and [PAD].
         overlap: Tokens at the end of a chunk that the next one begins with.
 
@@ -47,9 +47,9 @@ class Chunker:
     overlap: int = 0
 
     def __post_init__(self) -> None:
-        _check("sequence_length", self.sequence_length, SPECIAL + 1)
-        _check("max_chunks", self.max_chunks, 1)
-        _check("overlap", self.overlap, 0)
+        check_whole("sequence_length", self.sequence_length, SPECIAL + 1)
+        check_whole("max_chunks", self.max_chunks)
+        check_whole("overlap", self.overlap, 0)
         if self._stride < 1:
             most = self.sequence_length - SPECIAL - 1
             raise TransformerError(f"overlap must be at most {most}, less than the text of a chunk; got {self.overlap}")
@@ -127,8 +127,3 @@ class Chunker:
 
         real = number < counts
         return tf.where(real, edge(number), 0), tf.where(real, edge(number + 1) + self.overlap, 0)
-
-
-def _check(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise TransformerError(f"{name} must be an integer of at least {least}; got {value!r}")

@@ -12,34 +12,27 @@ from dataclasses import replace
 
 import numpy as np
 
-from tftransformer.data.folding import fold_record
+from tftransformer.data.folding import fold_text
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
-
-
-def _labels_of(split: Split, row: int) -> tuple[str, ...]:
-    if split.targets is None:
-        return ("",)
-    target = split.targets[row]
-    return target if split.multi_label else (target,)
 
 
 def _groups(split: Split) -> list[list[int]]:
     """Rows that share a folded text, in order of first appearance."""
     groups: dict = {}
     for row, text in enumerate(split.texts):
-        groups.setdefault(fold_record(text), []).append(row)
+        groups.setdefault(fold_text(text), []).append(row)
     return list(groups.values())
 
 
 def _strata(split: Split, groups: list[list[int]]) -> dict[str, list[list[int]]]:
     """Groups by the rarest label they carry: a rare label has to be spread with care, a common one
     spreads by itself."""
-    counts = Counter(label for row in range(len(split)) for label in _labels_of(split, row))
+    counts = Counter(label for row in range(len(split)) for label in split.labels_of(row))
     strata: dict[str, list[list[int]]] = {}
     for group in groups:
-        labels = {label for row in group for label in _labels_of(split, row)} or {""}
-        rarest = min(labels, key=lambda label: (counts[label], label))
+        labels = {label for row in group for label in split.labels_of(row)}
+        rarest = min(labels, key=lambda label: (counts[label], label), default="")
         strata.setdefault(rarest, []).append(group)
     return strata
 
@@ -59,14 +52,14 @@ def _choose(groups: list[list[int]], wanted: float, rng: np.random.Generator) ->
 
 
 def cut(split: Split, fraction: float, seed: int = 0, name: str = "test") -> tuple[Split, Split]:
-    """Cuts a fraction of the rows off: disjoint by folded text, the labels in equal shares.
+    """Cuts a fraction of the rows off: disjoint by folded text, and the same fraction of each label.
 
     Args:
         split: The rows to divide.
-        fraction: Share of the rows to cut off, above 0 and below 1. Groups are never divided, so the
-            share is met to within one group a label; a label with fewer than three distinct texts may
+        fraction: Fraction of the rows to cut off, above 0 and below 1. Groups are never divided, so it
+            is met to within one group a label; a label with fewer than three distinct texts may
             be missing from the part cut off, but never from what remains.
-        seed: The same seed cuts the same rows.
+        seed: Random seed: the same one cuts the same rows.
         name: Name of the part cut off.
 
     Returns:
@@ -104,12 +97,12 @@ def cut(split: Split, fraction: float, seed: int = 0, name: str = "test") -> tup
 
 
 def _keep_every_label(split: Split, groups: list[list[int]], chosen: list[list[int]]) -> list[list[int]]:
-    """Gives groups back whose labels would otherwise stand only in the part cut off."""
+    """Gives groups back whose labels would otherwise be in the part cut off alone."""
     taken = {row for group in chosen for row in group}
-    left = {label for row in range(len(split)) if row not in taken for label in _labels_of(split, row)}
+    left = {label for row in range(len(split)) if row not in taken for label in split.labels_of(row)}
     kept = []
     for group in chosen:
-        labels = {label for row in group for label in _labels_of(split, row)}
+        labels = {label for row in group for label in split.labels_of(row)}
         if labels <= left:
             kept.append(group)
         else:
@@ -146,11 +139,11 @@ def subset_rows(split: Split, count: int, seed: int = 0) -> Sequence[int]:
     rng = np.random.default_rng([seed, 1])
     by_label: dict = {}
     for row in rng.permutation(len(split)):
-        by_label.setdefault(_labels_of(split, int(row)), []).append(int(row))
-    # Each row's rank within its label, as a share: taking the smallest shares takes every label evenly.
-    shares = [
+        by_label.setdefault(split.labels_of(row), []).append(int(row))
+    # Each row's rank within its label, from 0 to 1: taking the smallest takes every label evenly.
+    ranks = [
         ((position + 0.5) / len(rows) if position else -1.0 / len(rows), row)
         for _, rows in sorted(by_label.items())
         for position, row in enumerate(rows)
     ]
-    return sorted(row for _, row in sorted(shares)[:count])
+    return sorted(row for _, row in sorted(ranks)[:count])

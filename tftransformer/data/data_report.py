@@ -21,13 +21,13 @@ class SplitReport:
         imbalance: Rows of the commonest label for each row of the rarest; inf if a label is missing.
         words: Length percentiles in words, both sides of pairs together.
         tokens: Length percentiles in tokens, special tokens included; None without token lengths.
-        truncated: Share of rows longer than sequence_length; None without token lengths.
+        truncated: Fraction of the rows longer than sequence_length; None without token lengths.
         empty: Rows whose text (both sides of a pair) is empty, whitespace or of no width.
-        duplicates: Rows whose text stands in an earlier row of the split.
+        duplicates: Rows whose text is in an earlier row of the split.
         conflicting: Distinct texts that carry different labels within the split.
         unlabelled: Rows without any label (possible in multi-label data).
         one_sided: Pairs of which one text is empty.
-        columns: The names of the columns of the source, by what they were taken for.
+        columns: Names of the columns of the source, by their role.
     """
 
     rows: int
@@ -47,10 +47,10 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class Leak:
-    """Texts that stand in two splits.
+    """Texts that are in two splits.
 
     Args:
-        rows: Rows of the split named first whose text stands in the other.
+        rows: Rows of the split named first whose text is in the other.
         texts: Distinct texts.
         conflicting: Distinct texts among them whose labels differ between the two splits.
         examples: A few of them, shortened.
@@ -68,13 +68,13 @@ class DataReport:
 
     Args:
         splits: One report for each split.
-        leaks: By `"train/test"` and so on, only pairs of splits that share texts.
+        leaks: Leaks by `"train/test"` and so on, only of pairs of splits that share texts.
         conflicting: Distinct texts with different labels anywhere in the data.
         conflict_examples: A few of them, shortened, with their labels.
         sequence_length: Tokens a text is trimmed to, if known.
-        leaked_train_indices: Rows of train whose text stands in validation or test.
-        leaked_validation_indices: Rows of validation whose text stands in test.
-        label_warnings: What is odd about the labels of train, a line each.
+        leaked_train_indices: Rows of train whose text is in validation or test.
+        leaked_validation_indices: Rows of validation whose text is in test.
+        label_warnings: Oddities of the labels of train, a line each.
     """
 
     splits: dict[str, SplitReport]
@@ -113,12 +113,12 @@ class DataReport:
             lines.append(f"  {_count(self.conflicting, 'text')} with conflicting labels")
             lines.extend(f"      {text}" for text in self.conflict_examples)
         if not self.leaks and len(self.splits) > 1:
-            lines.append("  no text stands in two splits")
+            lines.append("  no text is in two splits")
         return "\n".join(lines)
 
 
 def describe_columns(columns: Mapping[str, Sequence[str]]) -> str:
-    """Which columns are taken for what, in a line.
+    """Which columns have which role, in a line.
 
     Example:
         >>> describe_columns({"text": ["body"], "label": ["queue"], "unused": ["subject", "id"]})
@@ -138,8 +138,8 @@ def _split_lines(name: str, split: SplitReport, sequence_length: int | None) -> 
     more = len(split.labels) - len(labels)
     lines = [f"  {name:<10} {split.rows:>7,} rows{source}"]
     if labels:
-        ratio = "a label is missing" if np.isinf(split.imbalance) else f"imbalance {split.imbalance:.1f}"
-        lines.append(f"    labels   {', '.join(labels)}{f', and {more} more' if more else ''}; {ratio}")
+        imbalance = "a label is missing" if np.isinf(split.imbalance) else f"imbalance {split.imbalance:.1f}"
+        lines.append(f"    labels   {', '.join(labels)}{f', and {more} more' if more else ''}; {imbalance}")
     for unit, values in (("words", split.words), ("tokens", split.tokens)):
         if values is not None:
             shown = ", ".join(f"{'max' if p == '100' else 'p' + p} {v:,}" for p, v in values.items())

@@ -1,4 +1,4 @@
-"""What tf.data needs to be told so that it neither keeps what is done with nor waits for nothing.
+"""Settings of tf.data without which it keeps data that nobody needs any more, and waits without a reason.
 
 TensorFlow attaches each function that a pipeline calls (`Dataset.from_generator`, `tf.numpy_function`) to the default
 graph, for the life of the process: tokenised texts and stored states would pile up with each `fit` and `predict`.
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class DatasetFunction:
-    """What TensorFlow may keep for ever: a function that is forgotten with the dataset that calls it.
+    """A function that TensorFlow may keep for ever: what it holds goes with the dataset that calls it.
 
     Args:
-        function: Anything but one that holds that dataset, which would never go.
+        function: Function that does not hold that dataset, which would never go.
 
     Example:
         >>> rows = [1, 2]
@@ -37,7 +37,7 @@ class DatasetFunction:
         self._function: Callable | None = function
 
     def __call__(self, *arguments: Any) -> Any:
-        # Never silently nothing: who still reads has kept an iterator without its dataset.
+        # Whoever still reads has kept an iterator without its dataset.
         if self._function is None:
             raise RuntimeError("the dataset that this function belongs to is gone")
         return self._function(*arguments)

@@ -14,13 +14,11 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from tftransformer.data.row_packing import FlatRows, Packer, packer
-from tftransformer.data.targets import LABEL, Ragged, TargetSpec
+from tftransformer.data.row_packing import FlatRows, Packer
+from tftransformer.data.targets import LABEL, Ragged, TargetSpec, row_splits
 from tftransformer.data.texts import Texts
 from tftransformer.errors import TransformerError
 from tftransformer.progress import Progress
-
-__all__ = ["ROW_NUMBERS", "Examples", "build_examples", "packer"]
 
 # With fewer texts at a time, starting the operations takes longer than they do.
 CHUNK_TEXTS = 4096
@@ -40,10 +38,10 @@ class Examples:
         targets: An array or a `Ragged`, as `target_spec` says; None without.
         weights: float32 (B,), or None.
         pad_id: Id that pads.
-        target_spec: What a target looks like, as the task says it.
-        maker: Of what they were made, which two tasks have to agree on to share them.
-        records: The texts that they were made of; None where nobody kept them.
-        numbers: int64 (B,): which of the `records` each is; None: all, in order.
+        target_spec: Declaration of a target, from the task.
+        maker: Settings they were made with, equal for two tasks that can share them.
+        all_texts: The texts that they and the rows beside them were made of; None where nobody kept them.
+        numbers: int64 (B,): which of `all_texts` each is; None: all, in order.
         numbered: Batches hold `row_numbers` (B,) beside a model's inputs: which of these examples each row is. For steps
             that look something up, and take the numbers out again.
     """
@@ -57,7 +55,7 @@ class Examples:
     pad_id: int = 0
     target_spec: TargetSpec = LABEL
     maker: Any = None
-    records: Texts | None = None
+    all_texts: Texts | None = None
     numbers: np.ndarray | None = None
     numbered: bool = False
 
@@ -105,12 +103,10 @@ class Examples:
     def take(self, indices: Sequence[int]) -> Examples:
         """The rows at these positions."""
         indices = np.asarray(indices, "int64")
-        lengths = self.lengths[indices]
-        row_splits = np.concatenate([[0], np.cumsum(lengths)]).astype("int64")
-        places = np.repeat(self.row_splits[indices] - row_splits[:-1], lengths) + np.arange(row_splits[-1])
+        tokens = Ragged(self.token_ids, self.row_splits)[indices]
         return Examples(
-            self.token_ids[places],
-            row_splits,
+            tokens.values,
+            tokens.row_splits,
             self.boundaries[indices],
             self.full_lengths[indices],
             None if self.targets is None else self.targets[indices],
@@ -118,7 +114,7 @@ class Examples:
             self.pad_id,
             self.target_spec,
             self.maker,
-            self.records,
+            self.all_texts,
             indices if self.numbers is None else self.numbers[indices],
         )
 
@@ -141,9 +137,9 @@ class Examples:
         Raises:
             TransformerError: Nobody kept them.
         """
-        if self.records is None:
-            raise TransformerError("these examples do not know their texts; make them with a task's preprocess")
-        return self.records if self.numbers is None else self.records.take(self.numbers)
+        if self.all_texts is None:
+            raise TransformerError("these examples have no texts; make them with a task's preprocess")
+        return self.all_texts if self.numbers is None else self.all_texts.take(self.numbers)
 
     @cached_property
     def digests(self) -> list[bytes]:
@@ -184,10 +180,10 @@ def joined(parts: Sequence[Examples]) -> Examples:
             return Ragged.joined(values)
         return None if values[0] is None else np.concatenate(values)
 
-    lengths = np.concatenate([part.lengths for part in parts])
+    tokens = Ragged.joined([Ragged(part.token_ids, part.row_splits) for part in parts])
     return Examples(
-        together("token_ids"),
-        np.concatenate([[0], np.cumsum(lengths)]).astype("int64"),
+        tokens.values,
+        tokens.row_splits,
         *(together(name) for name in ("boundaries", "full_lengths", "targets", "weights")),
         parts[0].pad_id,
         parts[0].target_spec,
@@ -195,7 +191,7 @@ def joined(parts: Sequence[Examples]) -> Examples:
 
 
 def build_examples(
-    records: Texts,
+    texts: Texts,
     targets: np.ndarray | None = None,
     *,
     tokenize: Callable,
@@ -206,17 +202,17 @@ def build_examples(
 ) -> Examples:
     """Tokenises every text once, some thousand at a time on every core.
 
-    What it holds besides the result is as much as a few chunks need; the tokens of a large corpus lie in a
-    temporary file (`TokenStore`).
+    Besides the result it holds a few chunks in memory; the tokens of a large corpus are in a temporary file
+    (`TokenStore`).
 
     Args:
-        records: The texts, and the weights that go with them.
+        texts: The texts, and the weights that go with them.
         targets: int32 (B,) or float32 (B, C) from `encode_targets`, or None.
-        tokenize: `tokenize(texts (B,) string) -> RaggedTensor int32 (B, None)`.
-        pack: Adds special tokens and trims to sequence_length; from `packer`.
-        pad_id: The id that padding has.
-        maker: As for `Examples`.
-        stream: Where progress is shown; stderr by default.
+        tokenize: Callable from texts (B,) string to a `RaggedTensor` int32 (B, None).
+        pack: `Packer`, which adds special tokens and trims to sequence_length.
+        pad_id: Id that pads.
+        maker: Settings that the examples are made with, as in `Examples`.
+        stream: Stream that shows the progress; stderr by default.
 
     Raises:
         TransformerError: if targets are not as many as texts, or sequence_length is too short for the special tokens.
@@ -228,9 +224,9 @@ def build_examples(
         >>> examples.lengths.tolist()
         [3, 5]
     """
-    if targets is not None and len(targets) != len(records):
-        raise TransformerError(f"targets must be as many as texts, {len(records)}; got {len(targets)}")
-    sides = [records.first] if records.second is None else [records.first, records.second]
+    if targets is not None and len(targets) != len(texts):
+        raise TransformerError(f"targets must be as many as texts, {len(texts)}; got {len(targets)}")
+    sides = texts.sides
 
     def encode(chunk: slice) -> FlatRows:
         import tensorflow as tf
@@ -241,7 +237,7 @@ def build_examples(
 
     tokens = TokenStore()
     rows: dict[str, list[np.ndarray]] = {"lengths": [], "boundaries": [], "full_lengths": []}
-    with Progress(len(records), "tokenising", stream=stream) as bar:
+    with Progress(len(texts), "tokenising", stream=stream) as bar:
         for part in _encoded(_chunks(sides), encode):
             tokens.append(part.token_ids)
             for name, parts in rows.items():
@@ -253,27 +249,25 @@ def build_examples(
 
     return Examples(
         tokens.finish(),
-        np.concatenate([[0], np.cumsum(column("lengths"), dtype="int64")]),
+        row_splits(column("lengths")),
         column("boundaries"),
         column("full_lengths"),
         targets,
-        records.weights,
+        texts.weights,
         pad_id,
         maker=maker,
-        records=records,
+        all_texts=texts,
     )
 
 
 def _chunks(sides: list[list[str]]) -> list[slice]:
     """Consecutive rows, few enough that tokenising them takes little memory even where texts are long."""
-    lengths = np.zeros(len(sides[0]), "int64")
-    for side in sides:
-        lengths += np.fromiter(map(len, side), "int64", len(side))
-    before = np.concatenate([[0], np.cumsum(lengths)])
+    rows = len(sides[0])
+    before = row_splits(sum(np.fromiter(map(len, side), "int64", rows) for side in sides))
     chunks, start = [], 0
-    while start < len(lengths):
+    while start < rows:
         full = int(np.searchsorted(before, before[start] + CHUNK_CHARACTERS, "right")) - 1
-        stop = min(max(full, start + 1), start + CHUNK_TEXTS, len(lengths))
+        stop = min(max(full, start + 1), start + CHUNK_TEXTS, rows)
         chunks.append(slice(start, stop))
         start = stop
     return chunks

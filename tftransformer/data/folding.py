@@ -6,7 +6,8 @@ after case folding because folding can leave characters that compose anew (Unico
 
 import unicodedata
 
-Record = str | tuple[str, str]
+# A string, or a pair of them.
+Text = str | tuple[str, str]
 
 
 def fold(text: str) -> str:
@@ -23,16 +24,14 @@ def fold(text: str) -> str:
     return " ".join(folded.split())
 
 
-def fold_record(record: Record) -> Record:
-    """`fold` of a text, or of both sides of a pair; usable as a dictionary key.
+def fold_text(text: Text) -> Text:
+    """`fold` of a string, or of both sides of a pair; usable as a dictionary key.
 
     Example:
-        >>> fold_record(("A", " b "))
+        >>> fold_text(("A", " b "))
         ('a', 'b')
     """
-    if isinstance(record, str):
-        return fold(record)
-    return tuple(fold(side) for side in record)
+    return fold(text) if isinstance(text, str) else tuple(map(fold, text))
 
 
 def well_formed(text: str) -> str:

@@ -1,13 +1,13 @@
 """What the value of a label means: one rule for lists, arrays, columns, datasets and files.
 
-1. A label is its name. Strings and bytes are names as they stand, without the space around them; numbers are named as
+1. A label is its name. Strings and bytes are names as they are, without the space around them; numbers are named as
    one writes them, and a whole number as an integer: 1, 1.0, "1.0" and `np.float64(1)` are all "1". Booleans are "True"
    and "False". None, NaN, infinity and nothing but space are no labels: they are refused, with their row.
 2. A value whose name is that of a class means this class. "true", "True" and "TRUE" are one name, unless the
    classes tell them apart. Two classes called 0 and 1, or false and true, go by both pairs of names.
 3. Any other whole number is an id, 0 to C - 1, the position of a class. But where the name of any class is a number
    (or true or false), numbers are names and never ids: of the ratings 1 to 3, 0 is none, and 1 is the first.
-   Of two classes, False and True may stand for the ids 0 and 1.
+   Of two classes, False and True may mean the ids 0 and 1.
 4. Everything else is refused, with its row.
 
 So what a value means depends on its name alone, and rows mean the same wherever they come from. There is one exception:
@@ -33,10 +33,10 @@ from tftransformer.errors import TransformerError, near_miss
 # Whole numbers as pandas writes them once a column has a gap. `data.stream_labels` has the same rule for tensors.
 WHOLE_DECIMAL = r"^(-?(?:0|[1-9][0-9]*))\.0+$"
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_SPELLINGS = {True: ("True", "true", "TRUE"), False: ("False", "false", "FALSE")}
+_TRUTH_NAMES = {True: ("True", "true", "TRUE"), False: ("False", "false", "FALSE")}
 # These hold labels and are none.
 SEVERAL = (list, tuple, set, frozenset, dict, np.ndarray)
-_TRUTH = {name: value for value, names in _SPELLINGS.items() for name in names}
+_TRUTH = {name: value for value, names in _TRUTH_NAMES.items() for name in names}
 # What NumPy makes room for when it turns a float into a string.
 _FLOAT_CHARACTERS = 32
 
@@ -129,7 +129,7 @@ def label_ids(labels: Sequence[str]) -> dict[str, int]:
     for name, i in numbers.items():
         ids.setdefault(name, i)
     for truth, i in truths.items():
-        for name in _SPELLINGS[truth]:
+        for name in _TRUTH_NAMES[truth]:
             ids.setdefault(name, i)
     return ids
 
@@ -205,7 +205,7 @@ def named_targets(targets: Any, multi_label: bool, where: Callable[[int], str]) 
     Args:
         targets: B labels, or B lists of labels.
         multi_label: Whether a row has any number of labels.
-        where: From the number of a row to what messages call it.
+        where: Callable from the number of a row to what messages call it.
 
     Raises:
         TransformerError: A value is no label.

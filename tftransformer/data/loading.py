@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from tftransformer.data.cutting import cut
-from tftransformer.data.readers.columns import as_list, choose
+from tftransformer.data.readers.columns import Table, as_list
 from tftransformer.data.readers.delimited import read_delimited
 from tftransformer.data.readers.jsonl import read_json_splits, read_jsonl
-from tftransformer.data.readers.labelled import to_split
-from tftransformer.data.readers.table import Table
+from tftransformer.data.readers.labelled import read_split
 from tftransformer.data.readers.text_file import existing_path
 from tftransformer.data.split import Split, Splits
 from tftransformer.data.tables import as_column, columns_of, is_table
@@ -63,13 +62,13 @@ def load(
             relative to the folder `source`, else to the working directory.
         text_columns: One or two columns, by name or by number from 1; found by their usual names if None.
         label_column: Column of the label; found by its usual names if None.
-        label_columns: For multi-label data: one column of 0 and 1 for each label.
-        label_delimiter: For multi-label data: what separates the labels in the label column, such as `"|"`.
-        validation_fraction, test_fraction: Shares of the rows of the file with the training rows that a
-            missing split is cut off with; 0 cuts none. The cut is stratified by label, seeded, and keeps
+        label_columns: One column of 0 and 1 for each label, for multi-label data.
+        label_delimiter: String between the labels in the label column, such as `"|"`, for multi-label data.
+        validation_fraction, test_fraction: Fractions of the rows of the file with the training rows that
+            become a missing split; 0 cuts none. The cut is stratified by label, seeded, and keeps
             rows of one text (folded) on one side.
-        seed: Of the cut.
-        data_dir, download: For `tfds:` only; nothing is downloaded unless asked for.
+        seed: Random seed of the cut.
+        data_dir, download: Arguments for `tfds:` only; nothing is downloaded unless asked for.
 
     Returns:
         Splits of which validation or test is None where it is missing and its fraction is 0.
@@ -84,12 +83,14 @@ def load(
     """
     given = {"train": train, "validation": validation, "test": test}
     given = {name: path for name, path in given.items() if path is not None}
-    columns = {
+    if label_delimiter == "":
+        raise TransformerError("label_delimiter must be at least one character; got ''")
+    options = {
         "text_columns": as_list(text_columns),
         "label_column": as_list(label_column),
         "label_columns": as_list(label_columns),
+        "label_delimiter": label_delimiter,
     }
-    options = {**columns, "label_delimiter": _delimiter(label_delimiter)}
     for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
         if not 0 <= fraction < 1:
             raise TransformerError(f"{name} must be at least 0 and below 1; got {fraction}")
@@ -115,12 +116,6 @@ def load(
     return splits
 
 
-def _delimiter(delimiter: str | None) -> str | None:
-    if delimiter is not None and not delimiter:
-        raise TransformerError("label_delimiter must be at least one character; got ''")
-    return delimiter
-
-
 def _from_memory(source: Split | Splits | tuple | list) -> dict[str, Split]:
     if isinstance(source, Splits):
         return source.present()
@@ -139,7 +134,7 @@ def _from_table(source: Any, options: dict) -> Split:
     if not rows:
         raise TransformerError(f"source must have rows; the {type(source).__name__} has none")
     table = Table(type(source).__name__, tuple(columns), rows, list(range(1, len(rows) + 1)))
-    return _split(table, "train", options)
+    return read_split(table, "train", **options)
 
 
 def _as_list(cell: Any) -> Any:
@@ -165,13 +160,7 @@ def _read_together(files: dict[str, Path], options: dict) -> dict[str, Split] | 
             tables[name] = table
     if "train" not in tables:
         return None
-    return {name: _split(table, name, options) for name, table in tables.items()}
-
-
-def _split(table: Table, name: str, options: dict) -> Split:
-    columns = {key: value for key, value in options.items() if key != "label_delimiter"}
-    table, chosen = choose(table, **columns)
-    return to_split(table, chosen, name, options["label_delimiter"])
+    return {name: read_split(table, name, **options) for name, table in tables.items()}
 
 
 def _read(path: Path, name: str, options: dict) -> Split:
@@ -179,7 +168,7 @@ def _read(path: Path, name: str, options: dict) -> Split:
     if reader is None:
         kinds = ", ".join(sorted(READERS))
         raise TransformerError(f"{path} must end in one of {kinds}; got {path.suffix or 'no extension'!r}")
-    return _split(reader(path), name, options)
+    return read_split(reader(path), name, **options)
 
 
 def _files(source: str | Path | None, given: dict[str, str | Path]) -> dict[str, Path]:
@@ -234,7 +223,7 @@ def _find_splits(folder: Path, skip: set[str]) -> dict[str, Path]:
 
 
 def _complete(found: dict[str, Split], validation: float, test: float, seed: int) -> Splits:
-    """Cuts the missing splits off the training rows; both shares are of the rows as they came."""
+    """Cuts the missing splits off the training rows; both fractions are of the rows as they came."""
     train = found["train"]
     fractions = {"test": test, "validation": validation}
     left = 1.0
@@ -262,8 +251,8 @@ def _check_labels(splits: Splits) -> None:
         raise TransformerError(f"{train.source or 'train'}: some splits hold pairs of texts, others texts")
     known = set(train.labels)
     for name, split in splits.present().items():
-        for row, target in enumerate(split.targets or ()):
-            unseen = [t for t in (target if split.multi_label else (target,)) if t not in known]
+        for row in range(len(split)):
+            unseen = [label for label in split.labels_of(row) if label not in known]
             if unseen:
                 raise TransformerError(
                     f"{split.where(row)}: label {_short(unseen[0])!r} of the {name} split never occurs in"

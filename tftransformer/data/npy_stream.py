@@ -7,16 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-# Room for the longest length of a header; NumPy pads headers to a multiple of 64 bytes.
-_HEADER = 128
-
 
 class NpyStream:
     """Writes a one-dimensional .npy file piece by piece.
 
     Args:
         path: The file to make.
-        dtype: Of its values.
+        dtype: Dtype of its values.
 
     Example:
         >>> import tempfile
@@ -47,10 +44,10 @@ class NpyStream:
             self._file.close()
 
     def _write_header(self) -> None:
+        # NumPy leaves room for the longest length: the header keeps its size.
         self._file.seek(0)
-        text = repr({"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.length,)})
-        body = text.ljust(_HEADER - 11).encode("ascii") + b"\n"
-        self._file.write(npy.magic(1, 0) + len(body).to_bytes(2, "little") + body)
+        header = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.length,)}
+        npy.write_array_header_1_0(self._file, header)
 
     def __enter__(self) -> "NpyStream":
         return self

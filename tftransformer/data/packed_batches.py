@@ -1,7 +1,7 @@
 """Batches in which several texts share a row without seeing each other (Krell et al. 2021, arXiv 2107.02027).
 
 A batch holds the same texts as without packing. What changes is how the encoder is given them: in rows filled up to
-`capacity` instead of one row a text, and with the places at which each text's vectors stand afterwards.
+`capacity` instead of one row a text, and with the places of each text's vectors afterwards.
 """
 
 import bisect
@@ -31,8 +31,8 @@ def pack_batch(
     Args:
         token_ids, segment_ids, padding_mask: (B, L) integers.
         capacity: T, tokens a row; at least the longest text.
-        pad_id: The id that pads.
-        replicas: How many the batch will be shared out to, ceil(B/replicas) texts each as `tf.distribute` does it.
+        pad_id: Id that pads.
+        replicas: Replicas that the batch is divided among, ceil(B/replicas) texts each as `tf.distribute` does it.
             Each finds its own texts in its own R/replicas rows, and `places` are relative to these.
 
     Returns:
@@ -47,9 +47,8 @@ def pack_batch(
         ([5, 6, 7, 8, 9, 0], [0, 1, 2, 0, 1, 0])
     """
     lengths = padding_mask.sum(axis=1).astype("int64")
-    share = -(-len(lengths) // replicas)
-    shares = [slice(first, first + share) for first in range(0, replicas * share, share)]
-    rows_of = [pack_rows(lengths[part], capacity) for part in shares]
+    size = -(-len(lengths) // replicas)
+    rows_of = [pack_rows(lengths[first : first + size], capacity) for first in range(0, replicas * size, size)]
     # As many rows for each replica, so that a split into equal parts separates them.
     count = -(-max(len(rows) for rows in rows_of) // ROW_MULTIPLE) * ROW_MULTIPLE
     packed = {name: np.zeros((replicas * count, capacity), "int32") for name in ROWS}
@@ -59,7 +58,7 @@ def pack_batch(
         for row, texts in enumerate(rows):
             start = 0
             for number, text in enumerate(texts, start=1):
-                text += shares[replica].start
+                text += replica * size
                 length = lengths[text]
                 span = (replica * count + row, slice(start, start + length))
                 packed["token_ids"][span] = token_ids[text, :length]
@@ -75,8 +74,8 @@ def packed_batches(dataset: Any, capacity: int, pad_id: int = 0, replicas: int =
     """A `tf.data.Dataset` of x, (x, y) or (x, y, weight) with the texts of each x packed; all else as it was.
 
     Args:
-        dataset: Of batches.
-        capacity, pad_id, replicas: As for `pack_batch`.
+        dataset: Dataset of batches.
+        capacity, pad_id, replicas: Arguments of `pack_batch`.
     """
     import tensorflow as tf
 

@@ -8,6 +8,7 @@ undoes it is returned. `stream_batches` follows a `tf.data.Dataset` of the user'
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -40,6 +41,18 @@ class Epoch:
     number: int = 0
 
 
+def epoch_numbers(epoch: Epoch | None) -> Callable[[], int]:
+    """A function that gives the number of the epoch that begins: `epoch`'s, or without one how often it was called."""
+    return itertools.count().__next__ if epoch is None else lambda: epoch.number
+
+
+def count_batches(num_examples: int, batch_size: int) -> int:
+    """`num_batches`, of which there must be one at least."""
+    if not (count := num_batches(num_examples, batch_size)):
+        raise TransformerError("there are no examples to make batches of")
+    return count
+
+
 def plan_epoch(
     lengths: np.ndarray, batch_size: int, boundaries: Sequence[int] | None, rng: np.random.Generator
 ) -> Plan:
@@ -53,7 +66,7 @@ def plan_epoch(
         lengths: (B,) tokens of each row.
         batch_size: Rows a batch.
         boundaries: Rising padded lengths, or None.
-        rng: Source of the order.
+        rng: Source of randomness.
 
     Returns:
         `num_batches(B, batch_size)` pairs (row indices, padded length), in shuffled order.
@@ -69,9 +82,7 @@ def plan_epoch(
     if boundaries is None:
         for rows in row_windows(order, batch_size):
             rows = rows[np.argsort(lengths[rows], kind="stable")]
-            for i in range(0, len(rows), batch_size):
-                chunk = rows[i : i + batch_size]
-                plan.append((chunk, int(lengths[chunk].max())))
+            plan.extend(in_order(rows, lengths, batch_size, None))
     else:
         buckets = bucket_of(lengths[order], boundaries)
         left = np.zeros(0, "int64")
@@ -83,8 +94,7 @@ def plan_epoch(
             plan.extend((rows[i : i + batch_size], int(boundary)) for i in range(0, full, batch_size))
             left = rows[full:]
         if len(left):
-            longest = int(lengths[left].max())
-            plan.append((left, int(boundaries[int(bucket_of(np.array([longest]), boundaries)[0])])))
+            plan.append((left, int(boundaries[bucket_of(lengths[left].max(), boundaries)])))
     return [plan[i] for i in rng.permutation(len(plan))]
 
 
@@ -107,13 +117,13 @@ def token_batches(
     """Batches for `fit`: a new seeded order in each epoch, every example once an epoch.
 
     Args:
-        examples: From `build_examples`.
+        examples: Examples from `build_examples`.
         batch_size: Rows a batch (the global batch under `tf.distribute`).
         boundaries: Padded lengths from `length_buckets`, where each new shape is compiled (XLA); None
             pads each batch to its longest row.
         shuffle: False keeps the order of the examples, as for validation during training.
-        seed: Epoch e of two datasets with one seed has the same order.
-        epoch: Who keeps the number of the epoch; None counts the iterations over the dataset.
+        seed: Random seed: epoch e of two datasets with one seed has the same order.
+        epoch: `Epoch` that keeps the number of the epoch; None counts the iterations over the dataset.
 
     Returns:
         `tf.data.Dataset` of (x, y), (x, y, weight) or x, with x a dict of int32 (B, T), of known
@@ -122,21 +132,17 @@ def token_batches(
     Raises:
         TransformerError: if there are no examples, batch_size is below 1, or the boundaries too short.
     """
-    count = num_batches(len(examples), batch_size)
-    if not count:
-        raise TransformerError("there are no examples to make batches of")
+    count = count_batches(len(examples), batch_size)
     lengths = examples.lengths
     if boundaries is not None:
         bucket_of(lengths, boundaries)
     rows = _equal_rows(examples, batch_size)
     if not shuffle:
         return fixed_dataset(in_order(np.arange(len(lengths)), lengths, batch_size, boundaries), examples, rows)
-    started = Epoch()
+    number = epoch_numbers(epoch)
 
     def plan() -> Plan:
-        number = started.number if epoch is None else epoch.number
-        started.number += 1
-        return plan_epoch(lengths, batch_size, boundaries, np.random.default_rng([seed, number]))
+        return plan_epoch(lengths, batch_size, boundaries, np.random.default_rng([seed, number()]))
 
     return planned_dataset(plan, examples, count, rows)
 
@@ -147,9 +153,9 @@ def ordered_batches(
     """Batches for `predict` and `evaluate`, sorted by length over the whole set.
 
     Args:
-        examples: From `build_examples`.
+        examples: Examples from `build_examples`.
         batch_size: Rows a batch.
-        boundaries: As in `token_batches`.
+        boundaries: Padded lengths, as in `token_batches`.
 
     Returns:
         (dataset, inverse): `outputs[inverse]` is in the order of the examples.
@@ -157,8 +163,7 @@ def ordered_batches(
     Raises:
         TransformerError: as `token_batches`.
     """
-    if not num_batches(len(examples), batch_size):
-        raise TransformerError("there are no examples to make batches of")
+    count_batches(len(examples), batch_size)
     order = np.argsort(examples.lengths, kind="stable")
     plan = in_order(order, examples.lengths, batch_size, boundaries)
     dataset = fixed_dataset(plan, examples, _equal_rows(examples, batch_size))
@@ -177,7 +182,7 @@ def in_order(order: np.ndarray, lengths: np.ndarray, batch_size: int, boundaries
         chunk = order[start : start + batch_size]
         longest = lengths[chunk].max()
         if boundaries is not None:
-            longest = boundaries[int(bucket_of(np.array([longest]), boundaries)[0])]
+            longest = boundaries[bucket_of(longest, boundaries)]
         plan.append((chunk, int(longest)))
     return plan
 
@@ -196,17 +201,16 @@ def stream_batches(
     """Tokenises a `tf.data.Dataset` of texts batch by batch, in its own order and with its own batches.
 
     Args:
-        dataset: Of text, (text, label) or (text, label, weight), where text is a string, a tuple of two
+        dataset: Dataset of text, (text, label) or (text, label, weight), where text is a string, a tuple of two
             or a dict with `text` and `text_pair`. Batched datasets keep their batches.
-        batch_size: For a dataset that is not batched.
-        tokenize: As in `build_examples`.
-        pack: As in `build_examples`.
+        batch_size: Rows a batch of a dataset that is not batched.
+        tokenize, pack: Callables, as in `build_examples`.
         sequence_length: Longest sequence; the last padded length.
-        encode_labels: From the labels of a batch to what the loss takes, such as `stream_labels.stream_encoder`;
+        encode_labels: Callable from the labels of a batch to what the loss takes, such as `stream_labels.stream_encoder`;
             None leaves them.
         lengths: Padded lengths; a batch takes the first that holds its longest row, so that few shapes
             are compiled.
-        pad_id: The id that padding has.
+        pad_id: Id that pads.
 
     Returns:
         `tf.data.Dataset` as from `token_batches`; its cardinality is that of the source, if known.

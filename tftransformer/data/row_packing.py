@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tftransformer.data.targets import row_places
 from tftransformer.text.base import Tokenizer
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Packer:
         token_ids[at] = self.start_id
         at += 1
         for side, length, count in zip(sides, kept, separators, strict=True):
-            token_ids[_runs(at, length)] = side.values.numpy()[_runs(side.row_splits.numpy()[:-1], length)]
+            token_ids[row_places(at, length)] = side.values.numpy()[row_places(side.row_splits.numpy()[:-1], length)]
             at += length
             for _ in range(count):
                 token_ids[at] = self.separator_id
@@ -103,7 +104,7 @@ def packer(tokenizer: Tokenizer, sequence_length: int) -> Packer:
     """The `Packer` that goes with a tokenizer of this package.
 
     Args:
-        tokenizer: Has `start_id`, `separator_id`, `pad_id` and `pair_separators`.
+        tokenizer: Tokenizer, whose special tokens and `pair_separators` are taken.
         sequence_length: Tokens a row is trimmed to, special tokens included.
 
     Example:
@@ -113,9 +114,3 @@ def packer(tokenizer: Tokenizer, sequence_length: int) -> Packer:
     return Packer(
         sequence_length, tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id, tokenizer.pair_separators
     )
-
-
-def _runs(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """starts[0], starts[0] + 1, … (lengths[0] of them), starts[1], …: the places of all rows."""
-    ends = np.cumsum(lengths, dtype="int64")
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)

@@ -1,27 +1,34 @@
-"""Endless batches from integer shards, with a position from which they go on exactly."""
+"""Endless batches from integer shards, with a position from which they go on exactly.
 
+Their rows are cut at sentence and word ends, out of windows of documents in random order. A window holds some hundred
+thousand tokens of documents from several places of the shards, so that memory does not grow with them and rows of a
+batch come from everywhere. What a window holds, and how it is cut, follows from the seed, the epoch and the window's
+number alone: a run can go on in the middle of an epoch.
+"""
+
+import bisect
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tftransformer.data import shard_rows
 from tftransformer.data.packed_batches import pack_rows
-from tftransformer.data.shard_rows import write_rows
-from tftransformer.data.shards import Shards
+from tftransformer.data.shards import Part, Shards
 from tftransformer.data.word_starts import special_ids, word_starts
 from tftransformer.errors import TransformerError
 
 # Most texts that a sentence encoder is for are short: rows of all lengths, down to this.
 SHORTEST = 6
+CHUNK_TOKENS = 32_768
+WINDOW_CHUNKS = 8
 _EVALUATION_EPOCH = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True)
 class Position:
-    """Where a stream of batches stands: the next batch is number `batch` of window `window` of `epoch`."""
+    """A place in a stream of batches: the next batch is number `batch` of window `window` of `epoch`."""
 
     epoch: int = 0
     window: int = 0
@@ -32,7 +39,7 @@ class ShardBatches:
     """Batches of rows of like lengths, or of rows packed full, read from shards without TensorFlow.
 
     Args:
-        shards: From `open_shards`.
+        shards: Shards from `open_shards`.
         part: "train" or "heldout".
         sequence_length: T, longest row with its special tokens.
         batch_size: Rows of that length in a batch; of shorter ones it holds as many more.
@@ -80,7 +87,7 @@ class ShardBatches:
         self.specials = [special_ids(spec) for spec in specs]
         self.starts = [word_starts(spec) for spec in specs]
         self.vocabulary_size = len(shards.tokenizer.vocabulary)
-        self._bounds = shard_rows.chunk_bounds(self.part)
+        self._bounds = chunk_bounds(self.part)
 
     def stream(self, position: Position = Position()) -> Iterator[tuple[dict[str, np.ndarray], Position]]:
         """Batches from a position on, each with the position behind it; without end.
@@ -88,18 +95,15 @@ class ShardBatches:
         Raises:
             TransformerError: No word of the texts fits.
         """
-        windows = shard_rows.count_windows(self._bounds)
+        windows = count_windows(self._bounds)
         empty = 0
         while empty < windows:
             empty += 1
             for number, batch in self._window(position.epoch, position.window, position.batch):
                 yield batch, dataclasses.replace(position, batch=number + 1)
                 empty = 0
-            following = position.window + 1
-            if following < windows:
-                position = Position(position.epoch, following, 0)
-            else:
-                position = Position(position.epoch + 1, 0, 0)
+            last = position.window + 1 == windows
+            position = Position(position.epoch + 1) if last else Position(position.epoch, position.window + 1)
         raise self._nothing_fits()
 
     def first(self, count: int) -> list[dict[str, np.ndarray]]:
@@ -109,7 +113,7 @@ class ShardBatches:
             TransformerError: No word of the texts fits.
         """
         batches: list[dict[str, np.ndarray]] = []
-        for window in range(shard_rows.count_windows(self._bounds)):
+        for window in range(count_windows(self._bounds)):
             for _, batch in self._window(_EVALUATION_EPOCH, window, 0):
                 batches.append(batch)
                 if len(batches) == count:
@@ -125,16 +129,13 @@ class ShardBatches:
 
     def _window(self, epoch: int, window: int, skip: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         chunks = [
-            shard_rows.read_texts(self.part, self.starts, *span)
-            for span in shard_rows.window_chunks(self._bounds, self.seed, epoch, window)
+            read_texts(self.part, self.starts, *span) for span in window_chunks(self._bounds, self.seed, epoch, window)
         ]
         draw = np.random.default_rng([self.seed, epoch, window])
         shortest = None if self.packed else min(SHORTEST, self.sequence_length - 2)
-        spans = [shard_rows.cut_rows(texts, self.sequence_length - 2, shortest, draw) for texts in chunks]
+        spans = [cut_rows(texts, self.sequence_length - 2, shortest, draw) for texts in chunks]
         rows = [(texts, span) for texts, found in zip(chunks, spans, strict=True) for span in found]
-        lengths = np.concatenate(
-            [np.max(shard_rows.row_lengths(*pair), axis=0) for pair in zip(chunks, spans, strict=True)]
-        )
+        lengths = np.concatenate([np.max(row_lengths(*pair), axis=0) for pair in zip(chunks, spans, strict=True)])
         plan = self._packed_plan(lengths, draw) if self.packed else self._plan(lengths, draw)
         for number in range(skip, len(plan)):
             masks = np.random.default_rng([self.seed, epoch, window, number])
@@ -185,6 +186,164 @@ class ShardBatches:
         return batch
 
 
+# Rows cut out of windows of documents.
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One tokenizer's view of some texts: token ids, and the first token of each word, with the end (W+1)."""
+
+    ids: np.ndarray
+    bounds: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Documents:
+    """Documents in memory: `sides` of each tokenizer; ends of sentences and documents counted in words."""
+
+    sides: tuple[Side, ...]
+    sentence_ends: np.ndarray
+    document_ends: np.ndarray
+
+
+def chunk_bounds(part: Part) -> np.ndarray:
+    """Documents at which chunks of about `CHUNK_TOKENS` tokens begin, with the end (C+1)."""
+    firsts = part.sentences[part.documents]
+    chunks = max(1, -(-len(part.tokens) // CHUNK_TOKENS))
+    bounds = np.searchsorted(firsts, np.arange(chunks) * CHUNK_TOKENS)
+    return np.unique(np.concatenate([bounds, [len(part.documents) - 1]]))
+
+
+def count_windows(bounds: np.ndarray) -> int:
+    """Windows of an epoch."""
+    return -(-(len(bounds) - 1) // WINDOW_CHUNKS)
+
+
+def window_chunks(bounds: np.ndarray, seed: int, epoch: int, window: int) -> Iterator[tuple[int, int]]:
+    """The spans of documents of one window."""
+    order = np.random.default_rng([seed, epoch]).permutation(len(bounds) - 1)
+    for chunk in order[window * WINDOW_CHUNKS : (window + 1) * WINDOW_CHUNKS]:
+        yield int(bounds[chunk]), int(bounds[chunk + 1])
+
+
+def read_texts(part: Part, starts: Sequence[np.ndarray], first: int, last: int) -> Documents:
+    """Documents `first` to `last` (exclusive), with their words found.
+
+    Args:
+        part: Part of the shards.
+        starts: Result of `word_starts`, (V,), of each tokenizer to read.
+        first, last: Numbers of documents; the last is not read.
+    """
+    sentences = np.array(part.documents[first : last + 1])
+    arrays = [(part.tokens, part.sentences), (part.teacher_tokens, part.teacher_sentences)]
+    sides, sentence_ends = [], None
+    for (tokens, offsets), begins in zip(arrays, starts, strict=False):
+        span = np.array(offsets[sentences[0] : sentences[-1] + 1])
+        ids = np.array(tokens[span[0] : span[-1]]).astype("int32")
+        span = span - span[0]
+        begin = begins[ids]
+        begin[span[:-1]] = True
+        sides.append(Side(ids, np.append(np.flatnonzero(begin), len(ids))))
+        if sentence_ends is None:
+            sentence_ends = np.cumsum(begin)[span[1:] - 1]
+    return Documents(tuple(sides), sentence_ends, sentence_ends[sentences[1:] - sentences[0] - 1])
+
+
+def cut_rows(texts: Documents, longest: int, shortest: int | None, draw: np.random.Generator) -> np.ndarray:
+    """Spans of words, (R, 2), of whole consecutive sentences of one document as far as that goes.
+
+    Args:
+        texts: The documents.
+        longest: Most tokens of a row, in each tokenizer.
+        shortest: If given, the limit of each row is drawn between it and `longest`, so that lengths vary. None
+            makes each row as long as it can be.
+        draw: Source of randomness.
+
+    Longer sentences are cut between words; a word that is too long alone is left out.
+    """
+    bounds = [side.bounds.tolist() for side in texts.sides]
+    sentence_ends = texts.sentence_ends.tolist()
+    limits = iter(())
+    rows, word = [], 0
+    for document_end in texts.document_ends.tolist():
+        while word < document_end:
+            limit = longest
+            if shortest is not None:
+                limit = next(limits, None)
+                if limit is None:
+                    limits = iter(draw.integers(shortest, longest + 1, 1024).tolist())
+                    limit = next(limits)
+            end = min(
+                bisect.bisect_right(bound, bound[word] + limit, word, min(word + limit + 2, len(bound))) - 1
+                for bound in bounds
+            )
+            if end >= document_end:
+                end = document_end
+            else:
+                at = bisect.bisect_right(sentence_ends, end) - 1
+                if at >= 0 and sentence_ends[at] > word:
+                    end = sentence_ends[at]
+            if end > word:
+                rows.append((word, end))
+            word = max(end, word + 1)
+    return np.array(rows, "int64").reshape(-1, 2)
+
+
+def row_lengths(texts: Documents, rows: np.ndarray) -> list[np.ndarray]:
+    """Tokens of each row, for each tokenizer."""
+    return [side.bounds[rows[:, 1]] - side.bounds[rows[:, 0]] for side in texts.sides]
+
+
+def write_rows(
+    rows: Sequence[Sequence[tuple[Documents, tuple[int, int]]]],
+    side: int,
+    count: int,
+    length: int,
+    begins: np.ndarray,
+    specials: tuple[int, int, int, int, int],
+) -> dict[str, np.ndarray]:
+    """Rows of one or several texts as arrays: each text with [CLS] and [SEP], and positions of its own.
+
+    Args:
+        rows: Documents of each row, as pairs of `Documents` and a span of words.
+        side: Number of the tokenizer.
+        count: B; rows beyond the given ones are empty.
+        length: T.
+        begins: (V,), the token starts a word.
+        specials: Ids of unknown, padding, start, separator and mask.
+
+    Returns:
+        `token_ids`, `padding_mask`, `segment_ids`, `words` (numbered through the row, -1 at padding), `text_numbers` (from
+        1; 0 at padding) and `position_ids`, (B, T) int32.
+    """
+    _, pad, start, separator, _ = specials
+    token_ids = np.full((count, length), pad, "int32")
+    words = np.full((count, length), -1, "int32")
+    text_numbers, position_ids = np.zeros((2, count, length), "int32")
+    for row, items in enumerate(rows):
+        at = word = 0
+        for number, (texts, (first, last)) in enumerate(items, 1):
+            ids, bounds = texts.sides[side].ids, texts.sides[side].bounds
+            piece = ids[bounds[first] : bounds[last]]
+            end = at + len(piece) + 2
+            token_ids[row, at:end] = np.concatenate(([start], piece, [separator]))
+            begin = begins[piece]
+            begin[bounds[first:last] - bounds[first]] = True
+            words[row, at:end] = word + np.concatenate([[0], np.cumsum(begin), [last - first + 1]])
+            word += last - first + 2
+            text_numbers[row, at:end] = number
+            position_ids[row, at:end] = np.arange(end - at)
+            at = end
+    return {
+        "token_ids": token_ids,
+        "padding_mask": (text_numbers > 0).astype("int32"),
+        "segment_ids": np.zeros_like(token_ids),
+        "words": words,
+        "text_numbers": text_numbers,
+        "position_ids": position_ids,
+    }
+
+
 # Whole-word masks, drawn anew each time a text is seen (Devlin et al. 2018; Liu et al. 2019, arXiv 1907.11692).
 
 # Room for batches in which more pieces than usual are masked; a full batch is five deviations away.
@@ -211,11 +370,11 @@ def mask_whole_words(
         draw: Source of randomness.
         specials: Ids of unknown, padding, start, separator and mask; they are neither masked nor drawn.
         vocabulary_size: V.
-        rate: Fraction of the words (above 0, at most 1). A row that has words gets at least one masked.
+        rate: Fraction of the words to mask (above 0, at most 1). A row that has words gets at least one masked.
         places: M, so that batches have one shape; None for `count_places`.
 
     Returns:
-        `token_ids` with masks, (B, T); `mask_places` (M,), into the B*T tokens, `mask_targets` (M,), the ids that stood
+        `token_ids` with masks, (B, T); `mask_places` (M,), into the B*T tokens, `mask_targets` (M,), the ids that were
         there, and `mask_weights` (M,), 1 where a place is used. Of more than M masked pieces the last are not asked for.
 
     Raises:
@@ -232,7 +391,7 @@ def mask_whole_words(
     numbers = draw.random((len(token_ids), int(words.max(initial=0)) + 1))
     by_piece = np.where(usable, numbers[rows, np.maximum(words, 0)], 1.0)
     masked = usable & (by_piece <= np.maximum(rate, by_piece.min(axis=1, keepdims=True)))
-    # A second number a word decides what stands in its place.
+    # A second number a word decides what replaces it.
     fate = draw.random(numbers.shape)[rows, np.maximum(words, 0)]
     ordinary = np.flatnonzero(~special)
     random_ids = ordinary[draw.integers(0, len(ordinary), token_ids.shape)]

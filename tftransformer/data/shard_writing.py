@@ -1,4 +1,4 @@
-"""Turns text files into integer shards (shards.py), in memory that does not grow with the texts."""
+"""Text files to integer shards (shards.py), in memory that does not grow with the texts."""
 
 import contextlib
 import dataclasses
@@ -98,15 +98,15 @@ def write_shards(
     """Tokenise texts into a folder of shards; it appears whole or not at all.
 
     Args:
-        folder: Where to.
+        folder: Folder to write.
         paths: Text files, see `plain_text.find_text_files`.
-        survey: Of the same files.
+        survey: Result of `survey_texts` for the same files.
         tokenizer: A `text.Tokenizer`.
         teacher_tokenizer: A second one, for distillation; sentences that the two cut into different numbers of
             words are left out.
-        about: Further entries of meta.json.
+        about: More entries of meta.json.
         overwrite: Replace a folder that holds files.
-        progress: Called with a number of finished sections and a note.
+        progress: Callable that takes a number of finished sections and a note.
 
     Returns:
         The contents of meta.json: counts of each part, checksums, tokenizers.
@@ -139,11 +139,9 @@ def write_shards(
             **(about or {}),
             "parts": {part: writer.counts for part, writer in writers.items()},
             "tokenizer": _write_tokenizer(new / "tokenizer", tokenizer),
-            "teacher_tokenizer": None,
+            "teacher_tokenizer": teacher_tokenizer and _write_tokenizer(new / "teacher_tokenizer", teacher_tokenizer),
+            "sha256": {name: files.sha256(new / name) for name in file_names(teacher_tokenizer is not None)},
         }
-        if teacher_tokenizer is not None:
-            meta["teacher_tokenizer"] = _write_tokenizer(new / "teacher_tokenizer", teacher_tokenizer)
-        meta["sha256"] = {name: files.sha256(new / name) for name in file_names(teacher_tokenizer is not None)}
         files.write_json(new / META, meta)
     return meta
 

@@ -50,12 +50,12 @@ class Shards:
     """A checked folder of shards.
 
     Args:
-        folder: Where it is.
-        meta: The contents of meta.json.
-        tokenizer: Of `tokens`.
-        teacher_tokenizer: Of `teacher_tokens`, if the shards have them.
-        parts: By name.
-        fingerprint: A hash of all their contents.
+        folder: Path of the folder.
+        meta: Contents of meta.json.
+        tokenizer: Tokenizer of `tokens`.
+        teacher_tokenizer: Tokenizer of `teacher_tokens`, if the shards have them.
+        parts: Parts by name.
+        fingerprint: Hash of all contents.
     """
 
     folder: Path

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
+from tftransformer.data.folding import Text
 from tftransformer.data.labels import label_values, named_targets, sort_labels
 from tftransformer.data.tables import as_column
 from tftransformer.errors import TransformerError
 
-Record = str | tuple[str, str]
 Target = str | tuple[str, ...]
 
 
@@ -38,7 +38,7 @@ class Split:
         (('0', '1'), 2)
     """
 
-    texts: list[Record]
+    texts: list[Text]
     targets: list[Target] | None = None
     name: str = "train"
     multi_label: bool = False
@@ -56,7 +56,8 @@ class Split:
         if not isinstance(self.texts, list):
             object.__setattr__(self, "texts", list(as_column(self.texts)))
         if self.targets is not None:
-            names = named_targets(self.targets, self.multi_label, self._place)
+            counted = " (from 0)" if self.rows is None else ""
+            names = named_targets(self.targets, self.multi_label, lambda row: self.where(row) + counted)
             object.__setattr__(self, "targets", names)
 
     def __len__(self) -> int:
@@ -70,16 +71,18 @@ class Split:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """The distinct label names in order; the position of a name is its id."""
-        if self.targets is None:
-            return ()
-        if self.multi_label:
-            return sort_labels(label for target in self.targets for label in target)
-        return sort_labels(self.targets)
+        return sort_labels(label for row in range(len(self)) for label in self.labels_of(row))
 
     @property
     def is_pair(self) -> bool:
-        """Whether each record is a pair of texts."""
+        """Whether each text is a pair."""
         return bool(self.texts) and not isinstance(self.texts[0], str)
+
+    def labels_of(self, index: int) -> tuple[str, ...]:
+        """The labels of one row: one, or for multi-label data any number of them; none without targets."""
+        if self.targets is None:
+            return ()
+        return self.targets[index] if self.multi_label else (self.targets[index],)
 
     def take(self, indices: Iterable[int]) -> Split:
         """The rows at these positions, in the order given."""
@@ -91,13 +94,10 @@ class Split:
         return replace(self, texts=pick(self.texts), targets=pick(self.targets), rows=pick(self.rows))
 
     def where(self, index: int) -> str:
-        """Where row `index` stands, for messages: `file.csv:12`, or `train row 3` (from 0)."""
+        """The place of row `index` in its source, for messages: `file.csv:12`, or `train row 3` (from 0)."""
         if self.rows is None:
             return f"{self.source or self.name} row {index}"
         return f"{self.source}:{self.rows[index]}"
-
-    def _place(self, index: int) -> str:
-        return self.where(index) + (" (from 0)" if self.rows is None else "")
 
 
 class Splits(NamedTuple):

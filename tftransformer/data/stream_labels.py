@@ -5,10 +5,9 @@ The rule is that of `data.labels`, whose table of names is looked up here.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tftransformer.data.labels import WHOLE_DECIMAL, is_number, label_ids, label_name, rule_for
@@ -70,23 +69,17 @@ def plain_refusals(method: Callable) -> Callable:
 
     @functools.wraps(method)
     def plainly(*arguments: Any, **options: Any) -> Any:
-        with _plainly():
+        import tensorflow as tf
+
+        try:
             return method(*arguments, **options)
+        except tf.errors.InvalidArgumentError as error:
+            found = _REFUSAL.search(str(error))
+            if found is None:
+                raise
+            raise TransformerError(" ".join(found.groups())) from None
 
     return plainly
-
-
-@contextlib.contextmanager
-def _plainly() -> Iterator[None]:
-    import tensorflow as tf
-
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        found = _REFUSAL.search(str(error))
-        if found is None:
-            raise
-        raise TransformerError(" ".join(found.groups())) from None
 
 
 def _lookup(known: Mapping[str, int]) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -156,7 +149,7 @@ def _check(right: tf.Tensor, rule: str, values: tf.Tensor, rows: tf.Tensor) -> t
 
     def refuse() -> tf.Operation:
         at = tf.argmin(tf.cast(right, tf.int32))
-        told = [rule, values[at], "in row", rows[at], "(from 0) of a batch"]
-        return tf.debugging.Assert(False, told, summarize=8)
+        parts = [rule, values[at], "in row", rows[at], "(from 0) of a batch"]
+        return tf.debugging.Assert(False, parts, summarize=8)
 
     return tf.cond(tf.reduce_all(right), tf.no_op, refuse)

@@ -1,4 +1,4 @@
-"""Columns and tables of other libraries, told by what they can do, so that none of these has to be there.
+"""Columns and tables of other libraries, recognised by their methods, so that none of these has to be installed.
 
 A column is a list, a tuple, an array, a pandas or polars Series or Index, a pyarrow array, a tensor. A table has
 columns by name: a pandas or polars DataFrame, a pyarrow Table.
@@ -6,6 +6,7 @@ columns by name: a pandas or polars DataFrame, a pyarrow Table.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,13 @@ def columns_of(table: Any) -> dict[str, Any]:
     Raises:
         TransformerError: Two columns have one name.
     """
-    names = [str(name) for name in _names(table)]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise TransformerError(f"a table must have columns of different names; got {twice[0]!r} twice")
-    return {str(name): table[name] for name in _names(table)}
+    # A pyarrow table's `columns` are the columns themselves.
+    names = list(table.column_names if hasattr(table, "column_names") else table.columns)
+    columns = {str(name): table[name] for name in names}
+    if len(columns) < len(names):
+        twice = min(name for name, count in Counter(map(str, names)).items() if count > 1)
+        raise TransformerError(f"a table must have columns of different names; got {twice!r} twice")
+    return columns
 
 
 def the_column(table: Any, argument: str) -> Any:
@@ -68,8 +72,3 @@ def the_column(table: Any, argument: str) -> Any:
         shown = ", ".join(list(columns)[:8]) or "none"
         raise TransformerError(f"{argument} must be one column; got a {type(table).__name__} of {shown}")
     return next(iter(columns.values()))
-
-
-def _names(table: Any) -> list:
-    # A pyarrow table's `columns` are the columns themselves.
-    return list(table.column_names if hasattr(table, "column_names") else table.columns)

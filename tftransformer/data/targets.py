@@ -14,6 +14,17 @@ import numpy as np
 from tftransformer.errors import TransformerError
 
 
+def row_splits(lengths: np.ndarray) -> np.ndarray:
+    """int64 (B + 1,): where rows of these lengths begin that are one after another, and the end."""
+    return np.concatenate([[0], np.cumsum(lengths, dtype="int64")])
+
+
+def row_places(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """starts[0], starts[0] + 1, … (lengths[0] of them), starts[1], …: the places of all items of some rows."""
+    splits = row_splits(lengths)
+    return np.arange(splits[-1]) + np.repeat(starts - splits[:-1], lengths)
+
+
 @dataclass(frozen=True)
 class Ragged:
     """B rows of items, each row with as many as it has, kept flat.
@@ -35,14 +46,12 @@ class Ragged:
     def of(cls, rows: Sequence[Any], dtype: str, item: tuple[int, ...] = ()) -> Ragged:
         """From a list of lists of items of shape `item`."""
         values = [np.asarray(row, dtype).reshape(-1, *item) for row in rows]
-        splits = np.concatenate([[0], np.cumsum([len(row) for row in values])]).astype("int64")
-        return cls(np.concatenate([np.zeros((0, *item), dtype), *values]), splits)
+        return cls(np.concatenate([np.zeros((0, *item), dtype), *values]), row_splits([len(row) for row in values]))
 
     @classmethod
     def joined(cls, parts: Sequence[Ragged]) -> Ragged:
         """The rows of some, one after another."""
-        lengths = np.concatenate([part.lengths for part in parts])
-        splits = np.concatenate([[0], np.cumsum(lengths)]).astype("int64")
+        splits = row_splits(np.concatenate([part.lengths for part in parts]))
         return cls(np.concatenate([part.values for part in parts]), splits)
 
     def __len__(self) -> int:
@@ -55,14 +64,12 @@ class Ragged:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the items."""
+        """Dtype of the items."""
         return self.values.dtype
 
     def __getitem__(self, indices: np.ndarray) -> Ragged:
         lengths = self.lengths[indices]
-        splits = np.concatenate([[0], np.cumsum(lengths)]).astype("int64")
-        places = np.repeat(self.row_splits[indices] - splits[:-1], lengths) + np.arange(splits[-1])
-        return Ragged(self.values[places], splits)
+        return Ragged(self.values[row_places(self.row_splits[indices], lengths)], row_splits(lengths))
 
     def padded(self, length: int, fill: float = 0) -> np.ndarray:
         """(B, length, ...): the rows with `fill` behind their items."""
@@ -76,14 +83,14 @@ class TargetSpec:
     """The declaration: what the target of one example is in a batch.
 
     An axis of no fixed size, None, comes first where there is one: batches pad it, and weights are then (B, S), 0 at
-    padding and at what is to be ignored, so that a loss of each item needs to know nothing of either.
+    padding and at what is to be ignored, so that a loss of each item need not treat either.
 
     Args:
-        shape: Of one target: () for a label or a number, (C,) for one column a label, (2,) for the start and end of a
+        shape: Shape of one target: () for a label or a number, (C,) for one column a label, (2,) for the start and end of a
             span, (None,) for one label a token or a sequence, (None, 2) for spans.
-        dtype: Of its numbers.
+        dtype: Dtype of its numbers.
         per_token: The first axis has an item for each token of the text, special tokens included.
-        pad: What a batch is padded with.
+        pad: Number that a batch is padded with.
         ignore: An item that does not count, such as the label of a special token. Batches hold 0 in its place, which
             every loss can take, and the weight 0.
 
@@ -113,7 +120,7 @@ class TargetSpec:
         return bool(self.shape) and self.shape[0] is None
 
     def check(self, values: Any, lengths: np.ndarray) -> np.ndarray | Ragged:
-        """TargetSpec of examples as batches take them.
+        """Targets of examples as batches take them.
 
         Args:
             values: An array (B, *shape), or a `Ragged` of B rows.
@@ -141,15 +148,15 @@ class TargetSpec:
         return np.asarray(values, self.dtype)
 
     def length(self, lengths: np.ndarray, padded: int) -> int:
-        """How long the targets of a batch are padded whose tokens are padded to `padded`."""
+        """Length that the targets of a batch are padded to whose tokens are padded to `padded`."""
         return padded if self.per_token else int(lengths.max(initial=0))
 
     def padded(self, rows: Ragged, padded: int, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """A batch of rows that grow.
 
         Args:
-            rows: Of the batch.
-            padded: How long its tokens are padded.
+            rows: Rows of the batch.
+            padded: Length that its tokens are padded to.
             weights: (B,), or None for 1.
 
         Returns:

@@ -3,7 +3,7 @@
 Stickland & Murray 2019, "BERT and PALs" (arXiv:1902.02671). What an epoch is:
 
 - It has as many batches as one pass over the rows of all tasks would take, each task in batches of its own.
-- Every task has a fixed share of them, at least one batch. Only their order is drawn, so that chance cannot leave a
+- Every task has a fixed fraction of them, at least one batch. Only their order is drawn, so that chance cannot leave a
   small task out of an epoch.
 - A task goes through its rows in passes of its own, shuffled anew for each. One that is drawn more often than its size
   begins the next pass within the epoch; one that is drawn less often goes on in the next epoch where it
@@ -24,7 +24,7 @@ import numpy as np
 from tftransformer.data.batch_blocks import Plan, planned_dataset
 from tftransformer.data.buckets import bucket_of
 from tftransformer.data.examples import Examples, joined, num_batches
-from tftransformer.data.pipeline import Epoch, in_order, plan_epoch
+from tftransformer.data.pipeline import Epoch, epoch_numbers, in_order, plan_epoch
 from tftransformer.data.targets import TargetSpec
 from tftransformer.errors import TransformerError, near_miss
 
@@ -42,7 +42,7 @@ class TaskExamples(Examples):
     label; W is the widest task's.
 
     Args:
-        sizes: How many rows each task has; those before it stand before them.
+        sizes: Rows of each task, in the order of the tasks.
     """
 
     sizes: tuple[int, ...] = ()
@@ -92,22 +92,22 @@ def join_tasks(parts: Mapping[int, Examples], width: int) -> TaskExamples:
     return _with_sizes(joined(rows), tuple(len(part) for part in rows))
 
 
-def batch_shares(sampling: str | Mapping[str, float], batches: Mapping[str, int]) -> dict[str, float]:
-    """The share of an epoch's batches that each task has.
+def batch_fractions(sampling: str | Mapping[str, float], batches: Mapping[str, int]) -> dict[str, float]:
+    """The fraction of an epoch's batches that each task has.
 
     Args:
-        sampling: "proportional:0.75", to the 0.75th power of the size ("proportional" alone is that, too;
+        sampling: Rule: "proportional:0.75", to the 0.75th power of the size ("proportional" alone is that, too;
             "proportional:1" is one pass over everything); "equal"; or a weight for each task.
         batches: Batches in one pass over each task.
 
     Returns:
-        Shares by task, which sum to 1.
+        Fractions by task, which sum to 1.
 
     Raises:
-        TransformerError: An unknown spelling, an exponent or a weight out of range, or weights for other tasks.
+        TransformerError: An unknown name, an exponent or a weight out of range, or weights for other tasks.
 
     Example:
-        >>> batch_shares("proportional:0.5", {"large": 900, "small": 100})
+        >>> batch_fractions("proportional:0.5", {"large": 900, "small": 100})
         {'large': 0.75, 'small': 0.25}
     """
     sizes = _weights(sampling, batches) if isinstance(sampling, Mapping) else _powers(sampling, batches)
@@ -148,18 +148,18 @@ def _weights(sampling: Mapping[str, float], batches: Mapping[str, int]) -> dict[
     return {task: float(sampling[task]) for task in batches}
 
 
-def epoch_batches(shares: Sequence[float], total: int) -> list[int]:
-    """Whole numbers of batches by largest remainders, at least one for each share.
+def epoch_batches(fractions: Sequence[float], total: int) -> list[int]:
+    """Whole numbers of batches by largest remainders, at least one for each fraction.
 
     Args:
-        shares: Shares that sum to 1.
-        total: Batches to hand out, no fewer than there are shares.
+        fractions: Fractions that sum to 1.
+        total: Batches to hand out, no fewer than there are fractions.
 
     Example:
         >>> epoch_batches([0.7, 0.29, 0.01], 10)
         [7, 2, 1]
     """
-    ideal = np.asarray(shares) * total
+    ideal = np.asarray(fractions) * total
     # Rounding first: 0.3 * 10 is less than 3.
     counts = np.maximum(np.floor(np.round(ideal, 9)), 1).astype(int)
     while counts.sum() != total:
@@ -187,8 +187,8 @@ def plan_tasks(
         lengths: Tokens of the rows of each task.
         batch_size: Rows a batch.
         counts: Batches of each task, from `epoch_batches`.
-        number: The epoch's, from 0.
-        boundaries, shuffle, seed: As in `task_batches`.
+        number: Number of the epoch, from 0.
+        boundaries, shuffle, seed: Arguments of `task_batches`.
 
     Returns:
         Pairs (row indices, padded length); rows are counted through all tasks.
@@ -216,7 +216,7 @@ def plan_tasks(
 def task_batches(
     examples: TaskExamples,
     batch_size: int,
-    shares: Sequence[float],
+    fractions: Sequence[float],
     *,
     boundaries: Sequence[int] | None = None,
     shuffle: bool = True,
@@ -226,10 +226,10 @@ def task_batches(
     """Batches for `fit`, each with the rows of one task; the module's docstring says what an epoch is.
 
     Args:
-        examples: From `join_tasks`.
+        examples: Examples from `join_tasks`.
         batch_size: Rows a batch.
-        shares: Of each task, from `batch_shares`.
-        boundaries, seed, epoch: As in `data.pipeline.token_batches`.
+        fractions: Fraction of the batches for each task, from `batch_fractions`.
+        boundaries, seed, epoch: Padded lengths, random seed and `Epoch`, as in `data.pipeline.token_batches`.
         shuffle: False keeps the order of the rows within each task; the order of the tasks is drawn all the same.
 
     Returns:
@@ -243,15 +243,12 @@ def task_batches(
         raise TransformerError("there are no examples to make batches of")
     if boundaries is not None:
         bucket_of(examples.lengths, boundaries)
-    counts = epoch_batches(shares, examples.num_batches(batch_size))
+    counts = epoch_batches(fractions, examples.num_batches(batch_size))
     lengths = np.split(examples.lengths, np.cumsum(examples.sizes)[:-1])
-    options = {"boundaries": boundaries, "shuffle": shuffle, "seed": seed}
-    started = Epoch()
+    number = epoch_numbers(epoch)
 
     def plan() -> Plan:
-        number = started.number if epoch is None else epoch.number
-        started.number += 1
-        return plan_tasks(lengths, batch_size, counts, number, **options)
+        return plan_tasks(lengths, batch_size, counts, number(), boundaries=boundaries, shuffle=shuffle, seed=seed)
 
     equal = all(size % batch_size == 0 for size in examples.sizes)
     return planned_dataset(plan, examples, sum(counts), batch_size if equal else None)

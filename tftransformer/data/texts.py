@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tftransformer.data.folding import well_formed
+from tftransformer.data.folding import Text, well_formed
 from tftransformer.data.labels import label_values
 from tftransformer.data.split import Split
 from tftransformer.data.tables import as_column, columns_of, is_table
@@ -33,6 +33,16 @@ class Texts:
 
     def __len__(self) -> int:
         return len(self.first)
+
+    @property
+    def sides(self) -> list[list[str]]:
+        """The first texts and, for pairs, the second ones."""
+        return [self.first] if self.second is None else [self.first, self.second]
+
+    @property
+    def rows(self) -> list[Text]:
+        """B strings, or B pairs of them."""
+        return self.first if self.second is None else list(zip(self.first, self.second, strict=True))
 
     def take(self, indices: Sequence[int]) -> Texts:
         """The rows at these positions."""
@@ -100,15 +110,14 @@ def as_split(texts: Any, labels: Any, name: str = "train") -> Split:
         >>> as_split(["a", "b"], [0, 1]).targets
         ['0', '1']
     """
-    records = as_texts(texts, labels)
-    rows = records.first if records.second is None else list(zip(records.first, records.second, strict=True))
-    targets = records.targets
+    texts = as_texts(texts, labels)
+    rows, targets = texts.rows, texts.targets
     if isinstance(targets, np.ndarray) and targets.ndim == 2 and targets.shape[1] == 1:
         targets = targets[:, 0]
-    if targets is None or isinstance(targets, np.ndarray) and targets.dtype.kind in "iufb":
-        return Split(rows, targets, name)
+    numbers = isinstance(targets, np.ndarray) and targets.dtype.kind in "iufb"
     kinds = (list, tuple, set, frozenset, np.ndarray)
-    return Split(rows, targets, name, multi_label=any(isinstance(target, kinds) for target in targets))
+    several = targets is not None and not numbers and any(isinstance(target, kinds) for target in targets)
+    return Split(rows, targets, name, several)
 
 
 def _text(value, row: int) -> str:
@@ -176,25 +185,21 @@ def _from_dataset(dataset) -> tuple:
         raise TransformerError("x must be a finite tf.data.Dataset; it repeats without end, use take(n)")
     if is_batched(dataset):
         dataset = dataset.unbatch()
-    rows = list(dataset.as_numpy_iterator())
-    width = len(dataset.element_spec) if isinstance(dataset.element_spec, tuple) else 1
-    columns = [[row[i] for row in rows] for i in range(width)] if width > 1 else [
-        [row[0] for row in rows] if isinstance(dataset.element_spec, tuple) else rows
-    ]  # fmt: skip
-    x = columns[0]
+    rows, spec = list(dataset.as_numpy_iterator()), dataset.element_spec
+    columns = [[row[i] for row in rows] for i in range(len(spec))] if isinstance(spec, tuple) else [rows]
+    x, y, weights = [*columns, None, None][:3]
     if x and isinstance(x[0], dict):
         x = {key: [row[key] for row in x] for key in x[0]}
-    y = columns[1] if width > 1 else None
     if y and all(isinstance(row, np.ndarray) and row.dtype.kind in "iufb" for row in y):
         y = np.stack(y) if len({row.shape for row in y}) == 1 else y
-    return x, y, columns[2] if width > 2 else None
+    return x, y, weights
 
 
 def is_batched(dataset: Any) -> bool:
     """Whether a tf.data.Dataset of (text, …) yields batches: its texts then have rank 1.
 
-    A pair is a tuple of two scalars or a dict; one tensor of shape (2,) cannot be told from a batch of
-    two texts and counts as a batch.
+    A pair is a tuple of two scalars or a dict; one tensor of shape (2,) looks like a batch of two
+    texts and counts as a batch.
     """
     spec = dataset.element_spec
     spec = spec[0] if isinstance(spec, tuple) else spec

@@ -1,4 +1,4 @@
-"""Which tokens start a word, told from the vocabulary alone, for each kind of tokenizer."""
+"""Which tokens start a word, by the vocabulary alone, for each kind of tokenizer."""
 
 import numpy as np
 

@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from tftransformer import files
-from tftransformer.data.folding import fold_record
+from tftransformer.data.folding import fold_text
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.reports import text_table
@@ -239,7 +239,7 @@ def _joined(data: Split, groups: Sequence[Hashable] | None) -> list[int]:
             row = parent[row]
         return row
 
-    keys = [[fold_record(text) for text in data.texts]]
+    keys = [[fold_text(text) for text in data.texts]]
     if groups is not None:
         keys.append(list(groups))
     for column in keys:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tftransformer.data import loading
 from tftransformer.data.cutting import subset
-from tftransformer.data.folding import fold_record
+from tftransformer.data.folding import fold_text
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report, join_labels
@@ -112,12 +112,12 @@ def recorded_splits(run: str | Path) -> Splits:
 
 def without(splits: Splits, known: Splits) -> Splits:
     """The rows whose text, folded, stands nowhere in other splits; validation or test is None where none is left."""
-    seen = {fold_record(text) for split in known.present().values() for text in split.texts}
+    seen = {fold_text(text) for split in known.present().values() for text in split.texts}
 
     def new_rows(split: Split | None) -> Split | None:
         if split is None:
             return None
-        return split.take(i for i, text in enumerate(split.texts) if fold_record(text) not in seen)
+        return split.take(i for i, text in enumerate(split.texts) if fold_text(text) not in seen)
 
     train, *others = (new_rows(split) for split in splits)
     return Splits(train, *(split if split else None for split in others))

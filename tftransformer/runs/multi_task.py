@@ -16,7 +16,7 @@ from tftransformer.data.cutting import subset
 from tftransformer.data.data_report import describe_columns
 from tftransformer.data.pipeline import num_batches
 from tftransformer.data.split import Split, Splits
-from tftransformer.data.task_sampling import batch_shares, epoch_batches
+from tftransformer.data.task_sampling import batch_fractions, epoch_batches
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation import figures
 from tftransformer.evaluation.intervals import mcnemar, wilson
@@ -47,7 +47,7 @@ def compare(options: MultiTaskOptions) -> list[dict[str, Any]]:
         seed=options.seed,
     )
     passes = {name: num_batches(len(own.train), options.batch_size) for name, own in splits.items()}
-    shares = batch_shares(options.sampling, passes)
+    shares = batch_fractions(options.sampling, passes)
     drawn = dict(zip(passes, epoch_batches(list(shares.values()), sum(passes.values()))))
     for name, own in splits.items():
         print(f"{name}: {describe_columns(own.train.columns)}", flush=True)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from tftransformer.checkpoints.own import FORMER_NAMES
 from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.readers.text_file import existing_path
-from tftransformer.data.task_sampling import DEFAULT_SAMPLING, batch_shares
+from tftransformer.data.task_sampling import DEFAULT_SAMPLING, batch_fractions
 from tftransformer.distribution.strategies import check_strategy
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.activation_store import check_activation_cache
@@ -297,7 +297,7 @@ class MultiTaskOptions:
                 f"tasks goes with data, a folder that holds them; got {', '.join(self.tasks)} without it"
             )
         check_recipe(self.recipe({}))
-        batch_shares(self.sampling, {"one": 1, "other": 1})
+        batch_fractions(self.sampling, {"one": 1, "other": 1})
 
     def recipe(self, advice: Mapping[str, Any]) -> dict[str, Any]:
         """How every model of the run is trained: as stated, else as strategy and preset advise."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from tftransformer import files
 from tftransformer.data.readers.unlabelled import read_texts
-from tftransformer.data.split import Record
+from tftransformer.data.split import Text
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import join_labels
 
 
-def pair_up(texts: Sequence[str] | None, second: Sequence[str] | None) -> list[Record]:
+def pair_up(texts: Sequence[str] | None, second: Sequence[str] | None) -> list[Text]:
     """Texts, or pairs of texts where second texts are given."""
     if not second:
         return list(texts or [])
@@ -26,8 +26,8 @@ def pair_up(texts: Sequence[str] | None, second: Sequence[str] | None) -> list[R
 
 
 def texts_to_predict(
-    given: Sequence[Record], path: str | os.PathLike | None, text_columns: Sequence[str] | None = None
-) -> list[Record]:
+    given: Sequence[Text], path: str | os.PathLike | None, text_columns: Sequence[str] | None = None
+) -> list[Text]:
     """Texts that were given one by one, or those of a file."""
     if path is None:
         if not given:
@@ -53,7 +53,7 @@ def check_output(path: str | os.PathLike, overwrite: bool = False) -> None:
 
 
 def write_answers(
-    path: str | os.PathLike, texts: Sequence[Record], answers: Iterable[Any], labels: Sequence[str]
+    path: str | os.PathLike, texts: Sequence[Text], answers: Iterable[Any], labels: Sequence[str]
 ) -> None:
     """Write a CSV file (RFC 4180, UTF-8), one row a text, that appears whole or not at all.
 

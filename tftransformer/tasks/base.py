@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.buckets import length_buckets
-from tftransformer.data.examples import Examples, packer
+from tftransformer.data.examples import Examples
+from tftransformer.data.row_packing import packer
 from tftransformer.data.stream_labels import plain_refusals
 from tftransformer.errors import TransformerError
 from tftransformer.export.serving import Serving, export

@@ -14,7 +14,8 @@ import tensorflow as tf
 from tftransformer.config import TransformerConfig
 from tftransformer.data.chunks import SPECIAL, Chunker
 from tftransformer.data.dataset_functions import BATCHES_AHEAD
-from tftransformer.data.examples import Examples, packer
+from tftransformer.data.examples import Examples
+from tftransformer.data.row_packing import packer
 from tftransformer.errors import TransformerError
 from tftransformer.export.inference_graph import inference_network
 from tftransformer.finetuning.defaults import INFERENCE_BATCH_SIZE

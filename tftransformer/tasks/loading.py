@@ -7,7 +7,7 @@ import keras
 
 from tftransformer import tasks
 from tftransformer.checkpoints.assign import stored_addresses
-from tftransformer.checkpoints.preset import UNRECORDED, Preset
+from tftransformer.checkpoints.preset import UNSTATED, Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.errors import TransformerError
 from tftransformer.tasks.base import TextTask
@@ -63,7 +63,7 @@ def saved_class(preset: Preset) -> type[TextTask] | None:
         True
     """
     name = preset.class_name
-    if name == UNRECORDED:
+    if name == UNSTATED:
         raise TransformerError(
             f"{preset.name} does not say which class was saved there, as folders from before that was recorded: load "
             f"it with that class, such as TextClassifier.from_preset({preset.name!r})"

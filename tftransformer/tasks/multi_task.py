@@ -19,7 +19,7 @@ from tftransformer.config import TransformerConfig
 from tftransformer.data.examples import Examples, num_batches
 from tftransformer.data.pipeline import Epoch
 from tftransformer.data.split import Split, require_labelled
-from tftransformer.data.task_sampling import DEFAULT_SAMPLING, TaskExamples, batch_shares, join_tasks, task_batches
+from tftransformer.data.task_sampling import DEFAULT_SAMPLING, TaskExamples, batch_fractions, join_tasks, task_batches
 from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
@@ -209,7 +209,7 @@ class MultiTaskClassifier(EncoderTask):
         return task_batches(
             examples,
             batch_size,
-            list(batch_shares(self._sampling, counts).values()),
+            list(batch_fractions(self._sampling, counts).values()),
             boundaries=self._boundaries(examples),
             shuffle=shuffle,
             seed=self.seed,

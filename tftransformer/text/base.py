@@ -29,13 +29,13 @@ class Tokens(NamedTuple):
 class Tokenizer(abc.ABC):
     """Text to token ids and back: the part that does not depend on the algorithm.
 
-    Subclasses cut texts (`tokenize`, `tokenize_with_offsets`), join tokens (`decode`), say how they are
-    stored (`get_config`, `files`) and come back (`from_files`). The same TensorFlow operations run eagerly,
+    Subclasses cut texts (`tokenize`, `tokenize_with_offsets`), join tokens (`decode`) and say how they are
+    stored (`settings`, `files`) and read again (`read_files`). The same TensorFlow operations run eagerly,
     in `tf.data` and in an exported graph.
 
     Args:
         vocabulary: The tokens in order of their ids.
-        special: How the vocabulary writes the tokens of `SPECIAL_TOKENS`, in that order.
+        special: Special tokens as the vocabulary writes them, in the order of `SPECIAL_TOKENS`.
         pair_separators: Separators between the two texts of a pair: 1 in BERT, 2 in RoBERTa.
 
     Raises:
@@ -43,6 +43,8 @@ class Tokenizer(abc.ABC):
     """
 
     kind: ClassVar[str] = ""
+    # The names of the settings beside the special tokens: arguments and attributes.
+    settings: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, vocabulary: tuple[str, ...], special: Sequence[str], pair_separators: int = 1) -> None:
         if isinstance(pair_separators, bool) or pair_separators not in (1, 2):
@@ -83,18 +85,31 @@ class Tokenizer(abc.ABC):
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some tokens, as near to the original as they remember."""
 
-    @abc.abstractmethod
     def get_config(self) -> dict[str, Any]:
         """The settings without vocabulary and other files: JSON values."""
+        return {**{name: getattr(self, name) for name in self.settings}, **self._special}
 
     @abc.abstractmethod
     def files(self) -> dict[str, bytes]:
         """The files that hold the rest of the tokenizer, by name."""
 
-    @classmethod
+    @staticmethod
     @abc.abstractmethod
+    def read_files(files: Mapping[str, bytes]) -> tuple[Any, ...]:
+        """The first arguments of the class, from the files that `files` gave."""
+
+    @classmethod
     def from_files(cls, settings: Mapping[str, Any], files: Mapping[str, bytes]) -> "Tokenizer":
-        """The inverse of `get_config` and `files`."""
+        """The inverse of `get_config` and `files`.
+
+        Raises:
+            TransformerError: A setting is unknown or out of range, or the files are damaged.
+        """
+        known = (*cls.settings, *SPECIAL_TOKENS)
+        for name in settings:
+            if name not in known:
+                raise TransformerError(f"tokenizer setting {name!r} is not known{near_miss(name, known)}")
+        return cls(*cls.read_files(files), **settings)
 
     def spec(self) -> TokenizerSpec:
         """The tokenizer as plain data: what a preset stores."""
@@ -147,11 +162,3 @@ def check_switches(**switches: Any) -> None:
     for name, value in switches.items():
         if not isinstance(value, bool):
             raise TransformerError(f"{name} must be True or False; got {value!r}")
-
-
-def check_settings(settings: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raise a `TransformerError` for a setting that a tokenizer does not have."""
-    known = tuple(known)
-    for name in settings:
-        if name not in known:
-            raise TransformerError(f"tokenizer setting {name!r} is not known{near_miss(name, known)}")

@@ -1,17 +1,17 @@
 """Byte-level BPE (Radford et al. 2019) as in GPT-2 and RoBERTa (Liu et al. 2019), as TensorFlow operations.
 
-Words come from byte_words.py; each different word of a batch is cut once.
+Each different word of a batch is cut once.
 """
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tftransformer.text.base import SPECIAL_TOKENS, Tokenizer, Tokens, as_texts, check_settings, check_switches
+from tftransformer.text.base import Tokenizer, Tokens, as_texts, check_switches
 from tftransformer.text.byte_bpe_files import (
     byte_characters,
     check_merges,
@@ -25,7 +25,7 @@ from tftransformer.text.code_points import NUM_CODE_POINTS, PageTable, page_tabl
 from tftransformer.text.normalization import Constants, look_up
 from tftransformer.text.places import characters_begun, row_numbers, splits_of
 
-# GPT-2's classes of characters stand in a file, read off the `tokenizers` library that Hugging Face's fast tokenizers
+# GPT-2's classes of characters are in a file, read off the `tokenizers` library that Hugging Face's fast tokenizers
 # run on: pretrained vocabularies keep the Unicode version they were made with.
 CLASSES = Path(__file__).with_name("character_classes.txt")
 OTHER, LETTER, NUMBER, SPACE = range(4)
@@ -47,7 +47,7 @@ class BytePieces(NamedTuple):
 
 
 class MergeTables(NamedTuple):
-    """Merges as sorted arrays; rank r is the r-th of them, and their number stands for none.
+    """Merges as sorted arrays; rank r is the r-th of them, and their number means none.
 
     `keys` (M + 1,) int64 `left * V + right` in order, closed by the greatest integer; `ranks` (M + 1,) int64
     of those; by rank, `products` (M + 1,) int32 and `follow` (M + 1,) int64, the lowest rank that a merge
@@ -87,7 +87,7 @@ class ByteMerger:
         tokens = tf.gather(self._constant("bytes", self._bytes), tf.cast(data, tf.int32))
         live = tf.where(tokens != GONE)[:, 0]
         owners = tf.gather(row_numbers(splits), live)
-        tables = MergeTables(*(self._constant(*item) for item in self._tables._asdict().items()))
+        tables = self._constant.tables("merges", self._tables)
         tokens, _, _ = tf.while_loop(
             lambda tokens, live, owners: tf.size(live) > 1,
             lambda tokens, live, owners: _round(tokens, live, owners, tables, self._size),
@@ -188,7 +188,7 @@ class ByteBPETokenizer(Tokenizer):
     `</s>` is cut like any other text.
 
     What differs from tokenizers 0.23 is by choice: half a surrogate pair in a Python string becomes three
-    U+FFFD, one for each of its bytes, where Hugging Face raises; a pair of tokens that stands twice in the
+    U+FFFD, one for each of its bytes, where Hugging Face raises; a pair of tokens that is twice in the
     merges is refused; and where the vocabulary lacks one of the 256 bytes, that byte is left out as there,
     but the offsets behind it stay true.
 
@@ -197,12 +197,12 @@ class ByteBPETokenizer(Tokenizer):
         merges: "left right" each, the earliest first (merges.txt).
         add_prefix_space: Put a space before a text that does not begin with one. Defaults to False.
         trim_offsets: Leave spaces out of the offsets of the tokens that hold them. Defaults to True.
-        unknown_token, pad_token, start_token, separator_token, mask_token: How the vocabulary writes
-            the special tokens. Default to RoBERTa's.
+        unknown_token, pad_token, start_token, separator_token, mask_token: Special tokens as
+            the vocabulary writes them. Default to RoBERTa's.
         pair_separators: Separators between the two texts of a pair. Defaults to 2, as in RoBERTa.
 
     Raises:
-        TransformerError: a special token is missing, a token or a merge stands twice, a merge needs a token
+        TransformerError: a special token is missing, a token or a merge is there twice, a merge needs a token
             that the vocabulary does not hold, or an id or a setting is out of range.
 
     Example:
@@ -213,6 +213,7 @@ class ByteBPETokenizer(Tokenizer):
     """
 
     kind = "byte_bpe"
+    settings = ("add_prefix_space", "trim_offsets", "pair_separators")
 
     def __init__(
         self,
@@ -273,22 +274,13 @@ class ByteBPETokenizer(Tokenizer):
         """
         return b"".join(self._token_bytes(self.id_to_token(i)) for i in ids).decode("utf-8", "replace")
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "add_prefix_space": self.add_prefix_space,
-            "trim_offsets": self.trim_offsets,
-            "pair_separators": self.pair_separators,
-            **self._special,
-        }
-
     def files(self) -> dict[str, bytes]:
         return {"vocab.json": vocabulary_json_bytes(self.vocabulary), "merges.txt": merges_bytes(self.merges)}
 
-    @classmethod
-    def from_files(cls, settings: Mapping[str, Any], files: Mapping[str, bytes]) -> "ByteBPETokenizer":
-        check_settings(settings, ("add_prefix_space", "trim_offsets", "pair_separators", *SPECIAL_TOKENS))
+    @staticmethod
+    def read_files(files: Mapping[str, bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         vocabulary = parse_vocabulary_json(files["vocab.json"], "vocab.json")
-        return cls(vocabulary, parse_merges(files["merges.txt"], "merges.txt"), **settings)
+        return vocabulary, parse_merges(files["merges.txt"], "merges.txt")
 
     def _prefixed(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The texts with the space that they may need, and the length of what was added, (B,) int64."""
@@ -397,7 +389,8 @@ class ByteWordSplitter:
         """Words of `texts` (B,) string; bytes that are not UTF-8 count as U+FFFD."""
         ragged = tf.strings.unicode_decode(texts, "UTF-8", errors="replace")
         points, row_splits = ragged.values, ragged.row_splits
-        begins = _word_begins(points, self._classes(points), row_splits)
+        classes = look_up(*self._constant.tables("class", self._table), points)
+        begins = _word_begins(points, classes, row_splits)
         starts = tf.where(begins)[:, 0]
         splits = tf.concat([starts, [tf.size(points, tf.int64)]], 0)
         words = tf.RaggedTensor.from_row_splits(points, splits, validate=False)
@@ -407,11 +400,6 @@ class ByteWordSplitter:
             tf.searchsorted(starts, row_splits, out_type=tf.int64),
             row_splits[:-1],
         )
-
-    def _classes(self, points: tf.Tensor) -> tf.Tensor:
-        """(C,) code points -> (C,) int32 classes."""
-        parts = (self._constant(f"class_{part}", values) for part, values in self._table._asdict().items())
-        return look_up(*parts, points)
 
 
 def _word_begins(points: tf.Tensor, kinds: tf.Tensor, row_splits: tf.Tensor) -> tf.Tensor:

@@ -4,9 +4,11 @@ vocab.json maps tokens to ids; merges.txt holds one merge a line, "left right", 
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.text.vocabulary import check_tokens, decode_file
 
 VERSION_LINE = "#version: 0.2"
 
@@ -31,13 +33,13 @@ def parse_vocabulary_json(data: bytes, source: str) -> tuple[str, ...]:
 
     Args:
         data: A JSON object from token to id; the ids are 0, 1, ... without a gap, in any order.
-        source: Names the file in messages.
+        source: Name of the file in messages.
 
     Example:
         >>> parse_vocabulary_json(b'{"b": 1, "a": 0}', "vocab.json")
         ('a', 'b')
     """
-    text = _text(data, source)
+    text = decode_file(data, source)
     try:
         pairs = json.loads(text, object_pairs_hook=tuple)
     except (ValueError, RecursionError) as error:
@@ -48,8 +50,7 @@ def parse_vocabulary_json(data: bytes, source: str) -> tuple[str, ...]:
         raise TransformerError(f"vocabulary must map tokens to ids; {source} holds a {kind}")
     ids = dict(pairs)
     if len(ids) < len(pairs):
-        seen: set[str] = set()
-        twice = next(token for token, _ in pairs if token in seen or seen.add(token))
+        twice, _ = Counter(token for token, _ in pairs).most_common(1)[0]
         raise TransformerError(f"vocabulary must hold each token once; {source} has {twice!r} twice")
     return check_vocabulary(ids, source)
 
@@ -61,23 +62,8 @@ def check_vocabulary(vocabulary: Mapping[str, int] | Sequence[str], source: str 
         >>> check_vocabulary({"b": 1, "a": 0})
         ('a', 'b')
     """
-    if isinstance(vocabulary, Mapping):
-        tokens = _in_order(vocabulary, source)
-    else:
-        tokens = tuple(vocabulary)
-    if not tokens:
-        raise TransformerError(f"vocabulary must hold at least one token; {source} holds none")
-    ids: dict[str, int] = {}
-    for number, token in enumerate(tokens):
-        if not isinstance(token, str):
-            raise TransformerError(f"vocabulary must hold strings; in {source}, token {number} is {token!r}")
-        if any("\ud800" <= character <= "\udfff" for character in token):
-            where = f"in {source}, token {number} is {token!r}"
-            raise TransformerError(f"vocabulary must hold text that UTF-8 can; {where}")
-        if ids.setdefault(token, number) != number:
-            both = f"ids {ids[token]} and {number}"
-            raise TransformerError(f"vocabulary must hold each token once; {source} has {token!r} as {both}")
-    return tokens
+    tokens = _in_order(vocabulary, source) if isinstance(vocabulary, Mapping) else vocabulary
+    return check_tokens(tokens, source, lines=False)
 
 
 def vocabulary_json_bytes(tokens: Iterable[str]) -> bytes:
@@ -100,7 +86,7 @@ def parse_merges(data: bytes, source: str) -> tuple[str, ...]:
         >>> parse_merges(b"#version: 0.2\\nl o\\nlo w\\n", "merges.txt")
         ('l o', 'lo w')
     """
-    lines = _text(data, source).replace("\r\n", "\n").removesuffix("\n").split("\n")
+    lines = decode_file(data, source).replace("\r\n", "\n").removesuffix("\n").split("\n")
     merges = []
     for number, line in enumerate(lines, 1):
         if line.startswith("#version") or lines == [""]:
@@ -143,8 +129,9 @@ def check_merges(merges: Sequence[str], vocabulary: Sequence[str]) -> list[tuple
                     f"merges must use tokens of the vocabulary; merge {number}, {merge!r}, needs {token!r}{hint}"
                 )
         if numbers.setdefault(merge, number) != number:
-            both = f"{numbers[merge]} and {number}"
-            raise TransformerError(f"merges must hold each pair once; {merge!r} stands as {both}")
+            raise TransformerError(
+                f"merges must hold each pair once; {merge!r} is number {numbers[merge]} and {number}"
+            )
         out.append((ids[left], ids[right], ids[left + right]))
     return out
 
@@ -168,11 +155,3 @@ def _in_order(ids: Mapping[str, int], source: str) -> tuple[str, ...]:
 def _is_pair(line: str) -> bool:
     left, space, right = line.partition(" ")
     return bool(left and right) and " " not in right
-
-
-def _text(data: bytes, source: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise TransformerError(f"tokenizer files must be UTF-8; {source} is not, in line {line}") from None

@@ -1,6 +1,6 @@
 """Two-level tables of integers over the code points, and what BERT's text normalisation does to each.
 
-The rules stand in code_points.txt, read off the `tokenizers` library that Hugging Face's fast BERT
+The rules are in code_points.txt, read off the `tokenizers` library that Hugging Face's fast BERT
 tokenizer runs on. They are data and not Python's `unicodedata`, because that changes with every
 Python version while pretrained vocabularies do not.
 """

@@ -4,22 +4,15 @@ Cleaning, CJK spacing, accent stripping and lower case (Devlin et al. 2018, `Bas
 character classes of Hugging Face's fast tokenizer, all by table lookup over the batch's characters.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from tftransformer.text import code_points as cp
+from tftransformer.text.places import expansion
 
-
-class Symbols(NamedTuple):
-    """The characters of a batch after normalisation, texts one after another.
-
-    `values` (C,) int32 symbols of code_points.py, `row_splits` (B + 1,) int64.
-    """
-
-    values: tf.Tensor
-    row_splits: tf.Tensor
+Tables = TypeVar("Tables", bound=tuple)
 
 
 class Words(NamedTuple):
@@ -31,16 +24,6 @@ class Words(NamedTuple):
     values: tf.Tensor
     lengths: tf.Tensor
     row_splits: tf.Tensor
-
-
-class Sources(NamedTuple):
-    """Where the letters of a batch's words come from, counted in the batch's characters.
-
-    `letters` (L,) int64 the place of each letter, `first_characters` (B,) int64 those of the texts.
-    """
-
-    letters: tf.Tensor
-    first_characters: tf.Tensor
 
 
 class WordSplitter:
@@ -59,32 +42,33 @@ class WordSplitter:
     def __init__(self, lowercase: bool = True, strip_accents: bool | None = None, split_on_cjk: bool = True):
         strip = lowercase if strip_accents is None else strip_accents
         self._settings = (bool(lowercase), bool(strip), bool(split_on_cjk))
-        self.tables = cp.build_tables(*self._settings)
+        self._tables = cp.build_tables(*self._settings)
         self._constant = Constants()
 
     def __call__(self, texts: tf.Tensor) -> Words:
         """Words of `texts` (B,) string; bytes that are not UTF-8 count as U+FFFD, which is dropped."""
-        return self._words(self.symbols(texts))
+        values, row_splits, _ = self._normalise(_decode(texts), self._tables, "plain")
+        return self._words(values, row_splits)
 
-    def with_sources(self, texts: tf.Tensor) -> tuple[Words, Sources]:
-        """Words as above, and where each of their letters comes from.
+    def with_sources(self, texts: tf.Tensor) -> tuple[Words, tf.Tensor, tf.Tensor]:
+        """Words as above, and the places of each of their letters (L,) and of each text (B,) in the batch's characters.
 
-        Letters that come from one character, or changed places, lie where Hugging Face says they do.
+        Letters that come from one character, or changed places, have the places that Hugging Face gives them.
         """
         texts = _decode(texts)
-        symbols, sources = self._normalise(texts, cp.build_tables(*self._settings, tracked=True), "tracked")
-        letters = tf.boolean_mask(sources, _is_letter(symbols.values))
-        return self._words(symbols), Sources(letters, texts.row_splits[:-1])
-
-    def symbols(self, texts: tf.Tensor) -> Symbols:
-        """Normalised characters of `texts` (B,) string. Each text ends in one space more than it had."""
-        return self._normalise(_decode(texts), self.tables, "plain")[0]
+        tables = cp.build_tables(*self._settings, tracked=True)
+        values, row_splits, sources = self._normalise(texts, tables, "tracked")
+        letters = tf.boolean_mask(sources, _is_letter(values))
+        return self._words(values, row_splits), letters, texts.row_splits[:-1]
 
     def _normalise(self, texts: tf.RaggedTensor, tables: cp.CodePointTables, name: str):
-        """Symbols of code points (B, None), and the place that each comes from: int64, for tables that track."""
-        tables = cp.CodePointTables(
-            *(self._constant(f"{name}_{field}", table) for field, table in tables._asdict().items())
-        )
+        """From code points (B, None) to symbols of code_points.py, texts one after another.
+
+        Returns:
+            The symbols (C,) int32, row splits (B + 1,) int64, and the place that each comes from, int64, for tables
+            that track.
+        """
+        tables = self._constant.tables(name, tables)
         points, row_splits = texts.values, texts.row_splits
         entries = look_up(tables.pages, tables.entries, points)
         symbols = points + entries
@@ -94,10 +78,9 @@ class WordSplitter:
             lambda: _expand(symbols, entries, special, row_splits, tables, name == "tracked"),
             lambda: (symbols, row_splits, tf.range(tf.size(points) if name == "tracked" else 0)),
         )
-        return Symbols(values, row_splits), tf.cast(sources, tf.int64)
+        return values, row_splits, tf.cast(sources, tf.int64)
 
-    def _words(self, symbols: Symbols) -> Words:
-        values, row_splits = symbols
+    def _words(self, values: tf.Tensor, row_splits: tf.Tensor) -> Words:
         letter = _is_letter(values)
         # A word ends after a space and on both sides of an isolated character.
         closes = (values & (cp.SPACE | cp.ISOLATED)) != 0
@@ -131,6 +114,10 @@ class Constants:
                 self._eager[name] = tf.constant(value)
         return self._eager[name]
 
+    def tables(self, name: str, arrays: Tables) -> Tables:
+        """The same named tuple, of constants instead of arrays."""
+        return type(arrays)(*(self(f"{name}_{field}", array) for field, array in arrays._asdict().items()))
+
 
 def look_up(pages: tf.Tensor, entries: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
     """What a `PageTable` says of (C,) code points: (C,) int32."""
@@ -162,8 +149,7 @@ def _expand(
     index = tf.where(special, entries - cp.SPECIAL, 0)
     counts = tf.where(special, tf.gather(tables.lengths, index), 1)
     ends = _cumulative(counts)
-    source = tf.repeat(tf.range(tf.size(counts)), counts)
-    offset = tf.range(tf.size(source)) - tf.gather(ends, source)
+    source, offset = expansion(counts)
     expanded = tf.gather(special, source)
     place = tf.where(expanded, tf.gather(tables.first, tf.gather(index, source)) + offset, 0)
     values = tf.where(expanded, tf.gather(tables.pool, place), tf.gather(symbols, source))
@@ -188,8 +174,8 @@ def _cumulative(counts: tf.Tensor) -> tf.Tensor:
 def _canonical_order(values: tf.Tensor, rank: tf.Tensor, source: tf.Tensor, whole: tf.Tensor):
     """Sorts every run of combining marks by class, stably (Unicode 3.11, Canonical Ordering Algorithm).
 
-    Hugging Face counts off the characters of the text against the sorted marks: what stands k-th among
-    those that are `whole`, and no further part of a character, lies where the k-th did before.
+    Hugging Face counts off the characters of the text against the sorted marks: the k-th among
+    those that are `whole`, and no further part of a character, gets the place of the k-th before.
     """
     run = tf.cumsum(tf.cast(rank == 0, tf.int64))
     order = tf.argsort(run * 64 + tf.cast(rank, tf.int64), stable=True)

@@ -61,7 +61,8 @@ def pack(
         segments = [_cut(first, keep_first), _cut(second, keep_second)]
 
     rows = segments[0].nrows()
-    start, separator = (_column(token_id, rows) for token_id in (start_id, separator_id))
+    column = tf.stack([tf.cast(rows, tf.int64), 1])
+    start, separator = (tf.RaggedTensor.from_tensor(tf.fill(column, token)) for token in (start_id, separator_id))
     parts = [start, segments[0], separator]
     if second is not None:
         parts += [separator] * (pair_separators - 1) + [segments[1], separator]
@@ -117,12 +118,6 @@ def trimmed_lengths(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.
 
 def _lengths(rows: tf.RaggedTensor) -> tf.Tensor:
     return tf.cast(rows.row_lengths(), tf.int32)
-
-
-def _column(token_id: int, rows: tf.Tensor) -> tf.RaggedTensor:
-    """(B, 1) of one id."""
-    column = tf.fill(tf.stack([tf.cast(rows, tf.int64), 1]), tf.constant(token_id, tf.int32))
-    return tf.RaggedTensor.from_tensor(column)
 
 
 def _cut(rows: tf.RaggedTensor, kept: tf.Tensor) -> tf.RaggedTensor:

@@ -1,4 +1,4 @@
-"""Where values lie: the row of each value of a ragged batch, and the characters that bytes belong to."""
+"""Places of values: the row of each value of a ragged batch, and the characters that bytes belong to."""
 
 import tensorflow as tf
 
@@ -28,6 +28,23 @@ def splits_of(lengths: tf.Tensor) -> tf.Tensor:
         [0, 2, 2, 3]
     """
     return tf.concat([[0], tf.cumsum(tf.cast(lengths, tf.int64))], 0)
+
+
+def expansion(counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of values that each turn into some: the old value of each new one, and its number among those of that value.
+
+    Args:
+        counts: int32 (C,), the number of new values for each old one.
+
+    Returns:
+        Two int32 (N,).
+
+    Example:
+        >>> [values.numpy().tolist() for values in expansion(tf.constant([2, 0, 1]))]
+        [[0, 0, 2], [0, 1, 0]]
+    """
+    source = tf.repeat(tf.range(tf.size(counts)), counts)
+    return source, tf.range(tf.size(source)) - tf.gather(tf.cumsum(counts, exclusive=True), source)
 
 
 def characters_begun(data: tf.Tensor) -> tf.Tensor:

@@ -1,19 +1,16 @@
 """SentencePiece's unigram tokenizer (Kudo and Richardson 2018) as ALBERT and XLM-RoBERTa use it, in TensorFlow."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError
-from tftransformer.text.base import SPECIAL_TOKENS, Tokenizer, Tokens, as_texts, check_settings, check_switches
+from tftransformer.text.base import Tokenizer, Tokens, as_texts, check_switches
 from tftransformer.text.normalization import Constants
-from tftransformer.text.sentencepiece_charsmap import parse_charsmap
-from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, parse_model
+from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, parse_charsmap, parse_model
 from tftransformer.text.sentencepiece_normalization import SPACE_SIGN, SentencePieceNormalizer
-
-_SWITCHES = ("lowercase", "strip_accents", "straighten_quotes", "add_prefix_space")
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -35,8 +32,8 @@ class SentencePieceTokenizer(Tokenizer):
         straighten_quotes: Make `` and '' the straight quotation mark. True for ALBERT.
         add_prefix_space: Let each word begin with the sign for white space. Defaults to True.
         pair_separators: Separators between the texts of a pair: 1 for ALBERT, 2 (the default) for XLM-RoBERTa.
-        unknown_token, pad_token, start_token, separator_token, mask_token: How the model writes the special tokens.
-            Default to XLM-RoBERTa's.
+        unknown_token, pad_token, start_token, separator_token, mask_token: Special tokens as the model writes
+            them. Default to XLM-RoBERTa's.
 
     Raises:
         TransformerError: The model is damaged or of another algorithm, a special token is missing, or a setting is of
@@ -49,6 +46,7 @@ class SentencePieceTokenizer(Tokenizer):
     """
 
     kind = "sentencepiece"
+    settings = ("lowercase", "strip_accents", "straighten_quotes", "add_prefix_space", "pair_separators")
 
     def __init__(
         self,
@@ -66,8 +64,8 @@ class SentencePieceTokenizer(Tokenizer):
         mask_token: str = "<mask>",
     ) -> None:
         switches = (lowercase, strip_accents, straighten_quotes, add_prefix_space)
-        self._switches = dict(zip(_SWITCHES, switches, strict=True))
-        check_switches(**self._switches)
+        check_switches(**dict(zip(self.settings, switches)))
+        self.lowercase, self.strip_accents, self.straighten_quotes, self.add_prefix_space = switches
         special = (unknown_token, pad_token, start_token, separator_token, mask_token)
         parsed = parse_model(model)
         super().__init__(parsed.pieces, special, pair_separators)
@@ -75,7 +73,7 @@ class SentencePieceTokenizer(Tokenizer):
             unknown = parsed.pieces[parsed.types.index(PieceType.UNKNOWN)]
             raise TransformerError(f"unknown_token must be the model's, {unknown!r}; got {unknown_token!r}")
         self._model = model
-        self._normalizer = SentencePieceNormalizer(parse_charsmap(parsed.charsmap), **self._switches)
+        self._normalizer = SentencePieceNormalizer(parse_charsmap(parsed.charsmap), *switches)
         self._segment = UnigramSegmenter(parsed)
 
     def tokenize(self, texts: tf.Tensor | Sequence[str]) -> tf.RaggedTensor:
@@ -97,19 +95,14 @@ class SentencePieceTokenizer(Tokenizer):
             TransformerError: An id is outside the vocabulary.
         """
         text = "".join(map(self.id_to_token, ids)).replace(chr(SPACE_SIGN), " ")
-        return text.removeprefix(" ") if self._switches["add_prefix_space"] else text
-
-    def get_config(self) -> dict[str, Any]:
-        """The settings, without the model: JSON values."""
-        return {**self._switches, "pair_separators": self.pair_separators, **self._special}
+        return text.removeprefix(" ") if self.add_prefix_space else text
 
     def files(self) -> dict[str, bytes]:
         return {"spiece.model": self._model}
 
-    @classmethod
-    def from_files(cls, settings: Mapping[str, Any], files: Mapping[str, bytes]) -> "SentencePieceTokenizer":
-        check_settings(settings, (*_SWITCHES, "pair_separators", *SPECIAL_TOKENS))
-        return cls(files["spiece.model"], **settings)
+    @staticmethod
+    def read_files(files: Mapping[str, bytes]) -> tuple[bytes]:
+        return (files["spiece.model"],)
 
 
 _UNKNOWN_PENALTY = 10.0
@@ -129,7 +122,7 @@ class Pieces(NamedTuple):
 
 
 class _Matches(NamedTuple):
-    """Pieces that stand in the words: `starts` (M,), `ends` (M,) the last character, `ids` (M,); all int32."""
+    """Pieces found in the words: `starts` (M,), `ends` (M,) the last character, `ids` (M,); all int32."""
 
     starts: tf.Tensor
     ends: tf.Tensor
@@ -186,9 +179,8 @@ class UnigramSegmenter:
         return self._trace(chosen, ids, splits, lengths)
 
     def _matches(self, points: tf.Tensor, ends: tf.Tensor) -> _Matches:
-        """Every piece at every place of the words, and unknown characters where they may stand."""
-        letters, edges = (self._constant("letters", self.trie.letters), self._constant("edges", self.trie.edges))
-        children, pieces = (self._constant("children", self.trie.children), self._constant("pieces", self.trie.pieces))
+        """Every piece at every place of the words, and unknown characters where there may be some."""
+        letters, edges, children, pieces = self._constant.tables("trie", self.trie)
         number = tf.minimum(tf.searchsorted(letters, points), len(self.trie.letters) - 1)
         known = tf.gather(letters, number) == points
         number = tf.where(known, number, -1)
@@ -276,7 +268,7 @@ class UnigramSegmenter:
         reached = tf.scatter_nd((splits[1:] - 1)[:, tf.newaxis], tf.ones_like(splits[1:]), [size + 1])
 
         def double(previous, reached, _):
-            # After k rounds: everything that 2**k steps back reach, in one jump.
+            # After k rounds: everything that 2**k steps back lead to, in one jump.
             further = tf.tensor_scatter_nd_max(reached, previous[:, tf.newaxis], reached)
             return tf.gather(previous, previous), further, tf.reduce_any(previous < size)
 
@@ -297,7 +289,7 @@ class UnigramSegmenter:
 
 
 def _select(mask: tf.Tensor, *values: tf.Tensor) -> list[tf.Tensor]:
-    """Of each of `values` what stands where `mask` holds. Several `tf.boolean_mask` build ten times the graph."""
+    """The values where `mask` holds. Several `tf.boolean_mask` build ten times the graph."""
     places = tf.where(mask)[:, 0]
     return [tf.gather(value, places) for value in values]
 
@@ -308,7 +300,7 @@ def _select(mask: tf.Tensor, *values: tf.Tensor) -> list[tf.Tensor]:
 class Trie(NamedTuple):
     """Which pieces a text goes through from a character on.
 
-    A character c has the number `letters.searchsorted(c)`, if it stands there. Nodes are numbered by depth; those of
+    A character c has the number `letters.searchsorted(c)`, if it is there. Nodes are numbered by depth; those of
     one character come first, in the order of `letters`, and node 0 is the first of them. From node n on, the
     character with the number k leads to node `children[j]` with `edges[j] == n * len(letters) + k`.
 

@@ -1,14 +1,16 @@
 """SentencePiece's model file, a protocol buffer, in plain Python: what a unigram tokenizer needs of it.
 
 The fields are those of `sentencepiece_model.proto` (Kudo and Richardson 2018). One is added in the range that the
-format leaves to extensions: a score that 32 bits cannot hold stands once more, in 64.
+format leaves to extensions: a score that 32 bits cannot hold is there once more, in 64.
 """
 
 import dataclasses
 import enum
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+
+import numpy as np
 
 from tftransformer.errors import TransformerError
 
@@ -39,7 +41,7 @@ class UnigramModel:
     Args:
         pieces: The tokens.
         scores: Their log probabilities, as 64-bit floats.
-        types: What each is.
+        types: Types of the pieces.
         charsmap: The normalizer's compiled map ("precompiled_charsmap"); empty where it maps nothing.
     """
 
@@ -118,16 +120,16 @@ def model_bytes(model: UnigramModel) -> bytes:
     return b"".join(parts)
 
 
-def to_fairseq(model: UnigramModel, special: Sequence[str], source: str = "model") -> UnigramModel:
+def to_fairseq(model: UnigramModel, special: Mapping[str, str], source: str = "model") -> UnigramModel:
     """The model with the ids of XLM-RoBERTa, whose training code put its own special tokens in front.
 
-    The file's first three pieces are special tokens (<unk>, <s>, </s>); here four stand in their place, and the mask
+    The file's first three pieces are special tokens (<unk>, <s>, </s>); here four take their place, and the mask
     is the last token. All others move up by one.
 
     Args:
-        model: As its file holds it.
-        special: Start, pad, separator, unknown and mask: "<s>", "<pad>", "</s>", "<unk>", "<mask>".
-        source: Names the model in messages.
+        model: Model as its file holds it.
+        special: The special tokens by role: "unknown_token", "pad_token", "start_token", "separator_token", "mask_token".
+        source: Name of the model in messages.
     """
     head = {PieceType.UNKNOWN, PieceType.CONTROL}
     if len(model.pieces) < 3 or not head.issuperset(model.types[:3]):
@@ -136,8 +138,9 @@ def to_fairseq(model: UnigramModel, special: Sequence[str], source: str = "model
             f"{', '.join(model.pieces[:3])}"
         )
     control = PieceType.CONTROL
+    first = [special[role] for role in ("start_token", "pad_token", "separator_token", "unknown_token")]
     moved = UnigramModel(
-        (*special[:4], *model.pieces[3:], special[4]),
+        (*first, *model.pieces[3:], special["mask_token"]),
         (0.0, 0.0, 0.0, 0.0, *model.scores[3:], 0.0),
         (control, control, control, PieceType.UNKNOWN, *model.types[3:], control),
         model.charsmap,
@@ -188,7 +191,7 @@ def _check_trainer(data: bytes, source: str) -> None:
 
 
 def _fields(data: bytes, source: str) -> Iterator[tuple[int, int | float | bytes]]:
-    """The fields of one message; a length is believed only as far as the data reach."""
+    """The fields of one message; a length is believed only as far as there are data."""
     place, end = 0, len(data)
     while place < end:
         tag, place = _read_varint(data, place, source)
@@ -247,3 +250,61 @@ def _varint(value: int) -> bytes:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes([*out, value])
+
+
+# The normalizer's map: a double-array trie of byte strings, and what each turns into. The trie is Darts-clone's (Yata
+# et al. 2007): a unit of 32 bits holds a label, an offset to its children, and whether one of them is a value.
+
+LONGEST_KEY = 5  # bytes: the fast tokenizers look nothing up that is longer
+_MOST_NODES = 50_000  # of one level; the library's maps have some thousands
+
+
+def parse_charsmap(data: bytes, source: str = "charsmap") -> dict[str, str]:
+    """The rules of a compiled map whose key has at most `LONGEST_KEY` bytes: text -> text it is replaced by.
+
+    Example:
+        >>> parse_charsmap(b"")
+        {}
+    """
+    if not data:
+        return {}
+    size = struct.unpack("<I", data[:4])[0] if len(data) >= 4 else -1
+    if size < 4 or size % 4 or size > len(data) - 4:
+        raise TransformerError(f"{source}: the normalizer's map is damaged; its trie has {size} of {len(data)} bytes")
+    units = np.frombuffer(data, "<u4", size // 4, 4).astype(np.int64)
+    texts = data[4 + size :]
+    rules = {}
+    for key, place in _keys(units, source):
+        end = texts.find(b"\0", place)
+        if end < 0:
+            raise TransformerError(f"{source}: the normalizer's map is damaged; a replacement is outside it")
+        try:
+            rules[key.decode("utf-8")] = texts[place:end].decode("utf-8")
+        except UnicodeDecodeError:
+            raise TransformerError(f"{source}: the normalizer's map is damaged; a rule is not UTF-8") from None
+    return rules
+
+
+def _keys(units: np.ndarray, source: str) -> list[tuple[bytes, int]]:
+    """Every key with its value, level by level."""
+    labels = units & 0x800000FF
+    offsets = (units >> 10) << ((units & 0x200) >> 6)
+    has_value = (units >> 8) & 1
+    found: list[tuple[bytes, int]] = []
+    nodes, prefixes = offsets[:1], [b""]
+    alphabet = np.arange(1, 256)
+    for _ in range(LONGEST_KEY):
+        if len(nodes) > _MOST_NODES:
+            raise TransformerError(f"{source}: the normalizer's map is damaged; its trie runs in circles")
+        children = nodes[:, np.newaxis] ^ alphabet
+        inside = children < len(units)
+        is_child = inside & (labels[np.where(inside, children, 0)] == alphabet)
+        parents, letters = np.nonzero(is_child)
+        places = children[parents, letters]
+        prefixes = [prefixes[p] + bytes((b + 1,)) for p, b in zip(parents.tolist(), letters.tolist(), strict=True)]
+        nodes = places ^ offsets[places]
+        for i in np.flatnonzero(has_value[places]).tolist():
+            if nodes[i] >= len(units):
+                raise TransformerError(f"{source}: the normalizer's map is damaged; its trie points outside itself")
+            found.append((prefixes[i], int(units[nodes[i]] & 0x7FFFFFFF)))
+    return found

@@ -18,7 +18,7 @@ def read_vocabulary(path: str | os.PathLike) -> tuple[str, ...]:
         The tokens in order of their ids.
 
     Raises:
-        TransformerError: the file is missing, empty, not UTF-8 (with the line), or a token stands twice.
+        TransformerError: the file is missing, empty, not UTF-8 (with the line), or a token is there twice.
 
     Example:
         >>> read_vocabulary("vocab.txt")[:2]
@@ -37,38 +37,49 @@ def parse_vocabulary(data: bytes, source: str) -> tuple[str, ...]:
         >>> parse_vocabulary(b"[PAD]\\na\\n", "vocab.txt")
         ('[PAD]', 'a')
     """
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
-        raise TransformerError(f"vocabulary must be UTF-8; {source} is not, in line {line}") from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    tokens = text.removesuffix("\n").split("\n")
+    text = decode_file(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"), source)
     if not text:
         raise TransformerError(f"vocabulary must hold one token a line; {source} is empty")
-    return check_tokens(tokens, source)
+    return check_tokens(text.removesuffix("\n").split("\n"), source)
 
 
-def check_tokens(tokens: Iterable[str], source: str = "vocabulary") -> tuple[str, ...]:
-    """The tokens as a tuple, after checking that a vocabulary file can hold them.
+def decode_file(data: bytes, source: str) -> str:
+    """The text of a tokenizer's file; `source` names it in messages."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise TransformerError(f"tokenizer files must be UTF-8; {source} is not, in line {line}") from None
+
+
+def check_tokens(tokens: Iterable[str], source: str = "vocabulary", *, lines: bool = True) -> tuple[str, ...]:
+    """The tokens as a tuple, after checking them.
+
+    Args:
+        tokens: The tokens in order of their ids.
+        source: Name of their source in messages.
+        lines: Whether a file of one token a line, counted from 1, is to hold them.
 
     Example:
         >>> check_tokens(["[PAD]", "a"])
         ('[PAD]', 'a')
     """
-    tokens, lines = tuple(tokens), {}
+    tokens, numbers = tuple(tokens), {}
     if not tokens:
-        raise TransformerError("vocabulary must hold at least one token; got none")
-    for number, token in enumerate(tokens, 1):
+        raise TransformerError(f"vocabulary must hold at least one token; {source} holds none")
+    for number, token in enumerate(tokens, int(lines)):
+        rule = None
         if not isinstance(token, str):
-            raise TransformerError(f"vocabulary must hold strings; token {number} is {token!r}")
-        if "\n" in token or "\r" in token:
-            raise TransformerError(f"vocabulary must not hold line breaks; token {number} is {token!r}")
-        if any("\ud800" <= character <= "\udfff" for character in token):
-            raise TransformerError(f"vocabulary must hold text that UTF-8 can; token {number} is {token!r}")
-        if lines.setdefault(token, number) != number:
-            both = f"{lines[token]} and {number}"
-            raise TransformerError(f"vocabulary must hold each token once; {source} has {token!r} in lines {both}")
+            rule = "hold strings"
+        elif lines and ("\n" in token or "\r" in token):
+            rule = "not hold line breaks"
+        elif any("\ud800" <= character <= "\udfff" for character in token):
+            rule = "hold text that UTF-8 can"
+        if rule is not None:
+            raise TransformerError(f"vocabulary must {rule}; in {source}, token {number} is {token!r}")
+        if numbers.setdefault(token, number) != number:
+            both = f"{'in lines' if lines else 'as ids'} {numbers[token]} and {number}"
+            raise TransformerError(f"vocabulary must hold each token once; {source} has {token!r} {both}")
     return tokens
 
 

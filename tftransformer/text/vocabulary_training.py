@@ -47,7 +47,7 @@ def train_wordpiece(
         vocabulary_size: Number of tokens.
         lowercase: Lower case, as the tokenizer that will use the vocabulary.
         strip_accents: Drop accents; None does what `lowercase` does.
-        character_coverage: The share of the text's characters that get tokens of their own, most frequent
+        character_coverage: Fraction of the text's characters that get tokens of their own, most frequent
             first; words with others are [UNK] later on. Defaults to 0.9999, which spends few tokens on
             the stray characters of English text and still covers a language with thousands of them.
         progress: Called with a line of text now and then. Defaults to silence.
@@ -77,7 +77,7 @@ def count_words(
 ) -> Counter[str]:
     """Counts normalised words. Arguments as in `train_wordpiece`.
 
-    What stands between two spaces is counted first and normalised once for all its occurrences.
+    What is between two spaces is counted first and normalised once for all its occurrences.
 
     Example:
         >>> count_words(["Déjà vu, vu"])
@@ -159,7 +159,7 @@ def _most_common(counts: Counter[str]) -> list[tuple[str, int]]:
 
 
 def _frequent_characters(counts: Counter[str], coverage: float) -> Iterator[str]:
-    """The most frequent characters of short enough words, until they cover that share of all."""
+    """The most frequent characters of short enough words, until they cover that fraction of all."""
     characters: Counter[str] = Counter()
     for word, count in counts.items():
         if len(word) <= MOST_WORD_CHARACTERS:

@@ -1,14 +1,18 @@
 """WordPiece (Schuster and Nakajima 2012) as in BERT (Devlin et al. 2018), as TensorFlow operations.
 
 Words come from normalization.py; each is cut greedily into its longest pieces by tensorflow-text's
-linear-time kernel (Song et al. 2021). Plain ASCII texts take a shorter way, plain_wordpiece.py.
+linear-time kernel (Song et al. 2021).
+
+Plain texts, of printable ASCII and white space, are most of English and cut several times as fast: BERT's
+normalisation does next to nothing to them, it lowers letters. So the kernel may find their words itself, at white
+space and punctuation, while it cuts them (Song et al. 2021, end to end). Which other characters it takes for white
+space or punctuation is not what Hugging Face's tokenizer does; texts with any of them go through normalization.py.
 """
 
 import functools
 import os
 import string
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -16,10 +20,13 @@ import tensorflow_text
 from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_builder as model_builder
 
 from tftransformer.errors import TransformerError, check_whole
-from tftransformer.text.base import SPECIAL_TOKENS, Tokenizer, Tokens, as_texts, check_settings, check_switches
+from tftransformer.text.base import Tokenizer, Tokens, as_texts, check_switches
 from tftransformer.text.normalization import Constants, Words, WordSplitter
 from tftransformer.text.places import characters_begun, row_numbers, splits_of
 from tftransformer.text.vocabulary import check_tokens, parse_vocabulary, read_vocabulary, vocabulary_bytes
+
+JOINER = "##"
+_PLAIN = r"[\t\n\r -~]*"
 
 
 class WordPieceTokenizer(Tokenizer):
@@ -43,11 +50,11 @@ class WordPieceTokenizer(Tokenizer):
         strip_accents: Drop accents. None (the default) does what `lowercase` does, as BERT does.
         split_on_cjk: Make each CJK ideograph a word. Defaults to True, as for all BERT checkpoints.
         max_word_characters: Longer words are unknown. Defaults to 100 characters, as in BERT.
-        unknown_token, pad_token, start_token, separator_token, mask_token: How the vocabulary writes
-            the special tokens. Default to BERT's.
+        unknown_token, pad_token, start_token, separator_token, mask_token: Special tokens as
+            the vocabulary writes them. Default to BERT's.
 
     Raises:
-        TransformerError: a special token is missing, a token stands twice, or a number is out of range.
+        TransformerError: a special token is missing, a token is there twice, or a number is out of range.
 
     Example:
         >>> tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##do"])
@@ -56,6 +63,7 @@ class WordPieceTokenizer(Tokenizer):
     """
 
     kind = "wordpiece"
+    settings = ("lowercase", "strip_accents", "split_on_cjk", "max_word_characters")
 
     def __init__(
         self,
@@ -81,7 +89,7 @@ class WordPieceTokenizer(Tokenizer):
         self.max_word_characters = max_word_characters
         self._splitter = WordSplitter(lowercase, strip_accents, split_on_cjk)
         self._absent = _absent_character(self.vocabulary)
-        self._model = self._build_model()
+        self._model = self._automaton(self._can_match, 4 * max_word_characters, whole_words=True)
         self._constant = Constants()
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes time
@@ -94,15 +102,18 @@ class WordPieceTokenizer(Tokenizer):
         return tf.RaggedTensor.from_row_splits(values, row_splits, validate=False)
 
     @functools.cached_property
-    def _plain(self) -> "PlainWordPiece":
-        return PlainWordPiece(
-            self.vocabulary, self._special["unknown_token"], self._absent, self.lowercase, self.max_word_characters
-        )
+    def _plain_model(self) -> np.ndarray:
+        return self._automaton(self._can_match_plain, self.max_word_characters, whole_words=False)
+
+    def _plain(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Token ids of plain texts: (B,) string -> int32 (B, None)."""
+        kernel = self._kernel("plain_wordpiece_model", self._plain_model)
+        return kernel.tokenize(tf.strings.lower(texts) if self.lowercase else texts)
 
     def _tokenize_mixed(self, texts: tf.Tensor, plain: tf.Tensor) -> tf.RaggedTensor:
         """Token ids of texts (B,) of which some are plain (B,), each by its own way."""
         words = self._splitter(tf.boolean_mask(texts, ~plain))
-        pieces = self._kernel().tokenize(self._values(words))
+        pieces = self._kernel("wordpiece_model", self._model).tokenize(self._values(words))
         others = tf.RaggedTensor.from_row_splits(
             pieces.values, tf.gather(pieces.row_splits, words.row_splits), validate=False
         )
@@ -112,8 +123,9 @@ class WordPieceTokenizer(Tokenizer):
 
     @tf.autograph.experimental.do_not_convert
     def tokenize_with_offsets(self, texts: tf.Tensor | Sequence[str]) -> Tokens:
-        words, sources = self._splitter.with_sources(as_texts(texts))
-        pieces, starts, ends = self._kernel().tokenize_with_offsets(self._values(words))
+        words, letters, texts_begin = self._splitter.with_sources(as_texts(texts))
+        kernel = self._kernel("wordpiece_model", self._model)
+        pieces, starts, ends = kernel.tokenize_with_offsets(self._values(words))
         word = row_numbers(pieces.row_splits)
         bytes_before = splits_of(tf.strings.length(words.values))
         # A word that is too long is one token, and the kernel did not see it.
@@ -124,19 +136,17 @@ class WordPieceTokenizer(Tokenizer):
         first, last = tf.gather(begun, starts) - 1, tf.gather(begun, ends - 1) - 1
         row_splits = tf.gather(pieces.row_splits, words.row_splits)
         ids = tf.RaggedTensor.from_row_splits(pieces.values, row_splits, validate=False)
-        text = tf.gather(sources.first_characters, row_numbers(row_splits))
-        starts = tf.gather(sources.letters, first) - text
-        ends = tf.gather(sources.letters, last) + 1 - text
+        text = tf.gather(texts_begin, row_numbers(row_splits))
+        starts = tf.gather(letters, first) - text
+        ends = tf.gather(letters, last) + 1 - text
         return Tokens(ids, *(ids.with_values(tf.cast(place, tf.int32)) for place in (starts, ends)))
 
     def _values(self, words: Words) -> tf.Tensor:
         """What the kernel sees of the words: one that is too long becomes one that no vocabulary holds."""
         return tf.where(words.lengths > self.max_word_characters, self._absent, words.values)
 
-    def _kernel(self) -> tensorflow_text.FastWordpieceTokenizer:
-        return tensorflow_text.FastWordpieceTokenizer(
-            model_buffer=self._constant("wordpiece_model", self._model), token_out_type=tf.int32
-        )
+    def _kernel(self, name: str, model: np.ndarray) -> tensorflow_text.FastWordpieceTokenizer:
+        return tensorflow_text.FastWordpieceTokenizer(model_buffer=self._constant(name, model), token_out_type=tf.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The tokens of `ids` with continuations joined on and a space between words.
@@ -158,41 +168,42 @@ class WordPieceTokenizer(Tokenizer):
                 text += f" {token}" if text else token
         return text
 
-    def get_config(self) -> dict[str, Any]:
-        """The settings, without the vocabulary: JSON values."""
-        return {
-            "lowercase": self.lowercase,
-            "strip_accents": self.strip_accents,
-            "split_on_cjk": self.split_on_cjk,
-            "max_word_characters": self.max_word_characters,
-            **self._special,
-        }
-
     def files(self) -> dict[str, bytes]:
         return {"vocab.txt": vocabulary_bytes(self.vocabulary)}
 
-    @classmethod
-    def from_files(cls, settings: Mapping[str, Any], files: Mapping[str, bytes]) -> "WordPieceTokenizer":
-        known = ("lowercase", "strip_accents", "split_on_cjk", "max_word_characters", *SPECIAL_TOKENS)
-        check_settings(settings, known)
-        return cls(parse_vocabulary(files["vocab.txt"], "vocab.txt"), **settings)
+    @staticmethod
+    def read_files(files: Mapping[str, bytes]) -> tuple[tuple[str, ...]]:
+        return (parse_vocabulary(files["vocab.txt"], "vocab.txt"),)
 
-    def _build_model(self) -> np.ndarray:
-        """The kernel's automaton, as bytes."""
+    def _automaton(self, can_match: Callable[[str], bool], max_word_bytes: int, *, whole_words: bool) -> np.ndarray:
+        """The kernel's automaton, as bytes, without the tokens that no word can match."""
         unknown = self._special["unknown_token"]
         tokens = [
-            token if token == unknown or self._can_match(token) else f"{self._absent}{number}"
+            token if token == unknown or can_match(token) else f"{self._absent}{number}"
             for number, token in enumerate(self.vocabulary)
         ]
         try:
-            return build_automaton(tokens, unknown, 4 * self.max_word_characters, whole_words=True)
+            data = model_builder.build_fast_wordpiece_model(tokens, max_word_bytes, JOINER, unknown, whole_words, False)
         except RuntimeError as error:
             raise TransformerError(f"vocabulary cannot be compiled: {' '.join(str(error).split())}") from None
+        return np.frombuffer(data, np.uint8)
 
     def _can_match(self, token: str) -> bool:
         """Whether the kernel has to know the token; some that no word can match, it does not take."""
         body = token.removeprefix(JOINER)
         return 0 < len(body) <= self.max_word_characters and "\0" not in body
+
+    def _can_match_plain(self, token: str) -> bool:
+        """Whether a word of a plain text can hold the token: letters and digits, or one punctuation mark alone.
+
+        Others must not get to a kernel that finds words by itself: it might match them across two words.
+        """
+        body = token.removeprefix(JOINER)
+        if not body.isascii() or (self.lowercase and body != body.lower()):
+            return False
+        if body.isalnum():
+            return len(body) <= self.max_word_characters
+        return len(token) == 1 and token in string.punctuation
 
 
 def _parts(tokens: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -205,17 +216,6 @@ def _absent_character(vocabulary: Iterable[str]) -> str:
     return next(c for c in map(chr, range(0xE000, 0xF900)) if c not in used)
 
 
-# WordPiece for plain texts: of printable ASCII and white space, most of English, several times as fast.
-#
-# BERT's normalisation does next to nothing to such a text: it lowers letters. So tensorflow-text's kernel may
-# find the words itself, at white space and punctuation, while it cuts them (Song et al. 2021, end to end).
-# Which other characters it takes for white space or punctuation is not what Hugging Face's tokenizer does;
-# texts that hold any take the way through normalization.py.
-
-JOINER = "##"
-_PLAIN = r"[\t\n\r -~]*"
-
-
 def is_plain(texts: tf.Tensor) -> tf.Tensor:
     """Which texts are plain: (B,) string -> (B,) bool.
 
@@ -224,53 +224,3 @@ def is_plain(texts: tf.Tensor) -> tf.Tensor:
         [True, False]
     """
     return tf.strings.regex_full_match(texts, _PLAIN)
-
-
-class PlainWordPiece:
-    """Cuts plain texts exactly as `WordPieceTokenizer` does.
-
-    Example:
-        >>> pieces = PlainWordPiece(["[UNK]", "un", "##do", "!"], "[UNK]", "\\ue000", True, 100)
-        >>> pieces(tf.constant(["Undo!", ""])).to_list()
-        [[1, 2, 3], []]
-    """
-
-    def __init__(
-        self, vocabulary: Sequence[str], unknown_token: str, absent: str, lowercase: bool, max_word_characters: int
-    ) -> None:
-        self._lowercase = lowercase
-        tokens = [
-            token
-            if token == unknown_token or _can_match(token, lowercase, max_word_characters)
-            else f"{absent}{number}"
-            for number, token in enumerate(vocabulary)
-        ]
-        self._model = build_automaton(tokens, unknown_token, max_word_characters, whole_words=False)
-        self._constant = Constants()
-
-    def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Token ids of plain texts: (B,) string -> int32 (B, None)."""
-        model = self._constant("plain_wordpiece_model", self._model)
-        kernel = tensorflow_text.FastWordpieceTokenizer(model_buffer=model, token_out_type=tf.int32)
-        return kernel.tokenize(tf.strings.lower(texts) if self._lowercase else texts)
-
-
-def build_automaton(tokens: Sequence[str], unknown_token: str, max_word_bytes: int, *, whole_words: bool) -> np.ndarray:
-    """The kernel's automaton, as bytes."""
-    data = model_builder.build_fast_wordpiece_model(
-        list(tokens), max_word_bytes, JOINER, unknown_token, whole_words, False
-    )
-    return np.frombuffer(data, np.uint8)
-
-
-def _can_match(token: str, lowercase: bool, max_word_characters: int) -> bool:
-    """Whether a word of a plain text can hold the token: letters and digits, or one punctuation mark alone.
-
-    Others must not reach a kernel that finds words by itself: it might match them across two words.
-    """
-    body = token.removeprefix(JOINER)
-    if not body.isascii() or (lowercase and body != body.lower()):
-        return False
-    if body.isalnum():
-        return len(body) <= max_word_characters
-    return len(token) == 1 and token in string.punctuation

@@ -10,7 +10,7 @@ import pytest
 import tftransformer as tt
 from tftransformer.checkpoints.huggingface.settings import settings_of
 from tftransformer.errors import TransformerError
-from tftransformer.models.families import families_of
+from tftransformer.models.families import families_of, family_of_tokenizer
 from tftransformer.patterns import addresses
 from tftransformer.text.sentencepiece_model import model_bytes, parse_model, to_fairseq
 from tftransformer.text.spec import read_spec
@@ -33,7 +33,7 @@ def make_tokenizer(tmp_path_factory):
         if family in ("albert", "xlm_roberta"):
             model = parse_model((TOKENIZERS / f"sentencepiece_{family}.model").read_bytes())
             if family == "xlm_roberta":
-                model = to_fairseq(model, ("<s>", "<pad>", "</s>", "<unk>", "<mask>"))
+                model = to_fairseq(model, family_of_tokenizer("sentencepiece", fairseq_ids=True).tokenizer.roles)
             (folder / "spiece.model").write_bytes(model_bytes(model))
             return read_spec(folder, "sentencepiece", SETTINGS[family]).build()
         (folder / "vocab.txt").write_text("\n".join(PIECES) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 
 from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer, write_tokenizer
 from tftransformer.errors import TransformerError
-from tftransformer.models.families import families_of
+from tftransformer.models.families import families_of, family_of_tokenizer
 from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, model_bytes, parse_model, to_fairseq
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##do", "a"]
@@ -361,7 +361,7 @@ def test_what_is_written_reads_back(tmp_path):
 def test_the_model_file_written_for_xlm_roberta_is_the_original(tmp_path):
     write_tokenizer(tmp_path, specs(tmp_path)["xlm_roberta"], "xlm_roberta")
     assert parse_model((tmp_path / "sentencepiece.bpe.model").read_bytes()) == XLMR
-    assert to_fairseq(XLMR, ROBERTA).pieces[3] == "<unk>"
+    assert to_fairseq(XLMR, family_of_tokenizer("sentencepiece", fairseq_ids=True).tokenizer.roles).pieces[3] == "<unk>"
 
 
 @pytest.mark.live

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from tftransformer.data.augmentation.back_translation import BackTranslation
 from tftransformer.data.augmentation.masked_words import ReplaceMasked
-from tftransformer.data.augmentation.operations import DeleteWords, SwapWords
+from tftransformer.data.augmentation.operations import BackTranslation, DeleteWords, SwapWords
 from tftransformer.data.augmentation.pipeline import Augmentation, as_augmentation
 from tftransformer.data.augmentation.sources import EmbeddingNeighbours, WordNetSynonyms
 from tftransformer.data.texts import Texts
@@ -15,15 +14,15 @@ TEXTS = [f"text {i} of some more words that can be moved around" for i in range(
 PAIRS = Texts(TEXTS, [text.upper() for text in TEXTS])
 
 
-def prepared(*operations, records=None, **settings):
+def prepared(*operations, texts=None, **settings):
     augmentation = Augmentation(*operations, **settings)
-    augmentation.prepare(records or Texts(TEXTS))
+    augmentation.prepare(texts or Texts(TEXTS))
     return augmentation
 
 
-def texts_of(augmentation, rows, copies=0, epoch=0, records=None):
+def texts_of(augmentation, rows, copies=0, epoch=0, texts=None):
     rows = np.array(rows)
-    return augmentation.augment(records or Texts(TEXTS), rows, np.full(len(rows), copies), epoch).first
+    return augmentation.augment(texts or Texts(TEXTS), rows, np.full(len(rows), copies), epoch).first
 
 
 def no_wordnet(self, count=8):
@@ -52,7 +51,7 @@ def test_epochs_copies_and_seeds_draw_anew():
 
 @pytest.mark.parametrize("side", ["both", "first", "second"])
 def test_the_chosen_side_of_pairs_is_changed(side):
-    augmentation = prepared("swap:0.5", side=side, records=PAIRS)
+    augmentation = prepared("swap:0.5", side=side, texts=PAIRS)
     rows = np.arange(30)
     changed = augmentation.augment(PAIRS, rows, rows * 0, 0)
     first = sum(a != b for a, b in zip(changed.first, PAIRS.first, strict=True))
@@ -67,7 +66,7 @@ def test_the_chosen_side_of_pairs_is_changed(side):
 
 def test_operations_work_one_after_another():
     there = lambda texts: [f"new {text}" for text in texts]  # noqa: E731
-    operations = (BackTranslation(there, list, rate=1.0), ReplaceMasked(lambda t: [[["x"]]] * len(t), 1.0))
+    operations = (BackTranslation(there, list, fraction=1.0), ReplaceMasked(lambda t: [[["x"]]] * len(t), 1.0))
     assert Augmentation(*operations)([""]) == [""]
     assert Augmentation(operations[0])(["text"]) == ["new text"]
     assert Augmentation(*operations[:1], "swap:1.0")(["text"]) in (["new text"], ["text new"])
@@ -115,10 +114,13 @@ def test_spellings():
         (lambda: Augmentation(), "must name an operation, such as 'swap:0.1'; got none"),
         (lambda: Augmentation("swp:0.1"), "operation must be one of synonyms, swap, .*; did you mean 'swap'"),
         (lambda: Augmentation("swap:0.1,"), "operation must be one of .*; got ''"),
-        (lambda: Augmentation("swap:much"), "rate of swap must be above 0 and at most 1; got 'much'"),
-        (lambda: Augmentation("swap:"), "rate of swap must be above 0 and at most 1; got ''"),
-        (lambda: Augmentation("delete:2"), "rate of delete must be above 0 and at most 1; got 2.0"),
-        (lambda: Augmentation("masked:0.1"), r"masked cannot be spelled: pass ReplaceMasked\(fill, rate\)"),
+        (lambda: Augmentation("swap:much"), "fraction of swap must be above 0 and at most 1; got 'much'"),
+        (lambda: Augmentation("swap:"), "fraction of swap must be above 0 and at most 1; got ''"),
+        (lambda: Augmentation("delete:2"), "fraction of delete must be above 0 and at most 1; got 2.0"),
+        (
+            lambda: Augmentation("masked:0.1"),
+            r"masked cannot be given as a string: pass ReplaceMasked\(fill, fraction\)",
+        ),
         (lambda: Augmentation(0.1), "an operation must be a string such as .*; got float"),
         (lambda: Augmentation("swap", BackTranslation(list, list)), "back_translation must come first"),
         (lambda: Augmentation("swap", copies=-1), "copies must be an integer of at least 0; got -1"),

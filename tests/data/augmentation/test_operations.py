@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tftransformer.data.augmentation.back_translation import BackTranslation
 from tftransformer.data.augmentation.masked_words import ReplaceMasked
-from tftransformer.data.augmentation.operations import DeleteWords, SwapWords
+from tftransformer.data.augmentation.operations import BackTranslation, DeleteWords, SwapWords
 from tftransformer.data.augmentation.sources import InsertSynonyms, ReplaceSynonyms
 from tftransformer.data.augmentation.words import join_words, split_words
 from tftransformer.errors import TransformerError
@@ -77,7 +76,7 @@ def test_deleting_leaves_no_double_spaces_and_keeps_marks():
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.3])
-def test_the_rate_is_the_mean_share_of_changed_words(rate):
+def test_the_fraction_is_the_mean_fraction_of_changed_words(rate):
     source = lambda word: [word + "x"]  # noqa: E731
     assert changed_share(ReplaceSynonyms(rate, source)) == pytest.approx(rate, rel=0.02)
     assert changed_share(ReplaceMasked(guess, rate)) == pytest.approx(rate, rel=0.02)
@@ -141,7 +140,7 @@ def test_back_translation_asks_once_for_each_text():
         asked.append(list(texts))
         return [text.upper() for text in texts]
 
-    operation = BackTranslation(forward, lambda texts: [text[::-1] for text in texts], rate=0.5, batch_size=2)
+    operation = BackTranslation(forward, lambda texts: [text[::-1] for text in texts], fraction=0.5, batch_size=2)
     texts = ["ab", "cd", "ab", "ef", " "]
     operation.prepare(texts)
     operation.prepare([*texts, "gh"])
@@ -152,8 +151,8 @@ def test_back_translation_asks_once_for_each_text():
 
 
 @pytest.mark.parametrize("rate", [0, -0.1, 1.5, float("nan"), "0.1", True])
-def test_a_rate_is_above_zero_and_at_most_one(rate):
-    with pytest.raises(TransformerError, match="rate of swap must be above 0 and at most 1; got"):
+def test_a_fraction_is_above_zero_and_at_most_one(rate):
+    with pytest.raises(TransformerError, match="fraction of swap must be above 0 and at most 1; got"):
         SwapWords(rate)
 
 

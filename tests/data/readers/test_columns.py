@@ -1,7 +1,6 @@
 import pytest
 
-from tftransformer.data.readers.columns import as_list, choose
-from tftransformer.data.readers.table import Table
+from tftransformer.data.readers.columns import Table, as_list, choose
 from tftransformer.errors import TransformerError
 
 

@@ -43,7 +43,7 @@ def test_json_arrays(tmp_path):
         ("{}\n{}\n", "f.jsonl has no columns"),
         (
             '{"text": "a"}\n{"text": "b", "label": 1, "text": "c"}\n',
-            "f.jsonl:2: an object must have each key once; 'text' stands twice",
+            "f.jsonl:2: an object must have each key once; 'text' is there twice",
         ),
         ("[" * 100_000, "f.jsonl:1: JSON nested too deeply"),
         ("\n", "f.jsonl is empty"),

@@ -21,6 +21,9 @@ from tftransformer.models.families.family import HuggingFace
 from tftransformer.models.shapes import encoder_shapes
 from tftransformer.text.base import Tokenizer
 
+# sentence-transformers' names of ways to pool.
+_POOLINGS = {"mean": "mean_tokens", "max": "max_tokens", "cls": "cls_token"}
+
 
 def load_huggingface(folder: Path, name: str) -> Preset:
     """Read a folder that transformers (or sentence-transformers) wrote."""
@@ -53,12 +56,9 @@ def _above_the_encoder(
     folder: Path, family: Family, settings: Mapping[str, Any], source: Source
 ) -> tuple[str | None, tuple[str, ...] | None, dict[str, Any], Table]:
     """Pooling (None: the family's own), labels and settings of the head, and the table that loads it or not."""
-    table, pooling = family.huggingface.table, None
+    table = family.huggingface.table
     stated = read_optional_json(folder / "1_Pooling" / "config.json")
-    for key, value in (("mean_tokens", "mean"), ("max_tokens", "max"), ("cls_token", "cls")):
-        if stated.get(f"pooling_mode_{key}"):
-            pooling = value
-            break
+    pooling = next((ours for ours, theirs in _POOLINGS.items() if stated.get(f"pooling_mode_{theirs}")), None)
     kernel = stored_name(source, table, "head/logits/kernel")
     if kernel is None:
         return pooling, None, {}, table
@@ -88,9 +88,6 @@ def _without_head(family: Family, reason: str) -> Table:
     return family.huggingface.table.without(dropped, reason)
 
 
-_POOLINGS = {"mean": "mean_tokens", "max": "max_tokens", "cls": "cls_token"}
-
-
 def save_huggingface(
     folder: str | os.PathLike[str],
     *,
@@ -111,15 +108,8 @@ def save_huggingface(
     and ALBERT's bare models have a pooler; where ours has none, load them with `add_pooling_layer=False`.
 
     Args:
-        folder: Where to; appears whole or not at all.
-        config: The encoder's configuration.
-        tokenizer: A `text.Tokenizer`.
-        variables: `keras.Variable`s or arrays by address.
-        pooling: "cls", "mean" or "max".
-        labels: The names of the classes, in the order of the head's logits.
-        head: Its settings: `multi_label`, `head_dropout`.
-        dtype: Store the weights as "float16", "bfloat16" or "float32". None: as they are.
-        overwrite: Replace a folder that holds files.
+        folder, config, tokenizer, variables, pooling, labels, dtype, overwrite: Arguments of `save_preset`.
+        head: Settings of the head: `multi_label`, `head_dropout`.
 
     Returns:
         The folder.
@@ -204,11 +194,8 @@ def _write_pooling(folder: Path, pooling: str, width: int) -> None:
     (folder / "1_Pooling").mkdir()
     stated = {f"pooling_mode_{name}": key == pooling for key, name in _POOLINGS.items()}
     files.write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **stated})
-    modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
-    files.write_json(
-        folder / "modules.json",
-        [
-            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
-            for i, (path, name) in enumerate(modules)
-        ],
-    )
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
+        for i, (path, name) in enumerate((("", "Transformer"), ("1_Pooling", "Pooling")))
+    ]
+    files.write_json(folder / "modules.json", modules)

@@ -79,7 +79,7 @@ def config_of(
 
 
 def config_from(where: Any, family: Family, fields: Mapping[str, Any]) -> TransformerConfig:
-    """The config of some fields, with `where` they stand before what is wrong with them."""
+    """The config of some fields; messages of errors begin with `where`."""
     layers = fields["num_layers"]
     if isinstance(layers, int) and layers > MOST_LAYERS:
         raise TransformerError(f"{where}: the number of layers must be at most {MOST_LAYERS}; got {layers}")

@@ -8,6 +8,7 @@ from typing import Any
 from tftransformer import files
 from tftransformer.checkpoints.folders import read_json, read_optional_json
 from tftransformer.checkpoints.huggingface.tokenizer_json import (
+    SPACE_SIGN,
     Added,
     added_tokens,
     pair_separators,
@@ -18,12 +19,12 @@ from tftransformer.errors import TransformerError, check_choice
 from tftransformer.models.families import FAMILIES, families_of, family_of_tokenizer
 from tftransformer.text.base import Tokenizer
 from tftransformer.text.byte_bpe_files import check_merges, parse_merges, vocabulary_json_bytes
-from tftransformer.text.sentencepiece_charsmap import parse_charsmap
 from tftransformer.text.sentencepiece_model import (
     PieceType,
     UnigramModel,
     from_fairseq,
     model_bytes,
+    parse_charsmap,
     parse_model,
     to_fairseq,
 )
@@ -155,8 +156,7 @@ def _read_byte_bpe(
 ) -> TokenizerSpec:
     settings = {
         **special,
-        "add_prefix_space": _switch(folder, stated, "add_prefix_space", False),
-        "trim_offsets": _switch(folder, stated, "trim_offsets", True),
+        **{ours: _switch(folder, stated, theirs, on) for theirs, (ours, on) in _SETTINGS["byte_bpe"].items()},
         "pair_separators": 2,
     }
     spec = read_spec(folder, "byte_bpe", settings)
@@ -174,11 +174,10 @@ def _read_sentencepiece(
     data = path.read_bytes()
     model = parse_model(data, str(path))
     parse_charsmap(model.charsmap, str(path))
-    order = ("start_token", "pad_token", "separator_token", "unknown_token", "mask_token")
     if fairseq:
         special = family_of_tokenizer("sentencepiece", fairseq_ids=True).tokenizer.roles
         special = special | _special_tokens(folder, stated)
-        model = to_fairseq(model, [special[name] for name in order], str(path))
+        model = to_fairseq(model, special, str(path))
     settings = {
         **special,
         "lowercase": not fairseq and _switch(folder, stated, "do_lower_case", True),
@@ -195,13 +194,16 @@ def _read_sentencepiece(
     return TokenizerSpec("sentencepiece", pieces, settings, {"spiece.model": model_bytes(model)})
 
 
-_SPECIAL = {**ROLES, "bos_token": "start_token", "eos_token": "separator_token"}
-_DEFAULTS = {
-    "wordpiece": ("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"),
-    "byte_bpe": ("<unk>", "<pad>", "<s>", "</s>", "<mask>"),
-    "sentencepiece": ("<unk>", "<pad>", "<s>", "</s>", "<mask>"),
+# Their names of settings, with ours and the default.
+_SETTINGS: dict[str, dict[str, tuple[str, bool | None]]] = {
+    "wordpiece": {
+        "do_lower_case": ("lowercase", True),
+        "strip_accents": ("strip_accents", None),
+        "tokenize_chinese_chars": ("split_on_cjk", True),
+    },
+    "byte_bpe": {"add_prefix_space": ("add_prefix_space", False), "trim_offsets": ("trim_offsets", True)},
 }
-_SPACE_SIGN = "\u2581"
+_SPECIAL = {**ROLES, "bos_token": "start_token", "eos_token": "separator_token"}
 
 
 def write_tokenizer(folder: Path, tokenizer: Tokenizer, family: str) -> None:
@@ -213,13 +215,20 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, family: str) -> None:
         >>> write_tokenizer(Path("checkpoint"), tokenizer, "bert")
     """
     spec = tokenizer.spec()
-    defaults = dict(zip(ROLES.values(), _DEFAULTS[spec.kind], strict=True))
+    # The defaults of our tokenizers; SentencePiece's are XLM-RoBERTa's.
+    defaults = family_of_tokenizer(spec.kind, fairseq_ids=spec.kind == "sentencepiece").tokenizer.roles
     special = {theirs: spec.settings.get(ours, defaults[ours]) for theirs, ours in _SPECIAL.items()}
     if spec.kind == "wordpiece":
         special = {name: special[name] for name in ROLES}
-    writers = {"wordpiece": _wordpiece, "byte_bpe": _byte_bpe, "sentencepiece": _sentencepiece}
-    config = writers[spec.kind](Path(folder), spec, special)
-    # Said for every family: their ALBERT tokenizer leaves segments out unless it is told, their BERT's never does.
+    if spec.kind == "sentencepiece":
+        config = _write_sentencepiece(Path(folder), spec, special)
+    else:
+        for name, data in spec.files.items():
+            files.write_bytes(Path(folder) / name, data)
+        stated = _SETTINGS[spec.kind].items()
+        config = {theirs: spec.settings.get(ours, default) for theirs, (ours, default) in stated}
+        config["tokenizer_class"] = _class_of(spec.kind)
+    # Stated for every family: their ALBERT tokenizer leaves segments out unless it is told, their BERT's never does.
     segments = ["token_type_ids"] if FAMILIES[family].defaults["num_segments"] > 1 else []
     config["model_input_names"] = ["input_ids", *segments, "attention_mask"]
     files.write_json(Path(folder) / "tokenizer_config.json", {**config, **special})
@@ -231,37 +240,15 @@ def _class_of(kind: str, fairseq_ids: bool = False) -> str:
     return f"{family_of_tokenizer(kind, fairseq_ids).huggingface.classes}Tokenizer"
 
 
-def _wordpiece(folder: Path, spec: TokenizerSpec, special: dict[str, str]) -> dict[str, Any]:
-    files.write_bytes(folder / "vocab.txt", spec.files["vocab.txt"])
-    return {
-        "tokenizer_class": _class_of("wordpiece"),
-        "do_lower_case": spec.settings.get("lowercase", True),
-        "strip_accents": spec.settings.get("strip_accents"),
-        "tokenize_chinese_chars": spec.settings.get("split_on_cjk", True),
-    }
-
-
-def _byte_bpe(folder: Path, spec: TokenizerSpec, special: dict[str, str]) -> dict[str, Any]:
-    for name in ("vocab.json", "merges.txt"):
-        files.write_bytes(folder / name, spec.files[name])
-    return {
-        "tokenizer_class": _class_of("byte_bpe"),
-        "add_prefix_space": spec.settings.get("add_prefix_space", False),
-        "trim_offsets": spec.settings.get("trim_offsets", True),
-    }
-
-
-def _sentencepiece(folder: Path, spec: TokenizerSpec, special: dict[str, str]) -> dict[str, Any]:
+def _write_sentencepiece(folder: Path, spec: TokenizerSpec, special: dict[str, str]) -> dict[str, Any]:
     """The model file, for whoever has the SentencePiece library, and tokenizer.json, which transformers reads first."""
     model = parse_model(spec.files["spiece.model"])
     settings = spec.settings
-    lowercase, accents = settings.get("lowercase", False), settings.get("strip_accents", False)
-    quotes, prefix = settings.get("straighten_quotes", False), settings.get("add_prefix_space", True)
+    lowercase, accents, quotes = (settings.get(n, False) for n in ("lowercase", "strip_accents", "straighten_quotes"))
     separators = settings.get("pair_separators", 2)
     unknown = model.types.index(PieceType.UNKNOWN)
-    plain = not (lowercase or accents or quotes)
     files.write_json(folder / "tokenizer.json", _tokenizer_json(model, spec, special))
-    config: dict[str, Any] = {"add_prefix_space": prefix}
+    config: dict[str, Any] = {"add_prefix_space": settings.get("add_prefix_space", True)}
     if quotes and separators == 1 and unknown == 1:
         files.write_bytes(folder / "spiece.model", spec.files["spiece.model"])
         return {
@@ -271,8 +258,8 @@ def _sentencepiece(folder: Path, spec: TokenizerSpec, special: dict[str, str]) -
             "keep_accents": not accents,
         }
     original = from_fairseq(model)
-    if plain and separators == 2 and unknown == 3 and original is not None:
-        files.write_bytes(folder / "sentencepiece.bpe.model", model_bytes(original))
+    if not (lowercase or accents or quotes) and separators == 2 and unknown == 3 and original is not None:
+        files.write_bytes(folder / _FAIRSEQ_FILE, model_bytes(original))
         return {**config, "tokenizer_class": _class_of("sentencepiece", fairseq_ids=True)}
     files.write_bytes(folder / "spiece.model", spec.files["spiece.model"])
     return {"tokenizer_class": "PreTrainedTokenizerFast"}
@@ -291,7 +278,7 @@ def _tokenizer_json(model: UnigramModel, spec: TokenizerSpec, special: dict[str,
         charsmap = base64.b64encode(model.charsmap).decode("ascii")
         steps.append({"type": "Precompiled", "precompiled_charsmap": charsmap})
     scheme = "always" if settings.get("add_prefix_space", True) else "never"
-    sign = {"type": "Metaspace", "replacement": _SPACE_SIGN, "prepend_scheme": scheme, "split": True}
+    sign = {"type": "Metaspace", "replacement": SPACE_SIGN, "prepend_scheme": scheme, "split": True}
     ids = {piece: i for i, piece in enumerate(model.pieces)}
     names = [p for p, kind in zip(model.pieces, model.types, strict=True) if kind in _SPECIAL_TYPES]
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -319,7 +306,7 @@ _SPECIAL_TYPES = (PieceType.UNKNOWN, PieceType.CONTROL)
 
 def _template(special: dict[str, str], ids: dict[str, int], separators: int) -> dict[str, Any]:
     start, end = special["cls_token"], special["sep_token"]
-    second = 1 if separators == 1 else 0
+    second = int(separators == 1)
 
     def token(name: str, segment: int) -> dict[str, Any]:
         return {"SpecialToken": {"id": name, "type_id": segment}}

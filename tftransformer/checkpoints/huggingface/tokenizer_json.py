@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 from tftransformer.checkpoints.folders import read_optional_json
 from tftransformer.errors import TransformerError
 from tftransformer.text.byte_bpe_files import check_merges, check_vocabulary, merges_bytes, vocabulary_json_bytes
-from tftransformer.text.sentencepiece_charsmap import parse_charsmap
-from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, check_model, model_bytes
+from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, check_model, model_bytes, parse_charsmap
 from tftransformer.text.spec import TokenizerSpec
 from tftransformer.text.vocabulary import vocabulary_bytes
 
-_SPACE_SIGN = "\u2581"
+SPACE_SIGN = "\u2581"
 _QUOTES = ("``", "''")
 
 
@@ -211,7 +210,7 @@ def _unigram_normalizer(normalizer: Any, where: Path) -> tuple[dict[str, bool], 
     parse_charsmap(charsmap, str(where))
     # These change the number of spaces alone, and words are cut at white space.
     take(("Strip", (False, True)))
-    for content in (" ", _SPACE_SIGN):
+    for content in (" ", SPACE_SIGN):
         take(("Replace", ({"Regex": " {2,}"}, content)))
     if steps:
         raise _unknown(where, "normalizer", steps[0])
@@ -229,7 +228,7 @@ def _prefix_space(cutter: Any, where: Path) -> bool:
     if _name(parts[0] if parts else None) == "WhitespaceSplit":
         parts = parts[1:]
     sign = parts[0] if len(parts) == 1 else None
-    if _name(sign) != "Metaspace" or sign.get("replacement") != _SPACE_SIGN or sign.get("split", True) is not True:
+    if _name(sign) != "Metaspace" or sign.get("replacement") != SPACE_SIGN or sign.get("split", True) is not True:
         raise _unknown(where, "pre_tokenizer", cutter)
     scheme = sign.get("prepend_scheme") or ("always" if sign.get("add_prefix_space", True) else "never")
     if scheme not in ("always", "never"):

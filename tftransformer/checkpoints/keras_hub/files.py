@@ -1,4 +1,4 @@
-"""The files of a keras-hub preset, wherever they lie: in a folder, or on Kaggle and then in its client's cache."""
+"""The files of a keras-hub preset, wherever they are: in a folder, or on Kaggle and then in its client's cache."""
 
 import dataclasses
 import math
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tftransformer.checkpoints.folders import read_json
+from tftransformer.checkpoints.sources.base import one_line
 from tftransformer.errors import TransformerError
 
 _OFFLINE = (
@@ -20,8 +21,8 @@ class HubFiles:
     """The files of one preset.
 
     Args:
-        where: For messages.
-        find: The local path of a file by its name in the preset; None where the preset has no such file.
+        where: Name for messages.
+        find: Callable from the name of a file in the preset to its local path; None where there is no such file.
     """
 
     where: str
@@ -45,7 +46,7 @@ def kaggle_files(handle: str, name: str) -> HubFiles:
 
     Args:
         handle: "kaggle://owner/model/keras/variation", and "/version" where one is meant.
-        name: What the caller called it.
+        name: Name that the caller used.
     """
 
     def find(file: str) -> Path | None:
@@ -96,7 +97,7 @@ def explain(error: BaseException) -> str:
     """The reason of a failed download or read in one line, the network's own chatter left out."""
     if is_offline(error):
         return "the network or the hub cannot be reached, and it is not in the local cache"
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return one_line(error)
 
 
 def weights_of(files: HubFiles) -> tuple[Path, tuple[Path, ...]]:

@@ -72,7 +72,8 @@ def _load(files: HubFiles, name: str) -> Preset:
     tokenizer = read_tokenizer(files)
     check_vocabulary(tokenizer.vocabulary, config.vocabulary_size, files.where)
     weights, parts = weights_of(files)
-    stored, described = count_stored(parts), _count_described(hub, config)
+    stored, described = count_stored(parts), count_parameters(config)
+    described += (config.hidden_dim + 1) * config.hidden_dim if hub.pooler else 0
     if stored != described:
         raise TransformerError(
             f"{where} must fit the weights; it describes {described} parameters, and {stored} are stored"
@@ -112,11 +113,6 @@ def _to_config(family: Family, settings: Mapping[str, Any], where: Path) -> Tran
     return config
 
 
-def _count_described(hub: KerasHub, config: TransformerConfig) -> int:
-    pooler = (config.hidden_dim + 1) * config.hidden_dim if hub.pooler else 0
-    return count_parameters(config) + pooler
-
-
 def _backbone(hub: KerasHub, settings: Mapping[str, Any], weights: Path, name: str) -> Any:
     """keras-hub's backbone with its weights, in float32 whatever they are stored in."""
     models = _keras_hub(name).models
@@ -139,7 +135,7 @@ def _keras_hub(name: str) -> Any:
     return keras_hub
 
 
-# Of a classifier's outputs: whether each label stands for itself. The softmax is of the logits, as here.
+# Of a classifier's outputs: whether each label is for itself. The softmax is of the logits, as here.
 _MULTI_LABEL = {"linear": False, "softmax": False, "sigmoid": True}
 
 
@@ -149,8 +145,8 @@ class HubTask:
 
     Args:
         model: The backbone, or the classifier around it.
-        table: What the model calls its variables.
-        pooling: How texts become one vector; None: as the family does.
+        table: Names of the variables in the model.
+        pooling: Way from tokens to one vector; None: the family's.
         labels: The names of the classes; None where there is no head.
         head: Settings of the head.
     """
@@ -198,16 +194,12 @@ def _classifier(files: HubFiles, hub: KerasHub, backbone: Any, path: Path, setti
     elif activation not in _MULTI_LABEL:
         reason = f"a head with the activation {activation}, another task"
     if reason is not None:
-        return HubTask(model, without_head(hub, reason))
+        # The pooler may be a part of the classifier.
+        return HubTask(model, hub.table.without("head/.*" if hub.pooler else "(head|pooler)/.*", reason))
     labels = tuple(f"LABEL_{i}" for i in range(classes))
     return HubTask(
         model, hub.table, labels=labels, head={"multi_label": _MULTI_LABEL[activation], "head_dropout": float(dropout)}
     )
-
-
-def without_head(hub: KerasHub, reason: str) -> Table:
-    """The table without the classifier, of which the pooler may be a part."""
-    return hub.table.without("head/.*" if hub.pooler else "(head|pooler)/.*", reason)
 
 
 def _with_weights(files: HubFiles, hub: KerasHub, backbone: Any, classes: int, width: int) -> Any:

@@ -8,7 +8,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.models.families import families_of
 from tftransformer.models.families.family import TokenizerFacts
 from tftransformer.text.byte_bpe_files import parse_vocabulary_json
-from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, model_bytes, parse_model, to_fairseq
+from tftransformer.text.sentencepiece_model import PieceType, model_bytes, parse_model, to_fairseq
 from tftransformer.text.spec import TokenizerSpec
 from tftransformer.text.vocabulary import parse_vocabulary
 
@@ -34,7 +34,7 @@ def _wordpiece(files: HubFiles, settings: Mapping[str, Any], facts: TokenizerFac
     rules: dict[str, Any] = {
         "lowercase": bool(settings.get("lowercase")),
         # False is keras-hub's default, not a statement about the checkpoint: BERT's uncased vocabularies
-        # were made from text without accents, which None stands for.
+        # were made from text without accents, which None means.
         "strip_accents": True if settings.get("strip_accents") else None,
     }
     if settings.get("oov_token", "[UNK]") != "[UNK]":
@@ -59,7 +59,10 @@ def _sentencepiece(files: HubFiles, settings: Mapping[str, Any], facts: Tokenize
     data = path.read_bytes()
     model = parse_model(data, str(path))
     if facts.fairseq_ids:
-        return _in_fairseqs_order(model, facts, str(path))
+        # The file has the library's order; keras-hub moves the ids when it tokenizes, here the stored model has them.
+        model = to_fairseq(model, facts.roles, str(path))
+        settings, data = {"pair_separators": facts.pair_separators}, model_bytes(model)
+        return TokenizerSpec("sentencepiece", model.pieces, settings, {"spiece.model": data})
     # keras-hub leaves case, accents and quotes to the model's own map. A vocabulary without one upper-case letter
     # is an uncased checkpoint's, whose text ALBERT's authors prepared by these three rules.
     words = [p for p, kind in zip(model.pieces, model.types, strict=True) if kind == PieceType.NORMAL]
@@ -67,15 +70,6 @@ def _sentencepiece(files: HubFiles, settings: Mapping[str, Any], facts: Tokenize
     rules = dict.fromkeys(("lowercase", "strip_accents", "straighten_quotes"), uncased)
     settings = {**rules, "pair_separators": facts.pair_separators, **facts.roles}
     return TokenizerSpec("sentencepiece", model.pieces, settings, {"spiece.model": data})
-
-
-def _in_fairseqs_order(model: UnigramModel, facts: TokenizerFacts, path: str) -> TokenizerSpec:
-    roles = ("start_token", "pad_token", "separator_token", "unknown_token", "mask_token")
-    # The file has the library's order; keras-hub moves the ids when it tokenizes, here the stored model has them.
-    model = to_fairseq(model, [facts.roles[role] for role in roles], path)
-    return TokenizerSpec(
-        "sentencepiece", model.pieces, {"pair_separators": facts.pair_separators}, {"spiece.model": model_bytes(model)}
-    )
 
 
 _READERS: dict[str, Callable[[HubFiles, Mapping[str, Any], TokenizerFacts], TokenizerSpec]] = {

@@ -4,8 +4,8 @@
 freely, and nothing leaves the folder that it was given.
 """
 
-from tftransformer.checkpoints.sources.base import FLOATING, ArraySource, KerasHubSource, Source
-from tftransformer.checkpoints.sources.folder import open_weights, weights_file
+from tftransformer.checkpoints.sources.base import FLOATING, ArraySource, KerasHubSource, Source, cast
+from tftransformer.checkpoints.sources.folder import open_weights
 from tftransformer.checkpoints.sources.shards import SafetensorsSource, ShardedSource
 from tftransformer.checkpoints.sources.tensorflow_file import TensorFlowSource
 from tftransformer.checkpoints.sources.torch_file import TorchSource
@@ -19,6 +19,6 @@ __all__ = [
     "Source",
     "TensorFlowSource",
     "TorchSource",
+    "cast",
     "open_weights",
-    "weights_file",
 ]

@@ -34,7 +34,7 @@ class ArraySource:
 
     Args:
         arrays: Arrays by name.
-        name: What to call the source in messages.
+        name: Name of the source in messages.
 
     Example:
         >>> source = ArraySource({"w": np.zeros((2, 3), "float32")})
@@ -57,6 +57,14 @@ class ArraySource:
 
     def get(self, key: str) -> np.ndarray:
         return np.asarray(self._arrays[key])
+
+
+def cast(values: np.ndarray, dtype: str) -> np.ndarray:
+    """The values in another dtype; what overflows becomes infinite, to be reported by name."""
+    import ml_dtypes  # noqa: F401  (gives NumPy its bfloat16)
+
+    with np.errstate(over="ignore"):
+        return values.astype(dtype)
 
 
 def one_line(error: BaseException) -> str:

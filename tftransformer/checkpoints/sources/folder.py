@@ -28,9 +28,9 @@ def open_weights(folder: str | os.PathLike[str]) -> Source:
     Nothing but headers and indexes is read; a tensor is read when `get` asks for it.
 
     Args:
-        folder: Where `model.safetensors`, `model.safetensors.index.json`, `pytorch_model.bin`,
-            `pytorch_model.bin.index.json` or a TensorFlow checkpoint's `.index` lies; the first of them
-            that is there is read.
+        folder: Folder with `model.safetensors`, `model.safetensors.index.json`, `pytorch_model.bin`,
+            `pytorch_model.bin.index.json` or a TensorFlow checkpoint's `.index`; the first of them that is
+            there is read.
 
     Returns:
         The tensors by the names that the file gives them.
@@ -45,7 +45,7 @@ def open_weights(folder: str | os.PathLike[str]) -> Source:
     """
     folder = Path(folder)
     for name, opener in _FORMS:
-        # A link that leads nowhere stands for its file: that is an error, not a reason to read another.
+        # A link that leads nowhere counts as its file: that is an error, not a reason to read another.
         if (folder / name).exists() or (folder / name).is_symlink():
             return opener(folder / name)
     checkpoint = find_checkpoint(folder)
@@ -58,15 +58,3 @@ def open_weights(folder: str | os.PathLike[str]) -> Source:
             )
     known = ", ".join(name for name, _ in _FORMS)
     raise TransformerError(f"{folder} has no weights: none of {known}, and no TensorFlow checkpoint")
-
-
-def weights_file(folder: str | os.PathLike[str]) -> Path:
-    """The one weights file of a folder of our own.
-
-    Raises:
-        TransformerError: The folder has no `model.safetensors`.
-    """
-    path = Path(folder) / "model.safetensors"
-    if not path.is_file():
-        raise TransformerError(f"{folder} has no model.safetensors")
-    return path

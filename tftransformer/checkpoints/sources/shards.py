@@ -1,4 +1,4 @@
-"""Weights in safetensors files: in one, or in several with an index that says which tensor lies in which of them."""
+"""Weights in safetensors files: in one, or in several with an index that says which tensor is in which of them."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ _DTYPES = {
 
 
 class SafetensorsSource:
-    """The tensors of one `.safetensors` file, read where they lie in it.
+    """The tensors of one `.safetensors` file, read one by one.
 
     The header is checked in full when the source is made (by the safetensors library: its length, the
     offsets, gaps and overlaps, and that the file ends where the last tensor does), so a file that was

@@ -19,7 +19,7 @@ class TensorFlowSource:
     TensorFlow checks a checksum for the index and for each tensor when it is read.
 
     Args:
-        prefix: What the names of its files have in common, such as `bert_model.ckpt`.
+        prefix: Common beginning of the names of its files, such as `bert_model.ckpt`.
 
     Raises:
         TransformerError: A file is missing or damaged, TensorFlow is not installed, or the index states more

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tftransformer.checkpoints.sources.base import one_line
+from tftransformer.checkpoints.sources.base import ArraySource, one_line
 from tftransformer.errors import TransformerError
 
 
-class TorchSource:
+class TorchSource(ArraySource):
     """The tensors of a state dict that `torch.save` wrote.
 
     A pickle can run any code when it is opened, so it is read with `torch.load(weights_only=True)`, which
@@ -44,19 +44,13 @@ class TorchSource:
             raise TransformerError(
                 f"{self.name} is damaged, or holds more than tensors and is not opened ({one_line(error)})"
             ) from None
-        self._tensors = self._checked(state)
-
-    def keys(self) -> tuple[str, ...]:
-        return tuple(self._tensors)
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        return tuple(self._tensors[key].shape)
+        super().__init__(self._checked(state), self.name)
 
     def dtype(self, key: str) -> str:
-        return str(self._tensors[key].dtype).removeprefix("torch.")
+        return super().dtype(key).removeprefix("torch.")
 
     def get(self, key: str) -> np.ndarray:
-        tensor = self._tensors[key].detach()
+        tensor = self._arrays[key].detach()
         try:
             if self.dtype(key) == "bfloat16":
                 import ml_dtypes

@@ -17,6 +17,6 @@ __getattr__, __dir__, __all__ = attach(
         "encoder_neighbours": "sources",
         "ReplaceMasked": "masked_words",
         "mask_filler": "masked_words",
-        "BackTranslation": "back_translation",
+        "BackTranslation": "operations",
     },
 )

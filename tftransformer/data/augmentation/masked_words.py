@@ -1,4 +1,4 @@
-"""Words that a masked language model would have said (Kobayashi 2018, arXiv 1805.06201; Wu et al. 2018, 1812.06705)."""
+"""Words that a masked language model predicts (Kobayashi 2018, arXiv 1805.06201; Wu et al. 2018, 1812.06705)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,14 +20,14 @@ class ReplaceMasked(Operation):
     """Hide some words, and put in their places what a masked language model guesses.
 
     Args:
-        fill: From texts with masks to one list a text, which holds a list of candidates for each of its masks,
+        fill: Callable from texts with masks to one list a text, which holds a list of candidates for each of its masks,
             the best first. It may be called from a thread beside the one that trains. `mask_filler` makes one of a
             model. A list without candidates leaves the word as it was.
-        rate: Share of the words.
-        mask_token: What stands for a hidden word in the texts that `fill` is given.
+        fraction: Fraction of the words.
+        mask_token: String in the place of a hidden word in the texts that `fill` is given.
 
     Raises:
-        TransformerError: `fill` is no callable, or the rate is not above 0 and at most 1; later, `fill` returned
+        TransformerError: `fill` is no callable, or the fraction is not above 0 and at most 1; later, `fill` returned
             something else than one list a text and one a mask.
 
     Example:
@@ -38,8 +38,8 @@ class ReplaceMasked(Operation):
 
     name = "masked"
 
-    def __init__(self, fill: Fill, rate: float = 0.1, mask_token: str = "[MASK]") -> None:
-        super().__init__(rate)
+    def __init__(self, fill: Fill, fraction: float = 0.1, mask_token: str = "[MASK]") -> None:
+        super().__init__(fraction)
         if not callable(fill):
             raise TransformerError(
                 f"fill must be a callable from texts with masks to candidates; got {type(fill).__name__}"
@@ -58,8 +58,8 @@ class ReplaceMasked(Operation):
         hidden = {}
         for row, (text, draw) in enumerate(zip(texts, draws, strict=True)):
             words, gaps = split_words(text)
-            count = count_changes(len(words), self.rate, draw)
-            # A mask that somebody wrote could not be told from ours.
+            count = count_changes(len(words), self.fraction, draw)
+            # A mask that is in the text already would be taken for ours.
             if count and self.mask_token not in text:
                 hidden[row] = words, gaps, sorted(draw.permutation(len(words))[:count].tolist())
         changed, rows = list(texts), list(hidden)
@@ -104,8 +104,8 @@ def mask_filler(
     """What `ReplaceMasked` takes, from a tokenizer and a model that gives logits over its vocabulary.
 
     Args:
-        tokenizer: Of this package.
-        predict: From `token_ids`, `segment_ids` and `padding_mask`, (B, T), and `mask_places` (M,), the masks'
+        tokenizer: Tokenizer of this package.
+        predict: Callable from `token_ids`, `segment_ids` and `padding_mask`, (B, T), and `mask_places` (M,), the masks'
             places in the B * T tokens, to logits (M, V).
         sequence_length: Longest text in tokens; masks behind that get no candidates.
         candidates: Whole words that each mask gets.

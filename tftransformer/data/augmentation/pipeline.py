@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tftransformer.data.augmentation.back_translation import BackTranslation
-from tftransformer.data.augmentation.operations import DeleteWords, Operation, Source, SwapWords
+from tftransformer.data.augmentation.operations import BackTranslation, DeleteWords, Operation, Source, SwapWords
 from tftransformer.data.augmentation.sources import (
     EmbeddingNeighbours,
     InsertSynonyms,
@@ -22,7 +21,10 @@ OPERATIONS = {kind.name: kind for kind in (ReplaceSynonyms, SwapWords, DeleteWor
 SIDES = ("both", "first", "second")
 SOURCES = ("wordnet", "embeddings", "wordnet_or_embeddings")
 # Names of operations that need more than a number, and what to write instead.
-_OBJECTS = {"masked": "ReplaceMasked(fill, rate)", "back_translation": "BackTranslation(forward, backward, rate)"}
+_OBJECTS = {
+    "masked": "ReplaceMasked(fill, fraction)",
+    "back_translation": "BackTranslation(forward, backward, fraction)",
+}
 
 
 class Augmentation:
@@ -33,12 +35,12 @@ class Augmentation:
 
     Args:
         operations: Each a string such as "swap:0.1" or several, "synonyms:0.1,delete:0.1" (`synonyms`, `swap`,
-            `delete`, `insert`; without a number the rate is 0.1), or an `Operation`. They work one after another.
+            `delete`, `insert`; without a number the fraction is 0.1), or an `Operation`. They work one after another.
         copies: Changed copies of each text beside the text itself, so that an epoch has 1 + copies as many rows. 0:
             a changed copy takes the text's place.
-        seed: Of all draws.
-        side: Of pairs, which text is changed: "both", "first" or "second".
-        synonyms: For `synonyms` and `insert`: "wordnet", which needs nltk and its WordNet; "embeddings", the nearest
+        seed: Random seed of all draws.
+        side: Text of a pair that is changed: "both", "first" or "second".
+        synonyms: Source of the synonyms of `synonyms` and `insert`: "wordnet", which needs nltk and its WordNet; "embeddings", the nearest
             words in the encoder's token table; "wordnet_or_embeddings", the second where there is no first; or
             a callable from a word to its synonyms.
 
@@ -82,19 +84,19 @@ class Augmentation:
         """Rows that each text has in an epoch."""
         return self.copies + 1
 
-    def prepare(self, records: Texts, neighbours: Callable[[], EmbeddingNeighbours] | None = None) -> None:
+    def prepare(self, texts: Texts, neighbours: Callable[[], EmbeddingNeighbours] | None = None) -> None:
         """Do what takes long, once: find neighbours of words, translate.
 
         Args:
-            records: What will be augmented.
+            texts: Texts that will be augmented.
             neighbours: Called where synonyms come from the encoder's table.
 
         Raises:
             TransformerError: The table is needed and not given, or `side` is one that the texts do not have.
         """
-        if records.second is None and self.side == "second":
+        if texts.second is None and self.side == "second":
             raise TransformerError("side='second' is for pairs of texts; these are single texts")
-        texts = [text for side in self._sides(records) for text in side]
+        changing = [text for name, side in zip(SIDES[1:], texts.sides) if self.side in ("both", name) for text in side]
         source = self._source
         if source is None and self._need_synonyms():
             if neighbours is None:
@@ -103,53 +105,49 @@ class Augmentation:
                 )
             source = neighbours()
         if isinstance(source, EmbeddingNeighbours):
-            source.prepare({word for text in texts for word in split_words(text)[0]})
+            source.prepare({word for text in changing for word in split_words(text)[0]})
         self._ready = tuple(o if source is None else o.bind(source) for o in self.operations)
         for operation in self._ready:
-            operation.prepare(texts)
+            operation.prepare(changing)
 
-    def augment(self, records: Texts, rows: np.ndarray, copies: np.ndarray, epoch: int) -> Texts:
+    def augment(self, texts: Texts, rows: np.ndarray, copies: np.ndarray, epoch: int) -> Texts:
         """Changed texts, for those that `prepare` has seen.
 
         Args:
-            records: All texts.
+            texts: All texts.
             rows: (M,) which of them.
             copies: (M,) which copy of each.
             epoch: The number of the epoch, from 0.
 
         Returns:
-            M records without targets and weights, which stay those of the rows.
+            M texts without targets and weights, which stay those of the rows.
         """
-        sides = [records.first] if records.second is None else [records.first, records.second]
         changed = []
-        for number, side in enumerate(sides):
-            texts = [side[row] for row in rows]
+        for number, side in enumerate(texts.sides):
+            chosen = [side[row] for row in rows]
             if self.side in ("both", SIDES[number + 1]):
                 draws = [
                     np.random.default_rng((self.seed, epoch, int(copy), number, int(row)))
                     for row, copy in zip(rows, copies, strict=True)
                 ]
-                texts = self._changed(texts, draws)
-            changed.append(texts)
+                chosen = self._changed(chosen, draws)
+            changed.append(chosen)
         return Texts(*changed)
 
     def __call__(self, texts: Any, *, epoch: int = 0, copy: int = 0) -> list:
         """What becomes of some texts or pairs, to look at: text i of the list as text i of a training set.
 
         Args:
-            texts: In any form that `fit` takes.
+            texts: Texts in any form that `fit` takes.
             epoch, copy: Other numbers, other draws.
 
         Raises:
             TransformerError: As `prepare`.
         """
-        records = as_texts(texts)
-        self.prepare(records)
-        rows = np.arange(len(records))
-        changed = self.augment(records, rows, np.full(len(rows), copy), epoch)
-        if changed.second is None:
-            return changed.first
-        return list(zip(changed.first, changed.second, strict=True))
+        texts = as_texts(texts)
+        self.prepare(texts)
+        rows = np.arange(len(texts))
+        return self.augment(texts, rows, np.full(len(rows), copy), epoch).rows
 
     def __str__(self) -> str:
         return ",".join(map(str, self.operations))
@@ -158,12 +156,8 @@ class Augmentation:
         changed = list(texts)
         for operation in self._ready:
             changed = operation.apply(changed, draws)
-        # A label without a text teaches nothing.
+        # An empty text with a label is of no use.
         return [new if new.strip() else old for new, old in zip(changed, texts, strict=True)]
-
-    def _sides(self, records: Texts) -> list[list[str]]:
-        sides = {"first": records.first, "second": records.second}
-        return [side for name, side in sides.items() if side is not None and self.side in ("both", name)]
 
     def _need_synonyms(self) -> bool:
         return any(isinstance(o, SynonymOperation) and o.source is None for o in self.operations)
@@ -188,7 +182,7 @@ class Augmentation:
 
 
 def as_augmentation(value: Any) -> Augmentation | None:
-    """What `fit` is given as `augmentation`: None, an `Augmentation`, a spelling or several, or an `Operation`.
+    """What `fit` is given as `augmentation`: None, an `Augmentation`, a string or several, or an `Operation`.
 
     Raises:
         TransformerError: It is something else, or as `Augmentation`.
@@ -222,14 +216,14 @@ def _read(given: str | Operation) -> list[Operation]:
 def _read_one(text: str) -> Operation:
     name, colon, number = text.partition(":")
     if name in _OBJECTS:
-        raise TransformerError(f"operation {name} cannot be spelled: pass {_OBJECTS[name]}")
+        raise TransformerError(f"operation {name} cannot be given as a string: pass {_OBJECTS[name]}")
     if name not in OPERATIONS:
         known = [*OPERATIONS, *_OBJECTS]
         raise TransformerError(f"operation must be one of {', '.join(known)}; got {text!r}{near_miss(name, known)}")
     if not colon:
         return OPERATIONS[name]()
     try:
-        rate = float(number)
+        fraction = float(number)
     except ValueError:
-        raise TransformerError(f"the rate of {name} must be above 0 and at most 1; got {number!r}") from None
-    return OPERATIONS[name](rate)
+        raise TransformerError(f"the fraction of {name} must be above 0 and at most 1; got {number!r}") from None
+    return OPERATIONS[name](fraction)

@@ -58,7 +58,7 @@ class WordNetSynonyms:
         if word not in self._known:
             meanings = sorted(self._wordnet.synsets(word), key=lambda meaning: _uses(meaning, word), reverse=True)
             names = [name.replace("_", " ") for meaning in meanings for name in meaning.lemma_names()]
-            # Longer names (capital of the United Kingdom) explain, they do not replace.
+            # Longer names (capital of the United Kingdom) are explanations.
             others = dict.fromkeys(n for n in names if n.lower() != word and n.count(" ") < 2)
             self._known[word] = list(others)[: self._count]
         return self._known[word]
@@ -72,7 +72,7 @@ def _uses(meaning: Any, word: str) -> int:
 class EmbeddingNeighbours:
     """The words whose vectors point the same way: words of the same contexts, opposites among them.
 
-    Because `good` and `bad` are neighbours too, WordNet is the safer choice where the label hangs on such words.
+    Because `good` and `bad` are neighbours too, WordNet is the safer choice where the label depends on such words.
 
     Args:
         words: V words.
@@ -133,7 +133,7 @@ class EmbeddingNeighbours:
 
 
 def whole_words(spec: TokenizerSpec) -> tuple[np.ndarray, list[str]]:
-    """Ids and spelling of the tokens that are a word of two letters or more.
+    """Ids of the tokens that are a word of two letters or more, and these words.
 
     Raises:
         TransformerError: The kind of tokenizer marks no words.
@@ -156,7 +156,7 @@ def encoder_neighbours(spec: TokenizerSpec, table: np.ndarray, **settings: float
     """The nearest words in an encoder's own token table.
 
     Args:
-        spec: Of its tokenizer.
+        spec: The encoder's tokenizer.
         table: (V, D), its token embeddings.
         settings: `count` and `least_similarity` of `EmbeddingNeighbours`.
 
@@ -176,15 +176,15 @@ class SynonymOperation(WordOperation):
     """An operation that asks for synonyms.
 
     Args:
-        rate: Share of the words.
-        source: From a word to its synonyms; None takes what the `Augmentation` is told.
+        fraction: Fraction of the words.
+        source: Callable from a word to its synonyms; None takes that of the `Augmentation`.
 
     Raises:
         TransformerError: The source is no callable.
     """
 
-    def __init__(self, rate: float = 0.1, source: Source | None = None) -> None:
-        super().__init__(rate)
+    def __init__(self, fraction: float = 0.1, source: Source | None = None) -> None:
+        super().__init__(fraction)
         if source is not None and not callable(source):
             raise TransformerError(
                 f"source must be a callable from a word to its synonyms; got {type(source).__name__}"
@@ -192,7 +192,7 @@ class SynonymOperation(WordOperation):
         self.source = source
 
     def bind(self, synonyms: Source) -> Operation:
-        return type(self)(self.rate, synonyms) if self.source is None else self
+        return type(self)(self.fraction, synonyms) if self.source is None else self
 
     def prepare(self, texts: object) -> None:
         if self.source is None:
@@ -212,8 +212,8 @@ class ReplaceSynonyms(SynonymOperation):
     """Put a synonym in the place of some words; function words stay.
 
     Args:
-        rate: Share of the words. Where fewer have synonyms, fewer change.
-        source: As for `SynonymOperation`.
+        fraction: Fraction of the words. Where fewer have synonyms, fewer change.
+        source: Synonyms, as in `SynonymOperation`.
 
     Example:
         >>> source = {"film": ["movie"]}.get
@@ -224,7 +224,7 @@ class ReplaceSynonyms(SynonymOperation):
     name = "synonyms"
 
     def change(self, words: list[str], gaps: list[str], draw: np.random.Generator) -> None:
-        wanted = count_changes(len(words), self.rate, draw)
+        wanted = count_changes(len(words), self.fraction, draw)
         # Words are looked up only while some are wanted.
         for _, (i, synonym) in zip(range(wanted), self.synonyms(list(words), draw)):
             words[i] = synonym
@@ -234,8 +234,8 @@ class InsertSynonyms(SynonymOperation):
     """Put a synonym of some words anywhere into the text.
 
     Args:
-        rate: Words that come in for each word that is there.
-        source: As for `SynonymOperation`.
+        fraction: Words that come in for each word that is there, above 0 and at most 1.
+        source: Synonyms, as in `SynonymOperation`.
 
     Example:
         >>> InsertSynonyms(1.0, lambda word: ["movie"]).apply(["film."], [np.random.default_rng(0)])
@@ -245,7 +245,7 @@ class InsertSynonyms(SynonymOperation):
     name = "insert"
 
     def change(self, words: list[str], gaps: list[str], draw: np.random.Generator) -> None:
-        wanted = count_changes(len(words), self.rate, draw)
+        wanted = count_changes(len(words), self.fraction, draw)
         found = [synonym for _, (_, synonym) in zip(range(wanted), self.synonyms(list(words), draw))]
         for synonym in found:
             i = int(draw.integers(len(words) + 1))

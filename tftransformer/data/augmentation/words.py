@@ -58,9 +58,9 @@ def gap_without(before: str, after: str) -> str:
     return before.rstrip() + after if before else after.lstrip()
 
 
-def count_changes(words: int, rate: float, draw: np.random.Generator) -> int:
-    """`words * rate` rounded up or down by chance, so that the mean is exact also for short texts."""
-    return int(words * rate + draw.random())
+def count_changes(words: int, fraction: float, draw: np.random.Generator) -> int:
+    """`words * fraction` rounded up or down by chance, so that the mean is exact also for short texts."""
+    return int(words * fraction + draw.random())
 
 
 def in_case_of(word: str, model: str) -> str:

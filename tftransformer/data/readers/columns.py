@@ -1,4 +1,4 @@
-"""Finding the columns of text and label, by name, by number or by what is left over."""
+"""A table as read from a file, and its columns of text and label: by name, by number or by what is left over."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tftransformer.data.readers.table import Table
 from tftransformer.errors import TransformerError, near_miss
 
 TEXT_NAMES = frozenset(
@@ -22,6 +21,34 @@ PAIRS = (
     ("question1", "question2"), ("question", "passage"), ("question", "sentence"),
     ("question", "context"), ("query", "passage"), ("query", "document"), ("#1_string", "#2_string"),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a file.
+
+    Args:
+        path: Path of the file, for messages.
+        names: Column names; None where the first row may be a header row or may be data.
+        rows: Cells of each row, all rows equally long. Cells of delimited files are str; of JSON files
+            str, bool, None, or a list of str (numbers are kept as they were written).
+        lines: Line on which each row begins, from 1.
+    """
+
+    path: str
+    names: tuple[str, ...] | None
+    rows: list[Sequence]
+    lines: list[int]
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return len(self.names if self.names is not None else self.rows[0])
+
+    def without_header(self) -> Table:
+        """The same table with the first row taken as the names."""
+        names = tuple(str(cell).strip() for cell in self.rows[0])
+        return Table(self.path, names, self.rows[1:], self.lines[1:])
 
 
 @dataclass(frozen=True)

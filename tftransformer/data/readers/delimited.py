@@ -19,7 +19,7 @@ import re
 import threading
 from pathlib import Path
 
-from tftransformer.data.readers.table import Table
+from tftransformer.data.readers.columns import Table
 from tftransformer.data.readers.text_file import read_text, split_lines
 from tftransformer.errors import TransformerError
 

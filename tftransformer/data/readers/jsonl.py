@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tftransformer.data.readers.table import Table
+from tftransformer.data.readers.columns import Table
 from tftransformer.data.readers.text_file import read_text, split_lines
 from tftransformer.errors import TransformerError
 
@@ -97,7 +97,7 @@ def _parse(path: Path, line: int, text: str):
         )
     except _KeyTwice as error:
         raise TransformerError(
-            f"{path}:{line}: an object must have each key once; {error.args[0]!r:.40} stands twice"
+            f"{path}:{line}: an object must have each key once; {error.args[0]!r:.40} is there twice"
         ) from None
     except json.JSONDecodeError as error:
         raise TransformerError(f"{path}:{line + error.lineno - 1}: not JSON: {error.msg}") from error

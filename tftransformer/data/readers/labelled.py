@@ -1,4 +1,4 @@
-"""From a table and its columns to a split: texts as they stand, labels as names."""
+"""From a table and its columns to a split: texts as they are, labels as names."""
 
 from __future__ import annotations
 
@@ -8,14 +8,27 @@ import numpy as np
 
 from tftransformer.data.folding import well_formed
 from tftransformer.data.labels import SEVERAL, label_name
-from tftransformer.data.readers.columns import Columns
+from tftransformer.data.readers.columns import Columns, Table, choose
 from tftransformer.data.readers.jsonl import MISSING
-from tftransformer.data.readers.table import Table
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 
 _TRUE = frozenset({"1", "1.0", "true"})
 _FALSE = frozenset({"0", "0.0", "false"})
+
+
+def read_split(
+    table: Table,
+    name: str,
+    *,
+    text_columns: list[str],
+    label_column: list[str],
+    label_columns: list[str],
+    label_delimiter: str | None = None,
+) -> Split:
+    """`to_split` of the columns that `choose` finds."""
+    table, columns = choose(table, text_columns, label_column, label_columns)
+    return to_split(table, columns, name, label_delimiter)
 
 
 def to_split(table: Table, columns: Columns, name: str, label_delimiter: str | None = None) -> Split:

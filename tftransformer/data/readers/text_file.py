@@ -14,7 +14,7 @@ def existing_path(path: str | Path, argument: str = "") -> Path:
 
     Args:
         path: The path.
-        argument: What the user calls it, for the message.
+        argument: Name of the argument, for the message.
     """
     path = Path(path).expanduser()
     if path.exists():

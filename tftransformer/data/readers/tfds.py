@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tftransformer.data.readers.columns import choose
+from tftransformer.data.readers.columns import Table, choose
 from tftransformer.data.readers.labelled import to_split
-from tftransformer.data.readers.table import Table
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, near_miss
 
@@ -33,7 +32,7 @@ def read_tfds(
 
     Args:
         name: `"NAME"` or `"NAME/CONFIG"`, with `:VERSION` if wanted.
-        data_dir: Where data sets are stored; default TFDS_DATA_DIR, else tensorflow-datasets' own default.
+        data_dir: Folder of the data sets; default TFDS_DATA_DIR, else tensorflow-datasets' own default.
         download: Whether to download and prepare the data set if it is not there.
 
     Raises:
@@ -50,7 +49,8 @@ def read_tfds(
             f"tfds:{name} is not a data set of tensorflow-datasets{place}{near_miss(name.split('/')[0], known)}"
         ) from error
     except (ValueError, AssertionError) as error:
-        raise TransformerError(f"tfds:{name}: {_first_line(error)}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TransformerError(f"tfds:{name}: {reason}") from error
     if not builder.info.splits:
         if not download:
             raise TransformerError(
@@ -96,7 +96,3 @@ def _cell(feature, value):
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     return str(value)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

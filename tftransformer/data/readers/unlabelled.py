@@ -6,20 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tftransformer.data.folding import well_formed
-from tftransformer.data.readers.columns import as_list, choose
+from tftransformer.data.readers.columns import Table, as_list
 from tftransformer.data.readers.delimited import read_delimited
 from tftransformer.data.readers.jsonl import read_jsonl
-from tftransformer.data.readers.labelled import to_split
-from tftransformer.data.readers.table import Table
+from tftransformer.data.readers.labelled import read_split
 from tftransformer.data.readers.text_file import existing_path, read_text, split_lines
-from tftransformer.data.split import Record
+from tftransformer.data.split import Text
 from tftransformer.errors import TransformerError
 
 _TABLES = {".csv": read_delimited, ".tsv": read_delimited, ".jsonl": read_jsonl, ".ndjson": read_jsonl}
 _LABEL = "label"
 
 
-def read_texts(path: str | Path, text_columns: str | Sequence[str | int] | None = None) -> list[Record]:
+def read_texts(path: str | Path, text_columns: str | Sequence[str | int] | None = None) -> list[Text]:
     """Texts, or pairs of texts, of a file; labels in it are not looked at.
 
     Args:
@@ -48,10 +47,10 @@ def read_texts(path: str | Path, text_columns: str | Sequence[str | int] | None 
         )
     table = _TABLES[kind](path)
     table = table.without_header() if table.names is None else table
-    # The reader of labelled texts finds the columns; the label that it wants beside them is made up.
+    # The reader of labelled texts finds the columns; the label that it needs beside them is made up.
     names = table.names if _LABEL in table.names else (*table.names, _LABEL)
     place = names.index(_LABEL)
     rows = [[*row[:place], "-", *row[place + 1 :]] for row in table.rows]
     table = Table(table.path, names, rows, table.lines)
-    table, columns = choose(table, as_list(text_columns), [_LABEL], [])
-    return to_split(table, columns, "new").texts
+    columns = {"text_columns": as_list(text_columns), "label_column": [_LABEL], "label_columns": []}
+    return read_split(table, "new", **columns).texts
