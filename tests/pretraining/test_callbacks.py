@@ -16,7 +16,7 @@ from tftransformer.finetuning.schedules import WarmedLinearSchedule
 from tftransformer.models.encoder import build_encoder
 from tftransformer.pretraining import callbacks
 from tftransformer.pretraining.batches import TrainingBatches, for_evaluate, prefetched
-from tftransformer.pretraining.distillation import Distillation
+from tftransformer.pretraining.distillation import HiddenStateMatching
 from tftransformer.pretraining.pretrainer import MaskedLanguageModelling, Pretrainer, build_optimizer
 
 CONFIG = TransformerConfig(
@@ -188,7 +188,7 @@ def test_what_cannot_be_resumed_says_why(shards, tmp_path):
 def test_a_checkpoint_keeps_what_a_distillation_measured(shards, tmp_path):
     def model_of(scale):
         encoder = build_encoder(CONFIG)
-        distillation = Distillation(build_encoder(CONFIG), CONFIG, CONFIG, scale * np.eye(8))
+        distillation = HiddenStateMatching(build_encoder(CONFIG), CONFIG, CONFIG, scale * np.eye(8))
         model = Pretrainer(encoder, CONFIG, [distillation])
         model.compile()
         return model, distillation

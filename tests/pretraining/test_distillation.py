@@ -12,7 +12,7 @@ from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.models.encoder import build_encoder
 from tftransformer.pretraining import distillation
-from tftransformer.pretraining.distillation import Distillation, fit_projection
+from tftransformer.pretraining.distillation import HiddenStateMatching, fit_projection
 
 
 def config_of(**changes):
@@ -36,7 +36,7 @@ def hidden_of(encoder, batch):
 
 
 def distillation_of(teacher):
-    return Distillation(teacher, config_of(), config_of(), np.eye(8))
+    return HiddenStateMatching(teacher, config_of(), config_of(), np.eye(8))
 
 
 @settings(max_examples=40, deadline=None)
@@ -99,7 +99,7 @@ def test_blocks_are_matched_by_depth():
 
 def test_a_projection_of_another_width_is_an_error():
     with pytest.raises(TransformerError, match=r"projection must have the shape \(8, 8\); got \(5, 8\)"):
-        Distillation(build_encoder(config_of()), config_of(), config_of(), np.eye(5, 8))
+        HiddenStateMatching(build_encoder(config_of()), config_of(), config_of(), np.eye(5, 8))
 
 
 def test_a_projection_is_found_again_from_what_a_student_gives():

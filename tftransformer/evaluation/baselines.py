@@ -56,7 +56,7 @@ def tfidf_baseline(
         test_texts: Like `train_texts`.
         test_targets: Like `train_targets`.
         labels: C names.
-        seed: Of the folds and the subset.
+        seed: Random seed of the folds and the subset.
 
     Returns:
         The keys of `classification_metrics` or `multilabel_metrics`, and `name`, `regularisation_c`,
@@ -108,7 +108,7 @@ def _features(train, test):
     try:
         vectorizer.fit([text for row in train for text in row] if pairs else list(train))
     except ValueError:
-        # Not a single word in the training texts: an empty feature leaves the class shares to the intercept.
+        # Not a single word in the training texts: an empty feature leaves the class frequencies to the intercept.
         return sparse.csr_matrix((len(train), 1)), sparse.csr_matrix((len(test), 1))
 
     def matrix(texts):

@@ -82,7 +82,7 @@ def bootstrap_f1(
         hits, predicted, actual: (G, C) what one row of each of G kinds adds to the counts of `f1_scores`.
         counts: (G,) how many rows there are of each kind; None is one each.
         multi_label: As for `f1_scores`.
-        resamples: At 2000 the ends move by about a twentieth of the interval from seed to seed.
+        resamples: Number of resamples; at 2000 the ends move by about a twentieth of the interval from seed to seed.
         level: Coverage.
         seed: The same seed gives the same interval.
 
@@ -94,11 +94,11 @@ def bootstrap_f1(
     if total == 0:
         return (0.0, 1.0), (0.0, 1.0)
     generator = np.random.default_rng(seed)
-    share = counts / total
+    fractions = counts / total
     macro, micro = [], []
     step = max(1, _CHUNK // len(counts))
     for start in range(0, resamples, step):
-        draws = generator.multinomial(total, share, size=min(step, resamples - start)).astype(np.float64)
+        draws = generator.multinomial(total, fractions, size=min(step, resamples - start)).astype(np.float64)
         a, b = f1_scores(draws @ hits, draws @ predicted, draws @ actual, multi_label)
         macro.append(a)
         micro.append(b)

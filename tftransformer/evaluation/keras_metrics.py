@@ -44,7 +44,7 @@ class MacroF1(_Counts):
     Args:
         num_classes: C.
         name: Shown by `fit`.
-        dtype: Of the counts; float32 whatever the dtype policy.
+        dtype: Dtype of the counts; float32 whatever the dtype policy.
 
     Call arguments:
         y_true: (B,) or (B, 1) integers; values outside 0 to C-1 are left out.
@@ -128,7 +128,7 @@ class MultiLabelAccuracy(_Thresholded, keras.metrics.Mean):
     Args:
         threshold, from_logits: As for `MultiLabelF1`.
         name: Shown by `fit`.
-        dtype: Of the mean.
+        dtype: Dtype of the mean.
 
     Call arguments: As for `MultiLabelF1`.
 
@@ -164,7 +164,7 @@ class MultiLabelF1(_Thresholded, _Counts):
             metric is to `follow`.
         from_logits: `y_pred` holds logits; a sigmoid is applied first.
         name: Shown by `fit`; by default `macro_f1` or `micro_f1`.
-        dtype: Of the counts; float32 whatever the dtype policy.
+        dtype: Dtype of the counts; float32 whatever the dtype policy.
 
     Call arguments:
         y_true: (B, C) of 0 and 1.

@@ -33,7 +33,7 @@ def classification_metrics(
         probabilities: (B, C), rows summing to 1. The prediction is the largest, the first of equals.
         labels: C names.
         sample_weight: (B,) weights of the rows, not negative; None counts every row once.
-        seed: Of the bootstrap behind the interval of macro F1.
+        seed: Random seed of the bootstrap behind the interval of macro F1.
 
     Returns:
         `accuracy`, `macro_f1`, `weighted_f1`, `micro`/`macro`/`weighted` (each precision, recall, f1), `auc`
@@ -105,11 +105,11 @@ def multilabel_metrics(
         labels: C names.
         thresholds: A label is predicted where its probability is at least this; one number, or C.
         sample_weight: (B,) or None.
-        seed: Of the bootstrap behind the intervals.
+        seed: Random seed of the bootstrap behind the intervals.
 
     Returns:
-        The keys of `classification_metrics`, and: `accuracy` is the share of texts whose whole set of labels
-        is right (`subset_accuracy` is the same number), `hamming_loss` the share of single decisions that
+        The keys of `classification_metrics`, and: `accuracy` is the fraction of texts whose whole set of labels
+        is right (`subset_accuracy` is the same number), `hamming_loss` the fraction of single decisions that
         are wrong, `micro_f1` stands beside `macro_f1`, `loss` is the mean binary cross-entropy, `auc` the
         macro mean over labels, `thresholds` the C thresholds, `confusion_matrix` C times [[true negatives,
         false positives], [false negatives, true positives]]; `confidence_interval` has micro_f1 too.

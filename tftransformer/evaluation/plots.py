@@ -21,7 +21,7 @@ _TITLE = 90  # characters
 def plot_confusion_matrix(
     path: str | os.PathLike, confusion: Sequence[Sequence[float]], labels: Sequence[str], *, title: str = ""
 ) -> None:
-    """Draw a confusion matrix: counts in the cells, shaded by their share of the row.
+    """Draw a confusion matrix: counts in the cells, shaded by their fraction of the row.
 
     Args:
         path: The PNG.
@@ -51,13 +51,13 @@ def plot_confusion_matrix(
             f"text; got shape {matrix.shape}"
         )
     totals = matrix.sum(1, keepdims=True)
-    shares = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
+    fractions = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
     cell, size = (0.62, 9) if number <= 12 else (0.42, 7) if number <= 25 else (0.27, 5.5)
     longest = max(len(name) for name in names)
     margin = 0.9 + 0.085 * longest * (1.15 if number <= 12 else 0.85)
     figure = new_figure(max(4.2, cell * len(columns) + margin + 1.0), max(3.4, cell * number + margin + 0.3))
     axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto" if several else "equal")
+    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1, aspect="auto" if several else "equal")
     text_size = size if number > 25 else size + 0.5
     for (row, column), value in np.ndenumerate(matrix):
         if value or number <= 25:
@@ -68,7 +68,7 @@ def plot_confusion_matrix(
                 ha="center",
                 va="center",
                 fontsize=text_size if value < 1000 else text_size * 0.8,
-                color="white" if shares[row, column] > 0.55 else "#b0b0b0" if value == 0 else "#202020",
+                color="white" if fractions[row, column] > 0.55 else "#b0b0b0" if value == 0 else "#202020",
                 in_layout=False,
             )
     tick = 9 if number <= 12 else 8 if number <= 25 else 6.5
@@ -100,7 +100,7 @@ def plot_confusion_matrix(
         pad=0.02,
         format=PercentFormatter(1.0, decimals=0),
     )
-    bar.set_label("share of the texts" if several else "share of the true label", fontsize=8)
+    bar.set_label("fraction of the texts" if several else "fraction of the true label", fontsize=8)
     bar.ax.tick_params(labelsize=8, length=2)
     bar.outline.set_visible(False)
     _entitle(figure, title)
@@ -360,21 +360,21 @@ def plot_drift(
     old: Sequence[float],
     new: Sequence[float],
 ) -> None:
-    """Draw a bar for each measure, 1 being the end of noise, and the shares of predicted labels.
+    """Draw a bar for each measure, 1 being the end of noise, and how often each label is predicted.
 
     Args:
         path: The PNG.
         measures: Names of the measures.
         ratios: Distance divided by noise of each; bars end at 6.
-        labels: Names of the classes; the 20 whose shares changed most are drawn.
-        old, new: The share of old and of new texts that each label is predicted for.
+        labels: Names of the classes; the 20 whose frequencies changed most are drawn.
+        old, new: Fraction of the old and of the new texts that each label is predicted for.
 
     Example:
         >>> plot_drift("drift.png", ["length"], [2.5], ["no", "yes"], [0.5, 0.5], [0.2, 0.8])
     """
     if len(measures) != len(ratios) or len({len(labels), len(old), len(new)}) > 1:
         raise TransformerError(
-            f"measures must be as many as ratios, and labels as their shares; got {len(measures)}, {len(ratios)}, "
+            f"measures must be as many as ratios, and labels as their fractions; got {len(measures)}, {len(ratios)}, "
             f"{len(labels)}, {len(old)}, {len(new)}"
         )
     chosen = np.sort(np.argsort(-np.abs(np.subtract(new, old)), kind="stable")[:_LABELS])
@@ -394,14 +394,14 @@ def plot_drift(
     left.invert_yaxis()
     left.set_xlabel("distance, in multiples of noise (dashed: its end)")
     places = np.arange(len(chosen))
-    for shift, shares, title, colour in ((-0.2, old, "before", GREY), (0.2, new, "new", COLOURS[0])):
-        right.barh(places + shift, [shares[i] for i in chosen], height=0.38, color=colour, label=title)
+    for shift, fractions, title, colour in ((-0.2, old, "before", GREY), (0.2, new, "new", COLOURS[0])):
+        right.barh(places + shift, [fractions[i] for i in chosen], height=0.38, color=colour, label=title)
     right.set_yticks(places, names, family=fonts)
     for label in right.get_yticklabels():
         label.set_parse_math(False)
     right.invert_yaxis()
     right.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    right.set_xlabel("predicted for this share of the texts")
+    right.set_xlabel("predicted for this fraction of the texts")
     right.legend(frameon=False, fontsize=9)
     for axes in (left, right):
         plain_axes(axes)

@@ -30,9 +30,9 @@ class Comparison:
     """How far two samples are from each other, beside random divisions of all their rows.
 
     Attributes:
-        distance: Of the one from the other.
+        distance: Distance of the one from the other.
         noise: The largest distance that still passes for chance.
-        p_value: The share of divisions, the given one included, that are as far apart as the given one.
+        p_value: Fraction of the divisions, the given one included, that are as far apart as the given one.
     """
 
     distance: float
@@ -81,7 +81,7 @@ def compare(
 
 
 def kolmogorov_smirnov(first: np.ndarray, second: np.ndarray) -> float:
-    """The largest difference of the shares of two samples (n,) and (m,) that are at most some value, 0 to 1.
+    """The largest difference of the fractions of two samples (n,) and (m,) that are at most some value, 0 to 1.
 
     Example:
         >>> kolmogorov_smirnov(np.array([1, 2]), np.array([2, 3]))
@@ -94,20 +94,20 @@ def kolmogorov_smirnov(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def jensen_shannon(first: np.ndarray, second: np.ndarray) -> float:
-    """The divergence of two frequencies (V,) in bits: 0 for equal shares, 1 where nothing is in common.
+    """The divergence of two frequencies (V,) in bits: 0 for equal frequencies, 1 where nothing is in common.
 
     Example:
         >>> jensen_shannon(np.array([2, 2, 0]), np.array([0, 0, 5]))
         1.0
     """
-    shares = [np.asarray(counts, "float64") / max(counts.sum(), 1e-300) for counts in (first, second)]
-    middle = (shares[0] + shares[1]) / 2
+    frequencies = [np.asarray(counts, "float64") / max(counts.sum(), 1e-300) for counts in (first, second)]
+    middle = (frequencies[0] + frequencies[1]) / 2
 
     def entropy(values: np.ndarray) -> float:
         positive = values[values > 0]
         return float(-(positive * np.log2(positive)).sum())
 
-    return max(entropy(middle) - (entropy(shares[0]) + entropy(shares[1])) / 2, 0.0)
+    return max(entropy(middle) - (entropy(frequencies[0]) + entropy(frequencies[1])) / 2, 0.0)
 
 
 def count_matrix(flat: np.ndarray, row_splits: np.ndarray, ignored: tuple[int, ...] = ()) -> sparse.csr_matrix:

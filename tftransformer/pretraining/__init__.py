@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = attach(
         "Pretrainer": "pretrainer",
         "MaskedLanguageModelling": "pretrainer",
         "build_optimizer": "pretrainer",
-        "Distillation": "distillation",
+        "HiddenStateMatching": "distillation",
         "inherit": "inheritance",
         "TrainingBatches": "batches",
         "for_evaluate": "batches",

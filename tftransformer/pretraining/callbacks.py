@@ -134,7 +134,7 @@ class CSVLog(keras.callbacks.Callback):
     """Writes `figures` to a CSV: a row now and then, and one for each evaluation, which alone has `heldout_` figures.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         run: Counts.
         step: Rows of an existing file beyond this step are dropped; 0 starts anew.
     """
@@ -263,7 +263,7 @@ class ProgressLine(keras.callbacks.Callback):
 
     Args:
         run: Counts.
-        operations: Of a training step, a token.
+        operations: Floating-point operations of a training step for one token.
         peak: Operations a second of the machine's matrix product.
     """
 

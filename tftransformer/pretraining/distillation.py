@@ -57,7 +57,7 @@ def word_weights(words: Any, num_words: Any) -> tuple[Any, Any]:
     return belongs / ops.maximum(counts, 1.0), ops.cast(counts[..., 0] > 0, "float32")
 
 
-class Distillation(keras.layers.Layer):
+class HiddenStateMatching(keras.layers.Layer):
     """The squared distance of a student's block outputs from its teacher's, relative to the teacher's variance.
 
     Its terms are `inner` (mean over the inner blocks), `word` (the last block) and `sentence` (means over texts); 1 is
@@ -144,7 +144,7 @@ class Distillation(keras.layers.Layer):
 
         Args:
             states: (B, T, D) for each layer of the student.
-            batch: Of `ShardBatches` with a teacher.
+            batch: A batch of `ShardBatches` with a teacher.
         """
         words, there = self.targets(batch)
         weights, _ = word_weights(batch["words"], ops.shape(batch["words"])[1])

@@ -25,7 +25,7 @@ class MaskedLanguageModelling(keras.layers.Layer):
     Only masked places are projected to the vocabulary.
 
     Args:
-        encoder: Of `build_encoder`; its token table is tied.
+        encoder: A model of `build_encoder`; its token table is tied.
         config: Its config.
         dtype: Dtype policy of the head; None for the global one.
     """
@@ -79,9 +79,9 @@ class Pretrainer(keras.Model):
     each term.
 
     Args:
-        encoder: Of `build_encoder`; trained in place.
+        encoder: A model of `build_encoder`; trained in place.
         config: Its config.
-        objectives: One or several of `MaskedLanguageModelling` and `Distillation`.
+        objectives: One or several of `MaskedLanguageModelling` and `HiddenStateMatching`.
 
     Raises:
         TransformerError: Keras runs on a backend on which this was never tried, or there is no objective.
@@ -156,7 +156,7 @@ def build_optimizer(
 
     Args:
         learning_rate: A number or a schedule. Deep post-norm encoders did not learn at 1e-3 here.
-        weight_decay: On kernels and tables.
+        weight_decay: Weight decay of kernels and tables.
         global_clipnorm: Largest norm of the whole gradient.
 
     Raises:

@@ -30,7 +30,7 @@ from tftransformer.models.encoder import build_encoder
 from tftransformer.pretraining import callbacks, inheritance
 from tftransformer.pretraining.batches import TrainingBatches, for_evaluate
 from tftransformer.pretraining.callbacks import forward_operations, matmul_peak
-from tftransformer.pretraining.distillation import Distillation
+from tftransformer.pretraining.distillation import HiddenStateMatching
 from tftransformer.pretraining.pretrainer import MaskedLanguageModelling, Pretrainer, build_optimizer
 from tftransformer.progress import Progress
 from tftransformer.runs.commands.running import Terminated
@@ -234,14 +234,14 @@ def _encoder(options: PretrainingOptions, shards: Shards) -> tuple[Preset | None
 
 def _distillation(
     options: PretrainingOptions, shards: Shards, config: TransformerConfig, encoder: keras.Model
-) -> Distillation:
+) -> HiddenStateMatching:
     """The loss towards the teacher; a student without `preset` is given weights made from the teacher's, if wanted."""
     teacher = load_preset(options.teacher)
     if shards.teacher_tokenizer is None or teacher.tokenizer.vocabulary != shards.teacher_tokenizer.vocabulary:
         raise TransformerError(
             f"shards {options.shards} hold no ids of this teacher; prepare them with --teacher={options.teacher}"
         )
-    distillation = Distillation(teacher.build_encoder(dtype=options.teacher_dtype), teacher.config, config)
+    distillation = HiddenStateMatching(teacher.build_encoder(dtype=options.teacher_dtype), teacher.config, config)
     if options.resume:
         return distillation  # the checkpoint has the projection and the measured variances
 
@@ -262,7 +262,7 @@ def _inherit(
     shards: Shards,
     config: TransformerConfig,
     encoder: keras.Model,
-    distillation: Distillation,
+    distillation: HiddenStateMatching,
 ) -> None:
     """Set the projection of a new student and, unless options say otherwise, its weights."""
     variables = patterns.addresses(distillation.teacher)
@@ -302,7 +302,7 @@ def _speed(options: PretrainingOptions, model: Pretrainer) -> tuple[float, float
     encoder, config = model.encoder, model.config
     operations = 3.0 * forward_operations(encoder, config, options.sequence_length)
     for objective in model.objectives:
-        if isinstance(objective, Distillation):
+        if isinstance(objective, HiddenStateMatching):
             operations += forward_operations(objective.teacher, objective.config, options.sequence_length)
         else:
             table = encoder.get_layer("embeddings").token

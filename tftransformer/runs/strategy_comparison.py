@@ -104,9 +104,8 @@ class StrategyTable:
         strategies = list(dict.fromkeys(cell["strategy"] for cell in cells))
         self.rows: tuple[Row, ...] = ()
         for size in sorted({cell["rows"] for cell in cells}):
-            chosen = [self._best(strategy, size) for strategy in strategies]
-            made = [self._row(runs) for runs in chosen]
-            self.rows += (made[0], *(_against(made[0], row) for row in made[1:]))
+            first = self._row(self._best(strategies[0], size))
+            self.rows += (first, *(self._row(self._best(strategy, size), first) for strategy in strategies[1:]))
 
     def _best(self, strategy: str, size: int) -> list[Mapping[str, Any]]:
         """The runs, in the order of seeds, of the rate that is best on the validation rows."""
@@ -118,30 +117,27 @@ class StrategyTable:
             return next(iter(runs.values()))
         return max(runs.values(), key=lambda cells: statistics.fmean(c["validation"][self.figure] for c in cells))
 
-    def _row(self, runs: Sequence[Mapping[str, Any]]) -> Row:
-        first = runs[0]
+    def _row(self, runs: Sequence[Mapping[str, Any]], reference: Row | None = None) -> Row:
+        first, scores = runs[0], tuple(run["test"][self.figure] for run in runs)
+        theirs = () if reference is None else reference.scores
+        differences = [mine - other for mine, other in zip(scores, theirs, strict=reference is not None)]
         return Row(
             first["strategy"],
             first["rows"],
             first["rate"],
-            tuple(run["test"][self.figure] for run in runs),
+            scores,
             statistics.fmean(run["test"]["macro_f1"] for run in runs),
             first["trained_parameters"],
             first["parameters"],
             statistics.median(run["seconds"] for run in runs),
+            statistics.fmean(differences) if differences else None,
+            statistics.stdev(differences) if len(differences) > 1 else None,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON values."""
-        rows = [
-            {
-                **dataclasses.asdict(row),
-                "score": row.score,
-                "deviation": row.deviation,
-                "beyond_chance": row.beyond_chance,
-            }
-            for row in self.rows
-        ]
+        more = ("score", "deviation", "beyond_chance")
+        rows = [dataclasses.asdict(row) | {name: getattr(row, name) for name in more} for row in self.rows]
         return {"figure": self.figure, "rows": rows, "runs": [dict(cell) for cell in self.cells]}
 
     def __str__(self) -> str:
@@ -167,12 +163,6 @@ class StrategyTable:
             ))  # fmt: skip
         seeds = f"{len(reference.scores)} seed{'s' * (len(reference.scores) > 1)}"
         return f"{size} training rows, {seeds}\n{text_table(table)}"
-
-
-def _against(reference: Row, row: Row) -> Row:
-    differences = [mine - theirs for mine, theirs in zip(row.scores, reference.scores, strict=True)]
-    spread = statistics.stdev(differences) if len(differences) > 1 else None
-    return dataclasses.replace(row, difference=statistics.fmean(differences), spread=spread)
 
 
 def _verdict(rows: Sequence[Row]) -> list[str]:

@@ -24,8 +24,8 @@ class Answer(NamedTuple):
 
     Args:
         label: The label; of a multi-label classifier the tuple of labels, which may be empty.
-        probability: Of that label (0 to 1); multi-label: of each of them, in their order.
-        probabilities: Of every label, in the order of the classifier's.
+        probability: Probability of that label (0 to 1); multi-label: of each of them, in their order.
+        probabilities: Probability of every label, in the order of the classifier's.
 
     Example:
         >>> Answer("yes", 0.8, {"no": 0.2, "yes": 0.8}).label
