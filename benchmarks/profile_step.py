@@ -112,11 +112,11 @@ def main(_: list[str]) -> None:
             "name": part,
             "failure": None,
             "ready": {},
-            "figures": {"ms": {"median": value}, "share": {"median": value / total}},
+            "figures": {"ms": {"median": value}, "fraction": {"median": value / total}},
         }
         for part, value in parts.items()
     ]
-    print(markdown(rows, [Column("ms a step", "ms", ",.1f"), Column("share", "share", ".0%")]))
+    print(markdown(rows, [Column("ms a step", "ms", ",.1f"), Column("fraction", "fraction", ".0%")]))
 
 
 if __name__ == "__main__":
