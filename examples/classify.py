@@ -20,10 +20,8 @@ otherwise, and both test sets are reported before and after:
     python examples/classify.py --init_from=runs/tickets-1 --dataset=tickets_of_may.csv
 """
 
-from tftransformer.runs.commands import classify, run_command
+from tftransformer.runs.commands import classify, run_program
 
 if __name__ == "__main__":
     # A flag for each field of ModeOptions and ClassificationOptions.
-    classify.define_flags()
-    # From flags to options, before TensorFlow is loaded, and from options to the work.
-    run_command(classify.run, classify.read_flags)
+    run_program(classify)

@@ -18,10 +18,8 @@ In your own code:
         print(f"{weight:.2f}", text)
 """
 
-from tftransformer.runs.commands import classify_documents, run_command
+from tftransformer.runs.commands import classify_documents, run_program
 
 if __name__ == "__main__":
     # A flag for each field of DocumentOptions.
-    classify_documents.define_flags()
-    # From flags to options, before TensorFlow is loaded, and from options to the work.
-    run_command(classify_documents.run, classify_documents.read_flags)
+    run_program(classify_documents)

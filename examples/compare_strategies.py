@@ -12,10 +12,8 @@ interrupted, the same command goes on, and further strategies, sizes and seeds j
 lets each strategy have the rate that is best for it on the validation rows.
 """
 
-from tftransformer.runs.commands import compare_strategies, run_command
+from tftransformer.runs.commands import compare_strategies, run_program
 
 if __name__ == "__main__":
     # A flag for each field of TableOptions, and those of ClassificationOptions that it takes.
-    compare_strategies.define_flags()
-    # From flags to options, before TensorFlow is loaded, and from options to the work.
-    run_command(compare_strategies.run, compare_strategies.read_flags)
+    run_program(compare_strategies)

@@ -7,10 +7,8 @@ figures of each fold, their mean and their deviation. Equal texts, and rows of e
 test split is left alone. Everything is left in `runs/sample-folds`; interrupted, the same command goes on.
 """
 
-from tftransformer.runs.commands import cross_validate, run_command
+from tftransformer.runs.commands import cross_validate, run_program
 
 if __name__ == "__main__":
     # A flag for each field of FoldOptions, and those of ClassificationOptions that it takes.
-    cross_validate.define_flags()
-    # From flags to options, before TensorFlow is loaded, and from options to the work.
-    run_command(cross_validate.run, cross_validate.read_flags)
+    run_program(cross_validate)

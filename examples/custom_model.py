@@ -5,8 +5,8 @@
 
 takes every second block of the embedded encoder, twice as many positions and three new words, and fine-tunes the
 result on the embedded sample: 5.3 million parameters instead of 7.9, and a macro-F1 of .847 with seed 0 (word
-counting: .73). Without a rate it would take the one that the preset advises for the whole encoder, 7e-5, and reach .71 in
-the same time: half as deep a model wants more. The steps, each of which is one call in your own code:
+counting: .73). Without a rate it would take the one that the preset advises for the whole encoder, 7e-5, and get .71 in
+the same time: half as deep a model needs more. The steps, each of which is one call in your own code:
 
 1. A config states the structure: a JSON file with the fields of `tt.TransformerConfig` that you want to set
    (`--config=config.json`; what it leaves out is the checkpoint's), or the flags above alone.
@@ -38,10 +38,8 @@ the same time: half as deep a model wants more. The steps, each of which is one 
        classifier.export("serving/1")
 """
 
-from tftransformer.runs.commands import custom_model, run_command
+from tftransformer.runs.commands import custom_model, run_program
 
 if __name__ == "__main__":
     # A flag for each field of CustomOptions.
-    custom_model.define_flags()
-    # From flags to options, before TensorFlow is loaded, and from options to the work.
-    run_command(custom_model.run, custom_model.read_flags)
+    run_program(custom_model)

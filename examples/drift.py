@@ -8,10 +8,8 @@ those of the run's own texts, each beside what is noise, and lists words that mo
 from a .txt file, one a line, or from a CSV, TSV or JSONL file; labels in it are not looked at.
 """
 
-from tftransformer.runs.commands import drift, run_command
+from tftransformer.runs.commands import drift, run_program
 
 if __name__ == "__main__":
     # A flag for each field of DriftOptions.
-    drift.define_flags()
-    # From flags to options, before TensorFlow is loaded, and from options to the work.
-    run_command(drift.run, drift.read_flags)
+    run_program(drift)

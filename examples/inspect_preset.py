@@ -8,10 +8,8 @@ For the embedded preset, the parameters are 7,884,288 and the memory 31.5 MB in 
 programs, a JSON object a line.
 """
 
-from tftransformer.runs.commands import inspect_preset, run_command
+from tftransformer.runs.commands import inspect_preset, run_program
 
 if __name__ == "__main__":
     # A flag for each field of InspectionOptions.
-    inspect_preset.define_flags()
-    # From flags to options, before TensorFlow is loaded, and from options to the work.
-    run_command(inspect_preset.run, inspect_preset.read_flags, words=inspect_preset.WORDS)
+    run_program(inspect_preset)

@@ -24,10 +24,8 @@ In your own code it is
     model.export("serving/1")
 """
 
-from tftransformer.runs.commands import multi_task, run_command
+from tftransformer.runs.commands import multi_task, run_program
 
 if __name__ == "__main__":
     # A flag for each field of MultiTaskOptions.
-    multi_task.define_flags()
-    # From flags to options, before TensorFlow is loaded, and from options to the work.
-    run_command(multi_task.run, multi_task.read_flags)
+    run_program(multi_task)

@@ -19,7 +19,7 @@ TensorFlow):
 
 It starts from nothing, from --preset (which must have made the shards' ids), or, distilling without --preset,
 from the teacher's weights, projected and fitted on a sample (a minute or two). While it runs it shows the losses,
-the perplexity or loss on held-out text, tokens a second, the share of the machine's matrix-product peak that
+the perplexity or loss on held-out text, tokens a second, the fraction of the machine's matrix-product peak that
 these take, and the time left. Of a distillation the `word` and `sentence` losses are relative errors, where 1 is
 no better than the mean vector and 0 is the teacher.
 
@@ -30,10 +30,8 @@ stand checkpoint.npz, log.csv and curves.png; the same command with --resume goe
 same order of the data.
 """
 
-from tftransformer.runs.commands import pretrain, run_command
+from tftransformer.runs.commands import pretrain, run_program
 
 if __name__ == "__main__":
     # A flag for each field of TextOptions and PretrainingOptions.
-    pretrain.define_flags()
-    # From flags to options, before TensorFlow is loaded, and from options to the work.
-    run_command(pretrain.run, pretrain.read_flags, words=pretrain.WORDS)
+    run_program(pretrain)

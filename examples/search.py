@@ -7,10 +7,8 @@ on the test split, which had no part in the choice. Everything is left in `runs/
 against learning rate, coloured by strategy) among it. Interrupted or given more trials, the same command goes on.
 """
 
-from tftransformer.runs.commands import run_command, search
+from tftransformer.runs.commands import run_program, search
 
 if __name__ == "__main__":
     # A flag for each field of SearchOptions, and those of ClassificationOptions that it takes.
-    search.define_flags()
-    # From flags to options, before TensorFlow is loaded, and from options to the work.
-    run_command(search.run, search.read_flags)
+    run_program(search)

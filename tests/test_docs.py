@@ -19,7 +19,6 @@ from packaging.version import Version
 
 import tftransformer
 from tftransformer.runs.commands import COMMANDS
-from tftransformer.runs.flags import OptionFlags
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -195,8 +194,8 @@ def test_what_the_short_runs_replace_stands_somewhere():
 
 
 def flags_of(command):
-    found = vars(importlib.import_module(f"tftransformer.runs.commands.{command}")).values()
-    return {name for part in found if isinstance(part, OptionFlags) for name in part.names}
+    module = importlib.import_module(f"tftransformer.runs.commands.{command}")
+    return {name for part in module.FLAGS for name in part.names}
 
 
 def flags_of_benchmarks():

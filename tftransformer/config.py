@@ -5,7 +5,7 @@ import json
 import math
 from typing import Any, NamedTuple
 
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError, check_choice, near_miss
 from tftransformer.models.families import FAMILIES
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu")
@@ -73,18 +73,17 @@ class TransformerConfig:
             key and value heads, each shared by `num_heads / num_key_value_heads` query heads.
             One number or one for each distinct block. None: as many as query heads.
         head_dim: H, width of one head. None: `hidden_dim / num_heads`; to be given where `num_heads` is a tuple.
-        dropout: Rate on embeddings and on what each sublayer adds to the residual stream (0 to 1).
-        attention_dropout: Rate on the attention scores. None: the same as `dropout`.
+        dropout: Dropout rate of embeddings and of what each sublayer adds to the residual stream (0 to 1).
+        attention_dropout: Dropout rate of the attention scores. None: the same as `dropout`.
         activation: "gelu" (exact), "gelu_tanh", "relu" or "silu". None: the family's.
         gated: Multiply the activated product by a second, linear one (Shazeer 2020, arXiv 2002.05202).
         use_bias: Biases in the dense projections of the blocks.
         position: "learned", "sinusoidal", "rotary", "alibi", "relative", "relative_buckets" or "none".
             None: the family's.
-        normalize_first: Pre-norm blocks (with one last norm after them) instead of post-norm. None: the
-            family's.
+        normalize_first: Pre-norm blocks (with one last norm after them) instead of post-norm. None: the family's.
         embedding_norm: Layer norm on the summed embeddings. None: the family's.
         scale_embeddings: Multiply token embeddings by sqrt(D), as Vaswani et al. do. None: the family's.
-        layer_norm_epsilon: Added to the variance. None: the family's.
+        layer_norm_epsilon: Number added to the variance. None: the family's.
         tie_embeddings: Decoders: the output projection is the token table, transposed.
         decoder_vocabulary_size: Encoder-decoders: rows of the decoder's table. None: `vocabulary_size`.
         num_decoder_layers: Encoder-decoders: decoder blocks. None: `num_layers`.
@@ -130,11 +129,9 @@ class TransformerConfig:
     num_decoder_layers: int = _SETTLED_LATER
 
     def __post_init__(self) -> None:
-        if not isinstance(self.family, str) or self.family not in FAMILIES:
-            hint = near_miss(self.family, FAMILIES) if isinstance(self.family, str) else ""
-            raise TransformerError(f"family must be one of {', '.join(FAMILIES)}; got {self.family!r:.80}{hint}")
+        check_choice("family", self.family, FAMILIES)
         for name in ("vocabulary_size", "num_layers", "hidden_dim", "intermediate_dim", "max_sequence_length"):
-            _check_positive(name, getattr(self, name))
+            _check_size(name, getattr(self, name))
         for name, value in FAMILIES[self.family].defaults.items():
             self._default(name, value)
         self._check_blocks()
@@ -151,7 +148,7 @@ class TransformerConfig:
     def _check_blocks(self) -> None:
         for name in ("embedding_dim", "num_distinct_blocks"):
             if getattr(self, name) is not None:
-                _check_positive(name, getattr(self, name))
+                _check_size(name, getattr(self, name))
         if self.num_blocks > self.num_layers:
             raise TransformerError(
                 f"num_distinct_blocks must be at most num_layers, {self.num_layers}; got {self.num_blocks}"
@@ -179,11 +176,9 @@ class TransformerConfig:
 
     def _check(self) -> None:
         for name in ("head_dim", "decoder_vocabulary_size", "num_decoder_layers"):
-            _check_positive(name, getattr(self, name))
+            _check_size(name, getattr(self, name))
         for name in ("num_segments", "position_offset"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise TransformerError(f"{name} must be 0 or a positive integer; got {value!r}")
+            _check_size(name, getattr(self, name), least=0)
         if self.position == "rotary" and self.head_dim % 2:
             raise TransformerError(f"head_dim must be even for rotary positions; got {self.head_dim}")
         for name in ("dropout", "attention_dropout"):
@@ -195,11 +190,7 @@ class TransformerConfig:
         ):
             raise TransformerError(f"layer_norm_epsilon must be positive; got {self.layer_norm_epsilon!r}")
         for name, known in (("activation", ACTIVATIONS), ("position", POSITIONS)):
-            value = getattr(self, name)
-            if value not in known:
-                raise TransformerError(
-                    f"{name} must be one of {', '.join(known)}; got {value!r}{near_miss(value, known)}"
-                )
+            check_choice(name, getattr(self, name), known)
         if POSITIONS[self.position].enters == "scores" and isinstance(self.num_heads, tuple):
             raise TransformerError(
                 f"num_heads must be one number where blocks share a bias for each head, as with {self.position!r} "
@@ -226,7 +217,7 @@ class TransformerConfig:
         """How many query heads, and key and value heads, the block `encoder_block_{block}` has.
 
         Args:
-            block: Its number. None: those of the widest block, which further blocks are made like.
+            block: Number of the block. None: those of the widest block, which further blocks are made like.
 
         Example:
             >>> config = TransformerConfig(vocabulary_size=9, num_layers=2, hidden_dim=8, num_heads=(4, 3), head_dim=2,
@@ -285,9 +276,11 @@ class TransformerConfig:
         return cls.from_dict(fields)
 
 
-def _check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise TransformerError(f"{name} must be a positive integer; got {value!r:.80}")
+def _check_size(name: str, value: Any, least: int = 1) -> None:
+    # Python's integers alone: those of NumPy are no JSON.
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        rule = "a positive integer" if least else "0 or a positive integer"
+        raise TransformerError(f"{name} must be {rule}; got {value!r:.80}")
     if value > LARGEST_SIZE:
         raise TransformerError(f"{name} must be at most {LARGEST_SIZE}; got a number of {len(str(value))} digits")
 
@@ -295,10 +288,10 @@ def _check_positive(name: str, value: Any) -> None:
 def _one_or_each(name: str, value: Any, blocks: int) -> int | tuple[int, ...]:
     """One positive integer for all blocks, or one for each."""
     if not isinstance(value, (tuple, list)):
-        _check_positive(name, value)
+        _check_size(name, value)
         return value
     if len(value) != blocks:
         raise TransformerError(f"{name} must be one number, or {blocks}, one for each block; got {len(value)}")
     for number in value:
-        _check_positive(f"{name} of a block", number)
+        _check_size(f"{name} of a block", number)
     return value[0] if len(set(value)) == 1 else tuple(value)

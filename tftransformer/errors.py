@@ -28,8 +28,8 @@ def near_miss(name: str, known: Iterable[str]) -> str:
     """The tail of an error message that suggests the known names closest to `name`.
 
     Args:
-        name: What the user wrote.
-        known: The names that would have been right.
+        name: Name that the user wrote.
+        known: Names that would have been right.
 
     Returns:
         `"; did you mean 'a' or 'b'?"`, or an empty string where nothing is close.

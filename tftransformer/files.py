@@ -126,7 +126,7 @@ def plain(value: Any, name: str = "value") -> Any:
 
     Args:
         value: Dictionaries, sequences, sets, paths, numpy and backend scalars and arrays, None, strings.
-        name: How an error message calls the value.
+        name: Name of the value for error messages.
 
     Raises:
         TransformerError: Something in `value` has no JSON form.

@@ -9,7 +9,7 @@ def attach(package: str, homes: Mapping[str, str]) -> tuple[Callable, Callable, 
     """A package's `__getattr__`, `__dir__` and `__all__` (PEP 562), so that importing it loads nothing heavy.
 
     Args:
-        package: Its `__name__`.
+        package: `__name__` of the package.
         homes: The submodule in which each public name is defined; "" where the name is a submodule itself.
 
     Example:

@@ -100,7 +100,7 @@ def select(names: Iterable[str], patterns: str | Iterable[str], argument: str = 
     Args:
         names: Addresses, or names of layers.
         patterns: One regular expression or several, such as `"encoder_block_[0-7]/.*"`.
-        argument: How the caller calls the patterns, for messages.
+        argument: Name of the patterns for messages.
 
     Returns:
         The selected names, in their given order.

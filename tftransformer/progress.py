@@ -1,4 +1,4 @@
-"""Progress of long work that is not `fit`: tqdm's bar in a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: lines, and, where it is not `fit`, tqdm's bar in a terminal or a line now and then elsewhere."""
 
 import sys
 from typing import Any, TextIO
@@ -9,13 +9,18 @@ _LINE = "{desc}  {n_fmt}/{total_fmt} {percentage:3.0f} %  {elapsed}  {rate_noinv
 _LINE_WITHOUT_TOTAL = "{desc}  {n_fmt}  {elapsed}  {rate_noinv_fmt}{postfix}"
 
 
+def say(line: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)
+
+
 class Progress(tqdm):
     """Counts steps and shows them on stderr.
 
     Args:
         total: Number of steps; None where nobody knows, which shows the count alone.
-        description: What is going on, in a few words.
-        stream: Where to write; stderr by default, so that results on stdout stay clean.
+        description: Name of the work, in a few words.
+        stream: Stream to write to; stderr by default, so that results on stdout stay clean.
         line_seconds: Seconds between lines where `stream` is no terminal. Work shorter than this is
             silent there.
 

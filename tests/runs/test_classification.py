@@ -47,7 +47,7 @@ MISTAKES = [
     (dict(dataset="{data}/latin.csv"), "latin.csv.*3"),
     (dict(dataset="{data}/empty.csv"), "empty"),
     (dict(dataset="{data}/ok.csv", preset="bert_bse_en_uncased"), "did you mean 'bert_base_en_uncased'"),
-    (dict(dataset="{data}/ok.csv", freeze_layers=13), "freeze_layers must be between 0 and 2.*13"),
+    (dict(dataset="{data}/ok.csv", freeze_layers=13), "layers must be between 0 and 2.*13"),
     (dict(dataset="{data}/ok.csv", sequence_length=4000), "sequence_length must be between 3 and 32.*4000"),
     (dict(dataset="{data}/ok.csv", schedule="linaer"), "did you mean 'linear'"),
     (dict(dataset="{data}/ok.csv", distribution="mirored"), "did you mean 'mirrored'"),
@@ -118,7 +118,7 @@ def test_a_finished_run_is_needed_to_predict(tmp_path):
 
 @pytest.fixture
 def quick(data, tiny_preset, monkeypatch):
-    """Options of a run that takes no graphs, and a record of its exports."""
+    """Options of a run that takes no graphs, and a list of its exports."""
     monkeypatch.setattr(TextClassifier, "run_eagerly", property(lambda _: True, lambda *_: None))
     exported = []
     monkeypatch.setattr(
@@ -264,7 +264,7 @@ def test_a_run_tokenises_each_text_once_and_reports_what_its_model_reports(quick
     monkeypatch.setattr(
         text_batches,
         "build_examples",
-        lambda records, **given: counts.append(len(records)) or build_examples(records, **given),
+        lambda texts, **given: counts.append(len(texts)) or build_examples(texts, **given),
     )
     options = dataclasses.replace(options, train_examples=20, drop_leaked=True)
     report = classification.train(options)

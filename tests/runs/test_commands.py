@@ -25,7 +25,7 @@ def command(monkeypatch):
     """`run_command` in this process, without absl's and Keras's own start; gives the exit status."""
     handler = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(running, "start_quietly", lambda: None)
-    monkeypatch.setattr(running, "speak_any_encoding", lambda: None)
+    monkeypatch.setattr(running, "replace_unencodable", lambda: None)
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr("absl.app.run", lambda main, flags_parser: main(["script"]))
 
@@ -142,7 +142,7 @@ def test_what_is_read_from_the_flags_is_handed_on_and_read_first(monkeypatch, co
 )
 def test_output_of_any_encoding(encoding, expected):
     code = (
-        "from tftransformer.runs.commands.running import speak_any_encoding; speak_any_encoding();"
+        "from tftransformer.runs.commands.running import replace_unencodable; replace_unencodable();"
         "print('reading \\u2026 1.0 \\u00b1 0.1 caf\\u00e9 \\u6f22\\u2026', end='')"
     )
     done = subprocess.run(

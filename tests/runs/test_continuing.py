@@ -16,8 +16,8 @@ from tftransformer.errors import TransformerError
 from tftransformer.runs import classification, continuing
 from tftransformer.runs.classification import fingerprints
 from tftransformer.runs.continuing import BothTests
-from tftransformer.runs.finished_runs import merged, recorded_splits, without
-from tftransformer.runs.options import ClassificationOptions, continued_options, recorded_options
+from tftransformer.runs.finished_runs import merged, run_splits, without
+from tftransformer.runs.options import ClassificationOptions, continued_options, options_of
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks import TextClassifier
 
@@ -35,7 +35,7 @@ def write(path, texts, labels):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, reviews, tiny_preset):
-    """A finished run as `train` records one, without the training, and files of new rows."""
+    """A finished run as `train` leaves one, without the training, and files of new rows."""
     folder = tmp_path_factory.mktemp("continuing")
     texts, labels = reviews
     write(folder / "old.csv", texts, labels)
@@ -62,30 +62,32 @@ def test_a_first_run_is_another_function():
 def test_a_run_gives_its_options_and_its_rows_again(place):
     run = RunFolder.open(place / "run")
     options = continued_options(place / "run", {"dataset": "new.csv", "epochs": 2})
-    expected = dataclasses.replace(recorded_options(run), dataset="new.csv", epochs=2, init_from=str(place / "run"))
+    expected = dataclasses.replace(
+        options_of(run, over_chunks=False), dataset="new.csv", epochs=2, init_from=str(place / "run")
+    )
     assert options == expected and options.seed == 3 and options.learning_rate == 1e-3
-    assert [len(split) for split in recorded_splits(place / "run")] == [42, 6, 12]
+    assert [len(split) for split in run_splits(place / "run")] == [42, 6, 12]
 
 
-def test_the_length_that_version_0_1_recorded_is_read(place):
+def test_the_length_that_version_0_1_wrote_is_read(place):
     run = RunFolder.open(place / "run")
     config = {name: value for name, value in run.config.items() if name != "sequence_length"}
     old = SimpleNamespace(path=run.path, config={**config, "max_length": 12})
-    assert recorded_options(old).sequence_length == 12
+    assert options_of(old, over_chunks=False).sequence_length == 12
 
 
 def test_figures_of_both_test_sets_are_those_of_the_reports(place, capsys):
     run = RunFolder.open(place / "run")
     classifier = TextClassifier.from_preset(run.model_path)
     classifier.run_eagerly = True
-    test = recorded_splits(place / "run").test
+    test = run_splits(place / "run").test
     files.write_text(run.report_path, "as it was\n")
     watch = BothTests({"old": test, "new": test.take(range(5))})
     expected = [classifier.report(test)]
     watch.before(classifier, {})
     classifier.head.logits.bias.assign([9.0, -9.0])
     expected.append(classifier.report(test))
-    found = watch.after(classifier, run)["continued"]
+    found = watch.after(classifier, run, np.ones(len(test), bool))["continued"]
     for side, report in zip(("before", "after"), expected):
         assert found["old"][side]["accuracy"] == report["accuracy"]
         assert found["old"][side]["examples"] == 12 and found["new"][side]["examples"] == 5
@@ -109,11 +111,11 @@ def test_both_test_sets_are_reported_and_the_run_can_be_gone_on_with(place, caps
     sizes = [split["rows"] for split in metrics["data"]["splits"].values()]
     assert sum(sizes) == 90 and metrics["test"]["examples"] == sizes[-1]
     start = TextClassifier.from_preset(place / "run" / "model")
-    expected = start.report(recorded_splits(place / "run").test)
+    expected = start.report(run_splits(place / "run").test)
     assert found["old"]["before"]["accuracy"] == pytest.approx(expected["accuracy"])
     assert found["old"]["before"]["loss"] == pytest.approx(expected["loss"], abs=1e-6)
     assert "Before and after going on" in (place / "second" / "report.txt").read_text()
-    again = recorded_splits(place / "second")
+    again = run_splits(place / "second")
     assert sum(map(len, again)) == 90
     with pytest.raises(TransformerError, match="init_from needs new rows; all texts of"):
         continuing.train(continued_options(place / "second", {"dataset": str(place / "new.csv")}))
@@ -135,13 +137,13 @@ def test_rows_that_changed_since_are_refused(place, tmp_path):
     config = RunFolder.open(place / "run").config
     old = (place / "old.csv").read_text()
     (tmp_path / "old.csv").write_text(f"{old}one more,positive\n")
-    record = {**config, "dataset": str(tmp_path / "old.csv")}
-    with RunFolder.create(tmp_path / "run", "changed", config=record) as run:
-        run.finish({"test": {}, "data": {"fingerprints": fingerprints(recorded_splits(place / "run"))}})
+    config = {**config, "dataset": str(tmp_path / "old.csv")}
+    with RunFolder.create(tmp_path / "run", "changed", config=config) as run:
+        run.finish({"test": {}, "data": {"fingerprints": fingerprints(run_splits(place / "run"))}})
     with pytest.raises(TransformerError, match="have changed since: .* other train rows"):
-        recorded_splits(tmp_path / "run")
+        run_splits(tmp_path / "run")
     (tmp_path / "old.csv").write_text(old)
-    assert len(recorded_splits(tmp_path / "run").train) == 42
+    assert len(run_splits(tmp_path / "run").train) == 42
 
 
 def test_new_labels_are_refused_or_added_beside_the_old_ones(place):
@@ -200,22 +202,22 @@ def test_wrong_options_are_named(given, message, place):
 
 def test_sources_that_are_gone_and_other_runs_are_one_line(place, tmp_path):
     config = {**RunFolder.open(place / "run").config, "dataset": str(tmp_path / "gone.csv")}
-    records = {
+    configs = {
         "gone": config,
         "other": {"a": 1},
         "damaged": {**config, "epochs": -1},
         "orphan": {**config, "dataset": str(place / "new.csv"), "init_from": str(tmp_path / "deleted")},
         "documents": {**config, "max_chunks": 8},
     }
-    for name, record in records.items():
-        with RunFolder.create(tmp_path / name, name, config=record) as run:
+    for name, own in configs.items():
+        with RunFolder.create(tmp_path / name, name, config=own) as run:
             run.finish({"test": {}})
     RunFolder.create(tmp_path / "unfinished", "unfinished", config=config).close()
     given = {"dataset": str(place / "new.csv")}
     for name, message in (
         ("gone", "cannot be read again: .*gone.csv does not exist"),
         ("other", "must hold a classification run"),
-        ("damaged", "record of options is damaged: epochs"),
+        ("damaged", "options in its run.json are damaged: epochs"),
         ("orphan", "cannot be read again: a run must be a folder; .*deleted does not exist"),
         ("documents", "must hold a run of classify.py; it holds one over chunks"),
         ("unfinished", "must hold a finished run; this one is interrupted"),

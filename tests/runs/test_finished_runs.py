@@ -38,7 +38,7 @@ def write(path, texts, labels):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, reviews, tiny_preset):
-    """A folder with data and a finished run of them as `train` records one from inside it, without the training."""
+    """A folder with data and a finished run of them as `train` leaves one from inside it, without the training."""
     folder = tmp_path_factory.mktemp("finished")
     write(folder / "old.csv", *reviews)
     write(folder / "new.csv", *(column[:20] for column in reviews))
@@ -57,7 +57,7 @@ def place(tmp_path_factory, reviews, tiny_preset):
             splits = classification.load_splits(options)
             if more:
                 splits = documents.with_test_examples(splits, options)
-            with RunFolder.create(name, "old", config=options.recorded()) as run:
+            with RunFolder.create(name, "old", config=options.as_config()) as run:
                 classifier.save_to_preset(run.model_path)
                 run.finish({"test": {}, "data": {"fingerprints": fingerprints(splits)}})
     return folder
@@ -140,7 +140,7 @@ def test_answers_go_to_a_file_or_to_the_screen(place, elsewhere, eager, reviews,
 # What a record holds.
 
 
-def test_what_lies_on_the_disk_is_recorded_by_absolute_paths(place, elsewhere, tiny_preset):
+def test_what_lies_on_the_disk_is_named_by_absolute_paths(place, elsewhere, tiny_preset):
     (elsewhere / "data").mkdir()
     for name in ("data/a.csv", "b.csv", "bert_12x192_en_uncased"):
         (elsewhere / name).write_text("")
@@ -148,17 +148,15 @@ def test_what_lies_on_the_disk_is_recorded_by_absolute_paths(place, elsewhere, t
         preset="bert_12x192_en_uncased", dataset="data", train_path="a.csv", test_path="b.csv", activation_cache="cache",
         output_dir="runs/x", init_from=os.path.relpath(place / "run"),
     )  # fmt: skip
-    recorded = options.recorded()
-    assert recorded["dataset"] == str(elsewhere / "data") and recorded["train_path"] == "a.csv"
-    assert recorded["test_path"] == str(elsewhere / "b.csv") and recorded["activation_cache"] == str(
-        elsewhere / "cache"
-    )
-    assert recorded["init_from"] == str(place / "run")
-    assert recorded["preset"] == "bert_12x192_en_uncased"  # the embedded one, which goes before a file of that name
+    config = options.as_config()
+    assert config["dataset"] == str(elsewhere / "data") and config["train_path"] == "a.csv"
+    assert config["test_path"] == str(elsewhere / "b.csv") and config["activation_cache"] == str(elsewhere / "cache")
+    assert config["init_from"] == str(place / "run")
+    assert config["preset"] == "bert_12x192_en_uncased"  # the embedded one, which goes before a file of that name
     for name in ("sample", "tfds:glue/sst2"):
-        assert ClassificationOptions(dataset=name, preset="hf://a/b").recorded()["dataset"] == name
+        assert ClassificationOptions(dataset=name, preset="hf://a/b").as_config()["dataset"] == name
     (elsewhere / "c.json").write_text("{}")
-    assert CustomOptions(config="c.json").recorded()["config"] == str(elsewhere / "c.json")
+    assert CustomOptions(config="c.json").as_config()["config"] == str(elsewhere / "c.json")
 
 
 def test_files_that_do_not_exist_are_refused_before_anything_is_read(elsewhere):

@@ -81,11 +81,10 @@ def test_names_that_are_no_fields_are_refused():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_flags_of_a_command_are_defined_once_and_explained(command):
     module = importlib.import_module(f"tftransformer.runs.commands.{command}")
-    parts = [part for part in vars(module).values() if isinstance(part, OptionFlags)]
-    names = [name for part in parts for name in part.names]
+    names = [name for part in module.FLAGS for name in part.names]
     assert len(set(names)) == len(names) > 1
     values = flags.FlagValues()
-    for part in parts:
+    for part in module.FLAGS:
         part.define(values)
     assert all(values[name].help.strip() for name in names)
 

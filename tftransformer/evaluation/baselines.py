@@ -1,7 +1,7 @@
 """The baseline every report shows: TF-IDF of words and word pairs, and logistic regression.
 
-What counting words reaches on the same split is what a Transformer has to beat; see Wang and Manning,
-"Baselines and bigrams", 2012, for how often it does not.
+A Transformer should do better than word counts on the same split; Wang and Manning, "Baselines and bigrams", 2012,
+show how often it does not.
 """
 
 import time
@@ -137,7 +137,7 @@ def _choose(features, actual, grid, single, seed):
     splitter = (StratifiedKFold if single else KFold)(folds, shuffle=True, random_state=seed)
     held_out = np.zeros((len(grid), *actual.shape))
     with warnings.catch_warnings():
-        # A class with fewer rows than folds is missing from some of them: the others still judge it.
+        # A class with fewer rows than folds is missing from some of them, and is scored on the others.
         warnings.simplefilter("ignore", UserWarning)
         splits = list(splitter.split(features, actual.argmax(-1)))
     for fit, rest in splits:

@@ -1,4 +1,4 @@
-"""What the pictures share: fonts, colours, axes, and a figure that needs no pyplot and no global state."""
+"""What the pictures have in common: fonts, colours, axes, and a figure that needs no pyplot and no global state."""
 
 import logging
 import os
@@ -31,6 +31,14 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def single_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of so many inches, and its one plot."""
+    figure = new_figure(width, height)
+    axes = figure.add_subplot()
+    plain_axes(axes)
+    return figure, axes
 
 
 def plain_axes(axes: Axes) -> None:

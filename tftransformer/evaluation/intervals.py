@@ -5,7 +5,9 @@ methods: another look at the jackknife", 1979.
 """
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
@@ -18,7 +20,7 @@ def wilson(successes: float, total: float, level: float = 0.95) -> tuple[float, 
     """Wilson's interval of a proportion; unlike the plain normal one it stays inside 0 to 1 at the ends.
 
     Args:
-        successes: How many of `total` succeeded. Both may be fractional (weighted counts).
+        successes: Number of successes among `total`. Both may be fractional (weighted counts).
         total: Number of trials; at 0 the interval is (0, 1).
         level: Coverage.
 
@@ -84,7 +86,7 @@ def bootstrap_f1(
         multi_label: As for `f1_scores`.
         resamples: Number of resamples; at 2000 the ends move by about a twentieth of the interval from seed to seed.
         level: Coverage.
-        seed: The same seed gives the same interval.
+        seed: Random seed of the resamples.
 
     Returns:
         (low, high) of macro F1, (low, high) of micro F1.
@@ -105,6 +107,17 @@ def bootstrap_f1(
     ends = [(1 - level) / 2, (1 + level) / 2]
     low_high = [tuple(float(v) for v in np.quantile(np.concatenate(s), ends)) for s in (macro, micro)]
     return low_high[0], low_high[1]
+
+
+def right_answers(predicted: Sequence[Any], targets: Sequence[Any]) -> np.ndarray:
+    """(B,) whether each label, or each collection of labels in whatever order, is the one of the targets.
+
+    Example:
+        >>> right_answers(["no", ("a", "b")], ["yes", ("b", "a")])
+        array([False,  True])
+    """
+    pairs = zip(predicted, targets, strict=True)
+    return np.array([p == t if isinstance(t, str) else set(p) == set(t) for p, t in pairs], bool)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:

@@ -26,6 +26,15 @@ class _Counts(keras.metrics.Metric):
         self.num_classes = num_classes
         self._slots = [self.add_weight(shape=shape, initializer="zeros", name=slot) for slot in slots]
 
+    def _checked(self, y_pred: Any) -> Any:
+        y_pred = ops.convert_to_tensor(y_pred)
+        if len(y_pred.shape) != 2 or y_pred.shape[-1] != self.num_classes:
+            raise TransformerError(f"y_pred must be (B, {self.num_classes}); got shape {tuple(y_pred.shape)}")
+        return y_pred
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "num_classes": self.num_classes}
+
 
 def _f1(hits, predicted, actual):
     """F1 from counts of any shape; 0 where nothing was to be found and nothing was."""
@@ -65,9 +74,7 @@ class MacroF1(_Counts):
         super().__init__(num_classes, (num_classes, num_classes), ("confusion",), name, dtype)
 
     def update_state(self, y_true, y_pred, sample_weight=None) -> None:
-        y_pred = ops.convert_to_tensor(y_pred)
-        if len(y_pred.shape) != 2 or y_pred.shape[-1] != self.num_classes:
-            raise TransformerError(f"y_pred must be (B, {self.num_classes}); got shape {tuple(y_pred.shape)}")
+        y_pred = self._checked(y_pred)
         targets = ops.cast(ops.reshape(ops.convert_to_tensor(y_true), (-1,)), "int32")
         rows = ops.one_hot(targets, self.num_classes, dtype=self.dtype)
         if sample_weight is not None:
@@ -82,9 +89,6 @@ class MacroF1(_Counts):
         predicted, actual = ops.sum(matrix, axis=0), ops.sum(matrix, axis=1)
         present = ops.sum(ops.cast(predicted + actual > 0, matrix.dtype))
         return ops.sum(_f1(ops.diagonal(matrix), predicted, actual)) / ops.maximum(present, ops.ones_like(present))
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "num_classes": self.num_classes}
 
 
 class HasThreshold(Protocol):
@@ -197,9 +201,7 @@ class MultiLabelF1(_Thresholded, _Counts):
         self._compare_with(threshold, from_logits)
 
     def update_state(self, y_true, y_pred, sample_weight=None) -> None:
-        y_pred = ops.convert_to_tensor(y_pred)
-        if len(y_pred.shape) != 2 or y_pred.shape[-1] != self.num_classes:
-            raise TransformerError(f"y_pred must be (B, {self.num_classes}); got shape {tuple(y_pred.shape)}")
+        y_pred = self._checked(y_pred)
         predicted = ops.cast(self._predicted(y_pred), self.dtype)
         actual = ops.cast(ops.cast(y_true, self.dtype) > 0.5, self.dtype)
         weight = ops.ones_like(predicted[:, :1])
@@ -213,4 +215,4 @@ class MultiLabelF1(_Thresholded, _Counts):
         return ops.mean(_f1(*counts)) if self.average == "macro" else _f1(*map(ops.sum, counts))
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "num_classes": self.num_classes, "average": self.average}
+        return {**super().get_config(), "average": self.average}

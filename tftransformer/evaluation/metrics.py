@@ -1,4 +1,4 @@
-"""What a classifier's probabilities are worth: the figures of metrics.json, one label per text or many; the threshold."""
+"""Metrics of a classifier's probabilities, as metrics.json has them, with one label per text or many; the threshold."""
 
 import math
 from collections.abc import Sequence
@@ -126,13 +126,11 @@ def multilabel_metrics(
     actual = indicator(targets, probabilities)
     if probabilities.max() > 1 + 1e-3:
         raise TransformerError(f"probabilities must be between 0 and 1; got {probabilities.max():.4g} (logits?)")
-    cut = (
-        np.broadcast_to(np.asarray(thresholds, np.float64), (len(labels),))
-        if np.ndim(thresholds) == 0 or len(thresholds) == len(labels)
-        else None
-    )
-    if cut is None or not np.isfinite(cut).all() or cut.min() < 0 or cut.max() > 1:
+    cut = np.asarray(thresholds, np.float64)
+    # NaN is not in between either.
+    if cut.shape not in ((), (len(labels),)) or not ((cut >= 0) & (cut <= 1)).all():
         raise TransformerError(f"thresholds must be one number or {len(labels)} between 0 and 1; got {thresholds}")
+    cut = np.broadcast_to(cut, (len(labels),))
     predicted = probabilities >= cut
     # The macro mean is over all labels, also those that do not occur, as scikit-learn's for indicators is.
     result = _figures(actual.astype(int), predicted.astype(int), labels, weight, np.arange(len(labels)))
@@ -197,11 +195,8 @@ def _auc(actual, probabilities, labels, weight, columns):
         if column.all() or not column.any():
             missing = "every text has" if column.all() else "no text has"
             return {"auc": None, "auc_note": f"undefined: {missing} the label {str(label)!r}"}
-    return {
-        "auc": float(
-            np.mean([sk.roc_auc_score(actual[:, c], probabilities[:, c], sample_weight=weight) for c in columns])
-        )
-    }
+    areas = [sk.roc_auc_score(actual[:, c], probabilities[:, c], sample_weight=weight) for c in columns]
+    return {"auc": float(np.mean(areas))}
 
 
 def _accuracy_interval(accuracy, rows, weight):
@@ -217,11 +212,10 @@ def _single_label_interval(targets, predictions, weight, num_classes, seed):
     actual = one_hot[kinds[:, 0].astype(int)] * kinds[:, 2:]
     predicted = one_hot[kinds[:, 1].astype(int)] * kinds[:, 2:]
     hits = actual * (kinds[:, :1] == kinds[:, 1:2])
-    return list(
-        intervals.bootstrap_f1(
-            hits, predicted, actual, counts=counts, seed=seed, level=LEVEL, resamples=_resamples(len(kinds))
-        )[0]
+    macro, _ = intervals.bootstrap_f1(
+        hits, predicted, actual, counts=counts, seed=seed, level=LEVEL, resamples=_resamples(len(kinds))
     )
+    return list(macro)
 
 
 def _resamples(kinds: int) -> int:
@@ -281,13 +275,8 @@ def tune_threshold(targets: np.ndarray, probabilities: np.ndarray, average: str 
     for column in range(actual.shape[1]):
         everyone = np.sort(probabilities[:, column])
         positive = np.sort(probabilities[actual[:, column], column])
-        counts.append(
-            (
-                len(positive) - np.searchsorted(positive, cuts),
-                len(everyone) - np.searchsorted(everyone, cuts),
-                np.full(len(cuts), len(positive)),
-            )
-        )
+        hits, chosen = (len(values) - np.searchsorted(values, cuts) for values in (positive, everyone))
+        counts.append((hits, chosen, np.full(len(cuts), len(positive))))
     hits, predicted, truly = (np.stack(part, -1).astype(np.float64) for part in zip(*counts, strict=True))
     scores = intervals.f1_scores(hits, predicted, truly, multi_label=True)[0 if average == "macro" else 1]
     best = cuts[scores >= scores.max() - 1e-12]

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from sklearn.metrics import auc, roc_curve
 
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.figures import COLOURS, GREY, STYLES, drawable, new_figure, plain_axes, save
+from tftransformer.evaluation.figures import COLOURS, GREY, STYLES, drawable, new_figure, plain_axes, save, single_axes
 
 _MARKERS = "osD^vP*X<>"
 _ROC_CURVES = 10
@@ -28,7 +28,7 @@ def plot_confusion_matrix(
         confusion: (C, C) counts, a row a true label, a column a predicted one; or (C, 2, 2) as
             `multilabel_metrics` has it, drawn as four columns a label.
         labels: C names.
-        title: What was evaluated, above the matrix; none by default.
+        title: Title above the matrix; none by default.
 
     Raises:
         TransformerError: A shape that does not fit, or the disk refused.
@@ -52,34 +52,32 @@ def plot_confusion_matrix(
         )
     totals = matrix.sum(1, keepdims=True)
     fractions = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
-    cell, size = (0.62, 9) if number <= 12 else (0.42, 7) if number <= 25 else (0.27, 5.5)
-    longest = max(len(name) for name in names)
-    margin = 0.9 + 0.085 * longest * (1.15 if number <= 12 else 0.85)
+    few, many = number <= 12, number > 25
+    cell, size, tick = (0.62, 9.5, 9) if few else (0.27, 5.5, 6.5) if many else (0.42, 7.5, 8)
+    margin = 0.9 + 0.085 * max(map(len, names)) * (1.15 if few else 0.85)
     figure = new_figure(max(4.2, cell * len(columns) + margin + 1.0), max(3.4, cell * number + margin + 0.3))
     axes = figure.add_subplot()
     image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1, aspect="auto" if several else "equal")
-    text_size = size if number > 25 else size + 0.5
     for (row, column), value in np.ndenumerate(matrix):
-        if value or number <= 25:
+        if value or not many:
             axes.text(
                 column,
                 row,
                 f"{value:.0f}" if value == int(value) else f"{value:.1f}",
                 ha="center",
                 va="center",
-                fontsize=text_size if value < 1000 else text_size * 0.8,
+                fontsize=size if value < 1000 else size * 0.8,
                 color="white" if fractions[row, column] > 0.55 else "#b0b0b0" if value == 0 else "#202020",
                 in_layout=False,
             )
-    tick = 9 if number <= 12 else 8 if number <= 25 else 6.5
-    turned = max(len(column) for column in columns) > 3
+    slanted = few and max(map(len, columns)) > 3
     axes.set_xticks(
         range(len(columns)),
         columns,
         fontsize=tick,
-        rotation=90 if number > 12 else 40 if turned else 0,
-        ha="center" if number > 12 or not turned else "right",
-        rotation_mode="default" if number > 12 or not turned else "anchor",
+        rotation=40 if slanted else 0 if few else 90,
+        ha="right" if slanted else "center",
+        rotation_mode="anchor" if slanted else "default",
         family=fonts,
     )
     axes.set_yticks(range(number), names, fontsize=tick, family=fonts)
@@ -95,8 +93,8 @@ def plot_confusion_matrix(
     bar = figure.colorbar(
         image,
         ax=axes,
-        fraction=0.04 if number <= 12 else 0.02,
-        aspect=20 if number <= 12 else 40,
+        fraction=0.04 if few else 0.02,
+        aspect=20 if few else 40,
         pad=0.02,
         format=PercentFormatter(1.0, decimals=0),
     )
@@ -120,7 +118,7 @@ def plot_roc(
         targets: (B,) integers, or (B, C) of 0 and 1.
         probabilities: (B, C).
         labels: C names.
-        title: What was evaluated, above the curves; none by default.
+        title: Title above the curves; none by default.
 
     Raises:
         TransformerError: Shapes that do not fit, or the disk refused.
@@ -143,8 +141,7 @@ def plot_roc(
     areas = {c: auc(*curves[c]) for c in defined}
     order = sorted(defined, key=lambda c: areas[c])
     coloured = order if len(order) <= _ROC_CURVES else order[:_WORST]
-    figure = new_figure(8.4, 5.0)
-    axes = figure.add_subplot()
+    figure, axes = single_axes(8.4, 5.0)
     entries = []
     others = [c for c in order if c not in coloured]
     for c in others:
@@ -171,7 +168,6 @@ def plot_roc(
         xlabel="false positive rate",
         ylabel="true positive rate",
     )
-    plain_axes(axes)
     legend = axes.legend(
         *zip(*entries, strict=True),
         loc="upper left",
@@ -197,7 +193,7 @@ def plot_curves(
         path: The PNG.
         history: `History.history` of `fit` ({"loss": [...], "val_loss": [...], ...}), or one dictionary per
             epoch. Entries that are not numbers, the learning rate and counts of time are left out.
-        title: What was trained, above everything; none by default.
+        title: Title above everything; none by default.
 
     Raises:
         TransformerError: No curve in `history`, or the disk refused.
@@ -263,15 +259,9 @@ def _entitle(figure: Figure, title: str) -> None:
 
 
 def _table_of_one_epoch(names: Sequence[str], curves: Mapping[str, np.ndarray], title: str) -> Figure:
-    parts = [
-        (f"{prefix}{{}}", head)
-        for prefix, head in (("", "training"), ("val_", "validation"))
-        if any(f"{prefix}{name}" in curves for name in names)
-    ]
-    rows = [
-        [f"{curves[key.format(name)][0]:.4f}" if key.format(name) in curves else "" for key, _ in parts]
-        for name in names
-    ]
+    heads = {"": "training", "val_": "validation"}
+    heads = {prefix: head for prefix, head in heads.items() if any(prefix + name in curves for name in names)}
+    rows = [[f"{curves[key][0]:.4f}" if (key := prefix + name) in curves else "" for prefix in heads] for name in names]
     figure = new_figure(5.0, 0.9 + 0.32 * len(rows))
     axes = figure.add_subplot()
     axes.set_axis_off()
@@ -279,7 +269,7 @@ def _table_of_one_epoch(names: Sequence[str], curves: Mapping[str, np.ndarray], 
     table = axes.table(
         rows,
         rowLabels=[name.replace("_", " ") for name in names],
-        colLabels=[head for _, head in parts],
+        colLabels=list(heads.values()),
         loc="center",
         edges="horizontal",
     )

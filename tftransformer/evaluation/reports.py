@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,13 @@ class Report:
     """The figures of a classifier on one set of texts; `str(report)` is report.txt.
 
     Args:
-        metrics: What `classification_metrics` or `multilabel_metrics` returned.
-        labels: The C names, in order; None takes them from `metrics`.
-        baseline: What `tfidf_baseline` returned for the same texts, shown beside the model.
+        metrics: Result of `classification_metrics` or `multilabel_metrics`.
+        labels: C names, in order; None takes them from `metrics`.
+        baseline: Result of `tfidf_baseline` for the same texts, shown beside the model.
         title: The first line: what was evaluated.
 
     Attributes:
-        metrics, labels, baseline: As passed.
+        metrics, labels, baseline: The arguments.
 
     Raises:
         TransformerError: `labels` are not those of `metrics`.
@@ -175,12 +175,9 @@ def write_predictions(
         raise TransformerError(
             f"texts, predictions, probabilities and labels must be equally long; got {', '.join(map(str, known))}"
         )
-    pairs = bool(len(texts)) and not isinstance(texts[0], str)
     matrix = isinstance(probabilities, np.ndarray) and probabilities.ndim == 2
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    writer.writerow([*(("text", "text_pair") if pairs else ("text",)), "label", "prediction", "probability"])
-    for index, text in enumerate(texts):
+    rows = []
+    for index in range(len(texts)):
         prediction, probability = predictions[index], probabilities[index]
         if isinstance(prediction, str) or not isinstance(prediction, Sequence):
             shown = f"{float(np.max(probability)):.6f}"
@@ -195,7 +192,19 @@ def write_predictions(
         else:
             shown = delimiter.join(f"{float(p):.6f}" for p in probability)
         truth = "" if labels is None else join_labels(labels[index], delimiter)
-        writer.writerow([*(text if pairs else (text,)), truth, join_labels(prediction, delimiter), shown])
+        rows.append([truth, join_labels(prediction, delimiter), shown])
+    write_rows(path, texts, ("label", "prediction", "probability"), rows)
+
+
+def write_rows(
+    path: str | os.PathLike, texts: Sequence[Any], columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Write a CSV file (RFC 4180, UTF-8) that appears whole or not at all: each text or pair, and cells of its own."""
+    pairs = bool(len(texts)) and not isinstance(texts[0], str)
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow([*(("text", "text_pair") if pairs else ("text",)), *columns])
+    writer.writerows([*(text if pairs else (text,)), *row] for text, row in zip(texts, rows, strict=True))
     files.write_text(path, out.getvalue())
 
 

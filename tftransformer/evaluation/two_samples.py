@@ -53,7 +53,7 @@ def compare(
         old, new: How many rows, 2 at least.
         splits: Random divisions; the smallest p-value is 1 / (splits + 1).
         level: The p-value up to which a distance is beyond noise.
-        seed: The same seed gives the same result.
+        seed: Random seed of the divisions.
 
     Example:
         >>> values = np.r_[np.arange(100) % 10, np.full(30, 9)]
@@ -150,7 +150,7 @@ def discrepancy(vectors: np.ndarray) -> Distance:
     return distance
 
 
-# The chance that any word is called clear though nothing has changed.
+# Probability that any word is called clear though nothing has changed.
 _LEVEL = 0.05
 
 

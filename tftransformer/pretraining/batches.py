@@ -16,14 +16,13 @@ Batch = Mapping[str, np.ndarray]
 class TrainingBatches:
     """Endless batches for `fit`, made on another thread, and how many of them the model was trained on.
 
-    Keras and the thread read ahead, so that the place in the data is not where the reader stands: whoever counts
-    finished steps says so (`advance`).
+    Keras and the thread read ahead of the training: the callback that counts finished steps calls `advance`.
 
     Args:
-        batches: To train on.
+        batches: Batches to train on.
 
     Attributes:
-        position: Behind the last batch that was trained on. Set it before `for_fit`.
+        position: Position behind the last batch that was trained on. Set it before `for_fit`.
         tokens: Number of tokens of the batches that were trained on.
     """
 
@@ -46,7 +45,7 @@ class TrainingBatches:
         return ((batch,) for batch in read())
 
     def advance(self, steps: int = 1) -> None:
-        """The model was trained on so many more batches."""
+        """Count so many more batches that the model was trained on."""
         for _ in range(steps):
             self.position, tokens = self._read.popleft()
             self.tokens += tokens

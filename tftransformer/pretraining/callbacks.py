@@ -27,7 +27,7 @@ MEASURED_SECONDS = 0.5
 LINE_SECONDS = 30.0
 # How much of the speed up to a step still counts at the next one.
 FADE = 0.98
-# For `fit`, which wants a number of epochs and of steps also where nobody knows it.
+# Number of epochs and of steps for `fit` where the clock ends the run.
 ENDLESS = sys.maxsize
 COLUMNS = ("step", "tokens", "seconds", "tokens_per_second", "learning_rate", "loss", "masked_lm", "inner", "word",
            "sentence", "heldout_loss", "heldout_masked_lm", "heldout_perplexity", "heldout_inner", "heldout_word",
@@ -41,11 +41,11 @@ class RunLength(keras.callbacks.Callback):
     arguments `epochs=ENDLESS, steps_per_epoch=ENDLESS`.
 
     Args:
-        batches: What `fit` trains on.
+        batches: Batches that `fit` trains on.
         schedule: The learning rate. By the clock it is told the length in steps that the pace so far foresees.
         steps: Steps of the whole run, those before it was resumed included.
-        minutes: Or the time it may take.
-        heldout_minutes: Between two evaluations.
+        minutes: Or the minutes that it may take.
+        heldout_minutes: Minutes between two evaluations.
 
     Attributes:
         figures: `step`, `tokens`, `seconds`, `tokens_per_second`, `learning_rate`, the loss and its terms, and
@@ -112,20 +112,20 @@ class RunLength(keras.callbacks.Callback):
         self.model.stop_training = self.done >= 1.0
 
     def count_steps(self, steps: int = 1) -> None:
-        """So many more steps were made."""
+        """Count so many more steps."""
         self.batches.advance(steps)
         self.figures["step"] += steps
         self.figures["tokens"] = self.batches.tokens
 
     def add_heldout(self, logs: Mapping[str, float]) -> None:
-        """Take what `evaluate` returned."""
+        """Add the logs of `evaluate` to the figures."""
         self.figures.update({f"heldout_{name}": float(value) for name, value in logs.items()})
         if "heldout_masked_lm" in self.figures:
             self.figures["heldout_perplexity"] = math.exp(min(self.figures["heldout_masked_lm"], 50.0))
 
 
 def synchronize(model: keras.Model) -> None:
-    """Give variables their values in the middle of `fit`: on JAX they are away while it runs."""
+    """Give variables their values in the middle of `fit`, which on JAX keeps them elsewhere."""
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
 
@@ -172,15 +172,15 @@ def read_log(path: str | os.PathLike) -> list[dict[str, float]]:
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves everything with which a run goes on as if it had never stopped. Last in the list.
+    """Saves everything that a run needs to be resumed exactly. Last in the list.
 
     Keras's `BackupAndRestore` forgets the place in the data, and what was measured before the run.
 
     Args:
         path: The `.npz` file; a new one replaces it when it is whole.
-        run: Counts.
-        identity: What a checkpoint must have been made with to go on from it.
-        minutes: Between two checkpoints; one more is made at the end.
+        run: The callback that counts steps.
+        identity: Settings that a checkpoint must have been made with to go on from it.
+        minutes: Minutes between two checkpoints; one more is made at the end.
         snapshot: Called with the figures after each of them.
     """
 

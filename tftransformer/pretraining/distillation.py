@@ -33,8 +33,8 @@ def matched_blocks(teacher_layers: int, student_layers: int) -> list[tuple[int, 
     """
     if student_layers % teacher_layers:
         return [(teacher_layers - 1, student_layers - 1)]
-    ratio = student_layers // teacher_layers
-    return [(i, (i + 1) * ratio - 1) for i in range(teacher_layers)]
+    parts = student_layers // teacher_layers
+    return [(i, (i + 1) * parts - 1) for i in range(teacher_layers)]
 
 
 def word_weights(words: Any, num_words: Any) -> tuple[Any, Any]:
@@ -64,8 +64,8 @@ class HiddenStateMatching(keras.layers.Layer):
     no better than the teacher's mean vector. `measure` the variances before training.
 
     Args:
-        teacher: An encoder; it is frozen.
-        config: Its config.
+        teacher: The teacher's encoder; it is frozen.
+        config: The teacher's config.
         student: The student's config.
         projection: (D_teacher, D) from the teacher's vectors to what the student should give. None: to be set
             later (`self.projection.assign`), by `inherit`, `fit_projection` or a checkpoint.
@@ -109,7 +109,7 @@ class HiddenStateMatching(keras.layers.Layer):
         The scale is fixed once: by batch it would jump, for a batch of one long text has no variance at all.
 
         Args:
-            batches: A few, of `ShardBatches` with a teacher.
+            batches: A few batches of `ShardBatches` with a teacher.
         """
         vectors: list[list[np.ndarray]] = [[] for _ in self.pairs]
         texts = []
@@ -166,7 +166,7 @@ class HiddenStateMatching(keras.layers.Layer):
 
         Args:
             student: From a batch to the outputs of the student's layers, such as a `Pretrainer`.
-            batches: A few, of `ShardBatches` with a teacher.
+            batches: A few batches of `ShardBatches` with a teacher.
         """
 
         def word_vectors(hidden: Any, words: np.ndarray, batch: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -55,7 +55,7 @@ def inherit(
 
     Args:
         weights: The teacher's, by address.
-        teacher: Its config; both models must be of the family "bert".
+        teacher: The teacher's config; both models must be of the family "bert".
         student: The student's config.
         token_ids: (B, T) rows of real text in the teacher's vocabulary, padded with `pad_id`; some tens of
             thousands of tokens are enough.
@@ -95,7 +95,7 @@ def inherit(
 
 
 def shared_projection(stream: Sequence[np.ndarray], mask: np.ndarray, width: int, seed: int = 0) -> np.ndarray:
-    """An orthonormal basis (D, `width`) of the directions that carry most of several (B, T, D) arrays.
+    """Orthonormal columns (D, `width`): the directions that carry most of several (B, T, D) arrays.
 
     A layer norm takes out the mean over its dimensions, that is the part of the stream along (1, ..., 1).
     It is rotated so that this direction is the least of those kept.
@@ -117,15 +117,14 @@ def teacher_stream(
     weights: Weights, config: TransformerConfig, token_ids: np.ndarray, mask: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """(output, state after the attention norm) of the embeddings and of each block, all (B, T, D)."""
-    x = _layer_norm(
-        _summed_embeddings(weights, token_ids), weights["embeddings/norm/gamma"], weights["embeddings/norm/beta"]
-    )
+    token, position, segment = (weights[f"embeddings/{name}/embeddings"] for name in ("token", "position", "segment"))
+    x = _layer_norm(token[token_ids] + position[: token_ids.shape[1]] + segment[0], *_norm(weights, "embeddings/norm"))
     stream: list[tuple[np.ndarray, np.ndarray | None]] = [(x, None)]
     for i in range(config.num_layers):
         block = _block(weights, i)
         heads = _attend(x, mask, block, config.heads_of_block(i)[0], config.head_dim)
         attended = _layer_norm(x + _dense(heads, block, "attention/output"), *_norm(block, "attention_norm"))
-        neurons = gelu(_dense(attended, block, "feed_forward/intermediate"))
+        neurons = _neurons(attended, block)
         x = _layer_norm(attended + _dense(neurons, block, "feed_forward/output"), *_norm(block, "feed_forward_norm"))
         stream.append((x, attended))
     return stream
@@ -167,7 +166,7 @@ def _split_block(source, student, part, x, mask, attended, target, projection):
     x = _fit_output(block, "attention", "attention/output", read, x, attended, mask)
     block["feed_forward/intermediate/kernel"] = projection.T @ source["feed_forward/intermediate/kernel"][:, neurons]
     block["feed_forward/intermediate/bias"] = source["feed_forward/intermediate/bias"][neurons]
-    read = gelu(_dense(x, block, "feed_forward/intermediate"))
+    read = _neurons(x, block)
     x = _fit_output(block, "feed_forward", "feed_forward/output", read, x, target, mask)
     return block, x
 
@@ -215,16 +214,6 @@ def _attend(x, mask, block, num_heads, head_dim):
     return ops.convert_to_numpy(ops.reshape(heads, (batch, length, num_heads * head_dim)))
 
 
-def gelu(x: np.ndarray) -> np.ndarray:
-    """x times the normal distribution function at x (Hendrycks & Gimpel 2016)."""
-    return ops.convert_to_numpy(ops.gelu(x, approximate=False))
-
-
-def _summed_embeddings(weights, token_ids):
-    position = weights["embeddings/position/embeddings"][: token_ids.shape[1]]
-    return weights["embeddings/token/embeddings"][token_ids] + position + weights["embeddings/segment/embeddings"][0]
-
-
 def _block(weights, number):
     prefix = f"encoder_block_{number}/"
     return {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}
@@ -234,6 +223,10 @@ def _dense(x, block, name):
     # Through Keras: NumPy multiplies (B, T, D) one row at a time.
     rows = ops.matmul(x.reshape(-1, x.shape[-1]), block[f"{name}/kernel"]) + block[f"{name}/bias"]
     return ops.convert_to_numpy(rows).reshape(*x.shape[:-1], -1)
+
+
+def _neurons(x, block):
+    return ops.convert_to_numpy(ops.gelu(_dense(x, block, "feed_forward/intermediate"), approximate=False))
 
 
 def _norm(block, name):

@@ -1,6 +1,5 @@
 """One classification run from data to a reported, saved and exported model, as `examples/classify.py` runs it."""
 
-import functools
 import hashlib
 import json
 import math
@@ -23,17 +22,18 @@ from tftransformer.distribution.strategies import build_strategy
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import plots
 from tftransformer.evaluation.baselines import tfidf_baseline
+from tftransformer.evaluation.intervals import right_answers
 from tftransformer.evaluation.reports import Report, write_predictions
 from tftransformer.finetuning.activation_cache import ActivationCache, check_activation_cache
 from tftransformer.finetuning.defaults import UPDATES, default_epochs
-from tftransformer.finetuning.freezing import FreezeSummary
+from tftransformer.progress import say
 from tftransformer.runs.options import COLUMNS, PRECISIONS, ClassificationOptions
 from tftransformer.runs.progress_lines import ProgressLines
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.compilation import choose_xla
 from tftransformer.tasks.text_classifier import TextClassifier
 
-# Above this rate, pretrained weights rather want a lower one.
+# Above this rate, a lower one is advised for pretrained weights.
 _HIGH_RATE = 2e-4
 _MUCH_TRUNCATED = 0.1
 
@@ -63,45 +63,46 @@ def train_on(
     """`train` on data in memory.
 
     Args:
-        options: The run; where its data lie is not looked at.
+        options: The run; its paths of data are not looked at.
         splits: The data.
-        build: From the options and the training rows to the classifier; None: as the options say.
-        watch: Its `before(classifier, examples)`, with the examples by split, is called ahead of training, and `after(classifier, run)` behind it: what that
-            returns is added to the run's metrics.
+        build: Function from the options and the training rows to the classifier; None: as the options say.
+        watch: Object with two methods: `before(classifier, examples)`, called with the examples by split ahead of
+            training, and `after(classifier, run, right)`, with (B,) which test rows are right; its result is added to the
+            run's metrics.
     """
     _check_splits(options, splits)
     keras.utils.set_random_seed(options.seed)
     cache = _activation_cache(options.activation_cache)
     with build_strategy(options.distribution).scope():
         classifier = (build or _announced)(options, splits.train)
-        frozen = _change(classifier, options)
+        frozen = classifier.apply(options.fine_tuning())
         recipe = _compile(classifier, options)
     data_report, examples = report_data(classifier, splits)
     data = {**data_report.to_dict(), "fingerprints": fingerprints(splits)}
     splits, examples = _choose_rows(splits, examples, data_report, options)
     recipe["epochs"] = options.epochs or _default_epochs(classifier, splits.train, options)
-    print(classifier.load_summary or "all weights start from random numbers")
-    print(frozen, flush=True)
-    settings = {**options.recorded(), **recipe, "columns": splits.train.columns}
+    say(classifier.load_summary or "all weights start from random numbers")
+    say(frozen)
+    settings = {**options.as_config(), **recipe, "columns": splits.train.columns}
     with RunFolder.create(options.output_dir, data_name(options), overwrite=options.overwrite, config=settings) as run:
-        print(run.announcement(), flush=True)
+        say(run.announcement())
         if watch is not None:
             watch.before(classifier, examples)
         trained = _fit(classifier, examples, options, recipe["epochs"], run, cache)
         trained["trainable_parameters"] = frozen.trainable_parameters
         # Before anything else can go wrong: the weights are what took the time.
         classifier.save_to_preset(run.model_path)
-        report, sections = _evaluate(classifier, splits, examples, options, run)
+        report, right = _evaluate(classifier, splits, examples, options, run)
         usual = options.fine_tuning().learning_rate(classifier.advice)
         course = {**recipe, "rows": _rows_an_epoch(splits.train, options), "epochs_run": len(trained["epochs"])}
         longest = classifier.config.max_sequence_length
         advice = below_baseline(report, options, course, data["splits"]["train"], usual, longest)
         text = "\n\n".join(filter(None, [str(report), advice]))
         files.write_text(run.report_path, f"{text}\n")
-        more = {} if watch is None else watch.after(classifier, run)
-        _say("exporting saved_model/1/")
+        more = {} if watch is None else watch.after(classifier, run, right)
+        say("exporting saved_model/1/ …")
         classifier.export(run.saved_model_path)
-        run.finish({"test": sections, "train": trained, "data": data, **more})
+        run.finish({"test": report.to_dict(), "train": trained, "data": data, **more})
         print(
             f"\n{text}\n\nThe run is in {run.path}: report.txt, metrics.json, three plots, predictions.csv, "
             f"model/ and saved_model/1/."
@@ -110,11 +111,11 @@ def train_on(
 
 
 def report_data(classifier: TextClassifier, splits: Splits) -> tuple[checks.DataReport, dict[str, Examples]]:
-    """What a look at the data finds, also printed, and the examples that all the rest of a run goes on with."""
+    """The report on the data, also printed, and the examples that the rest of a run uses."""
     examples = {name: classifier.preprocess(split) for name, split in splits.present().items()}
     lengths = {name: part.full_lengths for name, part in examples.items()}
     report = checks.check(splits, lengths, classifier.pack.sequence_length)
-    print(report, flush=True)
+    say(report)
     return report, examples
 
 
@@ -122,13 +123,13 @@ def _activation_cache(choice: str) -> ActivationCache | str:
     check_activation_cache(choice)
     if choice == "off":
         return choice
-    # Said aloud also where `fit` is told to be silent.
-    return ActivationCache(None if choice == "auto" else choice, say=functools.partial(print, flush=True))
+    # Its lines are printed even where `fit` has verbose=0.
+    return ActivationCache(None if choice == "auto" else choice, say=say)
 
 
 def load_splits(options: ClassificationOptions) -> Splits:
     """The splits that the options name."""
-    _say(f"reading {options.dataset if options.train_path is None else options.train_path}")
+    say(f"reading {options.train_path or options.dataset} …")
     source = None if options.train_path and options.dataset == "sample" else options.dataset
     return loading.load(
         source,
@@ -140,8 +141,13 @@ def load_splits(options: ClassificationOptions) -> Splits:
     )
 
 
+def tested_split(splits: Splits) -> str:
+    """The name of the split that a run reports on: "test" where there is one."""
+    return "validation" if splits.test is None else "test"
+
+
 def _check_splits(options: ClassificationOptions, splits: Splits) -> None:
-    """What the end of a run needs is asked for at its beginning."""
+    """Refuse at the beginning data that lack what the end of a run needs."""
     if splits.test is None and splits.validation is None:
         raise TransformerError("a run needs a test split to report on; the data have none")
     if options.early_stopping and splits.validation is None:
@@ -157,16 +163,16 @@ def _choose_rows(
         leaked = {"train": report.leaked_train_indices, "validation": report.leaked_validation_indices}
         for name in leaked.keys() & examples.keys():
             examples[name] = examples[name].take(np.delete(np.arange(len(examples[name])), leaked[name]))
-        print(f"dropped what leaked: {len(splits.train)} rows are left to train on", flush=True)
+        say(f"dropped what leaked: {len(splits.train)} rows are left to train on")
     if options.train_examples is not None:
         rows = subset_rows(splits.train, options.train_examples, options.seed)
         splits, examples["train"] = (splits._replace(train=splits.train.take(rows)), examples["train"].take(rows))
-        print(f"training on {len(splits.train)} of them, chosen by the seed", flush=True)
+        say(f"training on {len(splits.train)} of them, chosen by the seed")
     return splits, examples
 
 
 def _announced(options: ClassificationOptions, data: Split) -> TextClassifier:
-    _say(f"loading {options.preset}")
+    say(f"loading {options.preset} …")
     return build_classifier(options, data)
 
 
@@ -188,19 +194,8 @@ def build_classifier(
     )
 
 
-def _change(classifier: TextClassifier, options: ClassificationOptions) -> FreezeSummary:
-    """Apply the strategy, and say what trains then."""
-    blocks = classifier.config.num_layers
-    if options.freeze_layers > blocks:
-        raise TransformerError(
-            f"freeze_layers must be between 0 and {blocks}, the number of blocks; got {options.freeze_layers}"
-        )
-    return classifier.apply(options.fine_tuning())
-
-
 def _compile(classifier: TextClassifier, options: ClassificationOptions) -> dict[str, Any]:
-    advice = classifier.advice
-    recipe = {"learning_rate": options.learning_rate or options.fine_tuning().learning_rate(advice)}
+    recipe = {"learning_rate": options.learning_rate or options.fine_tuning().learning_rate(classifier.advice)}
     classifier.compile(
         learning_rate=recipe["learning_rate"],
         schedule=options.schedule,
@@ -246,10 +241,10 @@ def _fit(
     train, validation = examples["train"], examples.get("validation")
     rows = _rows_an_epoch(train, options)
     if augmentation is not None:
-        print(f"augmentation {augmentation}: {rows:,} rows an epoch, drawn anew in each", flush=True)
+        say(f"augmentation {augmentation}: {rows:,} rows an epoch, drawn anew in each")
     updates = num_batches(rows, options.batch_size) * epochs
-    print(choose_xla(classifier, updates), flush=True)
-    _say("training; the first step takes longest, while TensorFlow traces the model")
+    say(choose_xla(classifier, updates))
+    say("training; the first step takes longest, while TensorFlow traces the model …")
     started = time.perf_counter()
     terminal = sys.stdout.isatty()
     try:
@@ -265,13 +260,13 @@ def _fit(
             augmentation=augmentation,
         )
     except TransformerError:
-        # The guard has put back the best weights there were; they are worth having.
+        # `fit` has put back the last good weights, which are kept.
         if classifier.optimizer.iterations > 0:
             classifier.save_to_preset(run.model_path)
         raise
     seconds = time.perf_counter() - started
     if classifier.multi_label and validation is not None:
-        print(f"threshold tuned on validation: {classifier.tune_threshold(validation):.3f}", flush=True)
+        say(f"threshold tuned on validation: {classifier.tune_threshold(validation):.3f}")
     epochs_run = [dict(zip(history.history, row)) for row in zip(*history.history.values())]
     plots.plot_curves(run.curves_path, history.history, title=_curves_title(run.name, rows, history.history))
     return {"seconds": seconds, "examples_per_second": rows * len(epochs_run) / seconds, "epochs": epochs_run}
@@ -283,44 +278,39 @@ def _evaluate(
     examples: Mapping[str, Examples],
     options: ClassificationOptions,
     run: RunFolder,
-) -> tuple[Report, dict[str, Any]]:
-    test = splits.test if splits.test is not None else splits.validation
-    tested = examples["test" if splits.test is not None else "validation"]
-    _say(f"evaluating on {len(test)} rows of {test.name}")
+) -> tuple[Report, np.ndarray]:
+    """The report, and (B,) whether each row is right."""
+    name = tested_split(splits)
+    test, tested = getattr(splits, name), examples[name]
+    say(f"evaluating on {len(test)} rows of {test.name} …")
     probabilities = classifier.predict(tested, verbose=0)
-    _say("training the word-counting baseline, TF-IDF and logistic regression")
+    say("training the word-counting baseline, TF-IDF and logistic regression …")
     targets = tested.targets
     baseline = tfidf_baseline(
         splits.train.texts, examples["train"].targets, test.texts, targets, classifier.labels,
         options.seed,
     )  # fmt: skip
     report = Report(classifier.metrics_of(tested, probabilities), classifier.labels, baseline)
-    write_predictions(
-        run.predictions_path, test.texts, test.targets, classifier.predicted_labels(probabilities), probabilities
-    )
+    predicted = classifier.predicted_labels(probabilities)
+    write_predictions(run.predictions_path, test.texts, test.targets, predicted, probabilities)
     title = f"{run.name}: {len(test):,} {test.name} texts, accuracy {report['accuracy']:.3f}"
     plots.plot_confusion_matrix(run.confusion_matrix_path, report["confusion_matrix"], classifier.labels, title=title)
     plots.plot_roc(run.roc_path, np.asarray(targets), probabilities, classifier.labels, title=title)
-    return report, report.to_dict()
+    return report, right_answers(predicted, test.targets)
 
 
 def _curves_title(name: str, rows: int, history: Mapping[str, Sequence[float]]) -> str:
-    kind = "val_accuracy" if "val_accuracy" in history else "accuracy"
     title = f"{name}: {rows:,} training texts"
-    if kind not in history:
-        return title
-    which = "validation accuracy" if kind.startswith("val_") else "training accuracy"
-    return f"{title}, {which} {history[kind][-1]:.3f}"
+    for figure, shown in (("val_accuracy", "validation accuracy"), ("accuracy", "training accuracy")):
+        if figure in history:
+            return f"{title}, {shown} {history[figure][-1]:.3f}"
+    return title
 
 
 def data_name(options: ClassificationOptions) -> str:
     """What a run on the options' data is called."""
     source = options.train_path or options.dataset
     return Path(source.removeprefix("tfds:").rstrip("/")).stem or "run"
-
-
-def _say(what: str) -> None:
-    print(f"{what} …", flush=True)
 
 
 # What to try where a model is below word counting, in flags of `examples/classify.py`.
@@ -337,12 +327,12 @@ def below_baseline(
     """Lines for a report whose model has a lower macro-F1 than its baseline; "" for all others.
 
     Args:
-        report: On the test rows, with its baseline.
-        options: Of the run.
-        course: How it was trained: `learning_rate`, `epochs`, `epochs_run` of them before it was stopped, and the `rows`
+        report: Report on the test rows, with its baseline.
+        options: Options of the run.
+        course: Course of the training: `learning_rate`, `epochs`, `epochs_run` of them before it was stopped, and the `rows`
             of an epoch, changed copies included.
-        data: What the data report says of the training rows.
-        usual_rate: What `learning_rate` is where nobody names one.
+        data: Data report on the training rows.
+        usual_rate: Default of `learning_rate`.
         longest: The most tokens that the encoder takes; None: any number.
     """
     baseline = report.baseline
@@ -417,11 +407,10 @@ def fingerprints(splits: Splits) -> dict[str, str]:
         >>> once == again, list(once)
         (True, ['train'])
     """
-    return {name: _fingerprint(split) for name, split in splits.present().items()}
-
-
-def _fingerprint(split: Split) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for row in zip(split.texts, split.targets or [None] * len(split), strict=True):
-        digest.update(json.dumps(row).encode("ascii"))
-    return digest.hexdigest()
+    found = {}
+    for name, split in splits.present().items():
+        digest = hashlib.blake2b(digest_size=8)
+        for row in zip(split.texts, split.targets or [None] * len(split), strict=True):
+            digest.update(json.dumps(row).encode("ascii"))
+        found[name] = digest.hexdigest()
+    return found

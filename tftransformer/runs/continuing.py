@@ -13,11 +13,12 @@ from tftransformer.data.examples import Examples
 from tftransformer.data.labels import sort_labels
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.evaluation.intervals import mcnemar
+from tftransformer.evaluation.intervals import mcnemar, right_answers
 from tftransformer.evaluation.reports import Report, text_table
+from tftransformer.progress import say
 from tftransformer.runs.classification import load_splits, train_on
-from tftransformer.runs.finished_runs import merged, recorded_splits, without
-from tftransformer.runs.options import PRECISIONS, ClassificationOptions, recorded_options
+from tftransformer.runs.finished_runs import merged, run_splits, without
+from tftransformer.runs.options import PRECISIONS, ClassificationOptions, options_of
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.text_classifier import TextClassifier
 
@@ -33,13 +34,13 @@ def train(options: ClassificationOptions) -> Report:
     """
     folder = RunFolder.open(options.init_from, argument="init_from")
     _check_output(options, folder)
-    print(f"going on with {folder.path}; first its own rows", flush=True)
-    old = recorded_splits(folder.path)
+    say(f"going on with {folder.path}; first its own rows")
+    old = run_splits(folder.path)
     given = load_splits(options)
     new = without(given, old)
     known = sum(map(len, given.present().values())) - sum(map(len, new.present().values()))
     if known:
-        print(f"{known} of the new rows are left out: their texts stand among the old ones", flush=True)
+        say(f"{known} of the new rows are left out: their texts stand among the old ones")
     if not len(new.train):
         raise TransformerError(f"init_from needs new rows; all texts of {new.train.source} stand in {folder.path}")
     together = merged(old, new)
@@ -47,7 +48,7 @@ def train(options: ClassificationOptions) -> Report:
     added = _added_labels(together, previous.labels, options.add_labels)
     build = functools.partial(_build, folder, added)
     del previous
-    print(f"{len(old.train):,} old and {len(new.train):,} new rows to train on", flush=True)
+    say(f"{len(old.train):,} old and {len(new.train):,} new rows to train on")
     tests = {"old": old.test or old.validation, "new": new.test or new.validation}
     watch = BothTests({name: split for name, split in tests.items() if split})
     return train_on(options, together, build, watch)
@@ -61,7 +62,7 @@ def _check_output(options: ClassificationOptions, folder: RunFolder) -> None:
                 f"output_dir must be another folder than {folder.path}, which init_from goes on with: its rows are read "
                 "from there again"
             )
-        earlier = recorded_options(folder).init_from
+        earlier = options_of(folder, over_chunks=False).init_from
         if earlier is None:
             return
         folder = RunFolder.open(earlier)
@@ -76,11 +77,11 @@ class BothTests:
 
     def before(self, classifier: TextClassifier, examples: Mapping[str, Examples]) -> None:
         """Take the figures before training."""
-        print("evaluating the model as it is, on both test sets …", flush=True)
+        say("evaluating the model as it is, on both test sets …")
         self._examples = {name: classifier.preprocess(split) for name, split in self._tests.items()}
         self._before = self._figures(classifier)
 
-    def after(self, classifier: TextClassifier, run: RunFolder) -> dict[str, Any]:
+    def after(self, classifier: TextClassifier, run: RunFolder, right: np.ndarray) -> dict[str, Any]:
         """Take them again, print the table, add it to the run's report.
 
         Returns:
@@ -95,7 +96,7 @@ class BothTests:
             counts = {"corrected": corrected, "broken": broken, "p_value": mcnemar(was, now)}
             found[name] = {"before": old, "after": new, **counts}
         text = comparison_text(found)
-        print(f"\n{text}", flush=True)
+        say(f"\n{text}")
         report = run.report_path.read_text("utf-8")
         files.write_text(run.report_path, f"{report}\n{text}\n")
         return {"continued": found}
@@ -119,11 +120,7 @@ def comparison_text(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _figures(classifier: TextClassifier, split: Split, examples: Examples) -> dict[str, Any]:
     probabilities = classifier.predict(examples, verbose=0)
-    answers = classifier.predicted_labels(probabilities)
-    # Several labels have no order.
-    sets = [tuple(sorted(t)) if split.multi_label else t for t in split.targets]
-    chosen = [tuple(sorted(a)) if split.multi_label else a for a in answers]
-    right = np.array([a == t for a, t in zip(chosen, sets)])
+    right = right_answers(classifier.predicted_labels(probabilities), split.targets)
     return {**classifier.metrics_of(examples, probabilities), "right": right}
 
 
@@ -139,7 +136,7 @@ def _added_labels(splits: Splits, known: Sequence[str], allowed: bool) -> tuple[
 
 def _build(folder: RunFolder, added: Sequence[str], options: ClassificationOptions, _: Split) -> TextClassifier:
     """The run's model; where labels are added, with rows of their own in its head, the others as they were."""
-    print(f"loading {folder.model_path} …", flush=True)
+    say(f"loading {folder.model_path} …")
     precision = PRECISIONS[options.mixed_precision]
     # No length is stated unless it was: the preset has its own.
     length = {} if options.sequence_length is None else {"sequence_length": options.sequence_length}
@@ -147,7 +144,7 @@ def _build(folder: RunFolder, added: Sequence[str], options: ClassificationOptio
     classifier = TextClassifier.from_preset(folder.model_path, **arguments)
     if not added:
         return classifier
-    print(f"added to the head: {', '.join(added)}", flush=True)
+    say(f"added to the head: {', '.join(added)}")
     task = {name: getattr(classifier, name) for name in ("multi_label", "threshold", "text_pairs")}
     labels = sort_labels([*classifier.labels, *added])
     wider = TextClassifier.from_preset(folder.model_path, labels, **arguments, **task)

@@ -1,6 +1,5 @@
 """Stratified k-fold cross-validation of a recipe, with a mean and a deviation to compare recipes by."""
 
-import contextlib
 import dataclasses
 import gc
 import os
@@ -30,10 +29,10 @@ from tftransformer.runs.recipes import (
     with_epochs,
     with_learning_rate,
 )
-from tftransformer.runs.resumable import digest_of, digest_of_model, finished_pieces, resumable_folder
+from tftransformer.runs.resumable import all_pieces, digest_of, digest_of_model, resumable_folder
+from tftransformer.tasks.base import TextTask
 
 FIGURES = ("accuracy", "macro_f1", "weighted_f1", "micro_f1", "auc", "loss")
-_STEM = "fold"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +40,8 @@ class CrossValidation:
     """What the folds gave. `str()` of it is a table for people.
 
     Attributes:
-        recipe: What was trained by.
-        folds: For each fold its figures, `rows` (how many were held out) and `seconds`.
+        recipe: Recipe of the training.
+        folds: Figures of each fold, `rows` (how many were held out) and `seconds`.
     """
 
     recipe: Mapping[str, Any]
@@ -103,12 +102,12 @@ def cross_validate(
         build: Makes a fresh, uncompiled classifier: `lambda: tt.TextClassifier.from_preset(…, labels=data.labels)`.
             The labels have to be those of all data, because a fold may lack one.
         data: Labelled rows, without those of the test.
-        folds: How many.
-        seed: Of the folds, of weights that start from random numbers, and of dropout.
+        folds: Number of folds.
+        seed: Random seed of the folds, of weights that start from random numbers, and of dropout.
         groups: For each row what it belongs to; see `stratified_folds`.
         output_dir: A folder for one JSON file a finished fold, from which an interrupted cross-validation goes on,
             and for `report.txt` and `metrics.json`. None: nothing is kept.
-        activation_cache: As `fit` takes it; shared by the folds.
+        activation_cache: Argument of `fit`; the folds share it.
         say: Takes a line of progress a fold.
         recipe: `strategy`, `learning_rate`, `epochs` and so on; see `check_recipe`.
 
@@ -130,29 +129,26 @@ def cross_validate(
     recipe = with_epochs(with_learning_rate(recipe, model.advice), model.advice, len(data) - len(held_out[0]))
     cache = choose_activation_cache(activation_cache) or "off"
 
-    folder: Any = contextlib.nullcontext()
-    if output_dir is not None:
-        settings = {
-            "folds": folds,
-            "seed": seed,
-            **recipe,
-            "data": digest_of(data),
-            "groups": None if groups is None else digest_of([str(group) for group in groups]),
-            "model": digest_of_model(model),
-        }
-        folder = resumable_folder(output_dir, "cross-validation", settings)
+    settings = {
+        "folds": folds,
+        "seed": seed,
+        **recipe,
+        "data": digest_of(data),
+        "groups": None if groups is None else digest_of([str(group) for group in groups]),
+        "model": digest_of_model(model),
+    }
     del model
-    with folder as path:
-        known = {} if path is None else finished_pieces(path, _STEM, ("rows", "macro_f1", "seconds"))
-        if known:
-            say(f"{path} holds {len(known)} of {folds} folds; going on from there")
-        for number, rows in enumerate(held_out, 1):
-            if number not in known:
-                known[number] = fold = _run_fold(build, recipe, data, rows, seed, cache)
-                if path is not None:
-                    files.write_json(path / f"{_STEM}-{number}.json", fold)
-                say(f"fold {number} of {folds}: macro-F1 {fold['macro_f1']:.4f}, {fold['seconds']:.0f} s")
-        result = CrossValidation(recipe, tuple(known[number] for number in range(1, folds + 1)))
+    with resumable_folder(output_dir, "cross-validation", settings) as path:
+        found = all_pieces(
+            path,
+            {f"fold-{number}": rows for number, rows in enumerate(held_out, 1)},
+            lambda rows: _run_fold(build, recipe, data, rows, seed, cache),
+            lambda fold: f"fold of {fold['rows']} rows: macro-F1 {fold['macro_f1']:.4f}, {fold['seconds']:.0f} s",
+            what="fold",
+            needs=("rows", "macro_f1", "seconds"),
+            say=say,
+        )
+        result = CrossValidation(recipe, tuple(found))
         if path is not None:
             files.write_json(path / "metrics.json", result.to_dict())
             files.write_text(path / "report.txt", f"{result}\n")
@@ -167,15 +163,20 @@ def _run_fold(
     mask[held_out] = False
     train, test = data.take(np.flatnonzero(mask)), data.take(held_out)
     classifier, _ = train_recipe(build, recipe, train, seed=seed, activation_cache=cache)
-    metrics = classifier.metrics_of(test.targets, classifier.predict(test, verbose=0))
-    found = {name: metrics[name] for name in FIGURES if metrics.get(name) is not None}
+    found = figures_on(test, classifier)
     # Models hold one another by way of Keras's graphs until they are collected.
     del classifier
     gc.collect()
     return {**found, "rows": len(test), "seconds": time.perf_counter() - started}
 
 
-# Stratified folds: every row is held out once, labels in like shares, and equal texts never on both sides.
+def figures_on(split: Split, model: TextTask) -> dict[str, float]:
+    """Those of `FIGURES` that a trained model has on some rows."""
+    metrics = model.metrics_of(split.targets, model.predict(split, verbose=0))
+    return {name: metrics[name] for name in FIGURES if metrics.get(name) is not None}
+
+
+# Stratified folds: every row is held out once, labels in like fractions, and equal texts never on both sides.
 
 
 def stratified_folds(
@@ -188,8 +189,8 @@ def stratified_folds(
 
     Args:
         data: Labelled rows.
-        folds: How many.
-        seed: The same seed gives the same folds.
+        folds: Number of folds.
+        seed: Random seed of the folds.
         groups: For each row what it belongs to, such as an author or a patient.
 
     Returns:

@@ -16,8 +16,10 @@ from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.reports import Report
 from tftransformer.models.layer_choice import choose_layers
-from tftransformer.runs import classification, records
+from tftransformer.progress import say
+from tftransformer.runs import classification
 from tftransformer.runs.options import CustomOptions
+from tftransformer.runs.run_folder import next_free
 
 # Fields of a config that follow another one until they are stated.
 _FOLLOWERS = {
@@ -38,9 +40,9 @@ def train(options: CustomOptions) -> Report:
     if options.model_dir:
         folder = Path(options.model_dir)
     else:
-        folder = records.next_free(Path("presets"), "custom")
+        folder = next_free(Path("presets"), "custom")
     write_preset(preset, folder, overwrite=options.overwrite)
-    print(f"\n{describe(preset)}\n\nthe model is in {folder}", flush=True)
+    say(f"\n{describe(preset)}\n\nthe model is in {folder}")
     return classification.train(dataclasses.replace(options, preset=str(folder)))
 
 

@@ -1,6 +1,5 @@
 """A classifier of long documents from data to an exported model, as `examples/classify_documents.py` runs it."""
 
-import csv
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -14,7 +13,8 @@ from tftransformer.data.examples import Examples
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.intervals import mcnemar
-from tftransformer.evaluation.reports import LABEL_DELIMITER, Report
+from tftransformer.evaluation.reports import Report
+from tftransformer.progress import say
 from tftransformer.runs import classification
 from tftransformer.runs.options import DocumentOptions
 from tftransformer.runs.run_folder import RunFolder, check_free
@@ -43,8 +43,7 @@ def train(options: DocumentOptions) -> Report:
     if options.against_truncation:
         check_free(options.truncated_dir, options.overwrite)  # before the first of the two runs
     splits = _splits(options)
-    test = splits.test if splits.test is not None else splits.validation
-    chunks, beginning = _ChunksOf(test), _Answers()
+    chunks, beginning = _ChunksOf(getattr(splits, classification.tested_split(splits))), _Answers()
     report = classification.train_on(options, splits, build, chunks)
     if options.against_truncation:
         alike = dataclasses.replace(options, output_dir=options.truncated_dir)
@@ -103,12 +102,8 @@ class _Answers:
     def before(self, classifier: TextClassifier, examples: Mapping[str, Examples]) -> None:
         pass
 
-    def after(self, classifier: TextClassifier, run: RunFolder) -> dict[str, Any]:
-        with open(run.predictions_path, encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            self.right = np.array(
-                [set(r["label"].split(LABEL_DELIMITER)) == set(r["prediction"].split(LABEL_DELIMITER)) for r in rows]
-            )
+    def after(self, classifier: TextClassifier, run: RunFolder, right: np.ndarray) -> dict[str, Any]:
+        self.right = right
         return {}
 
 
@@ -119,11 +114,11 @@ class _ChunksOf(_Answers):
         self._test = test
 
     def before(self, classifier: DocumentClassifier, examples: Mapping[str, Examples]) -> None:
-        print(describe_lengths(classifier, examples["train"]), flush=True)
+        say(describe_lengths(classifier, examples["train"]))
 
-    def after(self, classifier: DocumentClassifier, run: RunFolder) -> dict[str, Any]:
-        print(describe_weights(classifier, self._test), flush=True)
-        return super().after(classifier, run)
+    def after(self, classifier: DocumentClassifier, run: RunFolder, right: np.ndarray) -> dict[str, Any]:
+        say(describe_weights(classifier, self._test))
+        return super().after(classifier, run, right)
 
 
 def _splits(options: DocumentOptions) -> Splits:
@@ -135,7 +130,7 @@ def _splits(options: DocumentOptions) -> Splits:
 
 def with_test_examples(splits: Splits, options: DocumentOptions) -> Splits:
     """The splits with as many test rows as the options say, chosen by the seed."""
-    name = "test" if splits.test is not None else "validation"
+    name = classification.tested_split(splits)
     test = getattr(splits, name)
     if options.test_examples is None or test is None:
         return splits

@@ -27,12 +27,12 @@ from tftransformer.evaluation.two_samples import (
     new_terms,
 )
 from tftransformer.layers.taps import tapped
-from tftransformer.runs.finished_runs import load_classifier, recorded_splits
-from tftransformer.runs.options import recorded_options
+from tftransformer.runs.finished_runs import load_classifier, run_splits
+from tftransformer.runs.options import options_of
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.text_classifier import TextClassifier
 
-# The chance that any of the measures is above its noise though nothing has changed.
+# Probability that any of the measures is above its noise though nothing has changed.
 LEVEL = 0.05
 _EACH = LEVEL / 6
 _ROWS = 64
@@ -46,8 +46,8 @@ class Measure:
     """One way in which texts may differ.
 
     Attributes:
-        name: What is compared.
-        old, new: What it is before and now, for people; empty where no number says it.
+        name: Name of what is compared.
+        old, new: Figures before and now, for people; empty where no number says it.
         comparison: Distance, noise and p-value.
         drifted: Whether the distance is beyond noise.
     """
@@ -64,10 +64,10 @@ class DriftReport:
     """What `drift_report` found; `print` it.
 
     Attributes:
-        measures: Lengths, unknown tokens, tokens, predicted labels, confidence, vectors.
-        labels: (label, share before, share now) of the predictions.
+        measures: Measures of lengths, unknown tokens, tokens, predicted labels, confidence, vectors.
+        labels: (label, fraction before, fraction now) of the predictions.
         terms: Words that more of the new texts have.
-        rows: How many texts were compared: trained on, held out (0 where none were given), new.
+        rows: Number of texts that were compared: trained on, held out (0 where none were given), new.
         splits: Random divisions behind each p-value.
     """
 
@@ -142,7 +142,7 @@ class DriftReport:
             return ""
         trained, _, new = self.rows
         shown = ", ".join(f"{term.term} ({term.new / new:.0%}, {term.old / trained:.0%})" for term in self.terms)
-        return textwrap.fill(f"In more of the new texts (share of the new, of the old): {shown}", _WIDTH)
+        return textwrap.fill(f"In more of the new texts (fraction of the new, of the old): {shown}", _WIDTH)
 
 
 def drift_report(
@@ -162,14 +162,14 @@ def drift_report(
     beyond noise (each of the six measures a sixth of that).
 
     Args:
-        train_texts: What the classifier was trained on: a Split, texts or pairs.
-        new_texts: What it gets now; labels in it are not looked at.
+        train_texts: Texts that the classifier was trained on: a Split, texts or pairs.
+        new_texts: Texts that it gets now; their labels are not looked at.
         classifier: The classifier.
         held_out: Texts of the old kind that it was not trained on, such as its test split, to compare predictions, confidence
             and vectors with. None: `train_texts`, of which it is surer than of any other texts.
-        max_texts: Of each kind this many are compared, drawn by `seed`.
+        max_texts: Number of texts of each kind that are compared, drawn by `seed`.
         splits: Random divisions, at least 120.
-        seed: Of what is drawn.
+        seed: Random seed of the draws.
 
     Returns:
         The report; it has `plot` and `to_dict`.
@@ -196,10 +196,10 @@ def drift_report(
     reference = examples.get("held_out", examples["train_texts"])
     draws = {"splits": splits, "seed": seed}
     of_texts = _text_measures(classifier, examples["train_texts"], examples["new_texts"], draws)
-    of_model, shares = _model_measures(classifier, reference, examples["new_texts"], draws)
+    of_model, fractions = _model_measures(classifier, reference, examples["new_texts"], draws)
     return DriftReport(
         measures=(*of_texts, *of_model),
-        labels=tuple(zip(classifier.labels, *shares)),
+        labels=tuple(zip(classifier.labels, *fractions)),
         terms=tuple(new_terms(texts["train_texts"], texts["new_texts"])),
         rows=tuple(len(texts.get(name, ())) for name in ("train_texts", "held_out", "new_texts")),
         splits=splits,
@@ -218,7 +218,7 @@ def _text_measures(classifier: TextClassifier, before: Examples, now: Examples, 
     counts = count_matrix(ids, starts, (tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id))
     tokens = np.diff(starts)
 
-    def share(rows: np.ndarray) -> float:
+    def unknown_fraction(rows: np.ndarray) -> float:
         return float(unknown[rows].sum() / tokens[rows].sum())
 
     def length(rows: np.ndarray) -> str:
@@ -227,8 +227,8 @@ def _text_measures(classifier: TextClassifier, before: Examples, now: Examples, 
     return [
         _measure("length in tokens", lambda a, b: kolmogorov_smirnov(lengths[a], lengths[b]), sizes, draws,
                  length(old), length(new)),
-        _measure("unknown tokens", lambda a, b: abs(share(a) - share(b)), sizes, draws,
-                 f"{share(old):.2%}", f"{share(new):.2%}"),
+        _measure("unknown tokens", lambda a, b: abs(unknown_fraction(a) - unknown_fraction(b)), sizes, draws,
+                 f"{unknown_fraction(old):.2%}", f"{unknown_fraction(new):.2%}"),
         _measure("tokens used", frequency_distance(counts), sizes, draws),
     ]  # fmt: skip
 
@@ -236,7 +236,7 @@ def _text_measures(classifier: TextClassifier, before: Examples, now: Examples, 
 def _model_measures(
     classifier: TextClassifier, before: Examples, now: Examples, draws: dict[str, int]
 ) -> tuple[list[Measure], list[list[float]]]:
-    """The measures, and the shares of each label before and now."""
+    """The measures, and the fraction of each label before and now."""
     sizes = len(before), len(now)
     (old, old_vectors), (new, new_vectors) = (_predictions(classifier, part) for part in (before, now))
     picked = [_indicators(classifier, probabilities) for probabilities in (old, new)]
@@ -269,12 +269,9 @@ def report_run(run: str | Path, texts: str | Path, plot: str | None = None, seed
 
     Predictions are compared with those for the run's validation and test rows.
     """
-    if not run or not texts:
-        missing = "--model, the folder of a finished run," if not run else "--texts, a file of new texts,"
-        raise TransformerError(f"{missing} must be given")
-    options = recorded_options(RunFolder.open(run))
+    options = options_of(RunFolder.open(run, argument="model"), over_chunks=False)
     new = read_texts(texts, options.text_columns)
-    splits = recorded_splits(run)
+    splits = run_splits(run)
     classifier = load_classifier(run)
     held_out = [text for split in splits[1:] if split is not None for text in split.texts]
     report = drift_report(splits.train, new, classifier, held_out=held_out or None, seed=seed)
@@ -286,8 +283,8 @@ def report_run(run: str | Path, texts: str | Path, plot: str | None = None, seed
 
 
 def _drawn(texts: Any, most: int, seed: int) -> list:
-    records = as_texts(texts)
-    rows = records.first if records.second is None else list(zip(records.first, records.second))
+    texts = as_texts(texts)
+    rows = texts.first if texts.second is None else list(zip(texts.first, texts.second))
     if len(rows) <= most:
         return list(rows)
     return [rows[i] for i in np.sort(np.random.default_rng(seed).permutation(len(rows))[:most])]

@@ -1,4 +1,4 @@
-"""What a finished run left and is asked for: its model, its data, its report on any rows, its answers to texts."""
+"""Finished runs: their model, their data, their report on any rows, their answers to texts."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from tftransformer.data.folding import fold_text
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report, join_labels
-from tftransformer.runs.classification import fingerprints, load_splits
+from tftransformer.progress import say
+from tftransformer.runs.classification import fingerprints, load_splits, tested_split
 from tftransformer.runs.documents import with_test_examples
 from tftransformer.runs.options import COLUMNS, ClassificationOptions, DocumentOptions, options_of
 from tftransformer.runs.predictions import texts_to_predict, write_answers
@@ -28,10 +29,14 @@ def evaluate(run: str | Path, options: ClassificationOptions | None = None) -> R
         run: The run's folder.
         options: The data to evaluate on, as `options.evaluation_options` makes them. None: the run's own test rows.
     """
-    test = _own_test(run) if options is None else _test_of(options)
+    if options is None:
+        splits = run_splits(run)
+        test = getattr(splits, tested_split(splits))
+    else:
+        test = _test_of(options)
     classifier = load_classifier(run)
     place = f" ({test.source})" if test.source else ""
-    print(f"evaluating {run} on {len(test):,} rows of {test.name}{place} …", flush=True)
+    say(f"evaluating {run} on {len(test):,} rows of {test.name}{place} …")
     report = classifier.report(test)
     print(report)
     return report
@@ -44,17 +49,12 @@ def predict(run: str | Path, texts: Sequence[Any], output: str | Path | None = N
     answers = classifier.classify(texts)
     if output is not None:
         write_answers(output, texts, answers, classifier.labels)
-        print(f"{len(texts):,} answers are in {output}", flush=True)
+        say(f"{len(texts):,} answers are in {output}")
         return answers
     for text, answer in zip(texts, answers):
         shown = text if isinstance(text, str) else " / ".join(text)
         print(f"{join_labels(answer.label)}\t{max(answer.probabilities.values()):.4f}\t{shown}")
     return answers
-
-
-def _own_test(run: str | Path) -> Split:
-    splits = recorded_splits(run)
-    return splits.test if splits.test is not None else splits.validation
 
 
 def _test_of(options: ClassificationOptions) -> Split:
@@ -85,7 +85,7 @@ def load_classifier(run: str | Path) -> TextClassifier:
     return classifier
 
 
-def recorded_splits(run: str | Path) -> Splits:
+def run_splits(run: str | Path) -> Splits:
     """The splits that a finished run trained and reported on, those of the run it went on with included."""
     folder = RunFolder.open(run)
     options = options_of(folder)
@@ -94,13 +94,13 @@ def recorded_splits(run: str | Path) -> Splits:
         if isinstance(options, DocumentOptions):
             splits = with_test_examples(splits, options)
         if options.init_from is not None:
-            old = recorded_splits(options.init_from)
+            old = run_splits(options.init_from)
             splits = merged(old, without(splits, old))
     except TransformerError as error:
         raise TransformerError(f"the data of {folder.path} cannot be read again: {error}") from None
-    recorded, found = folder.metrics.get("data", {}).get("fingerprints"), fingerprints(splits)
-    if recorded is not None and recorded != found:
-        changed = next(name for name in {**recorded, **found} if recorded.get(name) != found.get(name))
+    trained, found = folder.metrics.get("data", {}).get("fingerprints"), fingerprints(splits)
+    if trained is not None and trained != found:
+        changed = next(name for name in {**trained, **found} if trained.get(name) != found.get(name))
         raise TransformerError(
             f"the data of {folder.path} have changed since: what it names holds other {changed} rows now, and what it was "
             "trained on cannot be told from what it was not"
@@ -125,19 +125,6 @@ def without(splits: Splits, known: Splits) -> Splits:
 
 def merged(old: Splits, new: Splits) -> Splits:
     """The rows of both, split by split, the old ones first."""
-
-    def both(first: Split | None, second: Split | None) -> Split | None:
-        if first is None or second is None:
-            return second if first is None else first
-        return Split(
-            [*first.texts, *second.texts],
-            [*first.targets, *second.targets],
-            first.name,
-            first.multi_label,
-            source=" and ".join(dict.fromkeys(filter(None, (first.source, second.source)))),
-            columns=first.columns,
-        )
-
     kinds = [(splits.train.is_pair, splits.train.multi_label) for splits in (old, new)]
     if len(new.train) and kinds[0] != kinds[1]:
         words = [
@@ -145,4 +132,18 @@ def merged(old: Splits, new: Splits) -> Splits:
             for pair, multi in kinds
         ]
         raise TransformerError(f"new rows must be like the old ones, {words[0]}; got {words[1]}")
-    return Splits(*(both(first, second) for first, second in zip(old, new)))
+    return Splits(*map(joined, old, new))
+
+
+def joined(first: Split | None, second: Split | None) -> Split | None:
+    """The rows of one split and those of another; None where there is neither."""
+    if first is None or second is None:
+        return second if first is None else first
+    return Split(
+        [*first.texts, *second.texts],
+        [*first.targets, *second.targets],
+        first.name,
+        first.multi_label,
+        source=" and ".join(dict.fromkeys(filter(None, (first.source, second.source)))),
+        columns=first.columns,
+    )

@@ -59,13 +59,13 @@ def option(
     """A field of a dataclass of options.
 
     Args:
-        default: Its value where the user says nothing.
-        help: What it is, for the flag's help and for readers of the dataclass.
+        default: Value where the user says nothing.
+        help: Description, for the flag's help and for readers of the dataclass.
         least: The smallest number that it may be; `check_options` refuses others.
         choices: The only values that it may have, likewise.
-        read: From the flag's name, its values (separated by commas) and int or float to what the field holds.
-        argument: What the library's messages call it, where that is not the field's own name.
-        prose: Whether that is also a word of plain sentences, so that it is an argument in front of "=" alone.
+        read: Function from the flag's name, its values (separated by commas) and int or float to what the field holds.
+        argument: Name in the library's messages, where that is not the field's own.
+        prose: Whether that name is also a word of plain sentences, so that it is an argument in front of "=" alone.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -74,14 +74,7 @@ def option(
         >>> Options(epochs=2).epochs
         2
     """
-    metadata = {
-        "help": help,
-        "least": least,
-        "choices": tuple(choices),
-        "read": read,
-        "argument": argument,
-        "prose": prose,
-    }
+    metadata = dict(help=help, least=least, choices=tuple(choices), read=read, argument=argument, prose=prose)
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -170,8 +163,9 @@ class OptionFlags:
         elif form == "several":
             flags.DEFINE_multi_string(name, default, about, **of)
         elif form == "list":
-            shown = default if default is None else [_shown(value) for value in _sequence(default)]
-            flags.DEFINE_list(name, shown, about, **of)
+            if default is not None:
+                default = [f"{value:g}" if isinstance(value, float) else str(value) for value in default]
+            flags.DEFINE_list(name, default, about, **of)
         else:
             define = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, float: flags.DEFINE_float}
             define.get(kind, flags.DEFINE_string)(name, default, about, **of)
@@ -206,16 +200,6 @@ class OptionFlags:
         return (self._fields[name].metadata.get("read") or read_numbers)(name, value, kind)
 
 
-def together(*parts: OptionFlags) -> tuple[Callable[[], None], Callable[[], tuple]]:
-    """`define` and `read` for the flags of several dataclasses; what is read are their options, in this order."""
-
-    def define_flags() -> None:
-        for part in parts:
-            part.define()
-
-    return define_flags, lambda: tuple(part.read() for part in parts)
-
-
 def carried(found: Iterable[Any]) -> tuple[dict[str, str], dict[str, str]]:
     """What the library's messages call otherwise than the flags that carry it: the flag by the argument.
 
@@ -236,14 +220,6 @@ def carried(found: Iterable[Any]) -> tuple[dict[str, str], dict[str, str]]:
     return tables
 
 
-def _sequence(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, (tuple, list)) else [value]
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 _ALONE = r"(?<![\w./'\"\\-]){}(?![\w/'\"\\-]|\.\w)"  # not inside quotes, a path, a flag or a dotted name
 _NONE: Mapping[str, str] = types.MappingProxyType({})
 # What follows an argument at the beginning of a message, at most one word in between.
@@ -260,10 +236,10 @@ def name_flags(
     anywhere if it has an underscore. Quoted words and paths stay as they are.
 
     Args:
-        message: Of a `TransformerError`.
+        message: Message of a `TransformerError`.
         flags: The names of the command's flags.
         arguments: The flag of each argument that the library calls otherwise; a flag of that name comes first.
-        words: Likewise, of arguments that are words of prose, too: they count before "=" alone.
+        words: The same of arguments that are words of prose, too: they count before "=" alone.
 
     Example:
         >>> name_flags("layers must be between 0 and 12; got 13", ["freeze_layers"], {"layers": "freeze_layers"})

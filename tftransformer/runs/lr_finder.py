@@ -15,7 +15,7 @@ import numpy as np
 
 from tftransformer.data.pipeline import num_batches
 from tftransformer.errors import TransformerError, check_whole
-from tftransformer.evaluation.figures import COLOURS, GREY, new_figure, plain_axes, save
+from tftransformer.evaluation.figures import COLOURS, GREY, save, single_axes
 from tftransformer.finetuning.defaults import BATCH_SIZE
 from tftransformer.finetuning.optimizers import inner_optimizer
 from tftransformer.finetuning.schedules import check_number
@@ -258,9 +258,7 @@ class LearningRateSweep:
 
     def plot(self, path: str | os.PathLike) -> None:
         """Draw the loss against the rate, with both rules marked."""
-        figure = new_figure(6.4, 4.0)
-        axes = figure.add_subplot()
-        plain_axes(axes)
+        figure, axes = single_axes(6.4, 4.0)
         axes.semilogx(self.rates, self.losses, color=GREY, linewidth=0.8, alpha=0.6, label="each batch")
         axes.semilogx(self.rates, self.smoothed, color=COLOURS[0], linewidth=2.0, label="smoothed")
         for rate, colour, style, label in (
@@ -268,7 +266,7 @@ class LearningRateSweep:
             (self.tenth_of_minimum, COLOURS[2], ":", "a tenth of the minimum's rate"),
         ):
             axes.axvline(rate, color=colour, linestyle=style, linewidth=1.6, label=f"{label}: {rate:.1e}")
-        # A sweep that diverged would press everything that matters to the floor.
+        # The last losses of a sweep that diverged would flatten the rest of the curve.
         low, high = min(self.smoothed), max(self.smoothed[: int(np.argmin(self.smoothed)) + 1])
         axes.set_ylim(low - 0.3 * (high - low), high + 1.0 * (high - low))
         axes.set_xlabel("learning rate")

@@ -19,9 +19,10 @@ from tftransformer.data.split import Split, Splits
 from tftransformer.data.task_sampling import batch_fractions, epoch_batches
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation import figures
-from tftransformer.evaluation.intervals import mcnemar, wilson
+from tftransformer.evaluation.intervals import mcnemar, right_answers, wilson
 from tftransformer.evaluation.reports import text_table
 from tftransformer.finetuning.defaults import complete_advice, default_epochs
+from tftransformer.progress import say
 from tftransformer.runs.options import MultiTaskOptions
 from tftransformer.runs.progress_lines import ProgressLines
 from tftransformer.runs.recipes import prepare
@@ -50,26 +51,31 @@ def compare(options: MultiTaskOptions) -> list[dict[str, Any]]:
     shares = batch_fractions(options.sampling, passes)
     drawn = dict(zip(passes, epoch_batches(list(shares.values()), sum(passes.values()))))
     for name, own in splits.items():
-        print(f"{name}: {describe_columns(own.train.columns)}", flush=True)
+        say(f"{name}: {describe_columns(own.train.columns)}")
     preset = load_preset(options.preset)
     advice = complete_advice(preset.task.get("advice", {}), preset.config.hidden_dim)
     recipe = options.recipe({**advice, "epochs": default_epochs(advice, sum(passes.values()))})
     # What cannot be trained on fails before anything is written.
-    model, fit = _prepare(MultiTaskClassifier, preset, {n: own.train for n, own in splits.items()}, recipe, options)
+    train = {name: own.train for name, own in splits.items()}
+    model, fit = _prepare(MultiTaskClassifier, preset, train, recipe, options)
     for name, own in splits.items():
         _check_test(model.tasks[name], name, own.test)
     with RunFolder.create(
         options.output_dir,
         "multi_task",
         overwrite=options.overwrite,
-        config={**options.recorded(), **recipe, "columns": {n: own.train.columns for n, own in splits.items()}},
+        config={**options.as_config(), **recipe, "columns": {name: rows.columns for name, rows in train.items()}},
     ) as run:
-        print(f"{run.announcement()}\ntraining {', '.join(splits)} together …", flush=True)
-        seconds, found = _train_together(model, splits, {**fit, "sampling": options.sampling})
+        say(f"{run.announcement()}\ntraining {', '.join(splits)} together …")
+        seconds = {"together": _fit(model, train, {**fit, "sampling": options.sampling})}
         # Before anything else can go wrong: the weights are what took the time.
         model.save_to_preset(run.model_path)
+        found = {}
+        for name, own in splits.items():
+            probabilities = model.predict(own.test, task=name, verbose=0)
+            found[name] = {"together": _figures(model.tasks[name], own.test, probabilities)}
         for name, own in splits.items() if options.alone else ():
-            print(f"training {name} alone …", flush=True)
+            say(f"training {name} alone …")
             seconds[name], found[name]["alone"] = _train_alone(preset, own, recipe, options)
         epochs = recipe["epochs"]
         updates = {n: {"alone": passes[n] * epochs, "together": drawn[n] * epochs} for n in splits}
@@ -77,7 +83,7 @@ def compare(options: MultiTaskOptions) -> list[dict[str, Any]]:
         table = format_table(rows)
         files.write_text(run.report_path, f"{table}\n")
         plot_tasks(run.comparison_path, rows)
-        print("exporting saved_model/1/, one signature a task …", flush=True)
+        say("exporting saved_model/1/, one signature a task …")
         model.export(run.saved_model_path)
         run.finish({"test": {"tasks": rows}, "train": {"seconds": seconds}})
     print(
@@ -104,18 +110,6 @@ def _check_test(labelled: Labelled, name: str, test: Split) -> None:
         raise TransformerError(f"task {name!r}, test rows: {error}") from None
 
 
-def _train_together(
-    model: MultiTaskClassifier, splits: Mapping[str, Splits], fit: Mapping[str, Any]
-) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
-    """Seconds, and figures by task, both to be filled up with those of the tasks alone."""
-    seconds = {"together": _fit(model, {name: own.train for name, own in splits.items()}, fit)}
-    found = {}
-    for name, own in splits.items():
-        probabilities = model.predict(own.test, task=name, verbose=0)
-        found[name] = {"together": _figures(model.tasks[name], own.test, probabilities)}
-    return seconds, found
-
-
 def _train_alone(
     preset: Preset, splits: Splits, recipe: Mapping[str, Any], options: MultiTaskOptions
 ) -> tuple[float, dict[str, Any]]:
@@ -134,10 +128,9 @@ def _fit(model: TextTask, train: Any, options: Mapping[str, Any]) -> float:
 
 
 def _figures(labelled: Labelled, test: Any, probabilities: np.ndarray) -> dict[str, Any]:
-    predicted = labelled.predicted_labels(probabilities)
-    same = [set(p) == set(t) if test.multi_label else p == t for p, t in zip(predicted, test.targets)]
+    right = right_answers(labelled.predicted_labels(probabilities), test.targets)
     macro_f1 = labelled.metrics_of(test.targets, probabilities)["macro_f1"]
-    return {"accuracy": float(np.mean(same)), "macro_f1": macro_f1, "right": np.array(same)}
+    return {"accuracy": float(right.mean()), "macro_f1": macro_f1, "right": right}
 
 
 def _row(name: str, splits: Splits, found: Mapping[str, Any], updates: Mapping[str, int]) -> dict[str, Any]:
@@ -174,9 +167,7 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def plot_tasks(path: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draw the test accuracy of each task, alone and together, with 95 % intervals (Wilson's)."""
     kinds = [kind for kind in ("alone", "together") if kind in rows[0]]
-    figure = figures.new_figure(max(4.0, 1.6 * len(rows) + 1.0), 3.4)
-    axes = figure.add_subplot()
-    figures.plain_axes(axes)
+    figure, axes = figures.single_axes(max(4.0, 1.6 * len(rows) + 1.0), 3.4)
     width = 0.8 / len(kinds)
     for place, kind in enumerate(kinds):
         at = np.arange(len(rows)) + (place - (len(kinds) - 1) / 2) * width
@@ -218,8 +209,8 @@ def load_tasks(
             tasks are made, each with half of the departments.
         tasks: Names of folders or files (without their ending) in `folder`. None: SST-2, AG News and MRPC.
         train_examples: Most training rows of a task, chosen by the seed.
-        test_examples: Likewise, test rows.
-        seed: Of the choice, and of the splits that files lack.
+        test_examples: Most test rows of a task, likewise.
+        seed: Random seed of the choice, and of the splits that files lack.
 
     Example:
         >>> [(name, splits.train.labels) for name, splits in load_tasks(None).items()]

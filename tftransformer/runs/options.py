@@ -1,4 +1,4 @@
-"""What decides a run, checked before anything is read, and before Keras and TensorFlow are loaded."""
+"""Options of runs, checked before anything is read, and before Keras and TensorFlow are loaded."""
 
 import dataclasses
 import os
@@ -154,9 +154,9 @@ class ClassificationOptions:
             if path is not None and not (folder / path).exists():
                 existing_path(path, name)
 
-    def recorded(self) -> dict[str, Any]:
-        """The options as a run's record has them: what lies on the disk by absolute paths, so that the data are found
-        again from any working directory."""
+    def as_config(self) -> dict[str, Any]:
+        """The options for run.json: what lies on the disk by absolute paths, so that the data are found again from any
+        working directory."""
         return with_absolute_paths(dataclasses.asdict(self), self._PATHS)
 
     def build_augmentation(self) -> Augmentation | None:
@@ -286,8 +286,8 @@ class MultiTaskOptions:
             existing_path(self.data, "data")
         check_free(self.output_dir, self.overwrite)
 
-    def recorded(self) -> dict[str, Any]:
-        """The options as a run's record has them, what lies on the disk by absolute paths."""
+    def as_config(self) -> dict[str, Any]:
+        """The options for run.json, what lies on the disk by absolute paths."""
         return with_absolute_paths(dataclasses.asdict(self), ("preset", "data"))
 
     def __post_init__(self) -> None:
@@ -313,13 +313,13 @@ def with_absolute_paths(options: Mapping[str, Any], names: Iterable[str]) -> dic
 
     Args:
         options: By name. A path inside the folder `dataset` stays relative to it, as it is read.
-        names: Those that may be paths; what does not exist, such as a name on a hub, stays as it is.
+        names: Names of options that may be paths; what does not exist, such as a name on a hub, stays as it is.
 
     Example:
         >>> with_absolute_paths({"dataset": "sample", "output_dir": "runs/a"}, ["dataset"])
         {'dataset': 'sample', 'output_dir': 'runs/a'}
     """
-    recorded = dict(options)
+    config = dict(options)
     dataset = Path(options.get("dataset") or "").expanduser()
     for name in names:
         value = options.get(name)
@@ -329,8 +329,8 @@ def with_absolute_paths(options: Mapping[str, Any], names: Iterable[str]) -> dic
             continue
         path = Path(value).expanduser()
         if path.exists() or name == "activation_cache":  # which a first run makes
-            recorded[name] = os.path.abspath(path)
-    return recorded
+            config[name] = os.path.abspath(path)
+    return config
 
 
 # The options of a finished run, and those that follow from them: to go on with it, and to evaluate it.
@@ -341,33 +341,27 @@ _FIXED = ("preset", "pretrained", "pooling", "extra_blocks")
 _OWN = (*SOURCES, "train_examples", "init_from", "add_labels", "output_dir", "overwrite")
 
 
-def recorded_options(run: RunFolder) -> ClassificationOptions:
-    """The options of a run of `examples/classify.py`."""
-    options = options_of(run)
-    if isinstance(options, DocumentOptions):
-        raise TransformerError(f"{run.path} must hold a run of classify.py; it holds one over chunks of documents")
-    return options
-
-
-def options_of(run: RunFolder) -> ClassificationOptions:
-    """The options of a classification run, `DocumentOptions` of one over chunks of documents."""
+def options_of(run: RunFolder, over_chunks: bool = True) -> ClassificationOptions:
+    """The options of a classification run: `DocumentOptions` of one over chunks of documents, where that will do."""
     config = {FORMER_NAMES.get(name, name): value for name, value in run.config.items()}
     of_documents = DocumentOptions.__dataclass_fields__.keys() - ClassificationOptions.__dataclass_fields__.keys()
     kind = DocumentOptions if of_documents & config.keys() else ClassificationOptions
     known = {field.name for field in dataclasses.fields(kind)}
     if not {"dataset", "preset", "seed", "batch_size"} <= set(config):
-        raise TransformerError(f"{run.path} must hold a classification run; its record names no data set")
+        raise TransformerError(f"{run.path} must hold a classification run; its run.json names no data set")
+    if kind is DocumentOptions and not over_chunks:
+        raise TransformerError(f"{run.path} must hold a run of classify.py; it holds one over chunks of documents")
     try:
         return kind(**{name: value for name, value in config.items() if name in known})
     except (TypeError, TransformerError) as error:
-        raise TransformerError(f"{run.path}: its record of options is damaged: {error}") from None
+        raise TransformerError(f"{run.path}: the options in its run.json are damaged: {error}") from None
 
 
 def evaluation_options(run: str | Path, given: Mapping[str, Any]) -> ClassificationOptions | None:
     """The data to evaluate a finished run on: what is given, its columns called as the run's unless they are given too.
 
     Args:
-        run: Its folder.
+        run: Folder of the run.
         given: Options by name. Those that do not say which data are meant are left aside.
 
     Returns:
@@ -393,13 +387,13 @@ def continued_options(run: str | Path, given: Mapping[str, Any]) -> Classificati
     """The options with which to go on with a run: the run's own but for those that are given.
 
     Args:
-        run: Its folder.
+        run: Folder of the run.
         given: Options by name. `dataset` or `train_path` has to be among them: the new rows.
 
     Example:
         >>> train(continued_options("runs/tickets-1", {"dataset": "may.csv", "epochs": 1}))  # doctest: +SKIP
     """
-    old = recorded_options(RunFolder.open(run, argument="init_from"))
+    old = options_of(RunFolder.open(run, argument="init_from"), over_chunks=False)
     names = [field.name for field in dataclasses.fields(old)]
     for name in given:
         if name not in names:

@@ -1,17 +1,14 @@
 """Texts to predict for, and the file of answers: what `--mode=predict` reads and writes."""
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tftransformer import files
 from tftransformer.data.readers.unlabelled import read_texts
 from tftransformer.data.split import Text
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.reports import join_labels
+from tftransformer.evaluation.reports import join_labels, write_rows
 
 
 def pair_up(texts: Sequence[str] | None, second: Sequence[str] | None) -> list[Text]:
@@ -62,12 +59,8 @@ def write_answers(
     Columns: `text` (pairs: `text`, `text_pair`), `label` (several joined by "|"), and `probability_LABEL` for each
     label of the classifier, six decimals.
     """
-    pairs = bool(texts) and not isinstance(texts[0], str)
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    names = ("text", "text_pair") if pairs else ("text",)
-    writer.writerow([*names, "label", *(f"probability_{label}" for label in labels)])
-    for text, answer in zip(texts, answers, strict=True):
-        numbers = (f"{answer.probabilities[label]:.6f}" for label in labels)
-        writer.writerow([*(text if pairs else (text,)), join_labels(answer.label), *numbers])
-    files.write_text(path, out.getvalue())
+    columns = ("label", *(f"probability_{label}" for label in labels))
+    rows = (
+        [join_labels(answer.label), *(f"{answer.probabilities[label]:.6f}" for label in labels)] for answer in answers
+    )
+    write_rows(path, texts, columns, rows)

@@ -32,7 +32,7 @@ from tftransformer.pretraining.batches import TrainingBatches, for_evaluate
 from tftransformer.pretraining.callbacks import forward_operations, matmul_peak
 from tftransformer.pretraining.distillation import HiddenStateMatching
 from tftransformer.pretraining.pretrainer import MaskedLanguageModelling, Pretrainer, build_optimizer
-from tftransformer.progress import Progress
+from tftransformer.progress import Progress, say
 from tftransformer.runs.commands.running import Terminated
 from tftransformer.runs.pretraining_options import IDENTITY, PretrainingOptions, TextOptions
 from tftransformer.text.spec import TokenizerSpec
@@ -370,8 +370,3 @@ def plot_curves(path: str | os.PathLike, log: Sequence[Mapping[str, float]]) -> 
         axes.set_ylabel(unit, fontsize=9)
         axes.legend(fontsize=8, frameon=False)
     save(figure, path)
-
-
-def say(line: str) -> None:
-    """Print a line at once, also into a pipe."""
-    print(line, flush=True)

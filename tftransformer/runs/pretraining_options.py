@@ -1,4 +1,4 @@
-"""What decides the two steps of `examples/pretrain.py`, checked without Keras; its flags are made from the fields."""
+"""Options of the two steps of `examples/pretrain.py`, checked without Keras; its flags are made from the fields."""
 
 import dataclasses
 from pathlib import Path
@@ -44,7 +44,7 @@ class PretrainingOptions:
     warmup: int = option(200, "Steps over which it rises.", least=0)
     mask_rate: float = option(0.15, "Fraction of the words that masked-LM masks.")
     dtype: str = option("float32", "Dtype policy.", choices=("float32", "mixed_bfloat16"))
-    teacher_dtype: str = option("bfloat16", "Of the teacher.", choices=("float32", "bfloat16"))
+    teacher_dtype: str = option("bfloat16", "Dtype of the teacher.", choices=("float32", "bfloat16"))
     minutes: float | None = option(None, "Train for so long, by the clock.")
     steps: int | None = option(None, "Or for so many steps.")
     sample_texts: int = option(1500, "Texts on which inherited weights are fitted.", least=1)
@@ -57,7 +57,7 @@ class PretrainingOptions:
 
     @property
     def run_folder(self) -> Path:
-        """Where checkpoint, log and curves go: beside the preset, which is nobody's business but a reader's."""
+        """Folder of checkpoint, log and curves, beside the preset."""
         folder = Path(self.output_dir)
         return folder.with_name(f"{folder.name}.run")
 
@@ -77,7 +77,7 @@ class PretrainingOptions:
                 _check_folder(folder, self.overwrite)
 
     def plain(self) -> dict[str, Any]:
-        """The options as JSON values; of paths the names only, for the rest is nobody else's."""
+        """The options as JSON values; of paths the last name only: presets are given to others."""
         plain = dataclasses.asdict(self)
         for name in ("shards", "teacher", "preset", "output_dir"):
             plain[name] = Path(plain[name]).name if plain[name] else None

@@ -1,7 +1,9 @@
 """The folder of a run: where it goes, whether it may go there, what lies in it, and whether it finished."""
 
 import contextlib
+import datetime
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +12,11 @@ from typing import Any
 from tftransformer import files
 from tftransformer.checkpoints.folders import read_json
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.runs import records
 
+STATUS_FILE = "run.json"
+FORMAT = "tftransformer-run"
 LAYOUT = {
-    "metrics_path": records.METRICS_FILE,
+    "metrics_path": "metrics.json",
     "report_path": "report.txt",
     "history_path": "history.csv",
     "confusion_matrix_path": "confusion_matrix.png",
@@ -26,36 +29,11 @@ LAYOUT = {
     "tensorboard_path": "tensorboard",
     "checkpoint_path": "checkpoint",
 }
-_OURS = {records.STATUS_FILE, ".DS_Store"} | {name.split("/")[0] for name in LAYOUT.values()}
-
-
-def record_in(path: Path) -> dict[str, Any] | None:
-    """The record of the run in a folder that is a run's alone; None for an empty folder."""
-    found = sorted(entry.name for entry in path.iterdir())
-    foreign = [n for n in found if n not in _OURS and not files.is_partial(n)]
-    if not found:
-        return None
-    record = records.read_record(path) if records.STATUS_FILE in found else None
-    if record is None or foreign:
-        what = f"{foreign[0]!r}" if foreign else "files that no run of this project wrote"
-        raise TransformerError(
-            f"output_dir must be new, empty or a run's own folder; {path} holds {what}, "
-            "which overwriting would not delete"
-        )
-    return record
-
-
-def refuse_finished(path: Path, record: Mapping[str, Any], overwrite: bool) -> None:
-    """Raise a `TransformerError` for a finished run that is not to be overwritten."""
-    if not overwrite and records.status(path, record) == "finished":
-        raise taken(path, "a finished")
-
-
-def taken(path: Path, which: str) -> TransformerError:
-    """The error that says whose folder it is."""
-    return TransformerError(
-        f"output_dir must not hold {which} run; {path} does: pass overwrite=True to replace it, or another output_dir"
-    )
+# Where what a run overwrites is kept until it has left something itself.
+_PREVIOUS = f".previous{files.PARTIAL_SUFFIX}"
+_OURS = {STATUS_FILE, ".DS_Store"} | {name.split("/")[0] for name in LAYOUT.values()}
+# These say where and how often a run goes, not which run it is.
+_NOT_IDENTITY = ("output_dir", "overwrite")
 
 
 def check_free(output_dir: str | os.PathLike | None, overwrite: bool = False) -> None:
@@ -68,12 +46,26 @@ def check_free(output_dir: str | os.PathLike | None, overwrite: bool = False) ->
         raise TransformerError(f"output_dir must be a folder; {existing} is a file")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise TransformerError(f"output_dir must be a folder that can be written; {existing} cannot")
-    if existing == path and (record := record_in(path)) is not None:
-        refuse_finished(path, record, overwrite)
-        if records.status(path, record) == "running":
+    if existing == path and (record := _replaceable(path, overwrite)) is not None:
+        if _status(path, record) == "running":
             raise TransformerError(
                 f"output_dir must not hold a run that is under way; {path} is in use by another process"
             )
+
+
+def next_free(root: Path, name: str) -> Path:
+    """Make and return the next free `root/NAME-N`; two processes never get the same one."""
+    stem = re.sub(r"[^\w.]+", "-", name).strip("-._")[:60] or "run"
+    taken = re.compile(re.escape(stem) + r"-(\d+)")
+    with files.disk_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        numbers = [int(found[1]) for entry in root.iterdir() if (found := taken.fullmatch(entry.name))]
+        number = max(numbers, default=0)
+        while True:
+            number += 1
+            with contextlib.suppress(FileExistsError):
+                (root / f"{stem}-{number}").mkdir()
+                return root / f"{stem}-{number}"
 
 
 class RunFolder:
@@ -86,7 +78,7 @@ class RunFolder:
     Attributes:
         path: The folder.
         config: Every setting of the run, as strict JSON holds it.
-        name: What `create` was told.
+        name: Name of the run.
         begins_anew: Whether `create` cleared what an unfinished run of the same settings had left.
 
     Every file of the layout has a property: `metrics_path`, `report_path`, `history_path`,
@@ -124,7 +116,7 @@ class RunFolder:
 
         Args:
             output_dir: The folder; None takes the next free `root/NAME-N`, safe against a second process.
-            name: What the run is called: the data set's name, say; characters unfit for a file become "-".
+            name: Name of the run: the data set's, say; characters unfit for a file become "-".
             overwrite: Replace a finished or a different run. Files that no run writes are never deleted.
             config: Every setting; NaN and infinities become null. An unfinished run of the same settings
                 (apart from output_dir and overwrite) is cleared away, and begins anew.
@@ -136,64 +128,49 @@ class RunFolder:
                 the disk refused.
         """
         record = {
-            "format": records.FORMAT,
+            "format": FORMAT,
             "version": 1,
             "name": name,
             "status": "running",
-            "started": records.now(),
+            "started": _now(),
             "ended": None,
             "error": None,
             "config": files.plain(dict(config or {}), "config"),
         }
         if output_dir is None or not os.fspath(output_dir):
-            return cls._fresh(records.next_free(Path(root), name), record)
-        path = Path(output_dir)
-        with files.disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                path.mkdir()
-            except FileExistsError:
-                if not path.is_dir():
-                    raise TransformerError(f"output_dir must be a folder; {path} is a file") from None
-            else:
-                return cls._fresh(path, record)
-        run = cls(path, record, files.Lock(path))
-        try:
-            replacing = run._make_room(path, record["config"], overwrite)
-            try:
-                run._write_status()
-            except BaseException:
-                if replacing:
-                    records.restore(path)
-                raise
-        except BaseException:
-            run.close()
-            raise
-        return run
-
-    @classmethod
-    def _fresh(cls, path: Path, record: dict[str, Any]) -> "RunFolder":
-        run = cls(path, record, files.Lock(path))
-        try:
+            path, fresh = next_free(Path(root), name), True
+        else:
+            path, fresh = Path(output_dir), True
+            with files.disk_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    fresh = False
+            if not path.is_dir():
+                raise TransformerError(f"output_dir must be a folder; {path} is a file")
+        with contextlib.ExitStack() as undo:
+            run = cls(path, record, undo.enter_context(files.Lock(path)))
+            if fresh:
+                undo.callback(_remove, path)
+            elif run._make_room(overwrite):
+                undo.callback(_restore, path)
             run._write_status()
-        except BaseException:
-            run.close()
-            with contextlib.suppress(OSError):
-                path.rmdir()
-            raise
+            undo.pop_all()
         return run
 
-    def _make_room(self, path: Path, config: dict[str, Any], overwrite: bool) -> bool:
+    def _make_room(self, overwrite: bool) -> bool:
         """Set aside what may be replaced, and say whether there was something."""
-        records.put_back(path)
-        record = record_in(path)
+        if not _left_by(self.path):
+            # A run that was killed before it had left anything overwrote this.
+            _restore(self.path)
+        record = _replaceable(self.path, overwrite)
         if record is None:
             return False
-        refuse_finished(path, record, overwrite)
-        if not overwrite and records.identity(record.get("config", {})) != records.identity(config):
-            raise taken(path, "another")
+        if not overwrite and _identity(record.get("config", {})) != _identity(self.config):
+            raise _taken(self.path, "another")
         self.begins_anew = not overwrite
-        records.set_aside(path)
+        _set_aside(self.path)
         return True
 
     @classmethod
@@ -204,7 +181,7 @@ class RunFolder:
             path: The run's folder.
             finished: Insist that the run finished. False also opens one that failed or was interrupted, whose
                 best weights may stand in `model_path`.
-            argument: What the user calls the path, for messages.
+            argument: Name of the path for messages.
 
         Raises:
             TransformerError: None is given, no such folder (near misses are named), not a run's folder, a run that did not
@@ -216,19 +193,17 @@ class RunFolder:
         if not path.is_dir():
             siblings = []
             with contextlib.suppress(OSError):
-                siblings = [p.name for p in path.parent.iterdir() if (p / records.STATUS_FILE).is_file()]
+                siblings = [p.name for p in path.parent.iterdir() if (p / STATUS_FILE).is_file()]
             what = "is a file" if path.exists() else "does not exist"
             raise TransformerError(
                 f"{argument} must be a folder; {path} {what}{near_miss(path.name, sorted(siblings))}"
             )
-        record = records.read_record(path)
+        record = _read_record(path)
         if record is None:
-            inside = next((p for p in path.absolute().parents if (p / records.STATUS_FILE).is_file()), None)
-            below = sorted(str(p) for p in path.iterdir() if (p / records.STATUS_FILE).is_file())[-3:]
+            inside = next((p for p in path.absolute().parents if (p / STATUS_FILE).is_file()), None)
+            below = sorted(str(p) for p in path.iterdir() if (p / STATUS_FILE).is_file())[-3:]
             hint = f"; did you mean {str(inside)!r}?" if inside else f"; it holds {', '.join(below)}" if below else ""
-            raise TransformerError(
-                f"{path} must be a run's folder, with a {records.STATUS_FILE} of this project in it{hint}"
-            )
+            raise TransformerError(f"{path} must be a run's folder, with a {STATUS_FILE} of this project in it{hint}")
         run = cls(path, record)
         if finished and run.status != "finished":
             why = f": {record['error']}" if record.get("error") else ""
@@ -247,10 +222,10 @@ class RunFolder:
 
     @property
     def status(self) -> str:
-        """`running`, `finished`, `failed` or `interrupted` (by a signal, or its process ended without a word)."""
+        """`running`, `finished`, `failed` or `interrupted` (by a signal, or its process was killed)."""
         if self._lock is not None and self._record["status"] == "running":
             return "running"
-        return records.status(self.path, self._record)
+        return _status(self.path, self._record)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -262,7 +237,7 @@ class RunFolder:
         return read_json(self.metrics_path)
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
-        """Write metrics.json, last and atomically, with the settings as `config`; let go of the folder.
+        """Write metrics.json, last and atomically, with the settings as `config`, and release the folder.
 
         Args:
             metrics: The sections `test`, `train` and `data`; NaN and infinities become null.
@@ -272,9 +247,9 @@ class RunFolder:
         """
         complete = {**metrics, "config": self.config}
         complete = files.plain(complete, "metrics")
-        self._write_status(status="finished", ended=records.now())
+        self._write_status(status="finished", ended=_now())
         files.write_json(self.metrics_path, complete)
-        records.remove(self.path / records.PREVIOUS)
+        _remove(self.path / _PREVIOUS)
         self.close()
 
     def announcement(self) -> str:
@@ -284,7 +259,7 @@ class RunFolder:
         return f"writing to {self.path}: an unfinished run of the same settings is cleared, training begins anew"
 
     def fail(self, reason: str, status: str = "failed") -> None:
-        """Note that the run failed and why, and let go of the folder; what it has left stays.
+        """Note that the run failed and why, and release the folder; what it has left stays.
 
         A run that has left nothing is removed, and what it was to overwrite is put back.
 
@@ -295,26 +270,26 @@ class RunFolder:
         if self._lock is None:
             return
         try:
-            if records.left_by(self.path):
-                records.remove(self.path / records.PREVIOUS)
+            if _left_by(self.path):
+                _remove(self.path / _PREVIOUS)
                 # One line, because the messages of other libraries run over many.
-                self._write_status(status=status, ended=records.now(), error=" ".join(str(reason).split())[:500])
-            elif (self.path / records.PREVIOUS).is_dir():
-                records.restore(self.path)
+                self._write_status(status=status, ended=_now(), error=" ".join(str(reason).split())[:500])
+            elif (self.path / _PREVIOUS).is_dir():
+                _restore(self.path)
             else:
                 shutil.rmtree(self.path, ignore_errors=True)
         finally:
             self.close()
 
     def close(self) -> None:
-        """Let go of the folder without a word about how the run ended."""
+        """Release the folder; its status stays as it is."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def _write_status(self, **changes: Any) -> None:
         self._record.update(changes)
-        files.write_json(self.path / records.STATUS_FILE, self._record)
+        files.write_json(self.path / STATUS_FILE, self._record)
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -338,3 +313,104 @@ def _layout_property(relative: str) -> property:
 
 for _property, _relative in LAYOUT.items():
     setattr(RunFolder, _property, _layout_property(_relative))
+
+
+# What a run's folder says about itself, and what another run may replace.
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """What run.json says; None where there is none of this project."""
+    if not (path / STATUS_FILE).is_file():
+        return None
+    record = read_json(path / STATUS_FILE)
+    return record if record.get("format") == FORMAT else None
+
+
+def _status(path: Path, record: Mapping[str, Any]) -> str:
+    """`running`, `finished`, `failed` or `interrupted`."""
+    if record.get("status") == "failed":
+        return "failed"
+    if (path / LAYOUT["metrics_path"]).is_file():
+        return "finished"
+    try:
+        files.Lock(path).release()
+    except TransformerError:
+        return "running"
+    return "interrupted"
+
+
+def _replaceable(path: Path, overwrite: bool) -> dict[str, Any] | None:
+    """The run.json of the run in a folder that is a run's alone, and may be replaced; None for an empty folder."""
+    found = sorted(entry.name for entry in path.iterdir())
+    if not found:
+        return None
+    foreign = [name for name in found if name not in _OURS and not files.is_partial(name)]
+    record = _read_record(path)
+    if record is None or foreign:
+        what = f"{foreign[0]!r}" if foreign else "files that no run of this project wrote"
+        raise TransformerError(
+            f"output_dir must be new, empty or a run's own folder; {path} holds {what}, "
+            "which overwriting would not delete"
+        )
+    if not overwrite and _status(path, record) == "finished":
+        raise _taken(path, "a finished")
+    return record
+
+
+def _taken(path: Path, which: str) -> TransformerError:
+    return TransformerError(
+        f"output_dir must not hold {which} run; {path} does: pass overwrite=True to replace it, or another output_dir"
+    )
+
+
+def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that make a run this run and not another."""
+    return {key: value for key, value in config.items() if key not in _NOT_IDENTITY}
+
+
+def _remove(path: Path) -> None:
+    """Delete a file, a link or a folder; a missing one is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _left_by(path: Path) -> list[Path]:
+    """What a run has left in its folder beside its status, folders without a file aside: nothing, if it ended at once."""
+    return [
+        entry
+        for entry in path.iterdir()
+        if entry.name not in (STATUS_FILE, _PREVIOUS)
+        and not files.is_partial(entry.name)
+        and not (entry.is_dir() and not any(found.is_file() for found in entry.rglob("*")))
+    ]
+
+
+def _set_aside(path: Path) -> None:
+    """Move everything in a run's folder into a hidden folder inside it."""
+    aside = path / _PREVIOUS
+    _remove(aside)
+    with files.disk_errors(path):
+        entries = list(path.iterdir())
+        aside.mkdir()
+        for entry in entries:
+            entry.rename(aside / entry.name)
+
+
+def _restore(path: Path) -> None:
+    """Undo `_set_aside`: what came since is deleted."""
+    aside = path / _PREVIOUS
+    if not aside.is_dir():
+        return
+    for entry in list(path.iterdir()):
+        if entry != aside:
+            _remove(entry)
+    with files.disk_errors(path):
+        for entry in list(aside.iterdir()):
+            entry.rename(path / entry.name)
+        aside.rmdir()

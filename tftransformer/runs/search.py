@@ -24,7 +24,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from tftransformer import files
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, check_choice, check_whole
-from tftransformer.evaluation.figures import COLOURS, new_figure, plain_axes, save
+from tftransformer.evaluation.figures import COLOURS, save, single_axes
 from tftransformer.evaluation.reports import text_table
 from tftransformer.finetuning.activation_cache import ActivationCache, choose_activation_cache
 from tftransformer.runs.recipes import Build, check_stages, describe_recipe, prepare, train_recipe, with_epochs
@@ -48,11 +48,11 @@ class Trial:
         state: "complete", "pruned" (given up early), or "diverged" (the loss was not finite).
         score: Validation macro-F1 after the last epoch; None unless complete.
         recipe: All settings.
-        parameters: Those that were searched over.
+        parameters: Settings that were searched over.
         scores: The score of each epoch.
-        seconds: How long it took.
-        note: Why it diverged.
-        rungs: What the pruner "hyperband" has to know of it when a search goes on.
+        seconds: Seconds that it took.
+        note: Reason why it diverged.
+        rungs: State of the pruner "hyperband", for a search that goes on.
     """
 
     number: int
@@ -114,9 +114,7 @@ class SearchResult:
 
     def plot(self, path: str | os.PathLike) -> None:
         """Draw quality against learning rate, coloured by strategy; crosses and triangles did not come to an end."""
-        figure = new_figure(7.2, 4.2)
-        axes = figure.add_subplot()
-        plain_axes(axes)
+        figure, axes = single_axes(7.2, 4.2)
         by_rate = all("learning_rate" in trial.recipe for trial in self.trials)
         strategies = list(dict.fromkeys(_strategy(trial) for trial in self.trials))
         for trial in self.trials:
@@ -201,13 +199,13 @@ def search(
         train: Training rows.
         validation: Rows to choose by.
         space: See `SearchSpace`.
-        trials: How many recipes to try, all in all.
+        trials: Number of recipes to try, all in all.
         output_dir: The folder: a JSON file a trial, the model of the best one, `report.txt`, `quality.png`.
-        seed: Of the proposals, of weights that start from random numbers, and of dropout.
+        seed: Random seed of the proposals, of weights that start from random numbers, and of dropout.
         pruner: "median" stops a trial that is below the median of the others at the same epoch; "hyperband"
             (Li et al. 2016, arXiv:1603.06560) stops in brackets, for many trials of many epochs; "none" is fair to
             strategies that start slowly, such as gradual unfreezing.
-        activation_cache: As `fit` takes it; shared by the trials.
+        activation_cache: Argument of `fit`; the trials share it.
         say: Takes a line of progress a trial.
 
     Returns:
@@ -242,7 +240,7 @@ def search(
             say(f"{path} holds {len(known)} trials; going on from there")
         study = _study(optuna, read, pruner, known)
         while len(known) < trials:
-            # Of the trial's number: a search that goes on proposes what one without a break would have.
+            # Drawn by the trial's number: a search that goes on proposes what one without a break would have.
             drawn = int(np.random.SeedSequence([seed, len(known)]).generate_state(1)[0])
             study.sampler = optuna.samplers.TPESampler(seed=drawn, n_startup_trials=_STARTUP)
             asked = study.ask()

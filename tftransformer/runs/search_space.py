@@ -9,7 +9,7 @@ from tftransformer.runs.recipes import check_recipe, takes_freeze_layers
 
 # Which trials a search gives up early.
 PRUNERS = ("median", "hyperband", "none")
-# Their size counts, not their difference.
+# Searched on a logarithmic scale.
 _LOGARITHMIC = ("learning_rate", "weight_decay", "l1", "l2")
 
 

@@ -8,7 +8,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -24,12 +23,12 @@ from tftransformer.evaluation.reports import text_table
 from tftransformer.finetuning.activation_cache import ActivationCache, choose_activation_cache
 from tftransformer.finetuning.defaults import BATCH_SIZE
 from tftransformer.finetuning.strategy import Strategy, parse_strategy
-from tftransformer.runs.cross_validation import FIGURES
+from tftransformer.runs.cross_validation import figures_on
 from tftransformer.runs.recipes import Build, check_stages, check_table, prepare, train_recipe
-from tftransformer.runs.resumable import digest_of, digest_of_model, read_piece, resumable_folder
+from tftransformer.runs.resumable import all_pieces, digest_of, digest_of_model, resumable_folder
 from tftransformer.tasks.base import TextTask
 
-# Of a run's file.
+# Entries of a run's file.
 _NEEDED = ("rate", "rows", "seconds", "seed", "strategy", "test", "trained_parameters")
 MEASURES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "micro_f1": "micro-F1"}
 
@@ -39,14 +38,14 @@ class Row:
     """One strategy at one number of training rows, at its best rate.
 
     Attributes:
-        strategy: As it was spelled.
+        strategy: The strategy as a string.
         rows: Training rows.
         rate: The highest rate.
         scores: The figure of each seed.
         other: The mean of the second figure.
         trained: Parameters that trained, those put in included.
         parameters: All of the model.
-        seconds: Of training, tracing included, the median of the seeds.
+        seconds: Seconds of training, tracing included: the median of the seeds.
         difference: Mean of this minus the first strategy's scores, seed by seed; None for the first itself.
         spread: Standard deviation of those differences (with n - 1); None with one seed.
     """
@@ -94,7 +93,7 @@ class StrategyTable:
 
     Attributes:
         cells: The runs.
-        figure: What strategies are compared by: "accuracy" of single-label data, "micro_f1" of multi-label data.
+        figure: Figure that strategies are compared by: "accuracy" of single-label data, "micro_f1" of multi-label data.
         rows: A `Row` for each strategy and number of training rows.
     """
 
@@ -188,8 +187,8 @@ def _number(mean: float, deviation: float | None, sign: str = "") -> str:
     return text if deviation is None else f"{text} ± {deviation:.3f}"
 
 
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.1 else f"{100 * share:.2g}%"
+def _percent(fraction: float) -> str:
+    return f"{fraction:.0%}" if fraction >= 0.1 else f"{100 * fraction:.2g}%"
 
 
 def default_strategies(num_layers: int) -> tuple[str, ...]:
@@ -222,17 +221,17 @@ def compare_strategies(
     """Train each strategy on each number of rows with each seed, and measure on the same test rows.
 
     A seed chooses the training rows, the fresh weights, the order and the dropout, so that strategies can be compared
-    row by row. Everybody trains for as many updates, in as many epochs as that takes: with a number of epochs instead,
-    the smallest sets would be compared where nothing has trained yet (Mosbach et al. 2021, arXiv 2006.04884).
+    row by row. Every model trains for as many updates, in as many epochs as that takes: with a number of epochs instead,
+    the smallest sets would be compared before anything has trained (Mosbach et al. 2021, arXiv 2006.04884).
 
     Args:
         build: Makes a fresh classifier: `lambda: tt.TextClassifier.from_preset(…, labels=train.labels)`.
-        train: The rows that are chosen from, alike in labels to all.
-        test: What everything is measured on.
-        validation: What rates are chosen on; needed with several `learning_rates`.
-        strategies: Spellings for `parse_strategy`.
-        train_examples: How many rows to train on; the sizes of the table.
-        seeds: How many seeds; they are 0, 1, 2 …
+        train: Rows that are chosen from, alike in labels to all.
+        test: Rows that everything is measured on.
+        validation: Rows that rates are chosen on; needed with several `learning_rates`.
+        strategies: Strings for `parse_strategy`.
+        train_examples: Numbers of rows to train on; the sizes of the table.
+        seeds: Number of seeds; they are 0, 1, 2 …
         learning_rates: Each strategy trains at each of them, and the table has, for each size, the one that is best
             on the validation rows. Without any, each strategy has the rate it is known to want.
         updates: Batches that a model is trained on, rounded up to whole epochs.
@@ -240,7 +239,7 @@ def compare_strategies(
         output_dir: A folder for a JSON file a run, from which an interrupted table goes on, and to which further
             strategies, sizes, seeds and rates can be added; and for `report.txt`, `table.json` and `comparison.png`.
             None: nothing is kept.
-        activation_cache: As `fit` takes it; what is frozen runs once for all.
+        activation_cache: Argument of `fit`; what is frozen runs once for all.
         say: Takes a line of progress a run.
 
     Returns:
@@ -255,7 +254,15 @@ def compare_strategies(
         >>> print(table)  # doctest: +SKIP
     """
     chosen = [parse_strategy(text) for text in strategies]
-    _check(chosen, train, test, validation, train_examples, seeds, learning_rates, updates)
+    check_table(chosen, train_examples, seeds, learning_rates, updates)
+    if max(train_examples) > len(train):
+        raise TransformerError(
+            f"train_examples must be at most {len(train)}, the number of training rows; got {max(train_examples)}"
+        )
+    if learning_rates and validation is None:
+        raise TransformerError("learning_rates need validation rows to choose by; the data have none")
+    if not len(test):
+        raise TransformerError("a comparison needs test rows; the data have none")
     model = _try(build, chosen, max(train_examples), updates, batch_size)
     rates = {strategy: tuple(learning_rates) or (strategy.learning_rate(model.advice),) for strategy in chosen}
     settings = {
@@ -268,14 +275,15 @@ def compare_strategies(
     }
     del model
     cache = choose_activation_cache(activation_cache) or "off"
-    plan = [
-        (strategy, rows, rate, seed)
+    plan = {
+        f"{str(strategy).replace(':', '-')}_{rows}-rows_rate-{rate:g}_seed-{seed}": (strategy, rows, rate, seed)
         for rows, seed, strategy in itertools.product(sorted(train_examples), range(seeds), chosen)
         for rate in rates[strategy]
-    ]
+    }
     score_on = validation if learning_rates else None
 
-    def run(strategy: Strategy, rows: int, rate: float, seed: int) -> dict[str, Any]:
+    def run(cell: tuple[Strategy, int, float, int]) -> dict[str, Any]:
+        strategy, rows, rate, seed = cell
         part = subset(train, rows, seed)
         recipe = {
             "strategy": str(strategy),
@@ -283,38 +291,18 @@ def compare_strategies(
             "epochs": _epochs(updates, len(part), batch_size),
             "batch_size": batch_size,
         }
-        return _run(build, recipe, part, test, score_on, seed, cache)
+        found = _run(build, recipe, part, test, score_on, seed, cache)
+        return {"strategy": str(strategy), "rows": rows, "rate": rate, "seed": seed, **found}
 
-    if output_dir is None:
-        return StrategyTable(_all(plan, run, None, say, ()))
-    scored = ("test", "validation") if learning_rates else ("test",)
     with resumable_folder(output_dir, "table of strategies", settings) as folder:
-        table = StrategyTable(_all(plan, run, folder, say, scored))
-        files.write_json(folder / "table.json", table.to_dict())
-        files.write_text(folder / "report.txt", f"{table}\n")
-        plot_comparison(folder / "comparison.png", table.rows, table.figure)
+        # Where rates are chosen, runs of a table without that choice lack a figure, and run again.
+        wanted = ("test", "validation") if learning_rates else ("test",)
+        table = StrategyTable(all_pieces(folder, plan, run, _line, what="run", needs=_NEEDED, wanted=wanted, say=say))
+        if folder is not None:
+            files.write_json(folder / "table.json", table.to_dict())
+            files.write_text(folder / "report.txt", f"{table}\n")
+            plot_comparison(folder / "comparison.png", table.rows, table.figure)
     return table
-
-
-def _check(
-    strategies: Sequence[Strategy],
-    train: Split,
-    test: Split,
-    validation: Split | None,
-    train_examples: Sequence[int],
-    seeds: int,
-    learning_rates: Sequence[float],
-    updates: int,
-) -> None:
-    check_table(strategies, train_examples, seeds, learning_rates, updates)
-    if max(train_examples) > len(train):
-        raise TransformerError(
-            f"train_examples must be at most {len(train)}, the number of training rows; got {max(train_examples)}"
-        )
-    if learning_rates and validation is None:
-        raise TransformerError("learning_rates need validation rows to choose by; the data have none")
-    if not len(test):
-        raise TransformerError("a comparison needs test rows; the data have none")
 
 
 def _epochs(updates: int, rows: int, batch_size: int) -> int:
@@ -322,7 +310,7 @@ def _epochs(updates: int, rows: int, batch_size: int) -> int:
 
 
 def _try(build: Build, strategies: Sequence[Strategy], most_rows: int, updates: int, batch_size: int) -> TextTask:
-    """A fresh model, after each strategy was put to one: what cannot be done is said before hours of training."""
+    """A fresh model, after each strategy was applied to one: what does not fit is refused before hours of training."""
     fewest = _epochs(updates, most_rows, batch_size)
     for strategy in strategies:
         model, fit = prepare(build, {"strategy": str(strategy), "epochs": 1000})
@@ -333,34 +321,6 @@ def _try(build: Build, strategies: Sequence[Strategy], most_rows: int, updates: 
         del model
     keras.utils.set_random_seed(0)
     return build()
-
-
-def _all(
-    plan: Sequence[tuple], run: Callable[..., dict], folder: Path | None, say: Callable, scored: Sequence[str]
-) -> list[dict[str, Any]]:
-    done = {}
-    for cell in plan if folder is not None else ():
-        if _path(folder, cell).exists():
-            found = read_piece(_path(folder, cell), _NEEDED)
-            # Where rates are chosen, runs of a table without that choice lack a figure, and run again.
-            if all(name in found for name in scored):
-                done[cell] = found
-    if done:
-        say(f"{folder} holds {len(done)} of {len(plan)} runs; going on from there")
-    started, trained = time.perf_counter(), 0
-    cells = []
-    for cell in plan:
-        if cell not in done:
-            strategy, rows, rate, seed = cell
-            done[cell] = {"strategy": str(strategy), "rows": rows, "rate": rate, "seed": seed, **run(*cell)}
-            if folder is not None:
-                files.write_json(_path(folder, cell), done[cell])
-            trained += 1
-            left = len(plan) - len(done)
-            minutes = (time.perf_counter() - started) / trained * left / 60
-            say(f"{_line(done[cell])}; {left} to go, about {minutes:.0f} min")
-        cells.append(done[cell])
-    return cells
 
 
 def _line(result: Mapping[str, Any]) -> str:
@@ -391,16 +351,10 @@ def _run(
     scored = {"test": test} if validation is None else {"test": test, "validation": validation}
     result: dict[str, Any] = {"epochs": recipe["epochs"], "seconds": seconds}
     for name, split in scored.items():
-        metrics = model.metrics_of(split.targets, model.predict(split, verbose=0))
-        result[name] = {figure: metrics[figure] for figure in FIGURES if metrics.get(figure) is not None}
+        result[name] = figures_on(split, model)
     result["trained_parameters"] = sum(math.prod(weight.shape) for weight in model.trainable_variables)
     result["parameters"] = model.count_params()
     # Models hold one another by way of Keras's graphs until they are collected.
     del model
     gc.collect()
     return result
-
-
-def _path(folder: Path, cell: tuple) -> Path:
-    strategy, rows, rate, seed = cell
-    return folder / f"{str(strategy).replace(':', '-')}_{rows}-rows_rate-{rate:g}_seed-{seed}.json"

@@ -11,8 +11,10 @@ from tftransformer.data.cutting import subset
 from tftransformer.data.loading import READERS
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.progress import say
 from tftransformer.runs.classification import build_classifier, data_name, load_splits, report_data
 from tftransformer.runs.cross_validation import CrossValidation, cross_validate
+from tftransformer.runs.finished_runs import joined
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.recipes import check_recipe
 from tftransformer.runs.search import SearchResult, search
@@ -39,7 +41,7 @@ def run_search(
     folder = options.output_dir or default_folder(options, "search")
     result = search(
         build, train, splits.validation, space, trials=trials, output_dir=folder, seed=options.seed, pruner=pruner,
-        activation_cache=options.activation_cache, say=_say,
+        activation_cache=options.activation_cache, say=say,
     )  # fmt: skip
     print(f"\n{result}\n")
     if report_test and splits.test is not None:
@@ -60,16 +62,16 @@ def run_cross_validation(
     if group_column is not None and options.train_examples is not None:
         raise TransformerError("train_examples cannot go with group_column: it would tear groups apart")
     splits = load_splits(options)
-    parts = [part for part in (splits.train, splits.validation) if part is not None]
     groups = None
     if group_column is not None:
+        parts = [part for part in (splits.train, splits.validation) if part is not None]
         groups = [value for part in parts for value in column_values(part, group_column)]
-    data = _chosen(_joined(parts), options)
+    data = _chosen(joined(splits.train, splits.validation), options)
     build = functools.partial(build_classifier, options, data)
     folder = options.output_dir or default_folder(options, "folds")
     result = cross_validate(
         build, data, folds, options.seed, groups=groups, output_dir=folder, activation_cache=options.activation_cache,
-        say=_say, **recipe,
+        say=say, **recipe,
     )  # fmt: skip
     print(f"\n{result}\n\nThe folds are in {folder}: report.txt, metrics.json and a JSON file a fold.")
     return result
@@ -104,19 +106,6 @@ def _chosen(data: Split, options: ClassificationOptions) -> Split:
     return data if options.train_examples is None else subset(data, options.train_examples, options.seed)
 
 
-def _joined(parts: Sequence[Split]) -> Split:
-    return Split(
-        [text for part in parts for text in part.texts],
-        [target for part in parts for target in part.targets],
-        multi_label=parts[0].multi_label,
-        source=parts[0].source,
-    )
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
 def run_comparison(
     options: ClassificationOptions,
     strategies: Sequence[str] | None,
@@ -143,7 +132,7 @@ def run_comparison(
     table = compare_strategies(
         build, splits.train, test, validation=splits.validation, strategies=chosen, train_examples=train_examples,
         seeds=seeds, learning_rates=learning_rates, updates=updates, batch_size=options.batch_size, output_dir=folder,
-        activation_cache=options.activation_cache, say=_say,
+        activation_cache=options.activation_cache, say=say,
     )  # fmt: skip
     print(f"\n{table}\n\nThe table is in {folder}: report.txt, table.json, comparison.png and a JSON file a run.")
     return table

@@ -1,11 +1,8 @@
-"""The commands, a module each: `define_flags`, `read_flags` (before TensorFlow is loaded) and `run`.
-
-`python -m tftransformer NAME` and `examples/NAME.py` call the same three functions.
-"""
+"""The commands, a module each, which `python -m tftransformer NAME` and `examples/NAME.py` give to `run_program`."""
 
 from tftransformer.lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, {"run_command": "running"})
+__getattr__, __dir__, __all__ = attach(__name__, {"run_command": "running", "run_program": "running"})
 
 COMMANDS = (
     "classify",

@@ -31,12 +31,7 @@ MODE = OptionFlags(ModeOptions)
 RUN = OptionFlags(
     ClassificationOptions, overwrite="Replace a finished or different run in --output_dir, or the file of --output."
 )
-
-
-def define_flags() -> None:
-    """Make the flags of the command."""
-    MODE.define()
-    RUN.define()
+FLAGS = (MODE, RUN)
 
 
 def read_flags() -> tuple[ModeOptions, Any]:
@@ -65,11 +60,10 @@ def _texts(mode: ModeOptions, given: dict[str, Any]) -> list:
     return texts_to_predict(pair_up(mode.text, mode.text_pair), mode.texts, columns)
 
 
-def run(given: tuple[ModeOptions, Any]) -> None:
+def run(mode: ModeOptions, what: Any) -> None:
     """Train, evaluate or predict."""
     from tftransformer.runs import classification, continuing, finished_runs
 
-    mode, what = given
     if mode.mode == "predict":
         finished_runs.predict(mode.model, what, mode.output)
     elif mode.mode == "evaluate":

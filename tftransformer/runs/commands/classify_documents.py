@@ -3,14 +3,14 @@
 from tftransformer.runs.flags import OptionFlags
 from tftransformer.runs.options import DocumentOptions
 
-FLAGS = OptionFlags(
+RUN = OptionFlags(
     DocumentOptions,
     without=("init_from", "add_labels"),
     sequence_length="Longest chunk in tokens; default: the encoder's limit.",
     pooling="From tokens to a chunk's vector; default: the preset's.",
     text_columns="The column of the text; by name, or by number from 1.",
 )
-define_flags, read_flags = FLAGS.define, FLAGS.read
+FLAGS = (RUN,)
 
 
 def run(options: DocumentOptions) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from tftransformer.finetuning.strategy import parse_strategy
-from tftransformer.runs.flags import OptionFlags, check_options, option, together
+from tftransformer.runs.flags import OptionFlags, check_options, option
 from tftransformer.runs.options import COLUMNS, SOURCES, STRATEGIES, ClassificationOptions
 from tftransformer.runs.recipes import check_table
 
@@ -45,15 +45,11 @@ RUN = OptionFlags(
     seed="Random seed of splits that are cut, and of the choice of test rows.",
     output_dir="Folder of the table; default: runs/NAME-strategies.",
 )  # fmt: skip
+FLAGS = (RUN, TABLE)
 
 
-# Data and model, and what stands in the table.
-define_flags, read_flags = together(RUN, TABLE)
-
-
-def run(given: tuple[ClassificationOptions, TableOptions]) -> None:
+def run(options: ClassificationOptions, table: TableOptions) -> None:
     """Train what the table lacks, and print it."""
     from tftransformer.runs import tuning
 
-    options, table = given
     tuning.run_comparison(options, **vars(table))

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from tftransformer.runs.flags import OptionFlags, check_options, option, together
+from tftransformer.runs.flags import OptionFlags, check_options, option
 from tftransformer.runs.options import COLUMNS, SOURCES, ClassificationOptions
 
 
@@ -43,15 +43,11 @@ RUN = OptionFlags(
     seed="Random seed of folds, weights, order, splits and subsets.",
     output_dir="Folder of the folds; default: runs/NAME-folds.",
 )  # fmt: skip
+FLAGS = (RUN, FOLDS)
 
 
-# Data, model and recipe, and the folds.
-define_flags, read_flags = together(RUN, FOLDS)
-
-
-def run(given: tuple[ClassificationOptions, FoldOptions]) -> None:
+def run(options: ClassificationOptions, folds: FoldOptions) -> None:
     """Train once a fold, and print the table."""
     from tftransformer.runs import tuning
 
-    options, folds = given
     tuning.run_cross_validation(options, recipe_of(options), folds=folds.folds, group_column=folds.group_column)

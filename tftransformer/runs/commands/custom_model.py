@@ -3,13 +3,13 @@
 from tftransformer.runs.flags import OptionFlags
 from tftransformer.runs.options import CustomOptions
 
-FLAGS = OptionFlags(
+RUN = OptionFlags(
     CustomOptions,
     without=("init_from", "add_labels"),
     sequence_length="Longest text in tokens; default: the model's limit.",
     overwrite="Replace what --model_dir and --output_dir hold.",
 )
-define_flags, read_flags = FLAGS.define, FLAGS.read
+FLAGS = (RUN,)
 
 
 def run(options: CustomOptions) -> None:

@@ -26,8 +26,7 @@ class DriftOptions:
         existing_path(self.texts, "texts")
 
 
-FLAGS = OptionFlags(DriftOptions)
-define_flags, read_flags = FLAGS.define, FLAGS.read
+FLAGS = (OptionFlags(DriftOptions),)
 
 
 def run(options: DriftOptions) -> None:

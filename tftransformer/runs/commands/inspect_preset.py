@@ -14,8 +14,7 @@ class InspectionOptions:
     json: bool = option(False, "Print JSON, an object a line.")
 
 
-FLAGS = OptionFlags(InspectionOptions)
-define_flags, read_flags = FLAGS.define, FLAGS.read
+FLAGS = (OptionFlags(InspectionOptions),)
 # What a word that is no flag is the value of.
 WORDS = "name"
 

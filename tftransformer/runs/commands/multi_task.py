@@ -3,8 +3,7 @@
 from tftransformer.runs.flags import OptionFlags
 from tftransformer.runs.options import MultiTaskOptions
 
-FLAGS = OptionFlags(MultiTaskOptions)
-define_flags, read_flags = FLAGS.define, FLAGS.read
+FLAGS = (OptionFlags(MultiTaskOptions),)
 
 
 def run(options: MultiTaskOptions) -> None:

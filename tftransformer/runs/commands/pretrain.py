@@ -28,15 +28,10 @@ class StepOptions:
 _BOTH = ("output_dir", "overwrite", "teacher", "preset", "seed")
 STEP, TRAIN = OptionFlags(StepOptions), OptionFlags(PretrainingOptions)
 PREPARE = OptionFlags(TextOptions, without=_BOTH)
+FLAGS = (STEP, PREPARE, TRAIN)
 
 
-def define_flags() -> None:
-    """Make the flags of both steps."""
-    for part in (STEP, PREPARE, TRAIN):
-        part.define()
-
-
-def read_flags() -> TextOptions | PretrainingOptions:
+def read_flags() -> tuple[TextOptions | PretrainingOptions]:
     """The options of the step."""
     step = STEP.read().step or ""
     if step not in STEPS:
@@ -48,8 +43,8 @@ def read_flags() -> TextOptions | PretrainingOptions:
         if not flags.FLAGS[name].value:
             raise TransformerError(f"--{name} is missing; --help lists the flags")
     if step == "train":
-        return TRAIN.read()
-    return PREPARE.read(**{name: flags.FLAGS[name].value for name in _BOTH})
+        return (TRAIN.read(),)
+    return (PREPARE.read(**{name: flags.FLAGS[name].value for name in _BOTH}),)
 
 
 def run(options: Any) -> None:

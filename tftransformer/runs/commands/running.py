@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 from typing import Any
 
 import absl.logging
@@ -47,13 +48,13 @@ def run_command(main: Callable[[Any], Any], read: Callable[[], Any] | None = Non
         >>> if __name__ == "__main__":  # doctest: +SKIP
         ...     run_command(main, read_flags)
     """
-    speak_any_encoding()
+    replace_unencodable()
 
     def guarded(arguments: Sequence[str]) -> None:
         if len(arguments) > 1:
             _fail(f"every argument must be a flag, --name=value; got {arguments[1]!r}")
         signal.signal(signal.SIGTERM, _terminate)
-        sys.unraisablehook = _heard_again
+        sys.unraisablehook = _send_again
         try:
             given = arguments if read is None else read()
             start_quietly()
@@ -71,6 +72,20 @@ def run_command(main: Callable[[Any], Any], read: Callable[[], Any] | None = Non
             _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
 
     app.run(guarded, flags_parser=functools.partial(_parse, words))
+
+
+def run_program(command: ModuleType) -> None:
+    """Run a command, from its flags to its work.
+
+    Args:
+        command: Module with `FLAGS`, the `OptionFlags` that it takes, and `run`, which is called with the options of each
+            of them; or with what its `read_flags()` returns, which is called before TensorFlow is loaded. Bare words
+            are values of the flag `WORDS`, if the module names one.
+    """
+    for part in command.FLAGS:
+        part.define()
+    read = getattr(command, "read_flags", lambda: [part.read() for part in command.FLAGS])
+    run_command(lambda options: command.run(*options), read, words=getattr(command, "WORDS", None))
 
 
 def _parse(words: str | None, arguments: Sequence[str]) -> list[str]:
@@ -109,8 +124,8 @@ def _terminate(*_: Any) -> None:
     raise Terminated("terminated")
 
 
-def _heard_again(ignored: Any) -> None:
-    """Python drops what a signal raises while the callback of a weak reference or a finaliser runs: ask once more."""
+def _send_again(ignored: Any) -> None:
+    """Send the signal again: Python drops what it raises while the callback of a weak reference or a finaliser runs."""
     for kind, number in ((Terminated, signal.SIGTERM), (KeyboardInterrupt, signal.SIGINT)):
         if issubclass(ignored.exc_type, kind):
             _ask_later(number)
@@ -156,11 +171,10 @@ def main(arguments: Sequence[str]) -> None:
         sys.argv[:] = [f"python -m tftransformer {name}", *rest]
         # What --help begins with.
         sys.modules["__main__"].__doc__ = command.__doc__
-        command.define_flags()
-        run_command(command.run, command.read_flags, words=getattr(command, "WORDS", None))
+        run_program(command)
 
 
-def _command(name: str) -> Any:
+def _command(name: str) -> ModuleType:
     return importlib.import_module(f"tftransformer.runs.commands.{name}")
 
 
@@ -182,7 +196,7 @@ _CHATTER = re.compile(
 _PLAIN = {"…": "...", "±": "+-", "↓": "v", "·": ".", "×": "x", "–": "-", "²": "^2"}
 
 
-def speak_any_encoding() -> None:
+def replace_unencodable() -> None:
     """Have standard output and error write characters that their encoding lacks in another way, instead of failing."""
     codecs.register_error("tftransformer.plain", _plainly)
     for stream in (sys.stdout, sys.stderr):

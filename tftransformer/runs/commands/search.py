@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tftransformer.errors import TransformerError
-from tftransformer.runs.flags import OptionFlags, check_options, option, read_range, together
+from tftransformer.runs.flags import OptionFlags, check_options, option, read_range
 from tftransformer.runs.options import COLUMNS, SOURCES, ClassificationOptions
 from tftransformer.runs.search_space import PRUNERS, SearchSpace
 
@@ -56,15 +56,11 @@ RUN = OptionFlags(
     seed="Random seed of proposals, weights, order, splits and subsets.",
     output_dir="Folder of the search; default: runs/NAME-search.",
 )  # fmt: skip
+FLAGS = (RUN, SEARCH)
 
 
-# Data and model, and what is searched over.
-define_flags, read_flags = together(RUN, SEARCH)
-
-
-def run(given: tuple[ClassificationOptions, SearchOptions]) -> None:
+def run(options: ClassificationOptions, found: SearchOptions) -> None:
     """Search, and report the best model."""
     from tftransformer.runs import tuning
 
-    options, found = given
     tuning.run_search(options, found.space(), trials=found.trials, pruner=found.pruner, report_test=found.report_test)
