@@ -15,22 +15,15 @@ from tftransformer.tasks import TASKS
 
 __version__ = "0.1.0"
 
+MODULES = (
+    "checkpoints", "data", "distribution", "evaluation", "export", "finetuning", "layers", "models", "patterns",
+    "pretraining", "runs", "tasks", "text",
+)  # fmt: skip
+
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "checkpoints": "",
-        "data": "",
-        "evaluation": "",
-        "runs": "",
-        "export": "",
-        "finetuning": "",
-        "layers": "",
-        "models": "",
-        "patterns": "",
-        "text": "",
-        "distribution": "",
-        "tasks": "",
-        "pretraining": "",
+        **dict.fromkeys(MODULES, ""),
         "TransformerConfig": "config",
         "TransformerError": "errors",
         **dict.fromkeys(TASKS, "tasks"),

@@ -161,10 +161,8 @@ class TransformerConfig:
         for heads, shared in self._rows_of_heads():
             if heads % shared:
                 raise TransformerError(f"num_heads must be a multiple of num_key_value_heads; got {heads} and {shared}")
-        if self.head_dim is None:
-            self._default_head_dim()
-
-    def _default_head_dim(self) -> None:
+        if self.head_dim is not None:
+            return
         if isinstance(self.num_heads, tuple):
             raise TransformerError("head_dim must be given where blocks have unlike num_heads; got None")
         if self.hidden_dim % self.num_heads:
@@ -185,9 +183,7 @@ class TransformerConfig:
             rate = getattr(self, name)
             if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
                 raise TransformerError(f"{name} must be at least 0 and below 1; got {rate!r}")
-        if not isinstance(self.layer_norm_epsilon, (int, float)) or not (
-            0 < self.layer_norm_epsilon and math.isfinite(self.layer_norm_epsilon)
-        ):
+        if not isinstance(self.layer_norm_epsilon, (int, float)) or not 0 < self.layer_norm_epsilon < math.inf:
             raise TransformerError(f"layer_norm_epsilon must be positive; got {self.layer_norm_epsilon!r}")
         for name, known in (("activation", ACTIVATIONS), ("position", POSITIONS)):
             check_choice(name, getattr(self, name), known)
@@ -250,12 +246,11 @@ class TransformerConfig:
         Raises:
             TransformerError: A field is unknown or missing.
         """
-        known = [f.name for f in dataclasses.fields(cls)]
+        known = {field.name: field.default for field in dataclasses.fields(cls)}
         for name in fields:
             if name not in known:
                 raise TransformerError(f"unknown field {name!r} in a TransformerConfig{near_miss(name, known)}")
-        required = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING]
-        missing = [name for name in required if name not in fields]
+        missing = [name for name, default in known.items() if default is dataclasses.MISSING and name not in fields]
         if missing:
             raise TransformerError(f"a TransformerConfig needs {', '.join(missing)}; they are missing")
         return cls(**fields)

@@ -149,9 +149,7 @@ def plain(value: Any, name: str = "value") -> Any:
         value = sorted(value, key=str)
     if isinstance(value, (list, tuple)):
         return [plain(item, f"{name}[{index}]") for index, item in enumerate(value)]
-    if isinstance(value, (np.ndarray, np.generic)):
-        return plain(value.tolist(), name)
-    if hasattr(value, "__array__"):
+    if hasattr(value, "__array__"):  # arrays and scalars of NumPy and of Keras's backends
         return plain(np.asarray(value).tolist(), name)
     raise TransformerError(f"{name} must be something that JSON can hold; got {type(value).__name__}")
 

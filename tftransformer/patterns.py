@@ -46,12 +46,9 @@ def addresses(model: Any) -> dict[str, Any]:
 
 def address(variable: Any, layer: Any) -> str:
     """The address of one weight of a top-level layer: the layer's name, then the path inside it."""
-    # Both paths start with whatever the layer was built in, such as the name of a task.
-    built_in = f"{layer.path}/"
-    if variable.path.startswith(built_in):
-        return f"{layer.name}/{variable.path[len(built_in) :]}"
-    # A part that was built on its own before the layer took it in.
-    return f"{layer.name}/{variable.path}"
+    # Both paths start with whatever the layer was built in, such as the name of a task. A part that was built on its
+    # own before the layer took it in has a path of its own.
+    return f"{layer.name}/{variable.path.removeprefix(f'{layer.path}/')}"
 
 
 def copy_weights(source: Any, target: Any) -> None:

@@ -67,7 +67,7 @@ class Run:
         return self.length.figures
 
     def state(self):
-        return [np.asarray(v) for group in self.model.state().values() for v in group]
+        return [np.asarray(v) for v in self.model.state().values()]
 
 
 class Interrupt(keras.callbacks.Callback):

@@ -53,8 +53,7 @@ def tfidf_baseline(
         train_texts: B texts, or pairs of texts.
         train_targets: (B,) integers, or (B, C) of 0 and 1 (several labels per text: one threshold for all is
             tuned on the cross-validated probabilities).
-        test_texts: Like `train_texts`.
-        test_targets: Like `train_targets`.
+        test_texts, test_targets: As for the training rows.
         labels: C names.
         seed: Random seed of the folds and the subset.
 

@@ -3,7 +3,7 @@
 `keras.metrics.F1Score` wants one-hot targets and knows no macro mean over the classes that occur.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 from keras import ops
@@ -17,14 +17,11 @@ class _Counts(keras.metrics.Metric):
     # More is better: Keras's EarlyStopping, ModelCheckpoint and ReduceLROnPlateau read it where nobody tells them.
     _direction = "up"
 
-    def __init__(
-        self, num_classes: int, shape: tuple[int, ...], slots: tuple[str, ...], name: str | None, dtype: str | None
-    ) -> None:
+    def __init__(self, num_classes: int, name: str | None, dtype: str | None) -> None:
         # Counts in half precision stop growing at 256 or 2048, so the policy of the model is not followed.
         super().__init__(name=name, dtype=dtype or "float32")
         check_whole("num_classes", num_classes)
         self.num_classes = num_classes
-        self._slots = [self.add_weight(shape=shape, initializer="zeros", name=slot) for slot in slots]
 
     def _checked(self, y_pred: Any) -> Any:
         y_pred = ops.convert_to_tensor(y_pred)
@@ -52,7 +49,7 @@ class MacroF1(_Counts):
 
     Args:
         num_classes: C.
-        name: Shown by `fit`.
+        name: Name that `fit` shows.
         dtype: Dtype of the counts; float32 whatever the dtype policy.
 
     Call arguments:
@@ -71,7 +68,8 @@ class MacroF1(_Counts):
     """
 
     def __init__(self, num_classes: int, name: str = "macro_f1", dtype: str | None = None) -> None:
-        super().__init__(num_classes, (num_classes, num_classes), ("confusion",), name, dtype)
+        super().__init__(num_classes, name, dtype)
+        self.confusion = self.add_weight(shape=(num_classes, num_classes), initializer="zeros", name="confusion")
 
     def update_state(self, y_true, y_pred, sample_weight=None) -> None:
         y_pred = self._checked(y_pred)
@@ -80,21 +78,13 @@ class MacroF1(_Counts):
         if sample_weight is not None:
             rows = rows * ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1))
         columns = ops.one_hot(ops.argmax(y_pred, axis=-1), self.num_classes, dtype=self.dtype)
-        (confusion,) = self._slots
-        confusion.assign_add(ops.matmul(ops.transpose(rows), columns))
+        self.confusion.assign_add(ops.matmul(ops.transpose(rows), columns))
 
     def result(self):
-        (confusion,) = self._slots
-        matrix = ops.convert_to_tensor(confusion)
+        matrix = ops.convert_to_tensor(self.confusion)
         predicted, actual = ops.sum(matrix, axis=0), ops.sum(matrix, axis=1)
         present = ops.sum(ops.cast(predicted + actual > 0, matrix.dtype))
         return ops.sum(_f1(ops.diagonal(matrix), predicted, actual)) / ops.maximum(present, ops.ones_like(present))
-
-
-class HasThreshold(Protocol):
-    """A task, or one of several."""
-
-    threshold: float
 
 
 class _Thresholded:
@@ -108,8 +98,8 @@ class _Thresholded:
         # A function, since Keras would save a model that it finds in an attribute.
         self._threshold = lambda: self.threshold
 
-    def follow(self, task: HasThreshold) -> None:
-        """Where it has no threshold of its own, compare with the task's, as that is when the metric is traced."""
+    def follow(self, task: Any) -> None:
+        """Where it has no threshold of its own, compare with `task.threshold`, as that is when the metric is traced."""
         if self.threshold is None:
             self._threshold = lambda: task.threshold
 
@@ -131,7 +121,7 @@ class MultiLabelAccuracy(_Thresholded, keras.metrics.Mean):
 
     Args:
         threshold, from_logits: As for `MultiLabelF1`.
-        name: Shown by `fit`.
+        name: Name that `fit` shows.
         dtype: Dtype of the mean.
 
     Call arguments: As for `MultiLabelF1`.
@@ -167,7 +157,7 @@ class MultiLabelF1(_Thresholded, _Counts):
         threshold: A label is predicted where its probability is at least this. None: that of the task that the
             metric is to `follow`.
         from_logits: `y_pred` holds logits; a sigmoid is applied first.
-        name: Shown by `fit`; by default `macro_f1` or `micro_f1`.
+        name: Name that `fit` shows; by default `macro_f1` or `micro_f1`.
         dtype: Dtype of the counts; float32 whatever the dtype policy.
 
     Call arguments:
@@ -196,7 +186,9 @@ class MultiLabelF1(_Thresholded, _Counts):
     ) -> None:
         if average not in ("macro", "micro"):
             raise TransformerError(f"average must be 'macro' or 'micro'; got {average!r}")
-        super().__init__(num_classes, (num_classes,), ("hits", "predicted", "actual"), name or f"{average}_f1", dtype)
+        super().__init__(num_classes, name or f"{average}_f1", dtype)
+        names = ("hits", "predicted", "actual")
+        self.counts = [self.add_weight(shape=(num_classes,), initializer="zeros", name=each) for each in names]
         self.average = average
         self._compare_with(threshold, from_logits)
 
@@ -207,11 +199,11 @@ class MultiLabelF1(_Thresholded, _Counts):
         weight = ops.ones_like(predicted[:, :1])
         if sample_weight is not None:
             weight = ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1))
-        for slot, counts in zip(self._slots, (predicted * actual, predicted, actual), strict=True):
-            slot.assign_add(ops.sum(counts * weight, axis=0))
+        for count, found in zip(self.counts, (predicted * actual, predicted, actual), strict=True):
+            count.assign_add(ops.sum(found * weight, axis=0))
 
     def result(self):
-        counts = [ops.convert_to_tensor(slot) for slot in self._slots]
+        counts = [ops.convert_to_tensor(count) for count in self.counts]
         return ops.mean(_f1(*counts)) if self.average == "macro" else _f1(*map(ops.sum, counts))
 
     def get_config(self) -> dict:

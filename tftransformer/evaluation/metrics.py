@@ -10,7 +10,6 @@ from sklearn import metrics as sk
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import intervals
 
-LEVEL = 0.95
 # Keras's own epsilon: a probability of exactly 0 costs 16.1, not infinity.
 _EPSILON = 1e-7
 
@@ -73,17 +72,11 @@ def classification_metrics(
         loss=float(np.average(-np.log(chosen), weights=weight)),
         confusion_matrix=confusion.tolist(),
         confidence_interval={
-            "level": LEVEL,
+            "level": intervals.LEVEL,
             "accuracy": _accuracy_interval(accuracy, len(targets), weight),
             "macro_f1": _single_label_interval(targets, predictions, weight, num_classes, seed),
         },
-        **_auc(
-            np.eye(num_classes, dtype=bool)[targets],
-            probabilities,
-            labels,
-            weight,
-            columns=[1] if num_classes == 2 else range(num_classes),
-        ),
+        **_auc(np.eye(num_classes, dtype=bool)[targets], probabilities, labels, weight, single=True),
     )
     return _ordered(result, len(targets))
 
@@ -102,10 +95,8 @@ def multilabel_metrics(
     Args:
         targets: (B, C) of 0 and 1.
         probabilities: (B, C), each of its own sigmoid.
-        labels: C names.
         thresholds: A label is predicted where its probability is at least this; one number, or C.
-        sample_weight: (B,) or None.
-        seed: Random seed of the bootstrap behind the intervals.
+        labels, sample_weight, seed: As for `classification_metrics`.
 
     Returns:
         The keys of `classification_metrics`, and: `accuracy` is the fraction of texts whose whole set of labels
@@ -140,16 +131,9 @@ def multilabel_metrics(
     )
     clipped = np.clip(probabilities, _EPSILON, 1 - _EPSILON)
     entropy = -np.where(actual, np.log(clipped), np.log1p(-clipped)).mean(-1)
-    scale = np.ones(len(actual)) if weight is None else weight
-    macro_interval, micro_interval = intervals.bootstrap_f1(
-        (actual & predicted) * scale[:, None],
-        predicted * scale[:, None],
-        actual * scale[:, None],
-        multi_label=True,
-        seed=seed,
-        level=LEVEL,
-        resamples=_resamples(len(actual)),
-    )
+    scale = np.ones((len(actual), 1)) if weight is None else weight[:, None]
+    counts = [scale * part for part in (actual & predicted, predicted, actual)]
+    macro_interval, micro_interval = intervals.bootstrap_f1(*counts, multi_label=True, seed=seed)
     result.update(
         accuracy=subset,
         subset_accuracy=subset,
@@ -160,12 +144,12 @@ def multilabel_metrics(
         thresholds=cut.tolist(),
         confusion_matrix=sk.multilabel_confusion_matrix(actual, predicted, sample_weight=weight).tolist(),
         confidence_interval={
-            "level": LEVEL,
+            "level": intervals.LEVEL,
             "accuracy": _accuracy_interval(subset, len(actual), weight),
             "macro_f1": list(macro_interval),
             "micro_f1": list(micro_interval),
         },
-        **_auc(actual, probabilities, labels, weight, columns=range(len(labels))),
+        **_auc(actual, probabilities, labels, weight, single=False),
     )
     return _ordered(result, len(actual))
 
@@ -189,12 +173,13 @@ def _figures(actual, predicted, labels, weight, present):
     return result
 
 
-def _auc(actual, probabilities, labels, weight, columns):
+def _auc(actual, probabilities, labels, weight, single):
     seen = actual if weight is None else actual[weight > 0]
     for label, column in zip(labels, seen.T, strict=True):
         if column.all() or not column.any():
             missing = "every text has" if column.all() else "no text has"
             return {"auc": None, "auc_note": f"undefined: {missing} the label {str(label)!r}"}
+    columns = [1] if single and len(labels) == 2 else range(len(labels))
     areas = [sk.roc_auc_score(actual[:, c], probabilities[:, c], sample_weight=weight) for c in columns]
     return {"auc": float(np.mean(areas))}
 
@@ -202,7 +187,7 @@ def _auc(actual, probabilities, labels, weight, columns):
 def _accuracy_interval(accuracy, rows, weight):
     # Kish's effective sample size: unequal weights carry less information than their number says.
     effective = rows if weight is None else weight.sum() ** 2 / (weight**2).sum()
-    return list(intervals.wilson(accuracy * effective, effective, LEVEL))
+    return list(intervals.wilson(accuracy * effective, effective))
 
 
 def _single_label_interval(targets, predictions, weight, num_classes, seed):
@@ -212,14 +197,8 @@ def _single_label_interval(targets, predictions, weight, num_classes, seed):
     actual = one_hot[kinds[:, 0].astype(int)] * kinds[:, 2:]
     predicted = one_hot[kinds[:, 1].astype(int)] * kinds[:, 2:]
     hits = actual * (kinds[:, :1] == kinds[:, 1:2])
-    macro, _ = intervals.bootstrap_f1(
-        hits, predicted, actual, counts=counts, seed=seed, level=LEVEL, resamples=_resamples(len(kinds))
-    )
+    macro, _ = intervals.bootstrap_f1(hits, predicted, actual, counts=counts, seed=seed)
     return list(macro)
-
-
-def _resamples(kinds: int) -> int:
-    return 2000 if kinds <= 5000 else 1000
 
 
 _ORDER = (

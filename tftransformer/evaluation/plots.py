@@ -16,6 +16,7 @@ _MARKERS = "osD^vP*X<>"
 _ROC_CURVES = 10
 _WORST = 6
 _TITLE = 90  # characters
+_PARTS = {"": "training", "val_": "validation"}  # by the prefix of Keras's logs
 
 
 def plot_confusion_matrix(
@@ -70,19 +71,12 @@ def plot_confusion_matrix(
                 color="white" if fractions[row, column] > 0.55 else "#b0b0b0" if value == 0 else "#202020",
                 in_layout=False,
             )
-    slanted = few and max(map(len, columns)) > 3
-    axes.set_xticks(
-        range(len(columns)),
-        columns,
-        fontsize=tick,
-        rotation=40 if slanted else 0 if few else 90,
-        ha="right" if slanted else "center",
-        rotation_mode="anchor" if slanted else "default",
-        family=fonts,
-    )
-    axes.set_yticks(range(number), names, fontsize=tick, family=fonts)
-    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        label.set_parse_math(False)
+    turned: dict[str, Any] = {"rotation": 0 if few else 90}
+    if few and max(map(len, columns)) > 3:
+        turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    written: dict[str, Any] = {"fontsize": tick, "family": fonts, "parse_math": False}
+    axes.set_xticks(range(len(columns)), columns, **turned, **written)
+    axes.set_yticks(range(number), names, **written)
     axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(number + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#e4e4e4", linewidth=0.5)
@@ -90,14 +84,8 @@ def plot_confusion_matrix(
     axes.spines[:].set_visible(False)
     axes.set_xlabel("" if several else "predicted label")
     axes.set_ylabel("label" if several else "true label")
-    bar = figure.colorbar(
-        image,
-        ax=axes,
-        fraction=0.04 if few else 0.02,
-        aspect=20 if few else 40,
-        pad=0.02,
-        format=PercentFormatter(1.0, decimals=0),
-    )
+    width: dict[str, Any] = {"fraction": 0.04, "aspect": 20} if few else {"fraction": 0.02, "aspect": 40}
+    bar = figure.colorbar(image, ax=axes, pad=0.02, format=PercentFormatter(1.0, decimals=0), **width)
     bar.set_label("fraction of the texts" if several else "fraction of the true label", fontsize=8)
     bar.ax.tick_params(labelsize=8, length=2)
     bar.outline.set_visible(False)
@@ -145,7 +133,7 @@ def plot_roc(
     entries = []
     others = [c for c in order if c not in coloured]
     for c in others:
-        (line,) = axes.plot(*curves[c], color="#c4c4c4", linewidth=0.7, zorder=1)
+        axes.plot(*curves[c], color="#c4c4c4", linewidth=0.7, zorder=1)
     for rank, c in enumerate(coloured):
         (line,) = axes.plot(*curves[c], color=COLOURS[rank % 7], linestyle=STYLES[rank // 7], linewidth=1.6)
         entries.append((line, f"{areas[c]:.3f}  {names[c]} ({actual[:, c].sum():,})"))
@@ -161,13 +149,8 @@ def plot_roc(
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         entries.append((axes.plot([], [], " ")[0], f"undefined: {', '.join(missing[:3])}{more}"))
-    axes.set(
-        xlim=(-0.01, 1.01),
-        ylim=(-0.01, 1.01),
-        aspect="equal",
-        xlabel="false positive rate",
-        ylabel="true positive rate",
-    )
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate")
     legend = axes.legend(
         *zip(*entries, strict=True),
         loc="upper left",
@@ -205,7 +188,7 @@ def plot_curves(
         keys = list(dict.fromkeys(key for epoch in history for key in epoch))
         history = {key: [epoch.get(key) for epoch in history] for key in keys}
     curves = {
-        key: np.array([np.nan if v is None else v for v in values], np.float64)
+        key: np.array(values, np.float64)  # None is NaN then
         for key, values in history.items()
         if len(values) and all(_is_number(v) for v in values)
     }
@@ -223,23 +206,14 @@ def plot_curves(
     figure = new_figure(max(5.0, 3.9 * columns), 3.3 * rows + 0.35)
     for index, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, index + 1)
-        for key, part, colour, style in (
-            (name, "training", COLOURS[0], "-"),
-            (f"val_{name}", "validation", COLOURS[1], "--"),
-        ):
-            if key in curves:
-                values = curves[key]
-                axes.plot(
-                    np.arange(1, len(values) + 1),
-                    values,
-                    style,
-                    color=colour,
-                    linewidth=1.8,
-                    label=part,
-                    marker="o" if len(values) <= 30 else None,
-                    markersize=4,
-                )
-        longest = max(len(curves[k]) for k in (name, f"val_{name}") if k in curves)
+        longest = 0
+        for (prefix, part), colour, style in zip(_PARTS.items(), COLOURS, STYLES):
+            if prefix + name in curves:
+                values = curves[prefix + name]
+                longest = max(longest, len(values))
+                marker = "o" if len(values) <= 30 else None
+                look: dict[str, Any] = {"color": colour, "linewidth": 1.8, "marker": marker, "markersize": 4}
+                axes.plot(np.arange(1, len(values) + 1), values, style, label=part, **look)
         margin = max(0.5, 0.02 * longest)
         axes.set_xlim(1 - margin, longest + margin)
         axes.set_title(name.replace("_", " "), fontsize=11, loc="left", parse_math=False)
@@ -259,8 +233,7 @@ def _entitle(figure: Figure, title: str) -> None:
 
 
 def _table_of_one_epoch(names: Sequence[str], curves: Mapping[str, np.ndarray], title: str) -> Figure:
-    heads = {"": "training", "val_": "validation"}
-    heads = {prefix: head for prefix, head in heads.items() if any(prefix + name in curves for name in names)}
+    heads = {prefix: part for prefix, part in _PARTS.items() if any(prefix + name in curves for name in names)}
     rows = [[f"{curves[key][0]:.4f}" if (key := prefix + name) in curves else "" for prefix in heads] for name in names]
     figure = new_figure(5.0, 0.9 + 0.32 * len(rows))
     axes = figure.add_subplot()
@@ -386,9 +359,7 @@ def plot_drift(
     places = np.arange(len(chosen))
     for shift, fractions, title, colour in ((-0.2, old, "before", GREY), (0.2, new, "new", COLOURS[0])):
         right.barh(places + shift, [fractions[i] for i in chosen], height=0.38, color=colour, label=title)
-    right.set_yticks(places, names, family=fonts)
-    for label in right.get_yticklabels():
-        label.set_parse_math(False)
+    right.set_yticks(places, names, family=fonts, parse_math=False)
     right.invert_yaxis()
     right.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     right.set_xlabel("predicted for this fraction of the texts")

@@ -86,20 +86,16 @@ class Report:
         rows = [["", "precision", "recall", "F1", "support"]]
         rows += [[_short(label), *_three(figures[label]), _number(figures[label]["support"])] for label in self.labels]
         rows.append([])
-        rows += [
-            [f"{kind} average", *_three(self.metrics[kind]), _number(support)]
-            for kind in ("micro", "macro", "weighted")
-        ]
+        for kind in ("micro", "macro", "weighted"):
+            rows.append([f"{kind} average", *_three(self.metrics[kind]), _number(support)])
         return text_table(rows)
 
     def _summary(self) -> str:
         m, interval = self.metrics, self.metrics["confidence_interval"]
         several = "subset_accuracy" in m
+        accuracy = "accuracy (whole set of labels right)" if several else "accuracy"
         rows = [
-            [
-                "accuracy" + (" (whole set of labels right)" if several else ""),
-                _with_interval(m["accuracy"], interval["accuracy"]),
-            ],
+            [accuracy, _with_interval(m["accuracy"], interval["accuracy"])],
             ["macro F1", _with_interval(m["macro_f1"], interval["macro_f1"])],
         ]
         if several:
@@ -110,23 +106,19 @@ class Report:
             ]
         auc = f"{m['auc']:.4f}" if m["auc"] is not None else m.get("auc_note", "undefined")
         rows += [["AUC (ROC)", auc], ["loss", "-" if m["loss"] is None else f"{m['loss']:.4f}"]]
-        width = max(_width(name) for name, _ in rows)
-        head = f"In brackets: {100 * interval['level']:.0f} % confidence intervals."
-        return "\n".join([f"{_pad(name, width)}  {value}" for name, value in rows] + [head])
+        note = f"In brackets: {100 * interval['level']:.0f} % confidence intervals."
+        return f"{text_table(rows, left=(0, 1))}\n{note}"
 
     def _against_baseline(self) -> str:
         if self.baseline is None:
             return ""
         name = self.baseline.get("name", "baseline")
-        shown = [("accuracy", "accuracy"), ("macro F1", "macro_f1")]
-        if "micro_f1" in self.metrics:
-            shown.append(("micro F1", "micro_f1"))
-        rows = [["", *(title for title, _ in shown)]]
+        shown = [key for key in ("accuracy", "macro_f1", "micro_f1") if key in self.metrics]
+        rows = [["", *(key.replace("_f1", " F1") for key in shown)]]
         for row_name, figures in (("this model", self.metrics), (name, self.baseline)):
-            rows.append(
-                [row_name, *(_with_interval(figures[key], figures["confidence_interval"][key]) for _, key in shown)]
-            )
-        rows.append(["difference", *(f"{self.metrics[key] - self.baseline[key]:+.4f}" + " " * 16 for _, key in shown)])
+            intervals = figures["confidence_interval"]
+            rows.append([row_name, *(_with_interval(figures[key], intervals[key]) for key in shown)])
+        rows.append(["difference", *(f"{self.metrics[key] - self.baseline[key]:+.4f}" + " " * 16 for key in shown)])
         return text_table(rows)
 
     def _confusion(self) -> str:
@@ -134,9 +126,8 @@ class Report:
         if matrix.ndim != 2 or not 0 < len(matrix) <= _MATRIX_CLASSES:
             return ""
         rows = [["", *(str(i + 1) for i in range(len(matrix)))]]
-        rows += [
-            [f"{i + 1:2} {_short(label)}", *(_number(v) for v in matrix[i])] for i, label in enumerate(self.labels)
-        ]
+        for i, label in enumerate(self.labels):
+            rows.append([f"{i + 1:2} {_short(label)}", *map(_number, matrix[i])])
         return "Confusion matrix: a row is the true label, a column the predicted one\n" + text_table(rows)
 
 
@@ -162,7 +153,7 @@ def write_predictions(
         probabilities: B numbers, the probability of the prediction; or (B, C), the largest of each row taken.
             With several labels per text: B sequences that match `predictions` one to one; or a (B, C) array,
             of which a row's k largest are taken in column order, as one threshold for all labels predicts.
-        delimiter: Between the labels of one text.
+        delimiter: Separator of the labels of one text.
 
     Raises:
         TransformerError: Lengths that differ, or the disk refused.
@@ -180,17 +171,17 @@ def write_predictions(
     for index in range(len(texts)):
         prediction, probability = predictions[index], probabilities[index]
         if isinstance(prediction, str) or not isinstance(prediction, Sequence):
-            shown = f"{float(np.max(probability)):.6f}"
+            chosen: Any = [np.max(probability)]
         elif matrix:
-            columns = np.sort(np.argsort(-probability, kind="stable")[: len(prediction)])
-            shown = delimiter.join(f"{float(p):.6f}" for p in probability[columns])
+            chosen = probability[np.sort(np.argsort(-probability, kind="stable")[: len(prediction)])]
         elif len(prediction) != len(probability):
             raise TransformerError(
                 f"probabilities must match predictions one to one; row {index} has "
                 f"{len(probability)} for {len(prediction)}"
             )
         else:
-            shown = delimiter.join(f"{float(p):.6f}" for p in probability)
+            chosen = probability
+        shown = delimiter.join(f"{float(p):.6f}" for p in chosen)
         truth = "" if labels is None else join_labels(labels[index], delimiter)
         rows.append([truth, join_labels(prediction, delimiter), shown])
     write_rows(path, texts, ("label", "prediction", "probability"), rows)
@@ -220,19 +211,8 @@ def join_labels(label: Any, delimiter: str = LABEL_DELIMITER) -> str:
 
 def _width(text: str) -> int:
     """Columns on a terminal: two for a wide East Asian character, none for a combining mark."""
-    return sum(
-        0
-        if unicodedata.combining(c) or unicodedata.category(c) == "Cf"
-        else 2
-        if unicodedata.east_asian_width(c) in "WF"
-        else 1
-        for c in text
-    )
-
-
-def _pad(text: str, width: int, right: bool = False) -> str:
-    space = " " * (width - _width(text))
-    return space + text if right else text + space
+    shown = [c for c in text if not unicodedata.combining(c) and unicodedata.category(c) != "Cf"]
+    return len(shown) + sum(unicodedata.east_asian_width(c) in ("W", "F") for c in shown)
 
 
 def _short(label: str) -> str:
@@ -247,9 +227,12 @@ def _short(label: str) -> str:
 def text_table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
     """Rows of cells in columns as wide as their widest cell, to the right but for those in `left`; a row may be empty."""
     widths = [max(_width(row[i]) for row in rows if row) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(_pad(cell, widths[i], right=i not in left) for i, cell in enumerate(row)).rstrip() for row in rows
-    )
+
+    def padded(cell: str, column: int) -> str:
+        space = " " * (widths[column] - _width(cell))
+        return cell + space if column in left else space + cell
+
+    return "\n".join("  ".join(padded(cell, i) for i, cell in enumerate(row)).rstrip() for row in rows)
 
 
 def _three(figures: Mapping[str, float]) -> list[str]:

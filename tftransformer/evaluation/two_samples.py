@@ -49,7 +49,7 @@ def compare(
     p-values of at most `level` are as rare as `level` says.
 
     Args:
-        distance: From two arrays of row numbers to a number. Old rows are 0 to `old` - 1, new ones follow.
+        distance: Function from two arrays of row numbers to a number. Old rows are 0 to `old` - 1, new ones follow.
         old, new: How many rows, 2 at least.
         splits: Random divisions; the smallest p-value is 1 / (splits + 1).
         level: The p-value up to which a distance is beyond noise.

@@ -20,6 +20,7 @@ from tftransformer.data.shard_batches import Position
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.arguments import check_run_length
 from tftransformer.finetuning.schedules import Schedule
+from tftransformer.models.walk import stack_of
 from tftransformer.pretraining.batches import TrainingBatches
 from tftransformer.progress import Progress
 
@@ -44,7 +45,7 @@ class RunLength(keras.callbacks.Callback):
         batches: Batches that `fit` trains on.
         schedule: The learning rate. By the clock it is told the length in steps that the pace so far foresees.
         steps: Steps of the whole run, those before it was resumed included.
-        minutes: Or the minutes that it may take.
+        minutes: Minutes that the whole run may take, instead of `steps`.
         heldout_minutes: Minutes between two evaluations.
 
     Attributes:
@@ -135,7 +136,7 @@ class CSVLog(keras.callbacks.Callback):
 
     Args:
         path: Path of the file.
-        run: Counts.
+        run: The callback that counts steps.
         step: Rows of an existing file beyond this step are dropped; 0 starts anew.
     """
 
@@ -214,11 +215,7 @@ class Checkpoint(keras.callbacks.Callback):
         synchronize(self.model)
         # An interrupt may come between a step and its being counted.
         self.run.count_steps(int(self.model.optimizer.iterations) - self.run.figures["step"])
-        state = {
-            f"{group}/{i}": ops.convert_to_numpy(variable)
-            for group, variables in self.model.state().items()
-            for i, variable in enumerate(variables)
-        }
+        state = {name: ops.convert_to_numpy(variable) for name, variable in self.model.state().items()}
         state["position"] = np.array(dataclasses.astuple(self.run.batches.position), "int64")
         state |= {f"figure/{name}": np.float64(value) for name, value in self.run.figures.items()}
         state |= {f"identity/{name}": np.array(value) for name, value in self.identity.items()}
@@ -244,9 +241,9 @@ class Checkpoint(keras.callbacks.Callback):
             stored = str(entries.get(f"identity/{name}", ""))
             if stored != value:
                 raise TransformerError(f"the run to resume had {name}={stored}; now it is {value}")
-        wanted = {f"{group}/{i}": v for group, found in model.state().items() for i, v in enumerate(found)}
+        wanted = model.state()
         shapes = {name: tuple(variable.shape) for name, variable in wanted.items()}
-        kept = {n: a for n, a in entries.items() if n.partition("/")[0] in model.state()}
+        kept = {n: a for n, a in entries.items() if not n.startswith(("figure/", "identity/"))}
         if {name: array.shape for name, array in kept.items()} != shapes:
             raise TransformerError("the checkpoint to resume from is of a model with other sizes or objective")
         for name, variable in wanted.items():
@@ -262,9 +259,9 @@ class ProgressLine(keras.callbacks.Callback):
     """Shows losses, tokens, speed and the time left while `fit` runs: a bar in a terminal, lines elsewhere.
 
     Args:
-        run: Counts.
+        run: The callback that counts steps.
         operations: Floating-point operations of a training step for one token.
-        peak: Operations a second of the machine's matrix product.
+        peak: Floating-point operations a second of the machine's matrix product.
     """
 
     def __init__(self, run: RunLength, operations: float, peak: float) -> None:
@@ -325,12 +322,8 @@ def matmul_peak(rows: int, inner: int, columns: int, dtype: str = "float32") -> 
 
 def forward_operations(encoder: keras.Model, config: TransformerConfig, length: int) -> float:
     """Operations of the matrix products of a forward pass, a token, in rows of `length` tokens."""
-    blocks = [encoder.get_layer(f"encoder_block_{config.block_of_layer(layer)}") for layer in range(config.num_layers)]
-    kernels = sum(_size_of_kernels(block) for block in [encoder.get_layer("embeddings"), *blocks])
+    stack = stack_of(encoder, config)
+    layers = (stack.embeddings, *stack.blocks)
+    kernels = sum(math.prod(v.shape) for layer in layers for v in layer.weights if v.path.endswith("/kernel"))
     heads = sum(config.heads_of_block(config.block_of_layer(layer))[0] for layer in range(config.num_layers))
-    attention = 2 * length * heads * config.head_dim
-    return 2.0 * (kernels + attention)
-
-
-def _size_of_kernels(layer: Any) -> int:
-    return sum(int(np.prod(v.shape)) for v in layer.weights if v.path.endswith("/kernel"))
+    return 2.0 * (kernels + 2 * length * heads * config.head_dim)

@@ -165,24 +165,21 @@ class HiddenStateMatching(keras.layers.Layer):
         """Take the projection that a student already has, see `fit_projection`.
 
         Args:
-            student: From a batch to the outputs of the student's layers, such as a `Pretrainer`.
+            student: Model from a batch to the outputs of the student's layers, such as a `Pretrainer`.
             batches: A few batches of `ShardBatches` with a teacher.
         """
 
-        def word_vectors(hidden: Any, words: np.ndarray, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-            weights, there = word_weights(words, batch["words"].shape[1])
+        def word_vectors(hidden: Any, weights: Any, there: Any) -> np.ndarray:
             means = ops.convert_to_numpy(ops.matmul(weights, ops.cast(hidden, "float32")))
             return means[ops.convert_to_numpy(there) > 0]
 
         def pairs() -> Iterable[list[tuple[np.ndarray, np.ndarray]]]:
             for batch in batches:
-                states = student(batch)
+                states, num_words = student(batch), batch["words"].shape[1]
+                taught, own = (word_weights(batch[name], num_words) for name in ("teacher_words", "words"))
                 yield [
-                    (
-                        word_vectors(taught, batch["teacher_words"], batch),
-                        word_vectors(states[block], batch["words"], batch),
-                    )
-                    for taught, (_, block) in zip(self.teacher_states(batch), self.pairs, strict=True)
+                    (word_vectors(hidden, *taught), word_vectors(states[block], *own))
+                    for hidden, (_, block) in zip(self.teacher_states(batch), self.pairs, strict=True)
                 ]
 
         self.projection.assign(fit_projection(pairs()))

@@ -94,7 +94,7 @@ def inherit(
     return {name: array.astype("float32") for name, array in inherited.items()}, projection.astype("float32")
 
 
-def shared_projection(stream: Sequence[np.ndarray], mask: np.ndarray, width: int, seed: int = 0) -> np.ndarray:
+def shared_projection(stream: Sequence[np.ndarray], mask: np.ndarray, width: int, seed: int) -> np.ndarray:
     """Orthonormal columns (D, `width`): the directions that carry most of several (B, T, D) arrays.
 
     A layer norm takes out the mean over its dimensions, that is the part of the stream along (1, ..., 1).

@@ -143,10 +143,11 @@ class Pretrainer(keras.Model):
         named = {patterns.address(v, head): v for head in heads for v in head.weights}
         return patterns.addresses(self.encoder) | named
 
-    def state(self) -> dict[str, list[Any]]:
-        """The variables that a continued run needs: weights, the optimizer's, and what the objectives measured."""
+    def state(self) -> dict[str, Any]:
+        """What a continued run needs: weights, the optimizer's variables, and what the objectives measured, by name."""
         measured = [v for objective in self.objectives for v in getattr(objective, "measured", ())]
-        return {"weight": self.trainable_variables, "slot": self.optimizer.variables, "loss": measured}
+        groups = {"weight": self.trainable_variables, "slot": self.optimizer.variables, "loss": measured}
+        return {f"{group}/{i}": v for group, variables in groups.items() for i, v in enumerate(variables)}
 
 
 def build_optimizer(
