@@ -60,12 +60,12 @@ def test_a_run_leaves_what_the_readme_says(finished):
     path, _ = finished
     expected = {
         "run.json", "metrics.json", "report.txt", "history.csv", "confusion_matrix.png", "roc.png", "curves.png",
-        "predictions.csv", "model", "saved_model", "tensorboard",
+        "confidence.png", "predictions.csv", "model", "saved_model", "tensorboard",
     }  # fmt: skip
     assert {p.name for p in path.iterdir()} == expected
     assert (path / "saved_model" / "1" / "saved_model.pb").exists()
     metrics = json.loads((path / "metrics.json").read_text())
-    assert set(metrics) >= {"test", "train", "data", "config"}
+    assert set(metrics) >= {"test", "train", "data", "config", "confidence"}
     assert set(metrics["test"]) >= {
         "accuracy", "macro_f1", "weighted_f1", "auc", "loss", "per_class", "confidence_interval", "baseline",
     }  # fmt: skip

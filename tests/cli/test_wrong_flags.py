@@ -46,6 +46,8 @@ MORE = [
     ("search.py --learning_rate=1e-3,1e-5", "--learning_rate must be .low, high., two numbers that rise"),
     ("classify.py --output_dir=.", "--output_dir must be new, empty or a run's own folder; . holds 'mine.txt'"),
     ("classify.py --mode=predict --text=a", "--model must be given"),
+    ("classify.py --mode=predict --model=a --text=b --dataset=c.csv", "--dataset cannot go with --mode=predict"),
+    ("classify.py --mode=predict --model=a --text=b --min_probability=2", "--min_probability must be between 0 and 1; got 2"),
     ("classify.py --mode=evaluate --model=runs/a", "--model must be a folder; runs/a does not exist"),
     ("classify.py --mode=predict --model=runs/a --text=b", "--model must be a folder; runs/a does not exist"),
     ("classify.py --init_from=runs/a --dataset=sample", "--init_from must be a folder; runs/a does not exist"),

@@ -10,6 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from sklearn.metrics import auc, roc_curve
 
 from tftransformer.errors import TransformerError
+from tftransformer.evaluation.calibration import Confidence
 from tftransformer.evaluation.figures import COLOURS, GREY, STYLES, drawable, new_figure, plain_axes, save, single_axes
 
 _MARKERS = "osD^vP*X<>"
@@ -163,6 +164,57 @@ def plot_roc(
     )
     for text in legend.get_texts():
         text.set(parse_math=False, family=fonts)
+    _entitle(figure, title)
+    save(figure, path)
+
+
+def plot_confidence(path: str | os.PathLike, confidence: Confidence, *, title: str = "") -> None:
+    """Draw how often decisions of like confidence are right, and how accuracy grows where unsure answers are left out.
+
+    Args:
+        path: The PNG.
+        confidence: Of a run; with several labels a text there is no second panel.
+        title: Title above everything; none by default.
+
+    Raises:
+        TransformerError: The disk refused.
+
+    Example:
+        >>> targets, probabilities = np.array([0, 1] * 20), np.array([[0.8, 0.2], [0.1, 0.9]] * 20)
+        >>> plot_confidence("confidence.png", Confidence((targets, probabilities), (targets, probabilities)))
+    """
+    figure = new_figure(9.6 if confidence.curve else 5.2, 4.4)
+    panels = figure.subplots(1, 2 if confidence.curve else 1, squeeze=False)[0]
+    axes = panels[0]
+    parts = (("before", confidence.reliability_before, GREY), ("calibrated", confidence.reliability, COLOURS[0]))
+    for name, found, colour in parts:
+        # A dot as large as the number of decisions that it stands for.
+        sizes = 12 + 400 * found.count / found.count.sum()
+        label = f"{name}, error {found.error:.3f}"
+        axes.scatter(found.confidence, found.accuracy, s=sizes, color=colour, alpha=0.6, linewidths=0, label=label)
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=(0, (4, 4)), linewidth=1, label="perfectly calibrated")
+    lowest = min(min(found.confidence.min(), found.accuracy.min()) for _, found, _ in parts)
+    axes.set(
+        xlim=(lowest - 0.03, 1.02), ylim=(lowest - 0.03, 1.02), xlabel="confidence", ylabel="fraction that is right"
+    )
+    for dot in axes.legend(frameon=False, fontsize=9, loc="upper left").legend_handles[:2]:
+        dot.set_sizes([40])
+    plain_axes(axes)
+    if confidence.curve:
+        axes, curve = panels[1], confidence.curve
+        axes.plot(curve.answered / curve.texts, curve.right / curve.answered, color=COLOURS[0], linewidth=1.6)
+        for wanted, row in confidence.metrics["answers"].items():
+            if row["accuracy"] is not None:
+                axes.plot(row["coverage"], row["accuracy"], "o", color=COLOURS[1])
+                axes.annotate(
+                    f"{float(wanted):.0%} wanted", (row["coverage"], row["accuracy"]), (-5, -10), textcoords="offset points", fontsize=8, ha="right",
+                )  # fmt: skip
+        axes.set(
+            xlim=(0, 1.02),
+            xlabel="fraction of the texts that is answered",
+            ylabel="fraction of the answers that is right",
+        )
+        plain_axes(axes)
     _entitle(figure, title)
     save(figure, path)
 

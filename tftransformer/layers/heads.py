@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tftransformer.errors import TransformerError
 from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.projection import Projection, initializer_or_normal
 from tftransformer.layers.slots import SlottedLayer
@@ -46,6 +47,13 @@ class ClassificationHead(SlottedLayer):
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         return self.logits(self.dropout(x, training=bool(training) and self.trainable))
+
+    def divide(self, temperature: float) -> None:
+        """Divide all logits by a temperature from now on, by its weights; a change that was put into them has to be merged."""
+        if self.logits.active_change is not None:
+            raise TransformerError("the head holds a change that is not merged: tt.merge puts it into the weights")
+        for weight in (self.logits.kernel, self.logits.bias):
+            weight.assign(weight / temperature)
 
     def compute_output_spec(self, x: Any, **_: Any) -> Any:
         return keras.KerasTensor((x.shape[0], self.num_classes), dtype="float32")

@@ -22,11 +22,13 @@ from tftransformer.distribution.strategies import build_strategy
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import plots
 from tftransformer.evaluation.baselines import tfidf_baseline
+from tftransformer.evaluation.calibration import Confidence
 from tftransformer.evaluation.intervals import right_answers
 from tftransformer.evaluation.reports import Report, write_predictions
 from tftransformer.finetuning.activation_cache import ActivationCache, check_activation_cache
 from tftransformer.finetuning.defaults import UPDATES, default_epochs
 from tftransformer.progress import say
+from tftransformer.runs.label_check import check_labels
 from tftransformer.runs.options import COLUMNS, PRECISIONS, ClassificationOptions
 from tftransformer.runs.progress_lines import ProgressLines
 from tftransformer.runs.run_folder import RunFolder
@@ -86,25 +88,32 @@ def train_on(
     settings = {**options.as_config(), **recipe, "columns": splits.train.columns}
     with RunFolder.create(options.output_dir, data_name(options), overwrite=options.overwrite, config=settings) as run:
         say(run.announcement())
+        if options.check_labels:
+            say("looking for labels that are probably wrong …")
+            errors = check_labels(classifier, splits.train, examples["train"], options.seed)
+            say(errors)
+            errors.write(run.label_errors_path)
         if watch is not None:
             watch.before(classifier, examples)
         trained = _fit(classifier, examples, options, recipe["epochs"], run, cache)
         trained["trainable_parameters"] = frozen.trainable_parameters
         # Before anything else can go wrong: the weights are what took the time.
         classifier.save_to_preset(run.model_path)
-        report, right = _evaluate(classifier, splits, examples, options, run)
+        report, right, confidence = _evaluate(classifier, splits, examples, options, run, trained["temperature"])
         usual = options.fine_tuning().learning_rate(classifier.advice)
         course = {**recipe, "rows": _rows_an_epoch(splits.train, options), "epochs_run": len(trained["epochs"])}
         longest = classifier.config.max_sequence_length
         advice = below_baseline(report, options, course, data["splits"]["train"], usual, longest)
-        text = "\n\n".join(filter(None, [str(report), advice]))
+        text = "\n\n".join(filter(None, [str(report), str(confidence or ""), advice]))
         files.write_text(run.report_path, f"{text}\n")
         more = {} if watch is None else watch.after(classifier, run, right)
         say("exporting saved_model/1/ …")
         classifier.export(run.saved_model_path)
+        if confidence is not None:
+            more = {"confidence": confidence.metrics, **more}
         run.finish({"test": report.to_dict(), "train": trained, "data": data, **more})
         print(
-            f"\n{text}\n\nThe run is in {run.path}: report.txt, metrics.json, three plots, predictions.csv, "
+            f"\n{text}\n\nThe run is in {run.path}: report.txt, metrics.json, plots, predictions.csv, "
             f"model/ and saved_model/1/."
         )
     return report
@@ -150,6 +159,8 @@ def _check_splits(options: ClassificationOptions, splits: Splits) -> None:
     """Refuse at the beginning data that lack what the end of a run needs."""
     if splits.test is None and splits.validation is None:
         raise TransformerError("a run needs a test split to report on; the data have none")
+    if options.check_labels and splits.train.multi_label:
+        raise TransformerError("check_labels is for one label a text; the data have several")
     if options.early_stopping and splits.validation is None:
         raise TransformerError("early_stopping needs a validation split; the data have none")
 
@@ -265,11 +276,20 @@ def _fit(
             classifier.save_to_preset(run.model_path)
         raise
     seconds = time.perf_counter() - started
-    if classifier.multi_label and validation is not None:
-        say(f"threshold tuned on validation: {classifier.tune_threshold(validation):.3f}")
+    temperature = None
+    if validation is not None:
+        temperature = classifier.calibrate(validation)
+        say(f"calibrated on validation: temperature {temperature:.2f}")
+        if classifier.multi_label:
+            say(f"threshold tuned on validation: {classifier.tune_threshold(validation):.3f}")
     epochs_run = [dict(zip(history.history, row)) for row in zip(*history.history.values())]
     plots.plot_curves(run.curves_path, history.history, title=_curves_title(run.name, rows, history.history))
-    return {"seconds": seconds, "examples_per_second": rows * len(epochs_run) / seconds, "epochs": epochs_run}
+    return {
+        "seconds": seconds,
+        "examples_per_second": rows * len(epochs_run) / seconds,
+        "epochs": epochs_run,
+        "temperature": temperature,
+    }
 
 
 def _evaluate(
@@ -278,8 +298,9 @@ def _evaluate(
     examples: Mapping[str, Examples],
     options: ClassificationOptions,
     run: RunFolder,
-) -> tuple[Report, np.ndarray]:
-    """The report, and (B,) whether each row is right."""
+    temperature: float | None,
+) -> tuple[Report, np.ndarray, Confidence | None]:
+    """The report, (B,) whether each row is right, and what confidence is worth where other rows could say."""
     name = tested_split(splits)
     test, tested = getattr(splits, name), examples[name]
     say(f"evaluating on {len(test)} rows of {test.name} …")
@@ -296,7 +317,13 @@ def _evaluate(
     title = f"{run.name}: {len(test):,} {test.name} texts, accuracy {report['accuracy']:.3f}"
     plots.plot_confusion_matrix(run.confusion_matrix_path, report["confusion_matrix"], classifier.labels, title=title)
     plots.plot_roc(run.roc_path, np.asarray(targets), probabilities, classifier.labels, title=title)
-    return report, right_answers(predicted, test.targets)
+    confidence = None
+    if temperature is not None and name == "test":
+        held_out = examples["validation"]
+        chosen_on = (held_out.targets, classifier.predict(held_out, verbose=0))
+        confidence = Confidence(chosen_on, (targets, probabilities), temperature)
+        plots.plot_confidence(run.confidence_path, confidence, title=title)
+    return report, right_answers(predicted, test.targets), confidence
 
 
 def _curves_title(name: str, rows: int, history: Mapping[str, Sequence[float]]) -> str:

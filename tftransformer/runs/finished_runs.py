@@ -42,18 +42,22 @@ def evaluate(run: str | Path, options: ClassificationOptions | None = None) -> R
     return report
 
 
-def predict(run: str | Path, texts: Sequence[Any], output: str | Path | None = None) -> list[Answer]:
-    """What a finished run's model answers, which is also printed, or written to a file."""
+def predict(
+    run: str | Path, texts: Sequence[Any], output: str | Path | None = None, min_probability: float = 0.0
+) -> list[Answer]:
+    """What a finished run's model answers, which is also printed, or written to a file; no label where it is less likely."""
     texts = texts_to_predict(texts, None)
     classifier = load_classifier(run)
-    answers = classifier.classify(texts)
+    answers = classifier.classify(texts, min_probability=min_probability)
     if output is not None:
         write_answers(output, texts, answers, classifier.labels)
         say(f"{len(texts):,} answers are in {output}")
         return answers
     for text, answer in zip(texts, answers):
         shown = text if isinstance(text, str) else " / ".join(text)
-        print(f"{join_labels(answer.label)}\t{max(answer.probabilities.values()):.4f}\t{shown}")
+        print(
+            f"{'-' if answer.label is None else join_labels(answer.label)}\t{max(answer.probabilities.values()):.4f}\t{shown}"
+        )
     return answers
 
 

@@ -59,6 +59,9 @@ class ClassificationOptions:
     label_delimiter: str | None = option(None, "Several labels a text: what separates them in the label column.")
     train_examples: int | None = option(None, "Train on this many rows, chosen by --seed.", least=2)
     drop_leaked: bool = option(False, "Drop training rows whose text stands in validation or test too.")
+    check_labels: bool = option(
+        False, "List training rows whose labels are probably wrong, by a linear model on the encoder's vectors."
+    )
 
     # Model
     preset: str = option(

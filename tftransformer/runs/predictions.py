@@ -56,11 +56,15 @@ def write_answers(
 
     Half a surrogate pair, which a shell may hand over and UTF-8 cannot hold, is written as its backslash escape.
 
-    Columns: `text` (pairs: `text`, `text_pair`), `label` (several joined by "|"), and `probability_LABEL` for each
+    Columns: `text` (pairs: `text`, `text_pair`), `label` (several joined by "|"; empty where none is likely enough), and `probability_LABEL` for each
     label of the classifier, six decimals.
     """
     columns = ("label", *(f"probability_{label}" for label in labels))
     rows = (
-        [join_labels(answer.label), *(f"{answer.probabilities[label]:.6f}" for label in labels)] for answer in answers
+        [
+            "" if answer.label is None else join_labels(answer.label),
+            *(f"{answer.probabilities[label]:.6f}" for label in labels),
+        ]
+        for answer in answers
     )
     write_rows(path, texts, columns, rows)

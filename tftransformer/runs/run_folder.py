@@ -21,9 +21,11 @@ LAYOUT = {
     "history_path": "history.csv",
     "confusion_matrix_path": "confusion_matrix.png",
     "roc_path": "roc.png",
+    "confidence_path": "confidence.png",
     "curves_path": "curves.png",
     "comparison_path": "comparison.png",
     "predictions_path": "predictions.csv",
+    "label_errors_path": "label_errors.csv",
     "model_path": "model",
     "saved_model_path": "saved_model/1",
     "tensorboard_path": "tensorboard",
@@ -82,7 +84,7 @@ class RunFolder:
         begins_anew: Whether `create` cleared what an unfinished run of the same settings had left.
 
     Every file of the layout has a property: `metrics_path`, `report_path`, `history_path`,
-    `confusion_matrix_path`, `roc_path`, `curves_path`, `predictions_path`, `model_path`, `saved_model_path`
+    `confusion_matrix_path`, `roc_path`, `confidence_path`, `curves_path`, `predictions_path`, `label_errors_path`, `model_path`, `saved_model_path`
     (saved_model/1), `tensorboard_path`, `checkpoint_path`.
 
     Example:

@@ -14,16 +14,20 @@ from tftransformer.data.split import require_labelled
 from tftransformer.data.stream_labels import stream_encoder
 from tftransformer.data.targets import LABEL, TargetSpec
 from tftransformer.errors import TransformerError
+from tftransformer.evaluation.calibration import fit_temperature, with_temperature
 from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, tune_threshold
 from tftransformer.evaluation.reports import Report
 from tftransformer.export.serving import Signature
+from tftransformer.finetuning.arguments import check_number
+from tftransformer.layers.heads import ClassificationHead
 
 
 class Answer(NamedTuple):
     """What a classifier says of one text.
 
     Args:
-        label: The label; of a multi-label classifier the tuple of labels, which may be empty.
+        label: The label; None where its probability is below the one that was asked for; of a multi-label classifier
+            the tuple of labels, which may be empty.
         probability: Probability of that label (0 to 1); multi-label: of each of them, in their order.
         probabilities: Probability of every label, in the order of the classifier's.
 
@@ -32,7 +36,7 @@ class Answer(NamedTuple):
         'yes'
     """
 
-    label: str | tuple[str, ...]
+    label: str | tuple[str, ...] | None
     probability: float | tuple[float, ...]
     probabilities: dict[str, float]
 
@@ -80,13 +84,21 @@ class Labelled:
             return [tuple(label for label, on in zip(self.labels, row) if on) for row in chosen]
         return [self.labels[i] for i in probabilities.argmax(axis=-1)]
 
-    def answers(self, probabilities: np.ndarray) -> list[Answer]:
-        """Label and probabilities of each row of what `predict` returned."""
+    def answers(self, probabilities: np.ndarray, min_probability: float = 0.0) -> list[Answer]:
+        """Label and probabilities of each row of what `predict` returned.
+
+        Raises:
+            TransformerError: `min_probability` is not between 0 and 1, or for several labels a text.
+        """
+        check_number("min_probability", min_probability, "between 0 and 1", lambda value: 0 <= value <= 1)
+        if min_probability and self.multi_label:
+            raise TransformerError("min_probability is for one label a text; several are chosen by the threshold")
         answers = []
         for label, row in zip(self.predicted_labels(probabilities), probabilities.tolist(), strict=True):
             every = dict(zip(self.labels, row, strict=True))
             chosen = tuple(every[name] for name in label) if self.multi_label else every[label]
-            answers.append(Answer(label, chosen, every))
+            sure = self.multi_label or chosen >= min_probability
+            answers.append(Answer(label if sure else None, chosen, every))
         return answers
 
     @property
@@ -143,6 +155,14 @@ class Labelled:
             TransformerError: It is something else, or without labels.
         """
         return data if isinstance(data, Examples) else require_labelled(data).targets
+
+    def calibrate_on(self, targets: Any, probabilities: np.ndarray, head: ClassificationHead) -> float:
+        """Divide a head's logits by the temperature at which the targets are likeliest, and return it."""
+        temperature = fit_temperature(self.encoded(targets), probabilities)
+        head.divide(temperature)
+        if 0 < self.threshold < 1:
+            self.threshold = float(with_temperature(self.threshold, temperature, multi_label=True))
+        return temperature
 
     def tune_on(self, targets: Any, probabilities: np.ndarray) -> float:
         """Set the multi-label threshold to the one with the best micro-F1, and return it."""

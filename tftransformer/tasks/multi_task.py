@@ -276,6 +276,12 @@ class MultiTaskClassifier(EncoderTask):
             reports[name] = own.report_of(require_labelled(split).targets, self.predict(split, task=name, verbose=0))
         return reports if task is None else reports[task]
 
+    def calibrate(self, data: Split, *, task: str) -> float:
+        """Divide the head of a task by the temperature that its labelled rows want, as `TextClassifier.calibrate` does."""
+        (name,) = self._by_task(data, task)
+        own, head = self.tasks[name], self.head.heads[self.columns(name).number]
+        return own.calibrate_on(require_labelled(data).targets, self.predict(data, task=name, verbose=0), head)
+
     def tune_threshold(self, data: Split, *, task: str) -> float:
         """Set a multi-label task's threshold to the one with the best micro-F1 on labelled data, and return it."""
         (name,) = self._by_task(data, task)

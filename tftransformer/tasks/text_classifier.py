@@ -131,12 +131,14 @@ class TextClassifier(Labelled, EncoderTask):
         options["labels"] = labels
         return cls._on_preset(found, options, kept=kept, fresh=fresh, load_weights=load_weights)
 
-    def classify(self, texts: Any, batch_size: int | None = None) -> list[Answer]:
+    def classify(self, texts: Any, batch_size: int | None = None, min_probability: float = 0.0) -> list[Answer]:
         """Label and probabilities of each text, by name; `predict` has the probabilities alone, as an array.
 
         Args:
             texts: In any form that `predict` takes.
             batch_size: Rows a batch; None: as `predict`.
+            min_probability: Leave the label of less likely answers out (between 0 and 1); a run's report says from which
+                probability on how many answers are right.
 
         Returns:
             For each text an `Answer` with `label`, `probability` and `probabilities`, in the order of the texts.
@@ -145,7 +147,7 @@ class TextClassifier(Labelled, EncoderTask):
             >>> classifier.classify(["no refund after three weeks"])
             [Answer(label='...', probability=0..., probabilities={'no': 0..., 'yes': 0...})]
         """
-        return self.answers(self.predict(texts, batch_size, verbose=0))
+        return self.answers(self.predict(texts, batch_size, verbose=0), min_probability)
 
     def encode(self, texts: Any, batch_size: int | None = None) -> np.ndarray:
         """A vector for each text: what the pooling gives and the head sees; for search, clusters and plots.
@@ -210,6 +212,27 @@ class TextClassifier(Labelled, EncoderTask):
         for argument in ("metrics", "weighted_metrics"):
             follow_threshold(settings.get(argument), self)
         super().compile(**settings)
+
+    def calibrate(self, data: Split | Examples) -> float:
+        """Make probabilities say how often a label is right, by labelled rows that the model was not trained on.
+
+        The head's weights are divided by one temperature (`evaluation.calibration.fit_temperature`), so that saved
+        folders of every format, exports and further training have it. No decision changes: a multi-label
+        threshold moves along.
+
+        Args:
+            data: A Split with targets, or `Examples` that `preprocess` made of one.
+
+        Returns:
+            The temperature; above 1 where the model was too sure.
+
+        Raises:
+            TransformerError: The data have no labels, or a LoRA of the head is not merged.
+
+        Example:
+            >>> temperature = classifier.calibrate(validation)
+        """
+        return self.calibrate_on(self.labels_of(data), self.predict(data, verbose=0), self.head)
 
     def tune_threshold(self, data: Any) -> float:
         """Set the multi-label threshold to the one with the best micro-F1 on labelled data, and return it."""

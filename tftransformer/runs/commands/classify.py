@@ -7,6 +7,8 @@ finished run, and --init_from goes on with one.
 import dataclasses
 from typing import Any
 
+from tftransformer.errors import TransformerError
+from tftransformer.finetuning.arguments import check_number
 from tftransformer.runs.flags import OptionFlags, option
 from tftransformer.runs.options import ClassificationOptions, continued_options, evaluation_options, options_of
 from tftransformer.runs.predictions import check_output, pair_up, texts_to_predict
@@ -23,6 +25,9 @@ class ModeOptions:
     text_pair: tuple[str, ...] | None = option(None, "predict, for pairs: the second text of each --text.")
     texts: str | None = option(
         None, "predict: a file of texts, one a line (.txt), or a CSV, TSV or JSONL file with --text_columns."
+    )
+    min_probability: float = option(
+        0.0, "predict: leave out the label where it is less likely; the report of the run has thresholds.", least=0
     )
     output: str | None = option(None, "predict: a CSV file for label and probabilities, in place of the screen.")
 
@@ -51,6 +56,10 @@ def read_flags() -> tuple[ModeOptions, Any]:
 
 
 def _texts(mode: ModeOptions, given: dict[str, Any]) -> list:
+    for name in given:
+        if name not in ("text_columns", "overwrite"):
+            raise TransformerError(f"{name} cannot go with mode=predict, whose texts are those of --text and --texts")
+    check_number("min_probability", mode.min_probability, "between 0 and 1", lambda value: 0 <= value <= 1)
     run = RunFolder.open(mode.model, argument="model")
     if mode.output is not None:
         check_output(mode.output, given.get("overwrite", False))
@@ -65,7 +74,7 @@ def run(mode: ModeOptions, what: Any) -> None:
     from tftransformer.runs import classification, continuing, finished_runs
 
     if mode.mode == "predict":
-        finished_runs.predict(mode.model, what, mode.output)
+        finished_runs.predict(mode.model, what, mode.output, mode.min_probability)
     elif mode.mode == "evaluate":
         finished_runs.evaluate(mode.model, what)
     elif what.init_from is None:

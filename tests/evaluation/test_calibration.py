@@ -1,0 +1,146 @@
+"""Laws of calibration: known temperatures are found, decisions stay, promises of coverage hold on new rows."""
+
+import numpy as np
+import pytest
+from scipy import special
+
+from tftransformer.errors import TransformerError
+from tftransformer.evaluation.calibration import (
+    Confidence,
+    confidence_for,
+    conformal_threshold,
+    coverage_curve,
+    fit_temperature,
+    label_sets,
+    reliability,
+    with_temperature,
+)
+
+
+def drawn(rows, classes, seed, temperature=1.0, scale=2.0):
+    """Targets drawn from the probabilities of logits, and the probabilities that a model says which is too sure."""
+    draw = np.random.default_rng(seed)
+    logits = draw.normal(0, scale, (rows, classes))
+    true = special.softmax(logits, -1)
+    targets = (true.cumsum(-1) < draw.random((rows, 1))).sum(-1)
+    return targets, special.softmax(logits * temperature, -1)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_of_overconfident_logits_is_found(temperature):
+    targets, said = drawn(20000, 4, 0, temperature)
+    found = fit_temperature(targets, said)
+    assert found == pytest.approx(temperature, rel=0.05)
+    calibrated = with_temperature(said, found)
+    np.testing.assert_array_equal(calibrated.argmax(-1), said.argmax(-1))
+    np.testing.assert_allclose(calibrated.sum(-1), 1)
+    assert reliability(targets, calibrated).error < 0.012
+    if temperature != 1:
+        assert reliability(targets, said).error > 0.05
+
+
+def test_several_labels_a_text_share_a_temperature():
+    draw = np.random.default_rng(1)
+    logits = draw.normal(0, 2, (8000, 3))
+    targets = (draw.random(logits.shape) < special.expit(logits)).astype(int)
+    said = special.expit(2 * logits)
+    found = fit_temperature(targets, said)
+    assert found == pytest.approx(2, rel=0.05)
+    before, after = (reliability(targets, p).error for p in (said, with_temperature(said, found, multi_label=True)))
+    assert after < 0.02 < before
+
+
+def test_a_model_that_is_sure_and_right_or_wrong_stays_within_bounds():
+    sure = np.eye(2)[[0, 1, 0, 1]]
+    assert fit_temperature(np.array([1, 0, 1, 0]), sure) == pytest.approx(20, rel=1e-2)
+    # Rows that are all right, however many or few, leave a doubt of one in so many and two.
+    for rows in (4, 400):
+        right = np.tile([[0.9, 0.1]], (rows, 1))
+        found = with_temperature(right, fit_temperature(np.zeros(rows, int), right))
+        np.testing.assert_allclose(found[:, 0], 1 - 1 / (rows + 2), atol=1e-3)
+
+
+def test_reliability_counts_every_decision_once():
+    targets, said = drawn(501, 3, 2)
+    found = reliability(targets, said, bins=7)
+    assert found.count.sum() == 501
+    assert np.average(found.accuracy, weights=found.count) == pytest.approx((said.argmax(-1) == targets).mean())
+    assert np.average(found.confidence, weights=found.count) == pytest.approx(said.max(-1).mean())
+
+
+def test_coverage_ends_with_every_text_and_its_threshold_answers_so_many():
+    targets, said = drawn(400, 3, 3)
+    said = said.round(2)
+    said /= said.sum(-1, keepdims=True)
+    curve = coverage_curve(targets, said)
+    assert (curve.answered[-1], curve.right[-1]) == (400, (said.argmax(-1) == targets).sum())
+    for threshold, answered, right in zip(*curve[:3], strict=True):
+        given = said.max(-1) >= threshold
+        assert (given.sum(), (said.argmax(-1) == targets)[given].sum()) == (answered, right)
+    assert confidence_for(curve, 0.8, certainty=0.5) < confidence_for(curve, 0.8) < confidence_for(curve, 0.8, 0.999)
+    assert confidence_for(curve, 1.0) is None
+
+
+def test_answers_are_as_accurate_as_promised_on_new_rows():
+    kept = []
+    for seed in range(200):
+        targets, said = drawn(2200, 4, seed, scale=3.0)
+        threshold = confidence_for(coverage_curve(targets[:200], said[:200]), 0.9)
+        given = said[200:].max(-1) >= threshold
+        kept.append((said.argmax(-1) == targets)[200:][given].mean() >= 0.9)
+    # The threshold is the best of many, which costs something of the certainty of .9.
+    assert np.mean(kept) > 0.75
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
+@pytest.mark.parametrize("rows", [40, 300])
+def test_sets_hold_the_true_label_as_often_as_promised(coverage, rows):
+    held = []
+    for seed in range(300):
+        targets, said = drawn(rows + 200, 5, seed, temperature=2.0)
+        threshold = conformal_threshold(targets[:rows], said[:rows], coverage)
+        sets = label_sets(said[rows:], threshold)
+        held.append(sets[np.arange(200), targets[rows:]].mean())
+    # The promise is at least `coverage`, and at most one row of the held-out ones more, but that the likeliest stays.
+    assert np.mean(held) > coverage - 0.006
+    assert np.mean(held) < coverage + 1 / (rows + 1) + 0.03
+
+
+def test_too_few_rows_promise_every_label():
+    targets, said = drawn(5, 3, 0)
+    assert conformal_threshold(targets, said, 0.9) == 0
+    assert label_sets(said, 0.0).all()
+
+
+def test_wrong_arguments():
+    targets, said = drawn(5, 3, 0)
+    with pytest.raises(TransformerError, match="coverage must be above 0 and below 1; got 1"):
+        conformal_threshold(targets, said, 1)
+    with pytest.raises(TransformerError, match="one label a text; got shape"):
+        coverage_curve(np.eye(3)[targets], said)
+
+
+def test_a_report_measures_on_rows_that_chose_nothing():
+    (held, held_said), (test, test_said) = (drawn(2000, 4, seed, temperature=2.0) for seed in (1, 2))
+    temperature = fit_temperature(held, held_said)
+    held_said, test_said = (with_temperature(said, temperature) for said in (held_said, test_said))
+    found = Confidence((held, held_said), (test, test_said), temperature)
+    m = found.metrics
+    assert m["error"] < 0.04 < m["error_before"]
+    for wanted, row in m["answers"].items():
+        if row["threshold"] is not None:
+            assert float(wanted) - 0.02 < row["accuracy"] < float(wanted) + 0.06
+    for wanted, row in m["sets"].items():
+        assert row["coverage"] == pytest.approx(float(wanted), abs=0.025) and 1 <= row["size"] <= 4
+    text = str(found)
+    assert "temperature 2.0" in text and text.count("\n") == 8
+    several = Confidence((np.eye(4)[held], held_said), (np.eye(4)[test], test_said))
+    assert set(several.metrics) == {"temperature", "error", "error_before", "held_out"}
+
+
+def test_an_accuracy_that_no_threshold_gives_is_said():
+    targets, said = np.array([0, 1] * 10), np.tile([[0.9, 0.1]], (20, 1))
+    row = next(
+        line for line in str(Confidence((targets, said), (targets, said))).splitlines() if line.startswith("90%")
+    )
+    assert row.split()[-3:] == ["-", "0.0%", "-"]
