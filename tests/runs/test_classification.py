@@ -246,8 +246,8 @@ def test_only_what_may_help_is_named(given, flag, there):
 def test_a_run_tells_how_it_was_trained(tiny_preset, reviews, monkeypatch, tmp_path):
     heard = []
     split = Split(*reviews)
-    monkeypatch.setattr(classification, "_fit", lambda *_: {"epochs": [{}, {}]})
-    monkeypatch.setattr(classification, "_evaluate", lambda *_: (report(WRONG, RIGHT), {}))
+    monkeypatch.setattr(classification, "_fit", lambda *_: {"epochs": [{}, {}], "temperature": None})
+    monkeypatch.setattr(classification, "_evaluate", lambda *_: (report(WRONG, RIGHT), RIGHT, None))
     monkeypatch.setattr(classification, "below_baseline", lambda *given: heard.extend(given) or "")
     monkeypatch.setattr(TextClassifier, "export", lambda *_: None)
     options = ClassificationOptions(

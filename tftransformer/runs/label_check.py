@@ -72,9 +72,10 @@ def check_labels(classifier: TextClassifier, split: Split, examples: Examples, s
         TransformerError: Several labels a text, or a class with a single row.
 
     Example:
-        >>> print(check_labels(classifier, train, classifier.preprocess(train)))  # doctest: +SKIP
-        labels: 31 of 1,000 look wrong, the clearest first:
-        ...
+        >>> split = Split(["good film", "bad plot"] * 4, ["yes", "no"] * 4)
+        >>> classifier = TextClassifier.from_preset("bert_12x192_en_uncased", labels=split.labels)
+        >>> print(check_labels(classifier, split, classifier.preprocess(split)))
+        labels: none of 8 looks wrong
     """
     if classifier.multi_label:
         raise TransformerError("check_labels is for one label a text")

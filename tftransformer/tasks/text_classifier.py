@@ -230,7 +230,7 @@ class TextClassifier(Labelled, EncoderTask):
             TransformerError: The data have no labels, or a LoRA of the head is not merged.
 
         Example:
-            >>> temperature = classifier.calibrate(validation)
+            >>> temperature = classifier.calibrate(Split(["perhaps", "surely"], ["no", "yes"]))
         """
         return self.calibrate_on(self.labels_of(data), self.predict(data, verbose=0), self.head)
 
