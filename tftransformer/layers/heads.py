@@ -50,9 +50,10 @@ class ClassificationHead(SlottedLayer):
 
     def divide(self, temperature: float) -> None:
         """Divide all logits by a temperature from now on, by its weights; a change that was put into them has to be merged."""
-        if self.logits.active_change is not None:
+        if self.logits.delta is not None:
             raise TransformerError("the head holds a change that is not merged: tt.merge puts it into the weights")
-        for weight in (self.logits.kernel, self.logits.bias):
+        weights = [weight for weight in (self.logits.kernel, self.logits.bias) if weight is not None]
+        for weight in weights:
             weight.assign(weight / temperature)
 
     def compute_output_spec(self, x: Any, **_: Any) -> Any:
