@@ -138,6 +138,7 @@ def test_a_label_for_each_token_goes_the_same_way_through_every_step(build, tagg
         assert options["activation_cache"].computed_rows
 
 
+@pytest.mark.slow
 def test_spans_numbers_and_vectors_are_learned(build):
     spans = np.array([[1, 2 if " " in text else 1] for text in TEXTS])
     finder = build(SpanFinder, TargetSpec((2,)), 2)
