@@ -30,7 +30,9 @@ MODULES = sorted(
 
 
 # They export a SavedModel, or trace the embedded encoder.
-SLOW = {f"tftransformer.{name}" for name in ("export.saved_model", "export.serving", "tasks.document_classifier")}
+SLOW = {f"tftransformer.{name}" for name in (
+    "export.saved_model", "export.serving", "tasks.document_classifier", "tasks.encoder_task",
+)}  # fmt: skip
 # Why an example cannot run here.
 SKIPPED = {
     "checkpoints.saved_model_layer.SavedModelFeatures": "a SavedModel of Google's",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError, check_choice, near_miss
 
 
 def test_it_is_a_value_error():
@@ -22,3 +22,10 @@ def test_near_miss_is_silent_where_nothing_is_close(known):
 
 def test_near_miss_takes_what_is_not_a_string():
     assert near_miss(12, [123]) == "; did you mean '123'?"
+
+
+@pytest.mark.parametrize("value, tail", [("cosinee", "; did you mean 'cosine'?"), (None, ""), (12, "")])
+def test_a_choice_is_suggested_for_a_name_alone(value, tail):
+    with pytest.raises(TransformerError) as raised:
+        check_choice("schedule", value, ["cosine", "none at all"])
+    assert str(raised.value) == f"schedule must be one of cosine, none at all; got {value!r}{tail}"

@@ -46,7 +46,8 @@ def check_choice(name: str, value: Any, known: Iterable[str]) -> None:
     """Raise a `TransformerError` that suggests the nearest unless `value` is one of some names."""
     known = list(known)
     if value not in known:
-        raise TransformerError(f"{name} must be one of {', '.join(known)}; got {value!r:.80}{near_miss(value, known)}")
+        suggestion = near_miss(value, known) if isinstance(value, str) else ""
+        raise TransformerError(f"{name} must be one of {', '.join(known)}; got {value!r:.80}{suggestion}")
 
 
 def check_whole(name: str, value: Any, least: int = 1) -> None:

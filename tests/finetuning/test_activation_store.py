@@ -85,6 +85,16 @@ def test_rows_come_back_as_they_were_whatever_their_order_and_shard(tmp_path, sm
         store.padded([digest(40)], 3)
 
 
+def test_a_process_that_has_imported_nothing_else_knows_bfloat16(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; "
+        "from tftransformer.finetuning.activation_store import ActivationStore; "
+        "assert ActivationStore(Path(sys.argv[1]), 4, 'bfloat16').numpy_dtype.name == 'bfloat16'"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=60)
+
+
 def test_a_killed_writer_leaves_whole_shards_and_nothing_else(tmp_path):
     assert writer(tmp_path, 0, 100, die_at=50).wait(60) == -signal.SIGKILL
     assert any(name.endswith(".partial") for name in os.listdir(tmp_path))

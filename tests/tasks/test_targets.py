@@ -116,6 +116,7 @@ def test_a_label_for_each_token_is_learned_and_padding_counts_nowhere(tagger):
     assert tagger.evaluate(TEXTS, tags(), verbose=0)[0] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.by_default("stored states")
 @pytest.mark.parametrize("step", ["packing", "stored states", "stored states of all blocks"])
 def test_a_label_for_each_token_goes_the_same_way_through_every_step(build, tagger, step):
     steps = {
