@@ -82,7 +82,7 @@ def test_a_list_freezes_what_one_freezes_and_trains_what_any_trains(classifier):
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
-        (["full", "lora:2"], "strategy full trains everything and goes with no other method; got full.lora:2"),
+        (["full", "lora:2"], "strategy full goes with no other method; got full.lora:2"),
         ("unfreeze+unfreeze:2", "strategy must name unfreeze once; got unfreeze:1.unfreeze:2"),
         ([], "strategy must name a method"),
         (3, "methods must be a method such as .*; got 3"),

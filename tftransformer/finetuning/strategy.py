@@ -22,7 +22,7 @@ class Strategy:
         methods: Methods in the order in which they change a model.
 
     Raises:
-        TransformerError: There is none, `full` stands beside others, or a method stands there twice that may not.
+        TransformerError: There is none, `full` or `probe` stands beside others, or a method stands there twice that may not.
 
     Example:
         >>> str(parse_strategy("lora + layerwise:0.9"))
@@ -35,8 +35,9 @@ class Strategy:
         names = [method.name for method in self.methods]
         if not names:
             raise TransformerError("strategy must name a method, such as 'full' or 'lora:8'; got none")
-        if len(names) > 1 and "full" in names:
-            raise TransformerError(f"strategy full trains everything and goes with no other method; got {self}")
+        for method in self.methods:
+            if method.alone and len(names) > 1:
+                raise TransformerError(f"strategy {method.name} goes with no other method; got {self}")
         for method in self.methods:
             if method.once and names.count(method.name) > 1:
                 raise TransformerError(f"strategy must name {method.name} once; got {self}")

@@ -128,7 +128,7 @@ def classification_defaults(task: "TextTask", optimizer: Any, loss: Any, metrics
         rates["touched_rows"] = not compiled
         rates.setdefault("learning_rate", task.advice["learning_rate"])
         for method in task.methods:
-            rates |= method.optimizer_options(task)
+            rates = {**method.optimizer_options(task), **rates}
         optimizer = build_optimizer(**rates, fresh=_fresh_that_train(task))
     return {
         "optimizer": optimizer,

@@ -22,7 +22,6 @@ from tftransformer.finetuning.activation_cache import ActivationCache, StoredSta
 from tftransformer.finetuning.defaults import BATCH_SIZE
 from tftransformer.finetuning.guards import NoticeCollapse, StopOnNonFinite, chance_loss
 from tftransformer.finetuning.losses import SmoothedCrossEntropy
-from tftransformer.finetuning.methods import Method
 from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks, warmup_updates
 from tftransformer.finetuning.unfreezing import Stage, frozen_as_in, run_stages
 from tftransformer.tasks.compilation import choose_xla
@@ -90,7 +89,8 @@ class Fitting:
         self._packing = packing
         self._task = task
         self._verbose, self._say = verbose, print if verbose else _say_nothing
-        self._teachers = [m for m in task.methods if type(m).loss_step is not Method.loss_step]
+        self._teachers = [method for method in task.methods if method.defines("loss_step")]
+        self._starts = [method for method in task.methods if method.defines("before_training")]
         self._check_steps()
         task.check_compilation()
         check_callbacks(callbacks, task.optimizer)
@@ -141,8 +141,8 @@ class Fitting:
             only_without(
                 sample_weight=sample_weight, y=y, validation_split=validation_split, augmentation=self._augmentation
             )
-            if self._teachers:
-                raise TransformerError("a teacher cannot go with a dataset: give a Split or texts")
+            for method in (*self._teachers, *self._starts):
+                raise TransformerError(f"{method.name} cannot go with a dataset: give a Split or texts")
             x = with_known_size("x", x, self._steps)
             self.data = x if is_tokenized(x) else task._stream(x, self._batch_size)
             self._weights = task.example_weights(class_weight, None)
@@ -210,6 +210,9 @@ class Fitting:
     def train(self, keras_fit: Callable, options: Mapping[str, Any]) -> keras.callbacks.History:
         """Hand the batches to `keras.Model.fit`, stage by stage where a method has stages."""
         task = self._task
+        self._start()
+        if not all(method.takes_updates for method in task.methods):
+            return self._look_once()
         steps = self._steps if self._steps is not None else self._batches_an_epoch()
         bind_schedule(task.optimizer, steps, self._last, self._first)
         run = None if steps is None else steps * (self._last - self._first)
@@ -228,6 +231,30 @@ class Fitting:
         return run_stages(
             task, self._stages, train_epochs, callbacks, verbose=self._verbose, steps=steps, say=self._say
         )
+
+    def _start(self) -> None:
+        """What methods do before the first update; a task that has trained goes on from where it is."""
+        updated = task_has_trained(self._task) or self._first
+        for method in self._starts:
+            if not (updated and method.takes_updates):
+                rows = self.data
+                self._say(method.before_training(self._task, rows, row_weights(rows, self._weights)))
+
+    def _look_once(self) -> keras.callbacks.History:
+        """The figures of a task that takes no updates, as those of one epoch."""
+        task = self._task
+        logs = task.evaluate(self.data, verbose=0, return_dict=True)
+        if self.validation is not None:
+            found = task.evaluate(self.validation, verbose=0, return_dict=True, steps=self._validation_steps)
+            logs |= {f"val_{name}": value for name, value in found.items()}
+        callbacks = keras.callbacks.CallbackList(
+            as_list(self._callbacks), add_history=True, model=task, epochs=1, steps=0
+        )
+        callbacks.on_train_begin()
+        callbacks.on_epoch_begin(0)
+        callbacks.on_epoch_end(0, logs)
+        callbacks.on_train_end(logs)
+        return task.history
 
     def _train_epochs(
         self, first: int, last: int, callbacks: Any, keras_fit: Callable, options: Mapping[str, Any]
@@ -357,6 +384,19 @@ def store_for_stages(
             lower = frozen
 
 
+def task_has_trained(task: "TextTask") -> bool:
+    """Whether its optimizer has made an update."""
+    return task.optimizer is not None and int(task.optimizer.iterations) > 0
+
+
+def row_weights(examples: Examples, class_weights: tf.Tensor | None) -> np.ndarray | None:
+    """(B,) factors on the rows' losses, of their own weights and those of their classes; None for 1."""
+    if class_weights is None:
+        return examples.weights
+    of_classes = np.asarray(class_weights)[examples.targets]
+    return of_classes if examples.weights is None else of_classes * examples.weights
+
+
 def _say_nothing(_: str) -> None:
     pass
 
@@ -382,10 +422,7 @@ def notice_collapse(
     taught = task.loss_step is not None
     if not (isinstance(data, Examples) and isinstance(task, Labelled) and plain) or taught:
         return []
-    weights = data.weights
-    if class_weights is not None:
-        own = np.asarray(class_weights)[data.targets]
-        weights = own if weights is None else own * weights
+    weights = row_weights(data, class_weights)
     smoothing = getattr(task.loss, "label_smoothing", 0.0)
     chance = chance_loss(data.targets, len(task.labels), smoothing, weights)
     some = data.take(range(0, len(data), -(-len(data) // _PROBED_ROWS)))

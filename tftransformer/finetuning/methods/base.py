@@ -54,6 +54,8 @@ class Method:
         inserted: Full-match patterns of the addresses of weights that it puts in: they start from random numbers and
             train at the rate of such.
         once: Whether a list of methods may hold one of the class at the most.
+        alone: Whether it goes with no other method.
+        takes_updates: Whether `fit` takes updates; False where `before_training` does all there is to do.
     """
 
     name: ClassVar[str]
@@ -62,6 +64,8 @@ class Method:
     rate: ClassVar[float | None] = None
     inserted: ClassVar[tuple[str, ...]] = ()
     once: ClassVar[bool] = False
+    alone: ClassVar[bool] = False
+    takes_updates: ClassVar[bool] = True
 
     # How it changes a model.
 
@@ -103,6 +107,19 @@ class Method:
         """The stages in which `fit` trains; none: in one go."""
         return ()
 
+    def before_training(self, task: "Task", examples: Any, weights: Any) -> str:
+        """Set weights by the training examples before the first update of an optimizer.
+
+        Args:
+            task: Task that the method is applied to.
+            examples: Training examples, with targets.
+            weights: (B,) factors on the rows' losses; None for 1.
+
+        Returns:
+            What was done, in one line.
+        """
+        return ""
+
     def loss_step(self, task: "Task", examples: Any) -> Any:
         """What `fit` adds to the training loss; None: nothing.
 
@@ -118,8 +135,11 @@ class Method:
     @property
     def lasts(self) -> bool:
         """Whether `compile` and `fit` have to know of it, so that a task keeps it."""
-        hooks = ("optimizer_options", "stages", "loss_step")
-        return any(getattr(type(self), name) is not getattr(Method, name) for name in hooks)
+        return any(map(self.defines, ("optimizer_options", "stages", "before_training", "loss_step")))
+
+    def defines(self, hook: str) -> bool:
+        """Whether it has a way of its own of what is a hook here."""
+        return getattr(type(self), hook) is not getattr(Method, hook)
 
     # What a saved folder says of it, read off the model itself, so that no list can go stale.
 
@@ -147,10 +167,11 @@ class Method:
 
     def __str__(self) -> str:
         """As a user types it, where that says all of it; else with its settings."""
-        if self.number is None:
-            return self.name if self == type(self)() else repr(self)
-        value = getattr(self, self.number.field)
-        said = value is not None and self == type(self)(**{self.number.field: value})
+        value = None if self.number is None else getattr(self, self.number.field)
+        if value is None:
+            usual = all(getattr(self, field.name) == field.default for field in fields(self) if field.init)
+            return self.name if usual else repr(self)
+        said = self == type(self)(**{self.number.field: value})
         return f"{self.name}:{value}" if said else repr(self)
 
     def to_config(self) -> dict[str, Any]:

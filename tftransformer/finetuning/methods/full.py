@@ -17,4 +17,5 @@ class Full(Method):
     """
 
     name = "full"
+    alone = True
     about = "everything trains"
