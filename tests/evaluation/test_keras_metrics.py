@@ -92,7 +92,7 @@ def test_in_fit_and_evaluate(metric, targets, activation, jit_compile):
     loss = "sparse_categorical_crossentropy" if activation == "softmax" else "binary_crossentropy"
     metric.reset_state()
     model.compile("sgd", loss, weighted_metrics=[metric], jit_compile=jit_compile)
-    model.fit(LOGITS, targets, batch_size=40, sample_weight=WEIGHT, verbose=0)
+    model.fit(LOGITS, targets, batch_size=40, sample_weight=WEIGHT, verbose=0, epochs=1)
     figures = model.evaluate(LOGITS, targets, batch_size=40, sample_weight=WEIGHT, verbose=0, return_dict=True)
     out = model.predict(LOGITS, verbose=0)
     expected = (

@@ -120,7 +120,7 @@ def test_freezing_before_the_first_fit_needs_no_second_compile(small):
     model.compile(AdamW(0.05), small.loss(), jit_compile=False)
     assert not freeze(model, layers=1).needs_compile
     before = values(model)["encoder_block_0/kernel"]
-    model.fit(*small.data(), verbose=0)
+    model.fit(*small.data(), verbose=0, epochs=1)
     np.testing.assert_array_equal(values(model)["encoder_block_0/kernel"], before)
 
 
@@ -134,7 +134,7 @@ def test_a_change_after_fit_cannot_go_unnoticed(small, change):
     assert summary.needs_compile
     assert "call compile() again" in str(summary)
     with pytest.raises(ValueError, match="compile"):
-        model.fit(*small.data(), verbose=0)
+        model.fit(*small.data(), verbose=0, epochs=1)
     before = values(model)
     fit(small, model)
     for name in frozen_addresses(model):
@@ -147,7 +147,7 @@ def test_freezing_nothing_new_leaves_the_model_compiled(small):
     freeze(model, layers=1)
     fit(small, model, run_eagerly=True)
     assert not freeze(model, layers=1).needs_compile
-    model.fit(*small.data(), verbose=0)
+    model.fit(*small.data(), verbose=0, epochs=1)
 
 
 def test_frozen_blocks_run_without_dropout():

@@ -168,10 +168,10 @@ def test_what_is_left_of_an_epoch_in_a_graph(small, jit_compile):
     x, y = small.data(rows=6)
     model.compile(SGD(0.5, gradient_accumulation_steps=8), small.loss(), jit_compile=jit_compile)
     start = model.get_weights()
-    model.fit(x, y, batch_size=2, shuffle=False, verbose=0, callbacks=[BindSchedule()])
+    model.fit(x, y, batch_size=2, shuffle=False, verbose=0, callbacks=[BindSchedule()], epochs=1)
     large = small.build_model(blocks=1)
     large.compile(SGD(0.5), small.loss(), jit_compile=False)
-    large.fit(x, y, batch_size=6, shuffle=False, verbose=0)
+    large.fit(x, y, batch_size=6, shuffle=False, verbose=0, epochs=1)
     for before, a, b in zip(start, model.get_weights(), large.get_weights()):
         assert np.abs(a - before).max() > 1e-4
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -193,7 +193,7 @@ def test_a_run_starts_with_nothing_accumulated(small):
     optimizer = SGD(0.5, gradient_accumulation_steps=2, carry_accumulation=True)
     model.compile(optimizer, small.loss(), run_eagerly=True)
     # Without the callback nobody knows where an epoch ends: the third batch stays.
-    model.fit(x, y, batch_size=2, verbose=0)
+    model.fit(x, y, batch_size=2, verbose=0, epochs=1)
     assert max(np.abs(host(value)).max() for value in optimizer._accumulated_gradients) > 0
     optimizer.start_run(3)
     assert max(np.abs(host(value)).max() for value in optimizer._accumulated_gradients) == 0

@@ -118,7 +118,7 @@ def train_here(folder, batches, strategy, steps, path):
     stop = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: setattr(classifier, "stop_training", batch + 1 >= steps)
     )
-    classifier.fit(data.take(steps), steps_per_epoch=STEPS, callbacks=[stop], verbose=0)
+    classifier.fit(data.take(steps), steps_per_epoch=STEPS, callbacks=[stop], verbose=0, epochs=1)
     assert int(classifier.optimizer.iterations) == steps
     logits = classifier(batches[-1][0]).numpy()
     own = {name: keras.ops.convert_to_numpy(variable) for name, variable in addresses(classifier).items()}

@@ -79,7 +79,7 @@ def test_a_keras_schedule_counts_updates_too(small):
 def test_fit_without_a_length_says_what_to_do(small):
     model = compiled(small, SGD(build_schedule("linear", 0.1)))
     with pytest.raises(TransformerError, match="the schedule has no length"):
-        model.fit(*small.data(), verbose=0)
+        model.fit(*small.data(), verbose=0, epochs=1)
 
 
 def test_data_of_unknown_length(small):

@@ -122,7 +122,9 @@ def test_a_probe_is_the_regression_on_the_vectors_and_changes_nothing_else(one_b
     classifier.apply("probe")
     before = weights_of(classifier)
     log = tmp_path / "log.csv"
-    history = classifier.fit(split, validation_data=split, verbose=0, callbacks=[keras.callbacks.CSVLogger(str(log))])
+    history = classifier.fit(
+        split, validation_data=split, verbose=0, callbacks=[keras.callbacks.CSVLogger(str(log))], epochs=1
+    )
     for name, value in weights_of(classifier).items():
         assert name.startswith("head/") or np.array_equal(value, before[name]), name
     assert int(classifier.optimizer.iterations) == 0
@@ -144,7 +146,7 @@ def test_rows_of_weight_nothing_do_not_matter(one_block_preset, split):
     for targets in (wrong, list(split.targets)):
         classifier = build(one_block_preset)
         classifier.apply(LinearProbe(strength=10.0))
-        classifier.fit(split.texts, targets, sample_weight=weights, verbose=0)
+        classifier.fit(split.texts, targets, sample_weight=weights, verbose=0, epochs=1)
         answers.append(classifier.predict(split, verbose=0))
     np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)
 
@@ -161,11 +163,11 @@ def test_training_starts_from_the_solved_head_once(one_block_preset, split, stra
     classifier.compile(learning_rate=1e-3)
     wanted = fit_linear_head(classifier.encode(split), classifier.encode_targets(split.targets), 2).kernel
     first, second = AtStart(), AtStart()
-    classifier.fit(split, verbose=0, callbacks=[first])
+    classifier.fit(split, verbose=0, callbacks=[first], epochs=1)
     np.testing.assert_allclose(first.kernel, wanted, atol=1e-4)
     trained = np.array(classifier.head.logits.kernel)
     assert not np.allclose(trained, wanted)
-    classifier.fit(split, verbose=0, callbacks=[second])
+    classifier.fit(split, verbose=0, callbacks=[second], epochs=1)
     np.testing.assert_array_equal(second.kernel, trained)
 
 
@@ -183,7 +185,7 @@ def test_contrastive_training_brings_a_label_together_and_leaves_the_frozen_as_i
     classifier.apply(["freeze:1", Contrastive(60, encoder_rate=1e-2)])
     before, vectors = weights_of(classifier), classifier.encode(split)
     classifier.compile(run_eagerly=True)
-    classifier.fit(split, verbose=0)
+    classifier.fit(split, verbose=0, epochs=1)
     targets = classifier.encode_targets(split.targets)
     assert float(pair_loss(targets, classifier.encode(split))) < 0.5 * float(pair_loss(targets, vectors))
     changed = {name.split("/")[0] for name, value in weights_of(classifier).items() if (value != before[name]).any()}
@@ -230,7 +232,7 @@ def test_rows_have_to_be_known_beforehand(one_block_preset, split, strategy):
     classifier.apply(strategy)
     dataset = tf.data.Dataset.from_tensor_slices((list(split.texts), list(split.targets)))
     with pytest.raises(TransformerError, match="cannot go with a dataset: give a Split or texts"):
-        classifier.fit(dataset, verbose=0)
+        classifier.fit(dataset, verbose=0, epochs=1)
 
 
 def test_what_has_no_linear_head_of_one_task_is_refused(one_block_preset):
@@ -252,7 +254,7 @@ def test_what_does_not_go_together_is_refused(one_block_preset, split):
         classifier.apply("head_start+contrastive")
     classifier.apply("contrastive:2")
     with pytest.raises(TransformerError, match="contrastive needs rows of two labels at least; all rows have the same"):
-        classifier.fit(["good", "fine"], ["positive", "positive"], verbose=0)
+        classifier.fit(["good", "fine"], ["positive", "positive"], verbose=0, epochs=1)
     for wrong in ({"updates": 0}, {"batch_size": 1}, {"encoder_rate": 0.0}, {"strength": -1.0}):
         with pytest.raises(TransformerError, match=next(iter(wrong))):
             Contrastive(**wrong)
@@ -265,5 +267,5 @@ def test_documents_have_one_linear_head_too(tiny_preset, split, strategy):
         tiny_preset, labels=("negative", "positive"), sequence_length=6, max_chunks=3
     )
     classifier.apply(strategy)
-    classifier.fit(split, verbose=0)
+    classifier.fit(split, verbose=0, epochs=1)
     assert classifier.evaluate(split, verbose=0, return_dict=True)["accuracy"] > 0.8

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from tftransformer.data import Split, Splits
-from tftransformer.finetuning.defaults import default_epochs
+from tftransformer.finetuning.recipe import default_epochs
 from tftransformer.finetuning.strategy import parse_strategy
 from tftransformer.runs import classification
 from tftransformer.runs.multi_task import MultiTaskOptions

@@ -322,7 +322,7 @@ def test_a_temporary_folder_that_was_cleared_away_is_made_anew(classifier, revie
 @pytest.mark.parametrize("choice", [None, True, 3, ""])
 def test_a_choice_is_a_word_or_a_folder(classifier, choice):
     with pytest.raises(TransformerError, match="^activation_cache must be 'auto', 'off' or a folder; got"):
-        classifier.fit(["good"], [0], activation_cache=choice)
+        classifier.fit(["good"], [0], activation_cache=choice, epochs=1)
 
 
 def test_arguments_of_a_cache(tmp_path):

@@ -245,7 +245,7 @@ def test_weighted_metrics_follow_the_threshold(tiny_preset, tmp_path):
     model.compile(SGD(0.0), weighted_metrics=["accuracy"], run_eagerly=True)
     p = model.predict(TEXTS, verbose=0)
     model.threshold = 0.9
-    model.fit(TEXTS, MANY, verbose=0)
+    model.fit(TEXTS, MANY, verbose=0, epochs=1)
     model.save(tmp_path / "m.keras")
     for one in (model, keras.models.load_model(tmp_path / "m.keras")):
         logs = one.evaluate(TEXTS, MANY, verbose=0, return_dict=True)
@@ -272,5 +272,5 @@ def test_early_stopping_knows_the_direction(classifiers):
     model, _ = classifiers["two"]
     model.compile(SGD(0.0), metrics=["AUC"], run_eagerly=True)
     stop = keras.callbacks.EarlyStopping("val_AUC", patience=1)
-    model.fit(TEXTS, IDS % 2, validation_data=(TEXTS, IDS % 2), verbose=0, callbacks=[stop])
+    model.fit(TEXTS, IDS % 2, validation_data=(TEXTS, IDS % 2), verbose=0, callbacks=[stop], epochs=1)
     assert stop.monitor_op is keras.ops.greater

@@ -55,7 +55,7 @@ def trained(tiny_preset, monkeypatch):
         classifier = TextClassifier.from_preset(tiny_preset, sequence_length=16, **(model or {"labels": NAMES}))
         change(classifier)
         classifier.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=False)
-        classifier.fit(x, y, **{"batch_size": 8, "verbose": 0, **settings})
+        classifier.fit(x, y, **{"epochs": 1, "batch_size": 8, "verbose": 0, **settings})
         return SimpleNamespace(epochs=epochs, validation=validation, classifier=classifier)
 
     return run

@@ -165,7 +165,7 @@ def test_it_finds_the_word_that_truncation_cuts_off(two_block_preset):
 def test_fit_evaluate_and_report_read_a_split(tiny_preset, documents):
     data = Split(*documents)
     classifier = build(tiny_preset)
-    history = classifier.fit(data, batch_size=30, verbose=0).history
+    history = classifier.fit(data, batch_size=30, verbose=0, epochs=1).history
     assert np.isfinite(history["loss"]).all()
     assert classifier.evaluate(data, verbose=0, return_dict=True)["accuracy"] == pytest.approx(
         classifier.report(data)["accuracy"]
@@ -180,7 +180,9 @@ def test_fit_takes_every_form_and_a_dataset_trains_like_lists(tiny_preset, docum
     for form in (dict(x=texts, y=labels), dict(x=rows), dict(x=Split(texts, labels))):
         classifier = build(tiny_preset, dropout=0.0, head_dropout=0.0)
         classifier.compile(keras.optimizers.SGD(0.1))
-        history = classifier.fit(**form, batch_size=12, shuffle=False, verbose=0, validation_data=rows.take(9)).history
+        history = classifier.fit(
+            **form, epochs=1, batch_size=12, shuffle=False, verbose=0, validation_data=rows.take(9)
+        ).history
         assert np.isfinite(history["loss"]).all() and "val_macro_f1" in history
         results.append({name: np.asarray(v) for name, v in addresses(classifier).items()})
     for other in results[1:]:
@@ -202,7 +204,7 @@ def test_multi_label_documents(tiny_preset, documents):
     data = Split(texts, targets, multi_label=True)
     classifier = build(tiny_preset, labels=data.labels, multi_label=True)
     classifier.compile(learning_rate=3e-3)
-    classifier.fit(data, batch_size=16, verbose=0)
+    classifier.fit(data, batch_size=16, verbose=0, epochs=1)
     assert 0 < classifier.tune_threshold(data) < 1
     assert "micro" in str(classifier.report(data))
 
@@ -231,7 +233,7 @@ def test_keras_files_hold_it_with_what_is_frozen_and_lora(tiny_preset, documents
     freeze(classifier, layers=1)
     LoRA(rank=2).apply(classifier)
     classifier.compile(learning_rate=1e-2)
-    classifier.fit(texts, labels, batch_size=16, verbose=0)
+    classifier.fit(texts, labels, batch_size=16, verbose=0, epochs=1)
     classifier.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded.predict(texts, verbose=0), classifier.predict(texts, verbose=0), atol=1e-6)
@@ -285,7 +287,7 @@ def test_every_strategy_trains_saves_and_serves_documents(tiny_preset, documents
     before = {name: np.asarray(v) for name, v in addresses(classifier).items()}
     classifier.compile(learning_rate=1e-2)
     targets = [(label,) for label in labels] if classifier.multi_label else labels
-    classifier.fit(texts, targets, batch_size=8, verbose=0)
+    classifier.fit(texts, targets, batch_size=8, verbose=0, epochs=1)
     for name, variable in addresses(classifier).items():
         same = np.array_equal(variable, before[name])
         assert same or variable.trainable, name
@@ -307,7 +309,7 @@ def test_stages_and_augmentation_take_documents(tiny_preset, documents):
     classifier.apply(GradualUnfreezing(blocks_per_stage=2))
     classifier.fit(*documents, epochs=2, verbose=0)
     classifier.apply("full")
-    classifier.fit(*documents, verbose=0, augmentation="swap:0.2,delete:0.2")
+    classifier.fit(*documents, verbose=0, augmentation="swap:0.2,delete:0.2", epochs=1)
     assert np.isfinite(classifier.predict(documents[0], verbose=0)).all()
 
 
@@ -317,7 +319,7 @@ def test_xla_sees_few_shapes_and_computes_the_same(tiny_preset, documents):
     for jit_compile in (False, True):
         classifier = build(tiny_preset, dropout=0.0, head_dropout=0.0, max_chunks=3)
         classifier.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
-        classifier.fit(*documents, batch_size=20, shuffle=False, verbose=0)
+        classifier.fit(*documents, batch_size=20, shuffle=False, verbose=0, epochs=1)
         results.append(classifier.predict(documents[0], verbose=0))
     np.testing.assert_allclose(*results, atol=1e-5)
 
@@ -328,7 +330,7 @@ def test_replicas_see_whole_documents(tiny_preset, documents):
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         classifier = build(tiny_preset)
         classifier.compile()
-    classifier.fit(texts, labels, batch_size=16, verbose=0)
+    classifier.fit(texts, labels, batch_size=16, verbose=0, epochs=1)
     assert classifier.predict(texts, verbose=0).shape == (60, 2)
 
 
@@ -351,9 +353,9 @@ def test_pairs_packing_and_a_stored_prefix_are_refused(classifier, tmp_path):
     with pytest.raises(TransformerError, match="takes single texts; got pairs"):
         classifier.predict([("a", "b")], verbose=0)
     with pytest.raises(TransformerError, match="packing=True cannot go with a task that cuts its texts into chunks"):
-        classifier.fit(["a", "b"], [0, 1], packing=True)
+        classifier.fit(["a", "b"], [0, 1], packing=True, epochs=1)
     with pytest.raises(TransformerError, match="an activation cache cannot go with a task that cuts"):
-        classifier.fit(["a", "b"], [0, 1], activation_cache=str(tmp_path / "folder"))
+        classifier.fit(["a", "b"], [0, 1], activation_cache=str(tmp_path / "folder"), epochs=1)
 
 
 @pytest.mark.by_default("mean")

@@ -87,7 +87,7 @@ def test_data_that_can_be_read_only_once_are_refused(in_graph, rows, batched):
         in_graph.fit(data, batch_size=BATCH, epochs=2, verbose=0)
     once = zip(*rows)
     with pytest.raises(TransformerError, match="^validation_data must begin anew"):
-        in_graph.fit(*rows, validation_data=data, verbose=0)
+        in_graph.fit(*rows, validation_data=data, verbose=0, epochs=1)
     # What the message advises.
     once = zip(*rows)
     assert len(in_graph.fit(data.cache(), batch_size=BATCH, epochs=2, verbose=0).history["loss"]) == 2
@@ -96,9 +96,9 @@ def test_data_that_can_be_read_only_once_are_refused(in_graph, rows, batched):
 def test_an_epoch_without_batches_is_refused(in_graph, rows):
     for empty in (known(*rows).take(0), generated([], []), generated([], []).batch(4)):
         with pytest.raises(TransformerError, match="^x must have at least one batch; got a dataset without"):
-            in_graph.fit(empty, verbose=0)
+            in_graph.fit(empty, verbose=0, epochs=1)
         with pytest.raises(TransformerError, match="^validation_data must have at least one batch"):
-            in_graph.fit(*rows, validation_data=empty, verbose=0)
+            in_graph.fit(*rows, validation_data=empty, verbose=0, epochs=1)
 
 
 def test_epochs_of_different_lengths_are_refused(in_graph, rows):
@@ -110,11 +110,11 @@ def test_epochs_of_different_lengths_are_refused(in_graph, rows):
 
     data = tf.data.Dataset.from_generator(fewer, output_signature=SIGNATURE)
     with pytest.raises(TransformerError, match="must have the same number of elements in each epoch"):
-        in_graph.fit(data, batch_size=BATCH, verbose=0)
+        in_graph.fit(data, batch_size=BATCH, verbose=0, epochs=1)
 
 
 def test_validation_of_unknown_size_sees_every_row(in_graph, rows):
-    epoch = dict(batch_size=BATCH, shuffle=False, verbose=0)
+    epoch = dict(epochs=1, batch_size=BATCH, shuffle=False, verbose=0)
     found = in_graph.fit(*rows, validation_data=generated(*rows), **epoch).history["val_loss"]
     assert found[0] == pytest.approx(in_graph.evaluate(*rows, verbose=0, return_dict=True)["loss"], rel=1e-5)
 
@@ -132,7 +132,7 @@ def test_fewer_batches_than_are_accumulated_make_an_update(tiny_preset, rows, da
         start = weights(classifier)
         x, y = (texts, labels) if data == "lists" else (generated(texts, labels), None)
         for _ in range(2):
-            classifier.fit(x, y, batch_size=batch, shuffle=False, verbose=0)
+            classifier.fit(x, y, batch_size=batch, shuffle=False, verbose=0, epochs=1)
         assert int(classifier.optimizer.iterations) == 2
         results.append(weights(classifier))
     for name, value in results[0].items():

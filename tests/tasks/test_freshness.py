@@ -115,7 +115,7 @@ def predicted(model, data):
 
 def trained(model, data, **options):
     compiled(model, data, **options)
-    model.fit(*data, validation_data=data, batch_size=8, verbose=0, activation_cache="off")
+    model.fit(*data, validation_data=data, batch_size=8, verbose=0, activation_cache="off", epochs=1)
     model.predict(data[0], verbose=0)
 
 
@@ -193,7 +193,7 @@ def trains_as_it_is(model, data):
     trains = {name for name, variable in addresses(model).items() if variable.trainable}
     before = {name: variable.numpy().copy() for name, variable in addresses(model).items()}
     optimizer = getattr(model, "optimizer", None)
-    options = {"batch_size": 8, "verbose": 0, "activation_cache": "off", "validation_data": data}
+    options = {"epochs": 1, "batch_size": 8, "verbose": 0, "activation_cache": "off", "validation_data": data}
     try:
         history = model.fit(*data, **options).history
     except TransformerError as error:
@@ -223,12 +223,12 @@ def test_a_users_optimizer_and_metrics_are_kept(tiny_preset, reviews):
     optimizer = keras.optimizers.SGD(0.123)
     model.compile(optimizer, metrics=[keras.metrics.SparseCategoricalAccuracy(name="mine")], run_eagerly=True)
     LoRA(rank=2).apply(model)
-    history = model.fit(*reviews, verbose=0, activation_cache="off").history
+    history = model.fit(*reviews, verbose=0, activation_cache="off", epochs=1).history
     assert model.optimizer is optimizer and float(optimizer.learning_rate) == pytest.approx(0.123)
     assert set(history) == {"loss", "mine"}
     freeze(model, patterns="head/.*")
     with pytest.raises(TransformerError, match=r"compile\(\) must be called again before fit\(\)"):
-        model.fit(*reviews, verbose=0)
+        model.fit(*reviews, verbose=0, epochs=1)
     assert model.optimizer is optimizer
     assert set(model.evaluate(*reviews, verbose=0, return_dict=True)) == {"loss", "mine"}
 
@@ -238,13 +238,13 @@ def test_frozen_after_compile_the_recipe_is_that_of_the_arguments(two_block_pres
     model.apply("layerwise:0.5")
     model.compile(learning_rate=3e-3, schedule="constant", run_eagerly=True)
     freeze(model, layers=1)
-    model.fit(*reviews, verbose=0, activation_cache="off")
+    model.fit(*reviews, verbose=0, activation_cache="off", epochs=1)
     config = model.optimizer.get_config()
     assert config["learning_rate"] == pytest.approx(3e-3)
     assert not any("encoder_block_0" in pattern or "embeddings" in pattern for pattern in config["rate_multipliers"])
     freeze(model, layers=2)
     with pytest.raises(TransformerError, match=r"compile\(\) must be called again before fit\(\)"):
-        model.fit(*reviews, verbose=0)
+        model.fit(*reviews, verbose=0, epochs=1)
     with pytest.raises(TransformerError, match=r"compile\(\) must be called again before fit\(\)"):
         model.train_on_batch(*next(iter(model._batches(model.preprocess(*reviews), 8, False, None))))
 
@@ -254,12 +254,12 @@ def test_several_tasks_are_compiled_again_with_their_arguments(tiny_preset, revi
     model.compile(learning_rate=1e-2, loss_weights={"mood": 2.0}, run_eagerly=True)
     model.predict(reviews[0][:4], task="mood", verbose=0)
     LoRA(rank=2).apply(model)
-    model.fit({"mood": reviews}, batch_size=32, verbose=0)
+    model.fit({"mood": reviews}, batch_size=32, verbose=0, epochs=1)
     assert model._objectives["loss_weights"] == {"mood": 2.0}
     assert any("lora" in pattern for pattern in model.optimizer.get_config()["rate_multipliers"])
     freeze(model, patterns="head/.*")
     with pytest.raises(TransformerError, match=r"compile\(\) must be called again before fit\(\)"):
-        model.fit({"mood": reviews}, verbose=0)
+        model.fit({"mood": reviews}, verbose=0, epochs=1)
 
 
 def test_a_rate_sweep_is_of_the_model_as_it_is(tiny_preset, reviews):
@@ -269,7 +269,7 @@ def test_a_rate_sweep_is_of_the_model_as_it_is(tiny_preset, reviews):
     model.compile(run_eagerly=True)
     LoRA(rank=2).apply(model)
     assert len(find_learning_rate(model, *reviews, batch_size=16, steps=10).losses) > 2
-    model.fit(*reviews, verbose=0, activation_cache="off")
+    model.fit(*reviews, verbose=0, activation_cache="off", epochs=1)
     assert any("lora" in pattern for pattern in model.optimizer.get_config()["rate_multipliers"])
 
 

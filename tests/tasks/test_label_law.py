@@ -219,7 +219,7 @@ def test_fit_and_evaluate_refuse_in_one_line(classifier):
 def test_labels_of_a_wrong_shape_are_refused_in_datasets(classifier, y, multi_label, message):
     model = classifier(["a", "b"], multi_label)
     with pytest.raises(TransformerError, match=message):
-        model.fit(tf.data.Dataset.from_tensor_slices((TEXTS[:3], y)), verbose=0)
+        model.fit(tf.data.Dataset.from_tensor_slices((TEXTS[:3], y)), verbose=0, epochs=1)
 
 
 def test_columns_of_other_numbers_are_refused_in_datasets(classifier):

@@ -45,7 +45,7 @@ def test_a_model_that_was_trained_goes_with_its_graphs(tiny_vocabulary, tiny_con
     seen, counts = [], []
     for _ in range(3):
         classifier = build(tiny_vocabulary, tiny_config)
-        classifier.fit(TEXTS, LABELS, batch_size=8, verbose=0)
+        classifier.fit(TEXTS, LABELS, batch_size=8, verbose=0, epochs=1)
         seen.append(weakref.ref(classifier.encoder.get_layer("embeddings").token.embeddings))
         del classifier
         counts.append(alive(graph, Examples))
@@ -60,8 +60,8 @@ def test_tokenised_texts_and_stored_states_go_with_the_call(tiny_vocabulary, tin
     before = alive(Examples, StoredStates)
     classifier.predict(TEXTS, verbose=0)
     classifier.evaluate(TEXTS, LABELS, verbose=0)
-    classifier.fit(TEXTS, LABELS, batch_size=8, verbose=0, validation_split=0.25, packing=True)
-    classifier.fit(TEXTS, LABELS, batch_size=8, verbose=0, augmentation="delete:0.2")
+    classifier.fit(TEXTS, LABELS, batch_size=8, verbose=0, validation_split=0.25, packing=True, epochs=1)
+    classifier.fit(TEXTS, LABELS, batch_size=8, verbose=0, augmentation="delete:0.2", epochs=1)
     freeze(classifier, layers=1)
     classifier.compile(run_eagerly=True)
     classifier.fit(TEXTS, LABELS, batch_size=8, epochs=2, verbose=0)

@@ -163,7 +163,7 @@ def test_steps_count_from_the_first_rows_of_each_task(tiny_preset, data):
     assert examples.sizes == (6, 6, 6) and len(examples) == 18
     assert [len(model.preprocess(data).first(30))] == [30 + 30 + len(data["pair"])]
     model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
-    options = {"validation_data": data, "validation_steps": 2, "batch_size": 3, "verbose": 0}
+    options = {"validation_data": data, "validation_steps": 2, "epochs": 1, "batch_size": 3, "verbose": 0}
     history = model.fit({name: split.take([0]) for name, split in data.items()}, **options).history
     assert {name: history[f"val_{name}"][0] for name in whole} == pytest.approx(whole, abs=1e-6)
 
@@ -228,7 +228,7 @@ def test_strategies_work_on_it_and_are_saved(strategy, tiny_preset, data, tmp_pa
     model.compile(learning_rate=1e-2)
     frozen = {name for name, weight in addresses(model).items() if not weight.trainable}
     before = values(model)
-    model.fit(data, batch_size=16, sampling="equal", verbose=0)
+    model.fit(data, batch_size=16, sampling="equal", verbose=0, epochs=1)
     after = values(model)
     changed = {name for name in after if not np.array_equal(after[name], before[name])}
     assert frozen and not changed & frozen
@@ -297,22 +297,22 @@ def test_mistakes_in_data_and_options(tiny_preset, data):
     mood, pair = data["mood"], data["pair"]
     some = {name: split for name, split in data.items() if name != "pair"}
     cases = [
-        (lambda: model.fit(mood), "x must have data by task"),
-        (lambda: model.fit({}), "without any"),
-        (lambda: model.fit(some), "'pair' has none"),
-        (lambda: model.fit({**some, "pair": None}), "'pair' has none"),
-        (lambda: model.fit({**data, "pairs": pair}), "no task 'pairs'.*did you mean 'pair'"),
-        (lambda: model.fit({**some, "pair": Split([], [])}), "must have rows; 'pair' has none"),
-        (lambda: model.fit({**some, "pair": pair.texts}), "'pair' must have labels"),
-        (lambda: model.fit({**some, "pair": (mood.texts, ["same"] * 60)}), "is of pairs of texts; got single texts"),
-        (lambda: model.fit({**some, "pair": (pair.texts, ["sme"] * 10)}), "task 'pair': .*'sme'"),
-        (lambda: model.fit(data, y=[1]), "does not go with"),
-        (lambda: model.fit(data, sample_weight=[1]), "sample_weight does not go with"),
-        (lambda: model.fit(data, validation_split=0.1), "does not go with"),
-        (lambda: model.fit(data, class_weight="balanced"), "class_weight does not go with"),
-        (lambda: model.fit(data, augmentation="swap:0.1"), "augmentation does not go with"),
-        (lambda: model.fit(data, sampling="equl"), "sampling must be"),
-        (lambda: model.fit(data, validation_data={"moods": mood}), "validation_data: there is no task"),
+        (lambda: model.fit(mood, epochs=1), "x must have data by task"),
+        (lambda: model.fit({}, epochs=1), "without any"),
+        (lambda: model.fit(some, epochs=1), "'pair' has none"),
+        (lambda: model.fit({**some, "pair": None}, epochs=1), "'pair' has none"),
+        (lambda: model.fit({**data, "pairs": pair}, epochs=1), "no task 'pairs'.*did you mean 'pair'"),
+        (lambda: model.fit({**some, "pair": Split([], [])}, epochs=1), "must have rows; 'pair' has none"),
+        (lambda: model.fit({**some, "pair": pair.texts}, epochs=1), "'pair' must have labels"),
+        (lambda: model.fit({**some, "pair": (mood.texts, ["same"] * 60)}, epochs=1), "is of pairs of texts; got single texts"),
+        (lambda: model.fit({**some, "pair": (pair.texts, ["sme"] * 10)}, epochs=1), "task 'pair': .*'sme'"),
+        (lambda: model.fit(data, y=[1], epochs=1), "does not go with"),
+        (lambda: model.fit(data, sample_weight=[1], epochs=1), "sample_weight does not go with"),
+        (lambda: model.fit(data, validation_split=0.1, epochs=1), "does not go with"),
+        (lambda: model.fit(data, class_weight="balanced", epochs=1), "class_weight does not go with"),
+        (lambda: model.fit(data, augmentation="swap:0.1", epochs=1), "augmentation does not go with"),
+        (lambda: model.fit(data, sampling="equl", epochs=1), "sampling must be"),
+        (lambda: model.fit(data, validation_data={"moods": mood}, epochs=1), "validation_data: there is no task"),
         (lambda: model.evaluate(data, sample_weight=[1]), "sample_weight does not go with"),
         (lambda: model.predict(["a"], task="moods"), "did you mean 'mood'"),
         (lambda: model.predict(None, task="mood"), "'mood' has none"),

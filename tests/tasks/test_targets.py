@@ -168,7 +168,7 @@ def test_sequences_of_their_own_lengths_reach_the_loss_padded_and_weighted(build
     task = build(Copier, spec, 1)
     task.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     rows = [[number] * (1 + number % 5) for number in range(8)]
-    task.fit(TEXTS, rows, batch_size=4, verbose=0)
+    task.fit(TEXTS, rows, batch_size=4, verbose=0, epochs=1)
     found = [row[: int(weight.sum())].tolist() for y, weights in seen for row, weight in zip(y, weights, strict=True)]
     assert sorted(found) == sorted(rows) and all(y.shape == weights.shape for y, weights in seen)
 
@@ -240,7 +240,7 @@ def test_examples_of_another_task_are_refused(classifiers):
     examples = classifiers().preprocess(TEXTS, LABELS)
     other = classifiers(labels=["low", "high"])
     with pytest.raises(TransformerError, match="examples must be of this task's preprocess"):
-        other.fit(examples, verbose=0)
+        other.fit(examples, verbose=0, epochs=1)
     with pytest.raises(TransformerError, match="examples must be of this task's preprocess"):
         classifiers(sequence_length=8).predict(examples, verbose=0)
     # The labels that predict does not look at may be others.
@@ -251,4 +251,4 @@ def test_examples_of_another_task_are_refused(classifiers):
     with pytest.raises(TransformerError, match="data must have labels; got examples without"):
         classifiers().report(unlabelled)
     with pytest.raises(TransformerError, match="fit needs labels"):
-        classifiers().fit(unlabelled, verbose=0)
+        classifiers().fit(unlabelled, verbose=0, epochs=1)

@@ -47,7 +47,7 @@ def test_training_decides_between_single_texts_and_pairs(classifier, form, pairs
     x, other = (PAIRS, TEXTS) if pairs else (TEXTS, PAIRS)
     sides = tuple(map(list, zip(*PAIRS))) if pairs else TEXTS
     data = (x, Y) if form == "rows" else (tf.data.Dataset.from_tensor_slices((sides, Y)),)
-    classifier.fit(*data, verbose=0)
+    classifier.fit(*data, verbose=0, epochs=1)
     assert classifier.text_pairs is pairs
     assert classifier.predict([], verbose=0).shape == (0, 2)
     with pytest.raises(TransformerError, match="this model was trained on "):
@@ -61,19 +61,19 @@ def test_training_of_several_tasks_decides_for_each(tiny_preset):
     model.compile(run_eagerly=True)
     model.predict(PAIRS, task="one", verbose=0)
     assert model.tasks["one"].text_pairs is None
-    model.fit({"two": (PAIRS, Y), "one": (TEXTS, Y)}, verbose=0)
+    model.fit({"two": (PAIRS, Y), "one": (TEXTS, Y)}, verbose=0, epochs=1)
     assert [task.text_pairs for task in model.tasks.values()] == [False, True]
     assert model.predict([], task="two", verbose=0).shape == (0, 2)
 
 
 def test_data_that_are_refused_decide_nothing(classifier, tiny_preset):
     with pytest.raises(TransformerError, match="this model was trained on single texts; got pairs"):
-        classifier.fit(TEXTS, Y, validation_data=(PAIRS, Y), verbose=0)
+        classifier.fit(TEXTS, Y, validation_data=(PAIRS, Y), verbose=0, epochs=1)
     assert classifier.text_pairs is None
     model = MultiTaskClassifier.from_preset(tiny_preset, tasks={"one": ["no", "yes"]})
     model.compile(run_eagerly=True)
     with pytest.raises(TransformerError, match="task 'one' is of single texts; got pairs"):
-        model.fit({"one": (TEXTS, Y)}, validation_data={"one": (PAIRS, Y)}, verbose=0)
+        model.fit({"one": (TEXTS, Y)}, validation_data={"one": (PAIRS, Y)}, verbose=0, epochs=1)
     assert model.tasks["one"].text_pairs is None
 
 
@@ -99,7 +99,7 @@ def test_steps_count_from_the_first_text(classifier):
         with pytest.raises(TransformerError, match="^steps must be a positive integer; got "):
             classifier.predict(TEXTS, steps=steps, verbose=0)
         with pytest.raises(TransformerError, match="^validation_steps must be a positive integer; got "):
-            classifier.fit(TEXTS, Y, validation_data=(TEXTS, Y), validation_steps=steps, verbose=0)
+            classifier.fit(TEXTS, Y, validation_data=(TEXTS, Y), validation_steps=steps, verbose=0, epochs=1)
 
 
 def test_vectors_do_not_look_at_labels_and_do_not_warn(classifier, recwarn):
@@ -116,7 +116,7 @@ def test_vectors_do_not_look_at_labels_and_do_not_warn(classifier, recwarn):
 @pytest.mark.slow
 def test_steps_of_validation_count_from_the_first_text(classifier):
     options = {"validation_data": (TEXTS, Y), "validation_steps": 1, "batch_size": 2}
-    history = classifier.fit(TEXTS, Y, **options, verbose=0).history
+    history = classifier.fit(TEXTS, Y, **{"epochs": 1, **options}, verbose=0).history
     seen = classifier.evaluate(TEXTS[:2], Y[:2], verbose=0, return_dict=True)
     assert history["val_loss"][0] == pytest.approx(seen["loss"], abs=1e-6)
 
@@ -135,7 +135,7 @@ def test_columns_of_pandas_and_pyarrow_are_predicted_row_by_row(classifier):
         np.testing.assert_array_equal(classifier.predict(x, verbose=0), expected)
     with pytest.raises(TransformerError, match="got body, channel"):
         classifier.predict(frame.rename(columns={"text": "body"}), verbose=0)
-    classifier.fit(frame, pandas.Series(Y), verbose=0)
+    classifier.fit(frame, pandas.Series(Y), verbose=0, epochs=1)
 
 
 @pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
@@ -150,7 +150,7 @@ def test_distributed_datasets_are_refused_in_one_line(classifier, method):
 @pytest.mark.parametrize("y", [float("nan"), float("inf"), None])
 def test_what_is_no_label_is_not_trained_on(classifier, y):
     with pytest.raises(TransformerError, match=r"^labels: row 0 \(from 0\) has no label; got "):
-        classifier.fit(["a"], [y], verbose=0)
+        classifier.fit(["a"], [y], verbose=0, epochs=1)
 
 
 @pytest.mark.parametrize("labels", [6, "abc", {"no": 0}])

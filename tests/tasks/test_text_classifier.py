@@ -113,7 +113,7 @@ def test_class_weights_equal_the_same_sample_weights(tiny_preset, reviews):
     ):
         classifier = build(tiny_preset, dropout=0.0, head_dropout=0.0)
         classifier.compile(keras.optimizers.SGD(0.1))
-        classifier.fit(texts, labels, batch_size=12, verbose=0, **weighted)
+        classifier.fit(texts, labels, batch_size=12, verbose=0, epochs=1, **weighted)
         results.append(weights(classifier))
     for name, value in results[0].items():
         np.testing.assert_allclose(results[1][name], value, atol=1e-6, err_msg=name)
@@ -204,9 +204,9 @@ def test_callbacks_that_set_the_rate_need_a_constant_schedule(tiny_preset, revie
     classifier.compile()
     setter = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5)
     with pytest.raises(TransformerError, match="constant"):
-        classifier.fit(*reviews, verbose=0, callbacks=[setter])
+        classifier.fit(*reviews, verbose=0, callbacks=[setter], epochs=1)
     classifier.compile(schedule="constant", learning_rate=0.01, run_eagerly=True)
-    classifier.fit(*reviews, batch_size=30, verbose=0, callbacks=[setter])
+    classifier.fit(*reviews, batch_size=30, verbose=0, callbacks=[setter], epochs=1)
     assert float(classifier.optimizer.learning_rate) == pytest.approx(0.005)
 
 
@@ -227,7 +227,7 @@ def test_pairs_are_one_sequence_with_two_segments(tiny_preset, reviews, tmp_path
     pairs = list(zip(texts, texts[::-1]))
     classifier = build(tiny_preset)
     classifier.compile(run_eagerly=True)
-    classifier.fit(pairs, labels, batch_size=60, verbose=0)
+    classifier.fit(pairs, labels, batch_size=60, verbose=0, epochs=1)
     assert classifier.text_pairs is True
     both = classifier.predict(pairs[:4], verbose=0)
     np.testing.assert_allclose(classifier.predict({"text": texts[:4], "text_pair": texts[::-1][:4]}, verbose=0), both)
@@ -331,7 +331,7 @@ def test_wrong_data_are_named(tiny_preset, arguments, message):
     classifier = build(tiny_preset)
     classifier.compile()
     with pytest.raises(TransformerError, match=message):
-        classifier.fit(**arguments, verbose=0)
+        classifier.fit(**arguments, epochs=1, verbose=0)
 
 
 def test_xla_is_chosen_by_device_and_length_of_the_run(tiny_preset, monkeypatch):

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError, check_whole
-from tftransformer.finetuning.defaults import BATCH_SIZE
 from tftransformer.finetuning.rebuilding import check_task
+from tftransformer.finetuning.recipe import BATCH_SIZE
 from tftransformer.layers.taps import tapped
 from tftransformer.models.task import Task
 

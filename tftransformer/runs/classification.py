@@ -26,7 +26,7 @@ from tftransformer.evaluation.calibration import Confidence
 from tftransformer.evaluation.intervals import right_answers
 from tftransformer.evaluation.reports import Report, write_predictions
 from tftransformer.finetuning.activation_cache import ActivationCache, check_activation_cache
-from tftransformer.finetuning.defaults import UPDATES, default_epochs
+from tftransformer.finetuning.recipe import UPDATES, default_epochs
 from tftransformer.progress import say
 from tftransformer.runs.label_check import check_labels
 from tftransformer.runs.options import COLUMNS, PRECISIONS, ClassificationOptions

@@ -16,8 +16,8 @@ import numpy as np
 from tftransformer.data.pipeline import num_batches
 from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.figures import COLOURS, GREY, save, single_axes
-from tftransformer.finetuning.defaults import BATCH_SIZE
 from tftransformer.finetuning.optimizers import inner_optimizer
+from tftransformer.finetuning.recipe import BATCH_SIZE
 from tftransformer.finetuning.schedules import check_number
 from tftransformer.tasks.base import TextTask
 

@@ -21,7 +21,7 @@ from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation import figures
 from tftransformer.evaluation.intervals import mcnemar, right_answers, wilson
 from tftransformer.evaluation.reports import text_table
-from tftransformer.finetuning.defaults import complete_advice, default_epochs
+from tftransformer.finetuning.recipe import complete_advice, default_epochs
 from tftransformer.progress import say
 from tftransformer.runs.options import MultiTaskOptions
 from tftransformer.runs.progress_lines import ProgressLines

@@ -16,8 +16,8 @@ from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.activation_store import check_activation_cache
 from tftransformer.finetuning.arguments import check_number, check_schedule, check_warmup
 from tftransformer.finetuning.balancing import class_weights
-from tftransformer.finetuning.defaults import BATCH_SIZE, EPOCHS
 from tftransformer.finetuning.methods import METHODS
+from tftransformer.finetuning.recipe import BATCH_SIZE, EPOCHS
 from tftransformer.finetuning.strategy import Strategy, parse_strategy
 from tftransformer.runs.flags import check_options, like, option
 from tftransformer.runs.recipes import check_recipe, strategy_of, with_learning_rate

@@ -9,7 +9,7 @@ from tftransformer.data.pipeline import num_batches
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, check_whole, near_miss
 from tftransformer.finetuning.arguments import check_number, check_schedule
-from tftransformer.finetuning.defaults import BATCH_SIZE, EPOCHS, default_epochs
+from tftransformer.finetuning.recipe import BATCH_SIZE, EPOCHS, default_epochs
 from tftransformer.finetuning.strategy import Strategy, parse_strategy
 
 # Recipes are checked without Keras; it is loaded when one is followed.

@@ -21,7 +21,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation.plots import plot_comparison
 from tftransformer.evaluation.reports import text_table
 from tftransformer.finetuning.activation_cache import ActivationCache, choose_activation_cache
-from tftransformer.finetuning.defaults import BATCH_SIZE
+from tftransformer.finetuning.recipe import BATCH_SIZE
 from tftransformer.finetuning.strategy import Strategy, parse_strategy
 from tftransformer.runs.cross_validation import figures_on
 from tftransformer.runs.recipes import Build, check_stages, check_table, prepare, train_recipe

@@ -162,7 +162,7 @@ class TextTask(TextBatches, Task):
         x: Any = None,
         y: Any = None,
         batch_size: int | None = None,
-        epochs: int = 1,
+        epochs: int | None = None,
         verbose: str | int = "auto",
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         validation_split: float = 0.0,
@@ -186,7 +186,9 @@ class TextTask(TextBatches, Task):
                 as a task makes them. A dataset of unknown size is read once to count it.
             y: Labels, by name or id as `data.labels` says for all forms of data, where `x` comes without.
             batch_size: Rows a batch, over all replicas; 16 by default.
-            epochs: Number of the last epoch.
+            epochs: Number of the last epoch. None: what the recipe says for this encoder and so many rows
+                (`finetuning.recipe`), which it prints: updates enough for few rows, from a head that is solved for where only
+                that is new, and validation that costs a quarter of the training at most.
             verbose: As in Keras.
             callbacks: Keras callbacks. A stop at the first loss that is not finite comes on its own.
             validation_split: Fraction of the rows, taken from the end as Keras does, to validate on.

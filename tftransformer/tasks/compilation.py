@@ -105,7 +105,7 @@ def classification_defaults(task: "TextTask", optimizer: Any, loss: Any, metrics
     if optimizer is not None and rates:
         raise TransformerError(f"{', '.join(rates)} cannot go with an optimizer: give it to the optimizer itself")
     for method in task.methods:
-        if optimizer is not None and method.optimizer_options(task):
+        if optimizer is not None and "rate_multipliers" in method.optimizer_options(task):
             raise TransformerError(
                 f"{method} cannot go with an optimizer: give the optimizer "
                 f"rate_multipliers=tt.{method!r}.multipliers(model) itself"

@@ -18,7 +18,7 @@ from tftransformer.data.examples import Examples
 from tftransformer.data.row_packing import packer
 from tftransformer.errors import TransformerError
 from tftransformer.export.inference_graph import inference_network
-from tftransformer.finetuning.defaults import INFERENCE_BATCH_SIZE
+from tftransformer.finetuning.recipe import INFERENCE_BATCH_SIZE
 from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.positions import LearnedPosition
 from tftransformer.models.blocks import build_encoder_block

@@ -14,8 +14,8 @@ from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
 from tftransformer.data.packed_batches import PLACES, ROWS
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.finetuning.defaults import complete_advice
 from tftransformer.finetuning.frozen_part import POOLED, FrozenPart, find_frozen_part
+from tftransformer.finetuning.recipe import complete_advice
 from tftransformer.finetuning.structure import (
     STRUCTURE,
     describe_modifications,

@@ -19,9 +19,10 @@ from tftransformer.data.packed_batches import packed_batches
 from tftransformer.data.pipeline import Epoch, token_batches
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.activation_cache import ActivationCache, StoredStates, choose_activation_cache
-from tftransformer.finetuning.defaults import BATCH_SIZE
 from tftransformer.finetuning.guards import NoticeCollapse, StopOnNonFinite, chance_loss
 from tftransformer.finetuning.losses import SmoothedCrossEntropy
+from tftransformer.finetuning.methods.probe import can_start
+from tftransformer.finetuning.recipe import BATCH_SIZE, HEAD_START, Recipe, choose_recipe, plan_validation
 from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks, warmup_updates
 from tftransformer.finetuning.unfreezing import Stage, frozen_as_in, run_stages
 from tftransformer.tasks.compilation import choose_xla
@@ -76,7 +77,7 @@ class Fitting:
         task: "TextTask",
         *,
         batch_size: int | None,
-        epochs: int,
+        epochs: int | None,
         initial_epoch: int,
         steps_per_epoch: int | None,
         callbacks: Any,
@@ -90,15 +91,16 @@ class Fitting:
         self._task = task
         self._verbose, self._say = verbose, print if verbose else _say_nothing
         self._teachers = [method for method in task.methods if method.defines("loss_step")]
-        self._starts = [method for method in task.methods if method.defines("before_training")]
         self._check_steps()
         task.check_compilation()
         check_callbacks(callbacks, task.optimizer)
-        self._stages = [stage for method in task.methods for stage in method.stages(task, epochs, initial_epoch)]
         self._first, self._last, self._steps = initial_epoch, epochs, steps_per_epoch
+        if epochs is not None:
+            self._plan_stages()
         self._batch_size = checked_batch_size(batch_size, BATCH_SIZE)
         self._epoch = Epoch(initial_epoch)
         self._callbacks = callbacks
+        self._validation_epochs: int | list[int] = 1
 
     def _check_steps(self) -> None:
         """Refuse steps that clash; a cache that nobody asked for makes room, with a line where there is something to lose."""
@@ -141,8 +143,9 @@ class Fitting:
             only_without(
                 sample_weight=sample_weight, y=y, validation_split=validation_split, augmentation=self._augmentation
             )
-            for method in (*self._teachers, *self._starts):
-                raise TransformerError(f"{method.name} cannot go with a dataset: give a Split or texts")
+            for method in task.methods:
+                if method.defines("before_training") or method.defines("loss_step"):
+                    raise TransformerError(f"{method.name} cannot go with a dataset: give a Split or texts")
             x = with_known_size("x", x, self._steps)
             self.data = x if is_tokenized(x) else task._stream(x, self._batch_size)
             self._weights = task.example_weights(class_weight, None)
@@ -153,18 +156,49 @@ class Fitting:
             if held_out is not None:
                 only_without(validation_data=validation_data)
                 validation_data = held_out
-            self._choose_xla()
             self._shuffle = shuffle
             self._weights = task.example_weights(class_weight, self.data.targets)
             for method in self._teachers[:1]:
                 task.loss_step = method.loss_step(task, self.data)
         with task._deciding_pairs(x if is_dataset(x) else self.data):
             self.validation = task._validation(validation_data, self._batch_size, validation_steps)
+        if self._last is None:
+            self._follow_recipe(plans=validation_steps is None)
+        if isinstance(self.data, Examples):
+            self._choose_xla()
         # Keras counts the batches of a dataset itself; of examples they are taken here.
         self._validation_steps = validation_steps
         if isinstance(self.validation, Examples):
             self.validation = first_batches(self.validation, "validation_steps", validation_steps, self._batch_size)
             self._validation_steps = None
+
+    def _plan_stages(self) -> None:
+        methods = self._task.methods
+        self._stages = [s for method in methods for s in method.stages(self._task, self._last, self._first)]
+
+    def _follow_recipe(self, plans: bool) -> None:
+        """Choose the number of epochs, the start of the head and the validations, where `fit` was given no epochs."""
+        task, whole = self._task, isinstance(self.data, Examples)
+        copies = 1 if self._augmentation is None else self._augmentation.rows_per_text
+        steps = self._steps or self._batches_an_epoch()
+        rows = len(self.data) * copies if whole and not self._steps else steps * self._batch_size
+        recipe = recipe_for(
+            task,
+            rows,
+            batch_size=self._batch_size,
+            head_start=whole and not task_has_trained(task) and can_start(task),
+        )
+        if recipe.strategy == HEAD_START:
+            task.apply(recipe.strategy)
+            task.check_compilation()
+        self._last = self._first + recipe.epochs
+        self._plan_stages()
+        self._say(recipe)
+        if plans and isinstance(self.validation, Examples) and recipe.epochs:
+            every = any(isinstance(c, keras.callbacks.EarlyStopping) for c in as_list(self._callbacks))
+            plan = plan_validation(rows, recipe.epochs, len(self.validation), every)
+            self.validation = sample(self.validation, plan.rows)
+            self._validation_epochs = [self._first + epoch for epoch in plan.epochs]
 
     def _choose_xla(self) -> None:
         updates = self._batches_an_epoch() * (self._last - self._first)
@@ -210,8 +244,7 @@ class Fitting:
     def train(self, keras_fit: Callable, options: Mapping[str, Any]) -> keras.callbacks.History:
         """Hand the batches to `keras.Model.fit`, stage by stage where a method has stages."""
         task = self._task
-        self._start()
-        if not all(method.takes_updates for method in task.methods):
+        if self._start() and (self._last == self._first or not all(method.takes_updates for method in task.methods)):
             return self._look_once()
         steps = self._steps if self._steps is not None else self._batches_an_epoch()
         bind_schedule(task.optimizer, steps, self._last, self._first)
@@ -232,13 +265,17 @@ class Fitting:
             task, self._stages, train_epochs, callbacks, verbose=self._verbose, steps=steps, say=self._say
         )
 
-    def _start(self) -> None:
-        """What methods do before the first update; a task that has trained goes on from where it is."""
+    def _start(self) -> bool:
+        """What methods do before the first update; a task that has trained goes on from where it is.
+
+        Returns:
+            Whether one has done something.
+        """
         updated = task_has_trained(self._task) or self._first
-        for method in self._starts:
-            if not (updated and method.takes_updates):
-                rows = self.data
-                self._say(method.before_training(self._task, rows, row_weights(rows, self._weights)))
+        starting = [m for m in self._task.methods if m.defines("before_training") and not (updated and m.takes_updates)]
+        for method in starting:
+            self._say(method.before_training(self._task, self.data, row_weights(self.data, self._weights)))
+        return bool(starting)
 
     def _look_once(self) -> keras.callbacks.History:
         """The figures of a task that takes no updates, as those of one epoch."""
@@ -277,7 +314,7 @@ class Fitting:
                 shuffle=False,
                 initial_epoch=first,
                 steps_per_epoch=self._steps,
-                **options,
+                **{"validation_freq": self._validation_epochs, **options},
             )
 
 
@@ -382,6 +419,20 @@ def store_for_stages(
             if cache.states(frozen, parts, passes, say, lower) is None:
                 return
             lower = frozen
+
+
+def recipe_for(task: "TextTask", rows: int, **given: Any) -> Recipe:
+    """The recipe for a task and so many training rows an epoch; `given` are arguments of `choose_recipe`."""
+    width = task.config.hidden_dim if hasattr(task, "config") else 0
+    advice = getattr(task, "advice", {})
+    return choose_recipe(rows, width, advice, pairs=bool(getattr(task, "text_pairs", False)), **given)
+
+
+def sample(examples: Examples, rows: int, seed: int = 0) -> Examples:
+    """So many of the examples, in their order; always the same ones for a seed."""
+    if rows >= len(examples):
+        return examples
+    return examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:rows]))
 
 
 def task_has_trained(task: "TextTask") -> bool:

@@ -16,8 +16,8 @@ from tftransformer.data.split import Split
 from tftransformer.data.targets import LABEL, TargetSpec
 from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError, check_whole
-from tftransformer.finetuning.defaults import INFERENCE_BATCH_SIZE
 from tftransformer.finetuning.frozen_part import POOLED
+from tftransformer.finetuning.recipe import INFERENCE_BATCH_SIZE
 from tftransformer.finetuning.schedule_length import start_epoch
 from tftransformer.text.base import Tokenizer
 

@@ -168,7 +168,7 @@ class Method:
     def __str__(self) -> str:
         """As a user types it, where that says all of it; else with its settings."""
         value = None if self.number is None else getattr(self, self.number.field)
-        if value is None:
+        if value is None or self.number is None:
             usual = all(getattr(self, field.name) == field.default for field in fields(self) if field.init)
             return self.name if usual else repr(self)
         said = self == type(self)(**{self.number.field: value})

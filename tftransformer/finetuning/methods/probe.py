@@ -99,6 +99,18 @@ def check_linear_head(model: Model, name: str) -> None:
         raise TransformerError(f"{name} needs a head without a change in it: tt.merge puts it into the weights")
 
 
+def can_start(task: "Task") -> bool:
+    """Whether a task's linear head is all of it that starts from random numbers, and none of it has been trained."""
+    from tftransformer.finetuning.structure import describe_modifications
+
+    try:
+        check_linear_head(task, HeadStart.name)
+    except TransformerError:
+        return False
+    fresh = bool(task.fresh) and all(name.startswith("head/") for name in task.fresh)
+    return fresh and task.head.trainable and not (task.methods or describe_modifications(task))
+
+
 def solve_head(task: "Task", examples: Any, weights: Any, strength: float | None = None) -> str:
     """Set a task's head to the best on its vectors of labelled examples.
 

@@ -6,7 +6,7 @@ import pytest
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import CosineSchedule, build_optimizer
-from tftransformer.finetuning.defaults import complete_advice, default_epochs
+from tftransformer.finetuning.recipe import complete_advice, default_epochs
 from tftransformer.tasks import MultiTaskClassifier, TextClassifier
 from tftransformer.text import WordPieceTokenizer
 

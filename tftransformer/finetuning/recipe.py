@@ -1,0 +1,189 @@
+"""The recipe: how a model is fine-tuned where nobody says, chosen from what is known before training.
+
+Each rule has the measurement that earned it; `benchmarks/defaults.py` makes them anew. Rules were made on one half of its
+data sets and are judged on the other.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+# The middle of what BERT is fine-tuned with (Devlin et al. 2018, A.3), and what encoders below this width learn at.
+LEARNING_RATE = 2e-5
+NARROW_LEARNING_RATE = 1e-4
+NARROW = 512
+# Rows of a training batch wherever nothing is said; and of one whose size changes nothing but the time it takes.
+BATCH_SIZE, INFERENCE_BATCH_SIZE = 16, 64
+EPOCHS = 3
+# Fewer than these leave a classifier near its start, however often it has seen its few rows.
+UPDATES = 250
+# A head that is solved for on the encoder's vectors is the start of all that follows.
+HEAD_START = "head_start"
+# Up to so many rows of single texts it is also the end: updates made vectors of few texts worse.
+SOLVED_ROWS = 32
+# What validation may cost, as a fraction of what training does; and a row of it, as a fraction of a training row.
+_VALIDATION, _FORWARD = 0.25, 1 / 3
+# Validations of a run that can afford them, and the fewest rows that are worth one.
+_VALIDATIONS, _LEAST_ROWS = 10, 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one run is trained; `print` it.
+
+    Attributes:
+        rows: Training rows an epoch, changed copies included.
+        hidden_dim: Width of the encoder.
+        strategy: Methods as `parse_strategy` reads them.
+        learning_rate: The highest rate.
+        epochs: Number of epochs; 0 where the head is solved for and no update follows.
+        updates_an_epoch: Number of updates of each.
+        batch_size: Rows a batch.
+
+    Example:
+        >>> print(choose_recipe(1000, 384, {}, head_start=True))
+        1,000 rows, 384 wide: head_start, rate 1e-4, 4 epochs of 63 updates, 16 rows a batch
+        >>> print(choose_recipe(16, 384, {}, head_start=True))
+        16 rows, 384 wide: head_start, no updates
+    """
+
+    rows: int
+    hidden_dim: int
+    strategy: str
+    learning_rate: float
+    epochs: int
+    updates_an_epoch: int
+    batch_size: int
+
+    def __str__(self) -> str:
+        case = f"{self.rows:,} row{'s' * (self.rows != 1)}, {self.hidden_dim} wide"
+        if not self.epochs:
+            return f"{case}: {self.strategy}, no updates"
+        each = f"{self.updates_an_epoch:,} update{'s' * (self.updates_an_epoch != 1)}"
+        epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)} of {each}"
+        return f"{case}: {self.strategy}, rate {_short(self.learning_rate)}, {epochs}, {self.batch_size} rows a batch"
+
+    @property
+    def updates(self) -> int:
+        """Number of updates of the run."""
+        return self.epochs * self.updates_an_epoch
+
+
+def _short(rate: float) -> str:
+    mantissa, exponent = f"{rate:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def choose_recipe(
+    rows: int,
+    hidden_dim: int,
+    advice: Mapping[str, Any],
+    *,
+    head_start: bool = False,
+    pairs: bool = False,
+    strategy: str | None = None,
+    learning_rate: float | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    accumulated: int = 1,
+) -> Recipe:
+    """The recipe for a case; what is given takes the place of its part.
+
+    Args:
+        rows: Training rows an epoch, changed copies included.
+        hidden_dim: Width of the encoder.
+        advice: The preset's advice: any of `learning_rate`, `frozen_learning_rate` and `epochs`.
+        head_start: Whether a linear head can be solved for on vectors that are pretrained.
+        pairs: Whether the texts are pairs, of which no encoder of single texts has good vectors.
+        strategy: Methods that were chosen already; None: everything trains.
+        learning_rate, epochs, batch_size: As of `Recipe`.
+        accumulated: Number of batches in an update.
+    """
+    from tftransformer.finetuning.strategy import parse_strategy
+
+    solved = head_start and strategy is None
+    if head_start:
+        strategy = HEAD_START if strategy in (None, "full") else f"{HEAD_START}+{strategy}"
+    strategy = strategy or "full"
+    if learning_rate is None:
+        learning_rate = parse_strategy(strategy).learning_rate(complete_advice(advice, hidden_dim))
+    batch_size = BATCH_SIZE if batch_size is None else batch_size
+    batches = math.ceil(rows / batch_size)
+    if epochs is None:
+        few = solved and rows <= SOLVED_ROWS and not pairs
+        epochs = 0 if few else default_epochs(advice, batches, accumulated)
+    return Recipe(rows, hidden_dim, strategy, learning_rate, epochs, math.ceil(batches / accumulated), batch_size)
+
+
+def complete_advice(advice: Mapping[str, Any], hidden_dim: int) -> dict[str, Any]:
+    """A preset's advice, with the default learning rate where it has none.
+
+    Args:
+        advice: A preset's advice: any of `learning_rate`, `frozen_learning_rate` and `epochs`.
+        hidden_dim: Width of the encoder.
+
+    Example:
+        >>> complete_advice({}, 384), complete_advice({"learning_rate": 7e-5}, 192)
+        ({'learning_rate': 0.0001}, {'learning_rate': 7e-05})
+    """
+    return {"learning_rate": NARROW_LEARNING_RATE if hidden_dim < NARROW else LEARNING_RATE, **advice}
+
+
+def default_epochs(advice: Mapping[str, Any], batches: int, accumulated: int = 1) -> int:
+    """The default number of epochs: the advised one, or more where that makes too few updates.
+
+    Args:
+        advice: A preset's advice: `epochs`; 3 by default.
+        batches: Number of batches in an epoch.
+        accumulated: Number of batches in an update.
+
+    Returns:
+        Number of epochs, at least 250 updates together.
+
+    Example:
+        >>> default_epochs({}, batches=13), default_epochs({"epochs": 8}, batches=400)
+        (20, 8)
+    """
+    updates = math.ceil(batches / accumulated)
+    return max(advice.get("epochs", EPOCHS), math.ceil(UPDATES / updates))
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationPlan:
+    """When a run validates, and on how much.
+
+    Attributes:
+        epochs: Numbers of the epochs, from 1, behind which it does; the last one is among them.
+        rows: Number of validation rows that it looks at each time.
+    """
+
+    epochs: list[int]
+    rows: int
+
+
+def plan_validation(rows: int, epochs: int, validation_rows: int, every_epoch: bool = False) -> ValidationPlan:
+    """Validation that costs a quarter of the training at most: after fewer epochs, and on a part of the rows.
+
+    Args:
+        rows: Training rows an epoch.
+        epochs: Number of epochs.
+        validation_rows: Number of validation rows.
+        every_epoch: Whether something, such as early stopping, has to know the figures of each.
+
+    Returns:
+        At most ten validations, or one an epoch; each of 100 rows at least where there are so many, even where these cost more.
+
+    Example:
+        >>> plan_validation(50, 60, 800)
+        ValidationPlan(epochs=[6, 12, 18, 24, 30, 36, 42, 48, 54, 60], rows=225)
+        >>> plan_validation(10_000, 3, 800)
+        ValidationPlan(epochs=[1, 2, 3], rows=800)
+    """
+    affordable = _VALIDATION * rows * epochs / _FORWARD
+    count = epochs if every_epoch else min(epochs, _VALIDATIONS)
+    least = min(validation_rows, _LEAST_ROWS)
+    if not every_epoch:
+        count = max(1, min(count, int(affordable / max(least, 1))))
+    size = min(validation_rows, max(least, int(affordable / count)))
+    return ValidationPlan([math.ceil(epochs * (i + 1) / count) for i in range(count)], size)
