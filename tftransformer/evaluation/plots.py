@@ -227,7 +227,7 @@ def plot_curves(
     Args:
         path: The PNG.
         history: `History.history` of `fit` ({"loss": [...], "val_loss": [...], ...}), or one dictionary per
-            epoch. Entries that are not numbers, the learning rate and counts of time are left out.
+            epoch, with what it has. Entries that are not numbers, the learning rate and counts of time are left out.
         title: Title above everything; none by default.
 
     Raises:
@@ -265,7 +265,9 @@ def plot_curves(
                 longest = max(longest, len(values))
                 marker = "o" if len(values) <= 30 else None
                 look: dict[str, Any] = {"color": colour, "linewidth": 1.8, "marker": marker, "markersize": 4}
-                axes.plot(np.arange(1, len(values) + 1), values, style, label=part, **look)
+                # Validation may be after some epochs alone: a line goes from one to the next.
+                epochs = np.flatnonzero(~np.isnan(values))
+                axes.plot(epochs + 1, values[epochs], style, label=part, **look)
         margin = max(0.5, 0.02 * longest)
         axes.set_xlim(1 - margin, longest + margin)
         axes.set_title(name.replace("_", " "), fontsize=11, loc="left", parse_math=False)

@@ -18,10 +18,10 @@ BATCH_SIZE, INFERENCE_BATCH_SIZE = 16, 64
 EPOCHS = 3
 # Fewer than these leave a classifier near its start, however often it has seen its few rows.
 UPDATES = 250
-# A head that is solved for on the encoder's vectors is the start of all that follows.
-HEAD_START = "head_start"
-# Up to so many rows of single texts it is also the end: updates made vectors of few texts worse.
-SOLVED_ROWS = 32
+# Up to so many rows a class the encoder learns which texts belong together, and the head is solved for.
+FEW_ROWS = 12
+# Its updates: at least so many, and one for so many rows.
+_PAIR_UPDATES, _ROWS_AN_UPDATE = 50, 8
 # What validation may cost, as a fraction of what training does; and a row of it, as a fraction of a training row.
 _VALIDATION, _FORWARD = 0.25, 1 / 3
 # Validations of a run that can afford them, and the fewest rows that are worth one.
@@ -35,39 +35,46 @@ class Recipe:
     Attributes:
         rows: Training rows an epoch, changed copies included.
         hidden_dim: Width of the encoder.
-        strategy: Methods as `parse_strategy` reads them.
+        strategy: Methods as `parse_strategy` reads them, with `start` among them.
+        start: The method that sets the head before the first update; None: it starts as it is.
         learning_rate: The highest rate.
-        epochs: Number of epochs; 0 where the head is solved for and no update follows.
+        epochs: Number of epochs; 0 where the start is all.
         updates_an_epoch: Number of updates of each.
         batch_size: Rows a batch.
 
     Example:
-        >>> print(choose_recipe(1000, 384, {}, head_start=True))
-        1,000 rows, 384 wide: head_start, rate 1e-4, 4 epochs of 63 updates, 16 rows a batch
-        >>> print(choose_recipe(16, 384, {}, head_start=True))
-        16 rows, 384 wide: head_start, no updates
+        >>> print(choose_recipe(1000, 384, 2, {}, fresh_head=True))
+        1,000 rows, 2 labels, 384 wide: head_start, rate 1e-4, 4 epochs of 63 updates, 16 rows a batch
+        >>> print(choose_recipe(16, 384, 2, {}, fresh_head=True))
+        16 rows, 2 labels, 384 wide: contrastive:50
     """
 
     rows: int
     hidden_dim: int
+    classes: int
     strategy: str
+    start: str | None
     learning_rate: float
     epochs: int
     updates_an_epoch: int
     batch_size: int
 
     def __str__(self) -> str:
-        case = f"{self.rows:,} row{'s' * (self.rows != 1)}, {self.hidden_dim} wide"
+        labels = f", {_counted(self.classes, 'label')}" if self.classes else ""
+        case = f"{_counted(self.rows, 'row')}{labels}, {self.hidden_dim} wide: {self.strategy}"
         if not self.epochs:
-            return f"{case}: {self.strategy}, no updates"
-        each = f"{self.updates_an_epoch:,} update{'s' * (self.updates_an_epoch != 1)}"
-        epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)} of {each}"
-        return f"{case}: {self.strategy}, rate {_short(self.learning_rate)}, {epochs}, {self.batch_size} rows a batch"
+            return case
+        epochs = f"{_counted(self.epochs, 'epoch')} of {_counted(self.updates_an_epoch, 'update')}"
+        return f"{case}, rate {_short(self.learning_rate)}, {epochs}, {_counted(self.batch_size, 'row')} a batch"
 
     @property
     def updates(self) -> int:
         """Number of updates of the run."""
         return self.epochs * self.updates_an_epoch
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _short(rate: float) -> str:
@@ -78,11 +85,12 @@ def _short(rate: float) -> str:
 def choose_recipe(
     rows: int,
     hidden_dim: int,
+    classes: int,
     advice: Mapping[str, Any],
     *,
-    head_start: bool = False,
+    fresh_head: bool = False,
     pairs: bool = False,
-    strategy: str | None = None,
+    strategy: str = "full",
     learning_rate: float | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -93,27 +101,29 @@ def choose_recipe(
     Args:
         rows: Training rows an epoch, changed copies included.
         hidden_dim: Width of the encoder.
+        classes: C; 0 for a task without labels.
         advice: The preset's advice: any of `learning_rate`, `frozen_learning_rate` and `epochs`.
-        head_start: Whether a linear head can be solved for on vectors that are pretrained.
-        pairs: Whether the texts are pairs, of which no encoder of single texts has good vectors.
-        strategy: Methods that were chosen already; None: everything trains.
+        fresh_head: Whether a linear head is all that starts from random numbers (`methods.probe.can_start`).
+        pairs: Whether the texts are pairs, of which encoders of single texts have no good vectors.
+        strategy: Methods that were chosen already.
         learning_rate, epochs, batch_size: As of `Recipe`.
         accumulated: Number of batches in an update.
     """
     from tftransformer.finetuning.strategy import parse_strategy
 
-    solved = head_start and strategy is None
-    if head_start:
-        strategy = HEAD_START if strategy in (None, "full") else f"{HEAD_START}+{strategy}"
-    strategy = strategy or "full"
-    if learning_rate is None:
-        learning_rate = parse_strategy(strategy).learning_rate(complete_advice(advice, hidden_dim))
     batch_size = BATCH_SIZE if batch_size is None else batch_size
     batches = math.ceil(rows / batch_size)
+    start = "head_start" if fresh_head else None
+    if fresh_head and epochs is None and not pairs and rows <= FEW_ROWS * classes:
+        start, epochs = f"contrastive:{max(_PAIR_UPDATES, round(rows / _ROWS_AN_UPDATE))}", 0
+    if start is not None:
+        strategy = start if strategy == "full" else f"{start}+{strategy}"
+    if learning_rate is None:
+        learning_rate = parse_strategy(strategy).learning_rate(complete_advice(advice, hidden_dim))
     if epochs is None:
-        few = solved and rows <= SOLVED_ROWS and not pairs
-        epochs = 0 if few else default_epochs(advice, batches, accumulated)
-    return Recipe(rows, hidden_dim, strategy, learning_rate, epochs, math.ceil(batches / accumulated), batch_size)
+        epochs = default_epochs(advice, batches, accumulated)
+    updates = math.ceil(batches / accumulated)
+    return Recipe(rows, hidden_dim, classes, strategy, start, learning_rate, epochs, updates, batch_size)
 
 
 def complete_advice(advice: Mapping[str, Any], hidden_dim: int) -> dict[str, Any]:

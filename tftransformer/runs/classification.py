@@ -26,13 +26,15 @@ from tftransformer.evaluation.calibration import Confidence
 from tftransformer.evaluation.intervals import right_answers
 from tftransformer.evaluation.reports import Report, write_predictions
 from tftransformer.finetuning.activation_cache import ActivationCache, check_activation_cache
-from tftransformer.finetuning.recipe import UPDATES, default_epochs
+from tftransformer.finetuning.methods.probe import can_start
+from tftransformer.finetuning.recipe import UPDATES, Recipe, plan_validation
 from tftransformer.progress import say
 from tftransformer.runs.label_check import check_labels
 from tftransformer.runs.options import COLUMNS, PRECISIONS, ClassificationOptions
 from tftransformer.runs.progress_lines import ProgressLines
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.compilation import choose_xla
+from tftransformer.tasks.fitting import recipe_for, sample
 from tftransformer.tasks.text_classifier import TextClassifier
 
 # Above this rate, a lower one is advised for pretrained weights.
@@ -78,14 +80,19 @@ def train_on(
     with build_strategy(options.distribution).scope():
         classifier = (build or _announced)(options, splits.train)
         frozen = classifier.apply(options.fine_tuning())
-        recipe = _compile(classifier, options)
     data_report, examples = report_data(classifier, splits)
     data = {**data_report.to_dict(), "fingerprints": fingerprints(splits)}
     splits, examples = _choose_rows(splits, examples, data_report, options)
-    recipe["epochs"] = options.epochs or _default_epochs(classifier, splits.train, options)
     say(classifier.load_summary or "all weights start from random numbers")
     say(frozen)
-    settings = {**options.as_config(), **recipe, "columns": splits.train.columns}
+    recipe = _choose_recipe(classifier, splits.train, options)
+    with classifier.distribute_strategy.scope():
+        if recipe.start is not None:
+            classifier.apply(recipe.start)
+        _compile(classifier, options, recipe)
+    say(recipe)
+    chosen = {"learning_rate": recipe.learning_rate, "epochs": recipe.epochs}
+    settings = {**options.as_config(), **chosen, "recipe": str(recipe), "columns": splits.train.columns}
     with RunFolder.create(options.output_dir, data_name(options), overwrite=options.overwrite, config=settings) as run:
         say(run.announcement())
         if options.check_labels:
@@ -95,13 +102,13 @@ def train_on(
             errors.write(run.label_errors_path)
         if watch is not None:
             watch.before(classifier, examples)
-        trained = _fit(classifier, examples, options, recipe["epochs"], run, cache)
+        trained = _fit(classifier, examples, options, recipe.epochs, run, cache)
         trained["trainable_parameters"] = frozen.trainable_parameters
         # Before anything else can go wrong: the weights are what took the time.
         classifier.save_to_preset(run.model_path)
         report, right, confidence = _evaluate(classifier, splits, examples, options, run, trained["temperature"])
         usual = options.fine_tuning().learning_rate(classifier.advice)
-        course = {**recipe, "rows": _rows_an_epoch(splits.train, options), "epochs_run": len(trained["epochs"])}
+        course = {**chosen, "rows": recipe.rows, "epochs_run": len(trained["epochs"])}
         longest = classifier.config.max_sequence_length
         advice = below_baseline(report, options, course, data["splits"]["train"], usual, longest)
         text = "\n\n".join(filter(None, [str(report), str(confidence or ""), advice]))
@@ -205,22 +212,29 @@ def build_classifier(
     )
 
 
-def _compile(classifier: TextClassifier, options: ClassificationOptions) -> dict[str, Any]:
-    recipe = {"learning_rate": options.learning_rate or options.fine_tuning().learning_rate(classifier.advice)}
+def _choose_recipe(classifier: TextClassifier, train: Split, options: ClassificationOptions) -> Recipe:
+    """The recipe for the rows, with what the options say in its place; a strategy that was asked for stays as it is."""
+    return recipe_for(
+        classifier,
+        _rows_an_epoch(train, options),
+        fresh_head=options.strategy is None and can_start(classifier),
+        strategy=str(options.fine_tuning()),
+        learning_rate=options.learning_rate,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        accumulated=options.gradient_accumulation,
+    )
+
+
+def _compile(classifier: TextClassifier, options: ClassificationOptions, recipe: Recipe) -> None:
     classifier.compile(
-        learning_rate=recipe["learning_rate"],
+        learning_rate=recipe.learning_rate,
         schedule=options.schedule,
         warmup=options.warmup,
         weight_decay=options.weight_decay,
         label_smoothing=options.label_smoothing,
         gradient_accumulation_steps=options.gradient_accumulation,
     )
-    return recipe
-
-
-def _default_epochs(classifier: TextClassifier, train: Split, options: ClassificationOptions) -> int:
-    batches = num_batches(_rows_an_epoch(train, options), options.batch_size)
-    return default_epochs(classifier.advice, batches, options.gradient_accumulation)
 
 
 def _rows_an_epoch(train: Split | Examples, options: ClassificationOptions) -> int:
@@ -237,7 +251,9 @@ def _fit(
     run: RunFolder,
     cache: ActivationCache | str,
 ) -> dict[str, Any]:
+    figures = EpochFigures()
     callbacks = [
+        figures,
         keras.callbacks.CSVLogger(str(run.history_path)),
         keras.callbacks.TensorBoard(str(run.tensorboard_path), write_graph=False),
     ]
@@ -253,15 +269,25 @@ def _fit(
     rows = _rows_an_epoch(train, options)
     if augmentation is not None:
         say(f"augmentation {augmentation}: {rows:,} rows an epoch, drawn anew in each")
-    updates = num_batches(rows, options.batch_size) * epochs
-    say(choose_xla(classifier, updates))
-    say("training; the first step takes longest, while TensorFlow traces the model …")
+    looked_at, plan = validation, None
+    if validation is not None and epochs:
+        plan = plan_validation(rows, epochs, len(validation), every_epoch=bool(options.early_stopping))
+        looked_at = sample(validation, plan.rows, options.seed)
+        if plan.rows < len(validation) or len(plan.epochs) < epochs:
+            say(
+                f"validating {len(plan.epochs)} times, on {plan.rows:,} of {len(validation):,} rows: a quarter of what training "
+                "costs, at most"
+            )
+    if epochs:
+        say(choose_xla(classifier, num_batches(rows, options.batch_size) * epochs))
+        say("training; the first step takes longest, while TensorFlow traces the model …")
     started = time.perf_counter()
     terminal = sys.stdout.isatty()
     try:
-        history = classifier.fit(
+        classifier.fit(
             train,
-            validation_data=validation,
+            validation_data=looked_at,
+            validation_freq=1 if plan is None else plan.epochs,
             batch_size=options.batch_size,
             epochs=epochs,
             class_weight=None if options.class_weight == "none" else options.class_weight,
@@ -282,12 +308,11 @@ def _fit(
         say(f"calibrated on validation: temperature {temperature:.2f}")
         if classifier.multi_label:
             say(f"threshold tuned on validation: {classifier.tune_threshold(validation):.3f}")
-    epochs_run = [dict(zip(history.history, row)) for row in zip(*history.history.values())]
-    plots.plot_curves(run.curves_path, history.history, title=_curves_title(run.name, rows, history.history))
+    plots.plot_curves(run.curves_path, figures.epochs, title=_curves_title(run.name, rows, figures.epochs[-1]))
     return {
         "seconds": seconds,
-        "examples_per_second": rows * len(epochs_run) / seconds,
-        "epochs": epochs_run,
+        "examples_per_second": rows * len(figures.epochs) / seconds,
+        "epochs": figures.epochs,
         "temperature": temperature,
     }
 
@@ -326,11 +351,26 @@ def _evaluate(
     return report, right_answers(predicted, test.targets), confidence
 
 
-def _curves_title(name: str, rows: int, history: Mapping[str, Sequence[float]]) -> str:
+class EpochFigures(keras.callbacks.Callback):
+    """The figures of each epoch, of which not all have some on validation data.
+
+    Attributes:
+        epochs: A dictionary for each epoch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs: list[dict[str, float]] = []
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self.epochs.append(dict(logs or {}))
+
+
+def _curves_title(name: str, rows: int, last: Mapping[str, float]) -> str:
     title = f"{name}: {rows:,} training texts"
     for figure, shown in (("val_accuracy", "validation accuracy"), ("accuracy", "training accuracy")):
-        if figure in history:
-            return f"{title}, {shown} {history[figure][-1]:.3f}"
+        if figure in last:
+            return f"{title}, {shown} {last[figure]:.3f}"
     return title
 
 

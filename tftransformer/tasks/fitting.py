@@ -22,7 +22,7 @@ from tftransformer.finetuning.activation_cache import ActivationCache, StoredSta
 from tftransformer.finetuning.guards import NoticeCollapse, StopOnNonFinite, chance_loss
 from tftransformer.finetuning.losses import SmoothedCrossEntropy
 from tftransformer.finetuning.methods.probe import can_start
-from tftransformer.finetuning.recipe import BATCH_SIZE, HEAD_START, Recipe, choose_recipe, plan_validation
+from tftransformer.finetuning.recipe import BATCH_SIZE, Recipe, choose_recipe, plan_validation
 from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks, warmup_updates
 from tftransformer.finetuning.unfreezing import Stage, frozen_as_in, run_stages
 from tftransformer.tasks.compilation import choose_xla
@@ -118,8 +118,12 @@ class Fitting:
                 raise TransformerError(f"{STEPS[other]} cannot go with {STEPS[one]}: {reason}")
             step = other if one == "activation_cache" else one
             if self._task.frozen_part() is not None and step in ("augmentation", "packing"):
-                (self._cache.say or self._say)(f"activation cache: off with {STEPS[step]}: {reason}")
+                self._tell(f"activation cache: off with {STEPS[step]}: {reason}")
             self._cache, asked["activation_cache"] = None, False
+
+    def _tell(self, line: object) -> None:
+        """Say a line where somebody listens: a run has its lines printed, though Keras is not to print any."""
+        (self._say if self._cache is None or self._cache.say is None else self._cache.say)(line)
 
     # Texts to examples.
 
@@ -186,14 +190,14 @@ class Fitting:
             task,
             rows,
             batch_size=self._batch_size,
-            head_start=whole and not task_has_trained(task) and can_start(task),
+            fresh_head=whole and not task_has_trained(task) and can_start(task),
         )
-        if recipe.strategy == HEAD_START:
-            task.apply(recipe.strategy)
+        if recipe.start is not None:
+            task.apply(recipe.start)
             task.check_compilation()
         self._last = self._first + recipe.epochs
         self._plan_stages()
-        self._say(recipe)
+        self._tell(recipe)
         if plans and isinstance(self.validation, Examples) and recipe.epochs:
             every = any(isinstance(c, keras.callbacks.EarlyStopping) for c in as_list(self._callbacks))
             plan = plan_validation(rows, recipe.epochs, len(self.validation), every)
@@ -274,7 +278,7 @@ class Fitting:
         updated = task_has_trained(self._task) or self._first
         starting = [m for m in self._task.methods if m.defines("before_training") and not (updated and m.takes_updates)]
         for method in starting:
-            self._say(method.before_training(self._task, self.data, row_weights(self.data, self._weights)))
+            self._tell(method.before_training(self._task, self.data, row_weights(self.data, self._weights)))
         return bool(starting)
 
     def _look_once(self) -> keras.callbacks.History:
@@ -423,9 +427,9 @@ def store_for_stages(
 
 def recipe_for(task: "TextTask", rows: int, **given: Any) -> Recipe:
     """The recipe for a task and so many training rows an epoch; `given` are arguments of `choose_recipe`."""
-    width = task.config.hidden_dim if hasattr(task, "config") else 0
-    advice = getattr(task, "advice", {})
-    return choose_recipe(rows, width, advice, pairs=bool(getattr(task, "text_pairs", False)), **given)
+    # A multi-task classifier has labels for each of its tasks, and a task of one's own may have none.
+    labels = getattr(task, "labels", None) or ()
+    return choose_recipe(rows, task.config.hidden_dim, len(labels), task.advice, pairs=bool(task.text_pairs), **given)
 
 
 def sample(examples: Examples, rows: int, seed: int = 0) -> Examples:
