@@ -18,6 +18,10 @@ class ChildFailed(Exception):
     """A contender that gives no more answers; its text is the reason, in one line."""
 
 
+class ChildLate(ChildFailed):
+    """A contender that gave no answer in its time."""
+
+
 class Child:
     """A contender's process.
 
@@ -43,7 +47,7 @@ class Child:
         self._orders = {"settings": contender.settings, "started": time.monotonic()}
         with open(log, "wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, str(contender.script)],
+                [contender.interpreter or sys.executable, str(contender.script)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -89,7 +93,7 @@ class Child:
         except BrokenPipeError:
             line = None
         except queue.Empty:
-            raise ChildFailed(f"gave no answer within {timeout:g} s") from None
+            raise ChildLate(f"gave no answer within {timeout:g} s") from None
         if line is None:
             raise ChildFailed(f"ended {self._ending()}")
         try:

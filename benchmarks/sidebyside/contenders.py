@@ -17,6 +17,7 @@ class Contender:
         settings: What the worker's `prepare` receives; JSON types.
         environment: Variables set for its process alone.
         rounds: Turns at most, for one that takes much longer than the others; None: as many as they.
+        interpreter: The Python of another environment, for a library that does not go with the others; None: this one.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Contender:
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     rounds: int | None = None
+    interpreter: str | None = None
 
     @property
     def script(self) -> Path:

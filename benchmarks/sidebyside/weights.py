@@ -51,3 +51,26 @@ def pretrained_folder(source: str, folder: Path, labels: tuple[str, ...], seed: 
     kernel.assign(draw.normal(0.0, 0.02, kernel.shape))
     classifier.save_to_preset(folder, format="huggingface")
     return folder
+
+
+def encoder_folder(source: str, folder: Path, *, pooler: bool) -> Path:
+    """An encoder without a classifier, in a new Hugging Face folder.
+
+    Args:
+        source: Any preset.
+        folder: Where to.
+        pooler: A fresh BERT pooler in the file, which keras-hub's converter cannot do without. Otherwise there is none,
+            which transformers makes itself, and sentence-transformers finds what it pools by the mean with.
+
+    Returns:
+        The folder.
+    """
+    import keras
+
+    import tftransformer as tt
+
+    keras.utils.set_random_seed(0)
+    pooling = {"pooling": "cls", "pooler": True} if pooler else {"pooling": "mean"}
+    classifier = tt.TextClassifier.from_preset(source, labels=LABELS, **pooling)
+    classifier.save_to_preset(folder, format="huggingface", head=False)
+    return folder

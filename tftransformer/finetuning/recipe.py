@@ -19,7 +19,7 @@ EPOCHS = 3
 # Fewer than these leave a classifier near its start, however often it has seen its few rows.
 UPDATES = 250
 # Up to so many rows a class the encoder learns which texts belong together, and the head is solved for.
-FEW_ROWS = 12
+FEW_ROWS = 16
 # Its updates: at least so many, and one for so many rows.
 _PAIR_UPDATES, _ROWS_AN_UPDATE = 50, 8
 # What validation may cost, as a fraction of what training does; and a row of it, as a fraction of a training row.
