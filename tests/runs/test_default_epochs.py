@@ -27,22 +27,23 @@ class Stopped(Exception):
 @pytest.mark.parametrize(
     ("given", "epochs"),
     [
-        ({}, 63),  # 60 rows by 16
-        ({"gradient_accumulation": 4}, 250),
-        ({"train_examples": 30}, 125),
-        ({"augmentation": "swap:0.1"}, 32),
+        ({}, 32),  # 120 rows by 16
+        ({"gradient_accumulation": 4}, 125),
+        ({"train_examples": 80}, 50),
+        ({"augmentation": "swap:0.1"}, 17),
         ({"epochs": 2}, 2),
+        ({"strategy": "full", "train_examples": 30}, 125),
     ],
 )
 def test_a_run_has_updates_enough(tiny_preset, reviews, monkeypatch, tmp_path, given, epochs):
     seen = []
 
-    def fit(classifier, splits, options, epochs, *rest):
-        seen.append((epochs, classifier.optimizer._learning_rate.peak))
+    def fit(classifier, splits, options, recipe, *rest):
+        seen.append((recipe.epochs, classifier.optimizer._learning_rate.peak))
         raise Stopped
 
     monkeypatch.setattr(classification, "_fit", fit)
-    split = Split(*reviews)
+    split = Split(*(2 * column for column in reviews))
     options = ClassificationOptions(preset=str(tiny_preset), output_dir=str(tmp_path / "run"), **given)
     with pytest.raises(Stopped):
         classification.train_on(options, Splits(split, split, split))

@@ -168,6 +168,10 @@ class NoticeCollapse(keras.callbacks.Callback):
         batches: Number of batches of the run; None where it is not known.
         accumulated: Number of batches in an update.
         say: Function that is given the line.
+        stop: Whether to stop training then, as somebody will start anew.
+
+    Attributes:
+        collapsed: Whether it was noticed.
 
     Example:
         >>> model.fit(x, y, callbacks=[NoticeCollapse(0.69, lambda: model.predict(some))])  # doctest: +SKIP
@@ -182,8 +186,10 @@ class NoticeCollapse(keras.callbacks.Callback):
         batches: int | None = None,
         accumulated: int = 1,
         say: Callable[[str], None] = print,
+        stop: bool = False,
     ) -> None:
         super().__init__()
+        self.stop, self.collapsed = stop, False
         self.chance, self.probe, self.say, self.accumulated = chance, probe, say, accumulated
         last = max(UPDATES, warmup + _WINDOW) * accumulated
         self._last = last if batches is None else min(last, batches)
@@ -191,6 +197,7 @@ class NoticeCollapse(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         # Of the epochs before, and of this one: batches, and the sum of their losses.
+        self.collapsed = False
         self._before, self._now = (0, 0.0), (0, 0.0)
         self._start: tuple[int, float] | None = None
         self._done = self._last - self._first < _LEAST * self.accumulated
@@ -222,10 +229,18 @@ class NoticeCollapse(keras.callbacks.Callback):
         spread = np.log(np.maximum(self.probe(), 1e-7)).std(axis=0).max()
         same = ", and every text gets nearly the same answer" if spread < _SAME_ANSWER else ""
         if same or loss > _FAR_ABOVE_CHANCE * self.chance:
-            self.say(
+            self.collapsed = True
+            found = (
                 f"after {updates} updates the loss on the training batches is {loss:.3f}, where guessing has "
-                f"{self.chance:.3f}{same}: try a lower learning_rate, a longer warmup or another seed (or a higher "
-                "learning_rate, if it was very low)"
+                f"{self.chance:.3f}{same}"
+            )
+            if self.stop:
+                self.model.stop_training = True
+                self.say(f"{found}: starting again at a third of the learning rate")
+                return
+            self.say(
+                f"{found}: try a lower learning_rate, a longer warmup or another seed (or a higher learning_rate, if it was "
+                "very low)"
             )
 
 

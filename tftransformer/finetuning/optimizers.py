@@ -285,6 +285,30 @@ def inner_optimizer(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def with_rate(optimizer: Any, rate: Any, **settings: Any) -> Any:
+    """An optimizer with the same settings, no state, and another rate.
+
+    Args:
+        optimizer: One with a `learning_rate`; or Keras's `LossScaleOptimizer` around one.
+        rate: A number or a schedule.
+        settings: Further settings that are others.
+
+    Raises:
+        TransformerError: The optimizer has no rate of its own.
+
+    Example:
+        >>> with_rate(build_optimizer(3e-5, weight_decay=0.2), 1e-3).weight_decay
+        0.2
+    """
+    inner = inner_optimizer(optimizer)
+    if "learning_rate" not in inner.get_config():
+        raise TransformerError(
+            f"model must be compiled with an optimizer that has one learning_rate; got {type(inner).__name__}"
+        )
+    copy = type(inner).from_config({**inner.get_config(), "learning_rate": rate, **settings})
+    return copy if inner is optimizer else keras.optimizers.LossScaleOptimizer(copy)
+
+
 def _unique_rows(grad: tf.IndexedSlices) -> tf.IndexedSlices:
     """The same gradient with each row once: the sum of its parts."""
     rows, place = tf.unique(grad.indices)

@@ -18,8 +18,8 @@ BATCH_SIZE, INFERENCE_BATCH_SIZE = 16, 64
 EPOCHS = 3
 # Fewer than these leave a classifier near its start, however often it has seen its few rows.
 UPDATES = 250
-# Up to so many rows a class the encoder learns which texts belong together, and the head is solved for.
-FEW_ROWS = 16
+# From and up to so many rows a class the encoder learns which texts belong together, and the head is solved for.
+PAIRED_ROWS, FEW_ROWS = 4, 32
 # Its updates: at least so many, and one for so many rows.
 _PAIR_UPDATES, _ROWS_AN_UPDATE = 50, 8
 # What validation may cost, as a fraction of what training does; and a row of it, as a fraction of a training row.
@@ -114,7 +114,7 @@ def choose_recipe(
     batch_size = BATCH_SIZE if batch_size is None else batch_size
     batches = math.ceil(rows / batch_size)
     start = "head_start" if fresh_head else None
-    if fresh_head and epochs is None and not pairs and rows <= FEW_ROWS * classes:
+    if fresh_head and epochs is None and not pairs and PAIRED_ROWS <= rows / classes <= FEW_ROWS:
         start, epochs = f"contrastive:{max(_PAIR_UPDATES, round(rows / _ROWS_AN_UPDATE))}", 0
     if start is not None:
         strategy = start if strategy == "full" else f"{start}+{strategy}"

@@ -27,14 +27,14 @@ from tftransformer.evaluation.intervals import right_answers
 from tftransformer.evaluation.reports import Report, write_predictions
 from tftransformer.finetuning.activation_cache import ActivationCache, check_activation_cache
 from tftransformer.finetuning.methods.probe import can_start
-from tftransformer.finetuning.recipe import UPDATES, Recipe, plan_validation
+from tftransformer.finetuning.recipe import UPDATES, Recipe
 from tftransformer.progress import say
 from tftransformer.runs.label_check import check_labels
 from tftransformer.runs.options import COLUMNS, PRECISIONS, ClassificationOptions
 from tftransformer.runs.progress_lines import ProgressLines
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.compilation import choose_xla
-from tftransformer.tasks.fitting import recipe_for, sample
+from tftransformer.tasks.fitting import recipe_for
 from tftransformer.tasks.text_classifier import TextClassifier
 
 # Above this rate, a lower one is advised for pretrained weights.
@@ -87,8 +87,6 @@ def train_on(
     say(frozen)
     recipe = _choose_recipe(classifier, splits.train, options)
     with classifier.distribute_strategy.scope():
-        if recipe.start is not None:
-            classifier.apply(recipe.start)
         _compile(classifier, options, recipe)
     say(recipe)
     chosen = {"learning_rate": recipe.learning_rate, "epochs": recipe.epochs}
@@ -102,7 +100,7 @@ def train_on(
             errors.write(run.label_errors_path)
         if watch is not None:
             watch.before(classifier, examples)
-        trained = _fit(classifier, examples, options, recipe.epochs, run, cache)
+        trained = _fit(classifier, examples, options, recipe, run, cache)
         trained["trainable_parameters"] = frozen.trainable_parameters
         # Before anything else can go wrong: the weights are what took the time.
         classifier.save_to_preset(run.model_path)
@@ -247,7 +245,7 @@ def _fit(
     classifier: TextClassifier,
     examples: Mapping[str, Examples],
     options: ClassificationOptions,
-    epochs: int,
+    recipe: Recipe,
     run: RunFolder,
     cache: ActivationCache | str,
 ) -> dict[str, Any]:
@@ -269,27 +267,17 @@ def _fit(
     rows = _rows_an_epoch(train, options)
     if augmentation is not None:
         say(f"augmentation {augmentation}: {rows:,} rows an epoch, drawn anew in each")
-    looked_at, plan = validation, None
-    if validation is not None and epochs:
-        plan = plan_validation(rows, epochs, len(validation), every_epoch=bool(options.early_stopping))
-        looked_at = sample(validation, plan.rows, options.seed)
-        if plan.rows < len(validation) or len(plan.epochs) < epochs:
-            say(
-                f"validating {len(plan.epochs)} times, on {plan.rows:,} of {len(validation):,} rows: a quarter of what training "
-                "costs, at most"
-            )
-    if epochs:
-        say(choose_xla(classifier, num_batches(rows, options.batch_size) * epochs))
+    if recipe.epochs:
+        say(choose_xla(classifier, num_batches(rows, options.batch_size) * recipe.epochs))
         say("training; the first step takes longest, while TensorFlow traces the model …")
     started = time.perf_counter()
     terminal = sys.stdout.isatty()
     try:
         classifier.fit(
             train,
-            validation_data=looked_at,
-            validation_freq=1 if plan is None else plan.epochs,
+            validation_data=validation,
             batch_size=options.batch_size,
-            epochs=epochs,
+            epochs=recipe,
             class_weight=None if options.class_weight == "none" else options.class_weight,
             callbacks=callbacks if terminal else [*callbacks, ProgressLines()],
             verbose=1 if terminal else 0,
@@ -361,6 +349,9 @@ class EpochFigures(keras.callbacks.Callback):
     def __init__(self) -> None:
         super().__init__()
         self.epochs: list[dict[str, float]] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        del self.epochs[epoch:]  # of a run that has begun again
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self.epochs.append(dict(logs or {}))

@@ -16,7 +16,7 @@ import numpy as np
 from tftransformer.data.pipeline import num_batches
 from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.figures import COLOURS, GREY, save, single_axes
-from tftransformer.finetuning.optimizers import inner_optimizer
+from tftransformer.finetuning.optimizers import inner_optimizer, with_rate
 from tftransformer.finetuning.recipe import BATCH_SIZE
 from tftransformer.finetuning.schedules import check_number
 from tftransformer.tasks.base import TextTask
@@ -168,22 +168,13 @@ def _set(model: keras.Model, name: str, value: Any) -> None:
 
 
 def _at_rate(optimizer: Any, rate: ExponentialRise) -> Any:
-    """An optimizer with the same settings, no state, and another rate."""
-    inner = inner_optimizer(optimizer)
-    if "learning_rate" not in inner.get_config():
-        raise TransformerError(
-            f"model must be compiled with an optimizer that has one learning_rate; got {type(inner).__name__}"
-        )
-    config = {**inner.get_config(), "learning_rate": rate}
+    """An optimizer with the same settings, no state, and the rate of a sweep."""
     # One update a batch, or the rate would not move with every loss.
-    config["gradient_accumulation_steps"] = None
-    if config.get("rate_multipliers"):
+    settings: dict[str, Any] = {"gradient_accumulation_steps": None}
+    if multipliers := inner_optimizer(optimizer).get_config().get("rate_multipliers"):
         # Those above one only hold fresh weights at a rate of their own.
-        config["rate_multipliers"] = {
-            pattern: min(1.0, factor) for pattern, factor in config["rate_multipliers"].items()
-        }
-    copy = type(inner).from_config(config)
-    return copy if inner is optimizer else keras.optimizers.LossScaleOptimizer(copy)
+        settings["rate_multipliers"] = {pattern: min(1.0, factor) for pattern, factor in multipliers.items()}
+    return with_rate(optimizer, rate, **settings)
 
 
 def _epochs(x: Any, batch_size: int, steps: int) -> int:

@@ -19,6 +19,7 @@ from tftransformer.finetuning.activation_cache import ActivationCache
 from tftransformer.finetuning.freezing import FreezeSummary
 from tftransformer.finetuning.frozen_part import FrozenPart
 from tftransformer.finetuning.methods import Method
+from tftransformer.finetuning.recipe import Recipe
 from tftransformer.finetuning.strategy import Strategy, as_strategy
 from tftransformer.finetuning.tracing import TracedForm, TracedForms
 from tftransformer.models.task import Task
@@ -162,7 +163,7 @@ class TextTask(TextBatches, Task):
         x: Any = None,
         y: Any = None,
         batch_size: int | None = None,
-        epochs: int | None = None,
+        epochs: int | Recipe | None = None,
         verbose: str | int = "auto",
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         validation_split: float = 0.0,
@@ -188,7 +189,8 @@ class TextTask(TextBatches, Task):
             batch_size: Rows a batch, over all replicas; 16 by default.
             epochs: Number of the last epoch. None: what the recipe says for this encoder and so many rows
                 (`finetuning.recipe`), which it prints: updates enough for few rows, from a head that is solved for where only
-                that is new, and validation that costs a quarter of the training at most.
+                that is new; validation that costs a quarter of the training at most; and a new beginning at a lower rate
+                where a classifier is no better than guessing after a hundred updates. Or a `Recipe` of your own.
             verbose: As in Keras.
             callbacks: Keras callbacks. A stop at the first loss that is not finite comes on its own.
             validation_split: Fraction of the rows, taken from the end as Keras does, to validate on.

@@ -22,8 +22,10 @@ from tftransformer.finetuning.activation_cache import ActivationCache, StoredSta
 from tftransformer.finetuning.guards import NoticeCollapse, StopOnNonFinite, chance_loss
 from tftransformer.finetuning.losses import SmoothedCrossEntropy
 from tftransformer.finetuning.methods.probe import can_start
+from tftransformer.finetuning.optimizers import inner_optimizer, with_rate
 from tftransformer.finetuning.recipe import BATCH_SIZE, Recipe, choose_recipe, plan_validation
 from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks, warmup_updates
+from tftransformer.finetuning.schedules import Schedule
 from tftransformer.finetuning.unfreezing import Stage, frozen_as_in, run_stages
 from tftransformer.tasks.compilation import choose_xla
 from tftransformer.tasks.labelled import Labelled
@@ -77,7 +79,7 @@ class Fitting:
         task: "TextTask",
         *,
         batch_size: int | None,
-        epochs: int | None,
+        epochs: int | Recipe | None,
         initial_epoch: int,
         steps_per_epoch: int | None,
         callbacks: Any,
@@ -94,8 +96,11 @@ class Fitting:
         self._check_steps()
         task.check_compilation()
         check_callbacks(callbacks, task.optimizer)
-        self._first, self._last, self._steps = initial_epoch, epochs, steps_per_epoch
-        if epochs is not None:
+        self._first, self._steps = initial_epoch, steps_per_epoch
+        self._recipe = epochs if isinstance(epochs, Recipe) else None
+        self._by_recipe = epochs is None or self._recipe is not None
+        self._last = None if self._by_recipe else epochs
+        if not self._by_recipe:
             self._plan_stages()
         self._batch_size = checked_batch_size(batch_size, BATCH_SIZE)
         self._epoch = Epoch(initial_epoch)
@@ -182,27 +187,36 @@ class Fitting:
 
     def _follow_recipe(self, plans: bool) -> None:
         """Choose the number of epochs, the start of the head and the validations, where `fit` was given no epochs."""
-        task, whole = self._task, isinstance(self.data, Examples)
-        copies = 1 if self._augmentation is None else self._augmentation.rows_per_text
-        steps = self._steps or self._batches_an_epoch()
-        rows = len(self.data) * copies if whole and not self._steps else steps * self._batch_size
-        recipe = recipe_for(
-            task,
-            rows,
-            batch_size=self._batch_size,
-            fresh_head=whole and not task_has_trained(task) and can_start(task),
-        )
+        task = self._task
+        recipe = self._choose_recipe() if self._recipe is None else self._recipe
         if recipe.start is not None:
             task.apply(recipe.start)
             task.check_compilation()
         self._last = self._first + recipe.epochs
         self._plan_stages()
-        self._tell(recipe)
+        if self._recipe is None:
+            self._tell(recipe)
         if plans and isinstance(self.validation, Examples) and recipe.epochs:
             every = any(isinstance(c, keras.callbacks.EarlyStopping) for c in as_list(self._callbacks))
-            plan = plan_validation(rows, recipe.epochs, len(self.validation), every)
+            plan = plan_validation(recipe.rows, recipe.epochs, len(self.validation), every)
+            if len(plan.epochs) < recipe.epochs or plan.rows < len(self.validation):
+                self._tell(
+                    f"validating {len(plan.epochs)} times, on {plan.rows:,} of {len(self.validation):,} rows: at most a quarter "
+                    "of what training costs"
+                )
             self.validation = sample(self.validation, plan.rows)
             self._validation_epochs = [self._first + epoch for epoch in plan.epochs]
+
+    def _choose_recipe(self) -> Recipe:
+        task, whole = self._task, isinstance(self.data, Examples)
+        copies = 1 if self._augmentation is None else self._augmentation.rows_per_text
+        steps = self._steps or self._batches_an_epoch()
+        return recipe_for(
+            task,
+            len(self.data) * copies if whole and not self._steps else steps * self._batch_size,
+            batch_size=self._batch_size,
+            fresh_head=whole and not task_has_trained(task) and can_start(task),
+        )
 
     def _choose_xla(self) -> None:
         updates = self._batches_an_epoch() * (self._last - self._first)
@@ -253,21 +267,36 @@ class Fitting:
         steps = self._steps if self._steps is not None else self._batches_an_epoch()
         bind_schedule(task.optimizer, steps, self._last, self._first)
         run = None if steps is None else steps * (self._last - self._first)
-        guards = [
-            *notice_collapse(task, self.data, run, self._weights),
-            StopOnNonFinite(weights=task.trainable_variables),
-        ]
-        callbacks = [EpochNumber(self._epoch), *as_list(self._callbacks), *guards]
 
         def train_epochs(first: int, last: int, callbacks: Any) -> keras.callbacks.History:
             return self._train_epochs(first, last, callbacks, keras_fit, options)
 
+        def guarded(*noticing: keras.callbacks.Callback) -> list[keras.callbacks.Callback]:
+            guards = [*noticing, StopOnNonFinite(weights=task.trainable_variables)]
+            return [EpochNumber(self._epoch), *as_list(self._callbacks), *guards]
+
         if not self._stages:
-            return train_epochs(self._first, self._last, callbacks)
+            start = self._before_a_restart()
+            for left in range(0 if start is None else RESTARTS, -1, -1):
+                noticing = notice_collapse(task, self.data, run, self._weights, stop=left > 0)
+                history = train_epochs(self._first, self._last, guarded(*noticing))
+                if not left or not any(callback.collapsed for callback in noticing):
+                    return history
+                restart(task, start)
+                bind_schedule(task.optimizer, steps, self._last, self._first)
+        callbacks = guarded(*notice_collapse(task, self.data, run, self._weights))
         store_for_stages(task, self._cache, (self.data, self.validation), self._stages, self._say)
         return run_stages(
             task, self._stages, train_epochs, callbacks, verbose=self._verbose, steps=steps, say=self._say
         )
+
+    def _before_a_restart(self) -> list[tuple[Any, np.ndarray]] | None:
+        """The weights that train as they are now; None where a collapsed run is not to begin again: its rate was asked for."""
+        task = self._task
+        schedule = getattr(inner_optimizer(task.optimizer), "_learning_rate", None)
+        if not self._by_recipe or not isinstance(schedule, Schedule) or self._first or task_has_trained(task):
+            return None
+        return [(weight, keras.ops.convert_to_numpy(weight)) for weight in task.trainable_variables]
 
     def _start(self) -> bool:
         """What methods do before the first update; a task that has trained goes on from where it is.
@@ -425,6 +454,21 @@ def store_for_stages(
             lower = frozen
 
 
+# How often a collapsed run begins again, and by what its rate is divided then.
+RESTARTS, GENTLER = 2, 3.0
+
+
+def restart(task: "TextTask", weights: Sequence[tuple[Any, np.ndarray]]) -> None:
+    """Give a task its weights back, and an optimizer that has not trained and has a third of the rate."""
+    for weight, value in weights:
+        weight.assign(value)
+    schedule = inner_optimizer(task.optimizer)._learning_rate
+    with task.distribute_strategy.scope():
+        task.optimizer = with_rate(task.optimizer, replace(schedule, peak=schedule.peak / GENTLER))
+    task.stop_training = False
+    task.make_train_function(force=True)
+
+
 def recipe_for(task: "TextTask", rows: int, **given: Any) -> Recipe:
     """The recipe for a task and so many training rows an epoch; `given` are arguments of `choose_recipe`."""
     # A multi-task classifier has labels for each of its tasks, and a task of one's own may have none.
@@ -463,7 +507,11 @@ _PROBED_ROWS = 32
 
 
 def notice_collapse(
-    task: "TextTask", data: Any, batches: int | None, class_weights: tf.Tensor | None = None
+    task: "TextTask",
+    data: Any,
+    batches: int | None,
+    class_weights: tf.Tensor | None = None,
+    stop: bool = False,
 ) -> list[keras.callbacks.Callback]:
     """The callback that looks, or none: cross-entropy alone, on labels that are all known before training.
 
@@ -472,6 +520,7 @@ def notice_collapse(
         data: What it trains on; labels of a `tf.data.Dataset` are not known beforehand.
         batches: Batches of the run, None where nobody knows.
         class_weights: What `example_weights` gave.
+        stop: Whether it is to stop a training that has collapsed.
     """
     plain = isinstance(task.loss, _LOSSES) and task.loss.reduction == "sum_over_batch_size" and not task.losses
     taught = task.loss_step is not None
@@ -488,4 +537,4 @@ def notice_collapse(
         return keras.ops.convert_to_numpy(task.activate(keras.ops.cast(logits, "float32")))
 
     accumulated = getattr(task.optimizer, "gradient_accumulation_steps", None) or 1
-    return [NoticeCollapse(chance, probe, warmup_updates(task.optimizer), batches, accumulated)]
+    return [NoticeCollapse(chance, probe, warmup_updates(task.optimizer), batches, accumulated, stop=stop)]

@@ -1,0 +1,177 @@
+"""`fit` without a number of epochs: the recipe is followed, said, and can be given."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tftransformer.data.split import Split
+from tftransformer.finetuning.methods import Contrastive, HeadStart, LoRA
+from tftransformer.finetuning.recipe import choose_recipe
+from tftransformer.tasks.fitting import sample
+from tftransformer.tasks.text_classifier import TextClassifier
+
+LABELS = ("negative", "positive")
+
+
+@pytest.fixture(scope="module")
+def tiny_preset(one_block_preset):
+    return one_block_preset  # nothing here depends on the number of blocks
+
+
+def build(preset, **options):
+    keras.utils.set_random_seed(5)
+    return TextClassifier.from_preset(preset, **{"labels": LABELS, "sequence_length": 12, **options})
+
+
+def many(reviews, rows=120):
+    texts, labels = reviews
+    return Split([f"{text} {word}" for text in texts for word in ("film", "story")][:rows],
+                 [label for label in labels for _ in range(2)][:rows])  # fmt: skip
+
+
+class Keras(Exception):
+    """Stands for Keras's loop, which these tests need not run."""
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """What Keras is given."""
+    seen = {}
+
+    def fit(self, *data, **options):
+        seen.update(options)
+        raise Keras
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    return seen
+
+
+def test_few_rows_are_brought_together_and_no_update_follows(tiny_preset, reviews, capsys):
+    classifier = build(tiny_preset)
+    classifier.compile(run_eagerly=True)
+    history = classifier.fit(Split(*reviews), verbose=2)
+    printed = capsys.readouterr().out
+    assert "60 rows, 2 labels, 16 wide: contrastive:50\n" in printed
+    assert classifier.methods == (Contrastive(50),) and int(classifier.optimizer.iterations) == 0
+    assert set(history.history) == {"loss", "accuracy", "macro_f1"}
+    assert history.history["accuracy"][0] > 0.75
+
+
+def test_more_rows_have_updates_enough_from_a_solved_head(tiny_preset, reviews, given, capsys):
+    classifier = build(tiny_preset)
+    classifier.compile()
+    with pytest.raises(Keras):
+        classifier.fit(many(reviews), verbose=2)
+    assert "120 rows, 2 labels, 16 wide: head_start, rate 1e-4, 32 epochs of 8 updates, 16 rows a batch" in (
+        capsys.readouterr().out
+    )
+    assert given["epochs"] == 32 and classifier.methods == (HeadStart(),)
+    assert set(classifier.optimizer.get_config()["rate_multipliers"].values()) == {1.0}
+
+
+def test_what_was_chosen_stays(tiny_preset, reviews, given):
+    classifier = build(tiny_preset)
+    classifier.apply(LoRA(2))
+    classifier.compile(keras.optimizers.SGD(0.5))
+    kernel = np.array(classifier.head.logits.kernel)
+    with pytest.raises(Keras):
+        classifier.fit(many(reviews), verbose=0)
+    assert given["epochs"] == 32 and classifier.methods == ()
+    np.testing.assert_array_equal(classifier.head.logits.kernel, kernel)
+    assert isinstance(classifier.optimizer, keras.optimizers.SGD)
+
+
+def test_an_optimizer_of_ones_own_trains_from_the_solved_head(tiny_preset, reviews, given):
+    classifier = build(tiny_preset)
+    classifier.compile(keras.optimizers.SGD(0.5))
+    kernel = np.array(classifier.head.logits.kernel)
+    with pytest.raises(Keras):
+        classifier.fit(many(reviews), verbose=0)
+    assert not np.allclose(classifier.head.logits.kernel, kernel) and float(classifier.optimizer.learning_rate) == 0.5
+
+
+def test_a_number_of_epochs_is_keras(tiny_preset, reviews, given):
+    classifier = build(tiny_preset)
+    classifier.compile()
+    with pytest.raises(Keras):
+        classifier.fit(many(reviews), epochs=3, validation_data=many(reviews), verbose=0)
+    assert given["epochs"] == 3 and given["validation_freq"] == 1 and classifier.methods == ()
+
+
+@pytest.mark.parametrize("kind", ["dataset", "trained head", "random encoder"])
+def test_where_no_head_can_be_solved_for_updates_are_enough(tiny_preset, reviews, given, tmp_path, kind):
+    rows = many(reviews)
+    if kind == "trained head":
+        build(tiny_preset).save_to_preset(tmp_path / "trained")
+        tiny_preset = tmp_path / "trained"
+    classifier = build(tiny_preset, load_weights=kind != "random encoder")
+    classifier.compile()
+    if kind == "dataset":
+        rows = tf.data.Dataset.from_tensor_slices((list(rows.texts), list(rows.targets)))
+    kernel = np.array(classifier.head.logits.kernel)
+    with pytest.raises(Keras):
+        classifier.fit(rows, verbose=0)
+    np.testing.assert_array_equal(classifier.head.logits.kernel, kernel)
+    assert given["epochs"] == 32
+
+
+def test_validation_is_by_plan_unless_asked_for(tiny_preset, reviews, given, capsys):
+    classifier = build(tiny_preset)
+    classifier.compile()
+    rows, more = many(reviews), many(reviews).take(list(range(120)) * 10)
+    for options, freq, size in (
+        ({}, 10, 288), ({"validation_freq": 16}, 16, 288), ({"validation_steps": 2}, 1, 32),
+        ({"callbacks": [keras.callbacks.EarlyStopping()]}, 32, 100),
+    ):  # fmt: skip
+        with pytest.raises(Keras):
+            classifier.fit(rows, validation_data=more, verbose=2, **options)
+        found = given["validation_freq"]
+        assert (found if isinstance(found, int) else len(found)) == freq
+        assert sum(len(x["token_ids"]) for x, *_ in given["validation_data"]) == size
+    assert (
+        "validating 10 times, on 288 of 1,200 rows: at most a quarter of what training costs" in capsys.readouterr().out
+    )
+
+
+def test_a_sample_is_always_the_same_and_in_order(tiny_preset, reviews):
+    classifier = build(tiny_preset)
+    examples = classifier.preprocess(Split(*reviews))
+    one, other = sample(examples, 20), sample(examples, 20)
+    assert len(one) == 20 and one.token_ids.tolist() == other.token_ids.tolist()
+    assert sample(examples, 60) is examples
+
+
+def test_a_recipe_can_be_given(tiny_preset, reviews, given, capsys):
+    classifier = build(tiny_preset)
+    classifier.compile(learning_rate=3e-4)
+    with pytest.raises(Keras):
+        classifier.fit(many(reviews), epochs=choose_recipe(120, 16, 2, {}, fresh_head=True, epochs=4), verbose=0)
+    assert given["epochs"] == 4 and classifier.methods == (HeadStart(),)
+    assert classifier.optimizer._learning_rate.peak == 3e-4
+
+
+def test_a_run_that_has_collapsed_begins_again_at_a_third_of_the_rate(tiny_preset, reviews, monkeypatch, capsys):
+    classifier = build(tiny_preset, dropout=0.0)
+    classifier.advice = {**classifier.advice, "learning_rate": 20.0}
+    classifier.compile(run_eagerly=False)
+    rows = many(reviews)
+    start = {}
+
+    class Starts(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            start.setdefault("weights", []).append(self.model.get_weights())
+            start.setdefault("rates", []).append(self.model.optimizer._learning_rate.peak)
+
+    recipe = choose_recipe(120, 16, 2, classifier.advice, fresh_head=True, epochs=16)
+    classifier.fit(rows, epochs=recipe, callbacks=[Starts()], verbose=0)
+    assert start["rates"] == pytest.approx([20.0, 20 / 3, 20 / 9])
+    for again in start["weights"][1:]:
+        for one, other in zip(start["weights"][0], again, strict=True):
+            np.testing.assert_array_equal(one, other)
+    printed = capsys.readouterr().out
+    assert printed.count("starting again at a third of the learning rate") == 2
+    # The last one is left alone, and told about.
+    assert (
+        "try a lower learning_rate" in printed or classifier.evaluate(rows, verbose=0, return_dict=True)["loss"] < 0.6
+    )
