@@ -85,8 +85,8 @@ def recipe(rows, classes=2, **given):
     ("rows", "classes", "start"),
     [
         (7, 2, "head_start"),
-        (8, 2, "contrastive:50"),
-        (64, 2, "contrastive:50"),
+        (8, 2, "contrastive:150"),
+        (64, 2, "contrastive:150"),
         (65, 2, "head_start"),
         (1200, 150, "contrastive:150"),
     ],
@@ -117,7 +117,7 @@ def test_a_strategy_has_its_rate_and_a_preset_its_own():
 
 
 def test_it_is_told_in_one_line():
-    assert str(recipe(8, 1)) == "8 rows, 1 label, 384 wide: contrastive:50"
+    assert str(recipe(8, 1)) == "8 rows, 1 label, 384 wide: contrastive:150"
     line = str(recipe(1000, epochs=1, learning_rate=2.5e-5, batch_size=1000))
     assert line == "1,000 rows, 2 labels, 384 wide: head_start, rate 2.5e-5, 1 epoch of 1 update, 1,000 rows a batch"
     assert "\n" not in str(recipe(7000))

@@ -250,7 +250,7 @@ def test_what_does_not_go_together_is_refused(one_block_preset, split):
     classifier = build(one_block_preset)
     with pytest.raises(TransformerError, match="strategy probe goes with no other method; got probe.lora:2"):
         classifier.apply("probe+lora:2")
-    with pytest.raises(TransformerError, match="head_start and contrastive:100 want the same place, head"):
+    with pytest.raises(TransformerError, match="head_start and contrastive:150 want the same place, head"):
         classifier.apply("head_start+contrastive")
     classifier.apply("contrastive:2")
     with pytest.raises(TransformerError, match="contrastive needs rows of two labels at least; all rows have the same"):

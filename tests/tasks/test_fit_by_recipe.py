@@ -52,8 +52,8 @@ def test_few_rows_are_brought_together_and_no_update_follows(tiny_preset, review
     classifier.compile(run_eagerly=True)
     history = classifier.fit(Split(*reviews), verbose=2)
     printed = capsys.readouterr().out
-    assert "60 rows, 2 labels, 16 wide: contrastive:50\n" in printed
-    assert classifier.methods == (Contrastive(50),) and int(classifier.optimizer.iterations) == 0
+    assert "60 rows, 2 labels, 16 wide: contrastive:150\n" in printed
+    assert classifier.methods == (Contrastive(150),) and int(classifier.optimizer.iterations) == 0
     assert set(history.history) == {"loss", "accuracy", "macro_f1"}
     assert history.history["accuracy"][0] > 0.75
 

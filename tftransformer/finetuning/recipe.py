@@ -20,8 +20,7 @@ EPOCHS = 3
 UPDATES = 250
 # From and up to so many rows a class the encoder learns which texts belong together, and the head is solved for.
 PAIRED_ROWS, FEW_ROWS = 4, 32
-# Its updates: at least so many, and one for so many rows.
-_PAIR_UPDATES, _ROWS_AN_UPDATE = 50, 8
+PAIR_UPDATES = 150
 # What validation may cost, as a fraction of what training does; and a row of it, as a fraction of a training row.
 _VALIDATION, _FORWARD = 0.25, 1 / 3
 # Validations of a run that can afford them, and the fewest rows that are worth one.
@@ -46,7 +45,7 @@ class Recipe:
         >>> print(choose_recipe(1000, 384, 2, {}, fresh_head=True))
         1,000 rows, 2 labels, 384 wide: head_start, rate 1e-4, 4 epochs of 63 updates, 16 rows a batch
         >>> print(choose_recipe(16, 384, 2, {}, fresh_head=True))
-        16 rows, 2 labels, 384 wide: contrastive:50
+        16 rows, 2 labels, 384 wide: contrastive:150
     """
 
     rows: int
@@ -115,7 +114,7 @@ def choose_recipe(
     batches = math.ceil(rows / batch_size)
     start = "head_start" if fresh_head else None
     if fresh_head and epochs is None and not pairs and PAIRED_ROWS <= rows / classes <= FEW_ROWS:
-        start, epochs = f"contrastive:{max(_PAIR_UPDATES, round(rows / _ROWS_AN_UPDATE))}", 0
+        start, epochs = f"contrastive:{PAIR_UPDATES}", 0
     if start is not None:
         strategy = start if strategy == "full" else f"{start}+{strategy}"
     if learning_rate is None:

@@ -397,9 +397,9 @@ def below_baseline(
     if baseline is None or report["macro_f1"] >= baseline["macro_f1"]:
         return ""
     lost = baseline["macro_f1"] - report["macro_f1"]
+    updated = [*_longer(options, course), _rate(course, usual_rate)]
     tries = [
-        *_longer(options, course),
-        _rate(course, usual_rate),
+        *(updated if course["epochs"] else [("--strategy=head_start", "everything trains, in 250 updates or more")]),
         *_more_weights(options),
         *_more_text(options, data, longest),
     ]

@@ -71,7 +71,8 @@ class ClassificationOptions:
     pretrained: bool = option(True, "Load the preset's weights; --nopretrained trains from random numbers.")
     strategy: str | None = option(
         None,
-        f"How it is fine-tuned: {STRATEGIES}, or several with + between; default: full, or what --freeze_layers says.",
+        f"How it is fine-tuned: {STRATEGIES}, or several with + between; default: what the recipe says of so many rows, or "
+        "--freeze_layers, from a head that is solved for.",
     )
     freeze_layers: int = option(
         0, "Freeze the embeddings and this many blocks; 0 trains everything.", least=0, argument="layers"
@@ -85,8 +86,8 @@ class ClassificationOptions:
     # Training
     epochs: int | None = option(
         None,
-        "Passes over the training rows; default: the preset's advice, else 3, and more where these are fewer than "
-        "250 updates.",
+        "Passes over the training rows; default: the recipe's: the preset's advice, else 3, and more where these are fewer "
+        "than 250 updates; none where few rows a label are brought together.",
         least=1,
     )
     batch_size: int = option(BATCH_SIZE, "Rows a batch, over all replicas.", least=1)

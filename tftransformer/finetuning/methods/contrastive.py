@@ -16,6 +16,9 @@ from tftransformer.finetuning.methods.probe import check_linear_head, solve_head
 if TYPE_CHECKING:
     from tftransformer.models.task import Task
 
+# The rate, as a fraction of that of fine-tuning. SST-2, 50 rows, MiniLM, three seeds: .725 at 2e-5 in 50 updates, .745 at
+# 5e-5 in 150.
+_FRACTION = 0.5
 # Held-out rows cannot choose it any more: the encoder has been shown the labels of all of them.
 _STRENGTH = 10.0
 
@@ -32,7 +35,8 @@ class Contrastive(Method):
     Args:
         updates: Number of updates of the encoder.
         batch_size: Texts a batch, of half as many labels where there are so many.
-        encoder_rate: The highest learning rate; it rises over a tenth of the updates and falls to 0. The paper's 2e-5.
+        encoder_rate: The highest learning rate; it rises over a tenth of the updates and falls to 0. None: half of what the
+            encoder is fine-tuned at, 5e-5 below width 512 and 1e-5 above (the paper has 2e-5 for every width).
         strength: Inverse strength of the regression's penalty, for vectors of length 1.
 
     Raises:
@@ -44,9 +48,9 @@ class Contrastive(Method):
         'contrastive:200'
     """
 
-    updates: int = 100
+    updates: int = 150
     batch_size: int = 16
-    encoder_rate: float = 2e-5
+    encoder_rate: float | None = None
     strength: float = _STRENGTH
 
     name = "contrastive"
@@ -58,7 +62,8 @@ class Contrastive(Method):
     def __post_init__(self) -> None:
         check_whole("updates", self.updates)
         check_whole("batch_size", self.batch_size, least=2)
-        check_number("encoder_rate", self.encoder_rate, "above 0 and at most 1", lambda rate: 0 < rate <= 1)
+        if self.encoder_rate is not None:
+            check_number("encoder_rate", self.encoder_rate, "above 0 and at most 1", lambda rate: 0 < rate <= 1)
         check_number("strength", self.strength, "above 0", lambda value: value > 0)
 
     def check(self, model: Model) -> None:
@@ -98,7 +103,8 @@ def _train_pairs(task: "Task", examples: Any, method: Contrastive) -> float:
     try:
         with task.distribute_strategy.scope():
             model = Vectors()
-            optimizer = build_optimizer(method.encoder_rate, total_steps=method.updates, fresh=())
+            rate = _FRACTION * task.advice["learning_rate"] if method.encoder_rate is None else method.encoder_rate
+            optimizer = build_optimizer(rate, total_steps=method.updates, fresh=())
             model.compile(optimizer, pair_loss, jit_compile=task.jit_compile)
         draw, logs = np.random.default_rng(task.seed), {}
         with Progress(method.updates, "contrastive, updates") as bar:
