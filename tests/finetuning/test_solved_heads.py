@@ -35,7 +35,7 @@ def test_it_is_the_logistic_regression(classes):
     vectors, targets = clouds(classes)
     head = fit_linear_head(vectors, targets, classes, strength=3.0)
     scale = np.linalg.norm(vectors, axis=-1).mean()
-    wanted = LogisticRegression(C=3.0, max_iter=1000).fit(vectors / scale, targets).predict_proba(vectors / scale)
+    wanted = LogisticRegression(C=3.0, max_iter=5000, tol=1e-8).fit(vectors / scale, targets).predict_proba(vectors / scale)
     np.testing.assert_allclose(softmax(vectors @ head.kernel + head.bias), wanted, atol=1e-5)
     assert head.kernel.shape == (8, classes) and head.kernel.dtype == head.bias.dtype == np.float32
 
@@ -269,3 +269,17 @@ def test_documents_have_one_linear_head_too(tiny_preset, split, strategy):
     classifier.apply(strategy)
     classifier.fit(split, verbose=0, epochs=1)
     assert classifier.evaluate(split, verbose=0, return_dict=True)["accuracy"] > 0.8
+
+
+def test_vectors_of_frozen_blocks_are_taken_from_where_they_are_stored(tiny_preset, split, monkeypatch):
+    kernels, runs = [], []
+    for cache in ("off", "auto"):
+        classifier = build(tiny_preset, dropout=0.0)
+        classifier.apply("head_start+freeze:1")
+        classifier.compile(keras.optimizers.SGD(0.0))
+        encode = classifier.encode
+        monkeypatch.setattr(classifier, "encode", lambda data, encode=encode: runs.append(1) or encode(data))
+        classifier.fit(split, epochs=2, verbose=0, activation_cache=cache)
+        kernels.append(np.array(classifier.head.logits.kernel))
+    np.testing.assert_allclose(kernels[0], kernels[1], atol=1e-3)
+    assert len(runs) == 1

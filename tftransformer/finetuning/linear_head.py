@@ -15,6 +15,9 @@ _USUAL = 10.0
 _CHOSEN_ON = 2000
 # The least probability that a held-out row's label counts with, also where a fold has no row of it.
 _LEAST = 1e-3
+# How flat the likelihood is where the solver stops: by its usual 1e-4 weights differ by a hundredth with the last digit of the
+# vectors.
+_EXACT = 1e-8
 # Odds of a label without a row against one with a single row.
 _UNSEEN = 0.1
 
@@ -70,7 +73,7 @@ def fit_linear_head(
     accuracy = None
     if strength is None:
         strength, accuracy = _choose(scaled, targets, weights, num_classes, seed)
-    kernel, bias = _solve(scaled, targets, weights, num_classes, strength)
+    kernel, bias = _solve(scaled, targets, weights, num_classes, strength, _EXACT)
     return LinearHead((kernel / scale).astype("float32"), bias.astype("float32"), strength, accuracy)
 
 
@@ -114,20 +117,20 @@ def _likelihoods(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def _solve(
-    vectors: np.ndarray, targets: np.ndarray, weights: np.ndarray, num_classes: int, strength: float
+    vectors: np.ndarray, targets: np.ndarray, weights: np.ndarray, num_classes: int, strength: float, tol: float = 1e-4
 ) -> tuple[np.ndarray, np.ndarray]:
     """Kernel (D, C) and bias (C,)."""
     if targets.ndim == 2:
-        columns = [_binary(vectors, column, weights, strength) for column in targets.T]
+        columns = [_binary(vectors, column, weights, strength, tol) for column in targets.T]
         return np.stack([kernel for kernel, _ in columns], axis=1), np.array([bias for _, bias in columns])
     kernel, bias = np.zeros((vectors.shape[1], num_classes)), np.zeros(num_classes)
     present = np.unique(targets)
     if len(present) == 2:
-        column, intercept = _binary(vectors, targets == present[1], weights, strength)
+        column, intercept = _binary(vectors, targets == present[1], weights, strength, tol)
         kernel[:, present] = np.stack([-column / 2, column / 2], axis=1)
         bias[present] = -intercept / 2, intercept / 2
     elif len(present) > 2:
-        model = LogisticRegression(C=strength, max_iter=1000).fit(vectors, targets, sample_weight=weights)
+        model = LogisticRegression(C=strength, max_iter=5000, tol=tol).fit(vectors, targets, sample_weight=weights)
         kernel[:, present], bias[present] = model.coef_.T, model.intercept_
     missing = np.setdiff1d(np.arange(num_classes), present)
     if len(missing):
@@ -137,10 +140,12 @@ def _solve(
     return kernel, bias
 
 
-def _binary(vectors: np.ndarray, yes: np.ndarray, weights: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
+def _binary(
+    vectors: np.ndarray, yes: np.ndarray, weights: np.ndarray, strength: float, tol: float
+) -> tuple[np.ndarray, float]:
     yes = np.asarray(yes).astype(bool)
     if yes.all() or not yes.any():
         odds = (yes.sum() + _UNSEEN) / (len(yes) - yes.sum() + _UNSEEN)
         return np.zeros(vectors.shape[1]), float(np.log(odds))
-    model = LogisticRegression(C=strength, max_iter=1000).fit(vectors, yes, sample_weight=weights)
+    model = LogisticRegression(C=strength, max_iter=5000, tol=tol).fit(vectors, yes, sample_weight=weights)
     return model.coef_[0], float(model.intercept_[0])

@@ -307,8 +307,19 @@ class Fitting:
         updated = task_has_trained(self._task) or self._first
         starting = [m for m in self._task.methods if m.defines("before_training") and not (updated and m.takes_updates)]
         for method in starting:
-            self._tell(method.before_training(self._task, self.data, row_weights(self.data, self._weights)))
+            weights = row_weights(self.data, self._weights)
+            self._tell(method.before_training(self._task, self.data, weights, self._vectors))
         return bool(starting)
+
+    def _vectors(self) -> np.ndarray:
+        """(B, D): what the head sees of the training examples."""
+        task = self._task
+        states = stored_states(task, self._cache, (self.data, self.validation), self._last - self._first, self._say)
+        if states is None:
+            return task.encode(self.data)
+        data = replace(self.data, numbered=True)
+        batches, inverse = task._ordered(data, task.inference_batch_size)
+        return task.encode_batches(states.batches(batches, data), inverse)
 
     def _look_once(self) -> keras.callbacks.History:
         """The figures of a task that takes no updates, as those of one epoch."""

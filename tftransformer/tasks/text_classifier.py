@@ -165,7 +165,10 @@ class TextClassifier(Labelled, EncoderTask):
             >>> classifier.encode(["no refund", "late again"]).shape
             (2, 192)
         """
-        batches, inverse = self._inference(texts_alone(texts), None, None, batch_size, {})
+        return self.encode_batches(*self._inference(texts_alone(texts), None, None, batch_size, {}))
+
+    def encode_batches(self, batches: tf.data.Dataset | None, inverse: np.ndarray | None = None) -> np.ndarray:
+        """`encode` of batches of what the network is given; `inverse` puts their rows in order."""
         vectors = _vectors_below_head(self, batches)
         return vectors if inverse is None else vectors[inverse]
 

@@ -107,13 +107,14 @@ class Method:
         """The stages in which `fit` trains; none: in one go."""
         return ()
 
-    def before_training(self, task: "Task", examples: Any, weights: Any) -> str:
+    def before_training(self, task: "Task", examples: Any, weights: Any, vectors: Callable[[], Any]) -> str:
         """Set weights by the training examples before the first update of an optimizer.
 
         Args:
             task: Task that the method is applied to.
             examples: Training examples, with targets.
             weights: (B,) factors on the rows' losses; None for 1.
+            vectors: Gives the (B, D) vectors that the head sees of the examples, from stored states where there are some.
 
         Returns:
             What was done, in one line.

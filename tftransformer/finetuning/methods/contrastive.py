@@ -3,6 +3,7 @@
 Tunstall et al. 2022, "Efficient Few-Shot Learning Without Prompts" (SetFit, arXiv:2209.11055).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,9 +73,9 @@ class Contrastive(Method):
     def places(self, model: Model) -> set[str]:
         return {"head"}
 
-    def before_training(self, task: "Task", examples: Any, weights: Any) -> str:
+    def before_training(self, task: "Task", examples: Any, weights: Any, vectors: Callable[[], np.ndarray]) -> str:
         loss = _train_pairs(task, examples, self)
-        solved = solve_head(task, examples, weights, self.strength)
+        solved = solve_head(task, vectors(), examples.targets, weights, self.strength)
         return f"contrastive: {self.updates} updates, loss {loss:.3f} at the end; {solved}"
 
 

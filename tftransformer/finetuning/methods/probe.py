@@ -4,8 +4,11 @@ Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform
 (arXiv:2202.10054).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.methods.base import Method, Model, Number
@@ -50,8 +53,8 @@ class HeadStart(Method):
     def optimizer_options(self, model: Model) -> dict[str, Any]:
         return {"fresh_multiplier": 1.0}
 
-    def before_training(self, task: "Task", examples: Any, weights: Any) -> str:
-        return solve_head(task, examples, weights, self.strength)
+    def before_training(self, task: "Task", examples: Any, weights: Any, vectors: Callable[[], np.ndarray]) -> str:
+        return solve_head(task, vectors(), examples.targets, weights, self.strength)
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ class LinearProbe(HeadOnly):
     def check(self, model: Model) -> None:
         check_linear_head(model, self.name)
 
-    def before_training(self, task: "Task", examples: Any, weights: Any) -> str:
-        return solve_head(task, examples, weights, self.strength)
+    def before_training(self, task: "Task", examples: Any, weights: Any, vectors: Callable[[], np.ndarray]) -> str:
+        return solve_head(task, vectors(), examples.targets, weights, self.strength)
 
 
 def check_linear_head(model: Model, name: str) -> None:
@@ -111,12 +114,15 @@ def can_start(task: "Task") -> bool:
     return fresh and task.head.trainable and not (task.methods or describe_modifications(task))
 
 
-def solve_head(task: "Task", examples: Any, weights: Any, strength: float | None = None) -> str:
-    """Set a task's head to the best on its vectors of labelled examples.
+def solve_head(
+    task: "Task", vectors: np.ndarray, targets: np.ndarray, weights: Any, strength: float | None = None
+) -> str:
+    """Set a task's head to the best on vectors of labelled texts.
 
     Args:
-        task: A `TextClassifier`, or another task with `encode` and a `ClassificationHead`.
-        examples: Examples with targets.
+        task: Task with a `ClassificationHead`.
+        vectors: (B, D) that its head sees.
+        targets: (B,) ids, or (B, C) zeros and ones.
         weights: (B,) factors on the rows' losses; None for 1.
         strength: As of `LinearProbe`.
 
@@ -125,10 +131,8 @@ def solve_head(task: "Task", examples: Any, weights: Any, strength: float | None
     """
     from tftransformer.finetuning.linear_head import fit_linear_head
 
-    found = fit_linear_head(
-        task.encode(examples), examples.targets, len(task.labels), weights=weights, strength=strength, seed=task.seed
-    )
+    found = fit_linear_head(vectors, targets, len(task.labels), weights=weights, strength=strength, seed=task.seed)
     task.head.logits.kernel.assign(found.kernel)
     task.head.logits.bias.assign(found.bias)
     held_out = "" if found.accuracy is None else f", {found.accuracy:.3f} right on held-out training rows"
-    return f"the head is a logistic regression on {len(examples):,} vectors: strength {found.strength:g}{held_out}"
+    return f"the head is a logistic regression on {len(vectors):,} vectors: strength {found.strength:g}{held_out}"
