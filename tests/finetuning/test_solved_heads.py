@@ -35,7 +35,9 @@ def test_it_is_the_logistic_regression(classes):
     vectors, targets = clouds(classes)
     head = fit_linear_head(vectors, targets, classes, strength=3.0)
     scale = np.linalg.norm(vectors, axis=-1).mean()
-    wanted = LogisticRegression(C=3.0, max_iter=5000, tol=1e-8).fit(vectors / scale, targets).predict_proba(vectors / scale)
+    wanted = (
+        LogisticRegression(C=3.0, max_iter=5000, tol=1e-8).fit(vectors / scale, targets).predict_proba(vectors / scale)
+    )
     np.testing.assert_allclose(softmax(vectors @ head.kernel + head.bias), wanted, atol=1e-5)
     assert head.kernel.shape == (8, classes) and head.kernel.dtype == head.bias.dtype == np.float32
 
@@ -93,6 +95,26 @@ def test_several_labels_are_a_regression_each():
     assert (one[:, 2] < -3).all()
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_a_name_counts_as_one_more_row(several):
+    vectors, targets = clouds(3)
+    names = np.random.default_rng(1).normal(size=(3, 8)) * np.linalg.norm(vectors, axis=-1).mean() / 3
+    labels = np.arange(3)
+    if several:
+        targets, labels = np.eye(3, dtype=int)[targets], np.eye(3, dtype=int)
+    found = fit_linear_head(vectors, targets, 3, names=names, strength=2.0)
+    more, rows = np.concatenate([vectors, names]), np.concatenate([targets, labels])
+    scale = np.linalg.norm(vectors, axis=-1).mean() / np.linalg.norm(more, axis=-1).mean()
+    wanted = fit_linear_head(more, rows, 3, strength=2.0 / scale**2)
+    np.testing.assert_allclose(found.kernel, wanted.kernel, atol=1e-3)
+
+
+def test_a_label_without_a_row_is_known_by_its_name():
+    vectors = np.eye(4)
+    head = fit_linear_head(vectors[:2], np.array([0, 1]), 3, names=vectors[:3])
+    assert (vectors[2] @ head.kernel + head.bias).argmax() == 2
+
+
 # As methods.
 
 
@@ -108,6 +130,8 @@ def weights_of(classifier):
 
 def solved(classifier, split, **options):
     targets = classifier.encode_targets(split.targets)
+    if options.pop("names", True):
+        options["names"] = classifier.encode(list(classifier.labels))
     head = fit_linear_head(classifier.encode(split), targets, len(classifier.labels), **options)
     return classifier.activate(classifier.encode(split) @ head.kernel + head.bias)
 
@@ -161,7 +185,8 @@ def test_training_starts_from_the_solved_head_once(one_block_preset, split, stra
     classifier = build(one_block_preset, dropout=0.0)
     classifier.apply(strategy)
     classifier.compile(learning_rate=1e-3)
-    wanted = fit_linear_head(classifier.encode(split), classifier.encode_targets(split.targets), 2).kernel
+    names = classifier.encode(list(classifier.labels))
+    wanted = fit_linear_head(classifier.encode(split), classifier.encode_targets(split.targets), 2, names=names).kernel
     first, second = AtStart(), AtStart()
     classifier.fit(split, verbose=0, callbacks=[first], epochs=1)
     np.testing.assert_allclose(first.kernel, wanted, atol=1e-4)
@@ -192,7 +217,7 @@ def test_contrastive_training_brings_a_label_together_and_leaves_the_frozen_as_i
     assert changed == {"encoder_block_1", "head"}
     assert classifier.head.trainable and int(classifier.optimizer.iterations) == 0
     np.testing.assert_allclose(
-        classifier.predict(split, verbose=0), solved(classifier, split, strength=10.0), atol=1e-5
+        classifier.predict(split, verbose=0), solved(classifier, split, strength=10.0, names=False), atol=1e-5
     )
 
 
@@ -282,4 +307,5 @@ def test_vectors_of_frozen_blocks_are_taken_from_where_they_are_stored(tiny_pres
         classifier.fit(split, epochs=2, verbose=0, activation_cache=cache)
         kernels.append(np.array(classifier.head.logits.kernel))
     np.testing.assert_allclose(kernels[0], kernels[1], atol=1e-3)
-    assert len(runs) == 1
+    # Texts without the cache, and the names of the labels.
+    assert len(runs) == 3

@@ -44,6 +44,7 @@ def fit_linear_head(
     num_classes: int,
     *,
     weights: np.ndarray | None = None,
+    names: np.ndarray | None = None,
     strength: float | None = None,
     seed: int = 0,
 ) -> LinearHead:
@@ -57,7 +58,8 @@ def fit_linear_head(
         targets: (B,) ids, or (B, C) zeros and ones. Labels without rows get a low probability everywhere.
         num_classes: C.
         weights: (B,) factors on the rows' losses; None for 1.
-        strength: Inverse strength of the penalty; None: chosen.
+        names: (C, D) vectors of the labels' names, each of which counts as one more row of its label.
+        strength: Inverse strength of the penalty; None: chosen, on the rows alone.
         seed: Random seed of the folds.
 
     Example:
@@ -73,6 +75,10 @@ def fit_linear_head(
     accuracy = None
     if strength is None:
         strength, accuracy = _choose(scaled, targets, weights, num_classes, seed)
+    if names is not None:
+        scaled = np.concatenate([scaled, np.asarray(names, "float64") / scale])
+        labels = np.arange(num_classes) if targets.ndim == 1 else np.eye(num_classes, dtype=targets.dtype)
+        targets, weights = np.concatenate([targets, labels]), np.concatenate([weights, np.ones(num_classes)])
     kernel, bias = _solve(scaled, targets, weights, num_classes, strength, _EXACT)
     return LinearHead((kernel / scale).astype("float32"), bias.astype("float32"), strength, accuracy)
 

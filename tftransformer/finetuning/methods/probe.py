@@ -4,7 +4,8 @@ Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform
 (arXiv:2202.10054).
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ class HeadStart(Method):
 
     Args:
         strength: Inverse strength of the regression's penalty, for vectors of length 1. None: chosen.
+        names: Whether the name of each label counts as one more text of it, where all names are words. With a row or
+            two a label that is most of what there is to know; with many it does not matter.
 
     Raises:
         TransformerError: On `apply`: the model has no linear head of one task, or a change in it that is not merged. In
@@ -39,6 +42,7 @@ class HeadStart(Method):
     """
 
     strength: float | None = None
+    names: bool = True
 
     name = "head_start"
     about = "the head starts as a logistic regression on the encoder's vectors"
@@ -54,7 +58,7 @@ class HeadStart(Method):
         return {"fresh_multiplier": 1.0}
 
     def before_training(self, task: "Task", examples: Any, weights: Any, vectors: Callable[[], np.ndarray]) -> str:
-        return solve_head(task, vectors(), examples.targets, weights, self.strength)
+        return solve_head(task, vectors(), examples.targets, weights, self.strength, self.names)
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class LinearProbe(HeadOnly):
     Args:
         strength: Inverse strength of the regression's penalty, for vectors of length 1. None: chosen by
             cross-validation.
+        names: As for `HeadStart`.
 
     Raises:
         TransformerError: As for `HeadStart`.
@@ -77,6 +82,7 @@ class LinearProbe(HeadOnly):
     """
 
     strength: float | None = None
+    names: bool = True
 
     name = "probe"
     about = "the head is a logistic regression on the encoder's vectors; no updates"
@@ -88,7 +94,7 @@ class LinearProbe(HeadOnly):
         check_linear_head(model, self.name)
 
     def before_training(self, task: "Task", examples: Any, weights: Any, vectors: Callable[[], np.ndarray]) -> str:
-        return solve_head(task, vectors(), examples.targets, weights, self.strength)
+        return solve_head(task, vectors(), examples.targets, weights, self.strength, self.names)
 
 
 def check_linear_head(model: Model, name: str) -> None:
@@ -115,7 +121,12 @@ def can_start(task: "Task") -> bool:
 
 
 def solve_head(
-    task: "Task", vectors: np.ndarray, targets: np.ndarray, weights: Any, strength: float | None = None
+    task: "Task",
+    vectors: np.ndarray,
+    targets: np.ndarray,
+    weights: Any,
+    strength: float | None = None,
+    names: bool = False,
 ) -> str:
     """Set a task's head to the best on vectors of labelled texts.
 
@@ -124,15 +135,33 @@ def solve_head(
         vectors: (B, D) that its head sees.
         targets: (B,) ids, or (B, C) zeros and ones.
         weights: (B,) factors on the rows' losses; None for 1.
-        strength: As of `LinearProbe`.
+        strength, names: As of `HeadStart`.
 
     Returns:
         What was found, in one line.
     """
     from tftransformer.finetuning.linear_head import fit_linear_head
 
-    found = fit_linear_head(vectors, targets, len(task.labels), weights=weights, strength=strength, seed=task.seed)
+    # Names are single texts.
+    texts = name_texts(task.labels) if names and not task.text_pairs else None
+    named = None if texts is None else task.encode(texts)
+    found = fit_linear_head(
+        vectors, targets, len(task.labels), weights=weights, names=named, strength=strength, seed=task.seed
+    )
     task.head.logits.kernel.assign(found.kernel)
     task.head.logits.bias.assign(found.bias)
     held_out = "" if found.accuracy is None else f", {found.accuracy:.3f} right on held-out training rows"
-    return f"the head is a logistic regression on {len(vectors):,} vectors: strength {found.strength:g}{held_out}"
+    rows = f"{len(vectors):,} vectors{'' if texts is None else ' and the names of the labels'}"
+    return f"the head is a logistic regression on {rows}: strength {found.strength:g}{held_out}"
+
+
+def name_texts(labels: Sequence[str]) -> list[str] | None:
+    """The names of labels as texts; None unless each has a word.
+
+    Example:
+        >>> name_texts(["card_lost", "exchange-rate"]), name_texts(["0", "1"])
+        (['card lost', 'exchange rate'], None)
+    """
+    if not all(re.search(r"[^\W\d_]{3}", label) for label in labels):
+        return None
+    return [" ".join(re.sub(r"[\W_]+", " ", label).split()) for label in labels]
