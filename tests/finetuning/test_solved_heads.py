@@ -294,6 +294,8 @@ def test_documents_have_one_linear_head_too(tiny_preset, split, strategy):
     classifier.apply(strategy)
     classifier.fit(split, verbose=0, epochs=1)
     assert classifier.evaluate(split, verbose=0, return_dict=True)["accuracy"] > 0.8
+    with pytest.raises(TransformerError, match="contrastive is for texts that are one row; a DocumentClassifier cuts"):
+        classifier.apply("contrastive")
 
 
 def test_vectors_of_frozen_blocks_are_taken_from_where_they_are_stored(tiny_preset, split, monkeypatch):

@@ -88,7 +88,7 @@ def choose_recipe(
     advice: Mapping[str, Any],
     *,
     fresh_head: bool = False,
-    pairs: bool = False,
+    contrasts: bool = True,
     strategy: str = "full",
     learning_rate: float | None = None,
     epochs: int | None = None,
@@ -103,7 +103,8 @@ def choose_recipe(
         classes: C; 0 for a task without labels.
         advice: The preset's advice: any of `learning_rate`, `frozen_learning_rate` and `epochs`.
         fresh_head: Whether a linear head is all that starts from random numbers (`methods.probe.can_start`).
-        pairs: Whether the texts are pairs, of which encoders of single texts have no good vectors.
+        contrasts: Whether contrastive fine-tuning is for the task: not for pairs, of which encoders of single texts have no
+            good vectors, nor for documents in chunks.
         strategy: Methods that were chosen already.
         learning_rate, epochs, batch_size: As of `Recipe`.
         accumulated: Number of batches in an update.
@@ -113,7 +114,7 @@ def choose_recipe(
     batch_size = BATCH_SIZE if batch_size is None else batch_size
     batches = math.ceil(rows / batch_size)
     start = "head_start" if fresh_head else None
-    if fresh_head and epochs is None and not pairs and PAIRED_ROWS <= rows / classes <= FEW_ROWS:
+    if fresh_head and epochs is None and contrasts and PAIRED_ROWS <= rows / classes <= FEW_ROWS:
         start, epochs = f"contrastive:{PAIR_UPDATES}", 0
     if start is not None:
         strategy = start if strategy == "full" else f"{start}+{strategy}"

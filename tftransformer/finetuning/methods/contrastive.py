@@ -41,7 +41,7 @@ class Contrastive(Method):
         strength: Inverse strength of the regression's penalty, for vectors of length 1.
 
     Raises:
-        TransformerError: A number out of its range. On `apply`: as for `LinearProbe`. In `fit`: a dataset, or rows with all
+        TransformerError: A number out of its range. On `apply`: as for `LinearProbe`, or texts are cut into chunks. In `fit`: a dataset, or rows with all
             the same labels.
 
     Example:
@@ -69,6 +69,10 @@ class Contrastive(Method):
 
     def check(self, model: Model) -> None:
         check_linear_head(model, self.name)
+        if model.in_chunks:
+            raise TransformerError(
+                f"{self.name} is for texts that are one row; a {type(model).__name__} cuts them into chunks"
+            )
 
     def places(self, model: Model) -> set[str]:
         return {"head"}
