@@ -19,16 +19,15 @@ from tftransformer.data.packed_batches import packed_batches
 from tftransformer.data.pipeline import Epoch, token_batches
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.activation_cache import ActivationCache, StoredStates, choose_activation_cache
-from tftransformer.finetuning.guards import NoticeCollapse, StopOnNonFinite, chance_loss
-from tftransformer.finetuning.losses import SmoothedCrossEntropy
+from tftransformer.finetuning.guards import StopOnNonFinite
 from tftransformer.finetuning.methods.probe import can_start
-from tftransformer.finetuning.optimizers import inner_optimizer, with_rate
+from tftransformer.finetuning.optimizers import inner_optimizer
 from tftransformer.finetuning.recipe import BATCH_SIZE, Recipe, choose_recipe, plan_validation
-from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks, warmup_updates
+from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks
 from tftransformer.finetuning.schedules import Schedule
 from tftransformer.finetuning.unfreezing import Stage, frozen_as_in, run_stages
+from tftransformer.tasks.collapse import RESTARTS, notice_collapse, restart, row_weights
 from tftransformer.tasks.compilation import choose_xla
-from tftransformer.tasks.labelled import Labelled
 from tftransformer.tasks.text_batches import (
     EpochNumber,
     as_list,
@@ -106,6 +105,8 @@ class Fitting:
         self._epoch = Epoch(initial_epoch)
         self._callbacks = callbacks
         self._validation_epochs: int | list[int] = 1
+        # Those of the task, where the recipe has put others in their place.
+        self._methods: tuple | None = None
 
     def _check_steps(self) -> None:
         """Refuse steps that clash; a cache that nobody asked for makes room, with a line where there is something to lose."""
@@ -190,6 +191,7 @@ class Fitting:
         task = self._task
         recipe = self._choose_recipe() if self._recipe is None else self._recipe
         if recipe.start is not None:
+            self._methods = task.methods
             task.apply(recipe.start)
             task.check_compilation()
         self._last = self._first + recipe.epochs
@@ -263,7 +265,11 @@ class Fitting:
         """Hand the batches to `keras.Model.fit`, stage by stage where a method has stages."""
         task = self._task
         if self._start() and (self._last == self._first or not all(method.takes_updates for method in task.methods)):
-            return self._look_once()
+            history = self._look_once()
+            if self._methods is not None:
+                # It was for these rows, and nobody asked for it: what comes next may take updates.
+                task.methods = self._methods
+            return history
         steps = self._steps if self._steps is not None else self._batches_an_epoch()
         bind_schedule(task.optimizer, steps, self._last, self._first)
         run = None if steps is None else steps * (self._last - self._first)
@@ -465,21 +471,6 @@ def store_for_stages(
             lower = frozen
 
 
-# How often a collapsed run begins again, and by what its rate is divided then.
-RESTARTS, GENTLER = 2, 3.0
-
-
-def restart(task: "TextTask", weights: Sequence[tuple[Any, np.ndarray]]) -> None:
-    """Give a task its weights back, and an optimizer that has not trained and has a third of the rate."""
-    for weight, value in weights:
-        weight.assign(value)
-    schedule = inner_optimizer(task.optimizer)._learning_rate
-    with task.distribute_strategy.scope():
-        task.optimizer = with_rate(task.optimizer, replace(schedule, peak=schedule.peak / GENTLER))
-    task.stop_training = False
-    task.make_train_function(force=True)
-
-
 def recipe_for(task: "TextTask", rows: int, **given: Any) -> Recipe:
     """The recipe for a task and so many training rows an epoch; `given` are arguments of `choose_recipe`."""
     # A multi-task classifier has labels for each of its tasks, and a task of one's own may have none.
@@ -500,53 +491,5 @@ def task_has_trained(task: "TextTask") -> bool:
     return task.optimizer is not None and int(task.optimizer.iterations) > 0
 
 
-def row_weights(examples: Examples, class_weights: tf.Tensor | None) -> np.ndarray | None:
-    """(B,) factors on the rows' losses, of their own weights and those of their classes; None for 1."""
-    if class_weights is None:
-        return examples.weights
-    of_classes = np.asarray(class_weights)[examples.targets]
-    return of_classes if examples.weights is None else of_classes * examples.weights
-
-
 def _say_nothing(_: str) -> None:
     pass
-
-
-# When `fit` looks whether a classifier has collapsed: where its loss can be compared with that of guessing.
-
-_LOSSES = (keras.losses.SparseCategoricalCrossentropy, keras.losses.BinaryCrossentropy, SmoothedCrossEntropy)
-_PROBED_ROWS = 32
-
-
-def notice_collapse(
-    task: "TextTask",
-    data: Any,
-    batches: int | None,
-    class_weights: tf.Tensor | None = None,
-    stop: bool = False,
-) -> list[keras.callbacks.Callback]:
-    """The callback that looks, or none: cross-entropy alone, on labels that are all known before training.
-
-    Args:
-        task: A compiled task, whose schedule knows its length.
-        data: What it trains on; labels of a `tf.data.Dataset` are not known beforehand.
-        batches: Batches of the run, None where nobody knows.
-        class_weights: What `example_weights` gave.
-        stop: Whether it is to stop a training that has collapsed.
-    """
-    plain = isinstance(task.loss, _LOSSES) and task.loss.reduction == "sum_over_batch_size" and not task.losses
-    taught = task.loss_step is not None
-    if not (isinstance(data, Examples) and isinstance(task, Labelled) and plain) or taught:
-        return []
-    weights = row_weights(data, class_weights)
-    smoothing = getattr(task.loss, "label_smoothing", 0.0)
-    chance = chance_loss(data.targets, len(task.labels), smoothing, weights)
-    some = data.take(range(0, len(data), -(-len(data) // _PROBED_ROWS)))
-
-    def probe() -> np.ndarray:
-        batch = next(iter(task._ordered(some, len(some))[0]))
-        logits = task(batch[0] if isinstance(batch, tuple) else batch, training=False)
-        return keras.ops.convert_to_numpy(task.activate(keras.ops.cast(logits, "float32")))
-
-    accumulated = getattr(task.optimizer, "gradient_accumulation_steps", None) or 1
-    return [NoticeCollapse(chance, probe, warmup_updates(task.optimizer), batches, accumulated, stop=stop)]

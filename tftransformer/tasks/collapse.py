@@ -1,0 +1,80 @@
+"""When `fit` looks whether a classifier has collapsed, and how a collapsed run begins again."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tftransformer.data.examples import Examples
+from tftransformer.finetuning.guards import NoticeCollapse, chance_loss
+from tftransformer.finetuning.losses import SmoothedCrossEntropy
+from tftransformer.finetuning.optimizers import inner_optimizer, with_rate
+from tftransformer.finetuning.schedule_length import warmup_updates
+from tftransformer.tasks.labelled import Labelled
+
+if TYPE_CHECKING:
+    from tftransformer.tasks.base import TextTask
+
+# Losses that can be compared with that of guessing.
+_LOSSES = (keras.losses.SparseCategoricalCrossentropy, keras.losses.BinaryCrossentropy, SmoothedCrossEntropy)
+_PROBED_ROWS = 32
+
+
+def notice_collapse(
+    task: "TextTask",
+    data: Any,
+    batches: int | None,
+    class_weights: tf.Tensor | None = None,
+    stop: bool = False,
+) -> list[keras.callbacks.Callback]:
+    """The callback that looks, or none: cross-entropy alone, on labels that are all known before training.
+
+    Args:
+        task: A compiled task, whose schedule knows its length.
+        data: What it trains on; labels of a `tf.data.Dataset` are not known beforehand.
+        batches: Batches of the run, None where nobody knows.
+        class_weights: What `example_weights` gave.
+        stop: Whether it is to stop a training that has collapsed.
+    """
+    plain = isinstance(task.loss, _LOSSES) and task.loss.reduction == "sum_over_batch_size" and not task.losses
+    taught = task.loss_step is not None
+    if not (isinstance(data, Examples) and isinstance(task, Labelled) and plain) or taught:
+        return []
+    weights = row_weights(data, class_weights)
+    smoothing = getattr(task.loss, "label_smoothing", 0.0)
+    chance = chance_loss(data.targets, len(task.labels), smoothing, weights)
+    some = data.take(range(0, len(data), -(-len(data) // _PROBED_ROWS)))
+
+    def probe() -> np.ndarray:
+        batch = next(iter(task._ordered(some, len(some))[0]))
+        logits = task(batch[0] if isinstance(batch, tuple) else batch, training=False)
+        return keras.ops.convert_to_numpy(task.activate(keras.ops.cast(logits, "float32")))
+
+    accumulated = getattr(task.optimizer, "gradient_accumulation_steps", None) or 1
+    return [NoticeCollapse(chance, probe, warmup_updates(task.optimizer), batches, accumulated, stop=stop)]
+
+
+def row_weights(examples: Examples, class_weights: tf.Tensor | None) -> np.ndarray | None:
+    """(B,) factors on the rows' losses, of their own weights and those of their classes; None for 1."""
+    if class_weights is None:
+        return examples.weights
+    of_classes = np.asarray(class_weights)[examples.targets]
+    return of_classes if examples.weights is None else of_classes * examples.weights
+
+
+# How often a collapsed run begins again, and by what its rate is divided then.
+RESTARTS, GENTLER = 2, 3.0
+
+
+def restart(task: "TextTask", weights: Sequence[tuple[Any, np.ndarray]]) -> None:
+    """Give a task its weights back, and an optimizer that has not trained and has a third of the rate."""
+    for weight, value in weights:
+        weight.assign(value)
+    schedule = inner_optimizer(task.optimizer)._learning_rate
+    with task.distribute_strategy.scope():
+        task.optimizer = with_rate(task.optimizer, replace(schedule, peak=schedule.peak / GENTLER))
+    task.stop_training = False
+    task.make_train_function(force=True)
