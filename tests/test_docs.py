@@ -18,6 +18,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 import tftransformer
+from tftransformer.finetuning import recipe
 from tftransformer.runs.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -168,8 +169,12 @@ def run_file(name, replacements):
 
 # The guide to tasks takes as long as all others together, and runs in full alone.
 @pytest.mark.parametrize("name", [name for name in of_languages("python") if name != "docs/tasks.md"])
-def test_the_python_code_runs_in_short(name, workplace):
+def test_the_python_code_runs_in_short(name, workplace, monkeypatch):
     workplace(3)
+    # `fit` without epochs follows the recipe, whose updates are many.
+    monkeypatch.setattr(recipe, "UPDATES", 1)
+    monkeypatch.setattr(recipe, "EPOCHS", 1)
+    monkeypatch.setattr(recipe, "PAIR_UPDATES", 1)
     # Tracing would be most of the time; the slow run does it.
     tf.config.run_functions_eagerly(True)
     try:
