@@ -180,6 +180,7 @@ class AtStart(keras.callbacks.Callback):
         self.kernel = np.array(self.model.head.logits.kernel)
 
 
+@pytest.mark.by_default("head_start")
 @pytest.mark.parametrize("strategy", ["head_start", "head_start+freeze:1", "lora:2+head_start"])
 def test_training_starts_from_the_solved_head_once(one_block_preset, split, strategy):
     classifier = build(one_block_preset, dropout=0.0)
@@ -298,6 +299,7 @@ def test_documents_have_one_linear_head_too(tiny_preset, split, strategy):
         classifier.apply("contrastive")
 
 
+@pytest.mark.slow
 def test_vectors_of_frozen_blocks_are_taken_from_where_they_are_stored(tiny_preset, split, monkeypatch):
     kernels, runs = [], []
     for cache in ("off", "auto"):

@@ -92,11 +92,11 @@ class Interrupt(keras.callbacks.Callback):
 
 def test_a_run_stops_by_steps_or_by_the_clock_and_takes_snapshots(shards, tmp_path):
     run = Run(shards, tmp_path, snapshot_minutes=0.0, steps=4)
-    figures = run.fit(epochs=1)
+    figures = run.fit()
     assert figures["step"] == 4 == int(run.model.optimizer.iterations)
     assert run.taken == [1, 2, 3, 4] and figures["tokens"] > 0
     assert figures["heldout_perplexity"] == pytest.approx(math.exp(figures["heldout_loss"]))
-    assert 0.6 < Run(shards, tmp_path, minutes=0.01).fit(epochs=1)["seconds"] < 20.0
+    assert 0.6 < Run(shards, tmp_path, minutes=0.01).fit()["seconds"] < 20.0
 
 
 def test_rates_follow_the_schedule_over_steps_and_over_time(shards, tmp_path):
@@ -106,7 +106,7 @@ def test_rates_follow_the_schedule_over_steps_and_over_time(shards, tmp_path):
         def on_train_batch_end(self, batch, logs=None):
             rates.append(float(self.model.optimizer.learning_rate))
 
-    Run(shards, tmp_path, steps=5).fit(Rates(), epochs=1)
+    Run(shards, tmp_path, steps=5).fit(Rates())
     schedule = WarmedLinearSchedule(1e-2, total_steps=5, warmup=3)
     np.testing.assert_allclose(rates, [float(schedule(step)) for step in range(5)], rtol=1e-6)
     rates.clear()
@@ -136,7 +136,7 @@ def test_a_run_needs_one_sensible_length(shards, tmp_path, arguments, message):
 @pytest.fixture(scope="module")
 def whole(shards, tmp_path_factory):
     run = Run(shards, tmp_path_factory.mktemp("whole"), steps=6)
-    run.fit(epochs=1)
+    run.fit()
     return run
 
 
@@ -146,14 +146,14 @@ def test_an_interrupted_run_ends_as_a_whole_one_and_is_logged_once(shards, whole
     (tmp_path / "parts").mkdir()
     first = Run(shards, tmp_path / "parts", steps=6, heldout_minutes=0.0)
     with pytest.raises(KeyboardInterrupt):
-        first.fit(Interrupt(first, 3, counted), epochs=1)
+        first.fit(Interrupt(first, 3, counted))
     first.checkpoint.save()
     first.log.on_epoch_end(0)
     first.length.figures["step"] = 5
     first.log.on_epoch_end(0)  # a row beyond the checkpoint, whose step is made again
     second = Run(shards, tmp_path / "parts", resume=True, steps=6, heldout_minutes=0.0)
     assert second.length.figures["step"] == 3
-    second.fit(epochs=1)
+    second.fit()
     for one, two in zip(whole.state(), second.state(), strict=True):
         np.testing.assert_array_equal(one, two)
     assert second.batches.position == whole.batches.position
@@ -168,7 +168,7 @@ def test_what_cannot_be_resumed_says_why(shards, tmp_path):
     with pytest.raises(TransformerError, match="nothing to resume: .*checkpoint.npz does not exist"):
         Run(shards, tmp_path, resume=True)
     run = Run(shards, tmp_path, steps=1)
-    run.fit(epochs=1)
+    run.fit()
     with pytest.raises(TransformerError, match="the run to resume had shards=a; now it is b"):
         Run(shards, tmp_path, "b", resume=True)
     wider = CONFIG.replace(hidden_dim=16, head_dim=8)
@@ -211,7 +211,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(shards, tmp_path):
     run = Run(shards, tmp_path, steps=3)
     run.model.trainable_variables[0].assign(np.full(run.model.trainable_variables[0].shape, np.nan))
     with pytest.raises(TransformerError, match="the loss is nan at step 1; lower learning_rate"):
-        run.fit(epochs=1)
+        run.fit()
     assert not run.taken
 
 

@@ -269,7 +269,8 @@ def test_a_run_tokenises_each_text_once_and_reports_what_its_model_reports(quick
     options = dataclasses.replace(options, train_examples=20, drop_leaked=True)
     report = classification.train(options)
     splits = classification.load_splits(options)
-    assert counts == [len(split) for split in splits.present().values()]
+    # And the names of the two labels, by which the head is started.
+    assert counts == [*(len(split) for split in splits.present().values()), 2]
     monkeypatch.undo()
     classifier = TextClassifier.from_preset(Path(options.output_dir) / "model")
     assert str(classifier.report(splits.test)).splitlines()[-1] in str(report)

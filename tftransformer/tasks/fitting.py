@@ -155,7 +155,8 @@ class Fitting:
             )
             for method in task.methods:
                 if method.defines("before_training") or method.defines("loss_step"):
-                    raise TransformerError(f"{method.name} cannot go with a dataset: give a Split or texts")
+                    what = "a teacher" if method.defines("loss_step") else method.name
+                    raise TransformerError(f"{what} cannot go with a dataset: give a Split or texts")
             x = with_known_size("x", x, self._steps)
             self.data = x if is_tokenized(x) else task._stream(x, self._batch_size)
             self._weights = task.example_weights(class_weight, None)
