@@ -489,7 +489,7 @@ def sample(examples: Examples, rows: int, seed: int = 0) -> Examples:
 
 def task_has_trained(task: "TextTask") -> bool:
     """Whether its optimizer has made an update."""
-    return task.optimizer is not None and int(task.optimizer.iterations) > 0
+    return task.optimizer is not None and int(keras.ops.convert_to_numpy(task.optimizer.iterations)) > 0
 
 
 def _say_nothing(_: str) -> None:
