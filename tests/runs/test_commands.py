@@ -23,7 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def command(monkeypatch):
     """`run_command` in this process, without absl's and Keras's own start; gives the exit status."""
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    # A shell's background jobs start with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(running, "start_quietly", lambda: None)
     monkeypatch.setattr(running, "replace_unencodable", lambda: None)
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
@@ -35,7 +37,8 @@ def command(monkeypatch):
         return ended.value.code
 
     yield run
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def test_sigterm_marks_the_run_as_interrupted(tmp_path, command, capsys):
