@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info
 
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
+from tftransformer.evaluation.label_errors import held_out_probabilities
+from tftransformer.finetuning import linear_head
 from tftransformer.finetuning.linear_head import STRENGTHS, fit_linear_head
 from tftransformer.finetuning.methods import Contrastive, LinearProbe, LoRA
 from tftransformer.finetuning.methods.contrastive import pair_batches, pair_loss
@@ -48,6 +51,21 @@ def test_its_answers_do_not_depend_on_the_length_of_all_vectors(classes):
     one, other = (fit_linear_head(factor * vectors, targets, classes) for factor in (1.0, 50.0))
     assert one.strength == other.strength
     np.testing.assert_allclose(vectors @ one.kernel, 50 * vectors @ other.kernel, rtol=1e-3, atol=1e-4)
+
+
+def test_its_products_run_on_one_thread(monkeypatch):
+    """Where other work runs, too, threads that wait for one another took up to ninety times as long."""
+    seen, fit = set(), linear_head.LogisticRegression.fit
+
+    def watched(self, *args, **options):
+        seen.update(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return fit(self, *args, **options)
+
+    monkeypatch.setattr(linear_head.LogisticRegression, "fit", watched)
+    vectors, targets = np.eye(12), np.arange(12) % 2
+    fit_linear_head(vectors, targets, 2)
+    held_out_probabilities(vectors, targets)
+    assert seen == {1}
 
 
 def test_noise_wants_a_stronger_penalty_than_what_can_be_told_apart():

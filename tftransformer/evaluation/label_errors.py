@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.metrics import checked
@@ -48,6 +49,8 @@ def find_label_errors(targets: np.ndarray, probabilities: np.ndarray) -> np.ndar
     return found[np.argsort(margin, kind="stable")]
 
 
+# On one thread, as in `finetuning.linear_head`.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def held_out_probabilities(vectors: np.ndarray, targets: np.ndarray, folds: int = 5, seed: int = 0) -> np.ndarray:
     """Probabilities of each row by a logistic regression on the other folds' vectors.
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 # Inverse strengths of the penalty on weights for vectors of length 1, which makes them mean the same for every encoder.
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -38,6 +39,9 @@ class LinearHead(NamedTuple):
     accuracy: float | None
 
 
+# On one thread: the products are small, and threads that wait for one another take up to ninety times as long where the machine
+# has other work, too (1,000 vectors of 384 numbers: 1.5 s for 137).
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def fit_linear_head(
     vectors: np.ndarray,
     targets: np.ndarray,
