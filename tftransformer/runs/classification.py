@@ -1,5 +1,6 @@
 """One classification run from data to a reported, saved and exported model, as `examples/classify.py` runs it."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -31,8 +32,9 @@ from tftransformer.finetuning.recipe import UPDATES, Recipe
 from tftransformer.progress import say
 from tftransformer.runs.label_check import check_labels
 from tftransformer.runs.options import COLUMNS, PRECISIONS, ClassificationOptions
-from tftransformer.runs.progress_lines import ProgressLines
+from tftransformer.runs.progress_lines import EpochFigures, ProgressLines
 from tftransformer.runs.run_folder import RunFolder
+from tftransformer.runs.time_limit import TimedResult, train_within
 from tftransformer.tasks.compilation import choose_xla
 from tftransformer.tasks.fitting import recipe_for
 from tftransformer.tasks.text_classifier import TextClassifier
@@ -40,6 +42,8 @@ from tftransformer.tasks.text_classifier import TextClassifier
 # Above this rate, a lower one is advised for pretrained weights.
 _HIGH_RATE = 2e-4
 _MUCH_TRUNCATED = 0.1
+# Seconds behind training beside predictions: the baseline, plots and the export.
+_FINISHING = 20.0
 
 
 def train(options: ClassificationOptions) -> Report:
@@ -74,6 +78,7 @@ def train_on(
             training, and `after(classifier, run, right)`, with (B,) which test rows are right; its result is added to the
             run's metrics.
     """
+    begun = time.monotonic()
     _check_splits(options, splits)
     keras.utils.set_random_seed(options.seed)
     cache = _activation_cache(options.activation_cache)
@@ -87,10 +92,11 @@ def train_on(
     say(frozen)
     recipe = _choose_recipe(classifier, splits.train, options)
     with classifier.distribute_strategy.scope():
-        _compile(classifier, options, recipe)
-    say(recipe)
-    chosen = {"learning_rate": recipe.learning_rate, "epochs": recipe.epochs}
-    settings = {**options.as_config(), **chosen, "recipe": str(recipe), "columns": splits.train.columns}
+        classifier.compile(learning_rate=recipe.learning_rate, **_compile_options(options))
+    settings = {**options.as_config(), "columns": splits.train.columns}
+    if options.minutes is None:
+        say(recipe)
+        settings |= {"learning_rate": recipe.learning_rate, "epochs": recipe.epochs, "recipe": str(recipe)}
     with RunFolder.create(options.output_dir, data_name(options), overwrite=options.overwrite, config=settings) as run:
         say(run.announcement())
         if options.check_labels:
@@ -100,16 +106,16 @@ def train_on(
             errors.write(run.label_errors_path)
         if watch is not None:
             watch.before(classifier, examples)
-        trained = _fit(classifier, examples, options, recipe, run, cache)
+        trained, chosen, tried = _fit(classifier, examples, options, recipe, run, cache, begun)
         trained["trainable_parameters"] = frozen.trainable_parameters
         # Before anything else can go wrong: the weights are what took the time.
-        classifier.save_to_preset(run.model_path)
+        classifier.save_to_preset(run.model_path, overwrite=options.minutes is not None)
         report, right, confidence = _evaluate(classifier, splits, examples, options, run, trained["temperature"])
         usual = options.fine_tuning().learning_rate(classifier.advice)
         course = {**chosen, "rows": recipe.rows, "epochs_run": len(trained["epochs"])}
         longest = classifier.config.max_sequence_length
         advice = below_baseline(report, options, course, data["splits"]["train"], usual, longest)
-        text = "\n\n".join(filter(None, [str(report), str(confidence or ""), advice]))
+        text = "\n\n".join(filter(None, [str(report), str(confidence or ""), tried, advice]))
         files.write_text(run.report_path, f"{text}\n")
         more = {} if watch is None else watch.after(classifier, run, right)
         say("exporting saved_model/1/ …")
@@ -166,8 +172,9 @@ def _check_splits(options: ClassificationOptions, splits: Splits) -> None:
         raise TransformerError("a run needs a test split to report on; the data have none")
     if options.check_labels and splits.train.multi_label:
         raise TransformerError("check_labels is for one label a text; the data have several")
-    if options.early_stopping and splits.validation is None:
-        raise TransformerError("early_stopping needs a validation split; the data have none")
+    for name in ("early_stopping", "minutes"):
+        if getattr(options, name) and splits.validation is None:
+            raise TransformerError(f"{name} needs a validation split; the data have none")
 
 
 def _choose_rows(
@@ -224,15 +231,15 @@ def _choose_recipe(classifier: TextClassifier, train: Split, options: Classifica
     )
 
 
-def _compile(classifier: TextClassifier, options: ClassificationOptions, recipe: Recipe) -> None:
-    classifier.compile(
-        learning_rate=recipe.learning_rate,
-        schedule=options.schedule,
-        warmup=options.warmup,
-        weight_decay=options.weight_decay,
-        label_smoothing=options.label_smoothing,
-        gradient_accumulation_steps=options.gradient_accumulation,
-    )
+def _compile_options(options: ClassificationOptions) -> dict[str, Any]:
+    """Arguments of `compile` beside the rate."""
+    return {
+        "schedule": options.schedule,
+        "warmup": options.warmup,
+        "weight_decay": options.weight_decay,
+        "label_smoothing": options.label_smoothing,
+        "gradient_accumulation_steps": options.gradient_accumulation,
+    }
 
 
 def _rows_an_epoch(train: Split | Examples, options: ClassificationOptions) -> int:
@@ -248,7 +255,53 @@ def _fit(
     recipe: Recipe,
     run: RunFolder,
     cache: ActivationCache | str,
-) -> dict[str, Any]:
+    begun: float,
+) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Figures of the training; the rate and the epochs that were chosen; and what was tried, where there was a choice."""
+    augmentation = options.build_augmentation()
+    rows = _rows_an_epoch(examples["train"], options)
+    if augmentation is not None:
+        say(f"augmentation {augmentation}: {rows:,} rows an epoch, drawn anew in each")
+    given = {
+        "batch_size": options.batch_size,
+        "class_weight": None if options.class_weight == "none" else options.class_weight,
+        "activation_cache": cache,
+        "augmentation": augmentation,
+    }
+    started, more, tried = time.perf_counter(), {}, ""
+    if options.minutes is None:
+        epochs = _fit_by_recipe(classifier, examples, options, recipe, run, given)
+        chosen = {"learning_rate": recipe.learning_rate, "epochs": recipe.epochs}
+    else:
+        found = _fit_within(classifier, examples, options, recipe, run, given, begun)
+        epochs, more = found.epochs, {"trials": [dataclasses.asdict(trial) for trial in found.trials]}
+        chosen = {"learning_rate": found.best.learning_rate or recipe.learning_rate, "epochs": len(epochs)}
+        tried = f"Tried within {options.minutes:g} minutes:\n{found}"
+    seconds = time.perf_counter() - started
+    temperature, validation = None, examples.get("validation")
+    if validation is not None:
+        temperature = classifier.calibrate(validation)
+        say(f"calibrated on validation: temperature {temperature:.2f}")
+        if classifier.multi_label:
+            say(f"threshold tuned on validation: {classifier.tune_threshold(validation):.3f}")
+    plots.plot_curves(run.curves_path, epochs, title=_curves_title(run.name, rows, epochs[-1]))
+    trained = {
+        "seconds": seconds,
+        "examples_per_second": rows * len(epochs) / seconds,
+        "epochs": epochs,
+        "temperature": temperature,
+    }
+    return {**trained, **more}, chosen, tried
+
+
+def _fit_by_recipe(
+    classifier: TextClassifier,
+    examples: Mapping[str, Examples],
+    options: ClassificationOptions,
+    recipe: Recipe,
+    run: RunFolder,
+    given: Mapping[str, Any],
+) -> list[dict[str, float]]:
     figures = EpochFigures()
     callbacks = [
         figures,
@@ -262,47 +315,56 @@ def _fit(
                 monitor, mode="max", patience=options.early_stopping, restore_best_weights=True
             )
         )
-    augmentation = options.build_augmentation()
-    train, validation = examples["train"], examples.get("validation")
-    rows = _rows_an_epoch(train, options)
-    if augmentation is not None:
-        say(f"augmentation {augmentation}: {rows:,} rows an epoch, drawn anew in each")
     if recipe.epochs:
+        rows = _rows_an_epoch(examples["train"], options)
         say(choose_xla(classifier, num_batches(rows, options.batch_size) * recipe.epochs))
         say("training; the first step takes longest, while TensorFlow traces the model …")
-    started = time.perf_counter()
     terminal = sys.stdout.isatty()
     try:
         classifier.fit(
-            train,
-            validation_data=validation,
-            batch_size=options.batch_size,
+            examples["train"],
+            validation_data=examples.get("validation"),
             epochs=recipe,
-            class_weight=None if options.class_weight == "none" else options.class_weight,
             callbacks=callbacks if terminal else [*callbacks, ProgressLines()],
             verbose=1 if terminal else 0,
-            activation_cache=cache,
-            augmentation=augmentation,
+            **given,
         )
     except TransformerError:
         # `fit` has put back the last good weights, which are kept.
         if classifier.optimizer.iterations > 0:
             classifier.save_to_preset(run.model_path)
         raise
-    seconds = time.perf_counter() - started
-    temperature = None
-    if validation is not None:
-        temperature = classifier.calibrate(validation)
-        say(f"calibrated on validation: temperature {temperature:.2f}")
-        if classifier.multi_label:
-            say(f"threshold tuned on validation: {classifier.tune_threshold(validation):.3f}")
-    plots.plot_curves(run.curves_path, figures.epochs, title=_curves_title(run.name, rows, figures.epochs[-1]))
-    return {
-        "seconds": seconds,
-        "examples_per_second": rows * len(figures.epochs) / seconds,
-        "epochs": figures.epochs,
-        "temperature": temperature,
-    }
+    return figures.epochs
+
+
+def _fit_within(
+    classifier: TextClassifier,
+    examples: Mapping[str, Examples],
+    options: ClassificationOptions,
+    recipe: Recipe,
+    run: RunFolder,
+    given: Mapping[str, Any],
+    begun: float,
+) -> TimedResult:
+    """As well as the minutes allow; each model that is the best so far is saved."""
+    texts = {name: len(part) for name, part in examples.items()}
+    return train_within(
+        classifier,
+        examples["train"],
+        examples["validation"],
+        max(options.minutes - (time.monotonic() - begun) / 60, 1e-3),
+        recipe,
+        methods=options.strategy is None and not options.freeze_layers,
+        rates=options.learning_rate is None,
+        compile_options=_compile_options(options),
+        fit_options=given,
+        callbacks=lambda: [ProgressLines(every_epoch=False)],
+        # To calibrate, to choose thresholds, and to test.
+        rows_after=2 * texts["validation"] + texts.get("test", 0),
+        seconds_after=_FINISHING,
+        keep=lambda: classifier.save_to_preset(run.model_path, overwrite=True),
+        say=say,
+    )
 
 
 def _evaluate(
@@ -337,24 +399,6 @@ def _evaluate(
         confidence = Confidence(chosen_on, (targets, probabilities), temperature)
         plots.plot_confidence(run.confidence_path, confidence, title=title)
     return report, right_answers(predicted, test.targets), confidence
-
-
-class EpochFigures(keras.callbacks.Callback):
-    """The figures of each epoch, of which not all have some on validation data.
-
-    Attributes:
-        epochs: A dictionary for each epoch.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.epochs: list[dict[str, float]] = []
-
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        del self.epochs[epoch:]  # of a run that has begun again
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self.epochs.append(dict(logs or {}))
 
 
 def _curves_title(name: str, rows: int, last: Mapping[str, float]) -> str:

@@ -20,7 +20,7 @@ from tftransformer.finetuning.methods import METHODS
 from tftransformer.finetuning.recipe import BATCH_SIZE, EPOCHS
 from tftransformer.finetuning.strategy import Strategy, parse_strategy
 from tftransformer.runs.flags import check_options, like, option
-from tftransformer.runs.recipes import check_recipe, strategy_of, with_learning_rate
+from tftransformer.runs.recipes import check_minutes, check_recipe, strategy_of, with_learning_rate
 from tftransformer.runs.run_folder import RunFolder, check_free
 
 # Data sets and presets that are no paths.
@@ -89,6 +89,11 @@ class ClassificationOptions:
         "Passes over the training rows; default: the recipe's: the preset's advice, else 3, and more where these are fewer "
         "than 250 updates; none where few rows a label are brought together.",
         least=1,
+    )
+    minutes: float | None = option(
+        None,
+        "Minutes that the run may take once its data are read: method, rate and number of updates are chosen by trials on "
+        "validation rows, as many as there is time for.",
     )
     batch_size: int = option(BATCH_SIZE, "Rows a batch, over all replicas.", least=1)
     learning_rate: float | None = option(
@@ -197,6 +202,13 @@ class ClassificationOptions:
         check_strategy(self.distribution)
         check_activation_cache(self.activation_cache)
         class_weights(self.class_weight, ["any"])  # what it is told, not what it makes of the data
+        if self.minutes is not None:
+            check_minutes(self.minutes, self.fine_tuning().methods)
+            for name in ("epochs", "early_stopping"):
+                if getattr(self, name):
+                    raise TransformerError(
+                        f"{name} cannot go with minutes, which decide how long is trained; got {getattr(self, name)}"
+                    )
 
 
 @dataclasses.dataclass(frozen=True)

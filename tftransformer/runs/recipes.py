@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +128,16 @@ def prepare(build: Build, recipe: Mapping[str, Any]) -> tuple[TextTask, dict[str
     model.compile(**options)
     check_stages(model, fit.get("epochs", EPOCHS))
     return model, fit
+
+
+def check_minutes(minutes: float, methods: Sequence[Any] = ()) -> None:
+    """Refuse minutes that cannot be divided among trials of these methods (`time_limit.train_within`)."""
+    check_number("minutes", minutes, "above 0 and finite", lambda value: 0 < value < math.inf)
+    for method in methods:
+        if not method.takes_updates:
+            raise TransformerError(f"minutes cannot go with {method}, which takes no updates")
+        if method.defines("stages"):
+            raise TransformerError(f"minutes cannot go with {method}, which divides a known number of epochs")
 
 
 def check_stages(model: TextTask, epochs: int) -> None:

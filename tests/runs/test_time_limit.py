@@ -1,0 +1,172 @@
+"""Training within some minutes, by a clock of the test's own: a batch takes a second, a text a hundredth."""
+
+import dataclasses
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from tftransformer.data.split import Split
+from tftransformer.errors import TransformerError
+from tftransformer.finetuning.methods import LoRA
+from tftransformer.runs import time_limit
+from tftransformer.runs.options import ClassificationOptions
+from tftransformer.runs.time_limit import HEAD, Candidate, choose_field, last_updates, rungs_of, train_within
+from tftransformer.tasks.fitting import recipe_for
+from tftransformer.tasks.text_classifier import TextClassifier
+
+A_BATCH, A_TEXT, TRACING = 1.0, 0.01, 5.0
+
+
+class Clock:
+    """Stands for `time`."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+class Ticks(keras.callbacks.Callback):
+    """Lets training take its time; in front of the callbacks that read the clock."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock, self.updates = clock, 0
+
+    def on_train_begin(self, logs=None):
+        self.clock.now += TRACING
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.clock.now += A_BATCH
+        self.updates += 1
+
+
+@pytest.fixture
+def timed(monkeypatch, two_block_preset, reviews):
+    """Trains within some seconds; gives the result, the classifier and the clock."""
+    clock = Clock()
+    monkeypatch.setattr(time_limit, "time", clock)
+    predict = TextClassifier.predict
+
+    def slowly(self, x, *args, **options):
+        clock.now += A_TEXT * len(x)
+        return predict(self, x, *args, **options)
+
+    monkeypatch.setattr(TextClassifier, "predict", slowly)
+    rows = Split(*reviews)
+
+    def train(seconds, kinds=("full",), copies=2, **given):
+        keras.utils.set_random_seed(5)
+        clock.now = 0.0
+        classifier = TextClassifier.from_preset(two_block_preset, labels=("negative", "positive"), sequence_length=12)
+        for kind in kinds:
+            classifier.apply(kind)
+        train_rows = rows.take(list(range(60)) * copies)
+        options = {"say": lambda _: None, **given}
+        recipe = options.pop("recipe", None) or recipe_for(classifier, len(train_rows), fresh_head=True)
+        ticks = Ticks(clock)
+        options["callbacks"] = lambda: [ticks]
+        # A hundred updates take less time than their graph.
+        eagerly = {"run_eagerly": True} if seconds <= 120 else {}
+        options["compile_options"] = {**eagerly, **options.get("compile_options", {})}
+        result = train_within(classifier, train_rows, rows, seconds / 60, recipe, **options)
+        return result, classifier, clock, ticks
+
+    return train
+
+
+def test_rungs_share_the_time_without_rest():
+    for count, seconds in itertools.product((1, 2, 3, 5, 9), (100.0, 1000.0, 5000.0)):
+        last = last_updates(count, seconds, 0.5, 3.0)
+        rungs = rungs_of(count)
+        spent = sum(left * (3.0 + 0.5 * (last / 3**above)) for above, left in zip(range(len(rungs))[::-1], rungs))
+        assert spent <= seconds + 1e-6 or last == 0
+        assert spent > seconds - 3 * 0.5 * count or last == 0
+
+
+def test_more_time_never_means_fewer_candidates():
+    candidates = [Candidate("full", rate) for rate in (1e-4, 3e-4, 3e-5, 1e-5, 1e-3)]
+    chosen = [choose_field(candidates, seconds, 0.5, 3.0, 250) for seconds in range(0, 2000, 50)]
+    assert chosen == sorted(chosen) and set(chosen) == {1, 3, 5}
+
+
+def test_a_model_is_left_whatever_happens(timed):
+    result, classifier, _, ticks = timed(0.01)
+    (only,) = result.trials
+    assert only.strategy == HEAD and result.best is only and ticks.updates == 0
+    assert only.accuracy > 0.6 and result.epochs == [{"val_loss": only.loss, "val_accuracy": only.accuracy}]
+    assert "probe" in str(result) and "kept" in str(result)
+    classifier.fit(Split(["good", "bad"], ["positive", "negative"]), epochs=1, verbose=0)  # it goes on from there
+
+
+@pytest.mark.parametrize("seconds", [60, pytest.param(300, marks=pytest.mark.slow)])
+def test_it_is_done_in_time_and_the_best_is_left(timed, reviews, seconds):
+    saved = []
+    result, classifier, clock, _ = timed(seconds, keep=lambda: saved.append(1), rows_after=100, seconds_after=4.0)
+    # Behind the end: the texts that are still to be predicted, a judgement and a batch.
+    assert clock.now <= seconds - 100 * A_TEXT - 4.0 + 60 * A_TEXT + A_BATCH
+    assert clock.now > 0.5 * seconds
+    losses = [trial.loss for trial in result.trials]
+    assert result.best.loss == min(losses) and len(saved) == sum(
+        loss < min(losses[:number], default=np.inf) for number, loss in enumerate(losses)
+    )
+    right = [label == answer.label for label, answer in zip(reviews[1], classifier.classify(list(reviews[0])))]
+    assert np.mean(right) == pytest.approx(result.best.accuracy)
+
+
+@pytest.mark.slow
+def test_time_for_a_few_updates_goes_into_few_blocks(timed):
+    result, classifier, _, _ = timed(100)
+    assert [trial.strategy for trial in result.trials] == [HEAD, "freeze:1"]
+    assert result.trials[-1].updates > 30
+
+
+@pytest.mark.slow
+def test_all_trials_start_from_the_same_weights(timed, monkeypatch):
+    """One that makes no update to speak of judges like the head alone."""
+    monkeypatch.setattr(time_limit, "RATES", (1e-9,))
+    result, _, _, _ = timed(2000)
+    head, *others = result.trials
+    assert len(others) >= 3
+    for trial in others:
+        assert trial.strategy != "full" or trial.loss == pytest.approx(head.loss, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_what_was_asked_for_is_all_that_is_trained(timed):
+    result, classifier, _, _ = timed(600, kinds=[LoRA(2)], methods=False)
+    assert {trial.strategy for trial in result.trials} <= {"as it is", HEAD}
+    assert len({trial.learning_rate for trial in result.trials} - {None}) == 3
+    result, _, _, _ = timed(600, rates=False)
+    assert len({trial.learning_rate for trial in result.trials} - {None}) == 1
+
+
+@pytest.mark.slow
+def test_few_rows_have_contrastive_training_among_what_competes(timed):
+    result, _, _, _ = timed(2000, copies=1)
+    assert "contrastive" in {trial.strategy for trial in result.trials}
+
+
+def test_a_training_that_diverges_is_left_out(timed, monkeypatch):
+    monkeypatch.setattr(time_limit, "RATES", (1e32,))
+    result, _, _, _ = timed(120, methods=False, compile_options={"global_clipnorm": None})
+    head, diverged = result.trials
+    assert diverged.loss is None and result.best is head and "diverged" in str(result)
+
+
+def test_what_cannot_be_is_refused(timed):
+    with pytest.raises(TransformerError, match="minutes must be above 0 and finite; got 0"):
+        timed(0)
+    for given, message in (
+        ({"minutes": -1.0}, "minutes must be above 0 and finite; got -1"),
+        ({"minutes": float("nan")}, "minutes must be above 0 and finite"),
+        ({"minutes": 1.0, "epochs": 3}, "epochs cannot go with minutes, .*; got 3"),
+        ({"minutes": 1.0, "early_stopping": 2}, "early_stopping cannot go with minutes"),
+        ({"minutes": 1.0, "strategy": "probe"}, "minutes cannot go with probe, which takes no updates"),
+        ({"minutes": 1.0, "strategy": "unfreeze"}, "minutes cannot go with unfreeze.*, which divides"),
+    ):
+        with pytest.raises(TransformerError, match=message):
+            ClassificationOptions(**given)
+    assert dataclasses.replace(ClassificationOptions(), minutes=0.5).minutes == 0.5

@@ -1,0 +1,502 @@
+"""The best result within some minutes: `--minutes=5`.
+
+First comes the head alone, solved for on the encoder's vectors as they are, so that there is a model whatever happens. Then
+methods and rates compete by successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943): each trains for a few updates, the
+best third for three times as many, until one is left, with updates for half of the time or more. All start from the
+same weights, and frozen blocks run once for all of them. What validates best of everything tried is kept.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tftransformer.data.examples import Examples
+from tftransformer.data.pipeline import num_batches
+from tftransformer.data.split import Split
+from tftransformer.errors import TransformerError
+from tftransformer.evaluation.calibration import decisions, fit_temperature, with_temperature
+from tftransformer.evaluation.reports import text_table
+from tftransformer.finetuning.freezing import unfreeze
+from tftransformer.finetuning.methods.contrastive import Contrastive
+from tftransformer.finetuning.methods.probe import LinearProbe, solve_head
+from tftransformer.finetuning.recipe import Recipe, default_epochs
+from tftransformer.finetuning.strategy import parse_strategy
+from tftransformer.runs.progress_lines import EpochFigures
+from tftransformer.runs.recipes import check_minutes
+from tftransformer.tasks.collapse import row_weights
+from tftransformer.tasks.fitting import sample
+from tftransformer.tasks.text_classifier import TextClassifier
+
+# Of those that compete a third goes on each time.
+HALVING = 3
+# Rates that compete, as multiples of the recipe's, in the order in which there is time for them.
+RATES = (1.0, 3.0, 1 / 3)
+# A run never makes more updates than so many times the recipe's.
+MOST = 4
+# With fewer updates of all weights than these, as many of fewer weights are better.
+ENOUGH = 500
+# Fewer updates say nothing about a rate, and change little.
+LEAST_UPDATES = 20
+# Updates that show what one costs; and texts that show what running the encoder does.
+_PILOT, _TIMED_TEXTS = 6, 128
+# Texts that a trial is judged by at least, and the fraction of the time that goes into one judgement at most.
+_LEAST_TEXTS, _JUDGING = 100, 0.02
+# Seconds of tracing for each block, until one trial has shown what it takes here.
+_TRACING = 0.7
+# The head alone.
+HEAD = LinearProbe.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A way to train that competes.
+
+    Attributes:
+        strategy: Methods as `parse_strategy` reads them; `contrastive` without its number. "": the task as it is.
+        learning_rate: The highest rate; None where the method has one of its own.
+        cost: Cost of an update, as a fraction of that of the cheapest that trains everything.
+    """
+
+    strategy: str
+    learning_rate: float | None
+    cost: float = 1.0
+
+    @property
+    def contrastive(self) -> bool:
+        """Whether its updates are those of `Contrastive`."""
+        return self.strategy == Contrastive.name
+
+    def __str__(self) -> str:
+        rate = "" if self.learning_rate is None else f", rate {self.learning_rate:.1e}"
+        return f"{self.strategy or 'as it is'}{rate}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One training and what came of it.
+
+    Attributes:
+        strategy: Methods that were applied.
+        learning_rate: The highest rate; None where there was none to choose.
+        updates: Number of updates that were made.
+        loss: Cross-entropy on the validation texts in nats, at the temperature at which it is least; None where training diverged.
+        accuracy: Fraction of the decisions on them that are right.
+        seconds: Seconds that it took, all in all.
+    """
+
+    strategy: str
+    learning_rate: float | None
+    updates: int
+    loss: float | None
+    accuracy: float | None
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TimedResult:
+    """What came of the time; `print` it for a table.
+
+    Attributes:
+        trials: In their order.
+        best: The one whose weights the task has now.
+        epochs: A dictionary of figures for each epoch of it.
+    """
+
+    trials: tuple[Trial, ...]
+    best: Trial
+    epochs: list[dict[str, float]]
+
+    def __str__(self) -> str:
+        rows = [["", "method", "rate", "updates", "validation loss", "right", "seconds"]]
+        for trial in self.trials:
+            rate = "-" if trial.learning_rate is None else f"{trial.learning_rate:.1e}"
+            figures = ("diverged", "-") if trial.loss is None else (f"{trial.loss:.4f}", f"{trial.accuracy:.4f}")
+            best = "kept" if trial is self.best else ""
+            rows.append([best, trial.strategy, rate, f"{trial.updates:,}", *figures, f"{trial.seconds:.0f}"])
+        return text_table(rows, left=(0, 1))
+
+
+def rungs_of(count: int) -> list[int]:
+    """How many of so many candidates are left from rung to rung.
+
+    Example:
+        >>> rungs_of(5), rungs_of(1)
+        ([5, 2, 1], [1])
+    """
+    rungs = [count]
+    while rungs[-1] > 1:
+        rungs.append(math.ceil(rungs[-1] / HALVING))
+    return rungs
+
+
+def last_updates(count: int, seconds: float, update: float, setup: float) -> int:
+    """Updates of the last rung where so many candidates share the time; each rung has a third of those of the next.
+
+    Args:
+        count: Number of candidates.
+        seconds: Seconds for all of it.
+        update: Seconds of an update.
+        setup: Seconds of a trial beside its updates.
+
+    Example:
+        >>> last_updates(1, 100.0, 0.5, 10.0), last_updates(3, 100.0, 0.5, 10.0)
+        (180, 60)
+    """
+    rungs = rungs_of(count)
+    shares = sum(left / HALVING**above for above, left in zip(range(len(rungs) - 1, -1, -1), rungs, strict=True))
+    return max(0, int((seconds - setup * sum(rungs)) / (update * shares)))
+
+
+def choose_field(candidates: Sequence[Candidate], seconds: float, update: float, setup: float, wanted: int) -> int:
+    """How many of the candidates compete: as many as leave the last one the updates that the recipe wants.
+
+    Example:
+        >>> three = [Candidate("full", rate) for rate in (1e-4, 3e-4, 3e-5)]
+        >>> [choose_field(three, seconds, 0.5, 10.0, wanted=250) for seconds in (60, 200, 400)]
+        [1, 1, 3]
+    """
+    for count in sorted({len(candidates), min(HALVING, len(candidates))}, reverse=True):
+        if count > 1 and last_updates(count, seconds, update, setup) >= wanted:
+            return count
+    return 1
+
+
+class TimeLimit(keras.callbacks.Callback):
+    """Stops `fit` at a point in time.
+
+    Args:
+        end: In seconds of `time.monotonic`.
+
+    Attributes:
+        stopped: Whether it did.
+        first: When the first batch was done, which waits for the tracing; None before.
+        last: When the last batch of an epoch was done.
+    """
+
+    def __init__(self, end: float = math.inf) -> None:
+        super().__init__()
+        self.end, self.stopped = end, False
+        self.first: float | None = None
+        self.last: float | None = None
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        now = time.monotonic()
+        self.first = self.first or now
+        if now > self.end:
+            self.stopped = self.model.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self.last = time.monotonic()
+
+
+def candidates_for(
+    recipe: Recipe, advice: Mapping[str, Any], num_layers: int, *, methods: bool = True, rates: bool = True
+) -> list[Candidate]:
+    """What competes, the likeliest first.
+
+    Args:
+        recipe: The recipe for the rows.
+        advice: The task's.
+        num_layers: Blocks of the encoder.
+        methods: Whether methods compete; else the task is trained as it is.
+        rates: Whether rates do; else all have the recipe's.
+
+    Example:
+        >>> from tftransformer.finetuning.recipe import choose_recipe
+        >>> recipe = choose_recipe(1000, 384, 2, {}, fresh_head=True)
+        >>> [str(candidate) for candidate in candidates_for(recipe, {}, 6)][:4]
+        ['full, rate 1.0e-04', 'full, rate 3.0e-04', 'full, rate 3.3e-05', 'freeze:3, rate 1.0e-04']
+    """
+    multiples = RATES if rates else RATES[:1]
+    if not methods:
+        return [Candidate("", recipe.learning_rate * multiple) for multiple in multiples]
+    found = [Candidate("full", recipe.learning_rate * multiple) for multiple in multiples]
+    if recipe.start is not None and not recipe.epochs:
+        found.insert(0, Candidate(recipe.start.partition(":")[0], None))
+    frozen = f"freeze:{num_layers // 2}"
+    if num_layers > 1:
+        rate = parse_strategy(frozen).learning_rate({"learning_rate": recipe.learning_rate, **advice})
+        found += [Candidate(frozen, (rate if rates else recipe.learning_rate) * m, 0.5) for m in multiples[:2]]
+    return found
+
+
+def train_within(
+    task: TextClassifier,
+    train: Split | Examples,
+    validation: Split | Examples,
+    minutes: float,
+    recipe: Recipe,
+    *,
+    methods: bool = True,
+    rates: bool = True,
+    compile_options: Mapping[str, Any] | None = None,
+    fit_options: Mapping[str, Any] | None = None,
+    callbacks: Callable[[], Sequence[keras.callbacks.Callback]] = tuple,
+    rows_after: int = 0,
+    seconds_after: float = 0.0,
+    keep: Callable[[], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> TimedResult:
+    """Train a task as well as some minutes allow; see the module. It is left with the best weights, compiled.
+
+    Results depend on how fast the machine is, so that two runs need not be equal.
+
+    Args:
+        task: A built task; what it starts from, all trials do.
+        train: Training rows with labels.
+        validation: Rows that choose, on a fixed sample where judging by all of them would take too long.
+        minutes: Minutes for all of it. What was begun is finished: tracing cannot be stopped.
+        recipe: Recipe for the rows (`recipe_for`): its start, highest rate and updates are where the search begins.
+        methods: Whether methods compete, beside the recipe's; else the task trains as it is.
+        rates: Whether rates compete.
+        compile_options: Further arguments of `compile`.
+        fit_options: Further arguments of `fit`, such as `activation_cache`.
+        callbacks: Gives the callbacks of a trial.
+        rows_after, seconds_after: Texts to be predicted, and other seconds to be spent, within the minutes behind training.
+        keep: Called when the task has weights that are better than those before.
+        say: Takes the lines about what happens.
+
+    Raises:
+        TransformerError: `minutes` is not above 0, a method of the task takes no updates or has stages of epochs, or no trial
+            came to an end without diverging.
+
+    Example:
+        >>> recipe = recipe_for(classifier, len(train), fresh_head=True)  # doctest: +SKIP
+        >>> print(train_within(classifier, train, validation, 5, recipe))  # doctest: +SKIP
+    """
+    check_minutes(minutes, task.methods)
+    timed = _Timed(task, train, validation, minutes, recipe, say, keep or (lambda: None))
+    timed.compile_options = {**({"fresh_multiplier": 1.0} if recipe.start else {}), **(compile_options or {})}
+    timed.fit_options, timed.callbacks = dict(fit_options or {}), callbacks
+    timed.methods, timed.rates = methods, rates
+    return timed.run(rows_after, seconds_after)
+
+
+class _Timed:
+    """The work of `train_within`."""
+
+    methods: bool
+    rates: bool
+    compile_options: dict[str, Any]
+    fit_options: dict[str, Any]
+    callbacks: Callable[[], Sequence[keras.callbacks.Callback]]
+
+    def __init__(
+        self,
+        task: TextClassifier,
+        train: Any,
+        validation: Any,
+        minutes: float,
+        recipe: Recipe,
+        say: Callable,
+        keep: Callable,
+    ) -> None:
+        self._end = time.monotonic() + 60.0 * minutes
+        self._task, self._recipe, self._say, self._keep = task, recipe, say, keep
+        self._train = train if isinstance(train, Examples) else task.preprocess(train)
+        self._validation = validation if isinstance(validation, Examples) else task.preprocess(validation)
+        self._trials: list[Trial] = []
+        self._best: tuple[Trial, Candidate, list[np.ndarray], list[dict[str, float]]] | None = None
+        self._begin = self._weights()
+
+    @property
+    def _left(self) -> float:
+        return self._end - time.monotonic()
+
+    def run(self, rows_after: int, seconds_after: float) -> TimedResult:
+        task = self._task
+        task.compile(learning_rate=self._recipe.learning_rate, **self.compile_options)
+        text = self._seconds_a_text()
+        self._end -= rows_after * text + seconds_after
+        self._held_out = sample(self._validation, max(_LEAST_TEXTS, int(_JUDGING * max(self._left, 0.0) / text)))
+        self._say(
+            f"{1000 * text:.1f} ms a text; {max(self._left, 0.0):.0f} s for training, judged by {len(self._held_out):,} validation texts"
+        )
+        if self._recipe.start is not None:
+            self._solve(text)
+        layers = task.config.num_layers
+        candidates = candidates_for(self._recipe, task.advice, layers, methods=self.methods, rates=self.rates)
+        update, setup = self._pilot(candidates[0], text)
+        if update:
+            self._compete(self._affordable(candidates, text, update, setup), update, setup)
+        if self._best is None:
+            raise TransformerError(
+                f"minutes must be enough for a training that does not diverge; none of {len(self._trials)} did it"
+            )
+        trial, candidate, weights, epochs = self._best
+        self._prepare(candidate, 0)
+        self._restore(weights)
+        return TimedResult(tuple(self._trials), trial, epochs)
+
+    def _seconds_a_text(self) -> float:
+        """What the encoder takes for a text, once its graph is there."""
+        some = sample(self._validation, _TIMED_TEXTS)
+        self._task.predict(some, verbose=0)
+        started = time.monotonic()
+        self._task.predict(some, verbose=0)
+        return max((time.monotonic() - started) / len(some), 1e-6)
+
+    def _solve(self, text: float) -> None:
+        """The head alone: what all others start from."""
+        task, started = self._task, time.monotonic()
+        # Where even this is long, on as many of the rows as there is time for.
+        part = sample(self._train, max(_LEAST_TEXTS, int(0.5 * max(self._left, 0.0) / text)), task.seed)
+        weights = row_weights(part, task.example_weights(self.fit_options.get("class_weight"), part.targets))
+        self._say(solve_head(task, task.encode(part), part.targets, weights, names=True))
+        self._begin = self._weights()
+        self._judge(Candidate(HEAD, None), 0, started, [])
+
+    def _pilot(self, candidate: Candidate, text: float) -> tuple[float, float]:
+        """Seconds of an update and of a trial beside its updates; 0 where there is no time to find out."""
+        guessed = _TRACING * self._task.config.num_layers + 3 * text * self._recipe.batch_size * _PILOT
+        if self._best is not None and self._left < 3 * guessed:
+            return 0.0, 0.0
+        started, limit = time.monotonic(), TimeLimit()
+        full = Candidate("full" if self.methods else "", self._recipe.learning_rate)
+        self._fit(full, _PILOT, limit)
+        self._task.predict(self._held_out, verbose=0)
+        update = (limit.last - limit.first) / (_PILOT - 1)
+        setup = time.monotonic() - started - _PILOT * update
+        self._say(f"an update takes {update:.2f} s, and {setup:.0f} s go into a trial beside them")
+        return max(update, 1e-6), setup
+
+    def _affordable(self, candidates: Sequence[Candidate], text: float, update: float, setup: float) -> list[Candidate]:
+        """The candidates; where training everything would take too long, one with as many frozen blocks as it needs."""
+        layers = self._task.config.num_layers
+        wanted = min(self._wanted, ENOUGH)
+        if not self.methods or last_updates(1, self._left, update, setup) >= wanted or layers < 2:
+            return list(candidates)
+        for frozen in dict.fromkeys((layers // 2, layers * 3 // 4, layers - 1)):
+            cost = 1 - frozen / layers
+            # Frozen blocks run once, over all rows.
+            once = text * len(self._train) * (1 - cost)
+            if last_updates(1, self._left - once, update * cost, setup) >= wanted:
+                break
+        strategy = f"freeze:{frozen}"
+        rate = parse_strategy(strategy).learning_rate(self._task.advice) if self.rates else self._recipe.learning_rate
+        return [Candidate(strategy, rate, cost)]
+
+    @property
+    def _wanted(self) -> int:
+        """Updates of the recipe; where it has none, those of a training."""
+        if self._recipe.epochs:
+            return self._recipe.updates
+        batches = num_batches(len(self._train), self._recipe.batch_size)
+        return default_epochs(self._task.advice, batches) * batches
+
+    def _compete(self, candidates: Sequence[Candidate], update: float, setup: float) -> None:
+        field = list(candidates)[: choose_field(candidates, self._left, update, setup, self._wanted)]
+        while field:
+            rungs = rungs_of(len(field))
+            cost = update * max(candidate.cost for candidate in field)
+            updates = min(last_updates(len(field), self._left, cost, setup), MOST * self._wanted)
+            here = max(LEAST_UPDATES, updates // HALVING ** (len(rungs) - 1))
+            results = []
+            for candidate in field:
+                expected = setup + here * update * candidate.cost
+                if self._best is not None and self._left < setup + LEAST_UPDATES * update * candidate.cost:
+                    self._say("no time is left for more")
+                    return
+                self._say(f"{candidate}: {here:,} updates, about {expected:.0f} s …")
+                end = self._end if len(field) == 1 else min(self._end, time.monotonic() + 1.5 * expected)
+                results.append((self._try(candidate, here, end), candidate))
+            if len(field) == 1:
+                return
+            results = [(loss, candidate) for loss, candidate in results if loss is not None]
+            results.sort(key=lambda result: result[0])
+            field = [candidate for _, candidate in results[: rungs[1]]]
+
+    def _try(self, candidate: Candidate, updates: int, end: float) -> float | None:
+        """One trial from the beginning; its loss."""
+        started, figures = time.monotonic(), EpochFigures()
+        try:
+            self._fit(candidate, updates, TimeLimit(end), figures)
+        except TransformerError as error:
+            if not self._updates_made():
+                raise
+            self._say(f"diverged: {error}")
+            made = self._updates_made()
+            trial = Trial(candidate.strategy, candidate.learning_rate, made, None, None, time.monotonic() - started)
+            self._trials.append(trial)
+            return None
+        made = updates if candidate.contrastive else self._updates_made()
+        return self._judge(candidate, made, started, figures.epochs).loss
+
+    def _fit(self, candidate: Candidate, updates: int, *callbacks: keras.callbacks.Callback) -> None:
+        self._restore(self._begin)
+        self._prepare(candidate, updates)
+        epochs, steps = 1, None
+        if updates >= self._recipe.updates_an_epoch:
+            epochs = round(updates / self._recipe.updates_an_epoch)
+        else:
+            steps = updates * (self.compile_options.get("gradient_accumulation_steps") or 1)
+        self._task.fit(
+            self._train, epochs=epochs, steps_per_epoch=steps, verbose=0,
+            callbacks=[*callbacks, *self.callbacks()], **self.fit_options,
+        )  # fmt: skip
+
+    def _prepare(self, candidate: Candidate, updates: int) -> None:
+        """Apply the methods, and compile."""
+        task = self._task
+        if self.methods:
+            unfreeze(task)
+            if candidate.contrastive:
+                task.apply(f"{candidate.strategy}:{updates}" if updates else "full")
+            else:
+                task.apply("full" if candidate.strategy == HEAD else candidate.strategy)
+        with task.distribute_strategy.scope():
+            rate = candidate.learning_rate or self._recipe.learning_rate
+            task.compile(learning_rate=rate, **self.compile_options)
+
+    def _judge(self, candidate: Candidate, updates: int, started: float, epochs: list[dict[str, float]]) -> Trial:
+        """Note a trial, and keep its weights where they are the best."""
+        task = self._task
+        probabilities, targets = task.predict(self._held_out, verbose=0), self._held_out.targets
+        temperature = fit_temperature(targets, probabilities)
+        loss = _cross_entropy(targets, with_temperature(probabilities, temperature, task.multi_label))
+        accuracy = float(decisions(targets, probabilities)[1].mean())
+        trial = Trial(
+            candidate.strategy or "as it is",
+            candidate.learning_rate,
+            updates,
+            loss,
+            accuracy,
+            time.monotonic() - started,
+        )
+        self._trials.append(trial)
+        better = self._best is None or loss < self._best[0].loss
+        self._say(
+            f"trial {len(self._trials)}: {candidate}, {updates:,} updates: validation loss {loss:.4f}, {accuracy:.4f} right"
+            f"{', the best so far' if better and len(self._trials) > 1 else ''}; {max(self._left, 0.0):.0f} s left"
+        )
+        if better:
+            figures = {"val_loss": loss, "val_accuracy": accuracy}
+            epochs = [*epochs[:-1], {**(epochs[-1] if epochs else {}), **figures}]
+            self._best = (trial, candidate, self._weights(), epochs)
+            self._keep()
+        return trial
+
+    def _updates_made(self) -> int:
+        return int(keras.ops.convert_to_numpy(self._task.optimizer.iterations))
+
+    def _weights(self) -> list[np.ndarray]:
+        return [keras.ops.convert_to_numpy(weight) for weight in self._task.weights]
+
+    def _restore(self, values: Sequence[np.ndarray]) -> None:
+        for weight, value in zip(self._task.weights, values, strict=True):
+            weight.assign(value)
+
+
+def _cross_entropy(targets: np.ndarray, probabilities: np.ndarray) -> float:
+    """The mean over texts, in nats; of several labels a text, the sum over them."""
+    if targets.ndim == 1:
+        right = probabilities[np.arange(len(targets)), targets]
+    else:
+        right = np.where(targets == 1, probabilities, 1 - probabilities)
+    terms = -np.log(np.maximum(right, np.finfo("float32").tiny))
+    return float(terms.sum() / len(targets))
