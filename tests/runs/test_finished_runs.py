@@ -19,6 +19,7 @@ from tftransformer.runs.options import (
     evaluation_options,
     options_of,
 )
+from tftransformer.runs.predictions import thresholds_of
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks import DocumentClassifier, TextClassifier
 
@@ -135,6 +136,32 @@ def test_answers_go_to_a_file_or_to_the_screen(place, elsewhere, eager, reviews,
     finished_runs.predict(place / "run", texts[:2])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("\t")[2] for line in lines] == texts[:2]
+
+
+def test_what_is_wanted_of_answers_is_looked_up_in_the_report(place, elsewhere, eager, reviews, capsys):
+    shutil.copytree(place / "run", elsewhere / "sure")
+    run = RunFolder.open(elsewhere / "sure")
+    kept = {"answers": {"0.9": {"threshold": 0.5}, "0.95": {"threshold": None}}, "sets": {"0.8": {"threshold": 0.0}}}
+    run.metrics_path.write_text(json.dumps({**run.metrics, "confidence": kept}))
+    assert thresholds_of(run) == (0.0, None)
+    assert thresholds_of(run, 0.9, 0.8) == (0.5, 0.0)
+    answers = finished_runs.predict(run.path, reviews[0][:3], min_accuracy=0.9, label_sets=0.8)
+    assert all(sorted(answer.label_set) == list(LABELS) for answer in answers)
+    assert [line.split("\t")[2] for line in capsys.readouterr().out.splitlines()] == [
+        "|".join(answer.label_set) for answer in answers
+    ]
+    finished_runs.predict(run.path, reviews[0][:3], "answers.csv", label_sets=0.8)
+    with open("answers.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label_set"].split("|") for row in rows] == [list(answer.label_set) for answer in answers]
+    for wanted, message in (
+        ((0.95, None), "min_accuracy must be a number that the report of .*sure has .0.9.; got 0.95"),
+        ((None, 0.99), "label_sets must be a number that the report of .* has .0.8.; got 0.99"),
+    ):
+        with pytest.raises(TransformerError, match=message):
+            thresholds_of(run, *wanted)
+    with pytest.raises(TransformerError, match="label_sets needs a run with validation and test rows and one label"):
+        thresholds_of(RunFolder.open(place / "run"), label_sets=0.9)
 
 
 # What a record holds.

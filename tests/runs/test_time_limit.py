@@ -55,6 +55,9 @@ def timed(monkeypatch, two_block_preset, reviews):
         return predict(self, x, *args, **options)
 
     monkeypatch.setattr(TextClassifier, "predict", slowly)
+    # With a wish for fewer updates there is soon time for several candidates.
+    monkeypatch.setattr(time_limit, "LEAST_UPDATES", 4)
+    monkeypatch.setattr(time_limit, "default_epochs", lambda *_: 3)
     rows = Split(*reviews)
 
     def train(seconds, kinds=("full",), copies=2, **given):
@@ -65,12 +68,12 @@ def timed(monkeypatch, two_block_preset, reviews):
             classifier.apply(kind)
         train_rows = rows.take(list(range(60)) * copies)
         options = {"say": lambda _: None, **given}
-        recipe = options.pop("recipe", None) or recipe_for(classifier, len(train_rows), fresh_head=True)
+        recipe = recipe_for(classifier, len(train_rows), fresh_head=True)
+        if recipe.epochs:
+            recipe = dataclasses.replace(recipe, epochs=2)
         ticks = Ticks(clock)
         options["callbacks"] = lambda: [ticks]
-        # A hundred updates take less time than their graph.
-        eagerly = {"run_eagerly": True} if seconds <= 120 else {}
-        options["compile_options"] = {**eagerly, **options.get("compile_options", {})}
+        options["compile_options"] = {"run_eagerly": True, **options.get("compile_options", {})}
         result = train_within(classifier, train_rows, rows, seconds / 60, recipe, **options)
         return result, classifier, clock, ticks
 
@@ -101,7 +104,7 @@ def test_a_model_is_left_whatever_happens(timed):
     classifier.fit(Split(["good", "bad"], ["positive", "negative"]), epochs=1, verbose=0)  # it goes on from there
 
 
-@pytest.mark.parametrize("seconds", [60, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [60, pytest.param(140, marks=pytest.mark.slow)])
 def test_it_is_done_in_time_and_the_best_is_left(timed, reviews, seconds):
     saved = []
     result, classifier, clock, _ = timed(seconds, keep=lambda: saved.append(1), rows_after=100, seconds_after=4.0)
@@ -118,16 +121,16 @@ def test_it_is_done_in_time_and_the_best_is_left(timed, reviews, seconds):
 
 @pytest.mark.slow
 def test_time_for_a_few_updates_goes_into_few_blocks(timed):
-    result, classifier, _, _ = timed(100)
+    result, classifier, _, _ = timed(30)
     assert [trial.strategy for trial in result.trials] == [HEAD, "freeze:1"]
-    assert result.trials[-1].updates > 30
+    assert result.trials[-1].updates > 10
 
 
 @pytest.mark.slow
 def test_all_trials_start_from_the_same_weights(timed, monkeypatch):
     """One that makes no update to speak of judges like the head alone."""
     monkeypatch.setattr(time_limit, "RATES", (1e-9,))
-    result, _, _, _ = timed(2000)
+    result, _, _, _ = timed(140)
     head, *others = result.trials
     assert len(others) >= 3
     for trial in others:
@@ -136,16 +139,16 @@ def test_all_trials_start_from_the_same_weights(timed, monkeypatch):
 
 @pytest.mark.slow
 def test_what_was_asked_for_is_all_that_is_trained(timed):
-    result, classifier, _, _ = timed(600, kinds=[LoRA(2)], methods=False)
+    result, classifier, _, _ = timed(120, kinds=[LoRA(2)], methods=False)
     assert {trial.strategy for trial in result.trials} <= {"as it is", HEAD}
     assert len({trial.learning_rate for trial in result.trials} - {None}) == 3
-    result, _, _, _ = timed(600, rates=False)
+    result, _, _, _ = timed(120, rates=False)
     assert len({trial.learning_rate for trial in result.trials} - {None}) == 1
 
 
 @pytest.mark.slow
 def test_few_rows_have_contrastive_training_among_what_competes(timed):
-    result, _, _, _ = timed(2000, copies=1)
+    result, _, _, _ = timed(140, copies=1)
     assert "contrastive" in {trial.strategy for trial in result.trials}
 
 

@@ -118,3 +118,33 @@ def test_unsure_answers_are_left_out(one_block_preset):
         task.classify(TEXTS, min_probability=1.5)
     with pytest.raises(TransformerError, match="min_probability is for one label a text"):
         several(one_block_preset)[0].classify(TEXTS, min_probability=0.5)
+
+
+def test_sets_hold_the_likeliest_and_grow_with_what_is_promised(one_block_preset):
+    task, _, _ = single(one_block_preset)
+    split = Split(TEXTS, drawn(task.predict(TEXTS, verbose=0), False))
+    assert {answer.label_set for answer in task.classify(TEXTS)} == {None}
+    before = [()] * len(TEXTS)
+    for coverage in (0.5, 0.8, 0.95):
+        threshold = task.label_set_threshold(split, coverage)
+        answers = task.classify(TEXTS, label_set_threshold=threshold)
+        for text_before, answer in zip(before, answers):
+            assert answer.label_set[0] == max(answer.probabilities, key=answer.probabilities.get)
+            assert answer.label_set[: len(text_before)] == text_before
+            found = [answer.probabilities[label] for label in answer.label_set]
+            assert found == sorted(found, reverse=True)
+        # On the rows that it was chosen on the promise holds by its making.
+        held = [label in answer.label_set for label, answer in zip(split.targets, answers)]
+        assert np.mean(held) >= coverage
+        before = [answer.label_set for answer in answers]
+    assert {len(answer.label_set) for answer in task.classify(TEXTS, label_set_threshold=0.0)} == {3}
+    with pytest.raises(TransformerError, match="label_set_threshold must be between 0 and 1; got -1"):
+        task.classify(TEXTS, label_set_threshold=-1.0)
+    with pytest.raises(TransformerError, match="coverage must be above 0 and below 1; got 1"):
+        task.label_set_threshold(split, 1.0)
+    for refused in (
+        lambda task: task.classify(TEXTS, label_set_threshold=0.1),
+        lambda task: task.label_set_threshold(Split(TEXTS, [()] * len(TEXTS), multi_label=True)),
+    ):
+        with pytest.raises(TransformerError, match="label_set_threshold is for one label a text"):
+            refused(several(one_block_preset)[0])

@@ -15,7 +15,7 @@ from tftransformer.progress import say
 from tftransformer.runs.classification import fingerprints, load_splits, tested_split
 from tftransformer.runs.documents import with_test_examples
 from tftransformer.runs.options import COLUMNS, ClassificationOptions, DocumentOptions, options_of
-from tftransformer.runs.predictions import texts_to_predict, write_answers
+from tftransformer.runs.predictions import texts_to_predict, thresholds_of, write_answers
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.labelled import Answer
 from tftransformer.tasks.loading import load
@@ -43,21 +43,33 @@ def evaluate(run: str | Path, options: ClassificationOptions | None = None) -> R
 
 
 def predict(
-    run: str | Path, texts: Sequence[Any], output: str | Path | None = None, min_probability: float = 0.0
+    run: str | Path,
+    texts: Sequence[Any],
+    output: str | Path | None = None,
+    min_probability: float = 0.0,
+    *,
+    min_accuracy: float | None = None,
+    label_sets: float | None = None,
 ) -> list[Answer]:
-    """What a finished run's model answers, which is also printed, or written to a file; no label where it is less likely."""
+    """What a finished run's model answers, which is also printed, or written to a file; no label where it is less likely.
+
+    `min_accuracy` and `label_sets` are those of `predictions.thresholds_of`.
+    """
     texts = texts_to_predict(texts, None)
     classifier = load_classifier(run)
-    answers = classifier.classify(texts, min_probability=min_probability)
+    of_run, set_threshold = thresholds_of(RunFolder.open(run, argument="model"), min_accuracy, label_sets)
+    answers = classifier.classify(
+        texts, min_probability=max(min_probability, of_run), label_set_threshold=set_threshold
+    )
     if output is not None:
         write_answers(output, texts, answers, classifier.labels)
         say(f"{len(texts):,} answers are in {output}")
         return answers
     for text, answer in zip(texts, answers):
         shown = text if isinstance(text, str) else " / ".join(text)
-        print(
-            f"{'-' if answer.label is None else join_labels(answer.label)}\t{max(answer.probabilities.values()):.4f}\t{shown}"
-        )
+        label = "-" if answer.label is None else join_labels(answer.label)
+        named = () if answer.label_set is None else (join_labels(answer.label_set),)
+        print(*(label, f"{max(answer.probabilities.values()):.4f}", *named, shown), sep="\t")
     return answers
 
 

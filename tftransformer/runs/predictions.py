@@ -9,6 +9,7 @@ from tftransformer.data.readers.unlabelled import read_texts
 from tftransformer.data.split import Text
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import join_labels, write_rows
+from tftransformer.runs.run_folder import RunFolder
 
 
 def pair_up(texts: Sequence[str] | None, second: Sequence[str] | None) -> list[Text]:
@@ -49,6 +50,46 @@ def check_output(path: str | os.PathLike, overwrite: bool = False) -> None:
         raise TransformerError(f"output must be in a folder that can be written; {folder} {what}")
 
 
+def thresholds_of(
+    run: RunFolder, min_accuracy: float | None = None, label_sets: float | None = None
+) -> tuple[float, float | None]:
+    """The probabilities of a run for what is wanted of its answers, chosen on its validation rows.
+
+    Args:
+        run: A finished classification run.
+        min_accuracy: Fraction of the answers that is to be right.
+        label_sets: Fraction of the sets that is to hold the right label.
+
+    Returns:
+        The least probability of an answer, 0 where nothing is wanted, and that of a label in a set, None likewise.
+
+    Raises:
+        TransformerError: The report of the run has no such threshold; the message says which it has.
+    """
+    answer, label = 0.0, None
+    if min_accuracy is not None:
+        answer = _threshold(run, "min_accuracy", "answers", min_accuracy)
+    if label_sets is not None:
+        label = _threshold(run, "label_sets", "sets", label_sets)
+    return answer, label
+
+
+def _threshold(run: RunFolder, argument: str, section: str, wanted: float) -> float:
+    found = (run.metrics.get("confidence") or {}).get(section)
+    if not found:
+        raise TransformerError(
+            f"{argument} needs a run with validation and test rows and one label a text, whose report says what its "
+            f"probabilities are worth; that of {run.path} does not"
+        )
+    known = {float(name): row["threshold"] for name, row in found.items() if row["threshold"] is not None}
+    if wanted not in known:
+        listed = ", ".join(f"{value:g}" for value in known) or "none"
+        raise TransformerError(
+            f"{argument} must be a number that the report of {run.path} has ({listed}); got {wanted:g}"
+        )
+    return known[wanted]
+
+
 def write_answers(
     path: str | os.PathLike, texts: Sequence[Text], answers: Iterable[Any], labels: Sequence[str]
 ) -> None:
@@ -56,13 +97,16 @@ def write_answers(
 
     Half a surrogate pair, which a shell may hand over and UTF-8 cannot hold, is written as its backslash escape.
 
-    Columns: `text` (pairs: `text`, `text_pair`), `label` (several joined by "|"; empty where none is likely enough), and `probability_LABEL` for each
-    label of the classifier, six decimals.
+    Columns: `text` (pairs: `text`, `text_pair`), `label` (several joined by "|"; empty where none is likely enough),
+    `label_set` (joined likewise) where the answers have sets, and `probability_LABEL` for each label of the classifier, six decimals.
     """
-    columns = ("label", *(f"probability_{label}" for label in labels))
+    answers = list(answers)
+    sets = any(answer.label_set is not None for answer in answers)
+    columns = ("label", *(("label_set",) if sets else ()), *(f"probability_{label}" for label in labels))
     rows = (
         [
             "" if answer.label is None else join_labels(answer.label),
+            *((join_labels(answer.label_set),) if sets else ()),
             *(f"{answer.probabilities[label]:.6f}" for label in labels),
         ]
         for answer in answers

@@ -303,6 +303,8 @@ class _Timed:
         self._trials: list[Trial] = []
         self._best: tuple[Trial, Candidate, list[np.ndarray], list[dict[str, float]]] | None = None
         self._begin = self._weights()
+        # What the task is compiled for, and the state of its optimizer at the beginning.
+        self._prepared: tuple[Candidate, list[tuple[keras.Variable, np.ndarray]]] | None = None
 
     @property
     def _left(self) -> float:
@@ -441,8 +443,14 @@ class _Timed:
         )  # fmt: skip
 
     def _prepare(self, candidate: Candidate, updates: int) -> None:
-        """Apply the methods, and compile."""
+        """Apply the methods, and compile; what was prepared before begins anew with the graphs that it has."""
         task = self._task
+        if self._prepared is not None and self._prepared[0] == candidate:
+            for variable, value in self._prepared[1]:
+                variable.assign(value)
+            return
+        # It does not depend on what trains, or how.
+        predict_function = task.predict_function
         if self.methods:
             unfreeze(task)
             if candidate.contrastive:
@@ -452,6 +460,12 @@ class _Timed:
         with task.distribute_strategy.scope():
             rate = candidate.learning_rate or self._recipe.learning_rate
             task.compile(learning_rate=rate, **self.compile_options)
+            task.optimizer.build(task.trainable_variables)
+        task.predict_function = predict_function
+        self._prepared = None
+        if not candidate.contrastive:
+            state = task.optimizer.variables
+            self._prepared = candidate, [(variable, keras.ops.convert_to_numpy(variable)) for variable in state]
 
     def _judge(self, candidate: Candidate, updates: int, started: float, epochs: list[dict[str, float]]) -> Trial:
         """Note a trial, and keep its weights where they are the best."""

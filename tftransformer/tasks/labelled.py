@@ -14,7 +14,7 @@ from tftransformer.data.split import require_labelled
 from tftransformer.data.stream_labels import stream_encoder
 from tftransformer.data.targets import LABEL, TargetSpec
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.calibration import fit_temperature, with_temperature
+from tftransformer.evaluation.calibration import fit_temperature, label_sets, with_temperature
 from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, tune_threshold
 from tftransformer.evaluation.reports import Report
 from tftransformer.export.serving import Signature
@@ -30,6 +30,7 @@ class Answer(NamedTuple):
             the tuple of labels, which may be empty.
         probability: Probability of that label (0 to 1); multi-label: of each of them, in their order.
         probabilities: Probability of every label, in the order of the classifier's.
+        label_set: The labels that belong to the text's set, the likeliest first; None where no sets were asked for.
 
     Example:
         >>> Answer("yes", 0.8, {"no": 0.2, "yes": 0.8}).label
@@ -39,6 +40,7 @@ class Answer(NamedTuple):
     label: str | tuple[str, ...] | None
     probability: float | tuple[float, ...]
     probabilities: dict[str, float]
+    label_set: tuple[str, ...] | None = None
 
 
 class Labelled:
@@ -84,22 +86,36 @@ class Labelled:
             return [tuple(label for label, on in zip(self.labels, row) if on) for row in chosen]
         return [self.labels[i] for i in probabilities.argmax(axis=-1)]
 
-    def answers(self, probabilities: np.ndarray, min_probability: float = 0.0) -> list[Answer]:
+    def answers(
+        self, probabilities: np.ndarray, min_probability: float = 0.0, label_set_threshold: float | None = None
+    ) -> list[Answer]:
         """Label and probabilities of each row of what `predict` returned.
 
         Raises:
-            TransformerError: `min_probability` is not between 0 and 1, or for several labels a text.
+            TransformerError: `min_probability` or `label_set_threshold` is not between 0 and 1, or for several labels a text.
         """
-        check_number("min_probability", min_probability, "between 0 and 1", lambda value: 0 <= value <= 1)
-        if min_probability and self.multi_label:
-            raise TransformerError("min_probability is for one label a text; several are chosen by the threshold")
+        for name, value in (("min_probability", min_probability), ("label_set_threshold", label_set_threshold)):
+            check_number(name, value or 0.0, "between 0 and 1", lambda value: 0 <= value <= 1)
+            if value and self.multi_label:
+                raise TransformerError(f"{name} is for one label a text; several are chosen by the threshold")
         answers = []
-        for label, row in zip(self.predicted_labels(probabilities), probabilities.tolist(), strict=True):
+        sets = (
+            [None] * len(probabilities)
+            if label_set_threshold is None
+            else self._sets(probabilities, label_set_threshold)
+        )
+        labels = self.predicted_labels(probabilities)
+        for label, row, label_set in zip(labels, probabilities.tolist(), sets, strict=True):
             every = dict(zip(self.labels, row, strict=True))
             chosen = tuple(every[name] for name in label) if self.multi_label else every[label]
             sure = self.multi_label or chosen >= min_probability
-            answers.append(Answer(label if sure else None, chosen, every))
+            answers.append(Answer(label if sure else None, chosen, every, label_set))
         return answers
+
+    def _sets(self, probabilities: np.ndarray, threshold: float) -> list[tuple[str, ...]]:
+        orders = np.argsort(-probabilities, axis=-1, kind="stable")
+        within = label_sets(probabilities, threshold)
+        return [tuple(self.labels[i] for i in order if row[i]) for order, row in zip(orders, within, strict=True)]
 
     @property
     def target_spec(self) -> TargetSpec:

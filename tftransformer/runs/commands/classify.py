@@ -11,7 +11,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning.arguments import check_number
 from tftransformer.runs.flags import OptionFlags, option
 from tftransformer.runs.options import ClassificationOptions, continued_options, evaluation_options, options_of
-from tftransformer.runs.predictions import check_output, pair_up, texts_to_predict
+from tftransformer.runs.predictions import check_output, pair_up, texts_to_predict, thresholds_of
 from tftransformer.runs.run_folder import RunFolder, check_free
 
 
@@ -28,6 +28,15 @@ class ModeOptions:
     )
     min_probability: float = option(
         0.0, "predict: leave out the label where it is less likely; the report of the run has thresholds.", least=0
+    )
+    min_accuracy: float | None = option(
+        None,
+        "predict: leave out the label below the probability from which on so large a fraction of the answers is right, by the "
+        "run's report.",
+    )
+    label_sets: float | None = option(
+        None,
+        "predict: name a set of labels for each text, too; so large a fraction of the sets holds the right one, by the run's report.",
     )
     output: str | None = option(None, "predict: a CSV file for label and probabilities, in place of the screen.")
 
@@ -60,7 +69,10 @@ def _texts(mode: ModeOptions, given: dict[str, Any]) -> list:
         if name not in ("text_columns", "overwrite"):
             raise TransformerError(f"{name} cannot go with mode=predict, whose texts are those of --text and --texts")
     check_number("min_probability", mode.min_probability, "between 0 and 1", lambda value: 0 <= value <= 1)
+    if mode.min_probability and mode.min_accuracy is not None:
+        raise TransformerError("min_accuracy cannot go with min_probability: it stands for the run's own")
     run = RunFolder.open(mode.model, argument="model")
+    thresholds_of(run, mode.min_accuracy, mode.label_sets)
     if mode.output is not None:
         check_output(mode.output, given.get("overwrite", False))
     columns = given.get("text_columns")
@@ -74,7 +86,14 @@ def run(mode: ModeOptions, what: Any) -> None:
     from tftransformer.runs import classification, continuing, finished_runs
 
     if mode.mode == "predict":
-        finished_runs.predict(mode.model, what, mode.output, mode.min_probability)
+        finished_runs.predict(
+            mode.model,
+            what,
+            mode.output,
+            mode.min_probability,
+            min_accuracy=mode.min_accuracy,
+            label_sets=mode.label_sets,
+        )
     elif mode.mode == "evaluate":
         finished_runs.evaluate(mode.model, what)
     elif what.init_from is None:
