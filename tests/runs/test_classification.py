@@ -13,7 +13,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation import classification_metrics
 from tftransformer.evaluation.reports import Report
 from tftransformer.runs import classification, finished_runs
-from tftransformer.runs.classification import below_baseline
+from tftransformer.runs.advice import below_baseline
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks import TextClassifier, text_batches
@@ -142,7 +142,7 @@ def test_a_run_that_was_ended_behind_its_training_begins_anew_and_finishes(quick
 
     save = TextClassifier.save_to_preset
     with monkeypatch.context() as patch:
-        patch.setattr(classification, "_fit", lambda *_: {})
+        patch.setattr(classification, "_fit", lambda *_: ({}, {}, ""))
         patch.setattr(TextClassifier, "save_to_preset", ended)
         with pytest.raises(KeyboardInterrupt):
             classification.train(options)
@@ -246,7 +246,8 @@ def test_only_what_may_help_is_named(given, flag, there):
 def test_a_run_tells_how_it_was_trained(tiny_preset, reviews, monkeypatch, tmp_path):
     heard = []
     split = Split(*reviews)
-    monkeypatch.setattr(classification, "_fit", lambda *_: {"epochs": [{}, {}], "temperature": None})
+    chosen = {"learning_rate": 1e-4, "epochs": 5}
+    monkeypatch.setattr(classification, "_fit", lambda *_: ({"epochs": [{}, {}], "temperature": None}, chosen, ""))
     monkeypatch.setattr(classification, "_evaluate", lambda *_: (report(WRONG, RIGHT), RIGHT, None))
     monkeypatch.setattr(classification, "below_baseline", lambda *given: heard.extend(given) or "")
     monkeypatch.setattr(TextClassifier, "export", lambda *_: None)

@@ -10,9 +10,10 @@ import pytest
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.methods import LoRA
-from tftransformer.runs import time_limit
+from tftransformer.runs import halving, time_limit
+from tftransformer.runs.halving import Candidate, choose_field, last_updates, rungs_of
 from tftransformer.runs.options import ClassificationOptions
-from tftransformer.runs.time_limit import HEAD, Candidate, choose_field, last_updates, rungs_of, train_within
+from tftransformer.runs.time_limit import HEAD, train_within
 from tftransformer.tasks.fitting import recipe_for
 from tftransformer.tasks.text_classifier import TextClassifier
 
@@ -129,7 +130,7 @@ def test_time_for_a_few_updates_goes_into_few_blocks(timed):
 @pytest.mark.slow
 def test_all_trials_start_from_the_same_weights(timed, monkeypatch):
     """One that makes no update to speak of judges like the head alone."""
-    monkeypatch.setattr(time_limit, "RATES", (1e-9,))
+    monkeypatch.setattr(halving, "RATES", (1e-9,))
     result, _, _, _ = timed(140)
     head, *others = result.trials
     assert len(others) >= 3
@@ -153,7 +154,7 @@ def test_few_rows_have_contrastive_training_among_what_competes(timed):
 
 
 def test_a_training_that_diverges_is_left_out(timed, monkeypatch):
-    monkeypatch.setattr(time_limit, "RATES", (1e32,))
+    monkeypatch.setattr(halving, "RATES", (1e32,))
     result, _, _, _ = timed(120, methods=False, compile_options={"global_clipnorm": None})
     head, diverged = result.trials
     assert diverged.loss is None and result.best is head and "diverged" in str(result)

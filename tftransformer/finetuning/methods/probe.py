@@ -104,6 +104,8 @@ def check_linear_head(model: Model, name: str) -> None:
     head = getattr(model, "head", None)
     if not isinstance(head, ClassificationHead) or not hasattr(model, "encode"):
         raise TransformerError(f"{name} is for a classifier with one linear head; got a {type(model).__name__}")
+    if head.neighbours is not None:
+        raise TransformerError(f"{name} needs a linear head; that of the model answers by its nearest texts")
     if head.logits.delta is not None:
         raise TransformerError(f"{name} needs a head without a change in it: tt.merge puts it into the weights")
 
