@@ -133,7 +133,7 @@ def quick(data, tiny_preset, monkeypatch):
 def test_a_run_that_was_ended_behind_its_training_begins_anew_and_finishes(quick, capsys, monkeypatch):
     options, exported = quick
 
-    def ended(classifier, folder):
+    def ended(classifier, folder, overwrite):
         save(classifier, folder)
         half = RunFolder.open(folder.parent, finished=False).saved_model_path
         half.mkdir(parents=True)
