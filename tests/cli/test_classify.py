@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,6 +148,47 @@ def test_another_encoding_of_the_output_is_no_error(finished, folder):
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and b"..." in done.stdout and done.stderr == b"", done.stderr
+
+
+@pytest.mark.slow
+def test_label_sets_and_accuracies_are_those_of_the_report(finished, folder, tmp_path):
+    confidence = json.loads((finished[0] / "metrics.json").read_text())["confidence"]
+    sets = {key: row["threshold"] for key, row in confidence["sets"].items()}
+    coverage = next(key for key, threshold in sets.items() if threshold)
+    (tmp_path / "new.txt").write_text("a good film\nbad, very bad\nthe slow plot\n")
+    done = run(
+        tmp_path,
+        "--mode=predict",
+        f"--model={finished[0]}",
+        "--texts=new.txt",
+        f"--label_sets={coverage}",
+        "--output=a.csv",
+    )
+    assert done.returncode == 0 and done.stdout == "3 answers are in a.csv\n", done.stderr
+    for row in csv.DictReader(open(tmp_path / "a.csv", newline="")):
+        numbers = {label: float(row[f"probability_{label}"]) for label in ("negative", "positive")}
+        expected = {label for label, p in numbers.items() if p >= sets[coverage]} | {row["label"]}
+        assert set(row["label_set"].split("|")) == expected and row["label_set"].split("|")[0] == row["label"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            "--label_sets=0.85",
+            "--label_sets must be one of 0.8, 0.9, 0.95, 0.99, which .* has thresholds for; got 0.85",
+        ),
+        pytest.param(
+            "--min_accuracy=0.99", "--min_accuracy=0.99 is more than the held-out rows", marks=pytest.mark.slow
+        ),
+        pytest.param("--min_accuracy=5", "--min_accuracy must be one of 0.9, 0.95, 0.99", marks=pytest.mark.slow),
+    ],
+)
+def test_thresholds_that_a_run_does_not_have_are_one_line(finished, tmp_path, flags, message):
+    done = run(tmp_path, "--mode=predict", f"--model={finished[0]}", "--text=a", "--output=answers.csv", flags)
+    assert done.returncode == 1 and done.stdout == ""
+    assert re.fullmatch(f"error: {message}.*\n", done.stderr)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_mistake_is_one_line_and_nothing_is_written(folder):

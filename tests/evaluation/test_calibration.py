@@ -106,6 +106,31 @@ def test_sets_hold_the_true_label_as_often_as_promised(coverage, rows):
     assert np.mean(held) < coverage + 1 / (rows + 1) + 0.03
 
 
+def test_sets_keep_their_promise_where_the_same_rows_gave_the_temperature():
+    # As a run has it: one number is fitted to the rows that then choose the threshold.
+    held = []
+    for seed in range(150):
+        targets, said = drawn(260, 5, seed, temperature=3.0)
+        said = with_temperature(said, fit_temperature(targets[:60], said[:60]))
+        sets = label_sets(said[60:], conformal_threshold(targets[:60], said[:60], 0.9))
+        held.append(sets[np.arange(200), targets[60:]].mean())
+    assert 0.9 - 0.008 < np.mean(held) < 0.9 + 1 / 61 + 0.02
+
+
+@pytest.mark.parametrize("rows", [3, 25, 200])
+def test_sets_hold_the_likeliest_label_and_grow_with_coverage(rows):
+    for seed in range(20):
+        targets, said = drawn(rows + 50, 6, seed, temperature=2.0)
+        said = said.round(1) if seed % 2 else said  # with ties
+        before = np.zeros((50, 6), bool)
+        for coverage in (0.01, 0.3, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999):
+            sets = label_sets(said[rows:], conformal_threshold(targets[:rows], said[:rows], coverage))
+            assert sets[np.arange(50), said[rows:].argmax(-1)].all()
+            assert (sets >= before).all()
+            before = sets
+        assert before.all()  # which no 200 rows can promise of fewer labels
+
+
 def test_too_few_rows_promise_every_label():
     targets, said = drawn(5, 3, 0)
     assert conformal_threshold(targets, said, 0.9) == 0
@@ -133,7 +158,7 @@ def test_a_report_measures_on_rows_that_chose_nothing():
     for wanted, row in m["sets"].items():
         assert row["coverage"] == pytest.approx(float(wanted), abs=0.025) and 1 <= row["size"] <= 4
     text = str(found)
-    assert "temperature 2.0" in text and text.count("\n") == 8
+    assert "temperature 2.0" in text and text.count("\n") == 9
     several = Confidence((np.eye(4)[held], held_said), (np.eye(4)[test], test_said))
     assert set(several.metrics) == {"temperature", "error", "error_before", "held_out"}
 

@@ -1,6 +1,7 @@
 """report.txt, metrics.json's section, and predictions.csv."""
 
 import csv
+import io
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import Report, classification_metrics, multilabel_metrics, write_predictions
-from tftransformer.evaluation.reports import _width
+from tftransformer.evaluation.reports import _width, join_labels
 
 TARGETS = [0, 0, 0, 1, 1, 2]
 PROBABILITIES = np.eye(3)[[0, 0, 1, 1, 1, 2]] * 0.7 + 0.1
@@ -128,6 +129,17 @@ def test_predictions_of_several_labels_from_all_probabilities(tmp_path):
     everything = np.array([[0.5, 0.1, 0.75], [0.1, 0.2, 0.3]])
     write_predictions(tmp_path / "p.csv", ["t", "u"], None, [("a", "c"), ()], everything)
     assert [row[2:] for row in read(tmp_path / "p.csv")[1:]] == [["a|c", "0.500000|0.750000"], ["", ""]]
+
+
+def test_names_that_hold_the_delimiter_are_quoted_as_csv_does():
+    def read_back(cell):
+        return next(csv.reader(io.StringIO(cell, newline=""), delimiter="|"))
+
+    names = ("plain", "a|b", '"quoted"', 'a "b', "two\nlines", "x\r", "a,b", "|", '"')
+    assert read_back(join_labels(names)) == list(names)
+    assert [read_back(join_labels((name,))) for name in names] == [[name] for name in names]
+    assert [join_labels(name) for name in names] == list(names)  # one label is no list
+    assert (join_labels(("a", "b")), join_labels(("a|b", "c"), ";"), join_labels(())) == ("a|b", "a|b;c", "")
 
 
 def test_no_text_at_all(tmp_path):

@@ -19,11 +19,12 @@ from tftransformer.runs.options import (
     evaluation_options,
     options_of,
 )
-from tftransformer.runs.predictions import thresholds_of
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks import DocumentClassifier, TextClassifier
 
 LABELS = ("negative", "positive")
+# Not found on any rows; every set of the first holds both labels.
+CONFIDENCE = {"answers": {"0.9": {"threshold": 1.0}}, "sets": {"0.9": {"threshold": 1e-9}, "0.8": {"threshold": 0.5}}}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,8 @@ def place(tmp_path_factory, reviews, tiny_preset):
                 splits = documents.with_test_examples(splits, options)
             with RunFolder.create(name, "old", config=options.as_config()) as run:
                 classifier.save_to_preset(run.model_path)
-                run.finish({"test": {}, "data": {"fingerprints": fingerprints(splits)}})
+                data = {"fingerprints": fingerprints(splits)}
+                run.finish({"test": {}, "train": {}, "data": data, "confidence": CONFIDENCE})
     return folder
 
 
@@ -138,30 +140,28 @@ def test_answers_go_to_a_file_or_to_the_screen(place, elsewhere, eager, reviews,
     assert [line.split("\t")[2] for line in lines] == texts[:2]
 
 
-def test_what_is_wanted_of_answers_is_looked_up_in_the_report(place, elsewhere, eager, reviews, capsys):
-    shutil.copytree(place / "run", elsewhere / "sure")
-    run = RunFolder.open(elsewhere / "sure")
-    kept = {"answers": {"0.9": {"threshold": 0.5}, "0.95": {"threshold": None}}, "sets": {"0.8": {"threshold": 0.0}}}
-    run.metrics_path.write_text(json.dumps({**run.metrics, "confidence": kept}))
-    assert thresholds_of(run) == (0.0, None)
-    assert thresholds_of(run, 0.9, 0.8) == (0.5, 0.0)
-    answers = finished_runs.predict(run.path, reviews[0][:3], min_accuracy=0.9, label_sets=0.8)
-    assert all(sorted(answer.label_set) == list(LABELS) for answer in answers)
-    assert [line.split("\t")[2] for line in capsys.readouterr().out.splitlines()] == [
-        "|".join(answer.label_set) for answer in answers
-    ]
-    finished_runs.predict(run.path, reviews[0][:3], "answers.csv", label_sets=0.8)
-    with open("answers.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["label_set"].split("|") for row in rows] == [list(answer.label_set) for answer in answers]
-    for wanted, message in (
-        ((0.95, None), "min_accuracy must be a number that the report of .*sure has .0.9.; got 0.95"),
-        ((None, 0.99), "label_sets must be a number that the report of .* has .0.8.; got 0.99"),
-    ):
-        with pytest.raises(TransformerError, match=message):
-            thresholds_of(run, *wanted)
-    with pytest.raises(TransformerError, match="label_sets needs a run with validation and test rows and one label"):
-        thresholds_of(RunFolder.open(place / "run"), label_sets=0.9)
+@pytest.mark.by_default("run")
+@pytest.mark.parametrize("name", ["run", "documents"])
+def test_answers_by_the_thresholds_of_the_run(place, elsewhere, eager, reviews, capsys, name):
+    texts = reviews[0][:4]
+    plain = finished_runs.predict(place / name, texts)
+    shown = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    answers = finished_runs.predict(place / name, texts, min_accuracy=0.9, label_sets=0.9)
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[2] for line in lines] == ["|".join(answer.label_set) for answer in answers]
+    assert [("-", line[1], line[3]) for line in lines] == [("-", line[1], line[2]) for line in shown]
+    assert [line[0] for line in lines] == ["-"] * 4 and [answer.label for answer in answers] == [None] * 4
+    for answer, before in zip(answers, plain, strict=True):
+        assert before.label_set is None and before.label == answer.label_set[0]
+        assert set(answer.label_set) == set(LABELS)
+
+
+def test_a_file_of_answers_has_the_sets_of_the_run(place, elsewhere, eager, reviews):
+    plain = finished_runs.predict(place / "run", reviews[0][:3], "plain.csv")
+    finished_runs.predict(place / "run", reviews[0][:3], "sets.csv", label_sets=0.8)
+    plain_rows, rows = (list(csv.DictReader(open(name, newline=""))) for name in ("plain.csv", "sets.csv"))
+    assert [row.pop("label_set") for row in rows] == [answer.label for answer in plain]
+    assert rows == plain_rows
 
 
 # What a record holds.

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tftransformer import LoRA, load, merge
 from tftransformer.data import Split
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.calibration import with_temperature
+from tftransformer.evaluation.calibration import conformal_threshold, label_sets, with_temperature
 from tftransformer.tasks import DocumentClassifier, MultiTaskClassifier, TextClassifier
 
 LABELS = ("negative", "positive", "neither")
@@ -107,6 +107,55 @@ def test_what_cannot_be_calibrated(one_block_preset):
     np.testing.assert_array_equal(before.argmax(-1), task.predict(TEXTS, verbose=0).argmax(-1))
 
 
+@pytest.mark.parametrize("make", [single, of_tasks], ids=lambda make: make.__name__)
+def test_label_sets_are_those_of_the_threshold_and_the_likeliest_come_first(make, one_block_preset):
+    task, answers, which = make(one_block_preset)
+    probabilities = task.predict(TEXTS, verbose=0, **which)
+    split = Split(TEXTS, drawn(probabilities, False))
+    before = [()] * len(TEXTS)
+    for coverage in (0.3, 0.8, 0.99):
+        threshold = task.conformal_threshold(split, coverage, **which)
+        assert threshold == conformal_threshold(answers.encode_targets(split.targets), probabilities, coverage)
+        found = answers.answers(probabilities, label_set_threshold=threshold)
+        for answer, row, smaller in zip(found, label_sets(probabilities, threshold), before, strict=True):
+            assert set(answer.label_set) == set(itertools.compress(LABELS, row))
+            assert answer.label_set[0] == answer.label
+            inside = [answer.probabilities[label] for label in answer.label_set]
+            assert inside == sorted(inside, reverse=True)
+            # A larger set goes on where the smaller one ends.
+            assert answer.label_set[: len(smaller)] == smaller
+        before = [answer.label_set for answer in found]
+    assert all(len(labels) == 3 for labels in before)  # 36 rows are too few for .99
+    if not which:
+        assert task.classify(TEXTS, label_set_threshold=threshold) == found
+
+
+def test_of_equally_likely_labels_the_answer_comes_first(one_block_preset):
+    _, answers, _ = of_tasks(one_block_preset)
+    rows = np.array([[0.25, 0.375, 0.375], [0.5, 0.25, 0.25]])
+    found = answers.answers(rows, min_probability=0.4, label_set_threshold=0.6)
+    assert [answer.label for answer in found] == [None, LABELS[0]]  # a set may stand where the label is left out
+    assert [answer.label_set for answer in found] == [LABELS[1:], LABELS[:1]]
+    assert [answer.label_set for answer in answers.answers(rows)] == [None, None]
+    assert answers.answers(rows[:0], label_set_threshold=0.5) == []
+
+
+def test_wrong_label_sets(one_block_preset):
+    task, _, _ = single(one_block_preset)
+    several_labels, _, _ = several(one_block_preset)
+    split = Split(TEXTS[:3], TARGETS[:3])
+    with pytest.raises(TransformerError, match="label_set_threshold must be between 0 and 1; got 1.5"):
+        task.classify(TEXTS[:3], label_set_threshold=1.5)
+    with pytest.raises(TransformerError, match="coverage must be above 0 and below 1; got 90"):
+        task.conformal_threshold(split, 90)
+    with pytest.raises(TransformerError, match="targets"):
+        task.conformal_threshold(Split(TEXTS[:3]))
+    with pytest.raises(TransformerError, match="label_set_threshold is for one label a text"):
+        several_labels.classify(TEXTS[:3], label_set_threshold=0.0)
+    with pytest.raises(TransformerError, match="conformal_threshold is for one label a text"):
+        several_labels.conformal_threshold(split)
+
+
 def test_unsure_answers_are_left_out(one_block_preset):
     task, _, _ = single(one_block_preset)
     probabilities = task.predict(TEXTS, verbose=0).max(-1)
@@ -118,33 +167,3 @@ def test_unsure_answers_are_left_out(one_block_preset):
         task.classify(TEXTS, min_probability=1.5)
     with pytest.raises(TransformerError, match="min_probability is for one label a text"):
         several(one_block_preset)[0].classify(TEXTS, min_probability=0.5)
-
-
-def test_sets_hold_the_likeliest_and_grow_with_what_is_promised(one_block_preset):
-    task, _, _ = single(one_block_preset)
-    split = Split(TEXTS, drawn(task.predict(TEXTS, verbose=0), False))
-    assert {answer.label_set for answer in task.classify(TEXTS)} == {None}
-    before = [()] * len(TEXTS)
-    for coverage in (0.5, 0.8, 0.95):
-        threshold = task.label_set_threshold(split, coverage)
-        answers = task.classify(TEXTS, label_set_threshold=threshold)
-        for text_before, answer in zip(before, answers):
-            assert answer.label_set[0] == max(answer.probabilities, key=answer.probabilities.get)
-            assert answer.label_set[: len(text_before)] == text_before
-            found = [answer.probabilities[label] for label in answer.label_set]
-            assert found == sorted(found, reverse=True)
-        # On the rows that it was chosen on the promise holds by its making.
-        held = [label in answer.label_set for label, answer in zip(split.targets, answers)]
-        assert np.mean(held) >= coverage
-        before = [answer.label_set for answer in answers]
-    assert {len(answer.label_set) for answer in task.classify(TEXTS, label_set_threshold=0.0)} == {3}
-    with pytest.raises(TransformerError, match="label_set_threshold must be between 0 and 1; got -1"):
-        task.classify(TEXTS, label_set_threshold=-1.0)
-    with pytest.raises(TransformerError, match="coverage must be above 0 and below 1; got 1"):
-        task.label_set_threshold(split, 1.0)
-    for refused in (
-        lambda task: task.classify(TEXTS, label_set_threshold=0.1),
-        lambda task: task.label_set_threshold(Split(TEXTS, [()] * len(TEXTS), multi_label=True)),
-    ):
-        with pytest.raises(TransformerError, match="label_set_threshold is for one label a text"):
-            refused(several(one_block_preset)[0])

@@ -241,7 +241,7 @@ def _ids(targets: np.ndarray) -> np.ndarray:
 
 # What a run's report looks thresholds up for.
 ACCURACIES = (0.9, 0.95, 0.99)
-COVERAGES = (0.8, 0.9, 0.95)
+COVERAGES = (0.8, 0.9, 0.95, 0.99)
 
 
 class Confidence:

@@ -200,13 +200,25 @@ def write_rows(
 
 
 def join_labels(label: Any, delimiter: str = LABEL_DELIMITER) -> str:
-    """A label, or a collection of them, as one string.
+    """A label as it is, or a collection of them as one string.
+
+    In a collection a name is quoted as in CSV (RFC 4180) where it holds the delimiter, a quotation mark or the end of a
+    line, so that `csv.reader([string], delimiter="|")` gives the names back.
 
     Example:
-        >>> join_labels("pos"), join_labels(("early", "late"))
-        ('pos', 'early|late')
+        >>> join_labels("pos"), join_labels(("early", "late")), join_labels(("yes|no", "late"))
+        ('pos', 'early|late', '"yes|no"|late')
     """
-    return delimiter.join(map(str, label)) if isinstance(label, (tuple, list, set, frozenset)) else str(label)
+    if not isinstance(label, (tuple, list, set, frozenset)):
+        return str(label)
+    return delimiter.join(_quoted(str(name), delimiter) for name in label)
+
+
+def _quoted(name: str, delimiter: str) -> str:
+    if not any(mark in name for mark in (delimiter, '"', "\n", "\r")):
+        return name
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def _width(text: str) -> int:

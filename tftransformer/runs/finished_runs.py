@@ -47,29 +47,40 @@ def predict(
     texts: Sequence[Any],
     output: str | Path | None = None,
     min_probability: float = 0.0,
-    *,
     min_accuracy: float | None = None,
     label_sets: float | None = None,
 ) -> list[Answer]:
-    """What a finished run's model answers, which is also printed, or written to a file; no label where it is less likely.
+    """What a finished run's model answers, which is also printed, or written to a file.
 
-    `min_accuracy` and `label_sets` are those of `predictions.thresholds_of`.
+    Args:
+        run: The run's folder.
+        texts: Texts, or pairs of them.
+        output: A CSV file in place of the screen.
+        min_probability: Leave the label of less likely answers out (between 0 and 1).
+        min_accuracy: The same by the run's own threshold for such a fraction of right answers.
+        label_sets: Give each text its set of labels, too, by the run's own threshold for sets of which such a fraction
+            holds the right label.
+
+    Raises:
+        TransformerError: It is no run of one classifier, or `predictions.thresholds_of` finds no such threshold in it.
     """
     texts = texts_to_predict(texts, None)
+    thresholds = thresholds_of(run, min_probability, min_accuracy, label_sets)
     classifier = load_classifier(run)
-    of_run, set_threshold = thresholds_of(RunFolder.open(run, argument="model"), min_accuracy, label_sets)
-    answers = classifier.classify(
-        texts, min_probability=max(min_probability, of_run), label_set_threshold=set_threshold
-    )
+    answers = classifier.classify(texts, **thresholds._asdict())
     if output is not None:
         write_answers(output, texts, answers, classifier.labels)
         say(f"{len(texts):,} answers are in {output}")
         return answers
     for text, answer in zip(texts, answers):
-        shown = text if isinstance(text, str) else " / ".join(text)
-        label = "-" if answer.label is None else join_labels(answer.label)
-        named = () if answer.label_set is None else (join_labels(answer.label_set),)
-        print(*(label, f"{max(answer.probabilities.values()):.4f}", *named, shown), sep="\t")
+        columns = [
+            "-" if answer.label is None else join_labels(answer.label),
+            f"{max(answer.probabilities.values()):.4f}",
+        ]
+        if answer.label_set is not None:
+            columns.append(join_labels(answer.label_set))
+        columns.append(text if isinstance(text, str) else " / ".join(text))
+        print("\t".join(columns))
     return answers
 
 

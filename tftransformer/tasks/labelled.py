@@ -14,7 +14,7 @@ from tftransformer.data.split import require_labelled
 from tftransformer.data.stream_labels import stream_encoder
 from tftransformer.data.targets import LABEL, TargetSpec
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.calibration import fit_temperature, label_sets, with_temperature
+from tftransformer.evaluation.calibration import conformal_threshold, fit_temperature, label_sets, with_temperature
 from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, tune_threshold
 from tftransformer.evaluation.reports import Report
 from tftransformer.export.serving import Signature
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
             the tuple of labels, which may be empty.
         probability: Probability of that label (0 to 1); multi-label: of each of them, in their order.
         probabilities: Probability of every label, in the order of the classifier's.
-        label_set: The labels that belong to the text's set, the likeliest first; None where no sets were asked for.
+        label_set: The labels that the text may have, the likeliest first; None where no set was asked for.
 
     Example:
         >>> Answer("yes", 0.8, {"no": 0.2, "yes": 0.8}).label
@@ -89,33 +89,40 @@ class Labelled:
     def answers(
         self, probabilities: np.ndarray, min_probability: float = 0.0, label_set_threshold: float | None = None
     ) -> list[Answer]:
-        """Label and probabilities of each row of what `predict` returned.
+        """Label and probabilities of each row (B, C) of what `predict` returned.
+
+        Args:
+            probabilities: (B, C).
+            min_probability: Leave the label of less likely answers out (between 0 and 1).
+            label_set_threshold: The probability from which on a label is in a text's `label_set` (between 0 and 1). None:
+                no sets.
 
         Raises:
-            TransformerError: `min_probability` or `label_set_threshold` is not between 0 and 1, or for several labels a text.
+            TransformerError: A threshold is not between 0 and 1, or is for a classifier of several labels a text.
         """
         for name, value in (("min_probability", min_probability), ("label_set_threshold", label_set_threshold)):
-            check_number(name, value or 0.0, "between 0 and 1", lambda value: 0 <= value <= 1)
-            if value and self.multi_label:
-                raise TransformerError(f"{name} is for one label a text; several are chosen by the threshold")
+            if value is not None:
+                check_number(name, value, "between 0 and 1", lambda value: 0 <= value <= 1)
+        if self.multi_label and (min_probability or label_set_threshold is not None):
+            name = "min_probability" if min_probability else "label_set_threshold"
+            raise TransformerError(f"{name} is for one label a text; several are chosen by the threshold")
+        sets: Sequence = [None] * len(probabilities)
+        if label_set_threshold is not None:
+            sets = self._label_sets(probabilities, label_set_threshold)
         answers = []
-        sets = (
-            [None] * len(probabilities)
-            if label_set_threshold is None
-            else self._sets(probabilities, label_set_threshold)
-        )
-        labels = self.predicted_labels(probabilities)
-        for label, row, label_set in zip(labels, probabilities.tolist(), sets, strict=True):
+        rows = zip(self.predicted_labels(probabilities), probabilities.tolist(), sets, strict=True)
+        for label, row, label_set in rows:
             every = dict(zip(self.labels, row, strict=True))
             chosen = tuple(every[name] for name in label) if self.multi_label else every[label]
             sure = self.multi_label or chosen >= min_probability
             answers.append(Answer(label if sure else None, chosen, every, label_set))
         return answers
 
-    def _sets(self, probabilities: np.ndarray, threshold: float) -> list[tuple[str, ...]]:
-        orders = np.argsort(-probabilities, axis=-1, kind="stable")
-        within = label_sets(probabilities, threshold)
-        return [tuple(self.labels[i] for i in order if row[i]) for order, row in zip(orders, within, strict=True)]
+    def _label_sets(self, probabilities: np.ndarray, threshold: float) -> list[tuple[str, ...]]:
+        # Stable, so that of equally likely labels the predicted one, which is the first, comes first.
+        order = np.argsort(-probabilities, axis=-1, kind="stable")
+        sizes = label_sets(probabilities, threshold).sum(-1)
+        return [tuple(self.labels[i] for i in row[:size]) for row, size in zip(order, sizes, strict=True)]
 
     @property
     def target_spec(self) -> TargetSpec:
@@ -179,6 +186,16 @@ class Labelled:
         if 0 < self.threshold < 1:
             self.threshold = float(with_temperature(self.threshold, temperature, multi_label=True))
         return temperature
+
+    def conformal_threshold_on(self, targets: Any, probabilities: np.ndarray | None, coverage: float) -> float:
+        """The `label_set_threshold` for sets that hold the label as often as asked, from held-out rows.
+
+        Raises:
+            TransformerError: The classifier is one of several labels a text, or the coverage is out of range.
+        """
+        if self.multi_label:
+            raise TransformerError("conformal_threshold is for one label a text; several are chosen by the threshold")
+        return conformal_threshold(self.encoded(targets), probabilities, coverage)
 
     def tune_on(self, targets: Any, probabilities: np.ndarray) -> float:
         """Set the multi-label threshold to the one with the best micro-F1, and return it."""

@@ -282,6 +282,12 @@ class MultiTaskClassifier(EncoderTask):
         own, head = self.tasks[name], self.head.heads[self.columns(name).number]
         return own.calibrate_on(require_labelled(data).targets, self.predict(data, task=name, verbose=0), head)
 
+    def conformal_threshold(self, data: Split, coverage: float = 0.9, *, task: str) -> float:
+        """The threshold of a task's label sets, as `TextClassifier.conformal_threshold`; `tasks[task].answers` takes it."""
+        (name,) = self._by_task(data, task)
+        probabilities = self.predict(data, task=name, verbose=0)
+        return self.tasks[name].conformal_threshold_on(require_labelled(data).targets, probabilities, coverage)
+
     def tune_threshold(self, data: Split, *, task: str) -> float:
         """Set a multi-label task's threshold to the one with the best micro-F1 on labelled data, and return it."""
         (name,) = self._by_task(data, task)

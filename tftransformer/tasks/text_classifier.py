@@ -17,7 +17,6 @@ from tftransformer.data.examples import Examples
 from tftransformer.data.labels import label_names
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, check_choice, check_whole
-from tftransformer.evaluation.calibration import conformal_threshold
 from tftransformer.evaluation.reports import Report
 from tftransformer.export.inference_graph import inference_network
 from tftransformer.export.serving import Serving
@@ -146,18 +145,18 @@ class TextClassifier(Labelled, EncoderTask):
             batch_size: Rows a batch; None: as `predict`.
             min_probability: Leave the label of less likely answers out (between 0 and 1); a run's report says from which
                 probability on how many answers are right.
-            label_set_threshold: Give each text a set of labels too: those that are as likely as this, and the likeliest. The threshold at
-                which sets hold the right label as often as wanted is that of `label_set_threshold`, or in a run's report.
+            label_set_threshold: Give each text the set of the labels that are so likely (between 0 and 1), and of the
+                likeliest in any case; `conformal_threshold` finds one. None: no sets.
 
         Returns:
             For each text an `Answer` with `label`, `probability`, `probabilities` and `label_set`, in the order of the texts.
 
         Raises:
-            TransformerError: A probability is not between 0 and 1, or is given to a multi-label classifier.
+            TransformerError: A threshold is not between 0 and 1, or is for a multi-label classifier.
 
         Example:
-            >>> classifier.classify(["no refund after three weeks"], label_set_threshold=0.0)[0].label_set
-            ('...', '...')
+            >>> classifier.classify(["no refund after three weeks"])
+            [Answer(label='...', probability=0..., probabilities={'no': 0..., 'yes': 0...}, label_set=None)]
         """
         return self.answers(self.predict(texts, batch_size, verbose=0), min_probability, label_set_threshold)
 
@@ -249,29 +248,30 @@ class TextClassifier(Labelled, EncoderTask):
         """
         return self.calibrate_on(self.labels_of(data), self.predict(data, verbose=0), self.head)
 
-    def label_set_threshold(self, data: Split | Examples, coverage: float = 0.9) -> float:
-        """The probability from which on labels belong to a text's set, by labelled rows that the model was not trained on.
+    def conformal_threshold(self, data: Split | Examples, coverage: float = 0.9) -> float:
+        """The `label_set_threshold` of `classify` for sets that hold the right label as often as asked.
 
-        Sets of new texts of the same kind then hold the right label as often as wanted, whatever the model is worth (split
-        conformal prediction, `evaluation.conformal_threshold`); `calibrate` comes first, as it changes probabilities.
+        Split conformal prediction (`evaluation.conformal_threshold` says what is promised). It is of the classifier as it
+        is: calibrate before, and find it anew after further training.
 
         Args:
-            data: A Split with targets, or `Examples` that `preprocess` made of one.
-            coverage: Fraction of the sets that is to hold the right label (above 0, below 1).
+            data: A Split with targets, or `Examples` that `preprocess` made of one; rows that it was not trained on.
+            coverage: Fraction of new texts whose set is to hold the right label (above 0, below 1).
 
         Returns:
-            For `classify`; 0, which puts every label into every set, where the rows are too few for the promise.
+            A probability; 0, by which every set holds every label, where the rows are too few for such a promise.
 
         Raises:
             TransformerError: The data have no labels, the coverage is out of range, or the classifier is multi-label.
 
         Example:
-            >>> classifier.label_set_threshold(Split(["perhaps", "surely"], ["no", "yes"]))
-            0.0
+            >>> held_out = Split(["perhaps", "surely", "hardly"], ["no", "yes", "no"])
+            >>> threshold = classifier.conformal_threshold(held_out, coverage=0.5)
+            >>> classifier.classify(["no refund after three weeks"], label_set_threshold=threshold)[0].label_set
+            (...)
         """
-        if self.multi_label:
-            raise TransformerError("label_set_threshold is for one label a text; several are chosen by the threshold")
-        return conformal_threshold(self.encoded(self.labels_of(data)), self.predict(data, verbose=0), coverage)
+        probabilities = None if self.multi_label else self.predict(data, verbose=0)
+        return self.conformal_threshold_on(self.labels_of(data), probabilities, coverage)
 
     def tune_threshold(self, data: Any) -> float:
         """Set the multi-label threshold to the one with the best micro-F1 on labelled data, and return it."""

@@ -8,7 +8,6 @@ import dataclasses
 from typing import Any
 
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.arguments import check_number
 from tftransformer.runs.flags import OptionFlags, option
 from tftransformer.runs.options import ClassificationOptions, continued_options, evaluation_options, options_of
 from tftransformer.runs.predictions import check_output, pair_up, texts_to_predict, thresholds_of
@@ -31,12 +30,13 @@ class ModeOptions:
     )
     min_accuracy: float | None = option(
         None,
-        "predict: leave out the label below the probability from which on so large a fraction of the answers is right, by the "
-        "run's report.",
+        "predict: leave out the label where it is less likely than the run's report wants it for so large a fraction of "
+        "right answers, such as 0.95.",
     )
     label_sets: float | None = option(
         None,
-        "predict: name a set of labels for each text, too; so large a fraction of the sets holds the right one, by the run's report.",
+        "predict: give each text the set of labels that it may have, too; this fraction of the sets, such as 0.9, holds the "
+        "right one, by the threshold in the run's report.",
     )
     output: str | None = option(None, "predict: a CSV file for label and probabilities, in place of the screen.")
 
@@ -46,11 +46,17 @@ RUN = OptionFlags(
     ClassificationOptions, overwrite="Replace a finished or different run in --output_dir, or the file of --output."
 )
 FLAGS = (MODE, RUN)
+# In which modes a flag says something, where that is not predict alone.
+_MODES_OF = {"mode": ("train", "evaluate", "predict"), "model": ("evaluate", "predict")}
 
 
 def read_flags() -> tuple[ModeOptions, Any]:
     """What to do, and with what: options to train; the data to evaluate on, None for the run's own; texts."""
     mode, given = MODE.read(), RUN.given()
+    for name in MODE.given():
+        modes = _MODES_OF.get(name, ("predict",))
+        if mode.mode not in modes:
+            raise TransformerError(f"{name} goes with mode={' or mode='.join(modes)}; got mode={mode.mode}")
     if mode.mode == "predict":
         return mode, _texts(mode, given)
     if mode.mode == "evaluate":
@@ -68,11 +74,8 @@ def _texts(mode: ModeOptions, given: dict[str, Any]) -> list:
     for name in given:
         if name not in ("text_columns", "overwrite"):
             raise TransformerError(f"{name} cannot go with mode=predict, whose texts are those of --text and --texts")
-    check_number("min_probability", mode.min_probability, "between 0 and 1", lambda value: 0 <= value <= 1)
-    if mode.min_probability and mode.min_accuracy is not None:
-        raise TransformerError("min_accuracy cannot go with min_probability: it stands for the run's own")
+    thresholds_of(mode.model, mode.min_probability, mode.min_accuracy, mode.label_sets)
     run = RunFolder.open(mode.model, argument="model")
-    thresholds_of(run, mode.min_accuracy, mode.label_sets)
     if mode.output is not None:
         check_output(mode.output, given.get("overwrite", False))
     columns = given.get("text_columns")
@@ -86,14 +89,7 @@ def run(mode: ModeOptions, what: Any) -> None:
     from tftransformer.runs import classification, continuing, finished_runs
 
     if mode.mode == "predict":
-        finished_runs.predict(
-            mode.model,
-            what,
-            mode.output,
-            mode.min_probability,
-            min_accuracy=mode.min_accuracy,
-            label_sets=mode.label_sets,
-        )
+        finished_runs.predict(mode.model, what, mode.output, mode.min_probability, mode.min_accuracy, mode.label_sets)
     elif mode.mode == "evaluate":
         finished_runs.evaluate(mode.model, what)
     elif what.init_from is None:
