@@ -14,7 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # In default runs the one that holds most of what can go wrong.
 CASES = [
     "clipping and accumulation",
-    *(pytest.param(case, marks=pytest.mark.slow) for case in ("clipping", "schedule", "float16")),
+    *(
+        pytest.param(case, marks=pytest.mark.slow)
+        for case in ("clipping", "schedule", "float16", "average", "average in float16")
+    ),
 ]
 
 
@@ -42,7 +45,7 @@ def test_two_replicas_equal_one_device(results, case):
     result = results[case]
     assert result["movement"] > 1e-3, "weights that do not move are equal whatever the update"
     # Half precision rounds the two halves of a batch otherwise than the whole.
-    assert result["difference"] < (1e-3 if case == "float16" else 1e-6)
+    assert result["difference"] < (1e-3 if "float16" in case else 1e-6)
     assert result["updates"][0] == result["updates"][1] > 0
     if case == "clipping and accumulation":
         assert result["updates"][1] == 6, "two epochs of 8 batches by 3: the last two of each make an update"

@@ -58,7 +58,9 @@ CASES = {
     "clipping": (sgd(momentum=0.9, global_clipnorm=0.1), {}),
     "clipping and accumulation": (sgd(global_clipnorm=0.1, gradient_accumulation_steps=3), {}),
     "schedule": (lambda: AdamW(LinearSchedule(1e-2), epsilon=1e-3, gradient_accumulation_steps=2), {}),
+    "average": (sgd(global_clipnorm=0.1, gradient_accumulation_steps=3, average=0.5), {}),
     "float16": (sgd(global_clipnorm=0.1, gradient_accumulation_steps=2), {"dtype": "mixed_float16"}),
+    "average in float16": (sgd(global_clipnorm=0.1, average=0.5), {"dtype": "mixed_float16"}),
 }
 
 

@@ -47,8 +47,8 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
             same update at a part of its price. Not for steps that XLA compiles (their shapes are fixed), several
             replicas or accumulation; there it does nothing. Tasks turn it on where it can be.
         name: Name of the optimizer.
-        others: `gradient_accumulation_steps`, `carry_accumulation`, `rate_multipliers`, `no_decay` and
-            `loss_scale_factor`; see `ReducedGradients`.
+        others: `gradient_accumulation_steps`, `carry_accumulation`, `rate_multipliers`, `no_decay`,
+            `average` and `loss_scale_factor`; see `ReducedGradients`.
 
     Raises:
         TransformerError: A number out of its range; when built, a pattern that matches no trained weight.

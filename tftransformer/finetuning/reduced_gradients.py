@@ -14,12 +14,14 @@ import tensorflow as tf
 
 from tftransformer.errors import TransformerError, check_whole, near_miss
 from tftransformer.finetuning.schedules import Schedule, check_number, check_total_steps
+from tftransformer.finetuning.weight_averages import WeightAverages
 
 # Biases, and the scales and offsets of norms: pulling them to zero regularises nothing. So do factors that start as 1: IA3's scales, DoRA's magnitudes.
 NO_DECAY = (r".*(bias|gamma|beta|scale|magnitude)",)
 
 _NOT_NEGATIVE = ("at least 0", lambda value: value >= 0)
 _POSITIVE = ("positive", lambda value: value > 0)
+_FRACTION = ("above 0 and at most 1", lambda value: 0 < value <= 1)
 
 
 def matching(pattern: str, paths: Sequence[str], argument: str) -> set[int]:
@@ -79,6 +81,9 @@ class ReducedGradients:
         rate_multipliers: Mapping from a pattern to a factor on the rate. The first pattern that matches a weight
             counts.
         no_decay: Patterns of weights without decay; biases and norms by default.
+        average: Fraction of the updates over which weights are averaged (see `WeightAverages`); None for no average.
+            Models have it while they are validated and after `fit`, if `fit` is a task's or has `BindSchedule`;
+            otherwise after `fit`.
         loss_scale_factor: Fixed loss scale. Keras wraps the optimizer in its own dynamic one where the dtype policy
             is "mixed_float16".
         name: Name of the optimizer.
@@ -101,6 +106,7 @@ class ReducedGradients:
         carry_accumulation: bool = False,
         rate_multipliers: Mapping[str, float] | None = None,
         no_decay: Sequence[str] | str = NO_DECAY,
+        average: float | None = None,
         loss_scale_factor: float | None = None,
     ):
         if not callable(learning_rate):
@@ -111,6 +117,8 @@ class ReducedGradients:
             check_whole("gradient_accumulation_steps", gradient_accumulation_steps)
         if not isinstance(carry_accumulation, bool):
             raise TransformerError(f"carry_accumulation must be True or False; got {carry_accumulation!r}")
+        if average is not None:
+            average = check_number("average", average, *_FRACTION)
         super().__init__(
             learning_rate=learning_rate,
             weight_decay=check_number("weight_decay", weight_decay or 0.0, *_NOT_NEGATIVE),
@@ -131,19 +139,21 @@ class ReducedGradients:
         total = getattr(learning_rate, "total_steps", None) if isinstance(learning_rate, Schedule) else None
         self._length_known = total is not None
         # Variables, not numbers: a second `fit` has another length and runs the graph of the first.
-        self._schedule_start = self._add_counter("schedule_start")
-        self._schedule_steps = self._add_counter("schedule_steps")
-        self._first_bad_step = self._add_counter("first_bad_step")
+        self._schedule_start = self.add_counter("schedule_start")
+        self._schedule_steps = self.add_counter("schedule_steps")
+        self._first_bad_step = self.add_counter("first_bad_step")
         # Keras's count of steps, `_iterations`, is that of batches; `iterations`, the updates, is a part of it. An
         # update of fewer batches takes the places of those that it lacks, so that both stay true.
         if self.gradient_accumulation_steps:
             # Batches after which nothing may be left over (0: no end is known), and how many of them are behind.
-            self._period = self._add_counter("accumulation_period")
-            self._period_batches = self._add_counter("accumulation_period_batches")
+            self._period = self.add_counter("accumulation_period")
+            self._period_batches = self.add_counter("accumulation_period_batches")
+        self.weight_averages = None if average is None else WeightAverages(self, average)
         if total is not None:
             self._schedule_steps.assign(total)
 
-    def _add_counter(self, name: str) -> keras.Variable:
+    def add_counter(self, name: str) -> keras.Variable:
+        """A whole number that is the same on all replicas, saved with the optimizer."""
         return self.add_variable((), dtype="int64", aggregation="only_first_replica", name=name)
 
     @property
@@ -175,13 +185,16 @@ class ReducedGradients:
         self._schedule_steps.assign(steps)
         self._length_known = True
 
-    def start_run(self, epoch_batches: int | None, epochs: int = 1) -> None:
+    def start_run(self, epoch_batches: int | None, epochs: int = 1, continued: bool = False) -> None:
         """Start with nothing accumulated, and with the length of the epochs, whose ends make an update.
 
         Args:
             epoch_batches: Number of batches in an epoch; None where it is not known, and what is left is carried on.
             epochs: Number of epochs of this run.
+            continued: Whether the run goes on with an earlier one, whose weights and average are at hand then.
         """
+        if self.weight_averages is not None:
+            self.weight_averages.start(continued)
         if not self.gradient_accumulation_steps:
             return
         for accumulated in self._accumulated_gradients if self.built else ():
@@ -192,9 +205,23 @@ class ReducedGradients:
         self._period_batches.assign(0)
 
     def start_epoch(self) -> None:
-        """Count the batches of an epoch from here: float16's loss scale may have skipped some of the last one's."""
+        """Count the batches of an epoch from here: float16's loss scale may have skipped some of the last one's.
+
+        The model has the weights that train, whatever it was judged with.
+        """
+        if self.weight_averages is not None:
+            self.weight_averages.hide()
         if self.gradient_accumulation_steps and not self.carry_accumulation:
             self._period_batches.assign(0)
+
+    def show_average(self) -> None:
+        """Give the model the average of its weights, if the optimizer keeps one, until the next epoch starts."""
+        if self.weight_averages is not None:
+            self.weight_averages.show()
+
+    def finalize_variable_values(self, var_list: Any) -> None:
+        # Keras calls it at the end of `fit`; the variables are those that the optimizer was built for.
+        self.show_average()
 
     def _count_batch(self) -> tuple[tf.Tensor, tf.Tensor]:
         """How many batches are accumulated with this one, as a float32, and whether they make an update."""
@@ -242,6 +269,8 @@ class ReducedGradients:
         if self.built:
             return
         super().build(variables)
+        if self.weight_averages is not None:
+            self.weight_averages.build(variables)
         shape = (len(variables),)
         self.joined_at = self.add_variable(shape, dtype="int64", aggregation="only_first_replica", name="joined_at")
         # Decided when the step is traced: counts of updates that are the same are computed once, as most are.
@@ -284,7 +313,8 @@ class ReducedGradients:
     def remembered(self, place: int) -> tuple[keras.Variable, ...]:
         """All that the optimizer remembers of the weight at a place."""
         accumulated = (self._accumulated_gradients[place],) if self.gradient_accumulation_steps else ()
-        return (*accumulated, *self.slots(place))
+        averages = () if self.weight_averages is None else (self.weight_averages.averages[place],)
+        return (*accumulated, *averages, *self.slots(place))
 
     def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[Any]) -> None:
         places = [self._get_variable_index(variable) for variable in trainable_variables]
@@ -303,9 +333,17 @@ class ReducedGradients:
             scale *= self.global_clipnorm / tf.maximum(norm, self.global_clipnorm)
         rate = tf.cast(tf.convert_to_tensor(self.learning_rate), tf.float32)
         shared, constants = (scale, rate), self._step_constants(places)
+        averages = self.weight_averages
+        moved = tf.constant(0.0) if averages is None else averages.count(tf.logical_and(finite, last))
 
         def finish(
-            strategy: tf.distribute.Strategy, grads: Any, shared: Any, constants: Any, finite: Any, last: Any
+            strategy: tf.distribute.Strategy,
+            grads: Any,
+            shared: Any,
+            constants: Any,
+            finite: Any,
+            last: Any,
+            moved: Any,
         ) -> None:
             # Replicas meet only here: conditions are legal where all of them are one, not inside each.
             finite, last = _local(strategy, finite), _local(strategy, last)
@@ -314,6 +352,8 @@ class ReducedGradients:
                 for variable, grad, own, place in zip(variables, grads, constants, places):
                     given = (grad, *shared, *own, *(slot.value for slot in self.slots(place)))
                     strategy.extended.update(variable, self._updater(place), group=False, args=given)
+                if averages is not None:
+                    averages.update(strategy, places, variables, moved)
 
             def accumulate() -> None:
                 for accumulator, grad in zip(accumulators, grads):
@@ -330,7 +370,7 @@ class ReducedGradients:
                 when(finite, update)
 
         tf.__internal__.distribute.interim.maybe_merge_call(
-            finish, self._distribution_strategy, grads, shared, constants, finite, last
+            finish, self._distribution_strategy, grads, shared, constants, finite, last, moved
         )
         if steps:
             self._skip_missing_batches(batches, last)
@@ -376,6 +416,7 @@ class ReducedGradients:
             "carry_accumulation": self.carry_accumulation,
             "rate_multipliers": dict(self._rate_patterns),
             "no_decay": list(self._no_decay),
+            "average": None if self.weight_averages is None else self.weight_averages.fraction,
         }
 
 

@@ -34,7 +34,7 @@ def bind_schedule(optimizer: Any, steps_per_epoch: int | None, epochs: int, init
     optimizer = inner_optimizer(optimizer)
     if not isinstance(optimizer, ReducedGradients):
         return
-    optimizer.start_run(steps_per_epoch, epochs - initial_epoch)
+    optimizer.start_run(steps_per_epoch, epochs - initial_epoch, continued=initial_epoch > 0)
     if not isinstance(optimizer._learning_rate, Schedule):
         return
     if steps_per_epoch is None:
@@ -71,6 +71,12 @@ class BindSchedule(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         start_epoch(self.model.optimizer)
 
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        show_average(self.model.optimizer)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        show_average(self.model.optimizer)
+
 
 def warmup_updates(optimizer: Any) -> int:
     """Updates until the rate of one of our schedules, of known length, is at its highest; 0 for anything else."""
@@ -86,6 +92,12 @@ def start_epoch(optimizer: Any) -> None:
     """Tell one of our optimizers that an epoch begins; any other has nothing to be told."""
     if isinstance(optimizer := inner_optimizer(optimizer), ReducedGradients):
         optimizer.start_epoch()
+
+
+def show_average(optimizer: Any) -> None:
+    """Have one of our optimizers that averages weights give the model the average, until the next epoch begins."""
+    if isinstance(optimizer := inner_optimizer(optimizer), ReducedGradients):
+        optimizer.show_average()
 
 
 def check_callbacks(callbacks: Iterable[Any] | Any, optimizer: Any) -> None:

@@ -104,11 +104,17 @@ def classification_defaults(task: "TextTask", optimizer: Any, loss: Any, metrics
             raise TransformerError(f"compile has no argument {name!r}{near_miss(name, known)}")
     if optimizer is not None and rates:
         raise TransformerError(f"{', '.join(rates)} cannot go with an optimizer: give it to the optimizer itself")
-    for method in task.methods:
-        if optimizer is not None and "rate_multipliers" in method.optimizer_options(task):
+    for method in task.methods if optimizer is not None else ():
+        settings = method.optimizer_options(task)
+        if "rate_multipliers" in settings:
             raise TransformerError(
                 f"{method} cannot go with an optimizer: give the optimizer "
                 f"rate_multipliers=tt.{method!r}.multipliers(model) itself"
+            )
+        if "average" in settings:
+            raise TransformerError(
+                f"{method} cannot go with an optimizer: give tftransformer's AdamW or SGD "
+                f"average={settings['average']} itself"
             )
     smoothing = check_number(
         "label_smoothing", own.get("label_smoothing", 0.0), "at least 0 and below 1", lambda value: 0 <= value < 1

@@ -18,7 +18,7 @@ from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError, check_whole
 from tftransformer.finetuning.frozen_part import POOLED
 from tftransformer.finetuning.recipe import INFERENCE_BATCH_SIZE
-from tftransformer.finetuning.schedule_length import start_epoch
+from tftransformer.finetuning.schedule_length import show_average, start_epoch
 from tftransformer.text.base import Tokenizer
 
 
@@ -207,6 +207,14 @@ class EpochNumber(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._epoch.number = epoch
         start_epoch(self.model.optimizer)
+
+    # It stands before all other callbacks: what they validate, compare or write is the average, where there is one.
+
+    def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        show_average(self.model.optimizer)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        show_average(self.model.optimizer)
 
 
 def is_dataset(x: Any) -> bool:

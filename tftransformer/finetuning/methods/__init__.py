@@ -19,6 +19,7 @@ METHODS = {
     "contrastive": ("contrastive", "Contrastive"),
     "unfreeze": ("gradual_unfreezing", "GradualUnfreezing"),
     "layerwise": ("layerwise_rates", "LayerwiseRates"),
+    "average": ("average_weights", "AverageWeights"),
     "bitfit": ("bitfit", "BitFit"),
     "lora": ("lora", "LoRA"),
     "dora": ("dora", "DoRA"),
