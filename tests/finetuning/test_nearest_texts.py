@@ -41,7 +41,7 @@ def test_it_is_the_vote_of_scikit_learn(k):
     vectors, targets, asked = draw.normal(size=(40, 6)), draw.integers(0, 3, 40), draw.normal(size=(9, 6))
     layer = NeighbourVotes(3, rows=40, neighbours=k)
     layer.build((None, 6))
-    layer.vectors.assign(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
+    layer.vectors.assign((vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).T)
     layer.votes.assign(np.eye(3)[targets])
     # Its distance is one less the cosine.
     theirs = KNeighborsClassifier(k, metric="cosine", weights=lambda d: np.exp((1 - d) / 0.07)).fit(vectors, targets)
@@ -58,7 +58,7 @@ def test_what_keeps_a_model_keeps_its_texts(one_block_preset, rows, tmp_path):
     np.testing.assert_allclose(before, voted(layer, vectors), atol=1e-6)
     # Each text is there itself.
     unit = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-    np.testing.assert_allclose((unit @ np.array(layer.vectors).T).max(-1), 1.0, atol=1e-5)
+    np.testing.assert_allclose((unit @ np.array(layer.vectors)).max(-1), 1.0, atol=1e-5)
     classifier.calibrate(rows)
     calibrated = classifier.predict(texts, verbose=0)
     assert not np.allclose(calibrated, before)
@@ -114,14 +114,41 @@ def test_what_cannot_be(one_block_preset, rows, monkeypatch):
             NearestTexts(**given)
     classifier = build(one_block_preset, rows, "neighbours:100")
     assert classifier.head.neighbours.neighbours == 60
-    with pytest.raises(
-        TransformerError, match="probe needs a linear head; that of the model answers by its nearest texts"
-    ):
-        classifier.apply("probe")
+    assert not any(variable.trainable for variable in classifier.head.neighbours.weights)
+    classifier.apply("neighbours:3")  # once more
+    assert not any(variable.trainable for variable in classifier.head.neighbours.weights)
     monkeypatch.setattr(nearest_texts, "MOST_BYTES", 100)
     before = classifier.predict(list(rows.texts), verbose=0)
     with pytest.raises(
-        TransformerError, match="neighbours keeps the vectors of all training texts, .*; got 60 texts of 16"
+        TransformerError, match="neighbours keeps the vectors of all training texts, .*; got 60 texts of 18"
     ):
         classifier.fit(rows, verbose=0)
     np.testing.assert_array_equal(classifier.predict(list(rows.texts), verbose=0), before)
+
+
+def test_other_labels_other_tasks_and_the_encoder_alone_have_none_of_it(one_block_preset, rows, tmp_path):
+    classifier = build(one_block_preset, rows)
+    classifier.save_to_preset(tmp_path / "folder")
+    others = TextClassifier.from_preset(tmp_path / "folder", labels=["no", "yes"])
+    assert others.head.neighbours is None and others.fresh
+    assert tt.MultiTaskClassifier.from_preset(tmp_path / "folder", tasks={"a": ["no", "yes"]}).head is not None
+    classifier.save_to_preset(tmp_path / "encoder", head=False)
+    assert TextClassifier.from_preset(tmp_path / "encoder", labels=LABELS).head.neighbours is None
+
+
+def test_what_trains_needs_a_linear_head_again(one_block_preset, rows):
+    classifier = build(one_block_preset, rows)
+    classifier.apply("full")
+    classifier.compile(run_eagerly=True)
+    with pytest.raises(
+        TransformerError, match="the head answers by its nearest texts, which no update trains: apply probe"
+    ):
+        classifier.fit(rows, epochs=1, verbose=0)
+    classifier.apply("probe")
+    classifier.compile(run_eagerly=True)
+    classifier.fit(rows, verbose=0)
+    assert classifier.head.neighbours is None
+    linear = build(one_block_preset, rows, "probe")
+    np.testing.assert_allclose(
+        classifier.predict(list(rows.texts), verbose=0), linear.predict(list(rows.texts), verbose=0), atol=1e-5
+    )

@@ -54,6 +54,11 @@ class ClassificationHead(SlottedLayer):
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         if self.neighbours is not None:
+            if training:
+                raise TransformerError(
+                    "the head answers by its nearest texts, which no update trains: apply probe, head_start or contrastive, "
+                    "which put a linear head in its place"
+                )
             return self.neighbours(x)
         return self.logits(self.dropout(x, training=bool(training) and self.trainable))
 

@@ -10,7 +10,7 @@ from tftransformer.layers.configured import ConfiguredLayer
 
 @keras.saving.register_keras_serializable(package="tftransformer")
 class NeighbourVotes(ConfiguredLayer):
-    """Logits by a vote of the k nearest of N stored vectors, by their cosine to the given one.
+    """Logits by a vote of the k nearest of N stored vectors, by their cosine to the given one; of equally near ones the first.
 
     A neighbour's vote weighs `exp(cosine / temperature)`, times the weight of its text (Wu et al. 2018, arXiv:1805.01978,
     who have a temperature of 0.07).
@@ -23,7 +23,7 @@ class NeighbourVotes(ConfiguredLayer):
         multi_label: Whether a label has a yes and a no of its own.
 
     Attributes:
-        vectors: (N, D) of length 1.
+        vectors: (D, N), each of length 1; as the product with them is fastest.
         votes: (N, C), 1 at the labels of each text.
         log_weights: (N,) logarithms of the texts' weights.
         divisor: (1,) what logits are divided by: 1, or the product of the temperatures of all calibrations.
@@ -33,7 +33,7 @@ class NeighbourVotes(ConfiguredLayer):
     Example:
         >>> layer = NeighbourVotes(2, rows=3, neighbours=1)
         >>> layer.build((None, 2))
-        >>> layer.vectors.assign([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+        >>> layer.vectors.assign([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
         >>> layer.votes.assign([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
         >>> [int(label) for label in keras.ops.argmax(layer(keras.ops.array([[2.0, 0.1], [0.1, 2.0]])), axis=-1)]
         [0, 1]
@@ -62,15 +62,17 @@ class NeighbourVotes(ConfiguredLayer):
 
     def build(self, x_shape: tuple) -> None:
         def stored(name: str, shape: tuple, initializer: str = "zeros") -> Any:
-            return self.add_weight(name=name, shape=shape, initializer=initializer, dtype="float32", trainable=False)
+            return self.add_weight(
+                name=name, shape=shape, initializer=initializer, dtype="float32", trainable=False, autocast=False
+            )
 
-        self.vectors = stored("vectors", (self.rows, x_shape[-1]))
+        self.vectors = stored("vectors", (x_shape[-1], self.rows))
         self.votes = stored("votes", (self.rows, self.num_classes))
         self.log_weights = stored("log_weights", (self.rows,))
         self.divisor = stored("divisor", (1,), "ones")
 
     def call(self, x: Any) -> Any:
-        cosines = ops.matmul(ops.normalize(ops.cast(x, "float32"), axis=-1), ops.transpose(self.vectors))
+        cosines = ops.matmul(ops.normalize(ops.cast(x, "float32"), axis=-1), self.vectors)
         nearest, places = ops.top_k(cosines, self.neighbours)
         weights = ops.softmax(nearest / self.temperature + ops.take(self.log_weights, places), axis=-1)
         shares = ops.sum(weights[..., None] * ops.take(self.votes, places, axis=0), axis=1)

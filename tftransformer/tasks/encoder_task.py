@@ -186,7 +186,7 @@ class EncoderTask(TextTask):
         saved = {name: stated[name] for name in kept if name in stated}
         task = cls(config, found.tokenizer.build(), **{"pooling": found.pooling, **saved, **options})
         task.advice = complete_advice(found.task.get("advice", {}), config.hidden_dim)
-        replay_modifications(task, found.modifications)
+        replay_modifications(task, found.modifications, head="head/.*" not in fresh)
         if load_weights:
             task.load_summary = found.load_into(task, optional=cls.own_weights, fresh=fresh)
             task.fresh = tuple(task.load_summary.fresh)
@@ -220,7 +220,7 @@ class EncoderTask(TextTask):
             folder,
             **contents,
             task=self.task_settings(),
-            modifications=describe_modifications(self),
+            modifications=describe_modifications(self, head=whole),
             class_name=keras.saving.get_registered_name(type(self)) if whole else None,
             **options,
         )

@@ -1,5 +1,6 @@
 """k nearest texts: nothing is trained, and a text is labelled like those of the training rows that are most like it."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,14 @@ from tftransformer.finetuning.arguments import check_number
 from tftransformer.finetuning.methods.base import Model, Number
 from tftransformer.finetuning.methods.head_only import HeadOnly
 from tftransformer.finetuning.methods.probe import check_linear_head
+from tftransformer.patterns import addresses
 
 if TYPE_CHECKING:
     from tftransformer.models.task import Task
 
 # What k is chosen from, and rows that are enough to choose by.
 NEIGHBOURS = (1, 2, 4, 8, 16, 32, 64)
-_CHOSEN_ON = 2000
+_CHOSEN_ON, _AT_A_TIME = 2000, 200
 # Bytes of vectors beyond which a model is no place for them.
 MOST_BYTES = 1 << 30
 
@@ -27,8 +29,9 @@ class NearestTexts(HeadOnly):
     """The head keeps the vectors of all training texts, and the k most similar ones vote (Cover & Hart 1967; see `NeighbourVotes`).
 
     `fit` takes no updates: it runs the encoder once over the texts. The vectors are part of the model, so that saved folders
-    and exports answer alike: N * D * 4 bytes for N texts, and a product of (B, D) and (D, N) for B texts to label. An answer
-    can be shown by its neighbours; a probe is more accurate in general (docs/measurements.md).
+    and exports answer alike: N * (D + C) * 4 bytes for N texts, and a product of (B, D) and (D, N) for B texts to label. A probe
+    is more accurate (docs/measurements.md, "Nearest texts"), so the recipe never chooses this. What trains a model further
+    needs a linear head: `probe`, `head_start` and `contrastive` put one in its place.
 
     Args:
         neighbours: k, how many texts vote; as many as there are, where there are fewer. None: chosen among 1, 2, 4, … 64 by
@@ -37,7 +40,7 @@ class NearestTexts(HeadOnly):
 
     Raises:
         TransformerError: A number out of its range. On `apply`: as for `LinearProbe`. In `fit`: a dataset, or more texts than
-            1 GiB of vectors.
+            1 GiB; updates of a model that answers so.
 
     Example:
         >>> str(NearestTexts(8))
@@ -51,6 +54,7 @@ class NearestTexts(HeadOnly):
     about = "the k nearest training texts vote; no updates"
     number = Number("neighbours")
     inserted = (r"head/neighbours/.*",)
+    of_head = True
     alone = True
     takes_updates = False
 
@@ -60,29 +64,30 @@ class NearestTexts(HeadOnly):
         check_number("temperature", self.temperature, "above 0", lambda value: 0 < value < float("inf"))
 
     def check(self, model: Model) -> None:
-        # One that keeps texts already is given others.
-        if getattr(getattr(model, "head", None), "neighbours", None) is None:
-            check_linear_head(model, self.name)
+        check_linear_head(model, self.name)
+
+    def freezes(self, model: Model) -> list[str]:
+        return [name for name in addresses(model) if any(re.fullmatch(pattern, name) for pattern in self.inserted)]
 
     def before_training(self, task: "Task", examples: Any, weights: Any, vectors: Callable[[], np.ndarray]) -> str:
         targets, classes = np.asarray(examples.targets), len(task.labels)
         given = np.ones(len(targets)) if weights is None else np.asarray(weights, "float64")
         # A row of weight 0 is no neighbour.
         kept = np.flatnonzero(given > 0)
-        width = task.config.hidden_dim
-        if len(kept) * width * 4 > MOST_BYTES:
+        numbers = task.config.hidden_dim + classes
+        if len(kept) * numbers * 4 > MOST_BYTES:
             raise TransformerError(
                 f"{self.name} keeps the vectors of all training texts, of {MOST_BYTES >> 30} GiB at most; got {len(kept):,} texts "
-                f"of {width} numbers"
+                f"of {numbers} numbers"
             )
-        _forget(task)
+        forget_texts(task)
         found = np.asarray(vectors(), "float32")[kept]
         found /= np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-12)
         votes = targets[kept] if targets.ndim == 2 else np.eye(classes)[targets[kept]]
         log_weights = np.log(given[kept])
         settings = {"rows": len(kept), "temperature": self.temperature, "multi_label": targets.ndim == 2}
         k = min(self.neighbours or self._choose(found, votes, log_weights, settings, task.seed), len(kept))
-        _keep(task, {**settings, "neighbours": k}, (found, votes, log_weights))
+        _keep(task, {**settings, "neighbours": k}, (found.T, votes, log_weights))
         return f"the {k} nearest of {len(kept):,} texts vote"
 
     def _choose(
@@ -92,10 +97,9 @@ class NearestTexts(HeadOnly):
         from tftransformer.layers.neighbours import NeighbourVotes
 
         asked = np.random.default_rng(seed).permutation(len(vectors))[:_CHOSEN_ON]
-        cosines = vectors[asked] @ vectors.T
-        cosines[np.arange(len(asked)), asked] = -np.inf
-        order = np.argsort(-cosines, axis=-1, kind="stable")[:, : max(NEIGHBOURS)]
-        nearest = np.take_along_axis(cosines, order, axis=-1) / self.temperature + log_weights[order]
+        found = [_nearest(vectors, asked[start : start + _AT_A_TIME]) for start in range(0, len(asked), _AT_A_TIME)]
+        order, cosines = (np.concatenate(parts) for parts in zip(*found))
+        nearest = cosines / self.temperature + log_weights[order]
         best, chosen = -np.inf, 1
         for k in NEIGHBOURS:
             if k >= len(vectors):
@@ -119,7 +123,22 @@ class NearestTexts(HeadOnly):
 
     @classmethod
     def restore(cls, model: Model, modification: Mapping[str, Any]) -> None:
-        _keep(model, {key: value for key, value in modification.items() if key != "kind"})
+        from tftransformer.layers.heads import ClassificationHead
+
+        # A task with a head of another kind takes the encoder alone.
+        if isinstance(getattr(model, "head", None), ClassificationHead):
+            _keep(model, {key: value for key, value in modification.items() if key != "kind"})
+
+
+def _nearest(vectors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which others are nearest to some of the rows, the nearest first, and their cosines: as many as might vote."""
+    cosines = vectors[rows] @ vectors.T
+    cosines[np.arange(len(rows)), rows] = -np.inf
+    count = min(max(NEIGHBOURS), len(vectors) - 1)
+    order = np.argpartition(-cosines, max(count - 1, 0), axis=-1)[:, :count]
+    values = np.take_along_axis(cosines, order, axis=-1)
+    ranks = np.argsort(-values, axis=-1, kind="stable")
+    return np.take_along_axis(order, ranks, axis=-1), np.take_along_axis(values, ranks, axis=-1)
 
 
 def _keep(task: Any, settings: Mapping[str, Any], values: tuple = ()) -> None:
@@ -136,8 +155,8 @@ def _keep(task: Any, settings: Mapping[str, Any], values: tuple = ()) -> None:
     model_changed(task)
 
 
-def _forget(task: Any) -> None:
-    """Take the votes of an earlier `fit` out."""
+def forget_texts(task: Any) -> None:
+    """Take the votes of an earlier `fit` out, if there are some: the head is linear again."""
     from tftransformer.finetuning.tracing import model_changed
     from tftransformer.layers.slots import detach
 
