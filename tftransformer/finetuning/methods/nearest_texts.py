@@ -30,7 +30,7 @@ class NearestTexts(HeadOnly):
 
     `fit` takes no updates: it runs the encoder once over the texts. The vectors are part of the model, so that saved folders
     and exports answer alike: N * (D + C) * 4 bytes for N texts, and a product of (B, D) and (D, N) for B texts to label. A probe
-    is more accurate (docs/measurements.md, "Nearest texts"), so the recipe never chooses this. What trains a model further
+    is more accurate in general (docs/measurements.md, "Nearest texts"), so the recipe never chooses this. What trains a model further
     needs a linear head: `probe`, `head_start` and `contrastive` put one in its place.
 
     Args:
