@@ -33,8 +33,8 @@ class NeighbourVotes(ConfiguredLayer):
     Example:
         >>> layer = NeighbourVotes(2, rows=3, neighbours=1)
         >>> layer.build((None, 2))
-        >>> layer.vectors.assign([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-        >>> layer.votes.assign([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+        >>> _ = layer.vectors.assign([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+        >>> _ = layer.votes.assign([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
         >>> [int(label) for label in keras.ops.argmax(layer(keras.ops.array([[2.0, 0.1], [0.1, 2.0]])), axis=-1)]
         [0, 1]
     """

@@ -124,8 +124,11 @@ def train_within(
             came to an end without diverging.
 
     Example:
-        >>> recipe = recipe_for(classifier, len(train), fresh_head=True)  # doctest: +SKIP
-        >>> print(train_within(classifier, train, validation, 5, recipe))  # doctest: +SKIP
+        >>> from tftransformer.tasks.fitting import recipe_for
+        >>> recipe = recipe_for(classifier, len(train), fresh_head=True)
+        >>> result = train_within(classifier, train, validation, 0.001, recipe, say=lambda line: None)
+        >>> print(result.best.strategy)  # there was time for the head alone
+        probe
     """
     check_minutes(minutes, task.methods)
     timed = _Timed(task, train, validation, minutes, recipe, say, keep or (lambda: None))
@@ -220,8 +223,9 @@ class _Timed:
         full = Candidate("full" if self.methods else "", self._recipe.learning_rate)
         self._fit(full, _PILOT, limit)
         self._task.predict(self._held_out, verbose=0)
-        update = (limit.last - limit.first) / (_PILOT - 1)
-        setup = time.monotonic() - started - _PILOT * update
+        made = max(self._updates_made(), 2)
+        update = (limit.last - limit.first) / (made - 1)
+        setup = time.monotonic() - started - made * update
         self._say(f"an update takes {update:.2f} s, and {setup:.0f} s go into a trial beside them")
         return max(update, 1e-6), setup
 
@@ -281,7 +285,8 @@ class _Timed:
                 raise
             self._say(f"diverged: {error}")
             made = self._updates_made()
-            trial = Trial(candidate.strategy, candidate.learning_rate, made, None, None, time.monotonic() - started)
+            name = candidate.strategy or "as it is"
+            trial = Trial(name, candidate.learning_rate, made, None, None, time.monotonic() - started)
             self._trials.append(trial)
             return None
         made = updates if candidate.contrastive else self._updates_made()
