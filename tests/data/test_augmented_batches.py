@@ -84,6 +84,7 @@ def test_an_epoch_holds_every_text_and_its_copies(copies, shuffle, boundaries):
         assert [row[2] for row in rows[:: copies + 1]] == TEXTS
 
 
+@pytest.mark.slow
 def test_same_seed_same_epochs_and_another_in_each():
     def epochs(**settings):
         dataset = batches(weights=False, **settings)

@@ -143,6 +143,7 @@ def test_what_cannot_go_with_a_teacher_is_refused_by_fit(tiny_preset, reviews):
         assert "\n" not in str(error.value) and student.loss_step is None
 
 
+@pytest.mark.slow
 def test_other_texts_are_taught_as_well_and_the_same_ones_once(tiny_preset, reviews):
     student, teacher, ran = build(tiny_preset), shaken(tiny_preset), []
     teacher.call = lambda inputs, call=teacher.call, **options: ran.append(1) or call(inputs, **options)

@@ -41,6 +41,7 @@ def logits(classifier, texts):
     return classifier(examples.features(np.arange(len(texts)), int(examples.lengths.max())), training=False).numpy()
 
 
+@pytest.mark.by_default("lora")
 @pytest.mark.parametrize("name", METHODS)
 def test_it_starts_as_nothing_and_trains_little(name, classifier, reviews):
     before = logits(classifier, reviews[0][:9])

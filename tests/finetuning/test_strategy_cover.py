@@ -16,7 +16,10 @@ from tftransformer.patterns import addresses
 from tftransformer.runs.strategy_comparison import compare_strategies
 from tftransformer.tasks.text_classifier import TextClassifier
 
-SMALL = {"freeze": "freeze:1", "lora": "lora:2", "dora": "dora:2", "adapter": "adapter:3", "prefix": "prefix:2"}
+SMALL = {
+    "freeze": "freeze:1", "contrastive": "contrastive:10", "lora": "lora:2", "dora": "dora:2", "adapter": "adapter:3",
+    "prefix": "prefix:2",
+}  # fmt: skip
 LABELS = ("single", "multi", "pairs")
 BY_DEFAULT = {name: LABELS[place % 3] for place, name in enumerate(METHODS)}
 

@@ -72,8 +72,8 @@ def assert_average(weights, batches, fraction):
     ("kind", "fraction", "eager"),
     [
         ("AdamW", 0.5, False),
-        ("AdamW", 0.3, True),
-        ("SGD", 1.0, True),
+        pytest.param("AdamW", 0.3, True, marks=pytest.mark.slow),
+        pytest.param("SGD", 1.0, True, marks=pytest.mark.slow),
         pytest.param("SGD", 0.5, False, marks=pytest.mark.slow),
     ],
 )

@@ -61,6 +61,7 @@ def same_with_and_without_a_sweep(build, x, y):
         np.testing.assert_array_equal(trained[1][name], trained[0][name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_training_after_a_sweep_is_training_without_one():
     _, x, y = regression()
 

@@ -47,6 +47,7 @@ def given(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_few_rows_are_brought_together_and_no_update_follows(tiny_preset, reviews, capsys):
     classifier = build(tiny_preset)
     classifier.compile(run_eagerly=True)
@@ -154,6 +155,7 @@ def test_a_recipe_can_be_given(tiny_preset, reviews, given, capsys):
     assert classifier.optimizer._learning_rate.peak == 3e-4
 
 
+@pytest.mark.slow
 def test_a_run_that_has_collapsed_begins_again_at_a_third_of_the_rate(tiny_preset, reviews, monkeypatch, capsys):
     classifier = build(tiny_preset, dropout=0.0)
     classifier.advice = {**classifier.advice, "learning_rate": 20.0}

@@ -52,6 +52,7 @@ def test_bytes_that_are_not_utf8_are_decoded_with_replacement(tokenizer, setting
     assert cases.digests(found) == GOLDENS["bytes"][setting]
 
 
+@pytest.mark.slow
 def test_every_code_point_is_cut_as_by_hugging_face(plain):
     assert [int(block) for block in GOLDENS["blocks"]] == cases.BLOCKS
     for block, expected in GOLDENS["blocks"].items():
