@@ -5,6 +5,7 @@ import configparser
 import csv
 import dataclasses
 import importlib
+import json
 import re
 import shlex
 from pathlib import Path
@@ -28,6 +29,7 @@ README = TEXTS["README.md"]
 
 # The fast run of a file replaces these; the slow one runs it as it stands.
 SHORTER = {
+    "epochs=30": "epochs=1",
     "epochs=3": "epochs=1",
     "folds=5": "folds=2",
     "trials=20": "trials=1",
@@ -40,9 +42,16 @@ SHORTER = {
     # The fast run's presets have three blocks.
     "freeze:8": "freeze:2",
     "layers=4": "layers=1",
+    "sequence_length=64": "sequence_length=24",
+    "search = generation.BeamSearch(5": "search = generation.BeamSearch(2",
 }
 # The slow run takes everything as it stands, but for how often the same is done: 20 trials and 1,000 steps are minutes.
-REPEATED = {"trials=20": "trials=2", "folds=5": "folds=3", "steps_per_epoch=1000": "steps_per_epoch=20"}
+REPEATED = {
+    "epochs=30": "epochs=2",
+    "trials=20": "trials=2",
+    "folds=5": "folds=3",
+    "steps_per_epoch=1000": "steps_per_epoch=20",
+}
 # Flags that are told of because there are none any more.
 GONE = {"CHANGELOG.md": {"heldout_share", "prefix_cache"}}
 
@@ -130,6 +139,10 @@ def write_tables(texts, labels):
                 writer = csv.writer(file)
                 writer.writerow([*given, "label"])
                 writer.writerows(zip(*given.values(), labels))
+    pairs = [("eng", "fra"), *((text, text[::-1]) for text in texts)]
+    Path("sentences.tsv").write_text("".join("\t".join(pair) + "\n" for pair in pairs), encoding="utf-8")
+    articles = [{"article": f"{text} It was seen. Nobody knows why.", "summary": [text, text[::-1]]} for text in texts]
+    Path("articles.jsonl").write_text("".join(json.dumps(row) + "\n" for row in articles), encoding="utf-8")
     Path("notes").mkdir()
     Path("notes/all.txt").write_text("\n\n".join(texts * 4), encoding="utf-8")
 
@@ -138,7 +151,10 @@ def write_tables(texts, labels):
 def workplace(tiny_config, tiny_vocabulary, reviews, tmp_path, monkeypatch):
     """Makes a folder with all that the documents name, in which a preset of so many blocks stands for published ones."""
     from tftransformer.checkpoints import presets
+    from tftransformer.config import TransformerConfig
+    from tftransformer.tasks.causal_lm import CausalLM
     from tftransformer.tasks.text_classifier import TextClassifier
+    from tftransformer.text import train_byte_bpe
 
     def make(num_layers):
         monkeypatch.chdir(tmp_path)
@@ -149,6 +165,11 @@ def workplace(tiny_config, tiny_vocabulary, reviews, tmp_path, monkeypatch):
         monkeypatch.setattr(presets, "embedded_presets", tuple)
         classifier = TextClassifier.from_preset(folder, labels=["negative", "positive"], pooling="cls", pooler=True)
         classifier.save_to_preset("some/huggingface/folder", format="huggingface")
+        words = train_byte_bpe(reviews[0], 280)
+        config = TransformerConfig(
+            "gpt2", vocabulary_size=words.vocabulary_size, num_layers=1, hidden_dim=8, num_heads=2, intermediate_dim=16
+        )
+        CausalLM(config, words).save_to_preset("some/gpt2/folder", format="huggingface")
 
     return make
 
@@ -167,8 +188,10 @@ def run_file(name, replacements):
         exec(compile("\n" * (block.line - 1) + code, name, "exec"), namespace)
 
 
-# The guide to tasks takes as long as all others together, and runs in full alone.
-@pytest.mark.parametrize("name", [name for name in of_languages("python") if name != "docs/tasks.md"])
+# The guides to tasks and to speed take as long as all others together, and run in full alone.
+@pytest.mark.parametrize(
+    "name", [name for name in of_languages("python") if name not in ("docs/tasks.md", "docs/performance.md")]
+)
 def test_the_python_code_runs_in_short(name, workplace, monkeypatch):
     workplace(3)
     # `fit` without epochs follows the recipe, whose updates are many.

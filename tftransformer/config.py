@@ -9,6 +9,20 @@ from tftransformer.errors import TransformerError, check_choice, near_miss
 from tftransformer.models.families import FAMILIES
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu")
+NORMS = ("layer", "rms")
+# Of every family that does not say otherwise.
+GENERAL: dict[str, Any] = {
+    "gated": False,
+    "use_bias": True,
+    "norm": "layer",
+    "scale_attention": True,
+    "rotary_period": 10000.0,
+    "relative_buckets": 32,
+    "relative_max_distance": 128,
+    "scale_logits": False,
+    "logits_bias": False,
+    "share_embeddings": False,
+}
 # Far above every model, far below what overflows: a larger number is a damaged file.
 LARGEST_SIZE = 2**31 - 1
 
@@ -31,6 +45,7 @@ class PositionScheme(NamedTuple):
 POSITIONS = {
     "learned": PositionScheme("embeddings", trained=True),
     "sinusoidal": PositionScheme("embeddings"),
+    "sinusoidal_halves": PositionScheme("embeddings"),
     "rotary": PositionScheme("attention", "RotaryPosition"),
     "alibi": PositionScheme("scores", "ALiBi"),
     "relative": PositionScheme("attention", "RelativePosition", trained=True),
@@ -76,15 +91,28 @@ class TransformerConfig:
         dropout: Dropout rate of embeddings and of what each sublayer adds to the residual stream (0 to 1).
         attention_dropout: Dropout rate of the attention scores. None: the same as `dropout`.
         activation: "gelu" (exact), "gelu_tanh", "relu" or "silu". None: the family's.
-        gated: Multiply the activated product by a second, linear one (Shazeer 2020, arXiv 2002.05202).
-        use_bias: Biases in the dense projections of the blocks.
-        position: "learned", "sinusoidal", "rotary", "alibi", "relative", "relative_buckets" or "none".
-            None: the family's.
+        gated: Multiply the activated product by a second, linear one (Shazeer 2020, arXiv 2002.05202). None: the
+            family's, or not.
+        use_bias: Biases in the dense projections of the blocks. None: the family's, or biases.
+        scale_attention: Divide the products of queries and keys by sqrt(H). T5 leaves it to the weights. None: the
+            family's, or division.
+        position: "learned", "sinusoidal", "sinusoidal_halves" (all sines before all cosines), "rotary", "alibi", "relative",
+            "relative_buckets" or "none". None: the family's.
+        rotary_period: Longest wavelength of rotary positions divided by 2 pi. None: the family's, or 10000.
+        relative_buckets, relative_max_distance: Buckets of "relative_buckets" positions, and the distance from which on all
+            are in the last one. None: the family's, or T5's 32 and 128.
+        norm: "layer", or "rms" for norms without a mean and an offset (Zhang and Sennrich 2019, arXiv 1910.07467).
+            None: the family's, or "layer".
         normalize_first: Pre-norm blocks (with one last norm after them) instead of post-norm. None: the family's.
         embedding_norm: Layer norm on the summed embeddings. None: the family's.
         scale_embeddings: Multiply token embeddings by sqrt(D), as Vaswani et al. do. None: the family's.
-        layer_norm_epsilon: Number added to the variance. None: the family's.
+        layer_norm_epsilon: Number added to the variance, or in RMS norms to the mean square. None: the family's.
         tie_embeddings: Decoders: the output projection is the token table, transposed.
+        scale_logits: Decoders: multiply the vectors before the output projection by 1/sqrt(D), as T5 does where the
+            token table is that. None: the family's, or no.
+        logits_bias: Decoders: a bias on the logits. None: the family's, or none.
+        share_embeddings: Encoder-decoders: one token table for both sides, whose vocabularies are then one. Positions and
+            norms stay each side's own. None: the family's, or no.
         decoder_vocabulary_size: Encoder-decoders: rows of the decoder's table. None: `vocabulary_size`.
         num_decoder_layers: Encoder-decoders: decoder blocks. None: `num_layers`.
 
@@ -117,14 +145,22 @@ class TransformerConfig:
     dropout: float = 0.1
     attention_dropout: float = _SETTLED_LATER
     activation: str = _SETTLED_LATER
-    gated: bool = False
-    use_bias: bool = True
+    gated: bool = _SETTLED_LATER
+    use_bias: bool = _SETTLED_LATER
+    scale_attention: bool = _SETTLED_LATER
     position: str = _SETTLED_LATER
+    rotary_period: float = _SETTLED_LATER
+    relative_buckets: int = _SETTLED_LATER
+    relative_max_distance: int = _SETTLED_LATER
+    norm: str = _SETTLED_LATER
     normalize_first: bool = _SETTLED_LATER
     embedding_norm: bool = _SETTLED_LATER
     scale_embeddings: bool = _SETTLED_LATER
     layer_norm_epsilon: float = _SETTLED_LATER
     tie_embeddings: bool = True
+    scale_logits: bool = _SETTLED_LATER
+    logits_bias: bool = _SETTLED_LATER
+    share_embeddings: bool = _SETTLED_LATER
     decoder_vocabulary_size: int = _SETTLED_LATER
     num_decoder_layers: int = _SETTLED_LATER
 
@@ -132,7 +168,7 @@ class TransformerConfig:
         check_choice("family", self.family, FAMILIES)
         for name in ("vocabulary_size", "num_layers", "hidden_dim", "intermediate_dim", "max_sequence_length"):
             _check_size(name, getattr(self, name))
-        for name, value in FAMILIES[self.family].defaults.items():
+        for name, value in {**GENERAL, **FAMILIES[self.family].defaults}.items():
             self._default(name, value)
         self._check_blocks()
         self._default("attention_dropout", self.dropout)
@@ -173,10 +209,17 @@ class TransformerConfig:
         self._default("head_dim", self.hidden_dim // self.num_heads)
 
     def _check(self) -> None:
-        for name in ("head_dim", "decoder_vocabulary_size", "num_decoder_layers"):
+        for name in (
+            "head_dim", "decoder_vocabulary_size", "num_decoder_layers", "relative_buckets", "relative_max_distance",
+        ):  # fmt: skip
             _check_size(name, getattr(self, name))
         for name in ("num_segments", "position_offset"):
             _check_size(name, getattr(self, name), least=0)
+        if self.share_embeddings and self.decoder_vocabulary_size != self.vocabulary_size:
+            raise TransformerError(
+                f"decoder_vocabulary_size must be vocabulary_size, {self.vocabulary_size}, where share_embeddings is True; "
+                f"got {self.decoder_vocabulary_size}"
+            )
         if self.position == "rotary" and self.head_dim % 2:
             raise TransformerError(f"head_dim must be even for rotary positions; got {self.head_dim}")
         for name in ("dropout", "attention_dropout"):
@@ -185,7 +228,9 @@ class TransformerConfig:
                 raise TransformerError(f"{name} must be at least 0 and below 1; got {rate!r}")
         if not isinstance(self.layer_norm_epsilon, (int, float)) or not 0 < self.layer_norm_epsilon < math.inf:
             raise TransformerError(f"layer_norm_epsilon must be positive; got {self.layer_norm_epsilon!r}")
-        for name, known in (("activation", ACTIVATIONS), ("position", POSITIONS)):
+        if not isinstance(self.rotary_period, (int, float)) or not 1 < self.rotary_period < math.inf:
+            raise TransformerError(f"rotary_period must be above 1; got {self.rotary_period!r}")
+        for name, known in (("activation", ACTIVATIONS), ("position", POSITIONS), ("norm", NORMS)):
             check_choice(name, getattr(self, name), known)
         if POSITIONS[self.position].enters == "scores" and isinstance(self.num_heads, tuple):
             raise TransformerError(

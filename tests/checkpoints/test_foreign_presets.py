@@ -137,7 +137,10 @@ def test_spare_rows_are_padding_and_missing_ones_an_error(folder):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model_type": "gpt2"}, "(bert, distilbert, roberta, xlm-roberta, electra, albert); its model_type is 'gpt2'"),
+        (
+            {"model_type": "opt"},
+            "(bert, distilbert, roberta, xlm-roberta, electra, albert, gpt2, bart, mbart); its model_type is 'opt'",
+        ),
         ({"model_type": None}, "its model_type is None"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type must be 'absolute'; got 'relative_key'"),
         ({"is_decoder": True}, "is_decoder must be False; got True"),

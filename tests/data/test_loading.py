@@ -162,7 +162,8 @@ def test_texts_stay_as_they_are_and_labels_are_stripped(tmp_path):
         ("f.jsonl", '{"text": "a", "label": "x"}\n{"label": "b"}\n', "f.jsonl:2: no text, the row lacks 'text'"),
         ("f.jsonl", '{"text": ["a"], "label": "x"}\n', "f.jsonl:1: 'text' must be a string; got a list"),
         ("f.jsonl", '{"text": "a", "label": {"x": 1}}\n', "f.jsonl:1: 'label' must be a label; got {'x': '1'}"),
-        ("f.parquet", "x", "f.parquet must end in one of .csv"),
+        ("f.xlsx", "x", "f.xlsx must end in one of .csv"),
+        ("f.parquet", "x", "f.parquet cannot be read as Parquet"),
         ("f", "x", "got 'no extension'"),
     ],
 )

@@ -29,6 +29,7 @@ def exported(tiny_preset, tmp_path_factory):
     return model, folder, tf.saved_model.load(str(folder))
 
 
+@pytest.mark.slow
 def test_each_signature_answers_as_predict_does(exported):
     model, _, served = exported
     assert set(served.signatures) == {*TASKS, "labels"}

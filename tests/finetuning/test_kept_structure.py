@@ -72,9 +72,8 @@ def cloned(model, folder):
 
 WAYS = {"save": from_keras_file, "save_weights": from_weights, "clone_model": cloned}
 SOME = {
-    ("lora", "save"), ("everything", "save"), ("everything", "save_weights"), ("everything", "clone_model"),
-    ("merged", "save_weights"), ("adapters", "clone_model"), ("prefix", "clone_model"), ("bitfit", "save"),
-    ("freeze", "save"),
+    ("everything", "save"), ("everything", "save_weights"), ("everything", "clone_model"), ("merged", "save_weights"),
+    ("bitfit", "save"), ("freeze", "save"),
 }  # fmt: skip
 
 

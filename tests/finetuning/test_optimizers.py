@@ -416,7 +416,10 @@ def test_default_optimizer(small):
         ),
         (lambda: AdamW(no_decay="hed/kernel").build(variables()), "no_decay: .* did you mean 'head/kernel'"),
         (lambda: AdamW(no_decay="(").build(variables()), "no_decay: .* is not a regular expression"),
-        (lambda: AdamW(LinearSchedule(0.1)).learning_rate, "the schedule has no length"),
+        (
+            lambda: AdamW(LinearSchedule(0.1)).apply([keras.ops.ones((2, 2))], variables()[:1]),
+            "the schedule has no length",
+        ),
         (lambda: AdamW(LinearSchedule(0.1)).bind_schedule(None), "total_steps must be a whole number"),
         (lambda: AdamW(LinearSchedule(0.1)).bind_schedule(0), "total_steps must be a whole number"),
     ],

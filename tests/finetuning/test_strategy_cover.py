@@ -1,7 +1,7 @@
 """Every strategy with every kind of labels: it trains, is saved, reloaded and exported, and stays what it was.
 
-By default each strategy meets one kind of labels and each kind several strategies, without tracing; the rest is `slow`.
-So are the tables of all strategies, a table for each kind of labels.
+By default each strategy that puts something in or trains in a way of its own meets one kind of labels, and each kind
+several strategies, without tracing; the rest is `slow`. So are the tables of all strategies, a table for each kind.
 """
 
 import keras
@@ -21,13 +21,15 @@ SMALL = {
     "prefix": "prefix:2",
 }  # fmt: skip
 LABELS = ("single", "multi", "pairs")
-BY_DEFAULT = {name: LABELS[place % 3] for place, name in enumerate(METHODS)}
+# These choose among the weights that are there, or are a special case of LoRA.
+SLOW = {"full", "freeze", "head", "layerwise", "bitfit", "dora", "ia3"}
+BY_DEFAULT = {name: LABELS[place % 3] for place, name in enumerate(name for name in METHODS if name not in SLOW)}
 
 
 def cases():
     for name in METHODS:
         for labels in LABELS:
-            marks = () if BY_DEFAULT[name] == labels else pytest.mark.slow
+            marks = () if BY_DEFAULT.get(name) == labels else pytest.mark.slow
             yield pytest.param(SMALL.get(name, name), labels, marks=marks, id=f"{name}-{labels}")
 
 

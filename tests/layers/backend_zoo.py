@@ -14,6 +14,7 @@ import numpy as np
 from tftransformer import layers
 from tftransformer.config import TransformerConfig
 from tftransformer.models import build_decoder, build_encoder, build_encoder_decoder, decode_step, start_decoding
+from tftransformer.models.generation import BeamSearch, Greedy, NoRepeatNgrams, RepetitionPenalty, generate
 
 rng = np.random.default_rng(0)
 x = rng.normal(size=(2, 5, 16)).astype("float32")
@@ -70,6 +71,12 @@ for position in ("learned", "rotary", "relative_buckets"):
         keras.ops.convert_to_numpy(zoo[f"decoder of {position}"])[:, 3],
         atol=2e-5,
     )
+rules = [NoRepeatNgrams(2), RepetitionPenalty()]
+for name, search in {"greedy": Greedy(), "beams": BeamSearch(2)}.items():
+    texts = generate(
+        model, ids[:, :3], padding[:, :3], max_new_tokens=4, end_tokens=[1], search=search, constraints=rules
+    )
+    zoo[f"tokens of {name}"], zoo[f"scores of {name}"] = texts.token_ids, texts.scores
 inputs = {"encoder_token_ids": ids, "encoder_padding_mask": padding,
           "decoder_token_ids": ids[:, :4], "decoder_padding_mask": padding[:, :4]}  # fmt: skip
 zoo["encoder-decoder"] = run(build_encoder_decoder(TransformerConfig("transformer", **sizes)), inputs)

@@ -113,7 +113,7 @@ def test_a_projection_is_a_product_over_the_last_axis(shape):
     [
         lambda: Projection(5, use_bias=False, kernel_initializer="he_normal"),
         lambda: FeedForward(8, "silu", True, False),
-        lambda: TransformerEmbedding(9, 6, 7, "sinusoidal", 3, False, True, 0.2, 1e-3, trainable=False),
+        lambda: TransformerEmbedding(9, 6, 7, "sinusoidal", 3, None, True, 0.2, 1e-3, trainable=False),
         lambda: TokenEmbedding(9, 6, initializer="uniform"),
         lambda: LearnedPosition(7, initializer="uniform"),
         lambda: CLSPooling(dense=False),

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from tftransformer.layers import Dropout, FeedForward, MultiHeadAttention, Projection, tensorflow_kernels
-from tftransformer.layers.kernels import gelu
+from tftransformer.layers.kernels import gelu, smoothed_cross_entropy
 from tftransformer.layers.projection import project_together
 
 
@@ -34,6 +34,36 @@ def test_gelu_and_its_gradient(monkeypatch, large, dtype, atol):
             np.testing.assert_allclose(
                 tf.cast(ours, "float32"), theirs, rtol=0.02 if dtype == "bfloat16" else 2e-6, atol=atol
             )
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_over_a_vocabulary_and_its_gradient(monkeypatch, large, smoothing):
+    monkeypatch.setattr(tensorflow_kernels, "LARGE", 0 if large else 1 << 60)
+    logits, ids = normal(3, 5, 11), np.random.default_rng(1).integers(0, 11, (3, 5))
+    soft = tf.one_hot(ids, 11) * (1 - smoothing) + smoothing / 11
+
+    def wanted(logits):
+        return tf.nn.softmax_cross_entropy_with_logits(soft, logits)
+
+    def found(logits):
+        return smoothed_cross_entropy(ids, logits, smoothing)
+
+    weights = np.random.default_rng(2).normal(size=(3, 5)).astype("float32")
+    results = []
+    for function in (wanted, found, tf.function(found)):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            y = function(logits)
+        results.append((y, tape.gradient(y, logits, output_gradients=tf.constant(weights))))
+    for result in results[1:]:
+        assert result[0].shape == (3, 5) and result[1].shape == (3, 5, 11)
+        for ours, theirs in zip(result, results[0], strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=3e-6, rtol=1e-5)
+
+
+def test_cross_entropy_holds_where_logits_are_huge():
+    np.testing.assert_allclose(smoothed_cross_entropy([0, 1], [[1e4, -1e4], [1e4, -1e4]], 0.0), [0.0, 2e4])
 
 
 def test_gelu_of_a_length_known_only_when_it_runs(monkeypatch):

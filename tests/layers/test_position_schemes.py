@@ -153,7 +153,10 @@ def test_configs_round_trip_and_run_symbolically(make):
         (lambda: RelativePositionBuckets(2, num_buckets=1, bidirectional=False), "num_buckets must be .* 2 or more"),
         (lambda: RelativePositionBuckets(2, max_distance=8), "max_distance must be above 8"),
         (lambda: RotaryPosition().build((None, 2, None, 5)), "head_dim must be even for rotary positions; got 5"),
-        (lambda: TransformerEmbedding(9, 4, position="rotary"), "position must be 'learned', 'sinusoidal' or 'none'"),
+        (
+            lambda: TransformerEmbedding(9, 4, position="rotary"),
+            "position must be 'learned', 'sinusoidal', 'sinusoidal_halves' or 'none'",
+        ),
     ],
 )
 def test_mistakes_are_one_line(make, message):
@@ -166,3 +169,9 @@ def test_bucket_table_ends_in_the_last_bucket():
     for buckets, distance in ((16, 128), (2, 3), (5, 9)):
         table = bucket_table(buckets, distance)
         assert table[0] == 0 and table[-1] == buckets - 1 and np.all(np.diff(table) >= 0)
+
+
+def test_sines_in_one_half_are_the_papers_in_another_order():
+    x = keras.ops.zeros((1, 5, 6))
+    paper, halves = (np.array(SinusoidalPosition(interleaved=order)(x, offset=2)) for order in (True, False))
+    np.testing.assert_array_equal(halves, np.concatenate([paper[..., 0::2], paper[..., 1::2]], axis=-1))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tftransformer.config import POSITIONS, TransformerConfig
-from tftransformer.models import build_decoder, build_encoder, build_encoder_decoder, build_model
+from tftransformer.models import build_decoder, build_encoder, build_encoder_decoder, build_model, shapes_of
 from tftransformer.models.builders import ARCHITECTURES
 from tftransformer.models.families import FAMILIES
 from tftransformer.patterns import addresses
@@ -139,3 +139,85 @@ def test_a_padded_batch_and_a_short_one_agree_through_a_whole_model():
 def test_every_family_has_a_builder():
     for family in FAMILIES.values():
         assert family.architecture in ARCHITECTURES
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"share_embeddings": True, "embedding_norm": True, "position": "learned", "logits_bias": True, "position_offset": 2},
+        {"share_embeddings": True, "norm": "rms", "position": "relative_buckets", "relative_buckets": 8,
+         "relative_max_distance": 16, "normalize_first": True, "tie_embeddings": False, "scale_logits": True},
+        {"decoder_vocabulary_size": 20, "num_decoder_layers": 2, "position": "sinusoidal_halves", "num_segments": 1},
+    ],
+)  # fmt: skip
+def test_an_encoder_decoders_shapes_follow_from_its_config(choices, tmp_path):
+    made = config("transformer", **choices)
+    model = build_model(made)
+    randomise(model)
+    assert shapes_of(made) == {name: tuple(variable.shape) for name, variable in addresses(model).items()}
+    model.save(tmp_path / "x.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "x.keras")(inputs(model)), model(inputs(model)))
+
+
+def test_both_sides_look_up_one_table_and_place_its_rows_themselves():
+    made = config("transformer", share_embeddings=True, position="learned", num_layers=1)
+    model = build_model(made)
+    randomise(model)
+    y = np.array(model(inputs(model)))
+    tables = {name: variable for name, variable in addresses(model).items() if name.endswith("/embeddings")}
+    assert sorted(tables) == [
+        "decoder_embeddings/position/embeddings", "embeddings/position/embeddings", "embeddings/token/embeddings",
+    ]  # fmt: skip
+    apart = build_model(made.replace(share_embeddings=False))
+    values = {name: np.array(variable) for name, variable in addresses(model).items()}
+    values["decoder_embeddings/token/embeddings"] = values["embeddings/token/embeddings"]
+    for name, variable in addresses(apart).items():
+        variable.assign(values[name])
+    np.testing.assert_array_equal(apart(inputs(apart)), y)
+
+
+def test_logits_may_be_scaled_and_moved():
+    plain = build_model(config("gpt2"))
+    moved = build_model(config("gpt2", scale_logits=True, logits_bias=True))
+    randomise(plain)
+    for name, variable in addresses(moved).items():
+        variable.assign(addresses(plain).get(name, np.arange(30.0)))
+    np.testing.assert_allclose(moved(inputs(plain)), np.array(plain(inputs(plain))) / 4 + np.arange(30), atol=1e-5)
+
+
+MODERN = {
+    "norm": "rms",
+    "gated": True,
+    "use_bias": False,
+    "position": "rotary",
+    "activation": "silu",
+    "tie_embeddings": False,
+}
+
+
+def test_a_decoder_of_rms_norms_saves_and_loads(tmp_path):
+    made = config("gpt2", **MODERN, embedding_norm=True, rotary_period=50.0)
+    model = build_model(made)
+    randomise(model)
+    assert shapes_of(made) == {name: tuple(variable.shape) for name, variable in addresses(model).items()}
+    assert not any(name.endswith(("bias", "beta", "gamma")) for name in addresses(model))
+    model.save(tmp_path / "x.keras")
+    y = model(inputs(model))
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "x.keras")(inputs(model)), y)
+    # Each of them is of consequence.
+    for change in ({"rotary_period": 10000.0}, {"scale_attention": False}, {"layer_norm_epsilon": 0.1}):
+        other = build_model(made.replace(**change))
+        other.set_weights(model.get_weights())
+        assert np.abs(other(inputs(other)) - y).max() > 1e-3, change
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "transformer"])
+def test_unscaled_attention_is_scaled_queries(family):
+    plain, unscaled = build_model(config(family)), build_model(config(family, scale_attention=False))
+    randomise(plain)
+    unscaled.set_weights(plain.get_weights())
+    for name, variable in addresses(unscaled).items():
+        if "/query/" in name:
+            variable.assign(variable / 2.0)  # the root of the heads' width, 4
+    np.testing.assert_allclose(unscaled(inputs(plain)), plain(inputs(plain)), atol=1e-5)

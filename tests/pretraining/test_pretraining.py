@@ -179,7 +179,7 @@ GOLDEN = {
 }
 
 
-@pytest.mark.by_default("distillation")
+@pytest.mark.slow
 @pytest.mark.parametrize("case", GOLDEN)
 def test_figures_after_the_same_steps_stay(options, tiny_preset, case):
     options = dataclasses.replace(

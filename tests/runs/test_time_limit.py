@@ -105,7 +105,8 @@ def test_a_model_is_left_whatever_happens(timed):
     classifier.fit(Split(["good", "bad"], ["positive", "negative"]), epochs=1, verbose=0)  # it goes on from there
 
 
-@pytest.mark.parametrize("seconds", [60, pytest.param(140, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [60, 140])
 def test_it_is_done_in_time_and_the_best_is_left(timed, reviews, seconds):
     saved = []
     result, classifier, clock, _ = timed(seconds, keep=lambda: saved.append(1), rows_after=100, seconds_after=4.0)

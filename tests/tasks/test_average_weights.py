@@ -45,6 +45,7 @@ def averaged(history, name):
     return np.average([weights[name].astype("float64") for weights in history], axis=0, weights=worth)
 
 
+@pytest.mark.by_default("lora:2+average")
 @pytest.mark.parametrize("methods", ["lora:2+average", "freeze:1+average", "average"])
 def test_the_model_has_the_average_of_what_trains(tiny_preset, reviews, methods):
     recorded = Recorded()

@@ -10,9 +10,11 @@ import pytest
 import tftransformer as tt
 from tftransformer import tasks
 from tftransformer.checkpoints import load_preset, write_preset
+from tftransformer.data.pipeline import token_batches
 from tftransformer.errors import TransformerError
 from tftransformer.patterns import addresses
 from tftransformer.tasks.loading import load, saved_class
+from tftransformer.tasks.writing import TextWriter
 
 LABELS = ("negative", "positive")
 TEXTS = ["a good story", "bad", "the plot was very quick and the music was not slow but this story is dull", ""]
@@ -50,11 +52,27 @@ def several_tasks(preset):
     return tt.MultiTaskClassifier.from_preset(preset, tasks=tasks, sequence_length=12, extra_blocks=1)
 
 
+def decoding(family, **choices):
+    """Config and tokenizer of a task that writes: none of the encoder of the preset is in them."""
+    tokenizer = tt.text.train_byte_bpe(TEXTS, 280)
+    sizes = {"num_layers": 1, "hidden_dim": 16, "num_heads": 2, "intermediate_dim": 32, "max_sequence_length": 16}
+    config = tt.TransformerConfig(family, vocabulary_size=tokenizer.vocabulary_size, **sizes, **choices)
+    return config, tokenizer
+
+
+def translator(preset):
+    return tt.Seq2Seq(*decoding("transformer", share_embeddings=True), sequence_length=8, target_length=12)
+
+
+def language_model(preset):
+    return tt.CausalLM(*decoding("gpt2"), search=tt.models.generation.Greedy(), text_pairs=True)
+
+
 def users_own(preset):
     return Renamed.from_preset(preset, labels=LABELS, sequence_length=12)
 
 
-MAKERS = (text, several_labels, with_lora, documents, several_tasks, users_own)
+MAKERS = (text, several_labels, with_lora, documents, several_tasks, users_own, translator, language_model)
 
 
 def shaken(task):
@@ -76,6 +94,9 @@ def answers(task):
     if isinstance(task, tt.MultiTaskClassifier):
         rows = {name: PAIRS if own.text_pairs else TEXTS for name, own in task.tasks.items()}
         return [task.predict(rows[name], task=name, verbose=0) for name in task.tasks]
+    if isinstance(task, TextWriter):
+        x, *_ = next(iter(token_batches(task.preprocess([("a good story", "dull"), ("bad", "")]), 2, shuffle=False)))
+        return [task.predict(["a good story", "", "bad"]), task(x).numpy()]
     return [task.predict(PAIRS if task.text_pairs else TEXTS, verbose=0)]
 
 
@@ -121,7 +142,7 @@ def test_what_was_saved_comes_back(make, stored):
 
 def test_the_law_is_asked_of_every_task(tiny_preset):
     kinds = {getattr(tasks, name) for name in tasks.TASKS}
-    assert kinds == {type(make(tiny_preset)) for make in (text, documents, several_tasks)}
+    assert kinds == {type(make(tiny_preset)) for make in MAKERS if make is not users_own}
     for kind in kinds:
         assert keras.saving.get_registered_name(kind) == f"tftransformer>{kind.__name__}"
 

@@ -72,7 +72,14 @@ _BLOCK = re.compile(r"encoder_block_(\d+)(/.*)")
 # What may differ between a config and the checkpoint: sizes that are adapted, rates that are free to choose, and
 # what an encoder does not have.
 _SIZES = ("num_layers", "max_sequence_length", "vocabulary_size")
-_FREE = ("dropout", "attention_dropout", "tie_embeddings", "decoder_vocabulary_size", "num_decoder_layers")
+_FREE = (
+    "dropout",
+    "attention_dropout",
+    "tie_embeddings",
+    "share_embeddings",
+    "decoder_vocabulary_size",
+    "num_decoder_layers",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +142,8 @@ def adapt(
         >>> encoder = preset.build_encoder()
     """
     old = preset.config
+    if not preset.has_encoder:
+        raise TransformerError(f"preset must hold an encoder, whose structure changes; {preset.name} holds a decoder")
     if preset.modifications:
         raise TransformerError(
             f"a preset must be adapted before its structure is modified; {preset.name} has modifications"

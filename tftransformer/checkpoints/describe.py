@@ -13,7 +13,7 @@ from tftransformer.checkpoints.assign import stored_addresses
 from tftransformer.checkpoints.folders import read_json, read_optional_json
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
-from tftransformer.checkpoints.rules import TOKEN_TABLE
+from tftransformer.checkpoints.rules import DECODER_TOKEN_TABLE, TOKEN_TABLE
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.models.families.family import TOKENIZER_TITLES
@@ -26,7 +26,8 @@ _ORIGINS = {
     "file": "a file by itself",
     "tensorflow": "a TensorFlow checkpoint",
 }
-_PARTS = ("embeddings", "blocks", "pooler", "head", "lm_head")  # in the order of the data's way
+# In the order of the data's way.
+_PARTS = ("embeddings", "blocks", "pooler", "head", "decoder embeddings", "decoder blocks", "lm_head")
 _BYTES = {"float32": 4, "bfloat16": 2}
 
 
@@ -82,14 +83,17 @@ class Description:
             ("vocabulary", f"{_rows(self.tokens, self.config.vocabulary_size)}; {self.tokenizer}"),
             ("parameters", _parameters(self.parameters, self.config, self.pooler)),
             ("memory", _memory(self.memory)),
-            ("pooling", f"{self.pooling}{', with the dense layer of BERT behind it' if self.pooler else ''}"),
-            ("labels", _labels(self.labels, self.multi_label)),
+            *(self._of_encoders() if "blocks" in self.parameters else ()),
             ("source", _source(self)),
             *([] if self.folder is None else [("folder", self.folder)]),
             ("licence", self.licence or "not stated"),
             *(("adapted", change) for change in self.changes),
         ]
         return "\n".join([self.name, *(f"  {title:<11} {text}" for title, text in lines)])
+
+    def _of_encoders(self) -> tuple[tuple[str, str], ...]:
+        behind = ", with the dense layer of BERT behind it" if self.pooler else ""
+        return ("pooling", f"{self.pooling}{behind}"), ("labels", _labels(self.labels, self.multi_label))
 
 
 def describe(preset: str | os.PathLike[str] | Preset) -> Description:
@@ -129,7 +133,7 @@ def describe(preset: str | os.PathLike[str] | Preset) -> Description:
         pooler=preset.pooler,
         labels=preset.labels,
         multi_label=bool({**preset.task, **preset.head}.get("multi_label", False)),
-        dtype=preset.source.dtype(stored[TOKEN_TABLE]),
+        dtype=preset.source.dtype(next(stored[name] for name in (TOKEN_TABLE, DECODER_TOKEN_TABLE) if name in stored)),
         files=files,
         folder=None if folder is None else str(folder),
         licence=None if folder is None else find_licence(folder),
@@ -140,8 +144,8 @@ def describe(preset: str | os.PathLike[str] | Preset) -> Description:
 def _count(preset: Preset, stored: Mapping[str, str]) -> dict[str, int]:
     counts = dict.fromkeys(_PARTS, 0)
     for address, key in stored.items():
-        part = address.split("/")[0]
-        part = "blocks" if part.startswith("encoder_block_") else part
+        part = re.sub(r"^decoder_(?=embeddings)", "decoder ", address.split("/")[0])
+        part = re.sub(r"^(encoder|decoder)_block_\d+$", r"\1 blocks", part).removeprefix("encoder ")
         counts[part] = counts.get(part, 0) + math.prod(preset.source.shape(key))
     return {**{part: count for part, count in counts.items() if count}, "total": sum(counts.values())}
 
@@ -202,10 +206,11 @@ def _rows(tokens: int, rows: int) -> str:
 def _parameters(counts: Mapping[str, int], config: TransformerConfig, pooler: bool) -> str:
     parts = []
     for part, count in counts.items():
-        if part == "blocks":
+        if part.endswith("blocks"):
             alike = not isinstance(config.num_heads, tuple)
-            each = f" ({count // config.num_blocks:,} each)" if alike else ""
-            parts.append(f"{_plural(config.num_blocks, 'block')} {count:,}{each}")
+            number = config.num_blocks if part == "blocks" else config.num_decoder_layers
+            each = f" ({count // number:,} each)" if alike else ""
+            parts.append(f"{_plural(number, part.removesuffix('s'))} {count:,}{each}")
         elif part != "total":
             unused = " (not used)" if part == "pooler" and not pooler else ""
             parts.append(f"{part} {count:,}{unused}")

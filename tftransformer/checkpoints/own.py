@@ -12,7 +12,7 @@ from tftransformer import files
 from tftransformer.checkpoints.assign import check_depth, stored_addresses
 from tftransformer.checkpoints.folders import read_json
 from tftransformer.checkpoints.preset import POOLINGS, UNSTATED, Preset, check_vocabulary
-from tftransformer.checkpoints.rules import OWN, TOKEN_TABLE, transform_of
+from tftransformer.checkpoints.rules import DECODER_TOKEN_TABLE, OWN, TOKEN_TABLE, transform_of
 from tftransformer.checkpoints.sources import FLOATING, SafetensorsSource, cast
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, check_choice
@@ -160,9 +160,12 @@ def _check_sizes(path: Path, config: TransformerConfig, source: SafetensorsSourc
     """A config of other sizes is noticed before a model of them takes any memory."""
     check_depth(path, config, source)
     keys = set(source.keys())
-    for address, expected in encoder_shapes(config).items():
+    shapes, table = encoder_shapes(config), TOKEN_TABLE
+    if DECODER_TOKEN_TABLE in keys and TOKEN_TABLE not in keys:
+        table, shapes = DECODER_TOKEN_TABLE, {DECODER_TOKEN_TABLE: shapes[TOKEN_TABLE]}
+    for address, expected in shapes.items():
         found = source.shape(address) if address in keys else None
-        if found != expected and (address == TOKEN_TABLE or found is not None):
+        if found != expected and (address == table or found is not None):
             raise TransformerError(
                 f"{path} must fit the weights; by its config {address} is {expected}, in the weights it is "
                 f"{found or 'missing'}"

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tftransformer import patterns
-from tftransformer.checkpoints.assign import LoadSummary, assign
-from tftransformer.checkpoints.rules import Table
+from tftransformer.checkpoints.assign import LoadSummary, assign, stored_name
+from tftransformer.checkpoints.rules import TOKEN_TABLE, Table
 from tftransformer.checkpoints.sources import Source
 from tftransformer.config import TransformerConfig
 from tftransformer.data.labels import label_name
 from tftransformer.errors import TransformerError
+from tftransformer.models.families import FAMILIES
 from tftransformer.text.spec import TokenizerSpec
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ class Preset:
         if self.labels is not None:
             object.__setattr__(self, "labels", tuple(label_name(label) or label for label in self.labels))
 
+    @property
+    def has_encoder(self) -> bool:
+        """Whether there is an encoder in it to be used alone; others' encoder-decoders are one whole."""
+        whole = FAMILIES[self.config.family].architecture == "encoder_decoder" and self.origin != "tftransformer"
+        return not whole and stored_name(self.source, self.table, TOKEN_TABLE) is not None
+
     def load_into(
         self, model: "keras.Model", *, optional: str | Iterable[str] = (), fresh: str | Iterable[str] = ()
     ) -> LoadSummary:
@@ -95,6 +102,8 @@ class Preset:
             raise TransformerError(
                 f"the preset {self.name!r} holds changes of structure, such as LoRA: load the task it was saved from"
             )
+        if not self.has_encoder:
+            raise TransformerError(f"the preset {self.name!r} holds a decoder and no encoder")
         encoder = build_encoder(self.config, dtype=dtype)
         self.load_into(encoder)
         return encoder

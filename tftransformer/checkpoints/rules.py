@@ -50,14 +50,18 @@ MERGE_FIRST = Transform(
     lambda a: a.reshape(-1, *a.shape[2:]),
     lambda a, heads: a.reshape(heads, -1, *a.shape[1:]),
 )
+# (V,) <-> (1, V)
+ROW = Transform("drop the first axis", 2, lambda s: s[1:], lambda a: a[0], lambda a, heads: a[None])
 TRANSFORMS: dict[str, Transform] = {
     "same": SAME,
     "transpose": TRANSPOSE,
     "merge_last": MERGE_LAST,
     "merge_first": MERGE_FIRST,
+    "row": ROW,
 }
 
 TOKEN_TABLE = "embeddings/token/embeddings"
+DECODER_TOKEN_TABLE = "decoder_embeddings/token/embeddings"
 # Our own folders: a tensor's name is its address.
 OWN = Table(
     name="tftransformer",

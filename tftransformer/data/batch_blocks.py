@@ -111,6 +111,8 @@ def _batch_spec(like: Examples, rows: int | None) -> Any:
     if like.numbered:
         x[ROW_NUMBERS] = tf.TensorSpec([rows], tf.int64)
     if isinstance(like.targets, Ragged):
+        if like.target_spec.begin is not None:
+            x |= {name: tf.TensorSpec([rows, None], tf.int32) for name in ("decoder_token_ids", "decoder_padding_mask")}
         items = like.targets.values
         y = tf.TensorSpec([rows, None, *items.shape[1:]], tf.as_dtype(items.dtype))
         return x, y, tf.TensorSpec([rows, None], tf.float32)
@@ -165,6 +167,12 @@ def _batches(block: dict[str, tf.Tensor], spec: Any, pad_id: int, targets: Targe
             x[ROW_NUMBERS] = block[ROW_NUMBERS][first:end]
         if "target_lengths" in block:
             rest = _padded_targets(block, number, first, end, targets)
+            if targets.begin is not None:
+                # As `TargetSpec.decoder_inputs`.
+                before = tf.fill([tf.shape(rest[0])[0], 1], tf.cast(targets.begin, tf.int32))
+                x["decoder_token_ids"] = tf.concat([before, tf.cast(rest[0][:, :-1], tf.int32)], 1)
+                lengths = block["target_lengths"][first:end]
+                x["decoder_padding_mask"] = tf.sequence_mask(lengths, tf.shape(rest[0])[1], tf.int32)
         else:
             rest = [block[name][first:end] for name in ("targets", "weights") if name in block]
         values = (x, *rest) if rest else x

@@ -68,6 +68,15 @@ class Examples:
         return np.diff(self.row_splits)
 
     @property
+    def order(self) -> np.ndarray:
+        """int64 (B,): by which rows are sorted that are to stand in batches with little padding: the length, or where
+        targets are sequences of their own first theirs, whose every item costs a row of logits."""
+        lengths = self.lengths
+        if not isinstance(self.targets, Ragged) or self.target_spec.per_token:
+            return lengths
+        return self.targets.lengths * (int(lengths.max(initial=0)) + 1) + lengths
+
+    @property
     def segments(self) -> np.ndarray:
         """(B,) segments of each sequence: 2 for a pair of texts, else 1."""
         return 1 + (self.boundaries < self.lengths)
@@ -97,7 +106,9 @@ class Examples:
             return x
         y, weights = self.targets[indices], None if self.weights is None else self.weights[indices]
         if isinstance(y, Ragged):
-            y, weights = self.target_spec.padded(y, length, weights)
+            rows = y
+            y, weights = self.target_spec.padded(rows, length, weights)
+            x |= self.target_spec.decoder_inputs(rows, y.shape[1])
         return (x, y) if weights is None else (x, y, weights)
 
     def take(self, indices: Sequence[int]) -> Examples:

@@ -17,6 +17,7 @@ from tftransformer.data.readers.columns import Table, as_list
 from tftransformer.data.readers.delimited import read_delimited
 from tftransformer.data.readers.jsonl import read_json_splits, read_jsonl
 from tftransformer.data.readers.labelled import read_split
+from tftransformer.data.readers.parquet import read_parquet
 from tftransformer.data.readers.text_file import existing_path
 from tftransformer.data.split import Split, Splits
 from tftransformer.data.tables import as_column, columns_of, is_table
@@ -24,7 +25,7 @@ from tftransformer.errors import TransformerError
 
 READERS = {
     ".csv": read_delimited, ".tsv": read_delimited, ".tab": read_delimited, ".txt": read_delimited,
-    ".jsonl": read_jsonl, ".ndjson": read_jsonl, ".json": read_jsonl,
+    ".jsonl": read_jsonl, ".ndjson": read_jsonl, ".json": read_jsonl, ".parquet": read_parquet,
 }  # fmt: skip
 SPLIT_WORDS = {
     "train": "train", "training": "train",
@@ -53,7 +54,7 @@ def load(
     """Loads labelled texts and returns their train, validation and test splits.
 
     Args:
-        source: A CSV, TSV, JSONL or JSON file; a folder with one such file for each split, found by a word
+        source: A CSV, TSV, JSONL, JSON or Parquet file; a folder with one such file for each split, found by a word
             in its name (train, valid, dev, test …); `"sample"` for the embedded sample;
             `"tfds:NAME/CONFIG"` for a data set prepared by tensorflow-datasets; `(texts, labels)` lists;
             a table with columns by name, such as a DataFrame, of which rows are counted from 1 in messages;
@@ -207,11 +208,8 @@ def _find_splits(folder: Path, skip: set[str]) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in READERS or not path.is_file():
             continue
-        words = {w for w in re.split(r"[_\-.\s]+", path.stem.casefold()) if w in SPLIT_WORDS}
-        if len(words) != 1:
-            continue
-        name = SPLIT_WORDS[words.pop()]
-        if name in skip:
+        name = word_of_split(path.stem)
+        if name is None or name in skip:
             continue
         if name in found:
             raise TransformerError(
@@ -220,6 +218,17 @@ def _find_splits(folder: Path, skip: set[str]) -> dict[str, Path]:
             )
         found[name] = path
     return found
+
+
+def word_of_split(stem: str) -> str | None:
+    """The split that the name of a file means; None where it has no word for one, or several.
+
+    Example:
+        >>> word_of_split("test_2016_flickr"), word_of_split("notes")
+        ('test', None)
+    """
+    words = {word for word in re.split(r"[_\-.\s]+", stem.casefold()) if word in SPLIT_WORDS}
+    return SPLIT_WORDS[words.pop()] if len(words) == 1 else None
 
 
 def _complete(found: dict[str, Split], validation: float, test: float, seed: int) -> Splits:

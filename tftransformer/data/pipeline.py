@@ -54,7 +54,11 @@ def count_batches(num_examples: int, batch_size: int) -> int:
 
 
 def plan_epoch(
-    lengths: np.ndarray, batch_size: int, boundaries: Sequence[int] | None, rng: np.random.Generator
+    lengths: np.ndarray,
+    batch_size: int,
+    boundaries: Sequence[int] | None,
+    rng: np.random.Generator,
+    order: np.ndarray | None = None,
 ) -> Plan:
     """Rows and padded length of each batch of one shuffled epoch.
 
@@ -67,6 +71,7 @@ def plan_epoch(
         batch_size: Rows a batch.
         boundaries: Rising padded lengths, or None.
         rng: Source of randomness.
+        order: (B,) what rows are sorted by, where there are no boundaries; None: their lengths.
 
     Returns:
         `num_batches(B, batch_size)` pairs (row indices, padded length), in shuffled order.
@@ -77,17 +82,18 @@ def plan_epoch(
         [(1, 10), (2, 4)]
     """
     num_batches(len(lengths), batch_size)
-    order = rng.permutation(len(lengths))
+    shuffled = rng.permutation(len(lengths))
     plan: Plan = []
     if boundaries is None:
-        for rows in row_windows(order, batch_size):
-            rows = rows[np.argsort(lengths[rows], kind="stable")]
+        keys = lengths if order is None else order
+        for rows in row_windows(shuffled, batch_size):
+            rows = rows[np.argsort(keys[rows], kind="stable")]
             plan.extend(in_order(rows, lengths, batch_size, None))
     else:
-        buckets = bucket_of(lengths[order], boundaries)
+        buckets = bucket_of(lengths[shuffled], boundaries)
         left = np.zeros(0, "int64")
         for bucket, boundary in enumerate(boundaries):
-            rows = np.concatenate([left, order[buckets == bucket]])
+            rows = np.concatenate([left, shuffled[buckets == bucket]])
             # Shuffled again, or the rows left over would always come first.
             rng.shuffle(rows)
             full = len(rows) - len(rows) % batch_size
@@ -142,7 +148,7 @@ def token_batches(
     number = epoch_numbers(epoch)
 
     def plan() -> Plan:
-        return plan_epoch(lengths, batch_size, boundaries, np.random.default_rng([seed, number()]))
+        return plan_epoch(lengths, batch_size, boundaries, np.random.default_rng([seed, number()]), examples.order)
 
     return planned_dataset(plan, examples, count, rows)
 
@@ -164,7 +170,7 @@ def ordered_batches(
         TransformerError: as `token_batches`.
     """
     count_batches(len(examples), batch_size)
-    order = np.argsort(examples.lengths, kind="stable")
+    order = np.argsort(examples.order, kind="stable")
     plan = in_order(order, examples.lengths, batch_size, boundaries)
     dataset = fixed_dataset(plan, examples, _equal_rows(examples, batch_size))
     return dataset, np.argsort(order, kind="stable")

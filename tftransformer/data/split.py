@@ -28,6 +28,8 @@ class Split:
         rows: Line number of each row in its source, from 1; None where there is no file.
         source: The file or data set the rows come from, for messages.
         columns: The names of its columns that are the `text` and the `label`, and of those that are `unused`.
+        references: For pairs whose second text is to be written, all texts of people for each, the second one first; None
+            where each has that one alone.
 
     Raises:
         TransformerError: if the lengths differ, or a target is no label.
@@ -45,11 +47,12 @@ class Split:
     rows: list[int] | None = field(default=None, repr=False)
     source: str = ""
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
+    references: list[tuple[str, ...]] | None = field(default=None, repr=False)
 
     def __post_init__(self):
         if self.targets is not None:
             object.__setattr__(self, "targets", label_values(self.targets, "targets"))
-        for what in ("targets", "rows"):
+        for what in ("targets", "rows", "references"):
             values = getattr(self, what)
             if values is not None and len(values) != len(self.texts):
                 raise TransformerError(f"{what} must be as many as texts, {len(self.texts)}; got {len(values)}")
@@ -91,7 +94,17 @@ class Split:
         def pick(values: Sequence | None):
             return None if values is None else [values[i] for i in indices]
 
-        return replace(self, texts=pick(self.texts), targets=pick(self.targets), rows=pick(self.rows))
+        kept = {name: pick(getattr(self, name)) for name in ("texts", "targets", "rows", "references")}
+        return replace(self, **kept)
+
+    def all_references(self) -> list[tuple[str, ...]]:
+        """For each pair the texts of people to compare with what is written for its first text.
+
+        Example:
+            >>> Split([("a long text", "a text")]).all_references()
+            [('a text',)]
+        """
+        return [(second,) for _, second in self.texts] if self.references is None else self.references
 
     def where(self, index: int) -> str:
         """The place of row `index` in its source, for messages: `file.csv:12`, or `train row 3` (from 0)."""

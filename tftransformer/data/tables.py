@@ -54,11 +54,11 @@ def columns_of(table: Any) -> dict[str, Any]:
     """
     # A pyarrow table's `columns` are the columns themselves.
     names = list(table.column_names if hasattr(table, "column_names") else table.columns)
-    columns = {str(name): table[name] for name in names}
-    if len(columns) < len(names):
+    # Before a look into them: pyarrow has an error of its own for two of one name.
+    if len(set(map(str, names))) < len(names):
         twice = min(name for name, count in Counter(map(str, names)).items() if count > 1)
         raise TransformerError(f"a table must have columns of different names; got {twice!r} twice")
-    return columns
+    return {str(name): table[name] for name in names}
 
 
 def the_column(table: Any, argument: str) -> Any:

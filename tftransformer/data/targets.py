@@ -93,6 +93,9 @@ class TargetSpec:
         pad: Number that a batch is padded with.
         ignore: An item that does not count, such as the label of a special token. Batches hold 0 in its place, which
             every loss can take, and the weight 0.
+        begin: For sequences that a decoder learns to continue: the number before the first item. Batches then hold, beside
+            the encoder's inputs, what a decoder is given: the same items one place later (`decoder_token_ids`) and
+            which of them are real (`decoder_padding_mask`).
 
     Raises:
         TransformerError: An axis of no fixed size that is not the first, or arguments that are for such an axis alone.
@@ -107,12 +110,15 @@ class TargetSpec:
     per_token: bool = False
     pad: float = 0
     ignore: int | None = None
+    begin: int | None = None
 
     def __post_init__(self) -> None:
         if None in self.shape[1:]:
             raise TransformerError(f"shape may have None as its first axis alone; got {self.shape}")
-        if not self.grows and (self.per_token or self.ignore is not None):
-            raise TransformerError(f"per_token and ignore are for a shape that begins with None; got {self.shape}")
+        if not self.grows and (self.per_token or self.ignore is not None or self.begin is not None):
+            raise TransformerError(
+                f"per_token, ignore and begin are for a shape that begins with None; got {self.shape}"
+            )
 
     @property
     def grows(self) -> bool:
@@ -171,6 +177,17 @@ class TargetSpec:
             y = np.where(ignored, 0, y).astype(self.dtype)
         own = np.float32(1) if weights is None else weights.astype("float32")[:, None]
         return y, counts * own
+
+    def decoder_inputs(self, rows: Ragged, length: int) -> dict[str, np.ndarray]:
+        """What a decoder is given of a batch of sequences, int32 (B, length); nothing unless there is a `begin`."""
+        if self.begin is None:
+            return {}
+        y = rows.padded(length, self.pad)
+        first = np.full((len(rows), 1), self.begin, self.dtype)
+        return {
+            "decoder_token_ids": np.concatenate([first, y[:, :-1]], axis=1).astype("int32"),
+            "decoder_padding_mask": (np.arange(length) < rows.lengths[:, None]).astype("int32"),
+        }
 
     def __str__(self) -> str:
         axes = ", ".join("any" if size is None else str(size) for size in self.shape)

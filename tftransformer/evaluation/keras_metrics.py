@@ -208,3 +208,43 @@ class MultiLabelF1(_Thresholded, _Counts):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "average": self.average}
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class Perplexity(keras.metrics.Metric):
+    """The exponential of the mean cross-entropy of tokens, in nats, over all tokens of all batches.
+
+    keras-hub has one, too; this one takes the weights that batches have here, 0 at padding, and no mask token.
+
+    Args:
+        name: Name that `fit` shows.
+        dtype: Dtype of the sums; float32 whatever the dtype policy.
+
+    Call arguments:
+        y_true: (B, T) ids.
+        y_pred: (B, T, V) logits.
+        sample_weight: (B, T).
+
+    Example:
+        >>> metric = Perplexity()
+        >>> metric.update_state([[0, 1]], [[[0.0, 0.0], [0.0, 0.0]]], sample_weight=[[1.0, 0.0]])
+        >>> round(float(metric.result()), 4)
+        2.0
+    """
+
+    _direction = "down"
+
+    def __init__(self, name: str = "perplexity", dtype: str | None = None) -> None:
+        super().__init__(name=name, dtype=dtype or "float32")
+        self.total = self.add_variable((), "zeros", name="total")
+        self.count = self.add_variable((), "zeros", name="count")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        losses = keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+        weights = ops.ones_like(losses) if sample_weight is None else ops.cast(sample_weight, losses.dtype)
+        self.total.assign_add(ops.cast(ops.sum(losses * weights), self.dtype))
+        self.count.assign_add(ops.cast(ops.sum(weights), self.dtype))
+
+    def result(self) -> Any:
+        return ops.exp(self.total / ops.maximum(self.count, 1e-9))

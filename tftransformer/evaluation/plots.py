@@ -274,6 +274,9 @@ def plot_curves(
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
         plain_axes(axes)
+        if name == "perplexity":
+            # An exponential: it begins at the size of the vocabulary, and what matters happens below ten.
+            axes.set_yscale("log")
     handles = {line.get_label(): line for panel in figure.axes for line in panel.get_lines()}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False)
     _entitle(figure, title)
@@ -420,4 +423,37 @@ def plot_drift(
     right.legend(frameon=False, fontsize=9)
     for axes in (left, right):
         plain_axes(axes)
+    save(figure, path)
+
+
+def plot_cross_attention(
+    path: str | os.PathLike, texts: Sequence[tuple[Sequence[str], Sequence[str], np.ndarray]]
+) -> None:
+    """Draw where a decoder looks while it writes: for each text a row for each written token.
+
+    Args:
+        path: The PNG.
+        texts: For each text the source's tokens (S), the written ones (T), and the scores (T, S).
+
+    Raises:
+        TransformerError: There is no text, or the disk refused.
+
+    Example:
+        >>> plot_cross_attention("attention.png", [(["a", "dog"], ["ein", "Hund"], np.eye(2))])
+    """
+    if not texts:
+        raise TransformerError("texts must hold at least one; got none")
+    widths = [max(2.4, 0.34 * len(source) + 1.2) for source, _, _ in texts]
+    height = max(2.0, max(0.3 * len(written) + 1.1 for _, written, _ in texts))
+    figure = new_figure(sum(widths), height)
+    grid = figure.add_gridspec(1, len(texts), width_ratios=widths)
+    for place, (source, written, scores) in enumerate(texts):
+        axes = figure.add_subplot(grid[place])
+        axes.imshow(scores, cmap="Blues", vmin=0.0, vmax=max(float(np.max(scores)), 1e-9), aspect="auto")
+        for ticks, tokens, rotation in ((axes.set_xticks, source, 90), (axes.set_yticks, written, 0)):
+            shown, fonts = drawable(tokens, 14)
+            ticks(range(len(tokens)), shown, rotation=rotation, fontsize=8, fontfamily=fonts)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
     save(figure, path)

@@ -110,7 +110,7 @@ def is_plain(block: Any) -> bool:
     if type(block) is not EncoderBlock:
         return False
     attention, inner = block.attention, block.feed_forward
-    if attention.position is not None or attention.num_key_value_heads != attention.num_heads:
+    if not attention.scale or attention.position is not None or attention.num_key_value_heads != attention.num_heads:
         return False
     parts = ["attention/query", "attention/key", "attention/value", "attention/output"]
     parts += ["feed_forward/intermediate", "feed_forward/output", *(["feed_forward/gate"] if inner.gated else [])]

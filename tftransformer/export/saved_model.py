@@ -7,6 +7,8 @@ truncated and padded to the longest of the batch inside the graph; documents are
 those that are there are computed. The signature `labels` takes nothing and returns the names of the C classes, `labels`
 (C,) string; they are in `assets.extra/labels.json`, too.
 
+A model that writes texts returns `text` (B,) string and `score` (B,) float32, and has no labels.
+
 Several tasks on one encoder have a signature each, of the task's name, and the encoder stands in the file once. The names
 of their labels are by task, in the signature `labels` and in the file.
 
@@ -16,7 +18,7 @@ loading it: plain TensorFlow does not know that operation.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +64,13 @@ def write(serving: Serving, folder: str | os.PathLike, *, tolerance: float, over
     target = Path(folder)
     with files.atomic_folder(target, overwrite=overwrite) as new:
         try:
-            tf.saved_model.save(module, str(new), signatures={**functions, LABELS: _names(serving)})
+            names = {} if serving.labels is None else {LABELS: _names(serving.labels)}
+            tf.saved_model.save(module, str(new), signatures={**functions, **names})
         except tf.errors.OpError as error:
             raise TransformerError(f"the SavedModel cannot be written to {target}: {error.message}") from None
-        (new / EXTRA).mkdir()
-        files.write_json(new / EXTRA / "labels.json", serving.labels)
+        if serving.labels is not None:
+            (new / EXTRA).mkdir()
+            files.write_json(new / EXTRA / "labels.json", serving.labels)
         compare_export(tf.saved_model.load(os.fspath(new)).signatures, serving.signatures, tolerance)
     return target
 
@@ -81,9 +85,9 @@ def _function(signature: Signature) -> Any:
     return tf.function(serve, autograph=False).get_concrete_function(**inputs)
 
 
-def _names(serving: Serving) -> Any:
+def _names(labels: Sequence[str] | Mapping[str, Sequence[str]]) -> Any:
     """A concrete function without inputs that returns the labels' names, for several tasks by task."""
-    by_output = serving.labels if isinstance(serving.labels, Mapping) else {LABELS: serving.labels}
+    by_output = labels if isinstance(labels, Mapping) else {LABELS: labels}
 
     def names() -> dict[str, tf.Tensor]:
         return {output: tf.constant(list(own), tf.string) for output, own in by_output.items()}

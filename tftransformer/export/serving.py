@@ -63,11 +63,12 @@ class Serving:
 
     Args:
         signatures: Signatures by name.
-        labels: Names of the classes in the order of the probabilities; by signature where there are several.
+        labels: Names of the classes in the order of the probabilities; by signature where there are several. None: what
+            it answers is no class.
     """
 
     signatures: Mapping[str, Signature]
-    labels: Sequence[str] | Mapping[str, Sequence[str]]
+    labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None
 
 
 def export(

@@ -37,6 +37,9 @@ _TOKENS, _ROWS = 8192, 128
 _EAGER_BATCHES = 24
 
 
+_OF_THE_ENCODER = {"token_ids", "segment_ids", "padding_mask", ROW_NUMBERS}
+
+
 class StoredStates:
     """Turns batches of numbered rows into batches of what the frozen part makes of them.
 
@@ -74,7 +77,9 @@ class StoredStates:
             states.set_shape([rows, length if self._output == "tokens" else 1, self._store.width])
             states = tf.cast(states, self._dtype)
             mask = x["padding_mask"] if self._output == "tokens" else x["padding_mask"][:, :1]
-            x = {self._entry: states, "padding_mask": mask}
+            # What is another network's, such as a decoder's, passes as it is.
+            others = {name: value for name, value in x.items() if name not in _OF_THE_ENCODER}
+            x = {**others, self._entry: states, "padding_mask": mask}
             if self._output == "pooled":
                 x = {self._entry: states[:, 0]}
             return (x, *rest) if rest else x

@@ -7,7 +7,7 @@ from typing import Any
 from tftransformer.errors import TransformerError, check_choice
 
 # In the order of the classes in `schedules`.
-SCHEDULE_NAMES = ("linear", "cosine", "polynomial", "exponential", "constant", "slanted_triangular")
+SCHEDULE_NAMES = ("linear", "cosine", "polynomial", "exponential", "constant", "slanted_triangular", "inverse_sqrt")
 
 
 def check_schedule(name: Any) -> None:

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from tftransformer.finetuning.arguments import check_number
+from tftransformer.layers.kernels import smoothed_cross_entropy
 from tftransformer.patterns import addresses, select
 
 
@@ -20,7 +21,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     Args:
         label_smoothing: Fraction of a label's weight that is spread over all classes (0 to 1).
 
-    Shapes: ids (B,), logits (B, C) -> loss (B,) before the reduction.
+    Shapes: ids (B,), logits (B, C) -> loss (B,) before the reduction; or ids (B, T), logits (B, T, V) -> (B, T).
 
     Example:
         >>> float(SmoothedCrossEntropy(0.0)([0], [[0.0, 0.0]]))
@@ -38,11 +39,9 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         self.label_smoothing = label_smoothing
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        log_probabilities = ops.log_softmax(y_pred, axis=-1)
-        ids = ops.expand_dims(ops.cast(ops.reshape(y_true, (-1,)), "int32"), -1)
-        hit = ops.squeeze(ops.take_along_axis(log_probabilities, ids, axis=-1), -1)
-        spread = ops.mean(log_probabilities, axis=-1)
-        return -(1.0 - self.label_smoothing) * hit - self.label_smoothing * spread
+        y_pred = ops.convert_to_tensor(y_pred)
+        ids = ops.reshape(y_true, ops.shape(y_pred)[:-1])
+        return smoothed_cross_entropy(ids, y_pred, self.label_smoothing)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "label_smoothing": self.label_smoothing}

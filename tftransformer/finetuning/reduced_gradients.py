@@ -252,9 +252,7 @@ class ReducedGradients:
         rate = self._learning_rate
         if isinstance(rate, Schedule):
             if not self._length_known:
-                raise TransformerError(
-                    "the schedule has no length: pass total_steps to it, or the callback BindSchedule to fit"
-                )
+                return rate.first_rate()
             return rate.rate(self.iterations - self._schedule_start.value, self._schedule_steps.value)
         if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
             return rate(self.iterations)
@@ -317,6 +315,10 @@ class ReducedGradients:
         return (*accumulated, *averages, *self.slots(place))
 
     def _backend_apply_gradients(self, grads: Sequence[Any], trainable_variables: Sequence[Any]) -> None:
+        if isinstance(self._learning_rate, Schedule) and not self._length_known:
+            raise TransformerError(
+                "the schedule has no length: pass total_steps to it, or the callback BindSchedule to fit"
+            )
         places = [self._get_variable_index(variable) for variable in trainable_variables]
         variables = [v.value if isinstance(v, keras.Variable) else v for v in trainable_variables]
         reduced = self._all_reduce_sum_gradients(zip(grads, variables))

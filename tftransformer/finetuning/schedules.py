@@ -1,7 +1,8 @@
 """Learning rate schedules: a linear warmup, then linear, cosine, polynomial or exponential decay, or none.
 
 BERT's schedule (Devlin et al. 2018, arXiv:1810.04805) is the linear one, the slanted triangle (Howard & Ruder 2018,
-arXiv:1801.06146) nearly so; the cosine is Loshchilov & Hutter 2016 (arXiv:1608.03983).
+arXiv:1801.06146) nearly so; the cosine is Loshchilov & Hutter 2016 (arXiv:1608.03983). The inverse square root is the
+schedule of Vaswani et al. 2017 (arXiv:1706.03762).
 """
 
 import dataclasses
@@ -84,6 +85,13 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             warmup = ops.floor(total * self.warmup)
         progress = ops.clip((step - warmup) / ops.maximum(total - warmup, 1.0), 0.0, 1.0)
         return self.peak * ops.where(step < warmup, self.rise(step, warmup), self.decay(progress))
+
+    def first_rate(self) -> Any:
+        """Return the rate of the first update while the length is open: callbacks read a rate whether or not anything trains.
+
+        The peak, where the warmup is a fraction of a length that nobody knows yet.
+        """
+        return self.rate(0, max(1, self.warmup) if isinstance(self.warmup, int) else 1)
 
     def __call__(self, step: Any) -> Any:
         if self.total_steps is None:
@@ -199,6 +207,28 @@ class ConstantSchedule(Schedule):
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
+class InverseSqrtSchedule(Schedule):
+    """Decay with the inverse square root of the step: at step i from the end of the warmup W on, `peak * sqrt(W / i)`.
+
+    It needs no length where the warmup is a number of updates, and never reaches 0: a run can go on where it ended.
+    `end_factor` has no effect. Arguments as in `Schedule`.
+
+    Example:
+        >>> schedule = InverseSqrtSchedule(1.0, total_steps=1000, warmup=100)
+        >>> [round(float(schedule(step)), 3) for step in (0, 50, 100, 400)]
+        [0.01, 0.505, 1.0, 0.5]
+    """
+
+    def rate(self, step: Any, total_steps: Any) -> Any:
+        step = ops.maximum(ops.cast(step, "float32"), 0.0)
+        whole = isinstance(self.warmup, int)
+        warmup = self.warmup if whole else ops.floor(ops.cast(total_steps, "float32") * self.warmup)
+        warmup = ops.cast(warmup, "float32")
+        decayed = ops.sqrt(ops.maximum(warmup, 1.0) / ops.maximum(ops.maximum(step, warmup), 1.0))
+        return self.peak * ops.where(step < warmup, self.rise(step, warmup), decayed)
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
 @dataclasses.dataclass(eq=False)
 class WarmedLinearSchedule(Schedule):
     """Linear decay over the whole run, warmup included, never below `end_factor * peak`; as for pretraining.
@@ -224,6 +254,7 @@ class WarmedLinearSchedule(Schedule):
 
 _KINDS = (
     LinearSchedule, CosineSchedule, PolynomialSchedule, ExponentialSchedule, ConstantSchedule, SlantedTriangularSchedule,
+    InverseSqrtSchedule,
 )  # fmt: skip
 SCHEDULES: dict[str, type[Schedule]] = dict(zip(SCHEDULE_NAMES, _KINDS, strict=True))
 _OPTIONS = {"polynomial": ("end_factor", "power"), "slanted_triangular": ("ratio",)}
@@ -238,7 +269,7 @@ def build_schedule(
     ReduceLROnPlateau, which set the rate, can be used with it.
 
     Args:
-        name: One of "linear", "cosine", "polynomial", "exponential", "constant", "slanted_triangular".
+        name: One of "linear", "cosine", "polynomial", "exponential", "constant", "slanted_triangular", "inverse_sqrt".
         peak: The highest rate.
         total_steps: The length in optimizer updates; None leaves it to `fit`.
         warmup: Updates (int) or a fraction of the length (float below 1). None means 0.1, and 0 for

@@ -9,7 +9,7 @@ from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.embeddings import TokenEmbedding, TransformerEmbedding
 from tftransformer.layers.encoder_block import EncoderBlock, ResidualBlock
 from tftransformer.layers.feed_forward import FeedForward
-from tftransformer.layers.heads import ClassificationHead, TaskHeads
+from tftransformer.layers.heads import ClassificationHead, LogitsBias, TaskHeads
 from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.low_rank import LowRankDelta
 from tftransformer.layers.neighbours import NeighbourVotes
@@ -36,6 +36,7 @@ __all__ = [
     "EncoderBlock",
     "FeedForward",
     "LearnedPosition",
+    "LogitsBias",
     "LowRankDelta",
     "MaxPooling",
     "MeanPooling",

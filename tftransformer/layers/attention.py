@@ -16,8 +16,8 @@ from tftransformer.layers.slots import SlottedLayer
 from tftransformer.layers.taps import tap
 
 
-def _softmax_of_products(query: Any, key: Any, bias: Any = None) -> Any:
-    """softmax(QK^T/sqrt(H) + bias) of (B, N, T, H) and (B, K, S, H), where head n of the query uses head n*K//N of the key.
+def _softmax_of_products(query: Any, key: Any, bias: Any = None, scale: bool = True) -> Any:
+    """softmax(QK^T/sqrt(H) + bias), or without the division, of (B, N, T, H) and (B, K, S, H), where head n of the query uses head n*K//N of the key.
 
     The softmax runs in float32 whatever the inputs, as in the autocast modes of the large frameworks: in half
     precision sums over long rows lose too much.
@@ -27,7 +27,8 @@ def _softmax_of_products(query: Any, key: Any, bias: Any = None) -> Any:
     length = ops.shape(query)[2]
     # Query heads that share a key head stand below each other as further rows of one product.
     rows = query if groups == 1 else ops.reshape(query, (-1, key.shape[1], groups * length, width))
-    scores = ops.matmul(rows * (1.0 / math.sqrt(width)), ops.transpose(key, (0, 1, 3, 2)))
+    rows = rows * (1.0 / math.sqrt(width)) if scale else rows
+    scores = ops.matmul(rows, ops.transpose(key, (0, 1, 3, 2)))
     if groups != 1:
         scores = ops.reshape(scores, (-1, heads, length, ops.shape(key)[2]))
     scores = ops.cast(scores, "float32")
@@ -76,6 +77,7 @@ class MultiHeadAttention(SlottedLayer):
         position: Part that puts positions into the attention itself: `RotaryPosition` or
             `RelativePosition`; None for none. (A bias on the scores, such as `ALiBi`'s, comes in as `attention_bias`.)
         kernel_initializer: Initializer of the four kernels.
+        scale: Whether the products are divided by sqrt(H); T5 leaves it to its weights (Raffel et al. 2020).
 
     Call arguments:
         query: Tensor (B, T, D).
@@ -116,6 +118,7 @@ class MultiHeadAttention(SlottedLayer):
         "dropout",
         "position",
         "kernel_initializer",
+        "scale",
     )
 
     slots = ("prefix",)
@@ -129,9 +132,11 @@ class MultiHeadAttention(SlottedLayer):
         dropout: float = 0.0,
         position: AttentionPosition | None = None,
         kernel_initializer: Any = "glorot_uniform",
+        scale: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.scale = scale
         self.num_heads = num_heads
         self.head_dim: Any = head_dim  # a number once it is built
         self.num_key_value_heads = num_heads if num_key_value_heads is None else num_key_value_heads
@@ -200,7 +205,7 @@ class MultiHeadAttention(SlottedLayer):
         if self.prefix is not None:
             k, v = self.prefix(k, v)
             bias = None if bias is None else self.prefix.widen(bias)
-        scores = tap("scores", _softmax_of_products(q, k, bias))
+        scores = tap("scores", _softmax_of_products(q, k, bias, self.scale))
         weights = self.score_dropout(scores, training=bool(training) and self.trainable)
         x = weighted_values(weights, v)
         if self.position is not None:

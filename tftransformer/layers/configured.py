@@ -14,7 +14,7 @@ class ConfiguredLayer(keras.layers.Layer):
     Example:
         >>> from tftransformer.layers.positions import SinusoidalPosition
         >>> SinusoidalPosition.arguments, SinusoidalPosition(period=50.0).get_config()["period"]
-        (('period',), 50.0)
+        (('period', 'interleaved'), 50.0)
     """
 
     arguments: tuple[str, ...] = ()

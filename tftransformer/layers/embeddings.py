@@ -7,9 +7,12 @@ from keras import ops
 
 from tftransformer.errors import TransformerError
 from tftransformer.layers.dropout import Dropout
+from tftransformer.layers.norms import make_norm
 from tftransformer.layers.positions import LearnedPosition, SinusoidalPosition
 from tftransformer.layers.projection import Projection
 from tftransformer.layers.slots import SlottedLayer
+
+SINUSOIDAL = ("sinusoidal", "sinusoidal_halves")
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -60,30 +63,31 @@ class TransformerEmbedding(SlottedLayer):
     While frozen (`trainable = False`) it runs without dropout, also in `fit`.
 
     Args:
-        vocabulary_size: V.
+        vocabulary_size: V. None: no token table; the layer is called on the vectors that another one's `lookup` gives.
         hidden_dim: D.
         sequence_length: Longest input of learned positions.
-        position: "learned", "sinusoidal", or "none" where positions enter in the attention.
+        position: "learned", "sinusoidal", "sinusoidal_halves", or "none" where positions enter in the attention.
         num_segments: Number of rows of the segment table; 0 for none.
         embedding_dim: Width E of the tables and the norm; a projection to D follows (Lan et al. 2019, arXiv
             1909.11942). None: D, without a projection.
         skipped_rows: Number of rows at the start of the position table that belong to no position.
-        norm: Whether the sum has a layer norm.
+        norm: Kind of norm on the sum, "layer" or "rms". None: no norm.
         scale: Whether to multiply the token vectors by sqrt(D), as Vaswani et al. do.
         dropout: Dropout rate (0 to 1).
         layer_norm_epsilon: Constant added to the variance.
 
     Call arguments:
-        token_ids: Integers (B, T). With `reverse`: hidden vectors (B, T, E).
+        token_ids: Integers (B, T); without a table vectors (B, T, E). With `reverse`: hidden vectors (B, T, E).
         segment_ids: Integers (B, T). None: segment 0 everywhere.
         offset: Position of the first token: the number of tokens already in a cache.
         position_ids: Position (B, T) of each token, for rows that hold several texts.
         reverse: Whether to return the logits of hidden vectors over the token table instead (a tied output head).
+        lookup: Whether to return the rows of the token table alone, for a layer without one.
 
     Raises:
-        TransformerError: The position is none of the three.
+        TransformerError: The position is none of these.
 
-    Returns: (B, T, D); with `reverse` (B, T, V).
+    Returns: (B, T, D); with `reverse` (B, T, V), with `lookup` (B, T, E).
 
     Example:
         >>> layer = TransformerEmbedding(100, 16, sequence_length=32, num_segments=2)
@@ -97,12 +101,12 @@ class TransformerEmbedding(SlottedLayer):
 
     def __init__(
         self,
-        vocabulary_size: int,
+        vocabulary_size: int | None,
         hidden_dim: int,
         sequence_length: int = 512,
         position: str = "learned",
         num_segments: int = 0,
-        norm: bool = True,
+        norm: str | None = "layer",
         scale: bool = False,
         dropout: float = 0.0,
         layer_norm_epsilon: float = 1e-12,
@@ -121,21 +125,25 @@ class TransformerEmbedding(SlottedLayer):
         self.embedding_dim = embedding_dim
         self.skipped_rows = skipped_rows
         width = hidden_dim if embedding_dim is None else embedding_dim
-        self.token = TokenEmbedding(vocabulary_size, width, dtype=policy, name="token")
-        if position not in ("learned", "sinusoidal", "none"):
+        self.width = width
+        self.token: Any = None
+        if vocabulary_size is not None:
+            self.token = TokenEmbedding(vocabulary_size, width, dtype=policy, name="token")
+        if position not in ("learned", *SINUSOIDAL, "none"):
             raise TransformerError(
-                f"position must be 'learned', 'sinusoidal' or 'none', which leaves it to the attention; got {position!r}"
+                f"position must be 'learned', 'sinusoidal', 'sinusoidal_halves' or 'none', which leaves it to the "
+                f"attention; got {position!r}"
             )
         self.position_kind = position
         self.position = None
         if position == "learned":
             self.position = LearnedPosition(sequence_length, skipped_rows, dtype=policy, name="position")
-        elif position == "sinusoidal":
-            self.position = SinusoidalPosition(dtype=policy, name="position")
+        elif position in SINUSOIDAL:
+            interleaved = position == "sinusoidal"
+            self.position = SinusoidalPosition(interleaved=interleaved, dtype=policy, name="position")
         self.segment = TokenEmbedding(num_segments, width, dtype=policy, name="segment") if num_segments else None
-        self.norm = (
-            keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, dtype=policy, name="norm") if norm else None
-        )
+        self.norm_kind = norm
+        self.norm = make_norm(norm, epsilon=layer_norm_epsilon, dtype=policy, name="norm") if norm else None
         self.dropout = Dropout(dropout, dtype=policy, name="dropout")
         self.projection = None
         if embedding_dim is not None:
@@ -143,13 +151,14 @@ class TransformerEmbedding(SlottedLayer):
             self.projection = Projection(hidden_dim, kernel_initializer=initializer, dtype=policy, name="projection")
 
     def build(self, token_ids_shape: tuple, **_: Any) -> None:
-        hidden_shape = (*token_ids_shape, self.token.output_dim)
-        self.token.build(token_ids_shape)
+        hidden_shape = (*token_ids_shape[:2], self.width)
+        if self.token is not None:
+            self.token.build(token_ids_shape)
         for layer in (self.position, self.norm, self.projection):
             if layer is not None:
                 layer.build(hidden_shape)
         if self.segment is not None:
-            self.segment.build(token_ids_shape)
+            self.segment.build(token_ids_shape[:2])
 
     def call(
         self,
@@ -158,13 +167,16 @@ class TransformerEmbedding(SlottedLayer):
         offset: Any = 0,
         position_ids: Any = None,
         reverse: bool = False,
+        lookup: bool = False,
         training: bool | None = None,
     ) -> Any:
         if reverse:
             return self.token.logits(token_ids)
-        x = self.token(token_ids)
+        x = token_ids if self.token is None else self.token(token_ids)
+        if lookup:
+            return x
         if self.scale:
-            x = x * ops.cast(self.token.output_dim**0.5, x.dtype)
+            x = x * ops.cast(self.width**0.5, x.dtype)
         if self.segment is not None:
             x = x + (self.segment(segment_ids) if segment_ids is not None else self.segment.embeddings[0])
         if self.position is not None:
@@ -174,15 +186,18 @@ class TransformerEmbedding(SlottedLayer):
         x = self.dropout(x, training=bool(training) and self.trainable)
         return x if self.projection is None else self.projection(x)
 
-    def compute_output_spec(self, token_ids: Any, *_: Any, reverse: bool = False, **__: Any) -> Any:
-        shape = (*token_ids.shape[:2], self.token.input_dim if reverse else self.hidden_dim)
+    def compute_output_spec(
+        self, token_ids: Any, *_: Any, reverse: bool = False, lookup: bool = False, **__: Any
+    ) -> Any:
+        width = self.width if lookup else self.hidden_dim
+        shape = (*token_ids.shape[:2], self.token.input_dim if reverse else width)
         return keras.KerasTensor(shape, dtype=self.compute_dtype)
 
     def get_config(self) -> dict:
         return {
             **super().get_config(),
-            "vocabulary_size": self.token.input_dim,
+            "vocabulary_size": None if self.token is None else self.token.input_dim,
             "position": self.position_kind,
-            "norm": self.norm is not None,
+            "norm": self.norm_kind,
             "dropout": self.dropout_rate,
         }

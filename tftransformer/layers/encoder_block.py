@@ -9,6 +9,7 @@ from tftransformer.layers.attention import MultiHeadAttention
 from tftransformer.layers.dropout import Dropout
 from tftransformer.layers.feed_forward import FeedForward
 from tftransformer.layers.masking import merge_padding
+from tftransformer.layers.norms import make_norm
 from tftransformer.layers.relative_positions import AttentionPosition, position_from_config
 from tftransformer.layers.slots import SlottedLayer
 
@@ -17,7 +18,7 @@ class ResidualBlock(SlottedLayer):
     """What encoder and decoder blocks have in common: arguments, residuals, norms, adapters, the feed-forward half."""
 
     slots = ("attention_adapters", "feed_forward_adapters")
-    arguments = ("dropout", "normalize_first", "layer_norm_epsilon")
+    arguments = ("dropout", "normalize_first", "layer_norm_epsilon", "norm")
     # The attribute that holds the (self-)attention.
     own_attention = "attention"
     # Behind it and the feed-forward layer, put in by `slots.attach`.
@@ -39,10 +40,13 @@ class ResidualBlock(SlottedLayer):
         layer_norm_epsilon: float = 1e-12,
         position: AttentionPosition | None = None,
         kernel_initializer: Any = "glorot_uniform",
+        norm: str = "layer",
+        scale: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.dropout = dropout
+        self.norm = norm
         self.normalize_first = normalize_first
         self.layer_norm_epsilon = layer_norm_epsilon
         attention = {
@@ -50,6 +54,7 @@ class ResidualBlock(SlottedLayer):
             "head_dim": head_dim,
             "num_key_value_heads": num_key_value_heads,
             "use_bias": use_bias,
+            "scale": scale,
             "dropout": dropout if attention_dropout is None else attention_dropout,
             "kernel_initializer": kernel_initializer,
             "dtype": self.dtype_policy,
@@ -70,7 +75,7 @@ class ResidualBlock(SlottedLayer):
         self.feed_forward_norm = self._norm("feed_forward_norm")
 
     def _norm(self, name: str) -> keras.layers.Layer:
-        return keras.layers.LayerNormalization(epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name)
+        return make_norm(self.norm, epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name)
 
     def _add(
         self, x: Any, y: Any, norm: keras.layers.Layer, training: bool, adapters: AdapterBank | None = None
@@ -87,7 +92,7 @@ class ResidualBlock(SlottedLayer):
     def get_config(self) -> dict:
         of_attention, of_feed_forward = getattr(self, self.own_attention).get_config(), self.feed_forward.get_config()
         shared = (
-            "num_heads", "head_dim", "num_key_value_heads", "use_bias", "position", "kernel_initializer",
+            "num_heads", "head_dim", "num_key_value_heads", "use_bias", "scale", "position", "kernel_initializer",
         )  # fmt: skip
         return {
             **super().get_config(),
@@ -122,6 +127,8 @@ class EncoderBlock(ResidualBlock):
         layer_norm_epsilon: Constant added to the variance; 1e-12 is BERT's.
         position: Part that puts positions into the attention: `RotaryPosition`, `RelativePosition` or None.
         kernel_initializer: Initializer of every kernel.
+        norm: "layer" or "rms" (Zhang and Sennrich 2019, arXiv 1910.07467).
+        scale: Whether the products of queries and keys are divided by sqrt(H), as everywhere but in T5.
 
     Call arguments:
         x: Hidden vectors (B, T, D).

@@ -1,4 +1,4 @@
-"""Output heads: from a pooled vector to logits, of one task or of several."""
+"""Output heads: from a pooled vector to logits, of one task or of several, and a bias on the logits of tokens."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -122,3 +122,24 @@ class TaskHeads(SlottedLayer):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "num_classes": dict(self.num_classes), "dropout": self.dropout_rate}
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class LogitsBias(SlottedLayer):
+    """Adds a learned number to the logit of each token, as in BART and Marian.
+
+    Shapes: (..., V) -> (..., V).
+
+    Example:
+        >>> LogitsBias()(keras.ops.ones((2, 3, 50))).shape
+        TensorShape([2, 3, 50])
+    """
+
+    def build(self, x_shape: tuple) -> None:
+        self.bias = self.add_weight(name="bias", shape=(x_shape[-1],), initializer="zeros")
+
+    def call(self, x: Any) -> Any:
+        return x + ops.cast(self.bias, x.dtype)
+
+    def compute_output_shape(self, x_shape: tuple) -> tuple:
+        return x_shape

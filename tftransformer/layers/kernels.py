@@ -48,6 +48,32 @@ def dropout(x: Any, rate: float, seed_generator: keras.random.SeedGenerator) -> 
     return keras.random.dropout(x, rate, seed=seed_generator)
 
 
+def smoothed_cross_entropy(ids: Any, logits: Any, smoothing: float) -> Any:
+    """Cross-entropy of logits against ids, of which a fraction of the weight is spread over all classes.
+
+    TensorFlow reads the logits once on the way forward and once on the way back: over a vocabulary they are larger than
+    all activations of a small model together.
+
+    Args:
+        ids: Integers of any shape.
+        logits: That shape and an axis of V more.
+        smoothing: Fraction of the weight that is spread (0 to 1).
+
+    Returns:
+        Float32, of the shape of the ids.
+
+    Example:
+        >>> round(float(smoothed_cross_entropy(0, [0.0, 0.0], 0.1)), 4)
+        0.6931
+    """
+    logits = ops.cast(logits, "float32")
+    ids = ops.cast(ids, "int32")
+    if tensorflow is not None:
+        return tensorflow.smoothed_cross_entropy(ids, logits, smoothing)
+    hit = ops.squeeze(ops.take_along_axis(logits, ops.expand_dims(ids, -1), axis=-1), -1)
+    return ops.logsumexp(logits, axis=-1) - (1.0 - smoothing) * hit - smoothing * ops.mean(logits, axis=-1)
+
+
 def is_tracing() -> bool:
     """Whether what is computed now becomes a TensorFlow graph that somebody keeps; never on other backends."""
     return tensorflow is not None and tensorflow.is_tracing()

@@ -82,6 +82,8 @@ class SinusoidalPosition(ConfiguredLayer):
 
     Args:
         period: Longest wavelength divided by 2 pi; 10000 in the paper.
+        interleaved: Whether sines and cosines take turns, as in the paper; else all sines come first, in the lower half
+            of the channels, as in fairseq and Marian. Weights trained with one need that one.
 
     Call arguments: x, offset and position_ids as for `LearnedPosition`.
 
@@ -92,23 +94,26 @@ class SinusoidalPosition(ConfiguredLayer):
         [0.0, 1.0, 0.0, 1.0]
     """
 
-    arguments = ("period",)
+    arguments = ("period", "interleaved")
 
-    def __init__(self, period: float = 10000.0, **kwargs: Any) -> None:
+    def __init__(self, period: float = 10000.0, interleaved: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.period = period
+        self.interleaved = interleaved
         self.supports_masking = True
 
     def call(self, x: Any, offset: Any = 0, position_ids: Any = None) -> Any:
         width = x.shape[-1]
-        channels = np.arange(width)
-        rates = np.exp(-math.log(self.period) * (channels // 2 * 2) / width).astype("float32")
+        channels, half = np.arange(width), (width + 1) // 2
+        is_sine = channels % 2 == 0 if self.interleaved else channels < half
+        number = channels // 2 if self.interleaved else channels % half
+        rates = np.exp(-math.log(self.period) * (number * 2) / width).astype("float32")
         if position_ids is None:
             steps = ops.arange(ops.shape(x)[1], dtype="float32") + ops.cast(offset, "float32")
         else:
             steps = ops.cast(position_ids, "float32")
         angles = ops.expand_dims(steps, -1) * rates
-        return x + ops.cast(ops.where(channels % 2 == 0, ops.sin(angles), ops.cos(angles)), x.dtype)
+        return x + ops.cast(ops.where(is_sine, ops.sin(angles), ops.cos(angles)), x.dtype)
 
     def compute_output_shape(self, x_shape: tuple, **_: Any) -> tuple:
         return x_shape

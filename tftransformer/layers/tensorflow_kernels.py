@@ -169,3 +169,42 @@ def _shaped(y: tf.Tensor, like: Any) -> tf.Tensor:
 def is_tracing() -> bool:
     """Whether operations go into a graph, other than the one in which Keras finds out shapes."""
     return not tf.executing_eagerly() and not tf.compat.v1.get_default_graph().name.startswith("scratch_graph")
+
+
+# Cross-entropy over a vocabulary
+
+
+def smoothed_cross_entropy(ids: Any, logits: Any, smoothing: float) -> tf.Tensor:
+    """See `kernels.smoothed_cross_entropy`; float32 logits."""
+    ids, logits = tf.convert_to_tensor(ids), tf.convert_to_tensor(logits)
+    flat = tf.reshape(logits, tf.stack([-1, tf.shape(logits)[-1]]))
+    losses = _cross_entropy(flat, tf.reshape(ids, [-1]), tf.constant(smoothing, tf.float32), _limit())
+    return _shaped(tf.reshape(losses, tf.shape(ids)), ids)
+
+
+# A function of its own for the reason that `_activate` is.
+@tf.function(autograph=False, reduce_retracing=True)
+def _cross_entropy(logits: tf.Tensor, ids: tf.Tensor, smoothing: tf.Tensor, limit: int | None) -> tf.Tensor:
+    @tf.custom_gradient
+    def losses(logits: tf.Tensor) -> tuple:
+        value, normaliser = _losses(logits, ids, smoothing, limit=limit)
+        return value, lambda dy: _losses_gradient(logits, ids, smoothing, normaliser, dy, limit=limit)
+
+    return losses(logits)
+
+
+@_kernel
+def _losses(logits: tf.Tensor, ids: tf.Tensor, smoothing: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    normaliser = tf.reduce_logsumexp(logits, axis=-1)
+    hit = tf.gather(logits, ids, batch_dims=1)
+    return normaliser - (1.0 - smoothing) * hit - smoothing * tf.reduce_mean(logits, axis=-1), normaliser
+
+
+@_kernel
+def _losses_gradient(
+    logits: tf.Tensor, ids: tf.Tensor, smoothing: tf.Tensor, normaliser: tf.Tensor, dy: tf.Tensor
+) -> tf.Tensor:
+    size = tf.shape(logits)[-1]
+    hit = tf.cast(tf.range(size) == ids[:, tf.newaxis], tf.float32)
+    spread = smoothing / tf.cast(size, tf.float32)
+    return (tf.exp(logits - normaliser[:, tf.newaxis]) - spread - (1.0 - smoothing) * hit) * dy[:, tf.newaxis]

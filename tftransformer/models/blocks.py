@@ -10,11 +10,12 @@ from tftransformer.errors import TransformerError
 from tftransformer.layers.decoder_block import DecoderBlock
 from tftransformer.layers.embeddings import TransformerEmbedding
 from tftransformer.layers.encoder_block import EncoderBlock
+from tftransformer.layers.norms import make_norm
 from tftransformer.layers.position_biases import PositionBias
 
 
 def build_embeddings(
-    config: TransformerConfig, vocabulary_size: int, num_segments: int, name: str, dtype: str | None = None
+    config: TransformerConfig, vocabulary_size: int | None, num_segments: int, name: str, dtype: str | None = None
 ) -> TransformerEmbedding:
     """The embeddings, with vectors for positions where the config's scheme is one of vectors."""
     return TransformerEmbedding(
@@ -25,7 +26,7 @@ def build_embeddings(
         num_segments=num_segments,
         embedding_dim=config.embedding_dim,
         skipped_rows=config.position_offset,
-        norm=config.embedding_norm,
+        norm=config.norm if config.embedding_norm else None,
         scale=config.scale_embeddings,
         dropout=config.dropout,
         layer_norm_epsilon=config.layer_norm_epsilon,
@@ -69,19 +70,22 @@ def build_position_bias(
     scheme = POSITIONS[config.position]
     if scheme.enters != "scores":
         return None
-    return getattr(layers, scheme.layer).for_stack(config.num_heads, bidirectional, dtype=dtype, name=name)
+    settings: dict[str, Any] = {}
+    if config.position == "relative_buckets":
+        settings = {"num_buckets": config.relative_buckets, "max_distance": config.relative_max_distance}
+    layer = getattr(layers, scheme.layer)
+    return layer.for_stack(config.num_heads, bidirectional, **settings, dtype=dtype, name=name)
 
 
 def build_norm(config: TransformerConfig, name: str, dtype: str | None = None) -> keras.layers.Layer | None:
     """The norm after the last block of a pre-norm stack; None where the blocks end in a norm themselves."""
     if not config.normalize_first:
         return None
-    return keras.layers.LayerNormalization(epsilon=config.layer_norm_epsilon, dtype=dtype, name=name)
+    return make_norm(config.norm, epsilon=config.layer_norm_epsilon, dtype=dtype, name=name)
 
 
 def _block_arguments(config: TransformerConfig, block: int | None = None) -> dict[str, Any]:
     num_heads, num_key_value_heads = config.heads_of_block(block)
-    scheme = POSITIONS[config.position]
     return {
         "num_heads": num_heads,
         "intermediate_dim": config.intermediate_dim,
@@ -94,7 +98,17 @@ def _block_arguments(config: TransformerConfig, block: int | None = None) -> dic
         "use_bias": config.use_bias,
         "normalize_first": config.normalize_first,
         "layer_norm_epsilon": config.layer_norm_epsilon,
+        "norm": config.norm,
+        "scale": config.scale_attention,
         # One for each block: relative vectors are learned block by block.
-        "position": getattr(layers, scheme.layer)() if scheme.enters == "attention" else None,
+        "position": _attention_position(config),
         "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.02),
     }
+
+
+def _attention_position(config: TransformerConfig) -> Any:
+    scheme = POSITIONS[config.position]
+    if scheme.enters != "attention":
+        return None
+    settings = {"period": config.rotary_period} if config.position == "rotary" else {}
+    return getattr(layers, scheme.layer)(**settings)

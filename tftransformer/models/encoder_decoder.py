@@ -3,7 +3,7 @@
 import keras
 
 from tftransformer.config import TransformerConfig
-from tftransformer.models.decoder import decode
+from tftransformer.models.decoder_walk import build_decoder_stack, walk_decoder
 from tftransformer.models.walk import build_stack, walk
 
 
@@ -14,8 +14,9 @@ def build_encoder_decoder(
 
     Args:
         config: Sizes and choices; segments are left out. `vocabulary_size` and `num_layers` are the encoder's,
-            `decoder_vocabulary_size` and `num_decoder_layers` the decoder's. The two token tables are two;
-            `tie_embeddings` ties the output head to the decoder's.
+            `decoder_vocabulary_size` and `num_decoder_layers` the decoder's. There is an embedding layer for each
+            side, with `share_embeddings` over one token table, that of `embeddings`; `tie_embeddings` ties the output head
+            to the decoder's.
         dtype, name: As for `build_encoder`.
 
     Returns:
@@ -37,15 +38,18 @@ def build_encoder_decoder(
     # The one row of a table of one segment is everybody's; several would need to be told apart.
     stack = build_stack(config, 1 if config.num_segments == 1 else 0, dtype)
     source = {"token_ids": inputs["encoder_token_ids"], "padding_mask": inputs["encoder_padding_mask"]}
-    memory = walk(stack, source)
-    logits = decode(
+    decoder = build_decoder_stack(
         config,
-        inputs["decoder_token_ids"],
-        inputs["decoder_padding_mask"],
-        vocabulary_size=config.decoder_vocabulary_size,
-        num_layers=config.num_decoder_layers,
-        memory=memory,
-        memory_padding_mask=inputs["encoder_padding_mask"],
+        config.decoder_vocabulary_size,
+        config.num_decoder_layers,
+        cross_attention=True,
+        table=stack.embeddings if config.share_embeddings else None,
         dtype=dtype,
     )
-    return keras.Model(inputs, logits, name=name)
+    target = {
+        "token_ids": inputs["decoder_token_ids"],
+        "padding_mask": inputs["decoder_padding_mask"],
+        "memory": walk(stack, source),
+        "memory_padding_mask": inputs["encoder_padding_mask"],
+    }
+    return keras.Model(inputs, walk_decoder(decoder, target), name=name)

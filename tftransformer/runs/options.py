@@ -44,7 +44,7 @@ class ClassificationOptions:
 
     # Data
     dataset: str = option(
-        "sample", "A CSV, TSV or JSONL file, a folder with one file a split, 'sample', or 'tfds:NAME'."
+        "sample", "A CSV, TSV, JSONL or Parquet file, a folder with one file a split, 'sample', or 'tfds:NAME'."
     )
     train_path: str | None = option(
         None, "A file with the training rows, where names do not tell the splits apart.", argument="train", prose=True

@@ -26,6 +26,9 @@ LAYOUT = {
     "comparison_path": "comparison.png",
     "predictions_path": "predictions.csv",
     "label_errors_path": "label_errors.csv",
+    "translations_path": "translations.tsv",
+    "summaries_path": "summaries.tsv",
+    "attention_path": "cross_attention.png",
     "model_path": "model",
     "saved_model_path": "saved_model/1",
     "tensorboard_path": "tensorboard",
@@ -83,9 +86,9 @@ class RunFolder:
         name: Name of the run.
         begins_anew: Whether `create` cleared what an unfinished run of the same settings had left.
 
-    Every file of the layout has a property: `metrics_path`, `report_path`, `history_path`,
-    `confusion_matrix_path`, `roc_path`, `confidence_path`, `curves_path`, `predictions_path`, `label_errors_path`, `model_path`, `saved_model_path`
-    (saved_model/1), `tensorboard_path`, `checkpoint_path`.
+    Every file of the layout has a property: `metrics_path`, `report_path`, `history_path`, `confusion_matrix_path`,
+    `roc_path`, `confidence_path`, `curves_path`, `predictions_path`, `label_errors_path`, `translations_path`, `summaries_path`,
+    `attention_path`, `model_path`, `saved_model_path` (saved_model/1), `tensorboard_path`, `checkpoint_path`.
 
     Example:
         >>> with RunFolder.create(name="tickets", config={"seed": 0}) as run:
@@ -253,6 +256,22 @@ class RunFolder:
         files.write_json(self.metrics_path, complete)
         _remove(self.path / _PREVIOUS)
         self.close()
+
+    def recover(self, relative: str) -> bool:
+        """Take something over from the unfinished run of the same settings that `create` cleared away.
+
+        Args:
+            relative: Path of a file or folder in the run's folder, such as "checkpoint".
+
+        Returns:
+            Whether there was such a run, and it had left that.
+        """
+        left = self.path / _PREVIOUS / relative
+        if not self.begins_anew or not left.exists():
+            return False
+        with files.disk_errors(self.path):
+            left.rename(self.path / relative)
+        return True
 
     def announcement(self) -> str:
         """Where the run writes to, for people."""

@@ -7,6 +7,8 @@ TASKS = {
     "TextClassifier": "text_classifier",
     "DocumentClassifier": "document_classifier",
     "MultiTaskClassifier": "multi_task",
+    "Seq2Seq": "seq2seq",
+    "CausalLM": "causal_lm",
 }
 __getattr__, __dir__, __all__ = attach(
     __name__,

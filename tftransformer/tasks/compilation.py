@@ -80,17 +80,19 @@ def remembered(compile: Callable) -> Callable:
     return compile_and_remember
 
 
-def classification_defaults(task: "TextTask", optimizer: Any, loss: Any, metrics: Any, options: dict[str, Any]) -> dict:
-    """The arguments of Keras's `compile` for a classifier.
+def training_defaults(
+    task: "TextTask", optimizer: Any, loss: Any, options: dict[str, Any], **defaults: Any
+) -> tuple[dict[str, Any], float]:
+    """The arguments of Keras's `compile` that are no matter of the task's targets.
 
     Args:
-        task: The classifier, with `labels`, `multi_label`, `threshold` and `fresh`.
-        optimizer, loss, metrics: As given, or None; losses and metrics of Keras's are given what they read, see
-            `adapted_objectives`.
-        options: Everything else that was given by name.
+        task: The task, with `fresh`, `advice` and `methods`.
+        optimizer, loss: As given, or None.
+        options: Everything else that was given by name; what is read is taken out.
+        defaults: Options of the optimizer that hold where they are not given.
 
     Returns:
-        Arguments for `keras.Model.compile`.
+        Arguments for `keras.Model.compile` but loss and metrics; and the label smoothing.
 
     Raises:
         TransformerError: An option is unknown or out of range, or is for the optimizer beside one.
@@ -121,29 +123,46 @@ def classification_defaults(task: "TextTask", optimizer: Any, loss: Any, metrics
     )
     if loss is not None and smoothing:
         raise TransformerError("label_smoothing cannot go with a loss: give it to the loss itself")
-    if loss in ("crossentropy", "ce"):
-        loss = None
-    if options.get("weighted_metrics") is not None:
-        weighted = adapt_metrics("weighted_metrics", options["weighted_metrics"], task)
-        options["weighted_metrics"] = follow_threshold(weighted, task)
     regularize(task, own.get("l1", 0.0), own.get("l2", 0.0))
     compiled = options.pop("jit_compile", "auto")
     task.xla_is_automatic = compiled == "auto"
     compiled = _has_accelerator() if compiled == "auto" else bool(compiled)
     if optimizer is None:
-        rates["touched_rows"] = not compiled
+        rates = {**defaults, **rates, "touched_rows": not compiled}
         rates.setdefault("learning_rate", task.advice["learning_rate"])
         for method in task.methods:
             rates = {**method.optimizer_options(task), **rates}
         optimizer = build_optimizer(**rates, fresh=_fresh_that_train(task))
+    return {"optimizer": optimizer, "jit_compile": compiled, **options}, smoothing
+
+
+def classification_defaults(task: "TextTask", optimizer: Any, loss: Any, metrics: Any, options: dict[str, Any]) -> dict:
+    """The arguments of Keras's `compile` for a classifier.
+
+    Args:
+        task: The classifier, with `labels`, `multi_label`, `threshold` and `fresh`.
+        optimizer, loss, metrics: As given, or None; losses and metrics of Keras's are given what they read, see
+            `adapted_objectives`.
+        options: Everything else that was given by name.
+
+    Returns:
+        Arguments for `keras.Model.compile`.
+
+    Raises:
+        TransformerError: An option is unknown or out of range, or is for the optimizer beside one.
+    """
+    arguments, smoothing = training_defaults(task, optimizer, loss, options)
+    if loss in ("crossentropy", "ce"):
+        loss = None
+    if arguments.get("weighted_metrics") is not None:
+        weighted = adapt_metrics("weighted_metrics", arguments["weighted_metrics"], task)
+        arguments["weighted_metrics"] = follow_threshold(weighted, task)
     return {
-        "optimizer": optimizer,
+        **arguments,
         "loss": default_loss(task, smoothing) if loss is None else adapt_loss(loss, task),
         "metrics": follow_threshold(
             default_metrics(task) if metrics is None else adapt_metrics("metrics", metrics, task), task
         ),
-        "jit_compile": compiled,
-        **options,
     }
 
 

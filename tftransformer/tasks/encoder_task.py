@@ -8,7 +8,6 @@ import keras
 from keras import ops
 
 from tftransformer import patterns
-from tftransformer.checkpoints.own import save_preset
 from tftransformer.checkpoints.preset import POOLINGS, Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
@@ -16,13 +15,7 @@ from tftransformer.data.packed_batches import PLACES, ROWS
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.frozen_part import POOLED, FrozenPart, find_frozen_part
 from tftransformer.finetuning.recipe import complete_advice
-from tftransformer.finetuning.structure import (
-    STRUCTURE,
-    describe_modifications,
-    replay_modifications,
-    restore_structure,
-    structure_of,
-)
+from tftransformer.finetuning.structure import replay_modifications, structure_of
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
 from tftransformer.layers.taps import tap
 from tftransformer.models.blocks import build_encoder_block
@@ -30,15 +23,14 @@ from tftransformer.models.encoder import build_encoder
 from tftransformer.models.families import FAMILIES
 from tftransformer.models.task import Task
 from tftransformer.models.walk import EncoderStack, stack_of, walk
-from tftransformer.tasks.base import TextTask
-from tftransformer.tasks.compilation import restore_compilation
+from tftransformer.tasks.saved import SavedTask
 from tftransformer.text.base import Tokenizer
 from tftransformer.text.spec import TokenizerSpec
 
 _POOLING = {"cls": CLSPooling, "mean": MeanPooling, "max": MaxPooling}
 
 
-class EncoderTask(TextTask):
+class EncoderTask(SavedTask):
     """A task whose head reads one vector (B, D) a text: an encoder, fresh blocks above it and pooling.
 
     Subclasses bring the head (`add_head`), what targets and answers are, and what else a folder is to hold of them.
@@ -179,6 +171,8 @@ class EncoderTask(TextTask):
             fresh: Patterns of weights that start from random numbers even where the preset has some.
             load_weights: Whether to load any.
         """
+        if not found.has_encoder:
+            raise TransformerError(f"a {cls.__name__} needs a preset with an encoder; {found.name} holds a decoder")
         config = found.config
         if (dropout := options.pop("dropout", None)) is not None:
             config = config.replace(dropout=dropout, attention_dropout=dropout)
@@ -200,30 +194,6 @@ class EncoderTask(TextTask):
             "variables": patterns.addresses(self),
             "pooling": self.pooling,
         }
-
-    def save_to_preset(self, folder: str | os.PathLike, *, dtype: str | None = None, overwrite: bool = False) -> None:
-        """Write a folder that `from_preset` and `tt.load` read; `from_preset` of other tasks takes its encoder.
-
-        Args:
-            folder: Where to; appears whole or not at all.
-            dtype: Dtype of the stored weights, such as "float16". None: as they are, bit by bit.
-            overwrite: Replace a folder that holds files.
-
-        Raises:
-            TransformerError: The folder holds files, or the disk refuses.
-        """
-        self._save(folder, self.preset_contents(), dtype=dtype, overwrite=overwrite)
-
-    def _save(self, folder: str | os.PathLike, contents: dict[str, Any], whole: bool = True, **options: Any) -> None:
-        """Write our own format; `whole` where the head is among the contents, without which it is an encoder's folder."""
-        save_preset(
-            folder,
-            **contents,
-            task=self.task_settings(),
-            modifications=describe_modifications(self, head=whole),
-            class_name=keras.saving.get_registered_name(type(self)) if whole else None,
-            **options,
-        )
 
     def task_settings(self) -> dict:
         """What a preset stores about the network and its inputs."""
@@ -247,26 +217,6 @@ class EncoderTask(TextTask):
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "name": self.name,
         }
-
-    @classmethod
-    def from_config(cls, config: dict) -> Self:
-        config = {**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])}
-        structure = {name: config.pop(name) for name in STRUCTURE if name in config}
-        task = cls(**config)
-        task.fresh = ()  # Keras loads every weight after this
-        restore_structure(task, **structure)
-        return task
-
-    def get_compile_config(self) -> dict | None:
-        return self._compile_config.serialize() if self.compiled and self._compile_config else None
-
-    def compile_from_config(self, config: dict) -> None:
-        self.compile_as_saved(keras.saving.deserialize_keras_object(config))
-        restore_compilation(self)
-
-    def compile_as_saved(self, settings: dict) -> None:
-        """`compile` with what `get_compile_config` wrote."""
-        self.compile(**settings)
 
 
 def pooled_vectors(task: Task, inputs: dict, training: bool | None = None) -> Any:

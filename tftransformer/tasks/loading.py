@@ -10,6 +10,7 @@ from tftransformer.checkpoints.assign import stored_addresses
 from tftransformer.checkpoints.preset import UNSTATED, Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.errors import TransformerError
+from tftransformer.models.families import FAMILIES
 from tftransformer.tasks.base import TextTask
 
 _OURS = "tftransformer"
@@ -50,7 +51,7 @@ def load(preset: str | os.PathLike[str] | Preset, **options: Any) -> Any:
 
 
 def saved_class(preset: Preset) -> type[TextTask] | None:
-    """The class of the task that a preset was saved from; None where it is an encoder alone.
+    """The class of the task that a preset was saved from, or whose network it holds whole; None for an encoder alone.
 
     Args:
         preset: As `load_preset` gives it.
@@ -69,8 +70,10 @@ def saved_class(preset: Preset) -> type[TextTask] | None:
             f"it with that class, such as TextClassifier.from_preset({preset.name!r})"
         )
     if name is None:
-        # A head with labels, and nothing else, is what other projects call a classifier.
-        return None if preset.labels is None else tasks.TextClassifier
+        # What writes texts is complete as it is; a head with labels is what other projects call a classifier.
+        writers = {"decoder": tasks.CausalLM, "encoder_decoder": tasks.Seq2Seq}
+        task = writers.get(FAMILIES[preset.config.family].architecture)
+        return task if task is not None or preset.labels is None else tasks.TextClassifier
     package, _, short = name.partition(">")
     if package == _OURS and short in tasks.TASKS:
         found = getattr(tasks, short)  # which loads the module that registers it

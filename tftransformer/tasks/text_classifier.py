@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tftransformer.checkpoints.huggingface.folder import save_huggingface
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
@@ -21,15 +20,14 @@ from tftransformer.evaluation.reports import Report
 from tftransformer.export.inference_graph import inference_network
 from tftransformer.export.serving import Serving
 from tftransformer.finetuning.balancing import class_weights
-from tftransformer.finetuning.structure import describe_modifications
 from tftransformer.layers.heads import ClassificationHead
 from tftransformer.tasks.compilation import classification_defaults, follow_threshold, remembered
 from tftransformer.tasks.encoder_task import EncoderTask
 from tftransformer.tasks.labelled import Answer, Labelled
+from tftransformer.tasks.saved import FORMATS
 from tftransformer.tasks.text_batches import texts_alone
 from tftransformer.text.base import Tokenizer
 
-FORMATS = ("tftransformer", "huggingface")
 # Settings of a saved classifier that a new one takes over where its labels are the same.
 _OF_LABELS = ("multi_label", "threshold", "text_pairs")
 
@@ -319,13 +317,7 @@ class TextClassifier(Labelled, EncoderTask):
         if format == "tftransformer":
             self._save(folder, contents, whole=head, dtype=dtype, overwrite=overwrite)
             return
-        if modifications := describe_modifications(self):
-            kinds = " and ".join(dict.fromkeys(modification["kind"] for modification in modifications))
-            raise TransformerError(
-                f"format 'huggingface' has no place for {kinds}: merge those of projections (LoRA, DoRA, IA3) with "
-                "tt.merge, remove the others"
-            )
-        save_huggingface(folder, **contents, dtype=dtype, overwrite=overwrite)
+        self._save_huggingface(folder, contents, dtype=dtype, overwrite=overwrite)
 
     def serving(self, computed: "TextClassifier | None" = None) -> Serving:
         signature = self.signature(

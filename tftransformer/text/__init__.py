@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = attach(
         "read_vocabulary": "vocabulary",
         "write_vocabulary": "vocabulary",
         "pack": "packing",
+        "train_byte_bpe": "byte_bpe_training",
         "train_wordpiece": "vocabulary_training",
     },
 )

@@ -53,7 +53,7 @@ class Tokenizer(abc.ABC):
         self.pair_separators = pair_separators
         self._special = dict(zip(SPECIAL_TOKENS, special, strict=True))
         self._ids = {token: i for i, token in enumerate(vocabulary)}
-        missing = [token for token in self._special.values() if token not in self._ids]
+        missing = [token for token in dict.fromkeys(self._special.values()) if token not in self._ids]
         if missing:
             size = len(vocabulary)
             raise TransformerError(
@@ -84,6 +84,38 @@ class Tokenizer(abc.ABC):
     @abc.abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some tokens, as near to the original as they remember."""
+
+    @abc.abstractmethod
+    def token_bytes(self, token: str) -> bytes:
+        """What a token of the vocabulary adds to a text, the space before a word included."""
+
+    def detokenize(self, ids: Any, *, inside: bool = False) -> "tf.Tensor":
+        """Texts of tokens, in TensorFlow operations; special tokens add nothing.
+
+        Args:
+            ids: Integers (..., T), a tensor or a `RaggedTensor`.
+            inside: Whether they are from the middle of a text: a space before their first word is the text's then.
+
+        Returns:
+            (...) strings, UTF-8; bytes that are not become U+FFFD.
+
+        Example:
+            >>> tokenizer.detokenize(tokenizer.tokenize(["a good film"]))[0].numpy().decode()
+            'a good film'
+        """
+        import tensorflow as tf
+
+        special = set(self._special.values())
+        table = [b"" if token in special else self.token_bytes(token) for token in self.vocabulary]
+        joined = tf.strings.reduce_join(tf.gather(tf.constant(table, tf.string), ids), axis=-1)
+        if self.words_begin_with_space and not inside:
+            joined = tf.strings.regex_replace(joined, "^ ", "")
+        return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8")
+
+    @property
+    def words_begin_with_space(self) -> bool:
+        """Whether the first word of a text has a space, too, which is none of the text's."""
+        return bool(getattr(self, "add_prefix_space", True))
 
     def get_config(self) -> dict[str, Any]:
         """The settings without vocabulary and other files: JSON values."""

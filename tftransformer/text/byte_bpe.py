@@ -272,7 +272,7 @@ class ByteBPETokenizer(Tokenizer):
             >>> tokenizer.decode([8, 9])
             'hi hi'
         """
-        return b"".join(self._token_bytes(self.id_to_token(i)) for i in ids).decode("utf-8", "replace")
+        return b"".join(self.token_bytes(self.id_to_token(i)) for i in ids).decode("utf-8", "replace")
 
     def files(self) -> dict[str, bytes]:
         return {"vocab.json": vocabulary_json_bytes(self.vocabulary), "merges.txt": merges_bytes(self.merges)}
@@ -318,7 +318,7 @@ class ByteBPETokenizer(Tokenizer):
         total, left, right = np.array(lengths, np.int64).T
         return total - left, total - right
 
-    def _token_bytes(self, token: str) -> bytes:
+    def token_bytes(self, token: str) -> bytes:
         if all(character in self._bytes for character in token):
             return bytes(self._bytes[character] for character in token)
         return token.encode("utf-8")

@@ -97,6 +97,9 @@ class SentencePieceTokenizer(Tokenizer):
         text = "".join(map(self.id_to_token, ids)).replace(chr(SPACE_SIGN), " ")
         return text.removeprefix(" ") if self.add_prefix_space else text
 
+    def token_bytes(self, token: str) -> bytes:
+        return token.replace(chr(SPACE_SIGN), " ").encode()
+
     def files(self) -> dict[str, bytes]:
         return {"spiece.model": self._model}
 

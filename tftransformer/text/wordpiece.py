@@ -168,6 +168,9 @@ class WordPieceTokenizer(Tokenizer):
                 text += f" {token}" if text else token
         return text
 
+    def token_bytes(self, token: str) -> bytes:
+        return (token.removeprefix(JOINER) if token.startswith(JOINER) else f" {token}").encode()
+
     def files(self) -> dict[str, bytes]:
         return {"vocab.txt": vocabulary_bytes(self.vocabulary)}
 
@@ -182,11 +185,7 @@ class WordPieceTokenizer(Tokenizer):
             token if token == unknown or can_match(token) else f"{self._absent}{number}"
             for number, token in enumerate(self.vocabulary)
         ]
-        try:
-            data = model_builder.build_fast_wordpiece_model(tokens, max_word_bytes, JOINER, unknown, whole_words, False)
-        except RuntimeError as error:
-            raise TransformerError(f"vocabulary cannot be compiled: {' '.join(str(error).split())}") from None
-        return np.frombuffer(data, np.uint8)
+        return _compiled(tuple(tokens), max_word_bytes, unknown, whole_words)
 
     def _can_match(self, token: str) -> bool:
         """Whether the kernel has to know the token; some that no word can match, it does not take."""
@@ -204,6 +203,18 @@ class WordPieceTokenizer(Tokenizer):
         if body.isalnum():
             return len(body) <= self.max_word_characters
         return len(token) == 1 and token in string.punctuation
+
+
+@functools.lru_cache(maxsize=8)  # the models of folds, trials and teachers share one vocabulary, and it takes a while
+def _compiled(tokens: tuple[str, ...], max_word_bytes: int, unknown: str, whole_words: bool) -> np.ndarray:
+    """The automaton of the kernel, as bytes (read-only)."""
+    try:
+        data = model_builder.build_fast_wordpiece_model(
+            list(tokens), max_word_bytes, JOINER, unknown, whole_words, False
+        )
+    except RuntimeError as error:
+        raise TransformerError(f"vocabulary cannot be compiled: {' '.join(str(error).split())}") from None
+    return np.frombuffer(data, np.uint8)
 
 
 def _parts(tokens: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:

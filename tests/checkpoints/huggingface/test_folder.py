@@ -17,7 +17,7 @@ from tftransformer.text.spec import read_spec
 
 TOKENIZERS = Path(__file__).parents[2] / "text"
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "##ly", "a", "day"]
-FAMILIES = tuple(families_of("huggingface"))
+FAMILIES = tuple(families_of("huggingface", "encoder"))
 LABELS = ("low", "mid", "high")
 TEXTS = ["A good day", "bad", "a badly good day, and another"]
 

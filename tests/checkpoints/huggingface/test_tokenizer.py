@@ -309,7 +309,7 @@ def test_a_tokenizer_of_another_kind_than_its_files(tmp_path):
     [
         ({}, "bert", "folder has no tokenizer: neither vocab.txt nor tokenizer.json"),
         ({}, "roberta", "folder has no tokenizer: neither vocab.json and merges.txt nor tokenizer.json"),
-        ({}, "t5", "family must be one of bert, distilbert, roberta, xlm_roberta, electra, albert; got 't5'"),
+        ({}, "t5", "family must be one of bert, distilbert, roberta, xlm_roberta, electra, albert, gpt2, bart, mbart; got 't5'"),
         ({"tokenizer_json": "{"}, "bert", "tokenizer.json must be JSON; line 1: "),
         ({"tokenizer_json": ""}, "bert", "tokenizer.json must be JSON; line 1: "),
         ({"tokenizer_json": "[" * 100_000}, "bert", "tokenizer.json must be JSON; "),
@@ -328,7 +328,7 @@ def test_damage_is_one_line(tmp_path, files, family, message):
 def specs(tmp_path):
     """A tokenizer of each family."""
     read = {}
-    for family in families_of("huggingface"):
+    for family in families_of("huggingface", "encoder"):
         kind = {"roberta": "roberta", "albert": "albert"}.get(family, "bert")
         folder = tmp_path / f"source_{family}"
         folder.mkdir()
@@ -365,7 +365,7 @@ def test_the_model_file_written_for_xlm_roberta_is_the_original(tmp_path):
 
 
 @pytest.mark.live
-@pytest.mark.parametrize("family", list(families_of("huggingface")))
+@pytest.mark.parametrize("family", list(families_of("huggingface", "encoder")))
 @pytest.mark.parametrize("odd", [False, True])
 def test_live_transformers_reads_what_is_written(tmp_path, family, odd):
     transformers = pytest.importorskip("transformers")

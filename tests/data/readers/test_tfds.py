@@ -72,3 +72,14 @@ def test_errors_are_one_line(folder):
         assert message in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(TransformerError, match="no column 'text', it has"):
         read("kept_pairs", folder, text_columns=["text"])
+
+
+def test_pairs_of_a_text_and_its_summaries(tmp_path):
+    from tftransformer.data import load_pairs
+
+    rows = {"document": [f"text {i}" for i in range(6)], "summary": [[f"{i} a", f"{i} b"] for i in range(6)]}
+    features = {"document": tfds.features.Text(), "summary": tfds.features.Sequence(tfds.features.Text())}
+    store(tmp_path, "kept_summaries", {"train": rows, "test": rows}, features)
+    splits = load_pairs("tfds:kept_summaries", None, None, validation_fraction=0, data_dir=tmp_path)
+    assert splits.train.texts[:2] == [("text 0", "0 a"), ("text 0", "0 b")] and len(splits.train) == 12
+    assert splits.test.all_references()[5] == ("5 a", "5 b")

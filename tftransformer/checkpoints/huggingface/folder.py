@@ -8,7 +8,8 @@ from typing import Any
 from tftransformer import files
 from tftransformer.checkpoints.assign import check_depth, make_plan, stored_name
 from tftransformer.checkpoints.folders import read_json, read_optional_json
-from tftransformer.checkpoints.huggingface.settings import config_of, find_family, settings_of
+from tftransformer.checkpoints.fused import fuse, unfused
+from tftransformer.checkpoints.huggingface.settings import begin_of, begin_settings, config_of, find_family, settings_of
 from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer, write_tokenizer
 from tftransformer.checkpoints.own import as_array, write_weights
 from tftransformer.checkpoints.preset import Preset, check_vocabulary
@@ -18,7 +19,7 @@ from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, check_choice
 from tftransformer.models.families import FAMILIES, Family, families_of
 from tftransformer.models.families.family import HuggingFace
-from tftransformer.models.shapes import encoder_shapes
+from tftransformer.models.shapes import shapes_of
 from tftransformer.text.base import Tokenizer
 
 # sentence-transformers' names of ways to pool.
@@ -31,25 +32,23 @@ def load_huggingface(folder: Path, name: str) -> Preset:
     settings = read_json(where)
     family = find_family(settings, where)
     config = config_of(settings, where, family)
-    source = open_weights(folder)
+    table, above = family.huggingface.table, {}
+    source = unfused(open_weights(folder), table)
     check_depth(where, config, source)
-    pooling, labels, head, table = _above_the_encoder(folder, family, settings, source)
-    make_plan(encoder_shapes(config), source, table)
+    if config.logits_bias and stored_name(source, table, "logits_bias/bias") is None:
+        config = config.replace(logits_bias=False)  # files that were written before there was one
+    if family.architecture == "encoder":
+        pooling, labels, head, table = _above_the_encoder(folder, family, settings, source)
+        stored = stored_name(source, table, "pooler/dense/kernel") is not None
+        pooler = pooling is None and (stored or not family.pretrained_pooler)
+        above = {"pooling": pooling or "cls", "pooler": pooler, "labels": labels, "head": head}
+    make_plan(shapes_of(config), source, table)
     tokenizer = read_tokenizer(folder, family.name)
     check_vocabulary(tokenizer.vocabulary, config.vocabulary_size, str(folder))
-    stored = stored_name(source, table, "pooler/dense/kernel") is not None
-    return Preset(
-        name=name,
-        origin="huggingface",
-        config=config,
-        source=source,
-        table=table,
-        tokenizer=tokenizer,
-        pooling=pooling or "cls",
-        pooler=pooling is None and (stored or not family.pretrained_pooler),
-        labels=labels,
-        head=head,
-    )
+    if family.huggingface.begin:
+        begin = begin_of(settings, family.huggingface, tokenizer.vocabulary, where)
+        above["task"] = {"begin_tokens": begin}
+    return Preset(name, "huggingface", config, source, table, tokenizer, **above)
 
 
 def _above_the_encoder(
@@ -97,19 +96,22 @@ def save_huggingface(
     pooling: str = "cls",
     labels: Sequence[str] | None = None,
     head: Mapping[str, Any] | None = None,
+    begin: Sequence[int] = (),
     dtype: str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a folder that transformers loads without a missing or unexpected tensor, and that loads here, too.
 
-    What is written follows from the variables: with a classification head the family's
-    `...ForSequenceClassification`, with a language-modelling head its `...ForMaskedLM`, else its bare `...Model`
+    What is written follows from the variables: a decoder as the family's class with its language-modelling head; an
+    encoder with a classification head as `...ForSequenceClassification`, with a language-modelling head as
+    `...ForMaskedLM`, else as its bare `...Model`
     (with `1_Pooling` and `modules.json` of sentence-transformers where texts are pooled by mean or maximum). BERT's
     and ALBERT's bare models have a pooler; where ours has none, load them with `add_pooling_layer=False`.
 
     Args:
         folder, config, tokenizer, variables, pooling, labels, dtype, overwrite: Arguments of `save_preset`.
         head: Settings of the head: `multi_label`, `head_dropout`.
+        begin: Ids that a target begins with, of an encoder-decoder.
 
     Returns:
         The folder.
@@ -135,7 +137,7 @@ def save_huggingface(
         settings["architectures"] = [facts.classes + kind]
         settings["dtype"] = dtype or str(next(iter(tensors.values())).dtype)
         ids = {"pad_token_id": tokenizer.pad_id, "bos_token_id": tokenizer.start_id}
-        settings = {**ids, "eos_token_id": tokenizer.separator_id, **settings}
+        settings = {**ids, "eos_token_id": tokenizer.separator_id, **settings, **begin_settings(begin, facts)}
         if kind == "ForSequenceClassification":
             settings.update(_head_settings(facts, labels or (), head or {}))
         files.write_json(new / "config.json", settings)
@@ -157,7 +159,9 @@ def _tensors(
             f"{', '.join(foreign)}"
         )
     pooler = "pooler/dense/kernel" in addresses
-    if "head/logits/kernel" in addresses:
+    if family.architecture != "encoder":
+        kind = facts.language_model
+    elif "head/logits/kernel" in addresses:
         kind = "ForSequenceClassification"
         if pooling != "cls" or not pooler:
             found = f"the model pools by {pooling}" if pooling != "cls" else "the model has none"
@@ -166,7 +170,7 @@ def _tensors(
                 "(head=False saves the encoder alone)"
             )
     else:
-        kind = "ForMaskedLM" if "lm_head/bias" in addresses else "Model"
+        kind = facts.language_model if "lm_head/bias" in addresses else "Model"
         keep = kind == "Model" and pooling == "cls" and family.pretrained_pooler
         addresses -= set() if keep else {"pooler/dense/kernel", "pooler/dense/bias"}
     prefix = "" if kind == "Model" else facts.prefix
@@ -174,7 +178,7 @@ def _tensors(
     tensors = dict(
         to_source(facts.table, address, as_array(variables[address]), config.num_heads, prefix) for address in chosen
     )
-    return tensors, kind
+    return fuse(tensors, facts.table), kind
 
 
 def _head_settings(facts: HuggingFace, labels: Sequence[str], head: Mapping[str, Any]) -> dict[str, Any]:

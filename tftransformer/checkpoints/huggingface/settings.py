@@ -1,6 +1,6 @@
 """Hugging Face's settings (config.json) and our configuration, translated either way by what a family says of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tftransformer.checkpoints.assign import MOST_LAYERS
@@ -31,15 +31,11 @@ REQUIRED: dict[str, Any] = {
     "add_cross_attention": False,
     "pruned_heads": {},
 }
-# The same from our side: what their encoders can express.
-EXPRESSIBLE: dict[str, Any] = {
-    "position": "learned",
-    "normalize_first": False,
-    "embedding_norm": True,
-    "scale_embeddings": False,
-    "use_bias": True,
-    "gated": False,
-}
+# The same from our side: what their families have no setting for, so that it must be the family's.
+SETTLED = (
+    "position", "rotary_period", "norm", "normalize_first", "embedding_norm", "scale_embeddings", "scale_attention", "use_bias",
+    "gated",
+)  # fmt: skip
 
 
 def find_family(settings: Mapping[str, Any], where: Any = "config.json") -> Family:
@@ -65,7 +61,7 @@ def config_of(
     settings = {**facts.defaults, **settings}
     activation = settings[facts.activation]
     check_choice(f"{where}: {facts.activation}", activation, ACTIVATIONS)
-    fields = {ours: settings[theirs] for theirs, ours in facts.settings.items()}
+    fields = _fields(settings, facts, where)
     if facts.positions_after_padding:
         offset = settings["pad_token_id"]
         if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
@@ -73,9 +69,42 @@ def config_of(
         fields["position_offset"] = offset + 1
         if isinstance(fields["max_sequence_length"], int):
             fields["max_sequence_length"] -= offset + 1
+    if fields["intermediate_dim"] is None and isinstance(fields["hidden_dim"], int):
+        fields["intermediate_dim"] = 4 * fields["hidden_dim"]  # what GPT-2's files leave unsaid
     if facts.projection_only_where_needed and fields["embedding_dim"] == fields["hidden_dim"]:
         fields["embedding_dim"] = None
     return config_from(where, family, {**fields, **facts.fixed, "activation": ACTIVATIONS[activation]})
+
+
+def _fields(settings: Mapping[str, Any], facts: HuggingFace, where: Any) -> dict[str, Any]:
+    """Our fields; where each side of an encoder-decoder has a setting for one of them, the two must agree."""
+    fields: dict[str, Any] = {}
+    for theirs, ours in facts.settings.items():
+        if fields.setdefault(ours, settings[theirs]) != settings[theirs]:
+            other = next(name for name, field in facts.settings.items() if field == ours)
+            raise TransformerError(f"{where}: {theirs} must be {other}, {settings[other]!r}; got {settings[theirs]!r}")
+    return fields
+
+
+def begin_of(settings: Mapping[str, Any], facts: HuggingFace, vocabulary: Sequence[str], where: Any) -> list[str]:
+    """The tokens that a target begins with."""
+    tokens = []
+    for name in facts.begin:
+        number = {**facts.defaults, **settings}.get(name)
+        if number is None:
+            continue
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(vocabulary):
+            raise TransformerError(
+                f"{where}: {name} must be a number of a token, below {len(vocabulary)}; got {number!r}"
+            )
+        tokens.append(vocabulary[number])
+    return tokens
+
+
+def begin_settings(begin: Sequence[int], facts: HuggingFace) -> dict[str, Any]:
+    """`begin_of`'s inverse, and that generation forces what comes behind the first one."""
+    forced = {"forced_bos_token_id": begin[1]} if len(begin) > 1 else {}
+    return {**dict(zip(facts.begin, begin, strict=False)), **forced}
 
 
 def config_from(where: Any, family: Family, fields: Mapping[str, Any]) -> TransformerConfig:
@@ -116,13 +145,16 @@ def _check_expressible(config: TransformerConfig, facts: HuggingFace) -> None:
             f"Hugging Face's {facts.classes} must have as many heads in every block; the model's blocks have "
             f"{', '.join(map(str, config.num_heads))}"
         )
-    required = {**EXPRESSIBLE, **facts.fixed, "num_key_value_heads": config.num_heads}
+    sizes = {"vocabulary_size": 8, "num_layers": 1, "hidden_dim": 8, "num_heads": 1, "intermediate_dim": 8}
+    usual = TransformerConfig(config.family, **sizes)
+    required = {field: getattr(usual, field) for field in SETTLED if field not in facts.settings.values()}
+    required = {**required, **facts.fixed, "num_key_value_heads": config.num_heads}
     if "embedding_dim" not in facts.settings.values():
         required["embedding_dim"] = None
     if "num_distinct_blocks" not in facts.settings.values():
         required["num_distinct_blocks"] = None
     if not facts.positions_after_padding:
-        required["position_offset"] = FAMILIES[config.family].defaults["position_offset"]
+        required["position_offset"] = usual.position_offset
     for field, value in required.items():
         found = getattr(config, field)
         if found != value and not (field == "num_distinct_blocks" and found == config.num_layers):

@@ -38,6 +38,8 @@ ROLES = {
     "sep_token": "separator_token",
     "mask_token": "mask_token",
 }
+# Of what decoders learned from, every text has a beginning and an end.
+_ENDS = {"bos_token": "start_token", "eos_token": "separator_token"}
 _FAIRSEQ_FILE = "sentencepiece.bpe.model"
 _FILES = {
     "wordpiece": (("vocab.txt",),),
@@ -65,7 +67,12 @@ def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
     stated = read_optional_json(folder / "tokenizer_config.json")
     where = folder / "tokenizer.json"
     backend = read_json(where) if where.exists() else None
-    special = facts.roles | _special_tokens(folder, stated)
+    if known[family].architecture != "decoder":
+        special = facts.roles | _special_tokens(folder, stated, ROLES)
+    else:
+        named = _special_tokens(folder, stated, ROLES | _ENDS)
+        end = named.get("separator_token", facts.roles["separator_token"])
+        special = dict.fromkeys(facts.roles, end) | named  # as authors of decoders do where a role has no token
     added = added_tokens(folder, stated, backend or {})
     kind = _kind(folder, facts.kind, backend)
     if backend is not None and (kind == "sentencepiece" or kind not in _present(folder)):
@@ -76,7 +83,7 @@ def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
     if kind == "wordpiece":
         return _read_wordpiece(folder, stated, backend or {}, special, added)
     if kind == "byte_bpe":
-        return _read_byte_bpe(folder, stated, special, added)
+        return _read_byte_bpe(folder, stated, special, added, facts.pair_separators if kind == facts.kind else 2)
     return _read_sentencepiece(folder, stated, special, added)
 
 
@@ -106,11 +113,11 @@ def _kind(folder: Path, usual: str, backend: Mapping[str, Any] | None) -> str:
     raise TransformerError(f"{folder} has no tokenizer: neither {wanted} nor tokenizer.json")
 
 
-def _special_tokens(folder: Path, stated: Mapping[str, Any]) -> dict[str, str]:
+def _special_tokens(folder: Path, stated: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, str]:
     """Our names of the special tokens that tokenizer_config.json or special_tokens_map.json states."""
     found = {}
     for source in (read_optional_json(folder / "special_tokens_map.json"), stated):
-        for theirs, ours in ROLES.items():
+        for theirs, ours in roles.items():
             token = source.get(theirs)
             token = token.get("content") if isinstance(token, dict) else token
             if isinstance(token, str):
@@ -152,12 +159,12 @@ def _read_wordpiece(
 
 
 def _read_byte_bpe(
-    folder: Path, stated: Mapping[str, Any], special: dict[str, str], added: list[Added]
+    folder: Path, stated: Mapping[str, Any], special: dict[str, str], added: list[Added], separators: int
 ) -> TokenizerSpec:
     settings = {
         **special,
         **{ours: _switch(folder, stated, theirs, on) for theirs, (ours, on) in _SETTINGS["byte_bpe"].items()},
-        "pair_separators": 2,
+        "pair_separators": separators,
     }
     spec = read_spec(folder, "byte_bpe", settings)
     vocabulary = with_added(spec.vocabulary, added, special, "byte_bpe", folder)
@@ -176,7 +183,7 @@ def _read_sentencepiece(
     parse_charsmap(model.charsmap, str(path))
     if fairseq:
         special = family_of_tokenizer("sentencepiece", fairseq_ids=True).tokenizer.roles
-        special = special | _special_tokens(folder, stated)
+        special = special | _special_tokens(folder, stated, ROLES)
         model = to_fairseq(model, special, str(path))
     settings = {
         **special,
@@ -203,7 +210,6 @@ _SETTINGS: dict[str, dict[str, tuple[str, bool | None]]] = {
     },
     "byte_bpe": {"add_prefix_space": ("add_prefix_space", False), "trim_offsets": ("trim_offsets", True)},
 }
-_SPECIAL = {**ROLES, "bos_token": "start_token", "eos_token": "separator_token"}
 
 
 def write_tokenizer(folder: Path, tokenizer: Tokenizer, family: str) -> None:
@@ -217,8 +223,11 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, family: str) -> None:
     spec = tokenizer.spec()
     # The defaults of our tokenizers; SentencePiece's are XLM-RoBERTa's.
     defaults = family_of_tokenizer(spec.kind, fairseq_ids=spec.kind == "sentencepiece").tokenizer.roles
-    special = {theirs: spec.settings.get(ours, defaults[ours]) for theirs, ours in _SPECIAL.items()}
-    if spec.kind == "wordpiece":
+    special = {theirs: spec.settings.get(ours, defaults[ours]) for theirs, ours in (ROLES | _ENDS).items()}
+    written = FAMILIES[family]
+    if written.architecture == "decoder":
+        special = {name: token for name, token in special.items() if name in _ENDS or token != special["eos_token"]}
+    elif spec.kind == "wordpiece":
         special = {name: special[name] for name in ROLES}
     if spec.kind == "sentencepiece":
         config = _write_sentencepiece(Path(folder), spec, special)
@@ -227,9 +236,10 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, family: str) -> None:
             files.write_bytes(Path(folder) / name, data)
         stated = _SETTINGS[spec.kind].items()
         config = {theirs: spec.settings.get(ours, default) for theirs, (ours, default) in stated}
-        config["tokenizer_class"] = _class_of(spec.kind)
+        own = written.tokenizer is not None and written.tokenizer.kind == spec.kind
+        config["tokenizer_class"] = f"{written.huggingface.classes}Tokenizer" if own else _class_of(spec.kind)
     # Stated for every family: their ALBERT tokenizer leaves segments out unless it is told, their BERT's never does.
-    segments = ["token_type_ids"] if FAMILIES[family].defaults["num_segments"] > 1 else []
+    segments = ["token_type_ids"] if written.defaults["num_segments"] > 1 else []
     config["model_input_names"] = ["input_ids", *segments, "attention_mask"]
     files.write_json(Path(folder) / "tokenizer_config.json", {**config, **special})
     files.write_json(Path(folder) / "special_tokens_map.json", special)

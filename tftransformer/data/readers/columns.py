@@ -109,9 +109,9 @@ def choose(
             f"label_column must name one column; got {', '.join(label_column)}"
             " (label_columns takes one 0/1 column for each label)"
         )
-    texts = [_position(table, "text_columns", name) for name in text_columns]
-    label = [_position(table, "label_column", name) for name in label_column]
-    labels = [_position(table, "label_columns", name) for name in label_columns]
+    texts = [position(table, "text_columns", name) for name in text_columns]
+    label = [position(table, "label_column", name) for name in label_column]
+    labels = [position(table, "label_columns", name) for name in label_columns]
     if label and labels:
         raise TransformerError("label_column and label_columns exclude each other; pass one of them")
     taken = {*texts, *label, *labels}
@@ -161,7 +161,8 @@ def _listing(table: Table) -> str:
     return ", ".join(shown) + (f", … ({len(table.names)} in all)" if len(table.names) > 20 else "")
 
 
-def _position(table: Table, argument: str, name: str) -> int:
+def position(table: Table, argument: str, name: str) -> int:
+    """The place of a column that goes by a name or by its number from 1; `argument` is for messages."""
     if name in table.names:
         _check_unique(table, name)
         return table.names.index(name)

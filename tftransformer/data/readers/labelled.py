@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def to_split(table: Table, columns: Columns, name: str, label_delimiter: str | N
     texts, targets = [], []
     for row, line in zip(table.rows, table.lines, strict=True):
         where = f"{table.path}:{line}"
-        cells = [_text(row[i], where, table.names[i]) for i in columns.text]
+        cells = [text_of(row[i], where, table.names[i]) for i in columns.text]
         texts.append(cells[0] if len(cells) == 1 else tuple(cells))
         if columns.labels:
             targets.append(_marked(row, columns.labels, where, table.names))
@@ -63,7 +64,8 @@ def to_split(table: Table, columns: Columns, name: str, label_delimiter: str | N
     return Split(texts, targets, name, multi_label, list(table.lines), table.path, named)
 
 
-def _text(cell, where: str, column: str) -> str:
+def text_of(cell: Any, where: str, column: str) -> str:
+    """The text of a cell; `where` and `column` are for messages."""
     if cell is MISSING:
         raise TransformerError(f"{where}: no text, the row lacks {column!r}")
     if cell is None:

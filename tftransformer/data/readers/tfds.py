@@ -38,6 +38,35 @@ def read_tfds(
     Raises:
         TransformerError: if the data set is unknown, not prepared, or has no usable columns.
     """
+    builder = _prepared(name, data_dir, download)
+    columns = (text_columns, label_column, label_columns)
+    found: dict[str, Split] = {}
+    for split, stored in _stored_splits(builder).items():
+        table = _table(builder, name, stored)
+        table, chosen = choose(table, *columns)
+        unlabelled = chosen.label is not None and all(row[chosen.label] == "-1" for row in table.rows)
+        if not unlabelled:
+            found[split] = to_split(table, chosen, split, label_delimiter)
+    if "train" not in found:
+        raise TransformerError(
+            f"tfds:{name} has no labelled split named train; it has {', '.join(builder.info.splits)}"
+        )
+    return found
+
+
+def read_tfds_tables(name: str, *, data_dir: str | Path | None = None, download: bool = False) -> dict[str, Table]:
+    """The splits of a data set as tables; arguments and errors as of `read_tfds`."""
+    builder = _prepared(name, data_dir, download)
+    return {split: _table(builder, name, stored) for split, stored in _stored_splits(builder).items()}
+
+
+def _stored_splits(builder) -> dict[str, str]:
+    """What the data set calls our splits, as far as it has them."""
+    there = {split: next((n for n in names if n in builder.info.splits), None) for split, names in SPLIT_NAMES.items()}
+    return {split: stored for split, stored in there.items() if stored is not None}
+
+
+def _prepared(name: str, data_dir: str | Path | None, download: bool):
     import tensorflow_datasets as tfds
 
     try:
@@ -58,22 +87,7 @@ def read_tfds(
                 " or data_dir=… where it is"
             )
         builder.download_and_prepare()
-    columns = (text_columns, label_column, label_columns)
-    found: dict[str, Split] = {}
-    for split, names in SPLIT_NAMES.items():
-        stored = next((n for n in names if n in builder.info.splits), None)
-        if stored is None:
-            continue
-        table = _table(builder, name, stored)
-        table, chosen = choose(table, *columns)
-        unlabelled = chosen.label is not None and all(row[chosen.label] == "-1" for row in table.rows)
-        if not unlabelled:
-            found[split] = to_split(table, chosen, split, label_delimiter)
-    if "train" not in found:
-        raise TransformerError(
-            f"tfds:{name} has no labelled split named train; it has {', '.join(builder.info.splits)}"
-        )
-    return found
+    return builder
 
 
 def _table(builder, name: str, split: str) -> Table:

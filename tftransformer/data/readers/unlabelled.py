@@ -10,11 +10,14 @@ from tftransformer.data.readers.columns import Table, as_list
 from tftransformer.data.readers.delimited import read_delimited
 from tftransformer.data.readers.jsonl import read_jsonl
 from tftransformer.data.readers.labelled import read_split
+from tftransformer.data.readers.parquet import read_parquet
 from tftransformer.data.readers.text_file import existing_path, read_text, split_lines
 from tftransformer.data.split import Text
 from tftransformer.errors import TransformerError
 
-_TABLES = {".csv": read_delimited, ".tsv": read_delimited, ".jsonl": read_jsonl, ".ndjson": read_jsonl}
+_TABLES = {
+    ".csv": read_delimited, ".tsv": read_delimited, ".jsonl": read_jsonl, ".ndjson": read_jsonl, ".parquet": read_parquet,
+}  # fmt: skip
 _LABEL = "label"
 
 
@@ -22,7 +25,7 @@ def read_texts(path: str | Path, text_columns: str | Sequence[str | int] | None 
     """Texts, or pairs of texts, of a file; labels in it are not looked at.
 
     Args:
-        path: A .txt file with a text on each line, or a CSV, TSV or JSONL file, the first two with a header row.
+        path: A .txt file with a text on each line, or a CSV, TSV, JSONL or Parquet file, the first two with a header row.
         text_columns: One or two columns, by name or by number from 1; found by their usual names if None.
 
     Raises:

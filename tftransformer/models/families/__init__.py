@@ -9,7 +9,7 @@ import importlib
 from tftransformer.models.families.family import TOKENIZER_TITLES, Family
 
 # In the order in which people read of them.
-_MODULES = ("bert", "distilbert", "roberta", "xlm_roberta", "electra", "albert", "gpt2", "transformer")
+_MODULES = ("bert", "distilbert", "roberta", "xlm_roberta", "electra", "albert", "gpt2", "bart", "mbart", "transformer")
 
 FAMILIES: dict[str, Family] = {name: importlib.import_module(f"{__name__}.{name}").FAMILY for name in _MODULES}
 # Where checkpoints load from: the field of `Family`, and how the documents call it.
@@ -20,14 +20,24 @@ SOURCES: dict[str, str] = {
 }
 
 
-def families_of(source: str) -> dict[str, Family]:
+def families_of(source: str, architecture: str | None = None) -> dict[str, Family]:
     """The families that load from one of `SOURCES`, by their names here.
+
+    Args:
+        source: One of `SOURCES`.
+        architecture: "encoder", "decoder" or "encoder_decoder". None: all of them.
 
     Example:
         >>> list(families_of("google"))
         ['bert', 'electra', 'albert']
+        >>> list(families_of("huggingface", "decoder"))
+        ['gpt2']
     """
-    return {name: family for name, family in FAMILIES.items() if getattr(family, source) is not None}
+    return {
+        name: family
+        for name, family in FAMILIES.items()
+        if getattr(family, source) is not None and architecture in (None, family.architecture)
+    }
 
 
 def family_of_tokenizer(kind: str, fairseq_ids: bool = False) -> Family:

@@ -51,9 +51,11 @@ class HuggingFace:
         defaults: Values that their configuration class assumes for settings that a file leaves out.
         required: Settings of this family with the only value that can be loaded.
         fixed: Fields that the family has no setting for.
+        language_model: End of the name of their class with the head of pretraining.
         activation: Name of their setting of the activation.
         head_dropout: Name of their setting of the classifier's dropout.
         default_head_dropout: Dropout of the classifier where a file leaves it out; None: the encoder's dropout.
+        begin: Names of their settings of the ids that a target begins with; a setting that is None has none.
         positions_after_padding: Whether position 0 has the row after the padding token's id (RoBERTa), and the number
             of positions counts the rows before it.
         projection_only_where_needed: Whether there is no projection where the embeddings are as wide as the blocks.
@@ -67,9 +69,11 @@ class HuggingFace:
     defaults: Mapping[str, Any]
     required: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    language_model: str = "ForMaskedLM"
     activation: str = "hidden_act"
     head_dropout: str = "classifier_dropout"
     default_head_dropout: float | None = None
+    begin: tuple[str, ...] = ()
     positions_after_padding: bool = False
     projection_only_where_needed: bool = False
 

@@ -15,4 +15,7 @@ COMMANDS = (
     "drift",
     "inspect_preset",
     "pretrain",
+    "translate",
+    "summarize",
+    "generate",
 )

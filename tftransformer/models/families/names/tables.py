@@ -9,6 +9,7 @@ import functools
 import re
 
 ENCODER_BLOCK = "encoder_block_{i}"
+DECODER_BLOCK = "decoder_block_{i}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Rule:
         names: The source's names, with the same placeholders. The first is the one written back; the others
             are older names that still occur.
         transform: Difference of the layout, one of `checkpoints.rules.TRANSFORMS`: "same", "transpose",
-            "merge_last" or "merge_first".
+            "merge_last", "merge_first" or "row".
         may_differ: Whether a tensor of another shape is no damage but another task's (a head's): where the
             caller lets it start fresh, it does.
         outer: Whether the tensor belongs to a task's head, so that the prefix of a wrapped model is not before its
@@ -58,6 +59,21 @@ class Ignored:
 
 
 @dataclasses.dataclass(frozen=True)
+class Fused:
+    """A tensor of a source that holds several tensors side by side on its last axis.
+
+    Rules name its parts by their numbers: `h.{i}.attn.c_attn.weight[0]` is the first.
+
+    Args:
+        name: The source's name, with the placeholder `{i}`.
+        parts: Number of tensors in it, all of one width.
+    """
+
+    name: str
+    parts: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Table:
     """What one kind of source calls the tensors of one family.
 
@@ -67,12 +83,21 @@ class Table:
         ignored: Tensors that may be left over. A rule wins over it: a tensor that the model has a
             variable for is loaded.
         prefixes: Prefixes that every name may have (a model wrapped in a task's).
+        fused: Tensors that `checkpoints.fused` takes apart before the rules see their parts.
     """
 
     name: str
     rules: tuple[Rule, ...]
     ignored: tuple[Ignored, ...] = ()
     prefixes: tuple[str, ...] = ("",)
+    fused: tuple[Fused, ...] = ()
+
+    def parts(self, key: str) -> int:
+        """How many tensors a tensor of the source holds; 1 as a rule."""
+        for fused in self.fused:
+            if any(_expression(prefix + fused.name).fullmatch(key) for prefix in self.prefixes):
+                return fused.parts
+        return 1
 
     def rule(self, address: str) -> Rule | None:
         """The rule for one address."""

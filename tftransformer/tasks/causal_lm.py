@@ -1,0 +1,341 @@
+"""Language models that go on with a text (Radford et al. 2018, 2019): a decoder, plain texts or prompts with answers."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tftransformer.config import TransformerConfig
+from tftransformer.data.examples import CHUNK_TEXTS, Examples
+from tftransformer.data.targets import Ragged, TargetSpec, row_splits
+from tftransformer.data.texts import Texts
+from tftransformer.errors import TransformerError, check_whole
+from tftransformer.evaluation.language import by_units
+from tftransformer.models import generation
+from tftransformer.models.decoder import build_decoder
+from tftransformer.models.decoder_walk import decoder_stack_of, walk_decoder
+from tftransformer.tasks.text_batches import checked_batch_size, texts_alone
+from tftransformer.tasks.writing import TextWriter, built_tokenizer, check_lengths
+from tftransformer.text.base import Tokenizer
+
+# What a target is that does not count: the next token of a prompt, and what would follow the end.
+_IGNORED = -1
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class CausalLM(TextWriter):
+    """A model of what comes next: `fit` learns from texts or from prompts with answers, `generate` goes on with prompts.
+
+    Called on integer inputs it returns the logits (B, T, V) of each next token.
+
+    Plain texts are learned whole: longer ones are cut into rows of `sequence_length` tokens, of which none is left out.
+    Of pairs, which are prompts and answers, the answers alone count, and longer ones lose tokens at their ends.
+
+    Args:
+        config: Sizes and choices of the decoder.
+        tokenizer: Text to ids and back.
+        sequence_length: Longest row in tokens, and longest text with its prompt. None: the config's `max_sequence_length`.
+        search: How `generate`, `predict` and exports find texts. None: `generation.Greedy()`.
+        text_pairs: Whether it answers prompts; None until `fit` is given pairs or texts.
+        seed: Random seed of the order of the training examples.
+        dtype: Keras dtype policy, such as "mixed_bfloat16". None: the global one.
+        name: Name of the Keras model.
+
+    Raises:
+        TransformerError: The tokenizer's vocabulary does not fit the config's, or a length is out of range.
+
+    Example:
+        >>> tokenizer = tt.text.train_byte_bpe(["a good film", "a good story", "a bad film"], 280)
+        >>> config = tt.TransformerConfig("gpt2", vocabulary_size=tokenizer.vocabulary_size, num_layers=1, hidden_dim=16,
+        ...                               num_heads=2, intermediate_dim=32, max_sequence_length=32)
+        >>> model = tt.CausalLM(config, tokenizer)
+        >>> model.compile(learning_rate=1e-3)
+        >>> history = model.fit(["a good film", "a bad film"], epochs=1, verbose=0)
+        >>> len(model.generate(["a good"], max_new_tokens=4))
+        1
+    """
+
+    architecture = "decoder"
+    kept_settings = (*TextWriter.kept_settings, "text_pairs")
+    target_spec = TargetSpec((None,), per_token=True, ignore=_IGNORED)
+
+    def __init__(
+        self,
+        config: TransformerConfig | dict,
+        tokenizer: Tokenizer | dict,
+        *,
+        sequence_length: int | None = None,
+        search: Any = None,
+        text_pairs: bool | None = None,
+        seed: int = 0,
+        dtype: Any = None,
+        name: str = "causal_lm",
+    ) -> None:
+        config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
+        tokenizer = built_tokenizer(tokenizer)
+        sequence_length = config.max_sequence_length if sequence_length is None else sequence_length
+        check_lengths(config, sequence_length=(sequence_length, 4))
+        if tokenizer.vocabulary_size > config.vocabulary_size:
+            raise TransformerError(
+                f"vocabulary_size must be at least the tokenizer's {tokenizer.vocabulary_size} tokens; got "
+                f"{config.vocabulary_size}"
+            )
+        search = generation.Greedy() if search is None else search
+        settings = {"sequence_length": sequence_length, "search": search, "seed": seed, "dtype": dtype, "name": name}
+        super().__init__(config, tokenizer, **settings)
+        self.text_pairs = text_pairs
+        self.network = build_decoder(config, dtype=self.dtype_policy)
+        self.built = True
+
+    # The network.
+
+    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        return walk_decoder(
+            decoder_stack_of(self.network),
+            {"token_ids": inputs["token_ids"], "padding_mask": inputs["padding_mask"]},
+            training=training,
+        )
+
+    # Texts.
+
+    def _examples(self, texts: Texts) -> Examples:
+        if texts.targets is not None:
+            if texts.second is not None:
+                raise TransformerError("y must be None where x holds pairs: the second text of a pair is its answer")
+            for row, text in enumerate(texts.targets):
+                if not isinstance(text, (str, bytes)):
+                    raise TransformerError(f"an answer must be a text; got {type(text).__name__} in row {row} (from 0)")
+            texts = Texts(texts.first, list(texts.targets), None, texts.weights)
+        if texts.second is None:
+            if len(texts):
+                self._check_pairs(False)
+            return self._rows_of(texts)
+        examples = super()._examples(texts)
+        following = np.roll(examples.token_ids, -1)
+        following[examples.row_splits[1:] - 1] = _IGNORED
+        # The last token of a prompt, the separator, is where the answer begins.
+        starts, places = examples.row_splits[:-1], np.arange(len(following))
+        prompts = places < np.repeat(starts + examples.boundaries - 1, examples.lengths)
+        return self._with_targets(examples, np.where(prompts, _IGNORED, following))
+
+    def _with_targets(self, examples: Examples, following: np.ndarray) -> Examples:
+        targets = Ragged(following.astype("int32"), examples.row_splits)
+        return replace(examples, targets=targets, target_spec=self.target_spec)
+
+    def _rows_of(self, texts: Texts) -> Examples:
+        """Whole texts in rows, each with the token that follows it as the last target."""
+        tokenizer, length = self.tokenizer, self.sequence_length
+        ids, following, lengths, weights, whole = [], [], [], [], []
+        for start in range(0, len(texts), CHUNK_TEXTS):
+            tokens = tokenizer.tokenize(tf.constant(texts.first[start : start + CHUNK_TEXTS], tf.string))
+            for number, row in enumerate(np.split(tokens.values.numpy(), tokens.row_splits.numpy()[1:-1]), start):
+                text = np.concatenate([[tokenizer.start_id], row, [tokenizer.separator_id]])
+                for place in range(0, len(text) - 1, length):
+                    part = text[place : place + length + 1]
+                    ids.append(part[:-1])
+                    following.append(part[1:])
+                    lengths.append(len(part) - 1)
+                    whole.append(len(text))
+                    weights.append(1.0 if texts.weights is None else texts.weights[number])
+        splits, lengths = row_splits(np.array(lengths, "int64")), np.array(lengths, "int32")
+        return Examples(
+            np.concatenate([np.zeros(0, "int32"), *ids]).astype("int32"),
+            splits,
+            lengths,
+            np.array(whole, "int32"),
+            Ragged(np.concatenate([np.zeros(0, "int32"), *following]).astype("int32"), splits),
+            None if texts.weights is None else np.array(weights, "float32"),
+            tokenizer.pad_id,
+            self.target_spec,
+            self._maker(),
+        )
+
+    def _stream(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+        raise TransformerError("a CausalLM takes texts or pairs in a list or a Split, not in a tf.data.Dataset")
+
+    # Writing.
+
+    def generate(
+        self,
+        prompts: Any,
+        *,
+        search: Any = None,
+        max_new_tokens: int | None = None,
+        constraints: Sequence[Callable] = (),
+        batch_size: int | None = None,
+        verbose: bool = False,
+    ) -> list:
+        """What comes behind prompts.
+
+        Args:
+            prompts: Texts to go on with, or to answer; "" begins from nothing.
+            search: Way to find what comes next, such as `tt.models.generation.Sampling(top_p=0.9)`. None: the task's.
+            max_new_tokens: Number of tokens after which a text ends at the latest. None: as many as `sequence_length` has
+                room for behind the longest prompt.
+            constraints: Changes of the scores, such as `tt.models.generation.RepetitionPenalty(1.2)`.
+            batch_size: Rows a batch; 64 by default.
+            verbose: Whether to show the progress.
+
+        Returns:
+            For each prompt the new text, without the prompt, which it goes on with as it stands: it may begin with a space;
+            lists of texts, the best first, from a search for several.
+
+        Raises:
+            TransformerError: A value out of its range, or a prompt that leaves no room.
+
+        Example:
+            >>> texts = model.generate(["a good", "a"], search=tt.models.generation.Sampling(seed=1), max_new_tokens=3)
+            >>> len(texts)
+            2
+        """
+        examples, new = self._prompts(prompts, max_new_tokens)
+        batches, inverse = self._ordered(examples, checked_batch_size(batch_size, self.inference_batch_size))
+        return self.write(batches, inverse, search, new, constraints, verbose)
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        search: Any = None,
+        max_new_tokens: int | None = None,
+        constraints: Sequence[Callable] = (),
+    ) -> Iterator[str]:
+        """What comes behind one prompt, piece by piece, each as soon as it is known; arguments as for `generate`.
+
+        Yields:
+            Pieces of the text, of whole characters.
+
+        Example:
+            >>> "".join(model.stream("a good", max_new_tokens=3)) == model.generate(["a good"], max_new_tokens=3)[0]
+            True
+        """
+        examples, new = self._prompts([prompt], max_new_tokens)
+        goes_on = [len(examples.token_ids) > 1]
+        known: list[int] = []
+        told = ""
+        for tokens in generation.stream(
+            self.network,
+            examples.token_ids[None],
+            max_new_tokens=new,
+            search=self.search if search is None else search,
+            constraints=[*self.never_written(), *constraints],
+            end_tokens=[self.tokenizer.separator_id],
+            pad_token=self.tokenizer.pad_id,
+        ):
+            known.append(int(tokens[0]))
+            text = self._texts_behind([known], goes_on)[0].numpy().decode()
+            # Of a character of several tokens the first ones are no text yet.
+            if len(text) > len(told) and not text.endswith("\ufffd"):
+                yield text[len(told) :]
+                told = text
+        text = self._texts_behind([known], goes_on)[0].numpy().decode() if known else ""
+        if len(text) > len(told):
+            yield text[len(told) :]
+
+    def written(
+        self, inputs: Mapping[str, Any], search: Any, max_new_tokens: int, constraints: Sequence[Callable] = ()
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        found = generation.generate(
+            self.network,
+            inputs["token_ids"],
+            inputs["padding_mask"],
+            max_new_tokens=max_new_tokens,
+            search=search,
+            constraints=[*self.never_written(), *constraints],
+            end_tokens=[self.tokenizer.separator_id],
+            pad_token=self.tokenizer.pad_id,
+        )
+        goes_on = tf.reduce_sum(inputs["padding_mask"], axis=1) > 1
+        return self._texts_behind(found.token_ids, goes_on[:, tf.newaxis]), found.scores
+
+    def _texts_behind(self, token_ids: Any, goes_on: Any) -> tf.Tensor:
+        """Texts of new tokens: answers, or what goes on with a prompt, to which the space before its first word belongs."""
+        alone = self.tokenizer.detokenize(token_ids)
+        return alone if self.text_pairs else tf.where(goes_on, self.tokenizer.detokenize(token_ids, inside=True), alone)
+
+    def _prompts(self, prompts: Any, max_new_tokens: int | None) -> tuple[Examples, int]:
+        """Rows of prompts, whose last token is what an answer or the next token follows, and how many may come."""
+        prompts = texts_alone(prompts)
+        rows = getattr(prompts, "texts", prompts)
+        rows = [rows] if isinstance(rows, str) else list(rows)
+        for row, text in enumerate(rows):
+            if not isinstance(text, str):
+                raise TransformerError(f"a prompt must be a text; got {type(text).__name__} in row {row} (from 0)")
+        start, end = self.tokenizer.start_id, [self.tokenizer.separator_id] if self.text_pairs else []
+        tokens = self.tokenizer.tokenize(tf.constant(rows, tf.string)).to_list() if rows else []
+        ids = Ragged.of([[start, *row, *end] for row in tokens], "int32")
+        longest = int(ids.lengths.max(initial=0))
+        room = self.sequence_length - longest
+        if rows and room < 1:
+            raise TransformerError(
+                f"a prompt must leave room in sequence_length, {self.sequence_length} tokens; row "
+                f"{int(ids.lengths.argmax())} (from 0) has {longest}"
+            )
+        if max_new_tokens is not None:
+            check_whole("max_new_tokens", max_new_tokens)
+            if max_new_tokens > room:
+                raise TransformerError(
+                    f"max_new_tokens must be at most {room}, what the longest prompt leaves of sequence_length; got "
+                    f"{max_new_tokens}"
+                )
+        lengths = ids.lengths.astype("int32")
+        made = Examples(ids.values, ids.row_splits, lengths, lengths, pad_id=self.tokenizer.pad_id, maker=self._maker())
+        return made, max_new_tokens or max(room, 1)
+
+    # Figures.
+
+    def perplexities(self, texts: Any, batch_size: int | None = None) -> dict[str, float]:
+        """How well plain texts, or answers to prompts, are foreseen, by units that do not depend on the vocabulary, too.
+
+        Args:
+            texts: Texts in a list or a `Split`, or pairs of a prompt and its answer.
+            batch_size: Rows a batch.
+
+        Returns:
+            `token`: perplexity of a token, ends of texts included; `word`: of what stands between spaces; `byte`: of a
+            byte of UTF-8. All of the same sum of log-probabilities; of pairs, of the answers alone.
+
+        Raises:
+            TransformerError: A pair is longer than `sequence_length`.
+
+        Example:
+            >>> sorted(model.perplexities(["a good story"]))
+            ['byte', 'token', 'word']
+        """
+        examples = self.preprocess(texts)
+        rows = [text if isinstance(text, str) else text[1] for text in getattr(texts, "texts", texts)]
+        pairs = any(not isinstance(text, str) for text in getattr(texts, "texts", texts))
+        if pairs and (examples.full_lengths > examples.lengths).any():
+            raise TransformerError(
+                f"pairs must fit in sequence_length, {self.sequence_length} tokens, for perplexities of words; the longest "
+                f"has {examples.full_lengths.max()}"
+            )
+        tokens = int((examples.targets.values != _IGNORED).sum())
+        token = float(self.evaluate(examples, batch_size=batch_size, verbose=0, return_dict=True)["perplexity"])
+        return by_units(-np.log(token) * tokens, tokens, rows)
+
+    # Serving and saving.
+
+    @property
+    def longest_written(self) -> int:
+        # A served prompt is cut to half of what there is room for, so that the other half is there to write.
+        return self.sequence_length // 2
+
+    def served_inputs(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        tokenizer, room = self.tokenizer, self.sequence_length - self.longest_written - 1 - bool(self.text_pairs)
+        ids = tokenizer.tokenize(texts[0])[:, -room:]  # of a long prompt its end is what comes next
+        column = tf.stack([ids.nrows(), 1])
+        parts = [tf.RaggedTensor.from_tensor(tf.fill(column, tokenizer.start_id)), tf.cast(ids, tf.int32)]
+        if self.text_pairs:
+            parts.append(tf.RaggedTensor.from_tensor(tf.fill(column, tokenizer.separator_id)))
+        rows = tf.concat(parts, axis=1)
+        lengths = tf.cast(rows.row_lengths(), tf.int32)
+        width = tf.maximum(1, tf.reduce_max(lengths))  # a batch without rows has no longest one
+        token_ids = rows.to_tensor(tokenizer.pad_id, shape=tf.stack([-1, width]))
+        return {"token_ids": token_ids, "padding_mask": tf.sequence_mask(lengths, width, tf.int32)}
+
+    def task_settings(self) -> dict:
+        return {**super().task_settings(), "text_pairs": self.text_pairs}

@@ -1,0 +1,304 @@
+"""From text to text with an encoder-decoder (Vaswani et al. 2017, arXiv 1706.03762): translation, summaries, rewriting."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tftransformer.config import TransformerConfig
+from tftransformer.data.examples import CHUNK_TEXTS, Examples
+from tftransformer.data.targets import Ragged, TargetSpec
+from tftransformer.data.texts import Texts
+from tftransformer.errors import TransformerError
+from tftransformer.finetuning.frozen_part import FrozenPart, find_frozen_part
+from tftransformer.layers.taps import tapped
+from tftransformer.models import generation
+from tftransformer.models.decoder_walk import decoder_stack_of, walk_decoder
+from tftransformer.models.encoder_decoder import build_encoder_decoder
+from tftransformer.models.walk import stack_of, walk
+from tftransformer.tasks.text_batches import texts_alone
+from tftransformer.tasks.writing import TextWriter, built_tokenizer, check_lengths
+from tftransformer.text.base import Tokenizer
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class Seq2Seq(TextWriter):
+    """A model from texts to texts; `fit` learns from pairs of them, `generate` writes.
+
+    Called on integer inputs it returns the logits (B, T, V) of the tokens of given targets (teacher forcing).
+
+    Args:
+        config: Sizes and choices of the encoder-decoder.
+        tokenizer: Text to ids of the sources, and back of what is written.
+        target_tokenizer: Tokenizer of the targets and of what is written. None: `tokenizer`, one vocabulary for both sides.
+        sequence_length: Longest source in tokens, special tokens included; longer ones are cut. None: the config's
+            `max_sequence_length`.
+        target_length: Longest target in tokens, its end included; longer ones are cut in training, and `generate` stops
+            there. None: as `sequence_length`.
+        search: How `generate`, `predict` and exports find texts. None: `generation.BeamSearch(4)`.
+        begin_tokens: Tokens of the target's vocabulary that a target begins with. The first is given, the others are what
+            is learned and written first, such as BART's `("</s>", "<s>")`. None: the start token of its tokenizer.
+        seed: Random seed of the order of the training examples.
+        dtype: Keras dtype policy, such as "mixed_bfloat16". None: the global one.
+        name: Name of the Keras model.
+
+    Raises:
+        TransformerError: A tokenizer's vocabulary does not fit the config's, two vocabularies are to share embeddings, a
+            length is out of range, or a token to begin with is not in the vocabulary.
+
+    Example:
+        >>> tokenizer = tt.text.train_byte_bpe(["a house", "ein Haus", "the house", "das Haus"], 280)
+        >>> config = tt.TransformerConfig("transformer", vocabulary_size=tokenizer.vocabulary_size, num_layers=1,
+        ...                               hidden_dim=16, num_heads=2, intermediate_dim=32, share_embeddings=True)
+        >>> translator = tt.Seq2Seq(config, tokenizer, sequence_length=32)
+        >>> translator.compile(learning_rate=1e-3)
+        >>> history = translator.fit(["a house", "the house"], ["ein Haus", "das Haus"], epochs=1, verbose=0)
+        >>> len(translator.generate(["the house"], max_new_tokens=4))
+        1
+    """
+
+    architecture = "encoder_decoder"
+    kept_settings = (*TextWriter.kept_settings, "target_length", "target_tokenizer", "begin_tokens")
+    label_smoothing = 0.1
+
+    def __init__(
+        self,
+        config: TransformerConfig | dict,
+        tokenizer: Tokenizer | dict,
+        *,
+        target_tokenizer: Tokenizer | dict | None = None,
+        sequence_length: int | None = None,
+        target_length: int | None = None,
+        search: Any = None,
+        begin_tokens: Sequence[str] | None = None,
+        seed: int = 0,
+        dtype: Any = None,
+        name: str = "seq2seq",
+    ) -> None:
+        config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
+        tokenizer, target_tokenizer = built_tokenizer(tokenizer), built_tokenizer(target_tokenizer)
+        sequence_length = config.max_sequence_length if sequence_length is None else sequence_length
+        target_length = sequence_length if target_length is None else target_length
+        _check_vocabularies(config, tokenizer, target_tokenizer)
+        written = tokenizer if target_tokenizer is None else target_tokenizer
+        begin = _begin_of(written, begin_tokens)
+        check_lengths(config, sequence_length=(sequence_length, 3), target_length=(target_length, 1 + len(begin)))
+        search = generation.BeamSearch(4) if search is None else search
+        settings = {"sequence_length": sequence_length, "search": search, "seed": seed, "dtype": dtype, "name": name}
+        super().__init__(config, tokenizer, **settings)
+        self.target_tokenizer = written
+        self.target_length = target_length
+        self.begin = begin
+        self.target_spec = TargetSpec((None,), pad=written.pad_id, begin=begin[0])
+        self.text_pairs = False
+        self.network = build_encoder_decoder(config, dtype=self.dtype_policy)
+        self.built = True
+
+    @property
+    def writing_tokenizer(self) -> Tokenizer:
+        return self.target_tokenizer
+
+    @property
+    def longest_written(self) -> int:
+        return self.target_length
+
+    # The network.
+
+    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        target = {
+            "token_ids": inputs["decoder_token_ids"],
+            "padding_mask": inputs["decoder_padding_mask"],
+            "memory": self.encode_tokens(inputs, training),
+            "memory_padding_mask": inputs["padding_mask"],
+        }
+        return walk_decoder(decoder_stack_of(self.network), target, training=training)
+
+    def encode_tokens(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        """What the decoder looks at: the encoder's vectors (B, S, D) of integer inputs, or of stored states."""
+        return walk(stack_of(self.network, self.config), inputs, training=training)
+
+    def frozen_part(self) -> FrozenPart | None:
+        return find_frozen_part(self.network, self.config, None)
+
+    # Texts.
+
+    def _examples(self, texts: Texts) -> Examples:
+        if texts.second is not None:
+            if texts.targets is not None:
+                raise TransformerError("y must be None where x holds pairs: the second text of a pair is its target")
+            texts = Texts(texts.first, None, texts.second, texts.weights)
+        return super()._examples(texts)
+
+    def encode_targets(self, targets: Any) -> Ragged:
+        """Target texts as ids, cut and with their ends."""
+        for row, text in enumerate(targets):
+            if not isinstance(text, (str, bytes)):
+                raise TransformerError(f"a target must be a text; got {type(text).__name__} in row {row} (from 0)")
+        rows: list[np.ndarray] = []
+        for start in range(0, len(targets), CHUNK_TEXTS):
+            with_ends = self._target_rows(tf.constant(list(targets[start : start + CHUNK_TEXTS]), tf.string))
+            rows.extend(np.split(with_ends.values.numpy(), with_ends.row_splits.numpy()[1:-1]))
+        return Ragged.of(rows, "int32")
+
+    def _target_rows(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """What is to be written for texts (B,): the tokens they begin with, but for the one that is given; theirs; an end."""
+        ids = self.target_tokenizer.tokenize(texts)[:, : self.target_length - len(self.begin)]
+        column = tf.ones([ids.nrows(), 1], tf.int32)
+        before = [tf.RaggedTensor.from_tensor(column * token) for token in self.begin[1:]]
+        return tf.concat(
+            [*before, ids, tf.RaggedTensor.from_tensor(column * self.target_tokenizer.separator_id)], axis=1
+        )
+
+    def _stream(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+        batches = super()._stream(dataset, batch_size)
+        if not isinstance(batches.element_spec, tuple):
+            return batches
+
+        def shifted(x: dict, y: tf.Tensor, *weights: tf.Tensor) -> tuple:
+            real = y >= 0
+            y = tf.where(real, y, self.target_tokenizer.pad_id)
+            before = tf.fill([tf.shape(y)[0], 1], self.begin[0])
+            own = tf.cast(weights[0], tf.float32)[:, tf.newaxis] if weights else 1.0
+            decoder = {
+                "decoder_token_ids": tf.concat([before, y[:, :-1]], 1),
+                "decoder_padding_mask": tf.cast(real, tf.int32),
+            }
+            return {**x, **decoder}, y, tf.cast(real, tf.float32) * own
+
+        return batches.map(tf.autograph.experimental.do_not_convert(shifted), num_parallel_calls=tf.data.AUTOTUNE)
+
+    def stream_encoder(self) -> Callable:
+        return lambda targets: self._target_rows(targets).to_tensor(-1)
+
+    # Writing.
+
+    def generate(
+        self,
+        texts: Any,
+        *,
+        search: Any = None,
+        max_new_tokens: int | None = None,
+        constraints: Sequence[Callable] = (),
+        batch_size: int | None = None,
+        verbose: bool = False,
+    ) -> list:
+        """Texts for texts.
+
+        Args:
+            texts: Sources in any form that `fit` takes; targets are not looked at.
+            search: Way to find them, such as `tt.models.generation.Greedy()`. None: the task's.
+            max_new_tokens: Number of tokens after which a text ends at the latest. None: `target_length`.
+            constraints: Changes of the scores, such as `tt.models.generation.NoRepeatNgrams(3)`.
+            batch_size: Rows a batch; 64 by default, which changes nothing but the time it takes.
+            verbose: Whether to show the progress.
+
+        Returns:
+            A string for each text, in their order; lists of strings, the best first, from a search for several texts.
+
+        Raises:
+            TransformerError: A value out of its range.
+
+        Example:
+            >>> texts = translator.generate(["a house", "the house"], search=tt.models.generation.Greedy(), max_new_tokens=4)
+            >>> len(texts), type(texts[0]).__name__
+            (2, 'str')
+        """
+        batches, inverse = self._inference(_sources(texts), None, None, batch_size, {})
+        return self.write(batches, inverse, search, max_new_tokens, constraints, verbose)
+
+    def written(
+        self, inputs: Mapping[str, Any], search: Any, max_new_tokens: int, constraints: Sequence[Callable] = ()
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Texts (B, K) and their scores (B, K) for integer inputs, in TensorFlow operations."""
+        starts = tf.fill([tf.shape(inputs["padding_mask"])[0], 1], self.begin[0])
+        # Behind what is never written, some of which they may be.
+        forced = [generation.Forced(self.begin[1:])] if self.begin[1:] else []
+        found = generation.generate(
+            self.network,
+            starts,
+            max_new_tokens=max_new_tokens,
+            search=search,
+            constraints=[*self.never_written(), *constraints, *forced],
+            end_tokens=[self.target_tokenizer.separator_id],
+            pad_token=self.target_tokenizer.pad_id,
+            memory=self.encode_tokens(inputs, training=False),
+            memory_padding_mask=inputs["padding_mask"],
+        )
+        return self.target_tokenizer.detokenize(found.token_ids), found.scores
+
+    def cross_attention(self, source: str, target: str) -> tuple[list[str], list[str], np.ndarray]:
+        """Where the decoder looks while it writes a text: for pictures (`evaluation.plot_cross_attention`).
+
+        Args:
+            source, target: The two texts.
+
+        Returns:
+            The source's tokens (S), those of the target with its end (T), and the attention scores (L, N, T, S) of the
+            decoder's L blocks: row t is from where the token t is written.
+
+        Example:
+            >>> words, written, scores = translator.cross_attention("a house", "ein Haus")
+            >>> scores.shape == (1, 2, len(written), len(words))
+            True
+        """
+        examples = self.preprocess([source], [target])
+        x, y, _ = examples.batch(np.array([0]), int(examples.lengths[0]))
+        with tapped(r"decoder_block_\d+/cross_attention/scores") as taps:
+            self(x, training=False)
+        scores = [keras.ops.convert_to_numpy(value)[0] for value in taps.values.values()]
+        source, target = _pieces(self.tokenizer, x["token_ids"][0]), _pieces(self.target_tokenizer, y[0])
+        return source, target, np.stack(scores).astype("float32")
+
+    # Saving.
+
+    def task_settings(self) -> dict:
+        settings = {**super().task_settings(), "target_length": self.target_length}
+        if self.target_tokenizer is not self.tokenizer:
+            settings["target_tokenizer"] = self.target_tokenizer.spec().to_config()
+        if self.begin != (self.target_tokenizer.start_id,):
+            settings["begin_tokens"] = [self.target_tokenizer.id_to_token(token) for token in self.begin]
+        return settings
+
+    def _save_huggingface(self, folder: str | os.PathLike, contents: dict[str, Any], **options: Any) -> None:
+        if self.target_tokenizer is not self.tokenizer:
+            raise TransformerError("format 'huggingface' must have one tokenizer for both sides; the task has two")
+        super()._save_huggingface(folder, {**contents, "begin": self.begin}, **options)
+
+
+def _begin_of(tokenizer: Tokenizer, tokens: Sequence[str] | None) -> tuple[int, ...]:
+    """Ids of the tokens that targets begin with."""
+    if tokens is None:
+        return (tokenizer.start_id,)
+    if isinstance(tokens, str) or not tokens:
+        raise TransformerError(f"begin_tokens must be a list of tokens; got {tokens!r}")
+    return tuple(tokenizer.token_to_id(token) for token in tokens)
+
+
+def _sources(texts: Any) -> Any:
+    """The first texts of pairs; all else as it is, without targets."""
+    texts = texts_alone(texts)
+    rows = getattr(texts, "texts", texts)
+    if isinstance(rows, (list, tuple)) and rows and all(isinstance(row, tuple) and len(row) == 2 for row in rows):
+        return [row[0] for row in rows]
+    return texts
+
+
+def _pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
+    tokens = [tokenizer.id_to_token(int(i)) for i in ids]
+    return [tokenizer.token_bytes(token).decode("utf-8", "replace").strip() for token in tokens]
+
+
+def _check_vocabularies(config: TransformerConfig, tokenizer: Tokenizer, target_tokenizer: Tokenizer | None) -> None:
+    if target_tokenizer is not None and config.share_embeddings:
+        raise TransformerError(
+            "target_tokenizer must be left out where share_embeddings is True: there is one vocabulary"
+        )
+    sides = {"vocabulary_size": tokenizer, "decoder_vocabulary_size": target_tokenizer or tokenizer}
+    for name, side in sides.items():
+        if side.vocabulary_size > getattr(config, name):
+            raise TransformerError(
+                f"{name} must be at least the tokenizer's {side.vocabulary_size} tokens; got {getattr(config, name)}"
+            )
