@@ -198,3 +198,30 @@ def test_a_mistake_is_one_line_and_nothing_is_written(folder):
     assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
     assert "reviews.csv" in done.stderr and "Traceback" not in done.stderr
     assert sorted(p.name for p in folder.iterdir()) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--train_examples=12",),
+        ("--train_examples=48",),
+        ("--train_examples=100",),
+        ("--train_examples=200",),
+        ("--train_examples=48", "--strategy=probe"),
+        ("--train_examples=48", "--strategy=neighbours"),
+        ("--train_examples=48", "--strategy=contrastive:3", "--early_stopping=1"),
+        ("--train_examples=48", "--strategy=unfreeze", "--epochs=2"),
+    ],
+    ids=" ".join,
+)
+def test_few_rows_of_the_sample_end_with_a_report(folder, tiny_preset, flags):
+    """Whatever the recipe makes of them: with updates and without, every callback reads the rate."""
+    name = "few" + "".join(re.findall(r"[\w:]+", "".join(flags)))
+    done = run(folder, f"--preset={tiny_preset}", "--sequence_length=16", *flags, f"--output_dir={folder / name}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "this model" in (folder / name / "report.txt").read_text()
+    assert (folder / name / "model").is_dir() and (folder / name / "saved_model" / "1").is_dir()
+    with open(folder / name / "history.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) >= 1
+    assert list((folder / name / "tensorboard").rglob("events*"))

@@ -50,6 +50,7 @@ def finished(articles, tmp_path_factory):
     return folder, summarization.train(options(articles, folder))
 
 
+@pytest.mark.slow  # test_translation.py has a run of the same kind
 def test_it_leaves_a_report_a_model_and_summaries(finished, capsys):
     folder, report = finished
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -75,6 +76,7 @@ def test_it_leaves_a_report_a_model_and_summaries(finished, capsys):
     assert (folder.parent / "written.txt").read_text().splitlines() == written
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_said_in_a_line(articles, tmp_path, finished):
     (tmp_path / "one.csv").write_text("text,label\na,b\n")
     for changes, told in (

@@ -12,6 +12,9 @@ from tftransformer.patterns import addresses
 from tftransformer.tasks import TextClassifier, fitting
 from tftransformer.tasks.collapse import restart
 
+# tests/finetuning/test_weight_averages.py has the averages by themselves.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tiny_preset(one_block_preset):

@@ -191,6 +191,7 @@ def test_methods_apply_and_what_they_did_is_saved(trained, tokenizer, tmp_path, 
     assert tt.load(tmp_path / "preset").generate(SOURCES) == task.generate(SOURCES)
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder_runs_once_and_the_result_is_the_same(trained, tokenizer, capsys):
     results = []
     for cache in ("auto", "off"):
