@@ -180,7 +180,7 @@ def run_file(name, replacements):
         exec(compile("\n" * (block.line - 1) + code, name, "exec"), namespace)
 
 
-# These take three times as long as all others together, and run in full alone.
+# Documents whose code takes longest: they run in full alone, in the slow run.
 IN_FULL_ALONE = {
     f"docs/{name}.md" for name in ("tasks", "performance", "translation", "summarization", "language_models")
 }
