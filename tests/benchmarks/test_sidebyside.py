@@ -100,6 +100,7 @@ def test_failures_stay_in_their_rows(make, tmp_path):
     assert (tmp_path / "diary").read_text().endswith("works1() ")
 
 
+@pytest.mark.slow  # by the clock
 def test_no_wait_is_without_end(make, tmp_path):
     child = Child(make("sleeps", turn="time.sleep(60)"), tmp_path / "log")
     child.prepare(60)

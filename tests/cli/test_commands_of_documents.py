@@ -15,7 +15,7 @@ import pytest
 import tftransformer as tt
 
 ROOT = Path(__file__).resolve().parents[2]
-# How long they run is all that is changed.
+# How long they run, and over how many seeds, is all that is changed.
 SHORTER = {
     "--minutes=5": "--minutes=0.5",
     "--minutes=10": "--minutes=0.1",

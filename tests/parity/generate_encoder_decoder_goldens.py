@@ -22,7 +22,6 @@ _QUERIES = ("model.encoder.layers.0.self_attn.q_proj.weight", "model.decoder.lay
 # Family -> (class, settings, the two query kernels whose gradients are compared).
 FAMILIES: dict[str, tuple[str, dict[str, Any], tuple[str, str]]] = {
     "bart": ("BartForConditionalGeneration", BART, _QUERIES),
-    "mbart": ("MBartForConditionalGeneration", {**BART, "scale_embedding": True, "decoder_layers": 1}, _QUERIES),
 }
 
 

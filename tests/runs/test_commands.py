@@ -75,6 +75,7 @@ def test_ctrl_c_is_an_interruption_too(command, capsys):
     assert command(main) == 130 and capsys.readouterr().err == "error: interrupted\n"
 
 
+@pytest.mark.slow  # signals within a time
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_that_python_drops_is_not_lost(command, number, code, capsys):
     class Thing:
@@ -96,6 +97,7 @@ def test_a_signal_that_python_drops_is_not_lost(command, number, code, capsys):
     assert "ignored" not in capsys.readouterr().err
 
 
+@pytest.mark.slow  # signals within a time
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_that_comes_while_it_is_asked_for_again_is_not_lost(command, number, code, monkeypatch, capsys):
     """A thread that is slow to start, as on a busy machine, outlasts the wait of the one before."""

@@ -39,7 +39,7 @@ def _feed_forward(block: str, layer: str) -> tuple[Rule, ...]:
     )
 
 
-# The blocks of both sides, which mBART and Marian have, too.
+# The blocks of both sides.
 BLOCKS = (
     *_attention(f"{ENCODER_BLOCK}/attention", "self_attn", "self_attn_layer_norm", "encoder.layers.{i}"),
     *_feed_forward(ENCODER_BLOCK, "encoder.layers.{i}"),
@@ -66,9 +66,6 @@ TABLE = Table(
         Rule("decoder_embeddings/position/embeddings", ("decoder.embed_positions.weight",)),
         *huggingface.norm("decoder_embeddings/norm", "decoder.layernorm_embedding"),
         *BLOCKS,
-        # mBART's, which is pre-norm.
-        *huggingface.norm("final_norm", "encoder.layer_norm"),
-        *huggingface.norm("decoder_final_norm", "decoder.layer_norm"),
         *HEAD,
     ),
     ignored=NOT_LOADED,
