@@ -142,6 +142,46 @@ def test_killed_while_exporting_the_same_command_finishes(folder, tiny_preset, t
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ending", "code", "flags"),
+    [
+        (signal.SIGINT, 130, ["--epochs=4000"]),
+        (signal.SIGTERM, 143, ["--epochs=4000", "--strategy=unfreeze"]),
+        (signal.SIGINT, 130, ["--minutes=30"]),
+    ],
+    ids=["ctrl_c", "sigterm_in_stages", "within_minutes"],
+)
+def test_a_training_that_is_stopped_leaves_its_model(folder, tiny_preset, tmp_path, ending, code, flags):
+    flags = [f"--dataset={folder / 'reviews.csv'}", f"--preset={tiny_preset}", "--output_dir=run", *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    command, seen = [sys.executable, str(SCRIPT), *flags], []
+
+    def hear_ctrl_c():
+        # A shell has its background jobs ignore it, and what they start.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, preexec_fn=hear_ctrl_c, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        for line in process.stdout:
+            if re.match(r"epoch 9|trial 2", line) and not seen:
+                process.send_signal(ending)
+            if seen or re.match(r"epoch 9|trial 2", line):
+                seen.append(line)
+        assert process.wait(60) == code, process.stderr.read()
+    assert "the model as it was trained until here is in run/model; --mode=predict --model=run uses it\n" in seen[-1]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
+    done = run(tmp_path, "--mode=predict", "--model=run", "--text=a good film")
+    assert done.returncode == 0 and "run is interrupted: its model is what was trained until then\n" in done.stdout
+    assert done.stdout.splitlines()[-1].split("\t")[0] in ("negative", "positive"), done.stderr
+    done = run(tmp_path, "--mode=evaluate", "--model=run")
+    assert done.returncode == 0 and "accuracy " in done.stdout, done.stderr
+    done = run(tmp_path, "--mode=predict", "--model=run", "--text=a good film", "--min_accuracy=0.9")
+    assert done.returncode == 1 and "this one is interrupted" in done.stderr
+
+
+@pytest.mark.slow
 def test_another_encoding_of_the_output_is_no_error(finished, folder):
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--mode=evaluate", "--model=runs/reviews-1"], cwd=folder, capture_output=True,

@@ -147,7 +147,7 @@ def test_batches_carry_the_rows_they_say():
     st.booleans(),
 )
 def test_batches_are_those_of_the_examples(rows, batch_size, weighted):
-    texts = as_texts(rows, sample_weight=range(len(rows)) if weighted else None)
+    texts = as_texts(rows, sample_weight=range(1, len(rows) + 1) if weighted else None)
     labels = np.eye(3, dtype="float32")[np.arange(len(rows)) % 3]
     examples = build_examples(texts, labels, tokenize=tokenize, pack=pack, pad_id=7)
     plan = plan_epoch(examples.lengths, batch_size, (5, SEQUENCE_LENGTH), np.random.default_rng([3, 0]))

@@ -15,6 +15,7 @@ from tftransformer.finetuning.linear_head import STRENGTHS, fit_linear_head
 from tftransformer.finetuning.methods import Contrastive, LinearProbe, LoRA
 from tftransformer.finetuning.methods.contrastive import pair_batches, pair_loss
 from tftransformer.patterns import addresses
+from tftransformer.runs.options import ClassificationOptions
 from tftransformer.tasks.document_classifier import DocumentClassifier
 from tftransformer.tasks.multi_task import MultiTaskClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
@@ -260,6 +261,59 @@ def test_texts_that_share_half_of_their_labels_should_be_half_alike():
     half = np.array([[1.0, 0.0], [0.5, np.sqrt(0.75)]])
     assert float(pair_loss(labels, half)) == pytest.approx(0.0, abs=1e-10)
     assert float(pair_loss(labels, half[[0, 0]])) == pytest.approx(0.25)
+
+
+def test_a_pair_weighs_what_its_texts_do():
+    vectors, targets = clouds(3, rows=12)
+    weights = np.random.default_rng(1).uniform(0.1, 2.0, 12)
+    unit = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    cosines, pairs = unit @ unit.T, np.outer(weights, weights)
+    same = targets[:, None] == targets
+    alike, apart = pairs * (same & ~np.eye(12, dtype=bool)), pairs * ~same
+    wanted = (alike * (1 - cosines) ** 2).sum() / alike.sum() + (
+        apart * np.maximum(cosines, 0) ** 2
+    ).sum() / apart.sum()
+    assert float(pair_loss(targets, vectors, weights)) == pytest.approx(wanted, rel=1e-5)
+    assert float(pair_loss(targets, vectors, 5 * weights)) == pytest.approx(wanted, rel=1e-5)
+    assert float(pair_loss(targets, vectors, np.ones(12))) == pytest.approx(
+        float(pair_loss(targets, vectors)), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("given", ["sample_weight", "class_weight"])
+def test_weights_reach_the_encoder_of_contrastive_training(one_block_preset, reviews, given):
+    texts, labels = (list(column)[:20] for column in reviews)
+    weighted = {
+        "sample_weight": {"sample_weight": np.linspace(0.1, 3.0, 20)},
+        "class_weight": {"class_weight": {"positive": 5.0}},
+    }[given]
+    found = []
+    for options in ({}, weighted):
+        classifier = build(one_block_preset)
+        classifier.apply(Contrastive(3))
+        classifier.compile(run_eagerly=True)
+        classifier.fit(texts, labels, verbose=0, **options)
+        found.append(weights_of(classifier)["encoder_block_0/attention/value/kernel"])
+    assert not np.allclose(found[0], found[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["contrastive:3", "probe", "neighbours"])
+def test_changed_copies_are_refused_where_no_update_would_see_them(one_block_preset, reviews, method):
+    classifier = build(one_block_preset)
+    classifier.apply(method)
+    with pytest.raises(TransformerError, match=f"augmentation cannot go with {method}, which reads the texts as they"):
+        classifier.fit(*reviews, augmentation="swap:0.1", verbose=0)
+    with pytest.raises(TransformerError, match=f"augmentation cannot go with {method}, which reads the texts as they"):
+        ClassificationOptions(strategy=method, augmentation=("swap:0.1",))
+
+
+def test_a_row_of_weight_0_does_not_count():
+    vectors, targets = clouds(3)
+    weights = np.ones(62)
+    weights[[3, 40]] = 0.0
+    more = np.insert(vectors, [3, 39], 100.0, axis=0)
+    head = fit_linear_head(more, np.insert(targets, [3, 39], 0), 3, weights=weights)
+    np.testing.assert_array_equal(head.kernel, fit_linear_head(vectors, targets, 3).kernel)
 
 
 @pytest.mark.parametrize("targets", [np.arange(40) % 4, np.r_[np.zeros(39, int), 1], np.arange(40)], ids=str)

@@ -69,6 +69,13 @@ def test_a_task_keeps_what_compile_and_fit_read_also_where_it_is_cloned(classifi
     assert classifier.methods == ()
 
 
+@pytest.mark.parametrize("before", ["freeze:1", "head", "bitfit", "lora:2", "prefix:2", "probe"])
+def test_full_trains_everything_whatever_was_frozen_before(classifier, before):
+    classifier.apply(before)
+    summary = classifier.apply("full")
+    assert summary.trainable_parameters == summary.total_parameters and not summary.frozen_layers
+
+
 def test_a_list_freezes_what_one_freezes_and_trains_what_any_trains(classifier):
     summary = classifier.apply([LoRA(2), Prefix(3), "layerwise:0.9", Freeze(layers=1)])
     assert summary.frozen_layers == ("embeddings", "encoder_block_0")

@@ -49,11 +49,22 @@ def test_nothing_to_say(rows):
     assert str(dataclasses.replace(found, rows=found.rows[:0])) == "labels: none of 160 looks wrong"
 
 
+def test_labels_with_a_single_row_are_named_and_the_rest_is_checked(one_block_preset, rows):
+    _, split, flipped = rows
+    more = Split(["so so", *split.texts, "hm"], ["mixed", *split.targets, "unclear"])
+    classifier = TextClassifier.from_preset(one_block_preset, labels=[*more.labels, "unused"], pooling="mean")
+    found = check_labels(classifier, more, classifier.preprocess(more))
+    assert len({row - 1 for row in found.rows} & set(flipped)) >= 4 and not {0, 161} & set(found.rows)
+    lines = str(found).splitlines()
+    assert lines[0].startswith(f"labels: {len(found.rows)} of 160 look wrong")
+    assert lines[-1] == "labels: not checked, as there is a single row of each: mixed, unclear"
+    few = more.take([0, 161, 1, 3])
+    text = str(check_labels(classifier, few, classifier.preprocess(few)))
+    assert text.startswith("labels: none could be checked") and "mixed, unclear" in text
+
+
 def test_what_cannot_be_checked(rows, one_block_preset):
-    classifier, split, _ = rows
-    one = split.take([0, 1, 3])
-    with pytest.raises(TransformerError, match="at least two rows of each class"):
-        check_labels(classifier, one, classifier.preprocess(one))
+    _, split, _ = rows
     several = TextClassifier.from_preset(one_block_preset, labels=split.labels, multi_label=True)
     with pytest.raises(TransformerError, match="one label a text"):
         check_labels(several, split, several.preprocess(split.texts))

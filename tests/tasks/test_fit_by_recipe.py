@@ -8,7 +8,7 @@ import tensorflow as tf
 from tftransformer.data.split import Split
 from tftransformer.finetuning.methods import HeadStart, LoRA
 from tftransformer.finetuning.recipe import choose_recipe
-from tftransformer.tasks.fitting import sample
+from tftransformer.tasks.planning import sample
 from tftransformer.tasks.text_classifier import TextClassifier
 
 LABELS = ("negative", "positive")
@@ -95,6 +95,68 @@ def test_an_optimizer_of_ones_own_trains_from_the_solved_head(tiny_preset, revie
     assert not np.allclose(classifier.head.logits.kernel, kernel) and float(classifier.optimizer.learning_rate) == 0.5
 
 
+GIVEN = {
+    "optimizer": (keras.optimizers.SGD(0.25), None, "rate 2.5e-1"),
+    "loss": (None, keras.losses.CategoricalHinge(), "rate 1e-4"),
+    "learning_rate": (None, None, "rate 1e-3"),
+    "label_smoothing": (None, None, "rate 1e-4"),
+    "schedule": (None, None, "rate 1e-4"),
+    "gradient_accumulation_steps": (None, None, "rate 1e-4"),
+}
+VALUES = {"learning_rate": 1e-3, "label_smoothing": 0.1, "schedule": "cosine", "gradient_accumulation_steps": 2}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_what_was_compiled_trains_also_few_rows(tiny_preset, reviews, given, capsys, name):
+    """Contrastive training would have made no update of it."""
+    classifier = build(tiny_preset)
+    optimizer, loss, rate = GIVEN[name]
+    classifier.compile(optimizer, loss, **{name: VALUES[name] for name in [name] if name in VALUES})
+    compiled = classifier.loss
+    with pytest.raises(Keras):
+        classifier.fit(Split(*reviews), verbose=2)
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith(f"60 rows, 2 labels, 16 wide: head_start, {rate}, ") and line.endswith(f"; as given: {name}")
+    assert given["epochs"] * 4 >= 250
+    if name == "optimizer":
+        assert classifier.optimizer is optimizer
+    if name == "loss":
+        assert type(classifier.loss) is type(compiled)
+    if name == "label_smoothing":
+        assert classifier.loss.label_smoothing == 0.1
+    if name == "learning_rate":
+        assert classifier.optimizer._learning_rate.peak == 1e-3
+
+
+def test_what_fit_was_given_has_updates_too(tiny_preset, reviews, given, capsys):
+    for options in ({"augmentation": "swap:0.1"}, {"steps_per_epoch": 3}):
+        classifier = build(tiny_preset)
+        with pytest.raises(Keras):
+            classifier.fit(Split(*reviews), verbose=2, **options)
+        assert f"; as given: {next(iter(options))}\n" in capsys.readouterr().out
+
+
+def test_the_line_has_the_rate_that_trains(tiny_preset, reviews, given, capsys):
+    classifier = build(tiny_preset)
+    classifier.apply("freeze:0")
+    classifier.compile(keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 100)))
+    with pytest.raises(Keras):
+        classifier.fit(many(reviews), verbose=2)
+    assert "16 wide: head_start, as applied, rate as compiled, 32 epochs" in capsys.readouterr().out
+
+
+def test_the_size_of_a_batch_is_that_of_contrastive_training_too(tiny_preset, reviews, monkeypatch, capsys):
+    from tftransformer.finetuning.methods import contrastive
+
+    sizes = []
+    monkeypatch.setattr(
+        contrastive, "_train_pairs", lambda task, examples, weights, method: sizes.append(method.batch_size) or 0.0
+    )
+    classifier = build(tiny_preset)
+    classifier.fit(Split(*reviews), batch_size=8, verbose=2)
+    assert sizes == [8] and "16 wide: contrastive:150, 8 rows a batch\n" in capsys.readouterr().out
+
+
 def test_a_number_of_epochs_is_keras(tiny_preset, reviews, given):
     classifier = build(tiny_preset)
     classifier.compile()
@@ -120,6 +182,14 @@ def test_where_no_head_can_be_solved_for_updates_are_enough(tiny_preset, reviews
     assert given["epochs"] == 32
 
 
+class Watch(keras.callbacks.Callback):
+    """A callback of a user's own."""
+
+    def __init__(self, monitor):
+        super().__init__()
+        self.monitor = monitor
+
+
 def test_validation_is_by_plan_unless_asked_for(tiny_preset, reviews, given, capsys):
     classifier = build(tiny_preset)
     classifier.compile()
@@ -127,6 +197,11 @@ def test_validation_is_by_plan_unless_asked_for(tiny_preset, reviews, given, cap
     for options, freq, size in (
         ({}, 10, 288), ({"validation_freq": 16}, 16, 288), ({"validation_steps": 2}, 1, 32),
         ({"callbacks": [keras.callbacks.EarlyStopping()]}, 32, 100),
+        ({"callbacks": [keras.callbacks.ModelCheckpoint("best.keras", save_best_only=True)]}, 32, 100),
+        ({"callbacks": keras.callbacks.ModelCheckpoint("best.keras", monitor="val_macro_f1", save_best_only=True)}, 32, 100),
+        ({"callbacks": [keras.callbacks.ModelCheckpoint("all.keras")]}, 10, 288),
+        ({"callbacks": [keras.callbacks.EarlyStopping("loss")]}, 10, 288),
+        ({"callbacks": [Watch("val_accuracy")]}, 32, 100),
     ):  # fmt: skip
         with pytest.raises(Keras):
             classifier.fit(rows, validation_data=more, verbose=2, **options)
@@ -153,6 +228,15 @@ def test_a_recipe_can_be_given(tiny_preset, reviews, given, capsys):
         classifier.fit(many(reviews), epochs=choose_recipe(120, 16, 2, {}, fresh_head=True, epochs=4), verbose=0)
     assert given["epochs"] == 4 and classifier.methods == (HeadStart(),)
     assert classifier.optimizer._learning_rate.peak == 3e-4
+
+
+def test_a_recipe_has_its_own_rate_and_batches(tiny_preset, reviews, given):
+    classifier = build(tiny_preset)
+    recipe = choose_recipe(120, 16, 2, {}, fresh_head=True, epochs=4, learning_rate=3e-4, batch_size=4)
+    with pytest.raises(Keras):
+        classifier.fit(many(reviews), epochs=recipe, validation_data=many(reviews), verbose=0)
+    assert classifier.optimizer._learning_rate.peak == 3e-4
+    assert {len(x["token_ids"]) for x, *_ in given["validation_data"]} == {4}
 
 
 @pytest.mark.slow

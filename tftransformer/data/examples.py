@@ -129,6 +129,10 @@ class Examples:
             indices if self.numbers is None else self.numbers[indices],
         )
 
+    def keep(self, weights: np.ndarray | None) -> Examples:
+        """The rows whose weight (B,) is not 0; all for None."""
+        return self if weights is None or weights.all() else self.take(np.flatnonzero(weights))
+
     def num_batches(self, batch_size: int, copies: int = 1) -> int:
         """Batches of an epoch in which each row comes `copies` times; the last one may be smaller."""
         return num_batches(len(self) * copies, batch_size)

@@ -19,6 +19,7 @@ from tftransformer.data.batch_blocks import Plan, fixed_dataset, planned_dataset
 from tftransformer.data.buckets import DEFAULT_LENGTHS, bucket_of
 from tftransformer.data.dataset_functions import BATCHES_AHEAD, without_autotune
 from tftransformer.data.examples import Examples, num_batches
+from tftransformer.data.stream_labels import checked_weights
 from tftransformer.data.texts import is_batched
 from tftransformer.errors import TransformerError
 
@@ -247,7 +248,7 @@ def stream_batches(
         if not rest:
             return features(text)
         target = rest[0] if encode_labels is None else encode_labels(rest[0])
-        return (features(text), target, *rest[1:])
+        return (features(text), target, *map(checked_weights, rest[1:]))
 
     # Autograph has nothing to convert here, looking for it takes seconds, and it would wrap our errors.
     step = features if isinstance(dataset.element_spec, dict) else convert

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tftransformer.data.labels import WHOLE_DECIMAL, is_number, label_ids, label_name, rule_for
+from tftransformer.data.texts import WEIGHT_RULE
 from tftransformer.errors import TransformerError
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 # All that `str.strip` takes away; RE2's \s is ASCII alone.
 _SPACE = r"[\s\v\x1c-\x1f\x{85}\p{Z}]+"
 # TensorFlow's assertion puts each part of its message into brackets of its own.
-_REFUSAL = re.compile(r"\[(y must [^\n]*; got)\] \[(.*?)\] \[(in row)\] \[(\d+)\] \[(\(from 0\)[^\n\]]*)\]", re.S)
+_REFUSAL = re.compile(
+    r"\[((?:y|sample_weight) must [^\n]*; got)\] \[(.*?)\] \[(in row)\] \[(\d+)\] \[(\(from 0\)[^\n\]]*)\]", re.S
+)
 
 
 def stream_encoder(labels: Sequence[str], multi_label: bool = False) -> Callable[[Any], tf.Tensor]:
@@ -141,6 +144,16 @@ def _marks(label: Any, count: int, ids_of: Callable) -> tf.Tensor:
     marks = tf.one_hot(ids_of(label.flat_values, rows), count)
     marks = tf.math.unsorted_segment_sum(marks, rows, tf.cast(label.nrows(), tf.int32))
     return tf.minimum(marks, 1.0)
+
+
+def checked_weights(weights: tf.Tensor) -> tf.Tensor:
+    """The weights (B,) of a batch's rows; one that is negative or not finite stops the run."""
+    import tensorflow as tf
+
+    weights = tf.reshape(tf.cast(weights, tf.float32), [-1])
+    right, rows = tf.math.is_finite(weights) & (weights >= 0), tf.range(tf.size(weights))
+    with tf.control_dependencies([_check(right, WEIGHT_RULE, weights, rows)]):
+        return tf.identity(weights)
 
 
 def _check(right: tf.Tensor, rule: str, values: tf.Tensor, rows: tf.Tensor) -> tf.Operation:

@@ -59,6 +59,13 @@ class TaskExamples(Examples):
         rows = [start + np.arange(size) for start, size in zip(starts, sizes, strict=True)]
         return _with_sizes(self.take(np.concatenate(rows)), sizes)
 
+    def keep(self, weights: np.ndarray | None) -> TaskExamples:
+        """The rows whose weight (B,) is not 0; all for None."""
+        if weights is None or weights.all():
+            return self
+        sizes = [int(np.count_nonzero(part)) for part in np.split(weights, np.cumsum(self.sizes)[:-1])]
+        return _with_sizes(self.take(np.flatnonzero(weights)), tuple(sizes))
+
 
 def _with_sizes(examples: Examples, sizes: tuple[int, ...]) -> TaskExamples:
     columns = {field.name: getattr(examples, field.name) for field in fields(examples)}

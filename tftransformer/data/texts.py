@@ -92,12 +92,44 @@ def as_texts(x: Any, y: Any = None, sample_weight: Any = None) -> Texts:
             raise TransformerError(f"y must have as many labels as there are texts, {len(first)}; got {len(y)}")
     weights = None
     if sample_weight is not None:
-        weights = np.asarray(sample_weight, "float32").reshape(-1)
+        weights = weight_values(sample_weight)
         if len(weights) != len(first):
             raise TransformerError(
                 f"sample_weight must have as many numbers as there are texts, {len(first)}; got {len(weights)}"
             )
+        check_weights(weights)
     return Texts(first, second, y, weights)
+
+
+# What is said of a weight that is none.
+WEIGHT_RULE = "sample_weight must hold finite numbers of at least 0; got"
+
+
+def weight_values(weights: Any) -> np.ndarray:
+    """Weights in any form as float32 (B,).
+
+    Raises:
+        TransformerError: They are no numbers.
+    """
+    try:
+        return np.asarray(weights, "float32").reshape(-1)
+    except (TypeError, ValueError):
+        raise TransformerError(f"{WEIGHT_RULE} {weights!r:.80}") from None
+
+
+def check_weights(weights: np.ndarray | None) -> None:
+    """Refuse weights (B,) of rows that mean nothing: negative or not finite ones, or zeros alone.
+
+    Example:
+        >>> check_weights(np.array([1.0, 0.0]))
+    """
+    if weights is None or not len(weights):
+        return
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(wrong):
+        raise TransformerError(f"{WEIGHT_RULE} {weights[wrong[0]]:g} in row {wrong[0]} (from 0)")
+    if not weights.any():
+        raise TransformerError("sample_weight must be above 0 in one row at least; got zeros alone")
 
 
 def as_split(texts: Any, labels: Any, name: str = "train") -> Split:

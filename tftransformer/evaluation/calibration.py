@@ -9,10 +9,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize, special
+from scipy import optimize, special, stats
 
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.intervals import wilson
 from tftransformer.evaluation.metrics import checked, indicator
 from tftransformer.evaluation.reports import text_table
 
@@ -167,26 +166,54 @@ def coverage_curve(targets: np.ndarray, probabilities: np.ndarray) -> Coverage:
     return Coverage(confidence[last], np.flatnonzero(last) + 1, np.cumsum(right[order])[last], len(order))
 
 
+# Numbers of answers that a threshold is looked for at, as so many equal parts of the texts: of few texts, and of more. Each of many
+# has to be surer by itself; between few, texts go unanswered.
+_FEW_STEPS, _STEPS, _FEW_TEXTS = 5, 10, 150
+
+
 def confidence_for(curve: Coverage, accuracy: float, certainty: float = 0.9) -> float | None:
     """The lowest threshold from which on answers are so accurate, as far as the rows of the curve can tell.
 
+    Thresholds are tested from the highest down, the most confident tenth of the texts first (of fewer than 150, a fifth), then two
+    and so on, each by an exact binomial test, and together by the fallback procedure: each has an equal part of the chance to be
+    wrong, and what a test has won goes on to the next (Wiens 2003, "A fixed sequence Bonferroni procedure for testing multiple
+    endpoints"; for thresholds of models Angelopoulos et al. 2021, "Learn then Test", arXiv:2110.01052).
+
     Args:
-        curve: Of rows that the model was not trained on.
-        accuracy: Fraction of the answers that is to be right.
-        certainty: Probability that it is, by the lower end of Wilson's interval: with few rows a threshold is higher,
-            or there is none. 0.5 takes the rows at their word, which promises too much: the threshold was chosen on them.
+        curve: Coverage curve of rows that the model was not trained on.
+        accuracy: Fraction of the answers that is to be right (above 0, at most 1).
+        certainty: Probability over draws of the rows that it is, all thresholds taken together (above 0, below 1). With few
+            rows a threshold is higher, or there is none.
 
     Returns:
         A probability; None where no threshold will do.
 
+    Raises:
+        TransformerError: A number is out of its range.
+
     Example:
-        >>> curve = coverage_curve(np.array([0] * 50), np.array([[.9, .1]] * 40 + [[.3, .7]] * 10))
+        >>> curve = coverage_curve(np.array([0] * 100), np.array([[.9, .1]] * 80 + [[.3, .7]] * 20))
         >>> confidence_for(curve, 0.9), confidence_for(curve, 0.99)
         (0.9, None)
     """
-    level = 2 * certainty - 1
-    enough = [t for t, n, r in zip(*curve[:3]) if (wilson(r, n, level)[0] if level > 0 else r / n) >= accuracy]
-    return float(enough[-1]) if enough else None
+    if not 0 < accuracy <= 1:
+        raise TransformerError(f"accuracy must be above 0 and at most 1; got {accuracy!r}")
+    if not 0 < certainty < 1:
+        raise TransformerError(f"certainty must be above 0 and below 1; got {certainty!r}")
+    steps = _FEW_STEPS if curve.texts < _FEW_TEXTS else _STEPS
+    parts = np.ceil(curve.texts * np.arange(1, steps + 1) / steps)
+    # Texts of one confidence are answered together.
+    looked_at = np.unique(np.minimum(np.searchsorted(curve.answered, parts), len(curve.answered) - 1))
+    # Where even right answers alone would be too few, there is nothing to test.
+    possible = looked_at[accuracy ** curve.answered[looked_at] <= (1 - certainty) / len(looked_at)]
+    found, won = None, 0.0
+    for place in possible:
+        level = (1 - certainty) / len(possible) + won
+        by_chance = stats.binom.sf(curve.right[place] - 1, curve.answered[place], accuracy)
+        won = level if by_chance <= level else 0.0
+        if won:
+            found = float(curve.threshold[place])
+    return found
 
 
 def conformal_threshold(targets: np.ndarray, probabilities: np.ndarray, coverage: float = 0.9) -> float:

@@ -1,7 +1,7 @@
 """Checks of training arguments that need no Keras, so that a wrong one is refused before Keras is loaded."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tftransformer.errors import TransformerError, check_choice
@@ -49,6 +49,13 @@ def check_number(argument: str, value: Any, rule: str, holds: Callable[[float], 
     if not math.isfinite(float(value)) or not holds(float(value)):
         raise TransformerError(f"{argument} must be {rule}; got {value!r}")
     return float(value)
+
+
+def check_augmented(methods: Iterable[Any]) -> None:
+    """Raise a `TransformerError` where changed copies of the texts would go to a method that takes no updates."""
+    for method in methods:
+        if not method.takes_updates:
+            raise TransformerError(f"augmentation cannot go with {method}, which reads the texts as they are")
 
 
 def check_run_length(steps: int | None, minutes: float | None) -> None:

@@ -54,7 +54,10 @@ def class_weights(
         raise TransformerError(
             f"class_weight must have a weight for each of the {len(classes)} classes; got {len(weights)}"
         )
-    return {number: _weight(weight) for number, weight in enumerate(weights)}
+    checked = {number: _weight(weight) for number, weight in enumerate(weights)}
+    if not any(checked.values()):
+        raise TransformerError("class_weight must be above 0 for one class at least; got zeros alone")
+    return checked
 
 
 def _balanced(counts: Counter, classes: Sequence[str]) -> dict[int, float]:

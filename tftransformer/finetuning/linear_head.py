@@ -74,6 +74,9 @@ def fit_linear_head(
     """
     targets = np.asarray(targets)
     weights = np.ones(len(targets)) if weights is None else np.asarray(weights, "float64")
+    # A row of weight 0 is a row that is not there.
+    counted = weights > 0
+    vectors, targets, weights = np.asarray(vectors)[counted], targets[counted], weights[counted]
     scale = max(float(np.linalg.norm(vectors, axis=-1).mean()), 1e-12)
     scaled = np.asarray(vectors, "float64") / scale
     accuracy = None

@@ -285,6 +285,20 @@ def inner_optimizer(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def highest_rate(optimizer: Any) -> float | None:
+    """The highest rate of an optimizer; None where it has none, or one that only its schedule knows.
+
+    Example:
+        >>> highest_rate(build_optimizer(3e-5)), round(highest_rate(keras.optimizers.SGD(0.5)), 2)
+        (3e-05, 0.5)
+    """
+    rate = getattr(inner_optimizer(optimizer), "_learning_rate", None)
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return getattr(rate, "peak", None)
+    # Kept as float32: six digits are what was given.
+    return None if rate is None else float(f"{float(keras.ops.convert_to_numpy(rate)):.6g}")
+
+
 def with_rate(optimizer: Any, rate: Any, **settings: Any) -> Any:
     """An optimizer with the same settings, no state, and another rate.
 

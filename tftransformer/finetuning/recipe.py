@@ -6,8 +6,11 @@ data sets and are judged on the other.
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tftransformer.finetuning.methods.base import Method
 
 # The middle of what BERT is fine-tuned with (Devlin et al. 2018, A.3), and what encoders below this width learn at.
 LEARNING_RATE = 2e-5
@@ -36,10 +39,11 @@ class Recipe:
         hidden_dim: Width of the encoder.
         strategy: Methods as `parse_strategy` reads them, with `start` among them.
         start: The method that sets the head before the first update; None: it starts as it is.
-        learning_rate: The highest rate.
+        learning_rate: The highest rate; None: that of an optimizer which says no number.
         epochs: Number of epochs; 0 where the start is all.
         updates_an_epoch: Number of updates of each.
         batch_size: Rows a batch.
+        kept: Names of what was given, and stays as it is.
 
     Example:
         >>> print(choose_recipe(1000, 384, 2, {}, fresh_head=True))
@@ -53,23 +57,36 @@ class Recipe:
     classes: int
     strategy: str
     start: str | None
-    learning_rate: float
+    learning_rate: float | None
     epochs: int
     updates_an_epoch: int
     batch_size: int
+    kept: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         labels = f", {_counted(self.classes, 'label')}" if self.classes else ""
         case = f"{_counted(self.rows, 'row')}{labels}, {self.hidden_dim} wide: {self.strategy}"
+        batch = f", {_counted(self.batch_size, 'row')} a batch"
         if not self.epochs:
-            return case
+            return f"{case}{batch if self.batch_size != BATCH_SIZE else ''}"
+        rate = "as compiled" if self.learning_rate is None else _short(self.learning_rate)
         epochs = f"{_counted(self.epochs, 'epoch')} of {_counted(self.updates_an_epoch, 'update')}"
-        return f"{case}, rate {_short(self.learning_rate)}, {epochs}, {_counted(self.batch_size, 'row')} a batch"
+        kept = f"; as given: {', '.join(self.kept)}" if self.kept else ""
+        return f"{case}, rate {rate}, {epochs}{batch}{kept}"
 
     @property
     def updates(self) -> int:
         """Number of updates of the run."""
         return self.epochs * self.updates_an_epoch
+
+    def start_method(self) -> "Method | None":
+        """The method that `start` names, with the batches of this recipe."""
+        from tftransformer.finetuning.strategy import parse_strategy
+
+        if self.start is None:
+            return None
+        (method,) = parse_strategy(self.start).methods
+        return dataclasses.replace(method, batch_size=self.batch_size) if hasattr(method, "batch_size") else method
 
 
 def _counted(count: int, what: str) -> str:
@@ -94,6 +111,7 @@ def choose_recipe(
     epochs: int | None = None,
     batch_size: int | None = None,
     accumulated: int = 1,
+    kept: Sequence[str] = (),
 ) -> Recipe:
     """The recipe for a case; what is given takes the place of its part.
 
@@ -108,13 +126,15 @@ def choose_recipe(
         strategy: Methods that were chosen already.
         learning_rate, epochs, batch_size: As of `Recipe`.
         accumulated: Number of batches in an update.
+        kept: Names of what was given and decides how updates are made. Contrastive fine-tuning, whose updates are its own, would
+            leave it unused, and is not chosen then.
     """
     from tftransformer.finetuning.strategy import parse_strategy
 
     batch_size = BATCH_SIZE if batch_size is None else batch_size
     batches = math.ceil(rows / batch_size)
     start = "head_start" if fresh_head else None
-    if fresh_head and epochs is None and contrasts and PAIRED_ROWS <= rows / classes <= FEW_ROWS:
+    if fresh_head and epochs is None and contrasts and not kept and PAIRED_ROWS <= rows / classes <= FEW_ROWS:
         start, epochs = f"contrastive:{PAIR_UPDATES}", 0
     if start is not None:
         strategy = start if strategy == "full" else f"{start}+{strategy}"
@@ -123,7 +143,7 @@ def choose_recipe(
     if epochs is None:
         epochs = default_epochs(advice, batches, accumulated)
     updates = math.ceil(batches / accumulated)
-    return Recipe(rows, hidden_dim, classes, strategy, start, learning_rate, epochs, updates, batch_size)
+    return Recipe(rows, hidden_dim, classes, strategy, start, learning_rate, epochs, updates, batch_size, tuple(kept))
 
 
 def complete_advice(advice: Mapping[str, Any], hidden_dim: int) -> dict[str, Any]:

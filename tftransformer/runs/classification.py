@@ -1,11 +1,12 @@
 """One classification run from data to a reported, saved and exported model, as `examples/classify.py` runs it."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,20 @@ from tftransformer.evaluation.calibration import Confidence
 from tftransformer.evaluation.intervals import right_answers
 from tftransformer.evaluation.reports import Report, write_predictions
 from tftransformer.finetuning.activation_cache import ActivationCache, check_activation_cache
+from tftransformer.finetuning.freezing import summary as frozen_now
 from tftransformer.finetuning.methods.probe import can_start
 from tftransformer.finetuning.recipe import Recipe
+from tftransformer.finetuning.schedule_length import show_average
 from tftransformer.progress import say
 from tftransformer.runs.advice import below_baseline
+from tftransformer.runs.commands.running import Terminated
 from tftransformer.runs.label_check import check_labels
 from tftransformer.runs.options import COLUMNS, PRECISIONS, ClassificationOptions
 from tftransformer.runs.progress_lines import EpochFigures, ProgressLines
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.runs.time_limit import TimedResult, train_within
 from tftransformer.tasks.compilation import choose_xla
-from tftransformer.tasks.fitting import recipe_for
+from tftransformer.tasks.planning import recipe_for, task_has_trained
 from tftransformer.tasks.text_classifier import TextClassifier
 
 # Seconds behind training beside predictions: the baseline, plots and the export.
@@ -81,7 +85,7 @@ def train_on(
     cache = _activation_cache(options.activation_cache)
     with build_strategy(options.distribution).scope():
         classifier = (build or _announced)(options, splits.train)
-        frozen = classifier.apply(options.fine_tuning())
+        frozen = classifier.apply(options.fine_tuning()) if options.has_strategy else frozen_now(classifier)
     data_report, examples = report_data(classifier, splits)
     data = {**data_report.to_dict(), "fingerprints": fingerprints(splits)}
     splits, examples = _choose_rows(splits, examples, data_report, options)
@@ -103,7 +107,8 @@ def train_on(
             errors.write(run.label_errors_path)
         if watch is not None:
             watch.before(classifier, examples)
-        trained, chosen, tried = _fit(classifier, examples, options, recipe, run, cache, begun)
+        with _saved_if_stopped(classifier, run):
+            trained, chosen, tried = _fit(classifier, examples, options, recipe, run, cache, begun)
         trained["trainable_parameters"] = frozen.trainable_parameters
         # Before anything else can go wrong: the weights are what took the time.
         classifier.save_to_preset(run.model_path, overwrite=options.minutes is not None)
@@ -225,6 +230,7 @@ def _choose_recipe(classifier: TextClassifier, train: Split, options: Classifica
         epochs=options.epochs,
         batch_size=options.batch_size,
         accumulated=options.gradient_accumulation,
+        kept=options.about_updates,
     )
 
 
@@ -317,21 +323,36 @@ def _fit_by_recipe(
         say(choose_xla(classifier, num_batches(rows, options.batch_size) * recipe.epochs))
         say("training; the first step takes longest, while TensorFlow traces the model …")
     terminal = sys.stdout.isatty()
-    try:
-        classifier.fit(
-            examples["train"],
-            validation_data=examples.get("validation"),
-            epochs=recipe,
-            callbacks=callbacks if terminal else [*callbacks, ProgressLines()],
-            verbose=1 if terminal else 0,
-            **given,
-        )
-    except TransformerError:
-        # `fit` has put back the last good weights, which are kept.
-        if classifier.optimizer.iterations > 0:
-            classifier.save_to_preset(run.model_path)
-        raise
+    classifier.fit(
+        examples["train"],
+        validation_data=examples.get("validation"),
+        epochs=recipe,
+        callbacks=callbacks if terminal else [*callbacks, ProgressLines()],
+        verbose=1 if terminal else 0,
+        **given,
+    )
     return figures.epochs
+
+
+@contextlib.contextmanager
+def _saved_if_stopped(classifier: TextClassifier, run: RunFolder) -> Iterator[None]:
+    """Save what a block has trained where a signal or an error ends it, unless a model of it stands there already."""
+    before = [keras.ops.convert_to_numpy(weight) for weight in classifier.head.weights]
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated, TransformerError):
+        # After an error `fit` has put back the last good weights. A head that is as it was answers for nobody yet; each stage of
+        # a training counts its updates anew.
+        head = zip(before, classifier.head.weights)
+        learned = task_has_trained(classifier) or any((old != new).any() for old, new in head)
+        if not run.model_path.exists() and learned:
+            show_average(classifier.optimizer)
+            classifier.save_to_preset(run.model_path)
+        if run.model_path.exists():
+            say(
+                f"the model as it was trained until here is in {run.model_path}; --mode=predict --model={run.path} uses it"
+            )
+        raise
 
 
 def _fit_within(
@@ -351,7 +372,7 @@ def _fit_within(
         examples["validation"],
         max(options.minutes - (time.monotonic() - begun) / 60, 1e-3),
         recipe,
-        methods=options.strategy is None and not options.freeze_layers,
+        methods=not options.has_strategy,
         rates=options.learning_rate is None,
         compile_options=_compile_options(options),
         fit_options=given,

@@ -101,12 +101,15 @@ def _test_of(options: ClassificationOptions) -> Split:
 
 
 def load_classifier(run: str | Path) -> TextClassifier:
-    """The classifier of a finished run of `examples/classify.py` or `examples/classify_documents.py`.
+    """The classifier of a run, also of an interrupted one that left its model, of `examples/classify.py` or `examples/classify_documents.py`.
 
     Example:
         >>> load_classifier("runs/sample-1").predict(["He has a rash."])  # doctest: +SKIP
     """
-    classifier = load(RunFolder.open(run, argument="model").model_path)
+    folder = RunFolder.open_model(run)
+    if folder.status != "finished":
+        say(f"{folder.path} is {folder.status}: its model is what was trained until then")
+    classifier = load(folder.model_path)
     if not isinstance(classifier, TextClassifier):
         raise TransformerError(f"model must be a run of one classifier; {run} holds a {type(classifier).__name__}")
     return classifier
@@ -114,7 +117,7 @@ def load_classifier(run: str | Path) -> TextClassifier:
 
 def run_splits(run: str | Path) -> Splits:
     """The splits that a finished run trained and reported on, those of the run it went on with included."""
-    folder = RunFolder.open(run)
+    folder = RunFolder.open_model(run, argument="a run")
     options = options_of(folder)
     try:
         splits = load_splits(options)
@@ -125,7 +128,9 @@ def run_splits(run: str | Path) -> Splits:
             splits = merged(old, without(splits, old))
     except TransformerError as error:
         raise TransformerError(f"the data of {folder.path} cannot be read again: {error}") from None
-    trained, found = folder.metrics.get("data", {}).get("fingerprints"), fingerprints(splits)
+    # A run that ended early has not noted them.
+    metrics = folder.metrics if folder.status == "finished" else {}
+    trained, found = metrics.get("data", {}).get("fingerprints"), fingerprints(splits)
     if trained is not None and trained != found:
         changed = next(name for name in {**trained, **found} if trained.get(name) != found.get(name))
         raise TransformerError(

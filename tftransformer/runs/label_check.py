@@ -25,25 +25,40 @@ class LabelErrors:
         rows: (R,) which of them, from 0.
         likelier: The likeliest label of each.
         probabilities: (R, 2) of the given label and of the likeliest one.
+        checked: Number of rows that were judged.
+        unchecked: Labels with a single row, which no other row can confirm.
     """
 
     split: Split
     rows: np.ndarray
     likelier: list[str]
     probabilities: np.ndarray
+    checked: int
+    unchecked: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        return "\n".join([*self._found(), *self._left_out()])
+
+    def _left_out(self) -> list[str]:
+        if not self.unchecked:
+            return []
+        named = ", ".join(self.unchecked[:_SHOWN]) + (", …" if len(self.unchecked) > _SHOWN else "")
+        return [f"labels: not checked, as there is a single row of each: {named}"]
+
+    def _found(self) -> list[str]:
         found = len(self.rows)
+        if not self.checked:
+            return ["labels: none could be checked, which takes two rows of each of two labels"]
         if not found:
-            return f"labels: none of {len(self.split):,} looks wrong"
-        lines = [f"labels: {found:,} of {len(self.split):,} look wrong, the clearest first:"]
+            return [f"labels: none of {self.checked:,} looks wrong"]
+        lines = [f"labels: {found:,} of {self.checked:,} look wrong, the clearest first:"]
         for row, other, (_, probability) in list(zip(self.rows, self.likelier, self.probabilities))[:_SHOWN]:
             text = self.split.texts[row]
             text = " ".join((text if isinstance(text, str) else " / ".join(text)).split())
             text = text if len(text) <= _CHARACTERS else f"{text[: _CHARACTERS - 1]}…"
             place = row + 1 if self.split.rows is None else self.split.rows[row]
             lines.append(f"  {place}: {self.split.targets[row]}, likelier {other} ({probability:.2f}): {text}")
-        return "\n".join(lines)
+        return lines
 
     def write(self, path: str | os.PathLike) -> None:
         """Write a CSV file: text, the row's line in its source (else its number from 1), both labels and their probabilities."""
@@ -60,7 +75,8 @@ def check_labels(classifier: TextClassifier, split: Split, examples: Examples, s
     """Look for wrong labels by a linear model on the vectors of an encoder that has not seen the labels.
 
     Each row is judged by a logistic regression that was fitted on the other folds' vectors (`evaluation.label_errors`),
-    so that nothing has learnt a row's own label. It takes one pass through the encoder.
+    so that nothing has learnt a row's own label. It takes one pass through the encoder. A label with a single row cannot be
+    judged: it is left out and named.
 
     Args:
         classifier: Before it is fine-tuned; its vectors are taken as they are.
@@ -69,7 +85,7 @@ def check_labels(classifier: TextClassifier, split: Split, examples: Examples, s
         seed: Random seed of the folds.
 
     Raises:
-        TransformerError: Several labels a text, or a class with a single row.
+        TransformerError: Several labels a text.
 
     Example:
         >>> split = Split(["good film", "bad plot"] * 4, ["yes", "no"] * 4)
@@ -79,8 +95,17 @@ def check_labels(classifier: TextClassifier, split: Split, examples: Examples, s
     """
     if classifier.multi_label:
         raise TransformerError("check_labels is for one label a text")
-    probabilities = held_out_probabilities(classifier.encode(examples), examples.targets, seed=seed)
-    rows = find_label_errors(examples.targets, probabilities)
+    targets = np.asarray(examples.targets)
+    counts = np.bincount(targets, minlength=len(classifier.labels))
+    checked = np.flatnonzero(counts[targets] > 1)
+    unchecked = tuple(classifier.labels[i] for i in np.flatnonzero(counts == 1))
+    # Ids of the labels that can be judged, without gaps.
+    ids, given = np.unique(targets[checked], return_inverse=True)
+    if len(ids) < 2:
+        return LabelErrors(split, checked[:0], [], np.zeros((0, 2)), 0, unchecked)
+    probabilities = held_out_probabilities(classifier.encode(examples.take(checked)), given, seed=seed)
+    rows = find_label_errors(given, probabilities)
     likelier = probabilities[rows].argmax(-1)
-    pairs = np.stack([probabilities[rows, examples.targets[rows]], probabilities[rows, likelier]], axis=1)
-    return LabelErrors(split, rows, [classifier.labels[c] for c in likelier], pairs)
+    pairs = np.stack([probabilities[rows, given[rows]], probabilities[rows, likelier]], axis=1)
+    named = [classifier.labels[ids[c]] for c in likelier]
+    return LabelErrors(split, checked[rows], named, pairs, len(checked), unchecked)

@@ -14,7 +14,7 @@ from tftransformer.data.task_sampling import DEFAULT_SAMPLING, batch_fractions
 from tftransformer.distribution.strategies import check_strategy
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.activation_store import check_activation_cache
-from tftransformer.finetuning.arguments import check_number, check_schedule, check_warmup
+from tftransformer.finetuning.arguments import check_augmented, check_number, check_schedule, check_warmup
 from tftransformer.finetuning.balancing import class_weights
 from tftransformer.finetuning.methods import METHODS
 from tftransformer.finetuning.recipe import BATCH_SIZE, EPOCHS
@@ -32,6 +32,13 @@ STRATEGIES = f"{', '.join(METHODS)} (with its number, such as freeze:8 or lora:8
 SOURCES = ("dataset", "train_path", "validation_path", "test_path")
 COLUMNS = ("text_columns", "label_column", "label_columns", "label_delimiter")
 PRECISIONS = {"none": None, "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+# Options that only updates of a whole model follow.
+_ABOUT_UPDATES = (
+    "learning_rate", "schedule", "warmup", "weight_decay", "label_smoothing", "gradient_accumulation", "augmentation",
+    "early_stopping",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +184,17 @@ class ClassificationOptions:
             *given, copies=self.augmentation_copies, seed=self.seed, synonyms=self.augmentation_synonyms
         )
 
+    @property
+    def has_strategy(self) -> bool:
+        """Whether a strategy was asked for; without one a model trains what it trained when it was saved."""
+        return self.strategy is not None or bool(self.freeze_layers)
+
+    @property
+    def about_updates(self) -> list[str]:
+        """Names of the options that say how updates are made, of those that are not as by default."""
+        fields = self.__dataclass_fields__
+        return [name for name in _ABOUT_UPDATES if getattr(self, name) not in (fields[name].default, (), [])]
+
     def fine_tuning(self) -> Strategy:
         """How the model is fine-tuned: `strategy`, or what `freeze_layers` means."""
         chosen = {"strategy": self.strategy, "freeze_layers": self.freeze_layers or None}
@@ -185,8 +203,9 @@ class ClassificationOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
-        self.build_augmentation()
-        self.fine_tuning()
+        methods = self.fine_tuning().methods
+        if self.build_augmentation() is not None:
+            check_augmented(methods)
         if self.add_labels and self.init_from is None:
             raise TransformerError("add_labels goes with init_from: labels are added to those of a finished run")
         for name, rule, holds in (
@@ -386,7 +405,7 @@ def evaluation_options(run: str | Path, given: Mapping[str, Any]) -> Classificat
     Example:
         >>> evaluation_options("runs/tickets-1", {"dataset": "may.csv"})  # doctest: +SKIP
     """
-    own = options_of(RunFolder.open(run, argument="model"))
+    own = options_of(RunFolder.open_model(run))
     given = {name: given[name] for name in (*SOURCES, *COLUMNS, "seed") if name in given}
     if not {*SOURCES, *COLUMNS} & set(given):
         return None

@@ -215,6 +215,21 @@ class RunFolder:
             raise TransformerError(f"{path} must hold a finished run; this one is {run.status}{why}")
         return run
 
+    @classmethod
+    def open_model(cls, path: str | os.PathLike | None, argument: str = "model") -> "RunFolder":
+        """Open a run to use its model: a finished run, or one that ended early and left the weights that it had.
+
+        Args:
+            path: The run's folder.
+            argument: Name of the path for messages.
+
+        Raises:
+            TransformerError: As `open`, but for a run that ended early with a model in `model_path`.
+        """
+        run = cls.open(path, finished=False, argument=argument)
+        usable = run.status in ("failed", "interrupted") and run.model_path.is_dir()
+        return run if usable else cls.open(path, argument=argument)
+
     @property
     def config(self) -> dict[str, Any]:
         """Every setting of the run."""

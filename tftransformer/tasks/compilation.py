@@ -3,7 +3,7 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -31,18 +31,27 @@ _OPTIMIZER_OPTIONS = (
 # Compiling a step takes seconds for each of up to six lengths; shorter runs would be over before it is earned back.
 XLA_UPDATES = 300
 _OWN_OPTIONS = ("label_smoothing", "l1", "l2")
+# What decides how weights are trained: a recipe leaves it as it was given.
+TRAINING_ARGUMENTS = ("optimizer", "loss", *_OPTIMIZER_OPTIONS, *_OWN_OPTIONS)
 
 
 class Compilation:
     """What `compile` was asked for, and for which form of the model.
 
     Args:
-        task: As it is compiled.
-        again: Compiles it with the same arguments.
+        task: Task as it is compiled.
+        again: Function that compiles a task with the same arguments, and others by name.
+        given: Names of the arguments that were given, of those that decide how weights are trained.
     """
 
-    def __init__(self, task: "TextTask", again: Callable[[Any], None]) -> None:
+    def __init__(self, task: "TextTask", again: Callable[..., None], given: Iterable[str] = ()) -> None:
         self._form, self._again, self._methods = TracedForm(task), again, task.methods
+        self.given = tuple(given)
+
+    def use_rate(self, task: "TextTask", rate: float | None) -> None:
+        """Compile again with a learning rate where `compile` was given none, and no optimizer."""
+        if rate is not None and not {"optimizer", "learning_rate"} & set(self.given) and not task.optimizer.built:
+            self._again(task, learning_rate=rate)
 
     def check(self, task: "TextTask") -> None:
         """Compile again where the task was changed since and nothing is lost by it.
@@ -75,7 +84,13 @@ def remembered(compile: Callable) -> Callable:
     @functools.wraps(compile)
     def compile_and_remember(self: Any, *arguments: Any, **options: Any) -> None:
         compile(self, *arguments, **options)
-        self._compilation = Compilation(self, lambda task: task.compile(*arguments, **options))
+        given = inspect.signature(compile).bind(self, *arguments, **options).arguments
+        given = {name for name, value in given.items() if value is not None} | options.keys()
+        self._compilation = Compilation(
+            self,
+            lambda task, **more: task.compile(*arguments, **{**options, **more}),
+            [name for name in TRAINING_ARGUMENTS if name in given],
+        )
 
     return compile_and_remember
 
@@ -202,7 +217,7 @@ def _has_accelerator() -> bool:
 
 def restore_compilation(task: "TextTask") -> None:
     """What loading has to do after `compile`: give the optimizer its variables, so that their values fit."""
-    task._compilation = Compilation(task, lambda task: None)
+    task._compilation = Compilation(task, lambda task, **more: None, TRAINING_ARGUMENTS[:1])
     if task.optimizer is None:
         return
     inner = inner_optimizer(task.optimizer)

@@ -17,17 +17,19 @@ from tftransformer.data.augmented_batches import augmented_batches
 from tftransformer.data.examples import Examples
 from tftransformer.data.packed_batches import packed_batches
 from tftransformer.data.pipeline import Epoch, token_batches
+from tftransformer.data.texts import check_weights
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.activation_cache import ActivationCache, StoredStates, choose_activation_cache
+from tftransformer.finetuning.arguments import check_augmented
 from tftransformer.finetuning.guards import StopOnNonFinite
-from tftransformer.finetuning.methods.probe import can_start
 from tftransformer.finetuning.optimizers import inner_optimizer
-from tftransformer.finetuning.recipe import BATCH_SIZE, Recipe, choose_recipe, plan_validation
+from tftransformer.finetuning.recipe import BATCH_SIZE, Recipe, plan_validation
 from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks
 from tftransformer.finetuning.schedules import Schedule
 from tftransformer.finetuning.unfreezing import Stage, frozen_as_in, run_stages
 from tftransformer.tasks.collapse import RESTARTS, notice_collapse, restart, row_weights
 from tftransformer.tasks.compilation import choose_xla
+from tftransformer.tasks.planning import monitors_validation, recipe_as_compiled, sample, task_has_trained
 from tftransformer.tasks.text_batches import (
     EpochNumber,
     as_list,
@@ -101,7 +103,9 @@ class Fitting:
         self._last = None if self._by_recipe else epochs
         if not self._by_recipe:
             self._plan_stages()
-        self._batch_size = checked_batch_size(batch_size, BATCH_SIZE)
+        self._batch_size = checked_batch_size(
+            batch_size, BATCH_SIZE if self._recipe is None else self._recipe.batch_size
+        )
         self._epoch = Epoch(initial_epoch)
         self._callbacks = callbacks
         self._validation_epochs: int | list[int] = 1
@@ -110,6 +114,8 @@ class Fitting:
 
     def _check_steps(self) -> None:
         """Refuse steps that clash; a cache that nobody asked for makes room, with a line where there is something to lose."""
+        if self._augmentation is not None:
+            check_augmented(self._task.methods)
         asked = {
             "augmentation": self._augmentation is not None,
             "chunks": self._task.in_chunks,
@@ -168,7 +174,7 @@ class Fitting:
                 only_without(validation_data=validation_data)
                 validation_data = held_out
             self._shuffle = shuffle
-            self._weights = task.example_weights(class_weight, self.data.targets)
+            self._weigh(class_weight)
             for method in self._teachers[:1]:
                 task.loss_step = method.loss_step(task, self.data)
         with task._deciding_pairs(x if is_dataset(x) else self.data):
@@ -183,6 +189,15 @@ class Fitting:
             self.validation = first_batches(self.validation, "validation_steps", validation_steps, self._batch_size)
             self._validation_steps = None
 
+    def _weigh(self, class_weight: Any) -> None:
+        """Note the weights of the classes, and leave out the rows whose weight is 0."""
+        check_weights(self.data.weights)
+        self.data = self.data.keep(row_weights(self.data, None))
+        self._weights = self._task.example_weights(class_weight, self.data.targets)
+        self.data = self.data.keep(row_weights(self.data, self._weights))
+        if not len(self.data):
+            raise TransformerError("fit needs a row whose weight is above 0; sample_weight and class_weight leave none")
+
     def _plan_stages(self) -> None:
         methods = self._task.methods
         self._stages = [s for method in methods for s in method.stages(self._task, self._last, self._first)]
@@ -193,15 +208,19 @@ class Fitting:
         recipe = self._choose_recipe() if self._recipe is None else self._recipe
         if recipe.start is not None:
             self._methods = task.methods
-            task.apply(recipe.start)
+            task.apply(recipe.start_method())
+            if self._augmentation is not None:
+                check_augmented(task.methods)
             task.check_compilation()
+        if self._recipe is not None and task._compilation is not None:
+            task._compilation.use_rate(task, recipe.learning_rate)
         self._last = self._first + recipe.epochs
         self._plan_stages()
         if self._recipe is None:
             self._tell(recipe)
         if plans and isinstance(self.validation, Examples) and recipe.epochs:
-            every = any(isinstance(c, keras.callbacks.EarlyStopping) for c in as_list(self._callbacks))
-            plan = plan_validation(recipe.rows, recipe.epochs, len(self.validation), every)
+            every_epoch = any(map(monitors_validation, as_list(self._callbacks)))
+            plan = plan_validation(recipe.rows, recipe.epochs, len(self.validation), every_epoch)
             if len(plan.epochs) < recipe.epochs or plan.rows < len(self.validation):
                 self._tell(
                     f"validating {len(plan.epochs)} times, on {plan.rows:,} of {len(self.validation):,} rows: at most a quarter "
@@ -211,14 +230,18 @@ class Fitting:
             self._validation_epochs = [self._first + epoch for epoch in plan.epochs]
 
     def _choose_recipe(self) -> Recipe:
-        task, whole = self._task, isinstance(self.data, Examples)
+        whole = isinstance(self.data, Examples)
         copies = 1 if self._augmentation is None else self._augmentation.rows_per_text
         steps = self._steps or self._batches_an_epoch()
-        return recipe_for(
-            task,
+        passed = {
+            "steps_per_epoch": self._steps, "initial_epoch": self._first, "augmentation": self._augmentation
+        }  # fmt: skip
+        return recipe_as_compiled(
+            self._task,
             len(self.data) * copies if whole and not self._steps else steps * self._batch_size,
-            batch_size=self._batch_size,
-            fresh_head=whole and not task_has_trained(task) and can_start(task),
+            self._batch_size,
+            solvable=whole,
+            passed=[name for name, value in passed.items() if value],
         )
 
     def _choose_xla(self) -> None:
@@ -470,26 +493,6 @@ def store_for_stages(
             if cache.states(frozen, parts, passes, say, lower) is None:
                 return
             lower = frozen
-
-
-def recipe_for(task: "TextTask", rows: int, **given: Any) -> Recipe:
-    """The recipe for a task and so many training rows an epoch; `given` are arguments of `choose_recipe`."""
-    # A multi-task classifier has labels for each of its tasks, and a task of one's own may have none.
-    labels = getattr(task, "labels", None) or ()
-    contrasts = not (task.text_pairs or task.in_chunks)
-    return choose_recipe(rows, task.config.hidden_dim, len(labels), task.advice, contrasts=contrasts, **given)
-
-
-def sample(examples: Examples, rows: int, seed: int = 0) -> Examples:
-    """So many of the examples, in their order; always the same ones for a seed."""
-    if rows >= len(examples):
-        return examples
-    return examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:rows]))
-
-
-def task_has_trained(task: "TextTask") -> bool:
-    """Whether its optimizer has made an update."""
-    return task.optimizer is not None and int(keras.ops.convert_to_numpy(task.optimizer.iterations)) > 0
 
 
 def _say_nothing(_: str) -> None:

@@ -30,8 +30,8 @@ class Contrastive(Method):
 
     `fit` does both before it would take updates, of which there are none. The loss of a batch is the mean of (1 - cosine)² over
     its pairs of one label and of max(0, cosine)² over the others. SetFit draws pairs and runs two texts for each; here all
-    pairs of a batch count, 120 of 16 texts. With several labels a text the 1 is the fraction of their labels that two texts
-    share. What trains in the encoder is what other methods say: "freeze:3+contrastive".
+    pairs of a batch count, 120 of 16 texts, each by the product of its texts' weights. With several labels a text the 1 is the
+    fraction of their labels that two texts share. What trains in the encoder is what other methods say: "freeze:3+contrastive".
 
     Args:
         updates: Number of updates of the encoder.
@@ -78,12 +78,12 @@ class Contrastive(Method):
         return {"head"}
 
     def before_training(self, task: "Task", examples: Any, weights: Any, vectors: Callable[[], np.ndarray]) -> str:
-        loss = _train_pairs(task, examples, self)
+        loss = _train_pairs(task, examples, weights, self)
         solved = solve_head(task, vectors(), examples.targets, weights, self.strength)
         return f"contrastive: {self.updates} updates, loss {loss:.3f} at the end; {solved}"
 
 
-def _train_pairs(task: "Task", examples: Any, method: Contrastive) -> float:
+def _train_pairs(task: "Task", examples: Any, weights: Any, method: Contrastive) -> float:
     import keras
 
     from tftransformer.finetuning.optimizers import build_optimizer
@@ -110,12 +110,15 @@ def _train_pairs(task: "Task", examples: Any, method: Contrastive) -> float:
             model = Vectors()
             rate = _FRACTION * task.advice["learning_rate"] if method.encoder_rate is None else method.encoder_rate
             optimizer = build_optimizer(rate, total_steps=method.updates, fresh=())
-            model.compile(optimizer, pair_loss, jit_compile=task.jit_compile)
+            model.compile(optimizer, _weighted_pair_loss, jit_compile=task.jit_compile)
+        weights = np.ones(len(examples)) if weights is None else weights
+        # Keras's sample_weight has no meaning for a loss of pairs.
+        weighted = np.column_stack([weights, examples.targets]).astype("float32")
         draw, logs = np.random.default_rng(task.seed), {}
         with Progress(method.updates, "contrastive, updates") as bar:
             for rows in pair_batches(examples.targets, method.batch_size, method.updates, draw):
                 inputs = examples.features(rows, int(examples.lengths[rows].max()))
-                logs = model.train_on_batch(inputs, examples.targets[rows], return_dict=True)
+                logs = model.train_on_batch(inputs, weighted[rows], return_dict=True)
                 bar.update(note=f"loss {logs['loss']:.3f}")
         return float(logs["loss"])
     finally:
@@ -148,12 +151,18 @@ def pair_batches(targets: np.ndarray, batch_size: int, count: int, draw: np.rand
         )
 
 
-def pair_loss(targets: Any, vectors: Any) -> Any:
-    """How far apart texts of one label are, and how near those of others: see `Contrastive`.
+def _weighted_pair_loss(weighted: Any, vectors: Any) -> Any:
+    """`pair_loss` of targets with a column of weights before them, (B, 1 + C)."""
+    return pair_loss(weighted[:, 1:], vectors, weighted[:, 0])
+
+
+def pair_loss(targets: Any, vectors: Any, weights: Any = None) -> Any:
+    """Compute how far apart texts of one label are, and how near those of others: see `Contrastive`.
 
     Args:
-        targets: (B,) ids, or (B, C) zeros and ones.
+        targets: (B,) or (B, 1) ids, or (B, C) zeros and ones.
         vectors: (B, D).
+        weights: (B,) weights of the texts; None for 1.
 
     Returns:
         A float32 scalar, at least 0.
@@ -168,10 +177,12 @@ def pair_loss(targets: Any, vectors: Any) -> Any:
     vectors = ops.normalize(ops.cast(vectors, "float32"), axis=-1)
     cosines = ops.matmul(vectors, ops.transpose(vectors))
     shared = _shared_labels(targets)
-    alike = ops.cast(shared > 0, "float32") * (1.0 - ops.eye(ops.shape(shared)[0]))
-    apart = ops.cast(shared == 0, "float32")
-    near_loss = ops.sum(alike * ops.square(shared - cosines)) / ops.maximum(ops.sum(alike), 1.0)
-    apart_loss = ops.sum(apart * ops.square(ops.relu(cosines))) / ops.maximum(ops.sum(apart), 1.0)
+    pairs = 1.0 if weights is None else ops.cast(weights[:, None] * weights[None, :], "float32")
+    alike = ops.cast(shared > 0, "float32") * (1.0 - ops.eye(ops.shape(shared)[0])) * pairs
+    apart = ops.cast(shared == 0, "float32") * pairs
+    # The least weight only keeps a batch without such pairs from dividing by 0.
+    near_loss = ops.sum(alike * ops.square(shared - cosines)) / ops.maximum(ops.sum(alike), 1e-12)
+    apart_loss = ops.sum(apart * ops.square(ops.relu(cosines))) / ops.maximum(ops.sum(apart), 1e-12)
     return near_loss + apart_loss
 
 

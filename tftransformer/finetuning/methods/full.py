@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 
-from tftransformer.finetuning.methods.base import Method
+from tftransformer.finetuning.methods.base import Method, Model
 
 
 @dataclass(frozen=True)
 class Full(Method):
-    """Everything trains that is not frozen already (Devlin et al. 2018, arXiv 1810.04805), at one rate and in one stage.
+    """Train everything (Devlin et al. 2018, arXiv:1810.04805), at one rate and in one stage.
 
-    Applied to a task it takes back what `LayerwiseRates` and `GradualUnfreezing` said before; `unfreeze` thaws weights.
+    Weights that were frozen before are unfrozen. A task forgets the methods that `compile` and `fit` read, such as
+    `LayerwiseRates` and `GradualUnfreezing`; layers that a method put in stay, and train.
 
     Example:
         >>> str(Full())
@@ -19,3 +20,6 @@ class Full(Method):
     name = "full"
     alone = True
     about = "everything trains"
+
+    def trains(self, model: Model) -> list[str]:
+        return [".*"]

@@ -19,7 +19,9 @@ class ModeOptions:
     """What is done, and what a finished run is to answer to."""
 
     mode: str = option("train", "What to do.", choices=("train", "evaluate", "predict"))
-    model: str | None = option(None, "evaluate, predict: the folder of a finished run.")
+    model: str | None = option(
+        None, "evaluate, predict: the folder of a run; an interrupted one answers with what it had trained."
+    )
     text: tuple[str, ...] | None = option(None, "predict: a text; may be given several times.")
     text_pair: tuple[str, ...] | None = option(None, "predict, for pairs: the second text of each --text.")
     texts: str | None = option(
@@ -75,7 +77,7 @@ def _texts(mode: ModeOptions, given: dict[str, Any]) -> list:
         if name not in ("text_columns", "overwrite"):
             raise TransformerError(f"{name} cannot go with mode=predict, whose texts are those of --text and --texts")
     thresholds_of(mode.model, mode.min_probability, mode.min_accuracy, mode.label_sets)
-    run = RunFolder.open(mode.model, argument="model")
+    run = RunFolder.open_model(mode.model)
     if mode.output is not None:
         check_output(mode.output, given.get("overwrite", False))
     columns = given.get("text_columns")

@@ -1,0 +1,73 @@
+"""What `fit` plans for a task before it trains: the recipe where none is given, and what validates it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from tftransformer.data.examples import Examples
+from tftransformer.finetuning.methods.probe import can_start
+from tftransformer.finetuning.optimizers import highest_rate
+from tftransformer.finetuning.recipe import Recipe, choose_recipe
+from tftransformer.patterns import addresses
+
+if TYPE_CHECKING:
+    from tftransformer.tasks.base import TextTask
+
+
+def recipe_for(task: "TextTask", rows: int, **given: Any) -> Recipe:
+    """The recipe for a task and so many training rows an epoch; `given` are arguments of `choose_recipe`."""
+    # A multi-task classifier has labels for each of its tasks, and a task of one's own may have none.
+    labels = getattr(task, "labels", None) or ()
+    contrasts = not (task.text_pairs or task.in_chunks)
+    return choose_recipe(rows, task.config.hidden_dim, len(labels), task.advice, contrasts=contrasts, **given)
+
+
+def recipe_as_compiled(
+    task: "TextTask", rows: int, batch_size: int, *, solvable: bool, passed: Sequence[str] = ()
+) -> Recipe:
+    """Choose the recipe for a compiled task, which leaves what was compiled and passed as it is.
+
+    Args:
+        task: Compiled task.
+        rows: Training rows an epoch, changed copies included.
+        batch_size: Rows a batch.
+        solvable: Whether the rows are there for a head to be solved for.
+        passed: Names of arguments of `fit` that say how updates are made.
+    """
+    compiled = () if task._compilation is None else task._compilation.given
+    recipe = recipe_for(
+        task,
+        rows,
+        batch_size=batch_size,
+        fresh_head=solvable and not task_has_trained(task) and can_start(task),
+        kept=(*compiled, *passed),
+    )
+    recipe = replace(recipe, learning_rate=highest_rate(task.optimizer))
+    if all(weight.trainable for weight in addresses(task).values()):
+        return recipe
+    # What trains was chosen before, by whatever method.
+    return replace(recipe, strategy="as applied" if recipe.start is None else f"{recipe.start}, as applied")
+
+
+def monitors_validation(callback: Any) -> bool:
+    """Whether a callback compares epochs by a figure of the validation data, which it then wants to know of each."""
+    if isinstance(callback, keras.callbacks.CallbackList):
+        return any(map(monitors_validation, callback.callbacks))
+    # Without save_best_only the figure decides nothing.
+    compares = not isinstance(callback, keras.callbacks.ModelCheckpoint) or callback.save_best_only
+    return compares and str(getattr(callback, "monitor", "")).startswith("val_")
+
+
+def sample(examples: Examples, rows: int, seed: int = 0) -> Examples:
+    """So many of the examples, in their order; always the same ones for a seed."""
+    if rows >= len(examples):
+        return examples
+    return examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:rows]))
+
+
+def task_has_trained(task: "TextTask") -> bool:
+    """Whether its optimizer has made an update."""
+    return task.optimizer is not None and int(keras.ops.convert_to_numpy(task.optimizer.iterations)) > 0
