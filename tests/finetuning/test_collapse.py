@@ -9,13 +9,13 @@ from tftransformer.finetuning.guards import NoticeCollapse, chance_loss
 SAME, DIFFERENT = np.full((8, 2), 0.5), np.array([[0.9, 0.1], [0.2, 0.8]] * 4)
 
 
-def run(losses, probabilities=SAME, epoch_batches=10, **options):
+def run(losses, probabilities=SAME, epoch_batches=10, inferred=0.7, **options):
     """The lines of a run whose batches have these losses, and how often it was probed."""
     lines, probes = [], []
 
     def probe():
         probes.append(1)
-        return probabilities
+        return probabilities, inferred
 
     callback = NoticeCollapse(0.7, probe, batches=len(losses), say=lines.append, **options)
     callback.on_train_begin()
@@ -47,6 +47,12 @@ def test_what_is_noticed(losses, probabilities, noticed):
     for line in lines:
         assert line.startswith(f"after {min(len(losses), 100)} updates the loss") and "\n" not in line
         assert "guessing has 0.700" in line and "try a lower learning_rate" in line
+
+
+def test_dropout_alone_is_no_collapse():
+    """A head that was solved for is right without it: this had been started again twice."""
+    assert run([2.3] * 250, inferred=0.14)[0] == run([0.71] * 250, inferred=0.6)[0] == []
+    assert len(run([2.3] * 250, inferred=2.0)[0]) == 1
 
 
 def test_while_the_rate_rises_nobody_can_tell():

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,10 +13,11 @@ from tftransformer.data.examples import build_examples
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import classification_metrics
 from tftransformer.evaluation.reports import Report
-from tftransformer.runs import classification, finished_runs
+from tftransformer.runs import classification, finished_runs, report_budget
 from tftransformer.runs.advice import below_baseline
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.run_folder import RunFolder
+from tftransformer.runs.time_limit import TextSpeed
 from tftransformer.tasks import TextClassifier, text_batches
 
 
@@ -276,3 +278,52 @@ def test_a_run_tokenises_each_text_once_and_reports_what_its_model_reports(quick
     classifier = TextClassifier.from_preset(Path(options.output_dir) / "model")
     assert str(classifier.report(splits.test)).splitlines()[-1] in str(report)
     assert classifier.report(splits.test)["accuracy"] == report["accuracy"]
+
+
+@pytest.fixture(scope="module")
+def budget(two_block_preset, reviews):
+    """Makes the budget of a run within some minutes, whose 60 test rows and 60 training rows are the reviews."""
+    split = Split(*reviews)
+    splits = Splits(split, split, split)
+    classifier = TextClassifier.from_preset(two_block_preset, labels=split.labels, sequence_length=12)
+    classifier.compile(run_eagerly=True)
+    examples = {name: classifier.preprocess(part) for name, part in splits.present().items()}
+
+    def make(minutes, **given):
+        options = ClassificationOptions(minutes=minutes, **given)
+        return report_budget.ReportBudget(classifier, splits, examples, options, begun=1000.0)
+
+    return make
+
+
+def test_a_short_run_is_tested_on_as_many_rows_as_it_has_time_for(budget, monkeypatch):
+    monkeypatch.setattr(report_budget, "_LEAST_ROWS", 20)
+    monkeypatch.setattr(report_budget, "_COUNTED_FIRST", 30)
+    monkeypatch.setattr(report_budget, "measure_speed", lambda *_: TextSpeed(0.1, 1.0))
+    run = SimpleNamespace(path="runs/x")
+    short = budget(0.01)
+    assert short.end == 1000.6 and len(short.splits.test) == len(short.examples["test"]) == 20
+    assert set(short.splits.test.targets) == {"negative", "positive"} and short.baseline["accuracy"] > 0.3
+    assert short.notes(run).splitlines() == [
+        "20 of 60 validation rows were looked at, chosen by the seed.",
+        "20 of 60 test rows were looked at, chosen by the seed; --test_all, or --mode=evaluate --model=runs/x afterwards, takes "
+        "all of them.",
+        "Words were counted in 30 of 60 training rows.",
+    ]
+    longer = budget(0.5)  # a tenth of thirty seconds
+    assert len(longer.splits.test) == 30 and len(longer.splits.validation) == 20
+    for whole in (budget(0.01, test_all=True), budget(60.0)):
+        assert len(whole.splits.test) == len(whole.examples["test"]) == 60
+    assert budget(60.0).notes(run) == ""
+
+
+def test_where_time_was_missing_more_minutes_are_advised_first():
+    course = {"learning_rate": 1e-4, "epochs": 1, "epochs_run": 1, "rows": 1000, "updates_run": 60, "minutes": 7}
+    text = below_baseline(report(WRONG, RIGHT), ClassificationOptions(minutes=2.0), course, {"rows": 1000}, 1e-4)
+    assert text.splitlines()[1].split() == (
+        "--minutes=7 there was time for 60 updates in this run; so many rows want more".split()
+    )
+    enough = below_baseline(
+        report(WRONG, RIGHT), ClassificationOptions(minutes=2.0), {**course, "minutes": None}, {"rows": 1000}, 1e-4
+    )
+    assert "--minutes" not in enough and "--epochs" not in enough

@@ -59,6 +59,8 @@ def timed(monkeypatch, two_block_preset, reviews):
     # With a wish for fewer updates there is soon time for several candidates.
     monkeypatch.setattr(time_limit, "LEAST_UPDATES", 4)
     monkeypatch.setattr(time_limit, "default_epochs", lambda *_: 3)
+    # Of the sixty validation rows here; a test of folds takes it back.
+    monkeypatch.setattr(time_limit, "_LEAST_TEXTS", 60)
     rows = Split(*reviews)
 
     def train(seconds, kinds=("full",), copies=2, **given):
@@ -154,6 +156,51 @@ def test_few_rows_have_contrastive_training_among_what_competes(timed):
     assert "contrastive" in {trial.strategy for trial in result.trials}
 
 
+def test_few_validation_rows_leave_judging_to_folds_of_the_training_rows(timed, monkeypatch):
+    monkeypatch.setattr(time_limit, "_LEAST_TEXTS", 100)
+    trained, judged, solved = [], [], []
+    fit, predict, solve = TextClassifier.fit, TextClassifier.predict, time_limit.solve_head
+
+    def names(examples):
+        return set(range(120) if examples.numbers is None else examples.numbers.tolist())
+
+    def seen_by_fit(self, x, *arguments, **options):
+        trained.append(names(x))
+        return fit(self, x, *arguments, **options)
+
+    def seen_by_predict(self, x, *arguments, **options):
+        judged.append(names(x) if hasattr(x, "numbers") else None)
+        return predict(self, x, *arguments, **options)
+
+    def seen_by_head(task, vectors, *arguments, **options):
+        solved.append(len(vectors))
+        return solve(task, vectors, *arguments, **options)
+
+    monkeypatch.setattr(TextClassifier, "fit", seen_by_fit)
+    monkeypatch.setattr(TextClassifier, "predict", seen_by_predict)
+    monkeypatch.setattr(time_limit, "solve_head", seen_by_head)
+    result, classifier, clock, _ = timed(400)
+    in_folds = [trial for trial in result.trials if trial.folds]
+    assert len(in_folds) >= 2 and {trial.folds for trial in in_folds} == {3}
+    # The pilot and the last training have all rows; each fold has two thirds, and a head that was solved for on those.
+    assert [len(rows) for rows in trained] == [120, *[80] * 3 * len(in_folds), 120]
+    assert solved == [120, *[80] * 3 * len(in_folds)]
+    held_out = [rows for rows in judged if rows is not None and len(rows) == 40]
+    assert all(
+        rows | rest == set(range(120)) and not rows & rest for rows, rest in zip(trained[1:-1], held_out, strict=True)
+    )
+    best = min(in_folds, key=lambda trial: trial.loss)
+    assert result.trials[-1].strategy == best.strategy and result.trials[-1].learning_rate == best.learning_rate
+    assert clock.now <= 400 + A_BATCH + 60 * A_TEXT and "3 folds" in str(result)
+
+
+def test_little_time_is_told_with_the_minutes_that_would_do(timed):
+    short, *_ = timed(0.01)
+    assert short.missing > 0
+    enough, *_ = timed(140)
+    assert enough.missing == 0
+
+
 def test_a_training_that_diverges_is_left_out(timed, monkeypatch):
     monkeypatch.setattr(halving, "RATES", (1e32,))
     result, _, _, _ = timed(120, methods=False, compile_options={"global_clipnorm": None})
@@ -169,6 +216,7 @@ def test_what_cannot_be_is_refused(timed):
         ({"minutes": float("nan")}, "minutes must be above 0 and finite"),
         ({"minutes": 1.0, "epochs": 3}, "epochs cannot go with minutes, .*; got 3"),
         ({"minutes": 1.0, "early_stopping": 2}, "early_stopping cannot go with minutes"),
+        ({"test_all": True}, "test_all goes with minutes"),
         ({"minutes": 1.0, "strategy": "probe"}, "minutes cannot go with probe, which takes no updates"),
         ({"minutes": 1.0, "strategy": "unfreeze"}, "minutes cannot go with unfreeze.*, which divides"),
     ):

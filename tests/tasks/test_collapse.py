@@ -1,6 +1,7 @@
 """`fit` says in one line that a classifier has collapsed, and nothing of one that learns."""
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -42,7 +43,19 @@ def test_what_cannot_be_compared_with_guessing_is_not_looked_at(tiny_preset, rev
     assert notice_collapse(build(tiny_preset, l2=1e-3), data, 250) == []
     (callback,) = notice_collapse(classifier, data, 250, tf.constant([2.0, 0.0]))
     assert callback.chance == pytest.approx(0.0, abs=1e-6)
-    assert callback.probe().shape[1] == 2
+    (callback,) = notice_collapse(classifier, data, 250)
+    probabilities, loss = callback.probe()
+    some = data.take(range(0, 60, 2))
+    expected = classifier.predict(some, verbose=0)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    classifier.compile(run_eagerly=True)
+    assert loss == pytest.approx(classifier.evaluate(some, verbose=0, return_dict=True)["loss"], rel=1e-5)
+    several = TextClassifier.from_preset(tiny_preset, labels=["a", "b", "c"], sequence_length=16, multi_label=True)
+    several.compile(run_eagerly=True)
+    data = several.preprocess(list(reviews[0]), [["a"], ["a", "b"], []] * 20)
+    (callback,) = notice_collapse(several, data, 250)
+    some = data.take(range(0, 60, 2))
+    assert callback.probe()[1] == pytest.approx(several.evaluate(some, verbose=0, return_dict=True)["loss"], rel=1e-5)
 
 
 def test_the_guard_comes_last(tiny_preset, reviews, monkeypatch):

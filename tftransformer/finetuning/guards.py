@@ -158,12 +158,13 @@ class NoticeCollapse(keras.callbacks.Callback):
     """A callback that prints one line if, after a hundred updates, a classifier is no better than guessing.
 
     No better is a loss on the training batches that is not below chance while some texts all get the same answer, or
-    one that is far above chance. The loss is that which Keras logs anyway; the texts are looked at once. While the
+    one that is far above chance; and a loss on these texts that is not below chance either, since dropout alone can take that of the
+    batches above it. The loss of the batches is that which Keras logs anyway; the texts are looked at once. While the
     rate still rises nobody can tell: where the warmup is longer than 50 updates, it looks 50 updates after it.
 
     Args:
         chance: Loss of always answering with the labels' frequencies; see `chance_loss`.
-        probe: Function that is called once for the probabilities (B, C) of some texts.
+        probe: Function that is called once for the probabilities (B, C) of some texts, and their loss, without dropout.
         warmup: Number of updates until the rate is at its highest.
         batches: Number of batches of the run; None where it is not known.
         accumulated: Number of batches in an update.
@@ -174,14 +175,14 @@ class NoticeCollapse(keras.callbacks.Callback):
         collapsed: Whether it was noticed.
 
     Example:
-        >>> model.fit(x, y, callbacks=[NoticeCollapse(0.69, lambda: model.predict(some))])  # doctest: +SKIP
+        >>> model.fit(x, y, callbacks=[NoticeCollapse(0.69, lambda: (model.predict(some), 0.7))])  # doctest: +SKIP
         after 100 updates the loss on the training batches is 0.71, and guessing gives 0.69: …
     """
 
     def __init__(
         self,
         chance: float,
-        probe: Callable[[], np.ndarray],
+        probe: Callable[[], tuple[np.ndarray, float]],
         warmup: int = 0,
         batches: int | None = None,
         accumulated: int = 1,
@@ -226,7 +227,10 @@ class NoticeCollapse(keras.callbacks.Callback):
         # A loss that is no number has a guard of its own.
         if not np.isfinite(loss) or loss < _NOT_BELOW_CHANCE * self.chance:
             return
-        spread = np.log(np.maximum(self.probe(), 1e-7)).std(axis=0).max()
+        probabilities, inferred = self.probe()
+        if inferred < _NOT_BELOW_CHANCE * self.chance:
+            return
+        spread = np.log(np.maximum(probabilities, 1e-7)).std(axis=0).max()
         same = ", and every text gets nearly the same answer" if spread < _SAME_ANSWER else ""
         if same or loss > _FAR_ABOVE_CHANCE * self.chance:
             self.collapsed = True

@@ -28,7 +28,8 @@ def below_baseline(
         report: Report on the test rows, with its baseline.
         options: Options of the run.
         course: Course of the training: `learning_rate`, `epochs`, `epochs_run` of them before it was stopped, and the `rows`
-            of an epoch, changed copies included.
+            of an epoch, changed copies included; of a run within some minutes also `updates_run`, and `minutes` where more of
+            them would have done good.
         data: Data report on the training rows.
         usual_rate: Default of `learning_rate`.
         longest: The most tokens that the encoder takes; None: any number.
@@ -39,7 +40,11 @@ def below_baseline(
     lost = baseline["macro_f1"] - report["macro_f1"]
     updated = [*_longer(options, course), _rate(course, usual_rate)]
     tries = [
-        *(updated if course["epochs"] else [("--strategy=head_start", "everything trains, in 250 updates or more")]),
+        *(
+            updated
+            if course["epochs"] or course.get("minutes")
+            else [("--strategy=head_start", "everything trains, in 250 updates or more")]
+        ),
         *_more_weights(options),
         *_more_text(options, data, longest),
     ]
@@ -52,7 +57,12 @@ def below_baseline(
 def _longer(options: ClassificationOptions, course: Mapping[str, Any]) -> list[tuple[str, str]]:
     steps = math.ceil(num_batches(course["rows"], options.batch_size) / options.gradient_accumulation)
     updates = steps * course["epochs_run"]
-    if updates >= UPDATES:
+    if course.get("minutes"):
+        return [(
+            f"--minutes={course['minutes']}",
+            f"there was time for {course['updates_run']:,} updates in this run; so many rows want more",
+        )]  # fmt: skip
+    if options.minutes is not None or updates >= UPDATES:
         return []
     flags = []
     if steps * course["epochs"] < UPDATES:

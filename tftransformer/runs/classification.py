@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +23,6 @@ from tftransformer.data.split import Split, Splits
 from tftransformer.distribution.strategies import build_strategy
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import plots
-from tftransformer.evaluation.baselines import tfidf_baseline
 from tftransformer.evaluation.calibration import Confidence
 from tftransformer.evaluation.intervals import right_answers
 from tftransformer.evaluation.reports import Report, write_predictions
@@ -37,14 +37,15 @@ from tftransformer.runs.commands.running import Terminated
 from tftransformer.runs.label_check import check_labels
 from tftransformer.runs.options import COLUMNS, PRECISIONS, ClassificationOptions
 from tftransformer.runs.progress_lines import EpochFigures, ProgressLines
+from tftransformer.runs.report_budget import COUNTING, ReportBudget, count_words, tested_split
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.runs.time_limit import TimedResult, train_within
 from tftransformer.tasks.compilation import choose_xla
 from tftransformer.tasks.planning import recipe_for, task_has_trained
 from tftransformer.tasks.text_classifier import TextClassifier
 
-# Seconds behind training beside predictions: the baseline, plots and the export.
-_FINISHING = 20.0
+# Seconds for plots and files, and what the export takes, as a multiple of what tracing the network does.
+_FINISHING, _EXPORTING = 3.0, 1.5
 
 
 def train(options: ClassificationOptions) -> Report:
@@ -107,17 +108,26 @@ def train_on(
             errors.write(run.label_errors_path)
         if watch is not None:
             watch.before(classifier, examples)
+        limit = None if options.minutes is None else ReportBudget(classifier, splits, examples, options, begun)
+        if limit is not None:
+            splits, examples = limit.splits, limit.examples
         with _saved_if_stopped(classifier, run):
-            trained, chosen, tried = _fit(classifier, examples, options, recipe, run, cache, begun)
+            trained, chosen, tried = _fit(classifier, examples, options, recipe, run, cache, limit)
         trained["trainable_parameters"] = frozen.trainable_parameters
         # Before anything else can go wrong: the weights are what took the time.
         classifier.save_to_preset(run.model_path, overwrite=options.minutes is not None)
-        report, right, confidence = _evaluate(classifier, splits, examples, options, run, trained["temperature"])
+        if limit is None:
+            say(COUNTING)
+            baseline = count_words(classifier, splits, examples, options)
+        else:
+            baseline = limit.baseline
+        report, right, confidence = _evaluate(classifier, splits, examples, run, trained["temperature"], baseline)
         usual = options.fine_tuning().learning_rate(classifier.advice)
-        course = {**chosen, "rows": recipe.rows, "epochs_run": len(trained["epochs"])}
+        course = {"updates_run": None, **chosen, "rows": recipe.rows, "epochs_run": len(trained["epochs"])}
         longest = classifier.config.max_sequence_length
         advice = below_baseline(report, options, course, data["splits"]["train"], usual, longest)
-        text = "\n\n".join(filter(None, [str(report), str(confidence or ""), tried, advice]))
+        notes = "" if limit is None else limit.notes(run)
+        text = "\n\n".join(filter(None, [str(report), notes, str(confidence or ""), tried, advice]))
         files.write_text(run.report_path, f"{text}\n")
         more = {} if watch is None else watch.after(classifier, run, right)
         say("exporting saved_model/1/ …")
@@ -161,11 +171,6 @@ def load_splits(options: ClassificationOptions) -> Splits:
         seed=options.seed,
         **{name: getattr(options, name) for name in COLUMNS},
     )
-
-
-def tested_split(splits: Splits) -> str:
-    """The name of the split that a run reports on: "test" where there is one."""
-    return "validation" if splits.test is None else "test"
 
 
 def _check_splits(options: ClassificationOptions, splits: Splits) -> None:
@@ -258,7 +263,7 @@ def _fit(
     recipe: Recipe,
     run: RunFolder,
     cache: ActivationCache | str,
-    begun: float,
+    limit: ReportBudget | None,
 ) -> tuple[dict[str, Any], dict[str, Any], str]:
     """Figures of the training; the rate and the epochs that were chosen; and what was tried, where there was a choice."""
     augmentation = options.build_augmentation()
@@ -272,14 +277,22 @@ def _fit(
         "augmentation": augmentation,
     }
     started, more, tried = time.perf_counter(), {}, ""
-    if options.minutes is None:
+    if limit is None:
         epochs = _fit_by_recipe(classifier, examples, options, recipe, run, given)
         chosen = {"learning_rate": recipe.learning_rate, "epochs": recipe.epochs}
     else:
-        found = _fit_within(classifier, examples, options, recipe, run, given, begun)
+        found = _fit_within(classifier, examples, options, recipe, run, given, limit)
         epochs, more = found.epochs, {"trials": [dataclasses.asdict(trial) for trial in found.trials]}
-        chosen = {"learning_rate": found.best.learning_rate or recipe.learning_rate, "epochs": len(epochs)}
+        minutes = math.ceil(options.minutes + found.missing / 60)
+        chosen = {
+            "learning_rate": found.best.learning_rate or recipe.learning_rate,
+            "epochs": len(epochs),
+            "updates_run": found.best.updates,
+            "minutes": minutes if found.missing else None,
+        }
         tried = f"Tried within {options.minutes:g} minutes:\n{found}"
+        if found.missing:
+            tried += f"\nThere was no time for the updates that so many rows want: --minutes={minutes} has it."
     seconds = time.perf_counter() - started
     temperature, validation = None, examples.get("validation")
     if validation is not None:
@@ -362,7 +375,7 @@ def _fit_within(
     recipe: Recipe,
     run: RunFolder,
     given: Mapping[str, Any],
-    begun: float,
+    limit: ReportBudget,
 ) -> TimedResult:
     """As well as the minutes allow; each model that is the best so far is saved."""
     texts = {name: len(part) for name, part in examples.items()}
@@ -370,7 +383,7 @@ def _fit_within(
         classifier,
         examples["train"],
         examples["validation"],
-        max(options.minutes - (time.monotonic() - begun) / 60, 1e-3),
+        max((limit.end - time.monotonic()) / 60, 1e-3),
         recipe,
         methods=not options.has_strategy,
         rates=options.learning_rate is None,
@@ -378,8 +391,9 @@ def _fit_within(
         fit_options=given,
         callbacks=lambda: [ProgressLines(every_epoch=False)],
         # To calibrate, to choose thresholds, and to test.
-        rows_after=2 * texts["validation"] + texts.get("test", 0),
-        seconds_after=_FINISHING,
+        rows_after=2 * texts["validation"] + (0 if options.test_all else texts.get("test", 0)),
+        seconds_after=_FINISHING + _EXPORTING * limit.speed.tracing,
+        speed=limit.speed,
         keep=lambda: classifier.save_to_preset(run.model_path, overwrite=True),
         say=say,
     )
@@ -389,21 +403,16 @@ def _evaluate(
     classifier: TextClassifier,
     splits: Splits,
     examples: Mapping[str, Examples],
-    options: ClassificationOptions,
     run: RunFolder,
     temperature: float | None,
+    baseline: dict[str, Any],
 ) -> tuple[Report, np.ndarray, Confidence | None]:
     """The report, (B,) whether each row is right, and what confidence is worth where other rows could say."""
     name = tested_split(splits)
     test, tested = getattr(splits, name), examples[name]
     say(f"evaluating on {len(test)} rows of {test.name} …")
     probabilities = classifier.predict(tested, verbose=0)
-    say("training the word-counting baseline, TF-IDF and logistic regression …")
     targets = tested.targets
-    baseline = tfidf_baseline(
-        splits.train.texts, examples["train"].targets, test.texts, targets, classifier.labels,
-        options.seed,
-    )  # fmt: skip
     report = Report(classifier.metrics_of(tested, probabilities), classifier.labels, baseline)
     predicted = classifier.predicted_labels(probabilities)
     write_predictions(run.predictions_path, test.texts, test.targets, predicted, probabilities)

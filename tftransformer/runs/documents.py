@@ -42,6 +42,9 @@ def train(options: DocumentOptions) -> Report:
         )
     if options.against_truncation:
         check_free(options.truncated_dir, options.overwrite)  # before the first of the two runs
+    if options.against_truncation and options.minutes is not None:
+        # Both are to be compared on the same rows.
+        options = dataclasses.replace(options, test_all=True)
     splits = _splits(options)
     chunks, beginning = _ChunksOf(getattr(splits, classification.tested_split(splits))), _Answers()
     report = classification.train_on(options, splits, build, chunks)

@@ -24,11 +24,13 @@ class Candidate:
         strategy: Methods as `parse_strategy` reads them; `contrastive` without its number. "": the task as it is.
         learning_rate: The highest rate; None where the method has one of its own.
         cost: Cost of an update, as a fraction of that of the cheapest that trains everything.
+        once: Seconds in front of the first update, to run what is frozen.
     """
 
     strategy: str
     learning_rate: float | None
     cost: float = 1.0
+    once: float = 0.0
 
     @property
     def contrastive(self) -> bool:
@@ -51,6 +53,7 @@ class Trial:
         loss: Cross-entropy on the validation texts in nats, at the temperature at which it is least; None where training diverged.
         accuracy: Fraction of the decisions on them that are right.
         seconds: Seconds that it took, all in all.
+        folds: Number of folds of the training texts that gave the figures; 0: they are those of the validation texts.
     """
 
     strategy: str
@@ -59,6 +62,7 @@ class Trial:
     loss: float | None
     accuracy: float | None
     seconds: float
+    folds: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,19 +73,22 @@ class TimedResult:
         trials: In their order.
         best: The one whose weights the task has now.
         epochs: A dictionary of figures for each epoch of it.
+        missing: Seconds that were missing to train everything for the recipe's number of updates; 0 for none.
     """
 
     trials: tuple[Trial, ...]
     best: Trial
     epochs: list[dict[str, float]]
+    missing: float = 0.0
 
     def __str__(self) -> str:
-        rows = [["", "method", "rate", "updates", "validation loss", "right", "seconds"]]
+        rows = [["", "method", "rate", "updates", "loss", "right", "of", "seconds"]]
         for trial in self.trials:
             rate = "-" if trial.learning_rate is None else f"{trial.learning_rate:.1e}"
             figures = ("diverged", "-") if trial.loss is None else (f"{trial.loss:.4f}", f"{trial.accuracy:.4f}")
             best = "kept" if trial is self.best else ""
-            rows.append([best, trial.strategy, rate, f"{trial.updates:,}", *figures, f"{trial.seconds:.0f}"])
+            judge = f"{trial.folds} folds" if trial.folds else "validation"
+            rows.append([best, trial.strategy, rate, f"{trial.updates:,}", *figures, judge, f"{trial.seconds:.0f}"])
         return text_table(rows, left=(0, 1))
 
 

@@ -102,6 +102,9 @@ class ClassificationOptions:
         "Minutes that the run may take once its data are read: method, rate and number of updates are chosen by trials on "
         "validation rows, as many as there is time for.",
     )
+    test_all: bool = option(
+        False, "--minutes: report on all test rows, though the run may take longer than the minutes then."
+    )
     batch_size: int = option(BATCH_SIZE, "Rows a batch, over all replicas.", least=1)
     learning_rate: float | None = option(
         None,
@@ -221,6 +224,8 @@ class ClassificationOptions:
         check_strategy(self.distribution)
         check_activation_cache(self.activation_cache)
         class_weights(self.class_weight, ["any"])  # what it is told, not what it makes of the data
+        if self.test_all and self.minutes is None:
+            raise TransformerError("test_all goes with minutes, within which a part of the test rows may have to do")
         if self.minutes is not None:
             check_minutes(self.minutes, self.fine_tuning().methods)
             for name in ("epochs", "early_stopping"):

@@ -3,16 +3,18 @@
 First comes the head alone, solved for on the encoder's vectors as they are, so that there is a model whatever happens. Then
 methods and rates compete by successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943): each trains for a few updates, the
 best third for three times as many, until one is left, with updates for half of the time or more. All start from the
-same weights, and frozen blocks run once for all of them. What validates best of everything tried is kept.
+same weights, and frozen blocks run once for all of them. What validates best of everything tried is kept. Few validation rows
+cannot judge: where there is time for it, folds of the training rows do, and the winner trains on all of them.
 """
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from tftransformer.data.examples import Examples
 from tftransformer.data.pipeline import num_batches
@@ -49,8 +51,15 @@ LEAST_UPDATES = 20
 _PILOT, _TIMED_TEXTS = 6, 128
 # Texts that a trial is judged by at least, and the fraction of the time that goes into one judgement at most.
 _LEAST_TEXTS, _JUDGING = 100, 0.02
-# Seconds of tracing for each block, until one trial has shown what it takes here.
-_TRACING = 0.7
+# What an update costs at least, as a fraction of one of everything; and what it may come to cost more than was measured, so that a
+# schedule reaches its end.
+_LEAST_COST, _MARGIN = 0.2, 1.1
+# Folds of the training rows, where the validation rows are fewer.
+_FOLDS = 3
+# Fraction of the time that may go into solving for the head, which is where everything starts.
+_SOLVING = 0.15
+# Tracing a training step takes about so many times what tracing the encoder takes.
+_TRACING = 3.5
 # The head alone.
 HEAD = LinearProbe.name
 
@@ -83,6 +92,28 @@ class TimeLimit(keras.callbacks.Callback):
         self.last = time.monotonic()
 
 
+class TextSpeed(NamedTuple):
+    """What running a task's network takes here.
+
+    Attributes:
+        text: Seconds for a text, once its graph is there.
+        tracing: Seconds until it is.
+    """
+
+    text: float
+    tracing: float
+
+
+def measure_speed(task: TextClassifier, examples: Examples) -> TextSpeed:
+    """Run a task on some examples, twice."""
+    some, seconds = sample(examples, _TIMED_TEXTS), []
+    for _ in range(2):
+        started = time.monotonic()
+        task.predict(some, verbose=0)
+        seconds.append(time.monotonic() - started)
+    return TextSpeed(max(seconds[1] / len(some), 1e-6), max(seconds[0] - seconds[1], 0.0))
+
+
 def train_within(
     task: TextClassifier,
     train: Split | Examples,
@@ -97,6 +128,7 @@ def train_within(
     callbacks: Callable[[], Sequence[keras.callbacks.Callback]] = tuple,
     rows_after: int = 0,
     seconds_after: float = 0.0,
+    speed: TextSpeed | None = None,
     keep: Callable[[], None] | None = None,
     say: Callable[[str], None] = print,
 ) -> TimedResult:
@@ -107,7 +139,8 @@ def train_within(
     Args:
         task: A built task; what it starts from, all trials do.
         train: Training rows with labels.
-        validation: Rows that choose, on a fixed sample where judging by all of them would take too long.
+        validation: Rows that choose, on a fixed sample where judging by all of them would take too long. Of fewer than 100
+            the training rows choose, by three folds, where there is time for it.
         minutes: Minutes for all of it. What was begun is finished: tracing cannot be stopped.
         recipe: Recipe for the rows (`recipe_for`): its start, highest rate and updates are where the search begins.
         methods: Whether methods compete, beside the recipe's; else the task trains as it is.
@@ -116,6 +149,7 @@ def train_within(
         fit_options: Further arguments of `fit`, such as `activation_cache`.
         callbacks: Gives the callbacks of a trial.
         rows_after, seconds_after: Texts to be predicted, and other seconds to be spent, within the minutes behind training.
+        speed: What `measure_speed` found; None: it is measured within the minutes.
         keep: Called when the task has weights that are better than those before.
         say: Takes the lines about what happens.
 
@@ -135,7 +169,7 @@ def train_within(
     timed.compile_options = {**({"fresh_multiplier": 1.0} if recipe.start else {}), **(compile_options or {})}
     timed.fit_options, timed.callbacks = dict(fit_options or {}), callbacks
     timed.methods, timed.rates = methods, rates
-    return timed.run(rows_after, seconds_after)
+    return timed.run(rows_after, seconds_after, speed)
 
 
 class _Timed:
@@ -164,6 +198,8 @@ class _Timed:
         self._trials: list[Trial] = []
         self._best: tuple[Trial, Candidate, list[np.ndarray], list[dict[str, float]]] | None = None
         self._begin = self._weights()
+        # What the head sees of the training rows.
+        self._vectors = np.zeros((0, 0))
         # What the task is compiled for, and the state of its optimizer at the beginning.
         self._prepared: tuple[Candidate, list[tuple[keras.Variable, np.ndarray]]] | None = None
 
@@ -171,10 +207,13 @@ class _Timed:
     def _left(self) -> float:
         return self._end - time.monotonic()
 
-    def run(self, rows_after: int, seconds_after: float) -> TimedResult:
-        task = self._task
+    def run(self, rows_after: int, seconds_after: float, speed: TextSpeed | None) -> TimedResult:
+        task, started = self._task, time.monotonic()
+        predict_function = task.predict_function
         task.compile(learning_rate=self._recipe.learning_rate, **self.compile_options)
-        text = self._seconds_a_text()
+        # It does not depend on how weights train.
+        task.predict_function = predict_function
+        text, tracing = measure_speed(task, self._validation) if speed is None else speed
         self._end -= rows_after * text + seconds_after
         self._held_out = sample(self._validation, max(_LEAST_TEXTS, int(_JUDGING * max(self._left, 0.0) / text)))
         self._say(
@@ -184,8 +223,8 @@ class _Timed:
             self._solve(text)
         layers = task.config.num_layers
         candidates = candidates_for(self._recipe, task.advice, layers, methods=self.methods, rates=self.rates)
-        update, setup = self._pilot(candidates[0], text)
-        if update:
+        update, setup = self._pilot(candidates[0], text, tracing)
+        if update and not self._compete_by_folds(candidates, update, setup):
             self._compete(self._affordable(candidates, text, update, setup), update, setup)
         if self._best is None:
             raise TransformerError(
@@ -194,30 +233,37 @@ class _Timed:
         trial, candidate, weights, epochs = self._best
         self._prepare(candidate, 0)
         self._restore(weights)
-        return TimedResult(tuple(self._trials), trial, epochs)
+        return TimedResult(tuple(self._trials), trial, epochs, self._missing(started, update, setup))
 
-    def _seconds_a_text(self) -> float:
-        """What the encoder takes for a text, once its graph is there."""
-        some = sample(self._validation, _TIMED_TEXTS)
-        self._task.predict(some, verbose=0)
-        started = time.monotonic()
-        self._task.predict(some, verbose=0)
-        return max((time.monotonic() - started) / len(some), 1e-6)
+    def _missing(self, started: float, update: float, setup: float) -> float:
+        """Further minutes that a training of everything by the recipe's updates would have taken; 0 where there was time for it."""
+        made = max((trial.updates for trial in self._trials), default=0)
+        if made >= self._wanted:
+            return 0.0
+        if not update:
+            return self._end - started
+        available = self._end - started
+        return max(0.0, 2 * setup + self._wanted * update - available)
 
     def _solve(self, text: float) -> None:
         """The head alone: what all others start from."""
         task, started = self._task, time.monotonic()
         # Where even this is long, on as many of the rows as there is time for.
-        part = sample(self._train, max(_LEAST_TEXTS, int(0.5 * max(self._left, 0.0) / text)), task.seed)
-        weights = row_weights(part, task.example_weights(self.fit_options.get("class_weight"), part.targets))
-        self._say(solve_head(task, task.encode(part), part.targets, weights, names=True))
+        part = sample(self._train, max(_LEAST_TEXTS, int(_SOLVING * max(self._left, 0.0) / text)), task.seed)
+        self._vectors = task.encode(part)
+        self._say(self._solve_on(part, self._vectors))
         self._begin = self._weights()
         self._judge(Candidate(HEAD, None), 0, started, [])
 
-    def _pilot(self, candidate: Candidate, text: float) -> tuple[float, float]:
+    def _solve_on(self, rows: Examples, vectors: np.ndarray) -> str:
+        task = self._task
+        weights = row_weights(rows, task.example_weights(self.fit_options.get("class_weight"), rows.targets))
+        return solve_head(task, vectors, rows.targets, weights, names=True)
+
+    def _pilot(self, candidate: Candidate, text: float, tracing: float) -> tuple[float, float]:
         """Seconds of an update and of a trial beside its updates; 0 where there is no time to find out."""
-        guessed = _TRACING * self._task.config.num_layers + 3 * text * self._recipe.batch_size * _PILOT
-        if self._best is not None and self._left < 3 * guessed:
+        guessed = _TRACING * tracing + 3 * text * self._recipe.batch_size * (_PILOT + LEAST_UPDATES)
+        if self._best is not None and self._left < 2 * guessed:
             return 0.0, 0.0
         started, limit = time.monotonic(), TimeLimit()
         full = Candidate("full" if self.methods else "", self._recipe.learning_rate)
@@ -229,6 +275,60 @@ class _Timed:
         self._say(f"an update takes {update:.2f} s, and {setup:.0f} s go into a trial beside them")
         return max(update, 1e-6), setup
 
+    def _compete_by_folds(self, candidates: Sequence[Candidate], update: float, setup: float) -> bool:
+        """Have folds of the training rows judge, where validation rows are too few to and there is time for it.
+
+        Returns:
+            Whether they did; the winner has been trained on all rows then.
+        """
+        if len(self._validation) >= _LEAST_TEXTS or len(self._train) < 2 * _FOLDS:
+            return False
+        if self._recipe.start is not None and len(self._vectors) < len(self._train):
+            return False
+        here = max(LEAST_UPDATES, self._wanted // HALVING)
+        spare = self._left - setup - self._wanted * update
+        field: list[Candidate] = []
+        for candidate in candidates:
+            spare -= setup + _FOLDS * here * update * candidate.cost
+            if spare < 0:
+                break
+            field.append(candidate)
+        # One candidate has nobody to win against but the head, which every trained model has to beat anyway.
+        if len(field) < 2:
+            return False
+        self._say(f"judged by {_FOLDS} folds of the {len(self._train):,} training texts: {len(field)} ways to train")
+        losses = [(self._loss_of_folds(candidate, here), number) for number, candidate in enumerate(field)]
+        best = field[min((math.inf if loss is None else loss, number) for loss, number in losses)[1]]
+        updates = min(int((self._left - setup) / (update * best.cost)), MOST * self._wanted)
+        self._say(f"{best}: {updates:,} updates on all rows, about {setup + updates * update * best.cost:.0f} s …")
+        self._try(best, max(updates, LEAST_UPDATES), self._end)
+        return True
+
+    def _loss_of_folds(self, candidate: Candidate, updates: int) -> float | None:
+        """Loss on the rows that each fold leaves out; None where training diverged."""
+        task, targets, started = self._task, np.asarray(self._train.targets), time.monotonic()
+        # A label with fewer rows than folds is missing from some.
+        least = int(np.bincount(targets).min()) if targets.ndim == 1 else 0
+        cut = (StratifiedKFold if least >= _FOLDS else KFold)(_FOLDS, shuffle=True, random_state=task.seed)
+        probabilities = np.zeros((len(targets), len(task.labels)), "float32")
+        name, rate = candidate.strategy or "as it is", candidate.learning_rate
+        for rows, rest in cut.split(np.zeros(len(targets)), targets if least >= _FOLDS else None):
+            try:
+                self._fit(candidate, updates, fold=rows)
+            except TransformerError as error:
+                if not self._updates_made():
+                    raise
+                self._say(f"diverged: {error}")
+                self._trials.append(Trial(name, rate, updates, None, None, time.monotonic() - started, folds=_FOLDS))
+                return None
+            probabilities[rest] = task.predict(self._train.take(rest), verbose=0)
+        loss, accuracy = self._figures(targets, probabilities)
+        self._trials.append(Trial(name, rate, updates, loss, accuracy, time.monotonic() - started, folds=_FOLDS))
+        self._say(
+            f"{candidate}, {updates:,} updates: loss {loss:.4f} in folds, {accuracy:.4f} right; {self._left:.0f} s left"
+        )
+        return loss
+
     def _affordable(self, candidates: Sequence[Candidate], text: float, update: float, setup: float) -> list[Candidate]:
         """The candidates; where training everything would take too long, one with as many frozen blocks as it needs."""
         layers = self._task.config.num_layers
@@ -236,14 +336,20 @@ class _Timed:
         if not self.methods or last_updates(1, self._left, update, setup) >= wanted or layers < 2:
             return list(candidates)
         for frozen in dict.fromkeys((layers // 2, layers * 3 // 4, layers - 1)):
-            cost = 1 - frozen / layers
-            # Frozen blocks run once, over all rows.
-            once = text * len(self._train) * (1 - cost)
-            if last_updates(1, self._left - once, update * cost, setup) >= wanted:
+            fraction = max(1 - frozen / layers, _LEAST_COST)
+            # Where rows come several times, frozen blocks run once, over all of them; else with each update.
+            once = text * len(self._train) * frozen / layers
+            stored = last_updates(1, self._left - once, update * fraction, setup)
+            if stored >= 2 * self._recipe.updates_an_epoch:
+                cost = fraction
+            else:
+                cost, once = (1 + 2 * fraction) / 3, 0.0
+                stored = last_updates(1, self._left, update * cost, setup)
+            if stored >= wanted:
                 break
         strategy = f"freeze:{frozen}"
         rate = parse_strategy(strategy).learning_rate(self._task.advice) if self.rates else self._recipe.learning_rate
-        return [Candidate(strategy, rate, cost)]
+        return [Candidate(strategy, rate, cost, once)]
 
     @property
     def _wanted(self) -> int:
@@ -258,7 +364,8 @@ class _Timed:
         while field:
             rungs = rungs_of(len(field))
             cost = update * max(candidate.cost for candidate in field)
-            updates = min(last_updates(len(field), self._left, cost, setup), MOST * self._wanted)
+            left = self._left / _MARGIN - sum(candidate.once for candidate in field)
+            updates = min(last_updates(len(field), left, cost, setup), MOST * self._wanted)
             here = max(LEAST_UPDATES, updates // HALVING ** (len(rungs) - 1))
             results = []
             for candidate in field:
@@ -292,16 +399,26 @@ class _Timed:
         made = updates if candidate.contrastive else self._updates_made()
         return self._judge(candidate, made, started, figures.epochs).loss
 
-    def _fit(self, candidate: Candidate, updates: int, *callbacks: keras.callbacks.Callback) -> None:
+    def _fit(
+        self, candidate: Candidate, updates: int, *callbacks: keras.callbacks.Callback, fold: np.ndarray | None = None
+    ) -> None:
         self._restore(self._begin)
         self._prepare(candidate, updates)
+        train, an_epoch = self._train, self._recipe.updates_an_epoch
+        accumulated = self.compile_options.get("gradient_accumulation_steps") or 1
+        if fold is not None:
+            train = train.take(fold)
+            an_epoch = math.ceil(num_batches(len(train), self._recipe.batch_size) / accumulated)
+            if self._recipe.start is not None:
+                # The head that all others start from has seen every row.
+                self._solve_on(train, self._vectors[fold])
         epochs, steps = 1, None
-        if updates >= self._recipe.updates_an_epoch:
-            epochs = round(updates / self._recipe.updates_an_epoch)
+        if updates >= an_epoch:
+            epochs = round(updates / an_epoch)
         else:
-            steps = updates * (self.compile_options.get("gradient_accumulation_steps") or 1)
+            steps = updates * accumulated
         self._task.fit(
-            self._train, epochs=epochs, steps_per_epoch=steps, verbose=0,
+            train, epochs=epochs, steps_per_epoch=steps, verbose=0,
             callbacks=[*callbacks, *self.callbacks()], **self.fit_options,
         )  # fmt: skip
 
@@ -333,10 +450,7 @@ class _Timed:
     def _judge(self, candidate: Candidate, updates: int, started: float, epochs: list[dict[str, float]]) -> Trial:
         """Note a trial, and keep its weights where they are the best."""
         task = self._task
-        probabilities, targets = task.predict(self._held_out, verbose=0), self._held_out.targets
-        temperature = fit_temperature(targets, probabilities)
-        loss = _cross_entropy(targets, with_temperature(probabilities, temperature, task.multi_label))
-        accuracy = float(decisions(targets, probabilities)[1].mean())
+        loss, accuracy = self._figures(self._held_out.targets, task.predict(self._held_out, verbose=0))
         trial = Trial(
             candidate.strategy or "as it is",
             candidate.learning_rate,
@@ -357,6 +471,12 @@ class _Timed:
             self._best = (trial, candidate, self._weights(), epochs)
             self._keep()
         return trial
+
+    def _figures(self, targets: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
+        """Loss at the best temperature, and the fraction of right decisions."""
+        temperature = fit_temperature(targets, probabilities)
+        loss = _cross_entropy(targets, with_temperature(probabilities, temperature, self._task.multi_label))
+        return loss, float(decisions(targets, probabilities)[1].mean())
 
     def _updates_made(self) -> int:
         return int(keras.ops.convert_to_numpy(self._task.optimizer.iterations))

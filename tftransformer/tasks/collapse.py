@@ -48,13 +48,30 @@ def notice_collapse(
     chance = chance_loss(data.targets, len(task.labels), smoothing, weights)
     some = data.take(range(0, len(data), -(-len(data) // _PROBED_ROWS)))
 
-    def probe() -> np.ndarray:
-        batch = next(iter(task._ordered(some, len(some))[0]))
-        logits = task(batch[0] if isinstance(batch, tuple) else batch, training=False)
-        return keras.ops.convert_to_numpy(task.activate(keras.ops.cast(logits, "float32")))
+    def probe() -> tuple[np.ndarray, float]:
+        batches, inverse = task._ordered(replace(some, targets=None), len(some))
+        logits = keras.ops.cast(task(next(iter(batches)), training=False), "float32")
+        probabilities = keras.ops.convert_to_numpy(task.activate(logits))[inverse]
+        return probabilities, mean_loss(some.targets, probabilities, row_weights(some, class_weights))
 
     accumulated = getattr(task.optimizer, "gradient_accumulation_steps", None) or 1
     return [NoticeCollapse(chance, probe, warmup_updates(task.optimizer), batches, accumulated, stop=stop)]
+
+
+def mean_loss(targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None) -> float:
+    """The mean cross-entropy of rows, as Keras's losses have it.
+
+    Args:
+        targets: Ids (B,), or zeros and ones (B, C).
+        probabilities: (B, C).
+        weights: Factors (B,) on the rows' losses; None for 1.
+    """
+    logs, rest = (np.log(np.maximum(values, 1e-7)) for values in (probabilities, 1 - probabilities))
+    if targets.ndim == 1:
+        losses = -logs[np.arange(len(targets)), targets]
+    else:
+        losses = -np.where(targets > 0, logs, rest).mean(-1)
+    return float((losses if weights is None else losses * weights).mean())
 
 
 def row_weights(examples: Examples, class_weights: tf.Tensor | None) -> np.ndarray | None:
