@@ -67,10 +67,10 @@ def as_texts(x: Any, y: Any = None, sample_weight: Any = None) -> Texts:
             (x, y) or (x, y, weight), batched or not. Two strings in a list are two texts; a pair is a tuple of two.
         y: B label names or ids in any such form, an array (B, C), or B lists of names; None with a Split or a
             Dataset.
-        sample_weight: B numbers.
+        sample_weight: B finite numbers of at least 0, not all of them 0.
 
     Raises:
-        TransformerError: if the lengths differ, a text is not a string, labels come twice, or it is not plain which
+        TransformerError: if the lengths differ, a weight means nothing, a text is not a string, labels come twice, or it is not plain which
             columns of a table are meant.
 
     Example:

@@ -356,8 +356,8 @@ def _saved_if_stopped(classifier: TextClassifier, run: RunFolder) -> Iterator[No
     except (KeyboardInterrupt, Terminated, TransformerError):
         # After an error `fit` has put back the last good weights. A head that is as it was answers for nobody yet; each stage of
         # a training counts its updates anew.
-        head = zip(before, classifier.head.weights)
-        learned = task_has_trained(classifier) or any((old != new).any() for old, new in head)
+        now = [keras.ops.convert_to_numpy(weight) for weight in classifier.head.weights]
+        learned = task_has_trained(classifier) or not all(map(np.array_equal, before, now))
         if not run.model_path.exists() and learned:
             show_average(classifier.optimizer)
             classifier.save_to_preset(run.model_path)

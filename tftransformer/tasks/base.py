@@ -196,8 +196,9 @@ class TextTask(TextBatches, Task):
             validation_split: Fraction of the rows, taken from the end as Keras does, to validate on.
             validation_data: A Split, (texts, labels), (texts, labels, weights) or a dataset.
             shuffle: A new order in each epoch, by `seed`.
-            class_weight: "balanced", or weights by label name or id.
-            sample_weight: A weight for each text.
+            class_weight: "balanced", or weights by label name or id, of at least 0.
+            sample_weight: A weight for each text, at least 0. A text whose weight is 0 is left out, as if it were not there; those of
+                a `tf.data.Dataset` count as rows of a batch all the same.
             activation_cache: Where the embeddings and the first blocks are frozen, "auto" runs them once and trains
                 from what they gave, if the rows are seen more than once; the result is the same. A folder
                 keeps it for later runs, a `ActivationCache` has more to choose, and "off" refuses.
@@ -213,7 +214,7 @@ class TextTask(TextBatches, Task):
             Keras's History.
 
         Raises:
-            TransformerError: The data do not fit the task, a callback sets the rate beside a schedule, or the
+            TransformerError: The data do not fit the task, a weight is negative or not finite, or all are 0; a callback sets the rate beside a schedule, or the
                 loss is not finite.
         """
         fitting = Fitting(
