@@ -97,6 +97,7 @@ def test_few_rows_a_class_are_brought_together(rows, classes, start):
     assert (found.epochs == 0) == start.startswith("contrastive")
     # Pairs of texts have no vectors before they are trained on, and epochs that are asked for are taken.
     assert recipe(rows, classes, contrasts=False).start == recipe(rows, classes, epochs=2).start == "head_start"
+    assert recipe(rows, classes, pairs=True).start is None and recipe(rows, classes, pairs=True).updates >= UPDATES
     assert recipe(rows, classes, fresh_head=False).strategy == "full"
 
 

@@ -71,11 +71,12 @@ def timed(monkeypatch, two_block_preset, reviews):
             classifier.apply(kind)
         train_rows = rows.take(list(range(60)) * copies)
         options = {"say": lambda _: None, **given}
+        more = options.pop("callbacks", list)
         recipe = recipe_for(classifier, len(train_rows), fresh_head=True)
         if recipe.epochs:
             recipe = dataclasses.replace(recipe, epochs=2)
         ticks = Ticks(clock)
-        options["callbacks"] = lambda: [ticks]
+        options["callbacks"] = lambda: [ticks, *more()]
         options["compile_options"] = {"run_eagerly": True, **options.get("compile_options", {})}
         result = train_within(classifier, train_rows, rows, seconds / 60, recipe, **options)
         return result, classifier, clock, ticks
@@ -199,6 +200,29 @@ def test_little_time_is_told_with_the_minutes_that_would_do(timed):
     assert short.missing > 0
     enough, *_ = timed(140)
     assert enough.missing == 0
+
+
+@pytest.mark.slow
+def test_the_usual_callbacks_go_with_every_trial(timed, tmp_path):
+    """With contrastive training among the trials, which makes no updates of the optimizer."""
+    rates = []
+
+    def callbacks():
+        note = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: rates.append(logs["loss"]))
+        return [
+            note,
+            keras.callbacks.TensorBoard(str(tmp_path / "board"), write_graph=False),
+            keras.callbacks.CSVLogger(str(tmp_path / "log.csv"), append=True),
+            keras.callbacks.ModelCheckpoint(str(tmp_path / "last.weights.h5"), save_weights_only=True),
+            keras.callbacks.EarlyStopping("loss", patience=50),
+            keras.callbacks.TerminateOnNaN(),
+        ]
+
+    result, *_ = timed(140, copies=1, callbacks=callbacks)
+    assert "contrastive" in {trial.strategy for trial in result.trials} and result.best.loss is not None
+    assert len(rates) >= len(result.trials) - 1 and np.isfinite(rates).all()
+    assert (tmp_path / "last.weights.h5").exists() and (tmp_path / "log.csv").stat().st_size
+    assert list((tmp_path / "board").rglob("events*"))
 
 
 def test_a_training_that_diverges_is_left_out(timed, monkeypatch):

@@ -264,3 +264,13 @@ def test_a_run_that_has_collapsed_begins_again_at_a_third_of_the_rate(tiny_prese
     assert (
         "try a lower learning_rate" in printed or classifier.evaluate(rows, verbose=0, return_dict=True)["loss"] < 0.6
     )
+
+
+def test_a_head_for_pairs_starts_from_random_numbers(tiny_preset, reviews, given, capsys):
+    classifier = build(tiny_preset)
+    kernel = np.array(classifier.head.logits.kernel)
+    texts, labels = reviews
+    with pytest.raises(Keras):
+        classifier.fit([(text, "a film") for text in texts], labels, verbose=2)
+    assert "60 rows, 2 labels, 16 wide: full, rate 1e-4, 63 epochs of 4 updates" in capsys.readouterr().out
+    np.testing.assert_array_equal(classifier.head.logits.kernel, kernel)

@@ -105,6 +105,7 @@ def choose_recipe(
     advice: Mapping[str, Any],
     *,
     fresh_head: bool = False,
+    pairs: bool = False,
     contrasts: bool = True,
     strategy: str = "full",
     learning_rate: float | None = None,
@@ -121,8 +122,9 @@ def choose_recipe(
         classes: C; 0 for a task without labels.
         advice: The preset's advice: any of `learning_rate`, `frozen_learning_rate` and `epochs`.
         fresh_head: Whether a linear head is all that starts from random numbers (`methods.probe.can_start`).
-        contrasts: Whether contrastive fine-tuning is for the task: not for pairs, of which encoders of single texts have no
-            good vectors, nor for documents in chunks.
+        pairs: Whether the rows are pairs of texts, of which encoders of single texts have no good vectors: a head that is solved
+            for on these is worse than a random one.
+        contrasts: Whether contrastive fine-tuning is for the task; not for documents in chunks.
         strategy: Methods that were chosen already.
         learning_rate, epochs, batch_size: As of `Recipe`.
         accumulated: Number of batches in an update.
@@ -133,6 +135,7 @@ def choose_recipe(
 
     batch_size = BATCH_SIZE if batch_size is None else batch_size
     batches = math.ceil(rows / batch_size)
+    fresh_head = fresh_head and not pairs
     start = "head_start" if fresh_head else None
     if fresh_head and epochs is None and contrasts and not kept and PAIRED_ROWS <= rows / classes <= FEW_ROWS:
         start, epochs = f"contrastive:{PAIR_UPDATES}", 0

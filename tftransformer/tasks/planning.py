@@ -21,8 +21,8 @@ def recipe_for(task: "TextTask", rows: int, **given: Any) -> Recipe:
     """The recipe for a task and so many training rows an epoch; `given` are arguments of `choose_recipe`."""
     # A multi-task classifier has labels for each of its tasks, and a task of one's own may have none.
     labels = getattr(task, "labels", None) or ()
-    contrasts = not (task.text_pairs or task.in_chunks)
-    return choose_recipe(rows, task.config.hidden_dim, len(labels), task.advice, contrasts=contrasts, **given)
+    vectors = {"pairs": bool(task.text_pairs), "contrasts": not task.in_chunks}
+    return choose_recipe(rows, task.config.hidden_dim, len(labels), task.advice, **vectors, **given)
 
 
 def recipe_as_compiled(
