@@ -8,6 +8,7 @@ import tensorflow as tf
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import SGD, AdamW
 from tftransformer.finetuning.methods import AverageWeights
+from tftransformer.finetuning.recipe import choose_recipe
 from tftransformer.patterns import addresses
 from tftransformer.tasks import TextClassifier, fitting
 from tftransformer.tasks.collapse import restart
@@ -155,7 +156,7 @@ def test_a_run_that_begins_again_begins_its_average_again(tiny_preset, reviews, 
     classifier = build(tiny_preset)
     start = values(classifier)
     classifier.fit(
-        *(column[:20] for column in reviews), epochs=fitting.choose_recipe(20, 16, 2, {}, epochs=2), batch_size=8,
+        *(column[:20] for column in reviews), epochs=choose_recipe(20, 16, 2, {}, epochs=2), batch_size=8,
         verbose=0, callbacks=[recorded],
     )  # fmt: skip
     assert Once.attempts == 2 and len(recorded.seen) == 2 + 6
