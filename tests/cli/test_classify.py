@@ -165,9 +165,9 @@ def test_a_training_that_is_stopped_leaves_its_model(folder, tiny_preset, tmp_pa
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         for line in process.stdout:
-            if re.match(r"epoch 9|trial 2", line) and not seen:
+            if re.match(r"epoch 9|an update takes", line) and not seen:
                 process.send_signal(ending)
-            if seen or re.match(r"epoch 9|trial 2", line):
+            if seen or re.match(r"epoch 9|an update takes", line):
                 seen.append(line)
         assert process.wait(60) == code, process.stderr.read()
     assert "the model as it was trained until here is in run/model; --mode=predict --model=run uses it\n" in seen[-1]
