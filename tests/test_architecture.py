@@ -1,6 +1,7 @@
 """The house: imports go to lower floors alone, layers know Keras alone, files stay short, layers are registered."""
 
 import ast
+import graphlib
 import importlib
 import inspect
 import pathlib
@@ -62,6 +63,16 @@ def test_imports_go_to_lower_floors_alone(path):
     assert here in FLOOR, f"{here} stands on no floor"
     for other in own_parts(path) - {here}:
         assert FLOOR[other] < FLOOR[here] or FLOOR[here] == 0 == FLOOR[other], f"{here} imports {other}"
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """Inside functions and for types alone, too. A package's `__init__` only hands names on."""
+    modules = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in FILES}
+    graph = {name: set(imports(path)) & modules.keys() for name, path in modules.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,16 @@
-"""Checks of training arguments that need no Keras, so that a wrong one is refused before Keras is loaded."""
+"""Types and checks of training arguments that need no Keras, so that a wrong one is refused before Keras is loaded."""
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tftransformer.errors import TransformerError, check_choice
+
+if TYPE_CHECKING:
+    import keras
+
+# A built Keras model or a task. Keras itself is not imported: strings are parsed long before it is needed.
+Model: TypeAlias = "keras.Model"
 
 # In the order of the classes in `schedules`.
 SCHEDULE_NAMES = ("linear", "cosine", "polynomial", "exponential", "constant", "slanted_triangular", "inverse_sqrt")

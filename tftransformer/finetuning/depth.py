@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.methods.base import Model
+from tftransformer.finetuning.arguments import Model
 from tftransformer.patterns import leaf_layers
 
 _BLOCK = re.compile(r"encoder_block_\d+")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.methods.base import Model
+from tftransformer.finetuning.arguments import Model
 from tftransformer.finetuning.tracing import model_changed
 from tftransformer.patterns import address, addresses, leaf_layers, select
 

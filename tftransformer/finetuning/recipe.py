@@ -7,13 +7,12 @@ data sets and are judged on the other.
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from tftransformer.finetuning.methods.base import Method
+from tftransformer.finetuning.methods.base import LEARNING_RATE, Method
+from tftransformer.finetuning.strategy import parse_strategy
 
-# The middle of what BERT is fine-tuned with (Devlin et al. 2018, A.3), and what encoders below this width learn at.
-LEARNING_RATE = 2e-5
+# What encoders below this width learn at.
 NARROW_LEARNING_RATE = 1e-4
 NARROW = 512
 # Rows of a training batch wherever nothing is said; and of one whose size changes nothing but the time it takes.
@@ -79,10 +78,8 @@ class Recipe:
         """Number of updates of the run."""
         return self.epochs * self.updates_an_epoch
 
-    def start_method(self) -> "Method | None":
+    def start_method(self) -> Method | None:
         """The method that `start` names, with the batches of this recipe."""
-        from tftransformer.finetuning.strategy import parse_strategy
-
         if self.start is None:
             return None
         (method,) = parse_strategy(self.start).methods
@@ -131,8 +128,6 @@ def choose_recipe(
         kept: Names of what was given and decides how updates are made. Contrastive fine-tuning, whose updates are its own, would
             leave it unused, and is not chosen then.
     """
-    from tftransformer.finetuning.strategy import parse_strategy
-
     batch_size = BATCH_SIZE if batch_size is None else batch_size
     batches = math.ceil(rows / batch_size)
     fresh_head = fresh_head and not pairs

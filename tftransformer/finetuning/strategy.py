@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.finetuning.arguments import Model
 from tftransformer.finetuning.methods import METHODS
-from tftransformer.finetuning.methods.base import AND, Method, Model, apply_methods, joined_names
-from tftransformer.finetuning.recipe import LEARNING_RATE
+from tftransformer.finetuning.methods.base import AND, LEARNING_RATE, Method, apply_methods, joined_names
 
 if TYPE_CHECKING:
     from tftransformer.finetuning.freezing import FreezeSummary

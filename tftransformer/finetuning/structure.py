@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.arguments import Model
 from tftransformer.finetuning.freezing import freeze, frozen_addresses
 from tftransformer.finetuning.methods import METHODS
-from tftransformer.finetuning.methods.base import Method, Model
+from tftransformer.finetuning.methods.base import Method
 from tftransformer.finetuning.strategy import method_class, method_from_config
 from tftransformer.models.task import Task
 

@@ -2,36 +2,16 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.freezing import train_only
+from tftransformer.finetuning.methods.base import Stage
 from tftransformer.finetuning.optimizers import inner_optimizer
 from tftransformer.finetuning.reduced_gradients import ReducedGradients
 from tftransformer.patterns import addresses, exactly
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Some epochs in which the same weights train.
-
-    Attributes:
-        first: The first epoch, counted from 0.
-        last: The epoch after the last one.
-        names: The addresses of what trains.
-        about: Description of what joins in this stage, for people.
-    """
-
-    first: int
-    last: int
-    names: tuple[str, ...]
-    about: str
-
-    def __str__(self) -> str:
-        return f"{self.about} from epoch {self.first + 1}"
 
 
 def run_stages(

@@ -22,8 +22,9 @@ from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.calibration import decisions, fit_temperature, with_temperature
 from tftransformer.finetuning.freezing import unfreeze
-from tftransformer.finetuning.methods.probe import LinearProbe, solve_head
+from tftransformer.finetuning.methods.probe import LinearProbe
 from tftransformer.finetuning.recipe import Recipe, default_epochs
+from tftransformer.finetuning.solved_head import solve_head
 from tftransformer.finetuning.strategy import parse_strategy
 from tftransformer.runs.halving import (
     HALVING,

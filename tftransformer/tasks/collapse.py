@@ -16,7 +16,7 @@ from tftransformer.finetuning.schedule_length import warmup_updates
 from tftransformer.tasks.labelled import Labelled
 
 if TYPE_CHECKING:
-    from tftransformer.tasks.base import TextTask
+    from tftransformer.models.task import Task
 
 # Losses that can be compared with that of guessing.
 _LOSSES = (keras.losses.SparseCategoricalCrossentropy, keras.losses.BinaryCrossentropy, SmoothedCrossEntropy)
@@ -24,7 +24,7 @@ _PROBED_ROWS = 32
 
 
 def notice_collapse(
-    task: "TextTask",
+    task: "Task",
     data: Any,
     batches: int | None,
     class_weights: tf.Tensor | None = None,
@@ -86,7 +86,7 @@ def row_weights(examples: Examples, class_weights: tf.Tensor | None) -> np.ndarr
 RESTARTS, GENTLER = 2, 3.0
 
 
-def restart(task: "TextTask", weights: Sequence[tuple[Any, np.ndarray]]) -> None:
+def restart(task: "Task", weights: Sequence[tuple[Any, np.ndarray]]) -> None:
     """Give a task its weights back, and an optimizer that has not trained and has a third of the rate."""
     for weight, value in weights:
         weight.assign(value)

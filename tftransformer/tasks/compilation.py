@@ -22,7 +22,7 @@ from tftransformer.tasks.adapted_objectives import AdaptedMetric, adapt_loss, ad
 from tftransformer.tasks.labelled import Labelled
 
 if TYPE_CHECKING:
-    from tftransformer.tasks.base import TextTask
+    from tftransformer.models.task import Task
 
 _OPTIMIZER_OPTIONS = (
     "learning_rate", "schedule", "warmup", "weight_decay", "global_clipnorm", "gradient_accumulation_steps",
@@ -44,16 +44,16 @@ class Compilation:
         given: Names of the arguments that were given, of those that decide how weights are trained.
     """
 
-    def __init__(self, task: "TextTask", again: Callable[..., None], given: Iterable[str] = ()) -> None:
+    def __init__(self, task: "Task", again: Callable[..., None], given: Iterable[str] = ()) -> None:
         self._form, self._again, self._methods = TracedForm(task), again, task.methods
         self.given = tuple(given)
 
-    def use_rate(self, task: "TextTask", rate: float | None) -> None:
+    def use_rate(self, task: "Task", rate: float | None) -> None:
         """Compile again with a learning rate where `compile` was given none, and no optimizer."""
         if rate is not None and not {"optimizer", "learning_rate"} & set(self.given) and not task.optimizer.built:
             self._again(task, learning_rate=rate)
 
-    def check(self, task: "TextTask") -> None:
+    def check(self, task: "Task") -> None:
         """Compile again where the task was changed since and nothing is lost by it.
 
         Raises:
@@ -96,7 +96,7 @@ def remembered(compile: Callable) -> Callable:
 
 
 def training_defaults(
-    task: "TextTask", optimizer: Any, loss: Any, options: dict[str, Any], **defaults: Any
+    task: "Task", optimizer: Any, loss: Any, options: dict[str, Any], **defaults: Any
 ) -> tuple[dict[str, Any], float]:
     """The arguments of Keras's `compile` that are no matter of the task's targets.
 
@@ -151,7 +151,7 @@ def training_defaults(
     return {"optimizer": optimizer, "jit_compile": compiled, **options}, smoothing
 
 
-def classification_defaults(task: "TextTask", optimizer: Any, loss: Any, metrics: Any, options: dict[str, Any]) -> dict:
+def classification_defaults(task: "Task", optimizer: Any, loss: Any, metrics: Any, options: dict[str, Any]) -> dict:
     """The arguments of Keras's `compile` for a classifier.
 
     Args:
@@ -181,7 +181,7 @@ def classification_defaults(task: "TextTask", optimizer: Any, loss: Any, metrics
     }
 
 
-def choose_xla(task: "TextTask", updates: int) -> str:
+def choose_xla(task: "Task", updates: int) -> str:
     """Decide for a run of so many updates whether its steps are compiled as a whole, where `compile` left it open.
 
     Args:
@@ -215,7 +215,7 @@ def _has_accelerator() -> bool:
     return bool(tf.config.list_physical_devices("GPU") + tf.config.list_physical_devices("TPU"))
 
 
-def restore_compilation(task: "TextTask") -> None:
+def restore_compilation(task: "Task") -> None:
     """What loading has to do after `compile`: give the optimizer its variables, so that their values fit."""
     task._compilation = Compilation(task, lambda task, **more: None, TRAINING_ARGUMENTS[:1])
     if task.optimizer is None:
@@ -227,7 +227,7 @@ def restore_compilation(task: "TextTask") -> None:
     task.optimizer.build(task.trainable_variables)
 
 
-def _fresh_that_train(task: "TextTask") -> list[str]:
+def _fresh_that_train(task: "Task") -> list[str]:
     weights = {name: weight for name, weight in patterns.addresses(task).items() if weight.trainable}
     fresh = re.compile("|".join([*task.fresh, *inserted_patterns()]))
     return [name for name in weights if fresh.fullmatch(name)]

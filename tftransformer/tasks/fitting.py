@@ -46,7 +46,7 @@ from tftransformer.tasks.text_batches import (
 )
 
 if TYPE_CHECKING:
-    from tftransformer.tasks.base import TextTask
+    from tftransformer.models.task import Task
 # The steps between texts and the network, in their order.
 STEPS = {
     "augmentation": "augmentation",
@@ -77,7 +77,7 @@ class Fitting:
 
     def __init__(
         self,
-        task: "TextTask",
+        task: "Task",
         *,
         batch_size: int | None,
         epochs: int | Recipe | None,
@@ -393,7 +393,7 @@ class Fitting:
 
 
 def training_batches(
-    task: "TextTask",
+    task: "Task",
     examples: Examples,
     batch_size: int,
     shuffle: bool,
@@ -434,7 +434,7 @@ def training_batches(
 
 
 def stored_states(
-    task: "TextTask", cache: ActivationCache | None, data: Sequence[Any], passes: int, say: Callable[[str], None]
+    task: "Task", cache: ActivationCache | None, data: Sequence[Any], passes: int, say: Callable[[str], None]
 ) -> StoredStates | None:
     """The outputs of a task's frozen layers for the data of a `fit`, if that pays.
 
@@ -465,7 +465,7 @@ def stored_states(
 
 
 def store_for_stages(
-    task: "TextTask",
+    task: "Task",
     cache: ActivationCache | None,
     data: Sequence[Any],
     stages: Sequence[Stage],

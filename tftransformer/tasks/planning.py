@@ -14,10 +14,10 @@ from tftransformer.finetuning.recipe import Recipe, choose_recipe
 from tftransformer.patterns import addresses
 
 if TYPE_CHECKING:
-    from tftransformer.tasks.base import TextTask
+    from tftransformer.models.task import Task
 
 
-def recipe_for(task: "TextTask", rows: int, **given: Any) -> Recipe:
+def recipe_for(task: "Task", rows: int, **given: Any) -> Recipe:
     """The recipe for a task and so many training rows an epoch; `given` are arguments of `choose_recipe`."""
     # A multi-task classifier has labels for each of its tasks, and a task of one's own may have none.
     labels = getattr(task, "labels", None) or ()
@@ -26,7 +26,7 @@ def recipe_for(task: "TextTask", rows: int, **given: Any) -> Recipe:
 
 
 def recipe_as_compiled(
-    task: "TextTask", rows: int, batch_size: int, *, solvable: bool, passed: Sequence[str] = ()
+    task: "Task", rows: int, batch_size: int, *, solvable: bool, passed: Sequence[str] = ()
 ) -> Recipe:
     """Choose the recipe for a compiled task, which leaves what was compiled and passed as it is.
 
@@ -68,6 +68,6 @@ def sample(examples: Examples, rows: int, seed: int = 0) -> Examples:
     return examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:rows]))
 
 
-def task_has_trained(task: "TextTask") -> bool:
+def task_has_trained(task: "Task") -> bool:
     """Whether its optimizer has made an update."""
     return task.optimizer is not None and int(keras.ops.convert_to_numpy(task.optimizer.iterations)) > 0

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tftransformer.errors import TransformerError, check_choice, check_whole, near_miss
-from tftransformer.finetuning.methods.base import Method, Model, Number, fresh_patterns, hold_patterns
+from tftransformer.finetuning.arguments import Model
+from tftransformer.finetuning.methods.base import Method, Number, fresh_patterns, hold_patterns
 
 PLACES = {"houlsby": ("attention_adapters", "feed_forward_adapters"), "pfeiffer": ("feed_forward_adapters",)}
 _SLOTS = PLACES["houlsby"]

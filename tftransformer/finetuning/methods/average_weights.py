@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tftransformer.finetuning.arguments import check_number
-from tftransformer.finetuning.methods.base import Method, Model, Number
+from tftransformer.finetuning.arguments import Model, check_number
+from tftransformer.finetuning.methods.base import Method, Number
 
 _RULE = "above 0 and at most 1"
 

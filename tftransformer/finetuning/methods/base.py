@@ -3,20 +3,18 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.arguments import Model
 from tftransformer.patterns import addresses, exactly, select
 
 if TYPE_CHECKING:
-    import keras
-
     from tftransformer.finetuning.freezing import FreezeSummary
-    from tftransformer.finetuning.unfreezing import Stage
     from tftransformer.models.task import Task
 
-# A built Keras model or a task. Keras itself is not imported: strings are parsed long before it is needed.
-Model: TypeAlias = "keras.Model"
+# The highest rate where nobody says another: the middle of what BERT is fine-tuned with (Devlin et al. 2018, A.3).
+LEARNING_RATE = 2e-5
 
 
 class Number(NamedTuple):
@@ -35,6 +33,26 @@ class Number(NamedTuple):
     rule: str = "a positive integer"
     holds: Callable[[Any], bool] = lambda value: value >= 1
     default: Any = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some epochs in which the same weights train.
+
+    Attributes:
+        first: The first epoch, counted from 0.
+        last: The epoch after the last one.
+        names: The addresses of what trains.
+        about: Description of what joins in this stage, for people.
+    """
+
+    first: int
+    last: int
+    names: tuple[str, ...]
+    about: str
+
+    def __str__(self) -> str:
+        return f"{self.about} from epoch {self.first + 1}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +123,7 @@ class Method:
         """What `compile` gives to `build_optimizer` beside its own arguments."""
         return {}
 
-    def stages(self, model: Model, epochs: int, initial_epoch: int = 0) -> "Sequence[Stage]":
+    def stages(self, model: Model, epochs: int, initial_epoch: int = 0) -> Sequence[Stage]:
         """The stages in which `fit` trains; none: in one go."""
         return ()
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tftransformer.errors import TransformerError, check_whole
-from tftransformer.finetuning.arguments import check_number
-from tftransformer.finetuning.methods.base import Method, Model, Number
-from tftransformer.finetuning.methods.probe import check_linear_head, solve_head
+from tftransformer.finetuning.arguments import Model, check_number
+from tftransformer.finetuning.methods.base import Method, Number
+from tftransformer.finetuning.solved_head import check_linear_head, solve_head
 
 if TYPE_CHECKING:
     from tftransformer.models.task import Task

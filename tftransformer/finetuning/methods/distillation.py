@@ -22,8 +22,8 @@ from tftransformer.data.dataset_functions import BATCHES_AHEAD, DatasetFunction
 from tftransformer.data.examples import ROW_NUMBERS, Examples
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.activation_store import ActivationStore, readable
-from tftransformer.finetuning.arguments import check_number
-from tftransformer.finetuning.methods.base import Method, Model
+from tftransformer.finetuning.arguments import Model, check_number
+from tftransformer.finetuning.methods.base import Method
 from tftransformer.layers.taps import Taps, tapped
 from tftransformer.models.task import Task
 from tftransformer.progress import Progress

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.methods.base import Method, Model, Number, hold_patterns
+from tftransformer.finetuning.arguments import Model
+from tftransformer.finetuning.methods.base import Method, Number, hold_patterns
 
 
 @dataclass(frozen=True)

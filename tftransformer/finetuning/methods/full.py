@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from tftransformer.finetuning.methods.base import Method, Model
+from tftransformer.finetuning.arguments import Model
+from tftransformer.finetuning.methods.base import Method
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,12 @@ Howard & Ruder 2018, "Universal Language Model Fine-tuning for Text Classificati
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tftransformer.errors import TransformerError, check_choice, check_whole
+from tftransformer.finetuning.arguments import Model
 from tftransformer.finetuning.depth import layers_by_depth
-from tftransformer.finetuning.methods.base import Method, Model, Number
+from tftransformer.finetuning.methods.base import Method, Number, Stage
 from tftransformer.patterns import addresses
-
-if TYPE_CHECKING:
-    from tftransformer.finetuning.unfreezing import Stage
 
 STARTS = ("head", "block")
 
@@ -64,7 +61,7 @@ class GradualUnfreezing(Method):
             check_whole("epochs_per_stage", self.epochs_per_stage)
         check_choice("start", self.start, STARTS)
 
-    def stages(self, model: Model, epochs: int, initial_epoch: int = 0) -> "list[Stage]":
+    def stages(self, model: Model, epochs: int, initial_epoch: int = 0) -> list[Stage]:
         """The stages of a run, of which one that is continued in the middle sees the rest.
 
         Args:
@@ -79,7 +76,6 @@ class GradualUnfreezing(Method):
             TransformerError: The model has no blocks, or none that trains; nothing above them trains; or all epochs
                 are over before anything is unfrozen.
         """
-        from tftransformer.finetuning.unfreezing import Stage
 
         if epochs <= initial_epoch:
             raise TransformerError(f"epochs must be above initial_epoch, {initial_epoch}; got {epochs}")

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from tftransformer.finetuning.methods.base import Method, Model, fresh_patterns
+from tftransformer.finetuning.arguments import Model
+from tftransformer.finetuning.methods.base import Method, fresh_patterns
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tftransformer.finetuning.methods.base import Model, hold_patterns, selected_parts
+from tftransformer.finetuning.arguments import Model
+from tftransformer.finetuning.methods.base import hold_patterns, selected_parts
 from tftransformer.finetuning.methods.targeted import ProjectionMethod
 from tftransformer.layers.projection import Projection, ProjectionChange
 

@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tftransformer.finetuning.arguments import check_number
+from tftransformer.finetuning.arguments import Model, check_number
 from tftransformer.finetuning.depth import layers_by_depth
-from tftransformer.finetuning.methods.base import Method, Model, Number
+from tftransformer.finetuning.methods.base import Method, Number
 from tftransformer.patterns import addresses
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tftransformer.errors import TransformerError, check_whole
-from tftransformer.finetuning.arguments import check_number
-from tftransformer.finetuning.methods.base import Model, Number, hold_patterns, selected_parts
+from tftransformer.finetuning.arguments import Model, check_number
+from tftransformer.finetuning.methods.base import Number, hold_patterns, selected_parts
 from tftransformer.finetuning.methods.targeted import ProjectionMethod
 
 # Queries and values: what the paper trains where it can train only some.

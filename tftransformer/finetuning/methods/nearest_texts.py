@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tftransformer.errors import TransformerError, check_whole
-from tftransformer.finetuning.arguments import check_number
-from tftransformer.finetuning.methods.base import Model, Number
+from tftransformer.finetuning.arguments import Model, check_number
+from tftransformer.finetuning.methods.base import Number
 from tftransformer.finetuning.methods.head_only import HeadOnly
-from tftransformer.finetuning.methods.probe import check_linear_head
+from tftransformer.finetuning.solved_head import check_linear_head, forget_texts
 from tftransformer.patterns import addresses
 
 if TYPE_CHECKING:
@@ -153,13 +153,3 @@ def _keep(task: Any, settings: Mapping[str, Any], values: tuple = ()) -> None:
     for variable, value in zip((votes.vectors, votes.votes, votes.log_weights), values):
         variable.assign(value)
     model_changed(task)
-
-
-def forget_texts(task: Any) -> None:
-    """Take the votes of an earlier `fit` out, if there are some: the head is linear again."""
-    from tftransformer.finetuning.tracing import model_changed
-    from tftransformer.layers.slots import detach
-
-    if task.head.neighbours is not None:
-        detach(task.head, "neighbours")
-        model_changed(task)

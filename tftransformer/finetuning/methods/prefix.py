@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tftransformer.errors import TransformerError, check_whole
-from tftransformer.finetuning.methods.base import Model, Number, hold_patterns, selected_parts
+from tftransformer.finetuning.arguments import Model
+from tftransformer.finetuning.methods.base import Number, hold_patterns, selected_parts
 from tftransformer.finetuning.methods.targeted import TargetedMethod
 
 TARGETS = r"(en|de)coder_block_\d+/(self_)?attention"

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.methods.base import Method, Model, fresh_patterns
+from tftransformer.finetuning.arguments import Model
+from tftransformer.finetuning.methods.base import Method, fresh_patterns
 
 
 @dataclass(frozen=True)
