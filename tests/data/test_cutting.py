@@ -1,8 +1,9 @@
 import collections
 
+import numpy as np
 import pytest
 
-from tftransformer.data.cutting import cut, subset
+from tftransformer.data.cutting import cut, fold_rows, subset
 from tftransformer.data.folding import fold
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
@@ -100,3 +101,16 @@ def test_a_subset_is_stratified():
     assert subset(split, 100, 1).texts != subset(split, 100, 2).texts
     with pytest.raises(TransformerError, match="^train_examples must be at least 1; got 0$"):
         subset(split, 0)
+
+
+def test_folds_hold_every_row_once_and_share_labels_evenly():
+    targets = np.array([0] * 12 + [1] * 6 + [2])  # a label with one row is in one fold alone
+    folds = fold_rows(targets, 3, seed=1)
+    assert sorted(np.concatenate([rest for _, rest in folds])) == list(range(19))
+    for rows, rest in folds:
+        assert sorted([*rows, *rest]) == list(range(19))
+        assert (np.bincount(targets[rest], minlength=3)[:2] == [4, 2]).all()
+    several = fold_rows(np.eye(3)[targets], 3)
+    assert sorted(np.concatenate([rest for _, rest in several])) == list(range(19))
+    assert len(fold_rows(targets, 30)) == 12 and len(fold_rows(targets[:2], 3)) == 2
+    assert fold_rows(np.arange(5), 3) == fold_rows(np.zeros(1, int), 3) == fold_rows(np.zeros(0, int), 3) == []

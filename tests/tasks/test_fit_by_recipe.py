@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 
 from tftransformer.data.split import Split
+from tftransformer.errors import TransformerError
 from tftransformer.finetuning.methods import HeadStart, LoRA
 from tftransformer.finetuning.recipe import choose_recipe
-from tftransformer.tasks.planning import sample
+from tftransformer.tasks.planning import recipe_for, sample
 from tftransformer.tasks.text_classifier import TextClassifier
 
 LABELS = ("negative", "positive")
@@ -237,6 +238,22 @@ def test_a_recipe_has_its_own_rate_and_batches(tiny_preset, reviews, given):
         classifier.fit(many(reviews), epochs=recipe, validation_data=many(reviews), verbose=0)
     assert classifier.optimizer._learning_rate.peak == 3e-4
     assert {len(x["token_ids"]) for x, *_ in given["validation_data"]} == {4}
+
+
+def test_a_recipe_that_sees_no_changed_copy_is_refused_before_anything_is_applied(tiny_preset, reviews):
+    classifier = build(tiny_preset)
+    recipe = choose_recipe(60, 16, 2, {}, fresh_head=True)
+    with pytest.raises(TransformerError, match="augmentation cannot go with contrastive:150"):
+        classifier.fit(*reviews, epochs=recipe, augmentation="swap:0.1", verbose=0)
+    assert classifier.methods == ()
+
+
+def test_the_recipe_says_where_what_trains_was_chosen_before(tiny_preset):
+    classifier = build(tiny_preset)
+    assert recipe_for(classifier, 400, fresh_head=True).strategy == "head_start"
+    classifier.apply("lora:2")
+    assert recipe_for(classifier, 400).strategy == "as applied"
+    assert recipe_for(classifier, 400, strategy="lora:2").strategy == "lora:2"
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tftransformer as tt
 from tftransformer.data.split import Split
+from tftransformer.data.stream_labels import checked_weights
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.methods import Contrastive
 from tftransformer.patterns import addresses
@@ -124,3 +125,13 @@ def test_weights_of_a_dataset_are_refused_when_they_come(one_block_preset, rows,
         TransformerError, match=r"sample_weight must hold finite numbers of at least 0; got .* in row 4 \(from 0\) of a"
     ):
         classifier.fit(data, batch_size=8, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1), (3, 4)])
+def test_weights_of_a_dataset_stay_as_they_are(shape):
+    weights = tf.random.uniform(shape, dtype=tf.float64)
+    assert checked_weights(weights).dtype == tf.float64
+    np.testing.assert_array_equal(checked_weights(weights), weights)
+    wrong = tf.tensor_scatter_nd_update(weights, [[2] + [0] * (len(shape) - 1)], tf.constant([-1.0], tf.float64))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)sample_weight must hold .*-1.0.*in row'\n2\n"):
+        checked_weights(wrong)

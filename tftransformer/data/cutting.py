@@ -6,11 +6,13 @@ cut off is seen in training.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from tftransformer.data.folding import fold_text
 from tftransformer.data.split import Split
@@ -147,3 +149,29 @@ def subset_rows(split: Split, count: int, seed: int = 0) -> Sequence[int]:
         for position, row in enumerate(rows)
     ]
     return sorted(row for _, row in sorted(ranks)[:count])
+
+
+def fold_rows(targets: np.ndarray, count: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Divide rows into folds, seeded, and stratified where a row has one label.
+
+    Args:
+        targets: (B,) ids, or (B, C) for several labels a row.
+        count: Number of folds; fewer where no label has so many rows. A label with fewer is missing from some folds.
+        seed: Random seed.
+
+    Returns:
+        For each fold the rows of the others, and its own; none where there would be fewer than two folds.
+
+    Example:
+        >>> [rest.tolist() for _, rest in fold_rows(np.array([0, 0, 1, 1]), 2)]
+        [[1, 2], [0, 3]]
+    """
+    single = targets.ndim == 1
+    count = min(count, len(targets), int(np.bincount(targets).max(initial=0)) if single else len(targets))
+    if count < 2:
+        return []
+    folds = (StratifiedKFold if single else KFold)(count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # Of the label that is missing from a fold.
+        warnings.simplefilter("ignore", UserWarning)
+        return list(folds.split(np.zeros(len(targets)), targets if single else None))

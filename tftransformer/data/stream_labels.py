@@ -147,12 +147,13 @@ def _marks(label: Any, count: int, ids_of: Callable) -> tf.Tensor:
 
 
 def checked_weights(weights: tf.Tensor) -> tf.Tensor:
-    """The weights (B,) of a batch's rows; one that is negative or not finite stops the run."""
+    """The weights (B, ...) of a batch's rows; one that is negative or not finite stops the run."""
     import tensorflow as tf
 
-    weights = tf.reshape(tf.cast(weights, tf.float32), [-1])
-    right, rows = tf.math.is_finite(weights) & (weights >= 0), tf.range(tf.size(weights))
-    with tf.control_dependencies([_check(right, WEIGHT_RULE, weights, rows)]):
+    count = tf.shape(weights)[0]
+    values = tf.reshape(tf.cast(weights, tf.float32), [count, -1])
+    right = tf.reduce_all(tf.math.is_finite(values) & (values >= 0), axis=1)
+    with tf.control_dependencies([_check(right, WEIGHT_RULE, values, tf.range(count))]):
         return tf.identity(weights)
 
 

@@ -14,8 +14,8 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold, StratifiedKFold
 
+from tftransformer.data.cutting import fold_rows
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import intervals
 from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, tune_threshold
@@ -127,19 +127,11 @@ def _frequent(features, least):
 
 def _choose(features, actual, grid, single, seed):
     """The best setting of the grid and the held-out probabilities (B, C) at it, None without folds."""
-    folds = 5 if len(actual) <= _SMALL else 3
-    if single:
-        folds = min(folds, actual.sum(0).max())
-    folds = min(folds, len(actual))
-    if folds < 2:
+    folds = fold_rows(actual.argmax(-1) if single else actual, 5 if len(actual) <= _SMALL else 3, seed)
+    if not folds:
         return grid[len(grid) // 2], None
-    splitter = (StratifiedKFold if single else KFold)(folds, shuffle=True, random_state=seed)
     held_out = np.zeros((len(grid), *actual.shape))
-    with warnings.catch_warnings():
-        # A class with fewer rows than folds is missing from some of them, and is scored on the others.
-        warnings.simplefilter("ignore", UserWarning)
-        splits = list(splitter.split(features, actual.argmax(-1)))
-    for fit, rest in splits:
+    for fit, rest in folds:
         for index, (least, strength) in enumerate(grid):
             kept = _frequent(features[fit], least)
             held_out[index, rest] = _fit_predict(

@@ -65,11 +65,10 @@ def classification_metrics(
     confusion = sk.confusion_matrix(targets, predictions, labels=np.arange(num_classes), sample_weight=weight)
     result = _figures(targets, predictions, labels, weight, np.union1d(targets, predictions))
     accuracy = float(sk.accuracy_score(targets, predictions, sample_weight=weight))
-    chosen = np.clip(probabilities[np.arange(len(targets)), targets], _EPSILON, 1.0)
     result.update(
         accuracy=accuracy,
         micro={"precision": accuracy, "recall": accuracy, "f1": accuracy},
-        loss=float(np.average(-np.log(chosen), weights=weight)),
+        loss=float(np.average(row_losses(targets, probabilities), weights=weight)),
         confusion_matrix=confusion.tolist(),
         confidence_interval={
             "level": intervals.LEVEL,
@@ -129,8 +128,6 @@ def multilabel_metrics(
     precision, recall, f1, _ = sk.precision_recall_fscore_support(
         actual, predicted, average="micro", sample_weight=weight, zero_division=0
     )
-    clipped = np.clip(probabilities, _EPSILON, 1 - _EPSILON)
-    entropy = -np.where(actual, np.log(clipped), np.log1p(-clipped)).mean(-1)
     scale = np.ones((len(actual), 1)) if weight is None else weight[:, None]
     counts = [scale * part for part in (actual & predicted, predicted, actual)]
     macro_interval, micro_interval = intervals.bootstrap_f1(*counts, multi_label=True, seed=seed)
@@ -140,7 +137,7 @@ def multilabel_metrics(
         micro_f1=float(f1),
         hamming_loss=float(sk.hamming_loss(actual, predicted, sample_weight=weight)),
         micro={"precision": float(precision), "recall": float(recall), "f1": float(f1)},
-        loss=float(np.average(entropy, weights=weight)),
+        loss=float(np.average(row_losses(actual, probabilities), weights=weight)),
         thresholds=cut.tolist(),
         confusion_matrix=sk.multilabel_confusion_matrix(actual, predicted, sample_weight=weight).tolist(),
         confidence_interval={
@@ -292,6 +289,23 @@ def checked(
             f"sample_weight must be ({len(targets)},), finite, not negative and not all zero; got shape {weight.shape}"
         )
     return targets, probabilities, weight
+
+
+def row_losses(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Compute the cross-entropy (B,) of each row in nats; of several labels a row, the mean over them.
+
+    Args:
+        targets: Ids (B,), or zeros and ones (B, C).
+        probabilities: (B, C).
+
+    Example:
+        >>> row_losses(np.array([0, 1]), np.array([[0.5, 0.5], [0.0, 1.0]])).round(3).tolist()
+        [0.693, -0.0]
+    """
+    if targets.ndim == 1:
+        return -np.log(np.clip(probabilities[np.arange(len(targets)), targets], _EPSILON, 1.0))
+    clipped = np.clip(probabilities, _EPSILON, 1 - _EPSILON)
+    return -np.where(targets > 0, np.log(clipped), np.log1p(-clipped)).mean(-1)
 
 
 def indicator(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

@@ -1,12 +1,12 @@
 """A linear head by logistic regression: the best one on vectors that stay as they are, its strength chosen on held-out rows."""
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold, StratifiedKFold
 from threadpoolctl import threadpool_limits
+
+from tftransformer.data.cutting import fold_rows
 
 # Inverse strengths of the penalty on weights for vectors of length 1, which makes them mean the same for every encoder.
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -96,17 +96,11 @@ def _choose(
     rows = np.random.default_rng(seed).permutation(len(targets))[:_CHOSEN_ON]
     vectors, targets, weights = vectors[rows], targets[rows], weights[rows]
     single = targets.ndim == 1
-    most = int(np.bincount(targets).max()) if single else len(targets)
-    folds = min(5 if num_classes <= 20 else 3, most, len(targets))
-    if folds < 2:
+    folds = fold_rows(targets, 5 if num_classes <= 20 else 3, seed)
+    if not folds:
         return _USUAL, None
-    cut = (StratifiedKFold if single else KFold)(folds, shuffle=True, random_state=seed)
     likelihoods, right = np.zeros(len(STRENGTHS)), np.zeros(len(STRENGTHS))
-    with warnings.catch_warnings():
-        # A class with fewer rows than folds is missing from some of them.
-        warnings.simplefilter("ignore", UserWarning)
-        parts = list(cut.split(vectors, targets if single else None))
-    for fit, rest in parts:
+    for fit, rest in folds:
         for i, strength in enumerate(STRENGTHS):
             kernel, bias = _solve(vectors[fit], targets[fit], weights[fit], num_classes, strength)
             logits = vectors[rest] @ kernel + bias

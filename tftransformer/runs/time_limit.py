@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from sklearn.model_selection import KFold, StratifiedKFold
 
+from tftransformer.data.cutting import fold_rows
 from tftransformer.data.examples import Examples
 from tftransformer.data.pipeline import num_batches
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.calibration import decisions, fit_temperature, with_temperature
+from tftransformer.evaluation.metrics import row_losses
 from tftransformer.finetuning.freezing import unfreeze
 from tftransformer.finetuning.methods.probe import LinearProbe
 from tftransformer.finetuning.recipe import Recipe, default_epochs
@@ -237,14 +238,12 @@ class _Timed:
         return TimedResult(tuple(self._trials), trial, epochs, self._missing(started, update, setup))
 
     def _missing(self, started: float, update: float, setup: float) -> float:
-        """Further minutes that a training of everything by the recipe's updates would have taken; 0 where there was time for it."""
-        made = max((trial.updates for trial in self._trials), default=0)
-        if made >= self._wanted:
+        """Further seconds that the recipe's updates of everything would have taken; 0 where there was time for so many."""
+        if max((trial.updates for trial in self._trials), default=0) >= self._wanted:
             return 0.0
-        if not update:
-            return self._end - started
         available = self._end - started
-        return max(0.0, 2 * setup + self._wanted * update - available)
+        # Where there was no time to find out what an update takes, twice as long is a guess.
+        return max(0.0, 2 * setup + self._wanted * update - available) if update else available
 
     def _solve(self, text: float) -> None:
         """The head alone: what all others start from."""
@@ -282,7 +281,7 @@ class _Timed:
         Returns:
             Whether they did; the winner has been trained on all rows then.
         """
-        if len(self._validation) >= _LEAST_TEXTS or len(self._train) < 2 * _FOLDS:
+        if len(self._validation) >= _LEAST_TEXTS or not self._divisible():
             return False
         if self._recipe.start is not None and len(self._vectors) < len(self._train):
             return False
@@ -294,26 +293,29 @@ class _Timed:
             if spare < 0:
                 break
             field.append(candidate)
-        # One candidate has nobody to win against but the head, which every trained model has to beat anyway.
+        # One candidate has nobody to win against but the head, which every trained model has to beat on the validation rows.
         if len(field) < 2:
             return False
         self._say(f"judged by {_FOLDS} folds of the {len(self._train):,} training texts: {len(field)} ways to train")
         losses = [(self._loss_of_folds(candidate, here), number) for number, candidate in enumerate(field)]
         best = field[min((math.inf if loss is None else loss, number) for loss, number in losses)[1]]
-        updates = min(int((self._left - setup) / (update * best.cost)), MOST * self._wanted)
+        updates = min(last_updates(1, self._left / _MARGIN, update * best.cost, setup), MOST * self._wanted)
         self._say(f"{best}: {updates:,} updates on all rows, about {setup + updates * update * best.cost:.0f} s …")
         self._try(best, max(updates, LEAST_UPDATES), self._end)
         return True
 
+    def _divisible(self) -> bool:
+        """Whether every fold has rows of two labels to train on."""
+        targets = np.asarray(self._train.targets)
+        rows = np.sort(np.bincount(targets)) if targets.ndim == 1 else np.array([len(targets)] * 2)
+        return len(rows) > 1 and int(rows[-2]) >= _FOLDS
+
     def _loss_of_folds(self, candidate: Candidate, updates: int) -> float | None:
         """Loss on the rows that each fold leaves out; None where training diverged."""
         task, targets, started = self._task, np.asarray(self._train.targets), time.monotonic()
-        # A label with fewer rows than folds is missing from some.
-        least = int(np.bincount(targets).min()) if targets.ndim == 1 else 0
-        cut = (StratifiedKFold if least >= _FOLDS else KFold)(_FOLDS, shuffle=True, random_state=task.seed)
         probabilities = np.zeros((len(targets), len(task.labels)), "float32")
         name, rate = candidate.strategy or "as it is", candidate.learning_rate
-        for rows, rest in cut.split(np.zeros(len(targets)), targets if least >= _FOLDS else None):
+        for rows, rest in fold_rows(targets, _FOLDS, task.seed):
             try:
                 self._fit(candidate, updates, fold=rows)
             except TransformerError as error:
@@ -476,8 +478,8 @@ class _Timed:
     def _figures(self, targets: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
         """Loss at the best temperature, and the fraction of right decisions."""
         temperature = fit_temperature(targets, probabilities)
-        loss = _cross_entropy(targets, with_temperature(probabilities, temperature, self._task.multi_label))
-        return loss, float(decisions(targets, probabilities)[1].mean())
+        loss = row_losses(targets, with_temperature(probabilities, temperature, self._task.multi_label)).mean()
+        return float(loss), float(decisions(targets, probabilities)[1].mean())
 
     def _updates_made(self) -> int:
         return int(keras.ops.convert_to_numpy(self._task.optimizer.iterations))
@@ -488,13 +490,3 @@ class _Timed:
     def _restore(self, values: Sequence[np.ndarray]) -> None:
         for weight, value in zip(self._task.weights, values, strict=True):
             weight.assign(value)
-
-
-def _cross_entropy(targets: np.ndarray, probabilities: np.ndarray) -> float:
-    """The mean over texts, in nats; of several labels a text, the sum over them."""
-    if targets.ndim == 1:
-        right = probabilities[np.arange(len(targets)), targets]
-    else:
-        right = np.where(targets == 1, probabilities, 1 - probabilities)
-    terms = -np.log(np.maximum(right, np.finfo("float32").tiny))
-    return float(terms.sum() / len(targets))

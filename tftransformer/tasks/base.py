@@ -214,8 +214,8 @@ class TextTask(TextBatches, Task):
             Keras's History.
 
         Raises:
-            TransformerError: The data do not fit the task, a weight is negative or not finite, or all are 0; a callback sets the rate beside a schedule, or the
-                loss is not finite.
+            TransformerError: The data do not fit the task, a weight is negative or not finite, no row has a weight above 0, a
+                callback sets the rate beside a schedule, or the loss is not finite.
         """
         fitting = Fitting(
             self,

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.data.examples import Examples
+from tftransformer.evaluation.metrics import row_losses
 from tftransformer.finetuning.guards import NoticeCollapse, chance_loss
 from tftransformer.finetuning.losses import SmoothedCrossEntropy
 from tftransformer.finetuning.optimizers import inner_optimizer, with_rate
@@ -52,26 +53,11 @@ def notice_collapse(
         batches, inverse = task._ordered(replace(some, targets=None), len(some))
         logits = keras.ops.cast(task(next(iter(batches)), training=False), "float32")
         probabilities = keras.ops.convert_to_numpy(task.activate(logits))[inverse]
-        return probabilities, mean_loss(some.targets, probabilities, row_weights(some, class_weights))
+        losses, given = row_losses(some.targets, probabilities), row_weights(some, class_weights)
+        return probabilities, float((losses if given is None else losses * given).mean())
 
     accumulated = getattr(task.optimizer, "gradient_accumulation_steps", None) or 1
     return [NoticeCollapse(chance, probe, warmup_updates(task.optimizer), batches, accumulated, stop=stop)]
-
-
-def mean_loss(targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None) -> float:
-    """The mean cross-entropy of rows, as Keras's losses have it.
-
-    Args:
-        targets: Ids (B,), or zeros and ones (B, C).
-        probabilities: (B, C).
-        weights: Factors (B,) on the rows' losses; None for 1.
-    """
-    logs, rest = (np.log(np.maximum(values, 1e-7)) for values in (probabilities, 1 - probabilities))
-    if targets.ndim == 1:
-        losses = -logs[np.arange(len(targets)), targets]
-    else:
-        losses = -np.where(targets > 0, logs, rest).mean(-1)
-    return float((losses if weights is None else losses * weights).mean())
 
 
 def row_weights(examples: Examples, class_weights: tf.Tensor | None) -> np.ndarray | None:

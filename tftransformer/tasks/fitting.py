@@ -206,11 +206,12 @@ class Fitting:
         """Choose the number of epochs, the start of the head and the validations, where `fit` was given no epochs."""
         task = self._task
         recipe = self._choose_recipe() if self._recipe is None else self._recipe
-        if recipe.start is not None:
-            self._methods = task.methods
-            task.apply(recipe.start_method())
+        start = recipe.start_method()
+        if start is not None:
             if self._augmentation is not None:
-                check_augmented(task.methods)
+                check_augmented([start])
+            self._methods = task.methods
+            task.apply(start)
             task.check_compilation()
         if self._recipe is not None and task._compilation is not None:
             task._compilation.use_rate(task, recipe.learning_rate)

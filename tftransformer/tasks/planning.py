@@ -18,11 +18,21 @@ if TYPE_CHECKING:
 
 
 def recipe_for(task: "Task", rows: int, **given: Any) -> Recipe:
-    """The recipe for a task and so many training rows an epoch; `given` are arguments of `choose_recipe`."""
+    """Choose the recipe for a task and so many training rows an epoch.
+
+    Args:
+        task: Built task.
+        rows: Training rows an epoch, changed copies included.
+        given: Arguments of `choose_recipe`.
+    """
     # A multi-task classifier has labels for each of its tasks, and a task of one's own may have none.
     labels = getattr(task, "labels", None) or ()
     vectors = {"pairs": bool(task.text_pairs), "contrasts": not task.in_chunks}
-    return choose_recipe(rows, task.config.hidden_dim, len(labels), task.advice, **vectors, **given)
+    recipe = choose_recipe(rows, task.config.hidden_dim, len(labels), task.advice, **vectors, **given)
+    if given.get("strategy", "full") != "full" or all(weight.trainable for weight in addresses(task).values()):
+        return recipe
+    # What trains was chosen before, by whatever method.
+    return replace(recipe, strategy="as applied" if recipe.start is None else f"{recipe.start}, as applied")
 
 
 def recipe_as_compiled(
@@ -45,11 +55,7 @@ def recipe_as_compiled(
         fresh_head=solvable and not task_has_trained(task) and can_start(task),
         kept=(*compiled, *passed),
     )
-    recipe = replace(recipe, learning_rate=highest_rate(task.optimizer))
-    if all(weight.trainable for weight in addresses(task).values()):
-        return recipe
-    # What trains was chosen before, by whatever method.
-    return replace(recipe, strategy="as applied" if recipe.start is None else f"{recipe.start}, as applied")
+    return replace(recipe, learning_rate=highest_rate(task.optimizer))
 
 
 def monitors_validation(callback: Any) -> bool:
