@@ -10,6 +10,7 @@ from tftransformer.data.augmentation.operations import Operation
 from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.augmented_batches import augmented_batches, one_ahead
 from tftransformer.data.examples import build_examples
+from tftransformer.data.fields import Values
 from tftransformer.data.pipeline import Epoch, token_batches
 from tftransformer.data.row_packing import packer
 from tftransformer.data.texts import Texts
@@ -44,7 +45,7 @@ def batches(copies=1, pairs=False, weights=True, texts=TEXTS, operation=None, **
     if weights:
         records = Texts(records.first, records.second, None, np.arange(len(texts), dtype="float32"))
     labels = np.arange(len(texts), dtype="int32")
-    examples = build_examples(records, labels, tokenize=tokenize, pack=pack)
+    examples = build_examples(records, Values(labels), tokenize=tokenize, pack=pack)
     augmentation = Augmentation(operation or Mark(), copies=copies, side="first")
     augmentation.prepare(records)
     settings = {"batch_size": 4, **settings}
@@ -107,7 +108,7 @@ def test_changing_nothing_gives_the_batches_of_no_augmentation(boundaries):
             return texts
 
     dataset = batches(copies=0, operation=Nothing(), weights=False, boundaries=boundaries, seed=2)
-    examples = build_examples(Texts(TEXTS), np.arange(len(TEXTS), dtype="int32"), tokenize=tokenize, pack=pack)
+    examples = build_examples(Texts(TEXTS), Values(np.arange(len(TEXTS), dtype="int32")), tokenize=tokenize, pack=pack)
     plain = token_batches(examples, 4, boundaries=boundaries, seed=2)
     assert dataset.element_spec == plain.element_spec
     for _ in range(2):

@@ -6,7 +6,9 @@ import pytest
 
 from tftransformer.data.buckets import length_buckets
 from tftransformer.data.examples import Examples, TokenStore, build_examples
+from tftransformer.data.fields import Tokens, Values
 from tftransformer.data.pipeline import Epoch, num_batches, ordered_batches, plan_epoch, stream_batches, token_batches
+from tftransformer.data.ragged import row_splits
 from tftransformer.data.row_packing import packer
 from tftransformer.data.stream_labels import stream_encoder
 from tftransformer.data.texts import Texts, as_texts
@@ -38,14 +40,9 @@ pack = packer(SimpleNamespace(start_id=1, separator_id=2, pad_id=0, pair_separat
 def examples_of(lengths, labels=True):
     """Sequence i is i, i, i, … so that a batch says which rows it holds."""
     lengths = np.asarray(lengths, "int64")
-    return Examples(
-        np.repeat(np.arange(len(lengths)), lengths).astype("int32"),
-        np.concatenate([[0], np.cumsum(lengths)]),
-        lengths.astype("int32"),
-        lengths.astype("int32"),
-        np.arange(len(lengths), dtype="int32") if labels else None,
-        pad_id=-1,
-    )
+    ids, counts = np.repeat(np.arange(len(lengths)), lengths).astype("int32"), lengths.astype("int32")
+    targets = Values(np.arange(len(lengths), dtype="int32")) if labels else None
+    return Examples({"text": Tokens(ids, row_splits(lengths), counts, counts, pad_id=-1)}, targets)
 
 
 def film_review_lengths(share):
@@ -149,7 +146,7 @@ def test_batches_carry_the_rows_they_say():
 def test_batches_are_those_of_the_examples(rows, batch_size, weighted):
     texts = as_texts(rows, sample_weight=range(1, len(rows) + 1) if weighted else None)
     labels = np.eye(3, dtype="float32")[np.arange(len(rows)) % 3]
-    examples = build_examples(texts, labels, tokenize=tokenize, pack=pack, pad_id=7)
+    examples = build_examples(texts, Values(labels), tokenize=tokenize, pack=pack, pad_id=7)
     plan = plan_epoch(examples.lengths, batch_size, (5, SEQUENCE_LENGTH), np.random.default_rng([3, 0]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tftransformer.data.batch_blocks.BLOCK_BATCHES", 3)
@@ -167,7 +164,7 @@ def test_batches_are_those_of_the_examples(rows, batch_size, weighted):
 def test_a_few_batches_that_lie_ready_are_those_that_many_would_be(weighted, monkeypatch):
     texts = as_texts([("ab", "x"), ("abc", "yyy"), ("", "z")], sample_weight=range(3) if weighted else None)
     labels = np.eye(3, dtype="float32") if weighted else np.arange(3, dtype="int32")
-    examples = build_examples(texts, labels, tokenize=tokenize, pack=pack, pad_id=7)
+    examples = build_examples(texts, Values(labels), tokenize=tokenize, pack=pack, pad_id=7)
 
     def ways():
         for batch_size in (2, 3):
@@ -225,7 +222,7 @@ def test_bad_arguments():
     with pytest.raises(TransformerError, match="^sequence_length must be at least 2, the special tokens; got 1$"):
         build_examples(Texts(["a"] * 500), tokenize=tokenize, pack=replace(pack, sequence_length=1))
     with pytest.raises(TransformerError, match="^targets must be as many as texts, 2; got 1$"):
-        build_examples(Texts(["a", "b"]), np.array([0]), tokenize=tokenize, pack=pack)
+        build_examples(Texts(["a", "b"]), Values(np.array([0])), tokenize=tokenize, pack=pack)
 
 
 @settings(max_examples=10, deadline=None)
@@ -245,12 +242,12 @@ def test_examples_hold_what_packing_gives(rows, pair, separators, sequence_lengt
     for key, value in expected.items():
         np.testing.assert_array_equal(features[key], value, key)
     full = [len(a) + (len(b) + 2 + separators if pair else 2) for a, b in rows]
-    assert examples.full_lengths.tolist() == full and len(examples) == len(rows)
+    assert examples.tokens.full_lengths.tolist() == full and len(examples) == len(rows)
 
 
 def test_taking_rows_of_examples():
     texts = as_texts([("abc", "d"), ("", "ef"), ("g", "")], sample_weight=[1, 2, 3])
-    examples = build_examples(texts, np.array([5, 6, 7], "int32"), tokenize=tokenize, pack=pack)
+    examples = build_examples(texts, Values(np.array([5, 6, 7], "int32")), tokenize=tokenize, pack=pack)
     part = examples.take([2, 0])
     x, y, weights = part.batch(np.arange(2), 8)
     whole = examples.features(np.array([2, 0]), 8)
@@ -272,8 +269,8 @@ def test_many_chunks_are_the_same_as_one(monkeypatch):
     monkeypatch.setattr("tftransformer.data.examples.CHUNK_CHARACTERS", 49)
     parts = build_examples(Texts(texts), tokenize=watched, pack=pack)
     for name in ("token_ids", "row_splits", "boundaries", "full_lengths"):
-        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
-        assert getattr(parts, name).dtype == getattr(whole, name).dtype
+        np.testing.assert_array_equal(getattr(parts.tokens, name), getattr(whole.tokens, name))
+        assert getattr(parts.tokens, name).dtype == getattr(whole.tokens, name).dtype
     assert len(seen) > 20 and max(map(len, seen)) <= 40
     assert all(len(chunk) == 1 or sum(map(len, chunk)) <= 49 for chunk in seen)
 
@@ -284,8 +281,8 @@ def test_large_corpora_lie_in_a_file(monkeypatch):
     monkeypatch.setattr("tftransformer.data.examples.CHUNK_TEXTS", 30)
     monkeypatch.setattr("tftransformer.data.examples.TokenStore", lambda: TokenStore(in_memory=100))
     spilled = build_examples(Texts(texts), tokenize=tokenize, pack=pack)
-    assert isinstance(spilled.token_ids.base, np.memmap) and type(whole.token_ids.base) is not np.memmap
-    np.testing.assert_array_equal(spilled.token_ids, whole.token_ids)
+    assert isinstance(spilled.tokens.token_ids.base, np.memmap) and type(whole.tokens.token_ids.base) is not np.memmap
+    np.testing.assert_array_equal(spilled.tokens.token_ids, whole.tokens.token_ids)
     batches = zip(ordered_batches(spilled, 8)[0].as_numpy_iterator(), ordered_batches(whole, 8)[0].as_numpy_iterator())
     assert all((a[key] == b[key]).all() for a, b in batches for key in a)
 
@@ -326,7 +323,7 @@ def test_keras_trains_on_them():
         pytest.skip("tf.data feeds the TensorFlow backend here")
     texts = Texts([("good " if i % 2 else "bad ") * (1 + i % 3) for i in range(30)])
     labels = np.arange(30, dtype="int32") % 2
-    examples = build_examples(texts, labels, tokenize=tokenize, pack=pack)
+    examples = build_examples(texts, Values(labels), tokenize=tokenize, pack=pack)
     ids = keras.Input((None,), dtype="int32", name="token_ids")
     mask = keras.Input((None,), dtype="int32", name="padding_mask")
     hidden = keras.layers.Embedding(128, 4)(ids) * keras.ops.cast(mask, "float32")[..., None]

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tftransformer.data.examples import Examples
+from tftransformer.data.fields import Tokens, Values
 from tftransformer.data.pipeline import Epoch, token_batches
+from tftransformer.data.ragged import row_splits
 from tftransformer.data.task_sampling import batch_fractions, epoch_batches, join_tasks, plan_tasks, task_batches
 from tftransformer.errors import TransformerError
 
@@ -18,11 +20,8 @@ def rows(count, first=0, weights=False, width=None, seed=0):
     ids = np.concatenate([[first + i, *[7] * (n - 1)] for i, n in enumerate(lengths)]).astype("int32")
     labels = draw.integers(0, 2, count if width is None else (count, width))
     return Examples(
-        ids,
-        np.concatenate([[0], np.cumsum(lengths)]).astype("int64"),
-        lengths.astype("int32"),
-        lengths.astype("int32"),
-        labels.astype("int32" if width is None else "float32"),
+        {"text": Tokens(ids, row_splits(lengths), lengths.astype("int32"), lengths.astype("int32"))},
+        Values(labels.astype("int32" if width is None else "float32")),
         np.linspace(0, 1, count, dtype="float32") if weights else None,
     )
 
@@ -81,9 +80,9 @@ def test_targets_and_weights_of_a_row_stay_with_it():
         for token, target, own in zip(x["token_ids"][:, 0], y, weight):
             assert target[0] == token // 100
             if token < 100:
-                assert target[1] == one.targets[token] and own == one.weights[token]
+                assert target[1] == one.targets.values[token] and own == one.weights[token]
             else:
-                np.testing.assert_array_equal(target[1:], several.targets[token - 100])
+                np.testing.assert_array_equal(target[1:], several.targets.values[token - 100])
                 assert own == 1.0
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tftransformer import load
-from tftransformer.data import TargetSpec
+from tftransformer.data import Values
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import ActivationCache
 from tftransformer.patterns import addresses
@@ -17,15 +17,13 @@ GRADES = [5.0, 1.5, 3.0, 1.0, 4.5, 3.5]
 
 @keras.saving.register_keras_serializable(package="test_encoder_task")
 class Rater(EncoderTask):
-    target_spec = TargetSpec(dtype="float32")
-
     def __init__(self, config, tokenizer, scale=1.0, **options):
         super().__init__(config, tokenizer, **options)
         self.scale = scale
         self.add_head(keras.layers.Dense(1, dtype=self.dtype_policy, name="head"))
 
     def encode_targets(self, targets):
-        return np.asarray(targets, "float32")
+        return Values(np.asarray(targets, "float32"))
 
     def activate(self, output):
         return output * self.scale

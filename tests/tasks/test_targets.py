@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tftransformer.data.targets import NUMBER, Ragged, TargetSpec
+from tftransformer.data.fields import Sequences, TokenLabels, Values
+from tftransformer.data.ragged import Ragged
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import ActivationCache, Freeze
 from tftransformer.finetuning.frozen_part import find_frozen_part
@@ -35,9 +36,9 @@ TAGS = {"good": 1, "bad": 2}
 class TokenTask(TextTask):
     """A vector for each token, and a dense layer over it."""
 
-    def __init__(self, config, tokenizer, spec, width, activation=None):
+    def __init__(self, config, tokenizer, width, activation=None):
         super().__init__(tokenizer, 16)
-        self.config, self.target_spec, self.extra_blocks = config, spec, []
+        self.config, self.extra_blocks = config, []
         self.encoder = build_encoder(config)
         self.dense = keras.layers.Dense(width, activation=activation)
 
@@ -45,7 +46,7 @@ class TokenTask(TextTask):
         return self.dense(token_vectors(self, inputs, training))
 
     def encode_targets(self, targets):
-        return targets
+        return Values(targets)
 
     def frozen_part(self):
         return find_frozen_part(self.encoder, self.config, None)
@@ -54,8 +55,8 @@ class TokenTask(TextTask):
 class Tagger(TokenTask):
     """Targets: of each text a label for each word of one token."""
 
-    def align_targets(self, targets, examples):
-        return Ragged.of([[-1, *row, -1] for row in targets], "int32")
+    def encode_targets(self, targets):
+        return TokenLabels(Ragged.of([[-1, *row, -1] for row in targets], "int32"), ignore=-1)
 
 
 class SpanFinder(TokenTask):
@@ -69,28 +70,22 @@ class Rater(TokenTask):
         return super().call(inputs, training)[:, 0, 0]
 
 
-TOKEN_LABELS = TargetSpec((None,), per_token=True, ignore=-1)
-
-
 def tags(texts=TEXTS):
     return [[TAGS.get(word, 0) for word in text.split()] for text in texts]
 
 
 @pytest.fixture
 def build(tiny_config, tiny_vocabulary):
-    def make(kind, spec, width):
+    def make(kind, width):
         keras.utils.set_random_seed(0)
-        task = kind(
-            tiny_config.replace(dropout=0.0, attention_dropout=0.0), WordPieceTokenizer(tiny_vocabulary), spec, width
-        )
-        return task
+        return kind(tiny_config.replace(dropout=0.0, attention_dropout=0.0), WordPieceTokenizer(tiny_vocabulary), width)
 
     return make
 
 
 @pytest.fixture
 def tagger(build):
-    task = build(Tagger, TOKEN_LABELS, 3)
+    task = build(Tagger, 3)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
     task.compile(keras.optimizers.Adam(3e-2), loss, weighted_metrics=["sparse_categorical_accuracy"])
     return task
@@ -127,7 +122,7 @@ def test_a_label_for_each_token_goes_the_same_way_through_every_step(build, tagg
     options, method = steps[step]
     histories = []
     for given in ({"activation_cache": "off"}, options):
-        task = build(Tagger, TOKEN_LABELS, 3)
+        task = build(Tagger, 3)
         if method is not None:
             task.apply(method)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
@@ -142,12 +137,12 @@ def test_a_label_for_each_token_goes_the_same_way_through_every_step(build, tagg
 @pytest.mark.slow
 def test_spans_numbers_and_vectors_are_learned(build):
     spans = np.array([[1, 2 if " " in text else 1] for text in TEXTS])
-    finder = build(SpanFinder, TargetSpec((2,)), 2)
+    finder = build(SpanFinder, 2)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     finder.compile(keras.optimizers.Adam(3e-2), loss)
     losses = finder.fit(TEXTS, spans, batch_size=4, epochs=8, verbose=0).history["loss"]
     assert losses[-1] < losses[0] / 2
-    rater = build(Rater, NUMBER, 1)
+    rater = build(Rater, 1)
     rater.compile(keras.optimizers.Adam(3e-2), "mse")
     numbers = np.array([text.count("good") - text.count("bad") for text in TEXTS], "float32")
     losses = rater.fit(TEXTS, numbers, batch_size=4, epochs=8, verbose=0).history["loss"]
@@ -155,7 +150,7 @@ def test_spans_numbers_and_vectors_are_learned(build):
 
 
 def test_sequences_of_their_own_lengths_reach_the_loss_padded_and_weighted(build):
-    spec, seen = TargetSpec((None,), pad=0), []
+    seen = []
 
     class Copier(TokenTask):
         def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -163,9 +158,9 @@ def test_sequences_of_their_own_lengths_reach_the_loss_padded_and_weighted(build
             return ops.mean(y_pred)
 
         def encode_targets(self, targets):
-            return Ragged.of(targets, "int32")
+            return Sequences(Ragged.of(targets, "int32"))
 
-    task = build(Copier, spec, 1)
+    task = build(Copier, 1)
     task.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     rows = [[number] * (1 + number % 5) for number in range(8)]
     task.fit(TEXTS, rows, batch_size=4, verbose=0, epochs=1)

@@ -73,7 +73,9 @@ def augmented_batches(
         copies = copies - 1 if augmentation.copies else copies
         kept, new = np.flatnonzero(copies < 0), np.flatnonzero(copies >= 0)
         changed = augmentation.augment(texts, originals[new], copies[new], number)
-        made = build_examples(changed, tokenize=tokenize, pack=pack, pad_id=examples.pad_id, stream=io.StringIO())
+        made = build_examples(
+            changed, tokenize=tokenize, pack=pack, pad_id=examples.tokens.pad_id, stream=io.StringIO()
+        )
         both = joined([examples.take(originals[kept]), made.labelled_as(examples, originals[new])])
         return both.take(np.argsort(np.concatenate([kept, new])))
 

@@ -1,21 +1,21 @@
-"""Tokenised examples, kept flat: as much memory as there are tokens, and no padding."""
+"""Examples: rows of named fields, kept flat, which is as much memory as there are tokens, and no padding."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import numpy as np
 
+from tftransformer.data.fields import TARGET_WEIGHTS, TARGETS, Field, Tokens
+from tftransformer.data.ragged import row_splits
 from tftransformer.data.row_packing import FlatRows, Packer
-from tftransformer.data.targets import LABEL, Ragged, TargetSpec, row_splits
 from tftransformer.data.texts import Texts
 from tftransformer.errors import TransformerError
 from tftransformer.progress import Progress
@@ -24,113 +24,98 @@ from tftransformer.progress import Progress
 CHUNK_TEXTS = 4096
 CHUNK_CHARACTERS = 1 << 20
 ROW_NUMBERS = "row_numbers"
+# Name of the field of texts, or of pairs of them.
+TEXT = "text"
 
 
 @dataclass(frozen=True)
 class Examples:
-    """B packed token sequences, special tokens included.
+    """B rows of named fields: what a network is given, what it is to answer, and how much each row counts.
 
     Args:
-        token_ids: int32, all sequences one after another.
-        row_splits: int64 (B + 1,): sequence i is `token_ids[row_splits[i]:row_splits[i + 1]]`.
-        boundaries: int32 (B,): how many tokens of each sequence belong to segment 0.
-        full_lengths: int32 (B,): tokens before trimming to sequence_length, special tokens included.
-        targets: An array or a `Ragged`, as `target_spec` says; None without.
+        inputs: Fields by name; `TEXT` is that of texts.
+        targets: Field of what is to be answered; None without.
         weights: float32 (B,), or None.
-        pad_id: Id that pads.
-        target_spec: Declaration of a target, from the task.
         maker: Settings they were made with, equal for two tasks that can share them.
         all_texts: The texts that they and the rows beside them were made of; None where nobody kept them.
         numbers: int64 (B,): which of `all_texts` each is; None: all, in order.
         numbered: Batches hold `row_numbers` (B,) beside a model's inputs: which of these examples each row is. For steps
             that look something up, and take the numbers out again.
+
+    Raises:
+        TransformerError: Targets or weights do not go with the inputs.
     """
 
-    token_ids: np.ndarray
-    row_splits: np.ndarray
-    boundaries: np.ndarray
-    full_lengths: np.ndarray
-    targets: np.ndarray | Ragged | None = None
+    inputs: Mapping[str, Field]
+    targets: Field | None = None
     weights: np.ndarray | None = None
-    pad_id: int = 0
-    target_spec: TargetSpec = LABEL
     maker: Any = None
     all_texts: Texts | None = None
     numbers: np.ndarray | None = None
     numbered: bool = False
 
+    def __post_init__(self) -> None:
+        if self.targets is not None:
+            self.targets.check(self.lengths)
+
     def __len__(self) -> int:
-        return len(self.row_splits) - 1
+        return len(next(iter(self.inputs.values())))
 
     @property
+    def tokens(self) -> Tokens:
+        """The field of texts."""
+        return cast(Tokens, self.inputs[TEXT])
+
+    @cached_property
     def lengths(self) -> np.ndarray:
-        """int64 (B,): tokens of each sequence."""
-        return np.diff(self.row_splits)
+        """int64 (B,): what batches are padded for: tokens of each row; 0 where no field of the inputs has lengths."""
+        of_fields = (field.lengths for field in self.inputs.values())
+        return next((lengths for lengths in of_fields if lengths is not None), np.zeros(len(self), "int64"))
 
     @property
     def order(self) -> np.ndarray:
         """int64 (B,): by which rows are sorted that are to stand in batches with little padding: the length, or where
         targets are sequences of their own first theirs, whose every item costs a row of logits."""
-        lengths = self.lengths
-        if not isinstance(self.targets, Ragged) or self.target_spec.per_token:
-            return lengths
-        return self.targets.lengths * (int(lengths.max(initial=0)) + 1) + lengths
+        lengths, own = self.lengths, None if self.targets is None else self.targets.lengths
+        return lengths if own is None else own * (int(lengths.max(initial=0)) + 1) + lengths
 
-    @property
-    def segments(self) -> np.ndarray:
-        """(B,) segments of each sequence: 2 for a pair of texts, else 1."""
-        return 1 + (self.boundaries < self.lengths)
+    def features(self, rows: np.ndarray, length: int) -> dict[str, Any]:
+        """Return the inputs of a model for these rows, padded to so many tokens."""
+        return {name: array for field in self.inputs.values() for name, array in field.batch(rows, length).items()}
 
-    def features(self, indices: np.ndarray, length: int) -> dict[str, np.ndarray]:
-        """The inputs of a model for these rows, padded to `length`.
-
-        Returns:
-            `token_ids`, `segment_ids` and `padding_mask`, each int32 (B, T) with T = length.
-        """
-        columns = np.arange(length)
-        row_lengths = (self.row_splits[indices + 1] - self.row_splits[indices])[:, None]
-        mask = columns < row_lengths
-        places = np.minimum(self.row_splits[indices][:, None] + columns, max(len(self.token_ids) - 1, 0))
-        return {
-            "token_ids": np.where(mask, self.token_ids[places], self.pad_id).astype("int32"),
-            "segment_ids": (mask & (columns >= self.boundaries[indices][:, None])).astype("int32"),
-            "padding_mask": mask.astype("int32"),
-        }
-
-    def batch(self, indices: np.ndarray, length: int):
-        """What Keras takes for these rows: x, (x, y), or (x, y, weight)."""
-        x = self.features(indices, length)
+    def batch(self, rows: np.ndarray, length: int) -> Any:
+        """Return what Keras takes for these rows: x, (x, y), or (x, y, weight)."""
+        rows = np.asarray(rows)
+        x = self.features(rows, length)
         if self.numbered:
-            x[ROW_NUMBERS] = np.asarray(indices, "int64")
-        if self.targets is None:
-            return x
-        y, weights = self.targets[indices], None if self.weights is None else self.weights[indices]
-        if isinstance(y, Ragged):
-            rows = y
-            y, weights = self.target_spec.padded(rows, length, weights)
-            x |= self.target_spec.decoder_inputs(rows, y.shape[1])
-        return (x, y) if weights is None else (x, y, weights)
+            x[ROW_NUMBERS] = rows.astype("int64")
+        target = None if self.targets is None else self.targets.batch(rows, length)
+        weights = None if self.weights is None else self.weights[rows]
+        return _as_keras(x, target, weights, lambda items, rows: items * rows.astype("float32")[:, None])
 
-    def take(self, indices: Sequence[int]) -> Examples:
-        """The rows at these positions."""
-        indices = np.asarray(indices, "int64")
-        tokens = Ragged(self.token_ids, self.row_splits)[indices]
+    def spec(self) -> Any:
+        """Return (shape, dtype) of each array of `batch`, without the axis of the rows, arranged as there."""
+        x: dict[str, Any] = {name: leaf for field in self.inputs.values() for name, leaf in field.spec().items()}
+        if self.numbered:
+            x[ROW_NUMBERS] = ((), "int64")
+        target = None if self.targets is None else self.targets.spec()
+        weights = None if self.weights is None else ((), self.weights.dtype.name)
+        return _as_keras(x, target, weights, lambda items, rows: items)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Examples:
+        """Return the rows at these positions."""
+        rows = np.asarray(indices, "int64")
         return Examples(
-            tokens.values,
-            tokens.row_splits,
-            self.boundaries[indices],
-            self.full_lengths[indices],
-            None if self.targets is None else self.targets[indices],
-            None if self.weights is None else self.weights[indices],
-            self.pad_id,
-            self.target_spec,
+            {name: field.take(rows) for name, field in self.inputs.items()},
+            None if self.targets is None else self.targets.take(rows),
+            None if self.weights is None else self.weights[rows],
             self.maker,
             self.all_texts,
-            indices if self.numbers is None else self.numbers[indices],
+            rows if self.numbers is None else self.numbers[rows],
         )
 
     def keep(self, weights: np.ndarray | None) -> Examples:
-        """The rows whose weight (B,) is not 0; all for None."""
+        """Return the rows whose weight (B,) is not 0; all for None."""
         return self if weights is None or weights.all() else self.take(np.flatnonzero(weights))
 
     def num_batches(self, batch_size: int, copies: int = 1) -> int:
@@ -138,16 +123,16 @@ class Examples:
         return num_batches(len(self) * copies, batch_size)
 
     def first(self, count: int) -> Examples:
-        """The first rows, as many or all."""
+        """Return the first rows, as many or all."""
         return self.take(range(min(len(self), count)))
 
     def labelled_as(self, other: Examples, indices: np.ndarray) -> Examples:
-        """The same tokens with the targets and weights of these rows of other examples."""
-        targets, weights = (None if v is None else v[indices] for v in (other.targets, other.weights))
-        return replace(self, targets=targets, weights=weights, target_spec=other.target_spec)
+        """Return the same inputs with the targets and weights of these rows of other examples."""
+        rows = other.take(indices)
+        return replace(self, targets=rows.targets, weights=rows.weights)
 
     def texts(self) -> Texts:
-        """The texts of these rows.
+        """Return the texts of these rows.
 
         Raises:
             TransformerError: Nobody kept them.
@@ -158,21 +143,21 @@ class Examples:
 
     @cached_property
     def digests(self) -> list[bytes]:
-        """What each row is found by in a store: a hash of its tokens and of how many of them belong to segment 0.
+        """What each row is found by in a store: a hash of its inputs."""
+        of_fields = [field.digests() for field in self.inputs.values()]
+        return of_fields[0] if len(of_fields) == 1 else [b"".join(row) for row in zip(*of_fields, strict=True)]
 
-        Example:
-            >>> ids, splits = np.array([2, 7, 3, 2, 7, 3]), np.array([0, 3, 6])
-            >>> one, two = Examples(ids, splits, np.array([3, 3]), np.array([3, 3])).digests
-            >>> one == two, len(one)
-            (True, 16)
-        """
-        ids, splits = np.ascontiguousarray(self.token_ids, "<i4"), self.row_splits.tolist()
-        return [
-            hashlib.blake2b(
-                ids[splits[i] : splits[i + 1]].tobytes() + boundary.to_bytes(4, "little"), digest_size=16
-            ).digest()
-            for i, boundary in enumerate(self.boundaries.tolist())
-        ]
+
+def _as_keras(x: dict[str, Any], target: dict[str, Any] | None, weights: Any, weigh: Callable) -> Any:
+    """Arrange arrays, or what is said of them, as Keras takes a batch; `weigh` puts weights of items and rows together."""
+    if target is None:
+        return x
+    rest = dict(target)
+    y, items = rest.pop(TARGETS), rest.pop(TARGET_WEIGHTS, None)
+    if items is not None:
+        weights = items if weights is None else weigh(items, weights)
+    x = {**x, **rest}
+    return (x, y) if weights is None else (x, y, weights)
 
 
 def num_batches(num_examples: int, batch_size: int) -> int:
@@ -187,27 +172,21 @@ def num_batches(num_examples: int, batch_size: int) -> int:
 
 
 def joined(parts: Sequence[Examples]) -> Examples:
-    """Examples one after another; all or none have targets, and weights."""
+    """Put examples one after another; all or none have targets, and weights."""
 
-    def together(name: str) -> Any:
-        values = [getattr(part, name) for part in parts]
-        if isinstance(values[0], Ragged):
-            return Ragged.joined(values)
-        return None if values[0] is None else np.concatenate(values)
+    def together(fields: Sequence[Any]) -> Any:
+        return None if fields[0] is None else type(fields[0]).concat(fields)
 
-    tokens = Ragged.joined([Ragged(part.token_ids, part.row_splits) for part in parts])
     return Examples(
-        tokens.values,
-        tokens.row_splits,
-        *(together(name) for name in ("boundaries", "full_lengths", "targets", "weights")),
-        parts[0].pad_id,
-        parts[0].target_spec,
+        {name: together([part.inputs[name] for part in parts]) for name in parts[0].inputs},
+        together([part.targets for part in parts]),
+        None if parts[0].weights is None else np.concatenate([part.weights for part in parts]),
     )
 
 
 def build_examples(
     texts: Texts,
-    targets: np.ndarray | None = None,
+    targets: Field | None = None,
     *,
     tokenize: Callable,
     pack: Packer,
@@ -215,14 +194,14 @@ def build_examples(
     maker: Any = None,
     stream: TextIO | None = None,
 ) -> Examples:
-    """Tokenises every text once, some thousand at a time on every core.
+    """Tokenise every text once, some thousand at a time on every core.
 
     Besides the result it holds a few chunks in memory; the tokens of a large corpus are in a temporary file
     (`TokenStore`).
 
     Args:
         texts: The texts, and the weights that go with them.
-        targets: int32 (B,) or float32 (B, C) from `encode_targets`, or None.
+        targets: Field of what is to be answered, or None.
         tokenize: Callable from texts (B,) string to a `RaggedTensor` int32 (B, None).
         pack: `Packer`, which adds special tokens and trims to sequence_length.
         pad_id: Id that pads.
@@ -262,17 +241,10 @@ def build_examples(
     def column(name: str) -> np.ndarray:
         return np.concatenate([np.zeros(0, "int32"), *rows.pop(name)])
 
-    return Examples(
-        tokens.finish(),
-        row_splits(column("lengths")),
-        column("boundaries"),
-        column("full_lengths"),
-        targets,
-        texts.weights,
-        pad_id,
-        maker=maker,
-        all_texts=texts,
-    )
+    field = Tokens(
+        tokens.finish(), row_splits(column("lengths")), column("boundaries"), column("full_lengths"), pad_id
+    )  # fmt: skip
+    return Examples({TEXT: field}, targets, texts.weights, maker, texts)
 
 
 def _chunks(sides: list[list[str]]) -> list[slice]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tftransformer.data.targets import row_places
+from tftransformer.data.ragged import row_places
 from tftransformer.text.base import Tokenizer
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ import numpy as np
 from tftransformer.data.batch_blocks import Plan, planned_dataset
 from tftransformer.data.buckets import bucket_of
 from tftransformer.data.examples import Examples, joined, num_batches
+from tftransformer.data.fields import Values
 from tftransformer.data.pipeline import Epoch, epoch_numbers, in_order, plan_epoch
-from tftransformer.data.targets import TargetSpec
 from tftransformer.errors import TransformerError, near_miss
 
 if TYPE_CHECKING:
@@ -76,26 +76,26 @@ def join_tasks(parts: Mapping[int, Examples], width: int) -> TaskExamples:
     """Put the rows of several tasks one after another.
 
     Args:
-        parts: Examples by the number of their task, each with targets int32 (B,) or float32 (B, C).
+        parts: Examples by the number of their task, each with targets `Values`, int32 (B,) or float32 (B, C).
         width: W, at least 1 and at least every C.
 
     Returns:
         The rows in the order of `parts`. Where some have weights, those of the others weigh 1.
 
     Example:
-        >>> one = Examples(np.array([5, 6, 7]), np.array([0, 2, 3]), np.array([2, 1]), np.array([2, 1]), np.array([1, 0]))
-        >>> join_tasks({0: one, 3: one}, width=1).targets.tolist()
+        >>> tokens = Tokens(np.array([5, 6, 7]), np.array([0, 2, 3]), np.array([2, 1]), np.array([2, 1]))
+        >>> one = Examples({"text": tokens}, Values(np.array([1, 0])))
+        >>> join_tasks({0: one, 3: one}, width=1).targets.values.tolist()
         [[0.0, 1.0], [0.0, 0.0], [3.0, 1.0], [3.0, 0.0]]
     """
     weighted = any(part.weights is not None for part in parts.values())
-    spec = TargetSpec((1 + width,), "float32")
     rows = []
     for number, part in parts.items():
-        own = part.targets if part.targets.ndim == 2 else part.targets[:, None]
+        own = part.targets.values.reshape(len(part), -1)
         targets = np.zeros((len(part), 1 + width), "float32")
         targets[:, 0], targets[:, 1 : 1 + own.shape[1]] = number, own
         weights = np.ones(len(part), "float32") if weighted and part.weights is None else part.weights
-        rows.append(replace(part, targets=targets, weights=weights, target_spec=spec))
+        rows.append(replace(part, targets=Values(targets), weights=weights))
     return _with_sizes(joined(rows), tuple(len(part) for part in rows))
 
 

@@ -145,7 +145,7 @@ def train_on(
 def report_data(classifier: TextClassifier, splits: Splits) -> tuple[checks.DataReport, dict[str, Examples]]:
     """The report on the data, also printed, and the examples that the rest of a run uses."""
     examples = {name: classifier.preprocess(split) for name, split in splits.present().items()}
-    lengths = {name: part.full_lengths for name, part in examples.items()}
+    lengths = {name: part.tokens.full_lengths for name, part in examples.items()}
     report = checks.check(splits, lengths, classifier.pack.sequence_length)
     say(report)
     return report, examples
@@ -412,17 +412,17 @@ def _evaluate(
     test, tested = getattr(splits, name), examples[name]
     say(f"evaluating on {len(test)} rows of {test.name} …")
     probabilities = classifier.predict(tested, verbose=0)
-    targets = tested.targets
+    targets = tested.targets.values
     report = Report(classifier.metrics_of(tested, probabilities), classifier.labels, baseline)
     predicted = classifier.predicted_labels(probabilities)
     write_predictions(run.predictions_path, test.texts, test.targets, predicted, probabilities)
     title = f"{run.name}: {len(test):,} {test.name} texts, accuracy {report['accuracy']:.3f}"
     plots.plot_confusion_matrix(run.confusion_matrix_path, report["confusion_matrix"], classifier.labels, title=title)
-    plots.plot_roc(run.roc_path, np.asarray(targets), probabilities, classifier.labels, title=title)
+    plots.plot_roc(run.roc_path, targets, probabilities, classifier.labels, title=title)
     confidence = None
     if temperature is not None and name == "test":
         held_out = examples["validation"]
-        chosen_on = (held_out.targets, classifier.predict(held_out, verbose=0))
+        chosen_on = (held_out.targets.values, classifier.predict(held_out, verbose=0))
         confidence = Confidence(chosen_on, (targets, probabilities), temperature)
         plots.plot_confidence(run.confidence_path, confidence, title=title)
     return report, right_answers(predicted, test.targets), confidence

@@ -74,7 +74,7 @@ def build(options: DocumentOptions, data: Split, documents: bool = True) -> Text
 
 def describe_lengths(classifier: DocumentClassifier, train: Examples) -> str:
     """How long the training texts are against what one chunk, and all chunks, hold."""
-    lengths = train.full_lengths
+    lengths = train.tokens.full_lengths
     cut = classifier.cut
     longer, lost = ((lengths > limit).mean() for limit in (cut.sequence_length, cut.document_length))
     return (

@@ -191,7 +191,7 @@ def drift_report(
         if len(rows) < 2:
             raise TransformerError(f"{name} must hold at least 2 texts; got {len(rows)}")
     examples = {name: classifier.preprocess(rows) for name, rows in texts.items()}
-    if len({int(part.segments.max()) for part in examples.values()}) > 1:
+    if len({int(part.tokens.segments.max()) for part in examples.values()}) > 1:
         raise TransformerError("texts must be single texts everywhere, or pairs everywhere; got both")
     reference = examples.get("held_out", examples["train_texts"])
     draws = {"splits": splits, "seed": seed}
@@ -209,10 +209,10 @@ def drift_report(
 def _text_measures(classifier: TextClassifier, before: Examples, now: Examples, draws: dict[str, int]) -> list[Measure]:
     sizes = len(before), len(now)
     old, new = np.arange(sizes[0]), np.arange(sizes[0], sum(sizes))
-    lengths = np.concatenate([before.full_lengths, now.full_lengths])
+    lengths = np.concatenate([before.tokens.full_lengths, now.tokens.full_lengths])
     cut = lengths > classifier.sequence_length
-    ids = np.concatenate([before.token_ids, now.token_ids])
-    starts = np.concatenate([before.row_splits, now.row_splits[1:] + before.row_splits[-1]])
+    ids = np.concatenate([before.tokens.token_ids, now.tokens.token_ids])
+    starts = np.concatenate([before.tokens.row_splits, now.tokens.row_splits[1:] + before.tokens.row_splits[-1]])
     tokenizer = classifier.tokenizer
     unknown = np.add.reduceat(ids == tokenizer.unknown_id, starts[:-1]).astype("float64")
     counts = count_matrix(ids, starts, (tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id))

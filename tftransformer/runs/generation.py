@@ -162,7 +162,7 @@ def _shorter(pair: tuple[str, str], long: bool, task: CausalLM) -> tuple[str, st
 
 def counted(examples: Any) -> int:
     """The number of tokens of examples that are foreseen."""
-    return int((examples.targets.values >= 0).sum())
+    return int((examples.targets.items.values >= 0).sum())
 
 
 def _build(options: GenerationOptions, data: Split) -> CausalLM:
@@ -204,7 +204,7 @@ def _kneser_ney(task: CausalLM, splits: Splits, examples: Mapping[str, Any]) -> 
         if split.is_pair:
             # Of a row, all but the first token are foreseen; of these the answer's count.
             ends = np.cumsum(examples[name].lengths) - 1
-            scores = scores[np.delete(examples[name].targets.values, ends) >= 0]
+            scores = scores[np.delete(examples[name].targets.items.values, ends) >= 0]
         texts = [text if isinstance(text, str) else text[1] for text in split.texts]
         found[name] = by_units(float(scores.sum()), len(scores), texts)
     return found
@@ -213,7 +213,7 @@ def _kneser_ney(task: CausalLM, splits: Splits, examples: Mapping[str, Any]) -> 
 def _whole(task: CausalLM, split: Split, examples: Any) -> list[np.ndarray]:
     """The tokens of texts without a start and with their ends; of pairs, those of both."""
     if split.is_pair:
-        return [row[1:] for row in np.split(examples.token_ids, examples.row_splits[1:-1])]
+        return [row[1:] for row in np.split(examples.tokens.token_ids, examples.tokens.row_splits[1:-1])]
     ids = task.tokenizer.tokenize(split.texts)
     end = [task.tokenizer.separator_id]
     return [np.concatenate([row, end]) for row in np.split(ids.values.numpy(), ids.row_splits.numpy()[1:-1])]

@@ -95,7 +95,7 @@ def check_labels(classifier: TextClassifier, split: Split, examples: Examples, s
     """
     if classifier.multi_label:
         raise TransformerError("check_labels is for one label a text")
-    targets = np.asarray(examples.targets)
+    targets = examples.targets.values
     counts = np.bincount(targets, minlength=len(classifier.labels))
     checked = np.flatnonzero(counts[targets] > 1)
     unchecked = tuple(classifier.labels[i] for i in np.flatnonzero(counts == 1))

@@ -99,11 +99,13 @@ def count_words(
 ) -> dict[str, Any]:
     """The baseline's figures on the rows that a run reports on, from so many training rows; None for all."""
     name = tested_split(splits)
-    train, targets, test = splits.train, examples["train"].targets, getattr(splits, name)
+    train, targets, test = splits.train, examples["train"].targets.values, getattr(splits, name)
     if most is not None and most < len(train):
         rows = subset_rows(train, most, options.seed)
         train, targets = train.take(rows), targets[rows]
-    return tfidf_baseline(train.texts, targets, test.texts, examples[name].targets, classifier.labels, options.seed)
+    return tfidf_baseline(
+        train.texts, targets, test.texts, examples[name].targets.values, classifier.labels, options.seed
+    )
 
 
 def tested_split(splits: Splits) -> str:

@@ -87,7 +87,8 @@ def train(kind: PairRun, options: PairOptions) -> WrittenReport:
         task = _compiled(_build(options, splits.train) if loaded is None else _continued(options, loaded), options)
     examples = {name: task.preprocess(split) for name, split in splits.present().items()}
     lengths = {
-        name: (examples[name].full_lengths, _target_lengths(task, split)) for name, split in splits.present().items()
+        name: (examples[name].tokens.full_lengths, _target_lengths(task, split))
+        for name, split in splits.present().items()
     }
     data = kind.check(splits, lengths, (task.sequence_length, task.target_length))
     say(data)

@@ -258,7 +258,7 @@ class _Timed:
     def _solve_on(self, rows: Examples, vectors: np.ndarray) -> str:
         task = self._task
         weights = row_weights(rows, task.example_weights(self.fit_options.get("class_weight"), rows.targets))
-        return solve_head(task, vectors, rows.targets, weights, names=True)
+        return solve_head(task, vectors, rows.targets.values, weights, names=True)
 
     def _pilot(self, candidate: Candidate, text: float, tracing: float) -> tuple[float, float]:
         """Seconds of an update and of a trial beside its updates; 0 where there is no time to find out."""
@@ -306,13 +306,13 @@ class _Timed:
 
     def _divisible(self) -> bool:
         """Whether every fold has rows of two labels to train on."""
-        targets = np.asarray(self._train.targets)
+        targets = self._train.targets.values
         rows = np.sort(np.bincount(targets)) if targets.ndim == 1 else np.array([len(targets)] * 2)
         return len(rows) > 1 and int(rows[-2]) >= _FOLDS
 
     def _loss_of_folds(self, candidate: Candidate, updates: int) -> float | None:
         """Loss on the rows that each fold leaves out; None where training diverged."""
-        task, targets, started = self._task, np.asarray(self._train.targets), time.monotonic()
+        task, targets, started = self._task, self._train.targets.values, time.monotonic()
         probabilities = np.zeros((len(targets), len(task.labels)), "float32")
         name, rate = candidate.strategy or "as it is", candidate.learning_rate
         for rows, rest in fold_rows(targets, _FOLDS, task.seed):
@@ -453,7 +453,7 @@ class _Timed:
     def _judge(self, candidate: Candidate, updates: int, started: float, epochs: list[dict[str, float]]) -> Trial:
         """Note a trial, and keep its weights where they are the best."""
         task = self._task
-        loss, accuracy = self._figures(self._held_out.targets, task.predict(self._held_out, verbose=0))
+        loss, accuracy = self._figures(self._held_out.targets.values, task.predict(self._held_out, verbose=0))
         trial = Trial(
             candidate.strategy or "as it is",
             candidate.learning_rate,

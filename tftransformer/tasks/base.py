@@ -11,6 +11,7 @@ import tensorflow as tf
 from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.buckets import length_buckets
 from tftransformer.data.examples import Examples
+from tftransformer.data.fields import Field
 from tftransformer.data.row_packing import packer
 from tftransformer.data.stream_labels import plain_refusals
 from tftransformer.errors import TransformerError
@@ -60,15 +61,15 @@ class TextTask(TextBatches, Task):
 
     # What subclasses say.
 
-    def encode_targets(self, targets: Any) -> np.ndarray:
-        """Targets as the numbers that the loss takes."""
+    def encode_targets(self, targets: Any) -> Field:
+        """Return the field of targets: the numbers that the loss takes, and how batches hold them."""
         raise TransformerError(f"{type(self).__name__} has no targets")
 
     def activate(self, output: Any) -> Any:
         """The network's output as what `predict` returns."""
         return output
 
-    def example_weights(self, class_weight: Any, targets: np.ndarray | None) -> tf.Tensor | None:
+    def example_weights(self, class_weight: Any, targets: Field | None) -> tf.Tensor | None:
         """A weight for each class id, or None."""
         if class_weight is None:
             return None

@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.config import TransformerConfig
-from tftransformer.data.examples import CHUNK_TEXTS, Examples
-from tftransformer.data.targets import Ragged, TargetSpec, row_splits
+from tftransformer.data.examples import CHUNK_TEXTS, TEXT, Examples
+from tftransformer.data.fields import TokenLabels, Tokens
+from tftransformer.data.ragged import Ragged, row_splits
 from tftransformer.data.texts import Texts
 from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.language import by_units
@@ -60,7 +61,6 @@ class CausalLM(TextWriter):
 
     architecture = "decoder"
     kept_settings = (*TextWriter.kept_settings, "text_pairs")
-    target_spec = TargetSpec((None,), per_token=True, ignore=_IGNORED)
 
     def __init__(
         self,
@@ -114,16 +114,14 @@ class CausalLM(TextWriter):
                 self._check_pairs(False)
             return self._rows_of(texts)
         examples = super()._examples(texts)
-        following = np.roll(examples.token_ids, -1)
-        following[examples.row_splits[1:] - 1] = _IGNORED
+        tokens = examples.tokens
+        following = np.roll(tokens.token_ids, -1)
+        following[tokens.row_splits[1:] - 1] = _IGNORED
         # The last token of a prompt, the separator, is where the answer begins.
-        starts, places = examples.row_splits[:-1], np.arange(len(following))
-        prompts = places < np.repeat(starts + examples.boundaries - 1, examples.lengths)
-        return self._with_targets(examples, np.where(prompts, _IGNORED, following))
-
-    def _with_targets(self, examples: Examples, following: np.ndarray) -> Examples:
-        targets = Ragged(following.astype("int32"), examples.row_splits)
-        return replace(examples, targets=targets, target_spec=self.target_spec)
+        starts, places = tokens.row_splits[:-1], np.arange(len(following))
+        prompts = places < np.repeat(starts + tokens.boundaries - 1, tokens.lengths)
+        following = np.where(prompts, _IGNORED, following).astype("int32")
+        return replace(examples, targets=TokenLabels(Ragged(following, tokens.row_splits), ignore=_IGNORED))
 
     def _rows_of(self, texts: Texts) -> Examples:
         """Whole texts in rows, each with the token that follows it as the last target."""
@@ -141,15 +139,11 @@ class CausalLM(TextWriter):
                     whole.append(len(text))
                     weights.append(1.0 if texts.weights is None else texts.weights[number])
         splits, lengths = row_splits(np.array(lengths, "int64")), np.array(lengths, "int32")
+        token_ids, following = (np.concatenate([np.zeros(0, "int32"), *v]).astype("int32") for v in (ids, following))
         return Examples(
-            np.concatenate([np.zeros(0, "int32"), *ids]).astype("int32"),
-            splits,
-            lengths,
-            np.array(whole, "int32"),
-            Ragged(np.concatenate([np.zeros(0, "int32"), *following]).astype("int32"), splits),
+            {TEXT: Tokens(token_ids, splits, lengths, np.array(whole, "int32"), tokenizer.pad_id)},
+            TokenLabels(Ragged(following, splits), ignore=_IGNORED),
             None if texts.weights is None else np.array(weights, "float32"),
-            tokenizer.pad_id,
-            self.target_spec,
             self._maker(),
         )
 
@@ -213,12 +207,12 @@ class CausalLM(TextWriter):
             True
         """
         examples, new = self._prompts([prompt], max_new_tokens)
-        goes_on = [len(examples.token_ids) > 1]
+        goes_on = [len(examples.tokens.token_ids) > 1]
         known: list[int] = []
         told = ""
         for tokens in generation.stream(
             self.network,
-            examples.token_ids[None],
+            examples.tokens.token_ids[None],
             max_new_tokens=new,
             search=self.search if search is None else search,
             constraints=[*self.never_written(), *constraints],
@@ -282,8 +276,8 @@ class CausalLM(TextWriter):
                     f"{max_new_tokens}"
                 )
         lengths = ids.lengths.astype("int32")
-        made = Examples(ids.values, ids.row_splits, lengths, lengths, pad_id=self.tokenizer.pad_id, maker=self._maker())
-        return made, max_new_tokens or max(room, 1)
+        tokens = Tokens(ids.values, ids.row_splits, lengths, lengths, self.tokenizer.pad_id)
+        return Examples({TEXT: tokens}, maker=self._maker()), max_new_tokens or max(room, 1)
 
     # Figures.
 
@@ -308,12 +302,12 @@ class CausalLM(TextWriter):
         examples = self.preprocess(texts)
         rows = [text if isinstance(text, str) else text[1] for text in getattr(texts, "texts", texts)]
         pairs = any(not isinstance(text, str) for text in getattr(texts, "texts", texts))
-        if pairs and (examples.full_lengths > examples.lengths).any():
+        if pairs and (examples.tokens.full_lengths > examples.lengths).any():
             raise TransformerError(
                 f"pairs must fit in sequence_length, {self.sequence_length} tokens, for perplexities of words; the longest "
-                f"has {examples.full_lengths.max()}"
+                f"has {examples.tokens.full_lengths.max()}"
             )
-        tokens = int((examples.targets.values != _IGNORED).sum())
+        tokens = int((examples.targets.items.values != _IGNORED).sum())
         token = float(self.evaluate(examples, batch_size=batch_size, verbose=0, return_dict=True)["perplexity"])
         return by_units(-np.log(token) * tokens, tokens, rows)
 

@@ -46,14 +46,14 @@ def notice_collapse(
         return []
     weights = row_weights(data, class_weights)
     smoothing = getattr(task.loss, "label_smoothing", 0.0)
-    chance = chance_loss(data.targets, len(task.labels), smoothing, weights)
+    chance = chance_loss(data.targets.values, len(task.labels), smoothing, weights)
     some = data.take(range(0, len(data), -(-len(data) // _PROBED_ROWS)))
 
     def probe() -> tuple[np.ndarray, float]:
         batches, inverse = task._ordered(replace(some, targets=None), len(some))
         logits = keras.ops.cast(task(next(iter(batches)), training=False), "float32")
         probabilities = keras.ops.convert_to_numpy(task.activate(logits))[inverse]
-        losses, given = row_losses(some.targets, probabilities), row_weights(some, class_weights)
+        losses, given = row_losses(some.targets.values, probabilities), row_weights(some, class_weights)
         return probabilities, float((losses if given is None else losses * given).mean())
 
     accumulated = getattr(task.optimizer, "gradient_accumulation_steps", None) or 1
@@ -64,7 +64,7 @@ def row_weights(examples: Examples, class_weights: tf.Tensor | None) -> np.ndarr
     """(B,) factors on the rows' losses, of their own weights and those of their classes; None for 1."""
     if class_weights is None:
         return examples.weights
-    of_classes = np.asarray(class_weights)[examples.targets]
+    of_classes = np.asarray(class_weights)[examples.targets.values]
     return of_classes if examples.weights is None else of_classes * examples.weights
 
 

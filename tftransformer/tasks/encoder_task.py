@@ -49,14 +49,12 @@ class EncoderTask(SavedTask):
 
     Example:
         >>> class Rater(EncoderTask):
-        ...     target_spec = tt.data.NUMBER
-        ...
         ...     def __init__(self, config, tokenizer, **options):
         ...         super().__init__(config, tokenizer, **options)
         ...         self.add_head(keras.layers.Dense(1, name="head"))
         ...
         ...     def encode_targets(self, targets):
-        ...         return np.asarray(targets, "float32")
+        ...         return tt.data.Values(np.asarray(targets, "float32"))
         >>> rater = Rater.from_preset("bert_12x192_en_uncased")
         >>> rater.compile("adam", "mse")
         >>> history = rater.fit(["no refund", "quick and kind"], [1.0, 5.0], verbose=0)

@@ -9,10 +9,10 @@ import tensorflow as tf
 from keras import ops
 
 from tftransformer.data.examples import Examples
+from tftransformer.data.fields import Values
 from tftransformer.data.labels import encode_targets, label_names
 from tftransformer.data.split import require_labelled
 from tftransformer.data.stream_labels import stream_encoder
-from tftransformer.data.targets import LABEL, TargetSpec
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.calibration import conformal_threshold, fit_temperature, label_sets, with_temperature
 from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, tune_threshold
@@ -55,21 +55,21 @@ class Labelled:
         """The metrics of a trace compare with this threshold."""
         return (self.threshold,)
 
-    def encode_targets(self, targets: Any) -> np.ndarray:
-        """Targets as the numbers that the loss takes."""
-        return encode_targets(targets, self.labels, self.multi_label)
+    def encode_targets(self, targets: Any) -> Values:
+        """Return label ids (B,), or one column for each label (B, C)."""
+        return Values(encode_targets(targets, self.labels, self.multi_label))
 
     def encoded(self, targets: Any) -> np.ndarray:
-        """`encode_targets`, or what `Examples` hold of it already.
+        """Return the numbers of `encode_targets`, or what `Examples` hold of them already.
 
         Raises:
             TransformerError: The examples have no labels.
         """
         if not isinstance(targets, Examples):
-            return self.encode_targets(targets)
+            return self.encode_targets(targets).values
         if targets.targets is None:
             raise TransformerError("data must have labels; got examples without")
-        return targets.targets
+        return targets.targets.values
 
     def stream_encoder(self) -> Callable:
         """`encode_targets` for the labels of a dataset's batches, in TensorFlow operations."""
@@ -123,11 +123,6 @@ class Labelled:
         order = np.argsort(-probabilities, axis=-1, kind="stable")
         sizes = label_sets(probabilities, threshold).sum(-1)
         return [tuple(self.labels[i] for i in row[:size]) for row, size in zip(order, sizes, strict=True)]
-
-    @property
-    def target_spec(self) -> TargetSpec:
-        """A label, or one column for each."""
-        return TargetSpec((len(self.labels),), "float32") if self.multi_label else LABEL
 
     def target_classes(self) -> tuple:
         """The labels, and whether a text has several."""

@@ -172,10 +172,10 @@ class MultiTaskClassifier(EncoderTask):
             targets = task.encode_targets(texts.targets) if labelled else None
         except TransformerError as error:
             raise TransformerError(f"task {name!r}: {error}") from None
-        return self._tokenised(texts, targets, task.target_spec)
+        return self._tokenised(texts, targets)
 
     def _decide_pairs(self, data: TaskExamples) -> None:
-        rows = np.split(data.segments, np.cumsum(data.sizes)[:-1])
+        rows = np.split(data.tokens.segments, np.cumsum(data.sizes)[:-1])
         for task, segments in zip(self.tasks.values(), rows, strict=True):
             task.text_pairs = bool((segments == 2).any())
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tftransformer.config import TransformerConfig
 from tftransformer.data.examples import CHUNK_TEXTS, Examples
-from tftransformer.data.targets import Ragged, TargetSpec
+from tftransformer.data.fields import Sequences
+from tftransformer.data.ragged import Ragged
 from tftransformer.data.texts import Texts
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.frozen_part import FrozenPart, find_frozen_part
@@ -92,7 +93,6 @@ class Seq2Seq(TextWriter):
         self.target_tokenizer = written
         self.target_length = target_length
         self.begin = begin
-        self.target_spec = TargetSpec((None,), pad=written.pad_id, begin=begin[0])
         self.text_pairs = False
         self.network = build_encoder_decoder(config, dtype=self.dtype_policy)
         self.built = True
@@ -132,7 +132,7 @@ class Seq2Seq(TextWriter):
             texts = Texts(texts.first, None, texts.second, texts.weights)
         return super()._examples(texts)
 
-    def encode_targets(self, targets: Any) -> Ragged:
+    def encode_targets(self, targets: Any) -> Sequences:
         """Target texts as ids, cut and with their ends."""
         for row, text in enumerate(targets):
             if not isinstance(text, (str, bytes)):
@@ -141,7 +141,7 @@ class Seq2Seq(TextWriter):
         for start in range(0, len(targets), CHUNK_TEXTS):
             with_ends = self._target_rows(tf.constant(list(targets[start : start + CHUNK_TEXTS]), tf.string))
             rows.extend(np.split(with_ends.values.numpy(), with_ends.row_splits.numpy()[1:-1]))
-        return Ragged.of(rows, "int32")
+        return Sequences(Ragged.of(rows, "int32"), pad=self.target_tokenizer.pad_id, begin=self.begin[0])
 
     def _target_rows(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """What is to be written for texts (B,): the tokens they begin with, but for the one that is given; theirs; an end."""

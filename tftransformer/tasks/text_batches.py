@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.data.examples import Examples, build_examples
+from tftransformer.data.fields import Field
 from tftransformer.data.pipeline import Epoch, ordered_batches, stream_batches
 from tftransformer.data.row_packing import Packer
 from tftransformer.data.split import Split
-from tftransformer.data.targets import LABEL, TargetSpec
 from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError, check_whole
 from tftransformer.finetuning.frozen_part import POOLED
@@ -46,14 +46,12 @@ class TextBatches:
 
     Attributes:
         text_pairs: Whether it takes pairs of texts; None until `fit` is given some or single texts.
-        target_spec: What the target of a text looks like in a batch: see `data.targets`.
         inference_batch_size: Rows a batch of `evaluate` and `predict`, where none is asked for.
     """
 
     tokenizer: Tokenizer
     pack: Packer
     text_pairs: bool | None
-    target_spec: TargetSpec = LABEL
     inference_batch_size: int = INFERENCE_BATCH_SIZE
 
     def preprocess(self, texts: Any, targets: Any = None, sample_weight: Any = None) -> Examples:
@@ -83,7 +81,7 @@ class TextBatches:
                 "examples must be of this task's preprocess, or of a task with its tokenizer, sequence_length and labels"
             )
         if len(texts):
-            self._check_pairs(bool((texts.segments == 2).any()))
+            self._check_pairs(bool((texts.tokens.segments == 2).any()))
         return texts
 
     def examples_like(self, examples: Examples) -> Examples:
@@ -98,19 +96,18 @@ class TextBatches:
             self._check_pairs(texts.second is not None)
         # Before the texts are tokenised: what is wrong with labels is said at once.
         targets = None if texts.targets is None else self.encode_targets(texts.targets)
-        return self._tokenised(texts, targets, self.target_spec)
+        return self._tokenised(texts, targets)
 
-    def _tokenised(self, texts: Texts, targets: Any, spec: TargetSpec) -> Examples:
+    def _tokenised(self, texts: Texts, targets: Any) -> Examples:
         examples = build_examples(
             texts, tokenize=self.tokenizer.tokenize, pack=self.pack, pad_id=self.tokenizer.pad_id, maker=self._maker()
         )
         if targets is None:
             return examples
-        targets = spec.check(self.align_targets(targets, examples), examples.lengths)
-        return replace(examples, targets=targets, target_spec=spec)
+        return replace(examples, targets=self.align_targets(targets, examples))
 
-    def align_targets(self, targets: Any, examples: Examples) -> Any:
-        """Encoded targets as `target_spec` says; for tasks whose targets depend on where a text's tokens are."""
+    def align_targets(self, targets: Any, examples: Examples) -> Field:
+        """Return the field of encoded targets; for tasks whose targets depend on where a text's tokens are."""
         return targets
 
     def target_classes(self) -> tuple:
@@ -130,7 +127,7 @@ class TextBatches:
         if is_dataset(data):
             self.text_pairs = self.text_pairs if is_tokenized(data) else dataset_has_pairs(data)
         elif len(data):
-            self.text_pairs = bool((data.segments == 2).any())
+            self.text_pairs = bool((data.tokens.segments == 2).any())
 
     @contextlib.contextmanager
     def _deciding_pairs(self, data: Examples | tf.data.Dataset) -> Iterator[None]:

@@ -184,7 +184,7 @@ class TextClassifier(Labelled, EncoderTask):
     def output_width(self) -> tuple[int, ...]:
         return (len(self.labels),)
 
-    def example_weights(self, class_weight: Any, targets: np.ndarray | None) -> tf.Tensor | None:
+    def example_weights(self, class_weight: Any, targets: Any) -> tf.Tensor | None:
         if class_weight is None:
             return None
         if self.multi_label:
@@ -194,7 +194,7 @@ class TextClassifier(Labelled, EncoderTask):
                 f"class_weight={class_weight!r} needs all labels at once, which a tf.data.Dataset does not give: "
                 "pass a weight for each label"
             )
-        names = [] if targets is None else [self.labels[i] for i in targets]
+        names = [] if targets is None else [self.labels[i] for i in targets.values]
         weights = class_weights(class_weight, names, self.labels)
         return None if weights is None else tf.constant([weights[i] for i in range(len(self.labels))], tf.float32)
 

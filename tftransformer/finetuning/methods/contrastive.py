@@ -79,7 +79,7 @@ class Contrastive(Method):
 
     def before_training(self, task: "Task", examples: Any, weights: Any, vectors: Callable[[], np.ndarray]) -> str:
         loss = _train_pairs(task, examples, weights, self)
-        solved = solve_head(task, vectors(), examples.targets, weights, self.strength)
+        solved = solve_head(task, vectors(), examples.targets.values, weights, self.strength)
         return f"contrastive: {self.updates} updates, loss {loss:.3f} at the end; {solved}"
 
 
@@ -89,7 +89,7 @@ def _train_pairs(task: "Task", examples: Any, weights: Any, method: Contrastive)
     from tftransformer.finetuning.optimizers import build_optimizer
     from tftransformer.progress import Progress
 
-    if len(np.unique(examples.targets, axis=0)) < 2:
+    if len(np.unique(examples.targets.values, axis=0)) < 2:
         raise TransformerError("contrastive needs rows of two labels at least; all rows have the same")
 
     class Vectors(keras.Model):
@@ -113,10 +113,10 @@ def _train_pairs(task: "Task", examples: Any, weights: Any, method: Contrastive)
             model.compile(optimizer, _weighted_pair_loss, jit_compile=task.jit_compile)
         weights = np.ones(len(examples)) if weights is None else weights
         # Keras's sample_weight has no meaning for a loss of pairs.
-        weighted = np.column_stack([weights, examples.targets]).astype("float32")
+        weighted = np.column_stack([weights, examples.targets.values]).astype("float32")
         draw, logs = np.random.default_rng(task.seed), {}
         with Progress(method.updates, "contrastive, updates") as bar:
-            for rows in pair_batches(examples.targets, method.batch_size, method.updates, draw):
+            for rows in pair_batches(examples.targets.values, method.batch_size, method.updates, draw):
                 inputs = examples.features(rows, int(examples.lengths[rows].max()))
                 logs = model.train_on_batch(inputs, weighted[rows], return_dict=True)
                 bar.update(note=f"loss {logs['loss']:.3f}")

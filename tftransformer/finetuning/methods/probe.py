@@ -59,7 +59,7 @@ class HeadStart(Method):
         return {"fresh_multiplier": 1.0}
 
     def before_training(self, task: "Task", examples: Any, weights: Any, vectors: Callable[[], np.ndarray]) -> str:
-        return solve_head(task, vectors(), examples.targets, weights, self.strength, self.names)
+        return solve_head(task, vectors(), examples.targets.values, weights, self.strength, self.names)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class LinearProbe(HeadOnly):
         check_linear_head(model, self.name)
 
     def before_training(self, task: "Task", examples: Any, weights: Any, vectors: Callable[[], np.ndarray]) -> str:
-        return solve_head(task, vectors(), examples.targets, weights, self.strength, self.names)
+        return solve_head(task, vectors(), examples.targets.values, weights, self.strength, self.names)
 
 
 def can_start(task: "Task") -> bool:
