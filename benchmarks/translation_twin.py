@@ -144,7 +144,7 @@ def write(model: Any, task: Any, examples: Any, beams: int) -> list[str]:
     model.eval()
     with torch.inference_mode():
         for row in range(len(examples)):
-            ids = examples.token_ids[examples.row_splits[row] : examples.row_splits[row + 1]]
+            ids = examples.take([row]).tokens.token_ids
             source = torch.tensor(np.asarray(ids))[None].long()
             memory = model.encode(source)
             live, done = [(0.0, [tokenizer.start_id])], []

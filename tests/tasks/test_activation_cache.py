@@ -174,7 +174,7 @@ def test_what_is_the_same_is_computed_once_and_what_differs_anew(classifier, rev
     assert computed(cache, classifier, [texts[0] + " good"]) == 1
 
     examples = classifier.preprocess(texts)
-    object.__setattr__(examples, "boundaries", examples.boundaries - 1)
+    object.__setattr__(examples.tokens, "boundaries", examples.tokens.boundaries - 1)
     cache.states(classifier.frozen_part(), [examples], 3)
     assert cache.computed_rows == 41, "the same tokens in other segments"
 

@@ -104,8 +104,8 @@ def test_long_texts_are_learned_whole(tokenizer):
     examples = build(tokenizer, sequence_length=8).preprocess([text, "red"])
     whole = [[tokenizer.start_id, *tokenizer.encode(t), tokenizer.separator_id] for t in (text, "red")]
     assert examples.lengths.max() == 8 and len(examples) == sum(-(-(len(ids) - 1) // 8) for ids in whole)
-    assert examples.token_ids.tolist() == [i for ids in whole for i in ids[:-1]]
-    assert examples.targets.values.tolist() == [i for ids in whole for i in ids[1:]]
+    assert examples.tokens.token_ids.tolist() == [i for ids in whole for i in ids[:-1]]
+    assert examples.targets.items.values.tolist() == [i for ids in whole for i in ids[1:]]
 
 
 def test_perplexities_are_of_one_sum(trained):

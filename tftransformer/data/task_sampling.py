@@ -91,7 +91,8 @@ def join_tasks(parts: Mapping[int, Examples], width: int) -> TaskExamples:
     weighted = any(part.weights is not None for part in parts.values())
     rows = []
     for number, part in parts.items():
-        own = part.targets.values.reshape(len(part), -1)
+        values = part.targets.values
+        own = values if values.ndim == 2 else values[:, None]
         targets = np.zeros((len(part), 1 + width), "float32")
         targets[:, 0], targets[:, 1 : 1 + own.shape[1]] = number, own
         weights = np.ones(len(part), "float32") if weighted and part.weights is None else part.weights
