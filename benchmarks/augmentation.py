@@ -49,7 +49,7 @@ def accuracy(preset: str, train: Split, test: Split, seed: int, augmented: bool)
     )
     seconds = time.perf_counter() - started
     probabilities = classifier.predict(test, verbose=0)
-    right = probabilities.argmax(axis=1) == classifier.encode_targets(test.targets).values
+    right = probabilities.argmax(axis=1) == classifier.objective.encode(test.targets).values
     return float(right.mean()), int(classifier.optimizer.iterations), seconds
 
 

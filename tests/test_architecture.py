@@ -16,6 +16,7 @@ FLOORS = [
     {"models", "text"},
     {"data"},
     {"checkpoints", "finetuning", "evaluation", "interpretation", "distribution", "export"},
+    {"objectives"},
     {"tasks"},
     {"pretraining"},
     {"runs"},

@@ -16,7 +16,7 @@ from tftransformer.tasks import TASKS
 __version__ = "0.1.0"
 
 MODULES = (
-    "checkpoints", "data", "distribution", "evaluation", "export", "finetuning", "layers", "models", "patterns",
+    "checkpoints", "data", "distribution", "evaluation", "export", "finetuning", "layers", "models", "objectives", "patterns",
     "pretraining", "runs", "tasks", "text",
 )  # fmt: skip
 
@@ -27,7 +27,7 @@ __getattr__, __dir__, __all__ = attach(
         "TransformerConfig": "config",
         "TransformerError": "errors",
         **dict.fromkeys(TASKS, "tasks"),
-        "ClassificationTask": "tasks.labelled",
+        "ClassificationTask": "objectives.several",
         **dict.fromkeys(METHOD_CLASSES, "finetuning.methods"),
         "set_adapter": "finetuning.methods.adapter",
         "remove_adapter": "finetuning.methods.adapter",

@@ -102,10 +102,10 @@ def check_graph(case):
     *structure, dtype = case
     classifier = build(*structure)
     packed = classifier.pack(classifier.tokenizer.tokenize(tf.constant(TEXTS)))
-    expected = classifier.activate(classifier(packed, training=False))
+    expected = classifier.objective.activate(classifier(packed, training=False))
     # In float32, which shows more, in any case.
     for name in {"float32", dtype}:
-        served = classifier.activate(in_precision(classifier, name).served_network()(packed))
+        served = classifier.objective.activate(in_precision(classifier, name).served_network()(packed))
         np.testing.assert_allclose(served, expected, atol=tolerance(name))
 
 

@@ -69,10 +69,10 @@ def inputs(classifier):
 def test_it_gives_the_layers_probabilities(kind):
     classifier = build(kind)
     given = inputs(classifier)
-    expected = classifier.activate(classifier(given, training=False))
+    expected = classifier.objective.activate(classifier(given, training=False))
     # Compiled, as it is served: TensorFlow's rewriter takes some forms of a norm for others.
     served = tf.function(classifier.served_network(), autograph=False)(given)
-    np.testing.assert_allclose(classifier.activate(served), expected, atol=1e-6)
+    np.testing.assert_allclose(classifier.objective.activate(served), expected, atol=1e-6)
     assert is_plain(classifier.encoder.get_layer("encoder_block_0")) == KINDS[kind][2]
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError
-from tftransformer.tasks.labelled import ClassificationTask
+from tftransformer.objectives.several import ClassificationTask
 from tftransformer.tasks.multi_task import MultiTaskClassifier
 
 TASKS = {

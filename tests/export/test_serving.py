@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tftransformer.export.serving import FORMATS
-from tftransformer.tasks import ClassificationTask, DocumentClassifier, MultiTaskClassifier, TextClassifier
+from tftransformer.objectives import ClassificationTask
+from tftransformer.tasks import DocumentClassifier, MultiTaskClassifier, TextClassifier
 
 LABELS = ("no", "yes", "perhaps")
 TEXTS = ["a good film", "", "one two three four five six seven eight nine ten eleven twelve"]

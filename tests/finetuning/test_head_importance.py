@@ -41,8 +41,8 @@ def losses(classifier, texts, labels):
     given = examples.features(np.arange(len(examples)), int(examples.lengths.max()))
     logits = keras.ops.convert_to_numpy(classifier(given, training=False)).astype("float64")
     if classifier.multi_label:
-        return (np.logaddexp(0, logits) - examples.targets * logits).sum(axis=1)
-    picked = np.take_along_axis(logits, examples.targets[:, None], axis=1)[:, 0]
+        return (np.logaddexp(0, logits) - examples.targets.values * logits).sum(axis=1)
+    picked = np.take_along_axis(logits, examples.targets.values[:, None], axis=1)[:, 0]
     return np.logaddexp.reduce(logits, axis=1) - picked
 
 

@@ -148,11 +148,11 @@ def weights_of(classifier):
 
 
 def solved(classifier, split, **options):
-    targets = classifier.encode_targets(split.targets).values
+    targets = classifier.objective.encode(split.targets).values
     if options.pop("names", True):
         options["names"] = classifier.encode(list(classifier.labels))
     head = fit_linear_head(classifier.encode(split), targets, len(classifier.labels), **options)
-    return classifier.activate(classifier.encode(split) @ head.kernel + head.bias)
+    return classifier.objective.activate(classifier.encode(split) @ head.kernel + head.bias)
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_training_starts_from_the_solved_head_once(one_block_preset, split, stra
     classifier.compile(learning_rate=1e-3)
     names = classifier.encode(list(classifier.labels))
     wanted = fit_linear_head(
-        classifier.encode(split), classifier.encode_targets(split.targets).values, 2, names=names
+        classifier.encode(split), classifier.objective.encode(split.targets).values, 2, names=names
     ).kernel
     first, second = AtStart(), AtStart()
     classifier.fit(split, verbose=0, callbacks=[first], epochs=1)
@@ -233,7 +233,7 @@ def test_contrastive_training_brings_a_label_together_and_leaves_the_frozen_as_i
     before, vectors = weights_of(classifier), classifier.encode(split)
     classifier.compile(run_eagerly=True)
     classifier.fit(split, verbose=0, epochs=1)
-    targets = classifier.encode_targets(split.targets).values
+    targets = classifier.objective.encode(split.targets).values
     assert float(pair_loss(targets, classifier.encode(split))) < 0.5 * float(pair_loss(targets, vectors))
     changed = {name.split("/")[0] for name, value in weights_of(classifier).items() if (value != before[name]).any()}
     assert changed == {"encoder_block_1", "head"}

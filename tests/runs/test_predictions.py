@@ -10,10 +10,10 @@ import pytest
 
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.calibration import ACCURACIES, COVERAGES, Confidence
+from tftransformer.objectives.classification import Answer
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.predictions import check_output, pair_up, texts_to_predict, thresholds_of, write_answers
 from tftransformer.runs.run_folder import RunFolder
-from tftransformer.tasks.labelled import Answer
 
 
 def test_second_texts_go_with_first_texts():

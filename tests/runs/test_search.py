@@ -270,7 +270,7 @@ def test_real_trials_share_the_cache_and_the_best_model_is_as_good_as_its_score(
     assert "freeze:1" in {trial.recipe["strategy"] for trial in result.trials}
     assert cache.computed_rows == len(set(data.texts))
     best = result.load_best()
-    metrics = best.metrics_of(validation.targets, best.predict(validation, verbose=0))
+    metrics = best.objective.metrics_of(validation.targets, best.predict(validation, verbose=0))
     assert metrics["macro_f1"] == pytest.approx(result.best.score, abs=1e-6)
     # The same recipes train the same models again, also when the process was killed within one.
     real, trained = MODULE.train_recipe, []
@@ -317,5 +317,5 @@ def test_pairs_and_several_labels(reviews, tiny_preset, tmp_path, kind):
         build, train, validation, space, trials=2, output_dir=tmp_path / "search", say=lambda _: None
     )
     best = result.load_best()
-    metrics = best.metrics_of(validation.targets, best.predict(validation, verbose=0))
+    metrics = best.objective.metrics_of(validation.targets, best.predict(validation, verbose=0))
     assert metrics["macro_f1"] == pytest.approx(result.best.score, abs=1e-6)

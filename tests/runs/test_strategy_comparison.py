@@ -195,7 +195,7 @@ def test_a_run_is_what_training_by_hand_gives(data, build):
         parse_strategy(cell["strategy"]).apply(classifier)
         classifier.compile(learning_rate=1e-2)
         classifier.fit(subset(train, 32, 0), epochs=10, batch_size=16, verbose=0)
-        metrics = classifier.metrics_of(test.targets, classifier.predict(test, verbose=0))
+        metrics = classifier.objective.metrics_of(test.targets, classifier.predict(test, verbose=0))
         assert cell["test"]["macro_f1"] == pytest.approx(metrics["macro_f1"])
         assert cell["test"]["loss"] == pytest.approx(metrics["loss"], rel=1e-4)
     full, lora = table.rows

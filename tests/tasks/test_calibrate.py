@@ -31,17 +31,17 @@ def sure(task, head):
 
 def single(preset):
     task = TextClassifier.from_preset(preset, labels=LABELS)
-    return sure(task, task.head), task, {}
+    return sure(task, task.head), task.objective, {}
 
 
 def several(preset):
     task = TextClassifier.from_preset(preset, labels=LABELS, multi_label=True, threshold=0.3)
-    return sure(task, task.head), task, {}
+    return sure(task, task.head), task.objective, {}
 
 
 def documents(preset):
     task = DocumentClassifier.from_preset(preset, labels=LABELS, sequence_length=6, max_chunks=3)
-    return sure(task, task.head), task, {}
+    return sure(task, task.head), task.objective, {}
 
 
 def of_tasks(preset):
@@ -115,7 +115,7 @@ def test_label_sets_are_those_of_the_threshold_and_the_likeliest_come_first(make
     before = [()] * len(TEXTS)
     for coverage in (0.3, 0.8, 0.99):
         threshold = task.conformal_threshold(split, coverage, **which)
-        assert threshold == conformal_threshold(answers.encode_targets(split.targets).values, probabilities, coverage)
+        assert threshold == conformal_threshold(answers.encode(split.targets).values, probabilities, coverage)
         found = answers.answers(probabilities, label_set_threshold=threshold)
         for answer, row, smaller in zip(found, label_sets(probabilities, threshold), before, strict=True):
             assert set(answer.label_set) == set(itertools.compress(LABELS, row))

@@ -45,7 +45,7 @@ def batch_of(classifier, texts):
 
 def probabilities(classifier, texts):
     """What `predict` returns, without its tracing."""
-    return np.asarray(classifier.activate(classifier(batch_of(classifier, texts))))
+    return np.asarray(classifier.objective.activate(classifier(batch_of(classifier, texts))))
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +98,10 @@ def test_padding_chunks_change_nothing_and_need_no_computing(tiny_preset, docume
 
     monkeypatch.setattr("tftransformer.tasks.document_classifier.pooled_vectors", counted)
     wider = {name: tf.pad(value, [[0, 0], [0, 8 - value.shape[1]], [0, 0]]) for name, value in batch.items()}
-    np.testing.assert_allclose(classifier.activate(classifier(wider)), alone, atol=1e-6)
+    np.testing.assert_allclose(classifier.objective.activate(classifier(wider)), alone, atol=1e-6)
     # As XLA has it: every chunk is computed, the empty ones too.
     monkeypatch.setattr(DocumentClassifier, "jit_compile", True)
-    np.testing.assert_allclose(classifier.activate(classifier(wider)), alone, atol=1e-6)
+    np.testing.assert_allclose(classifier.objective.activate(classifier(wider)), alone, atol=1e-6)
     assert rows == [np.any(batch["padding_mask"], axis=-1).sum(), 5 * 8]
 
 
@@ -135,7 +135,7 @@ def test_weights_of_chunks_are_those_that_the_prediction_used(classifier, docume
             x = classifier.encoder({name: own[name] for name in classifier.encoder.input})
             vectors.append(classifier.pooler(x, padding_mask=own["padding_mask"])[0])
         mean = sum(chunk.weight * vector for chunk, vector in zip(chunks, vectors))
-        expected = classifier.activate(classifier.head(mean[None]))
+        expected = classifier.objective.activate(classifier.head(mean[None]))
         np.testing.assert_allclose(probabilities(classifier, [text]), expected, atol=1e-5)
     assert max(len(chunks) for chunks in weights) >= 3
     assert np.ptp([chunk.weight for chunk in max(weights, key=len)]) > 1e-3

@@ -218,7 +218,7 @@ def test_a_sample_is_always_the_same_and_in_order(tiny_preset, reviews):
     classifier = build(tiny_preset)
     examples = classifier.preprocess(Split(*reviews))
     one, other = sample(examples, 20), sample(examples, 20)
-    assert len(one) == 20 and one.token_ids.tolist() == other.token_ids.tolist()
+    assert len(one) == 20 and one.tokens.token_ids.tolist() == other.tokens.token_ids.tolist()
     assert sample(examples, 60) is examples
 
 

@@ -280,7 +280,7 @@ def test_a_tuned_threshold_reaches_the_metrics_of_evaluate(tiny_preset, reviews,
     model = make(tiny_preset, multi_label=True)
     texts, targets = reviews[0][:20], [(label,) for label in reviews[1][:20]]
     model.compile(metrics=["accuracy", MultiLabelF1(2, "micro", threshold=None, from_logits=True)])
-    truth = model.encode_targets(targets).values
+    truth = model.objective.encode(targets).values
 
     def agrees():
         logs = model.evaluate(texts, targets, verbose=0, return_dict=True)

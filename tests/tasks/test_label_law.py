@@ -99,9 +99,9 @@ def classifier(tiny_preset):
 
     def of(labels, multi_label=False):
         # Only the names matter here, and another network takes a second to build.
-        from tftransformer.tasks.labelled import ClassificationTask
+        from tftransformer.objectives import Classification
 
-        made.labels, made.multi_label = ClassificationTask(labels).labels, multi_label
+        made.objective = Classification(labels, multi_label)
         return made
 
     return of
@@ -110,11 +110,11 @@ def classifier(tiny_preset):
 def ids_of(model, x, y):
     """The targets that the loss of a model would be given."""
     if not isinstance(x, tf.data.Dataset):
-        return model.preprocess(x, y).targets
+        return model.preprocess(x, y).targets.values
     if isinstance(x.element_spec[1], tf.TensorSpec) and x.element_spec[1].shape.rank == 0:
         x = x.batch(4)
     # What tasks do with datasets, but for the texts, whose tokenizer takes a second to trace.
-    encode = tf.autograph.experimental.do_not_convert(lambda _, y: model.stream_encoder()(y))
+    encode = tf.autograph.experimental.do_not_convert(lambda _, y: model.objective.stream_encoder()(y))
     return np.concatenate(list(x.map(encode).as_numpy_iterator()))
 
 
@@ -171,7 +171,7 @@ def test_documents_and_tasks_side_by_side_follow_the_same_rule(tiny_preset):
     model = MultiTaskClassifier.from_preset(tiny_preset, tasks={"stars": labels, "truth": CASES["truth"][0]})
     truth, ids = CASES["truth"][1:]
     data = {"stars": dataset_of(values), "truth": (TEXTS, np.array(truth))}
-    assert model.preprocess(data).targets[:, 1].tolist() == expected + ids
+    assert model.preprocess(data).targets.values[:, 1].tolist() == expected + ids
 
 
 @pytest.mark.parametrize(
@@ -240,6 +240,6 @@ def test_prediction_does_not_look_at_labels(classifier):
 
 
 def test_weights_of_classes_follow_the_same_rule(classifier):
-    weights = classifier([1, 2, 3]).example_weights({1: 5.0, "3.0": 7.0}, None)
+    weights = classifier([1, 2, 3]).objective.class_weights({1: 5.0, "3.0": 7.0}, None)
     assert weights.numpy().tolist() == [5.0, 1.0, 7.0]
-    assert classifier(["true", "false"]).example_weights({True: 2.0}, None).numpy().tolist() == [2.0, 1.0]
+    assert classifier(["true", "false"]).objective.class_weights({True: 2.0}, None).numpy().tolist() == [2.0, 1.0]

@@ -8,8 +8,8 @@ from tftransformer.data import Split
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.methods import GradualUnfreezing
 from tftransformer.finetuning.strategy import parse_strategy
+from tftransformer.objectives.several import ClassificationTask
 from tftransformer.patterns import addresses
-from tftransformer.tasks.labelled import ClassificationTask
 from tftransformer.tasks.multi_task import MultiTaskClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
 
@@ -139,9 +139,9 @@ def test_evaluate_predict_and_report_agree_and_are_by_task(trained, data):
     np.testing.assert_allclose(found["mood"].sum(axis=1), 1.0, atol=1e-5)
     # The losses once more, from the probabilities.
     for name in ("mood", "pair"):
-        right = found[name][np.arange(len(data[name])), model.tasks[name].encode_targets(data[name].targets).values]
+        right = found[name][np.arange(len(data[name])), model.tasks[name].encode(data[name].targets).values]
         np.testing.assert_allclose(logs[f"{name}_loss"], -np.log(right).mean(), rtol=1e-4)
-    chosen = model.tasks["topics"].encode_targets(data["topics"].targets).values
+    chosen = model.tasks["topics"].encode(data["topics"].targets).values
     entropy = -np.log(np.where(chosen > 0.5, found["topics"], 1 - found["topics"]))
     np.testing.assert_allclose(logs["topics_loss"], entropy.mean(), rtol=1e-4)
     reports = model.report(data)

@@ -75,7 +75,7 @@ def test_the_tasks_of_a_multi_task_classifier_lose_their_rows(one_block_preset, 
     examples = classifier.preprocess({"one": (texts, labels, [0.0, *np.ones(19)]), "two": (texts[:4], labels[:4])})
     kept = examples.keep(examples.weights)
     assert kept.sizes == (19, 4) and len(kept) == 23 and kept.maker == examples.maker
-    np.testing.assert_array_equal(kept.targets, examples.targets[1:])
+    np.testing.assert_array_equal(kept.targets.values, examples.targets.values[1:])
 
 
 @pytest.mark.parametrize(

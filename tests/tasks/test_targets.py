@@ -16,6 +16,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning import ActivationCache, Freeze
 from tftransformer.finetuning.frozen_part import find_frozen_part
 from tftransformer.models.encoder import build_encoder
+from tftransformer.objectives import Objective
 from tftransformer.tasks.base import TextTask
 from tftransformer.tasks.encoder_task import token_vectors
 from tftransformer.text import WordPieceTokenizer
@@ -33,11 +34,30 @@ TEXTS = [
 TAGS = {"good": 1, "bad": 2}
 
 
+class Arrays(Objective):
+    def encode(self, targets):
+        return Values(targets)
+
+
+class Tags(Objective):
+    """Targets: of each text a label for each word of one token."""
+
+    def encode(self, targets):
+        return TokenLabels(Ragged.of([[-1, *row, -1] for row in targets], "int32"), ignore=-1)
+
+
+class Rows(Objective):
+    def encode(self, targets):
+        return Sequences(Ragged.of(targets, "int32"))
+
+
 class TokenTask(TextTask):
     """A vector for each token, and a dense layer over it."""
 
+    meaning = Arrays
+
     def __init__(self, config, tokenizer, width, activation=None):
-        super().__init__(tokenizer, 16)
+        super().__init__(tokenizer, 16, objective=self.meaning())
         self.config, self.extra_blocks = config, []
         self.encoder = build_encoder(config)
         self.dense = keras.layers.Dense(width, activation=activation)
@@ -45,18 +65,12 @@ class TokenTask(TextTask):
     def call(self, inputs, training=None):
         return self.dense(token_vectors(self, inputs, training))
 
-    def encode_targets(self, targets):
-        return Values(targets)
-
     def frozen_part(self):
         return find_frozen_part(self.encoder, self.config, None)
 
 
 class Tagger(TokenTask):
-    """Targets: of each text a label for each word of one token."""
-
-    def encode_targets(self, targets):
-        return TokenLabels(Ragged.of([[-1, *row, -1] for row in targets], "int32"), ignore=-1)
+    meaning = Tags
 
 
 class SpanFinder(TokenTask):
@@ -153,12 +167,11 @@ def test_sequences_of_their_own_lengths_reach_the_loss_padded_and_weighted(build
     seen = []
 
     class Copier(TokenTask):
+        meaning = Rows
+
         def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
             seen.append((np.array(y), np.array(sample_weight)))
             return ops.mean(y_pred)
-
-        def encode_targets(self, targets):
-            return Sequences(Ragged.of(targets, "int32"))
 
     task = build(Copier, 1)
     task.compile(keras.optimizers.SGD(0.1), run_eagerly=True)

@@ -367,7 +367,7 @@ def test_answers_by_name(trained, reviews):
 def test_answers_of_several_labels(tiny_preset):
     classifier = build(tiny_preset, ["a", "b", "c"], multi_label=True, threshold=0.4)
     probabilities = np.array([[0.5, 0.1, 0.9], [0.1, 0.2, 0.3]])
-    first, none = classifier.answers(probabilities)
+    first, none = classifier.objective.answers(probabilities)
     assert (first.label, first.probability) == (("a", "c"), (0.5, 0.9))
     assert (none.label, none.probability, none.probabilities) == ((), (), {"a": 0.1, "b": 0.2, "c": 0.3})
 

@@ -43,7 +43,7 @@ def head_importance(
         3
     """
     check_task(task)
-    if not task.labels:
+    if not task.objective.labels:
         raise TransformerError(f"task must have one head, as a TextClassifier; got a {type(task).__name__}")
     check_whole("batch_size", batch_size)
     examples = task.preprocess(x, y)
@@ -75,7 +75,7 @@ def _sums_of(task: Task, attentions: Sequence[Any]) -> Callable[[Any, Any], list
             tape.watch(factors)
             with tapped(change={r"encoder_block_\d+/attention/heads": _weigh_heads(task, factors)}):
                 logits = tf.cast(task(inputs, training=False), tf.float32)
-            loss = tf.reduce_sum(_losses(labels, logits, task.multi_label))
+            loss = tf.reduce_sum(_losses(labels, logits, task.objective.multi_label))
         return [tf.reduce_sum(tf.abs(gradient), axis=0) for gradient in tape.gradient(loss, factors)]
 
     return sums

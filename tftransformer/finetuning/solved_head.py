@@ -47,10 +47,10 @@ def solve_head(
     from tftransformer.finetuning.linear_head import fit_linear_head
 
     # Names are single texts.
-    texts = name_texts(task.labels) if names and not task.text_pairs else None
+    texts = name_texts(task.objective.labels) if names and not task.text_pairs else None
     named = None if texts is None else task.encode(texts)
     found = fit_linear_head(
-        vectors, targets, len(task.labels), weights=weights, names=named, strength=strength, seed=task.seed
+        vectors, targets, len(task.objective.labels), weights=weights, names=named, strength=strength, seed=task.seed
     )
     forget_texts(task)
     task.head.logits.kernel.assign(found.kernel)

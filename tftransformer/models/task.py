@@ -23,9 +23,7 @@ class Task(keras.Model):
         fresh: Patterns of the addresses of weights that no checkpoint filled: they train at a higher rate.
         advice: Settings that the makers of the preset found to work, such as `learning_rate`.
         load_summary: Summary of what `from_preset` loaded and what starts fresh; None where nothing was loaded.
-        labels: Names of the classes of a classifier's one head; none where there is no such head, or several.
-        multi_label: Whether a text may have any number of these.
-        threshold: Probability from which on a label is predicted, where `multi_label`.
+        objective: Object that knows what the output means (an `objectives.Objective`, which is floors above this one).
         in_chunks: Whether the encoder reads a text in several rows.
         tasks: The tasks of a model of several, by name.
     """
@@ -40,9 +38,7 @@ class Task(keras.Model):
     fresh: tuple[str, ...] = ()
     advice: Mapping[str, Any] = MappingProxyType({})
     load_summary: Any = None
-    labels: Sequence[str] = ()
-    multi_label: bool = False
-    threshold: float = 0.5
+    objective: Any
     in_chunks: ClassVar[bool] = False
     tasks: Mapping[str, Any] = MappingProxyType({})
 

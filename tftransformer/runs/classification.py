@@ -413,7 +413,7 @@ def _evaluate(
     say(f"evaluating on {len(test)} rows of {test.name} …")
     probabilities = classifier.predict(tested, verbose=0)
     targets = tested.targets.values
-    report = Report(classifier.metrics_of(tested, probabilities), classifier.labels, baseline)
+    report = Report(classifier.objective.metrics_of(tested, probabilities), classifier.labels, baseline)
     predicted = classifier.predicted_labels(probabilities)
     write_predictions(run.predictions_path, test.texts, test.targets, predicted, probabilities)
     title = f"{run.name}: {len(test):,} {test.name} texts, accuracy {report['accuracy']:.3f}"

@@ -121,7 +121,7 @@ def comparison_text(found: Mapping[str, Mapping[str, Any]]) -> str:
 def _figures(classifier: TextClassifier, split: Split, examples: Examples) -> dict[str, Any]:
     probabilities = classifier.predict(examples, verbose=0)
     right = right_answers(classifier.predicted_labels(probabilities), split.targets)
-    return {**classifier.metrics_of(examples, probabilities), "right": right}
+    return {**classifier.objective.metrics_of(examples, probabilities), "right": right}
 
 
 def _added_labels(splits: Splits, known: Sequence[str], allowed: bool) -> tuple[str, ...]:

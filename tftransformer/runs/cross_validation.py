@@ -172,7 +172,7 @@ def _run_fold(
 
 def figures_on(split: Split, model: TextTask) -> dict[str, float]:
     """Those of `FIGURES` that a trained model has on some rows."""
-    metrics = model.metrics_of(split.targets, model.predict(split, verbose=0))
+    metrics = model.objective.metrics_of(split.targets, model.predict(split, verbose=0))
     return {name: metrics[name] for name in FIGURES if metrics.get(name) is not None}
 
 

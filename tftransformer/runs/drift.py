@@ -296,7 +296,7 @@ def _predictions(classifier: TextClassifier, examples: Examples) -> tuple[np.nda
     def run(inputs: dict) -> tuple:
         with tapped("pooled") as taps:
             logits = classifier(inputs, training=False)
-        return classifier.activate(tf.cast(logits, tf.float32)), tf.cast(taps["pooled"], tf.float32)
+        return classifier.objective.activate(tf.cast(logits, tf.float32)), tf.cast(taps["pooled"], tf.float32)
 
     if len(examples) > 4 * _ROWS:
         run = tf.function(run, reduce_retracing=True, autograph=False)

@@ -11,13 +11,13 @@ from tftransformer.data.folding import fold_text
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report, join_labels
+from tftransformer.objectives.classification import Answer
 from tftransformer.progress import say
 from tftransformer.runs.classification import fingerprints, load_splits, tested_split
 from tftransformer.runs.documents import with_test_examples
 from tftransformer.runs.options import COLUMNS, ClassificationOptions, DocumentOptions, options_of
 from tftransformer.runs.predictions import texts_to_predict, thresholds_of, write_answers
 from tftransformer.runs.run_folder import RunFolder
-from tftransformer.tasks.labelled import Answer
 from tftransformer.tasks.loading import load
 from tftransformer.tasks.text_classifier import TextClassifier
 

@@ -22,15 +22,15 @@ from tftransformer.evaluation import figures
 from tftransformer.evaluation.intervals import mcnemar, right_answers, wilson
 from tftransformer.evaluation.reports import text_table
 from tftransformer.finetuning.recipe import complete_advice, default_epochs
+from tftransformer.objectives.classification import Classification
+from tftransformer.objectives.several import check_task_names
 from tftransformer.progress import say
 from tftransformer.runs.options import MultiTaskOptions
 from tftransformer.runs.progress_lines import ProgressLines
 from tftransformer.runs.recipes import prepare
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.base import TextTask
-from tftransformer.tasks.labelled import Labelled
 from tftransformer.tasks.multi_task import MultiTaskClassifier
-from tftransformer.tasks.task_objectives import check_task_names
 from tftransformer.tasks.text_classifier import TextClassifier
 
 
@@ -102,10 +102,10 @@ def _prepare(
     return prepare(lambda: kind.from_preset(preset, labels, seed=options.seed, **more), recipe)
 
 
-def _check_test(labelled: Labelled, name: str, test: Split) -> None:
+def _check_test(labelled: Classification, name: str, test: Split) -> None:
     """Labels that few training rows may have left out would be noticed only when the training is over."""
     try:
-        labelled.encode_targets(test.targets)
+        labelled.encode(test.targets)
     except TransformerError as error:
         raise TransformerError(f"task {name!r}, test rows: {error}") from None
 
@@ -127,7 +127,7 @@ def _fit(model: TextTask, train: Any, options: Mapping[str, Any]) -> float:
     return time.perf_counter() - started
 
 
-def _figures(labelled: Labelled, test: Any, probabilities: np.ndarray) -> dict[str, Any]:
+def _figures(labelled: Classification, test: Any, probabilities: np.ndarray) -> dict[str, Any]:
     right = right_answers(labelled.predicted_labels(probabilities), test.targets)
     macro_f1 = labelled.metrics_of(test.targets, probabilities)["macro_f1"]
     return {"accuracy": float(right.mean()), "macro_f1": macro_f1, "right": right}

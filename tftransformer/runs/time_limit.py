@@ -257,7 +257,7 @@ class _Timed:
 
     def _solve_on(self, rows: Examples, vectors: np.ndarray) -> str:
         task = self._task
-        weights = row_weights(rows, task.example_weights(self.fit_options.get("class_weight"), rows.targets))
+        weights = row_weights(rows, task.objective.class_weights(self.fit_options.get("class_weight"), rows.targets))
         return solve_head(task, vectors, rows.targets.values, weights, names=True)
 
     def _pilot(self, candidate: Candidate, text: float, tracing: float) -> tuple[float, float]:
@@ -313,7 +313,7 @@ class _Timed:
     def _loss_of_folds(self, candidate: Candidate, updates: int) -> float | None:
         """Loss on the rows that each fold leaves out; None where training diverged."""
         task, targets, started = self._task, self._train.targets.values, time.monotonic()
-        probabilities = np.zeros((len(targets), len(task.labels)), "float32")
+        probabilities = np.zeros((len(targets), len(task.objective.labels)), "float32")
         name, rate = candidate.strategy or "as it is", candidate.learning_rate
         for rows, rest in fold_rows(targets, _FOLDS, task.seed):
             try:
@@ -478,7 +478,9 @@ class _Timed:
     def _figures(self, targets: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
         """Loss at the best temperature, and the fraction of right decisions."""
         temperature = fit_temperature(targets, probabilities)
-        loss = row_losses(targets, with_temperature(probabilities, temperature, self._task.multi_label)).mean()
+        loss = row_losses(
+            targets, with_temperature(probabilities, temperature, self._task.objective.multi_label)
+        ).mean()
         return float(loss), float(decisions(targets, probabilities)[1].mean())
 
     def _updates_made(self) -> int:

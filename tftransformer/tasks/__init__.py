@@ -16,7 +16,6 @@ __getattr__, __dir__, __all__ = attach(
         **TASKS,
         "TextTask": "base",
         "EncoderTask": "encoder_task",
-        "ClassificationTask": "labelled",
         "load": "loading",
         "masked_filler": "masked_filler",
         "token_vectors": "encoder_task",

@@ -11,7 +11,6 @@ import tensorflow as tf
 from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.buckets import length_buckets
 from tftransformer.data.examples import Examples
-from tftransformer.data.fields import Field
 from tftransformer.data.row_packing import packer
 from tftransformer.data.stream_labels import plain_refusals
 from tftransformer.errors import TransformerError
@@ -24,7 +23,8 @@ from tftransformer.finetuning.recipe import Recipe
 from tftransformer.finetuning.strategy import Strategy, as_strategy
 from tftransformer.finetuning.tracing import TracedForm, TracedForms
 from tftransformer.models.task import Task
-from tftransformer.tasks.compilation import Compilation
+from tftransformer.objectives.objective import Objective
+from tftransformer.tasks.compilation import Compilation, compile_arguments, remembered
 from tftransformer.tasks.fitting import Fitting, training_batches
 from tftransformer.tasks.text_batches import TextBatches, texts_alone
 from tftransformer.text.base import Tokenizer
@@ -34,12 +34,12 @@ class TextTask(TextBatches, Task):
     """A model over raw text: an encoder, a tokenizer, and `fit`, `evaluate` and `predict` that take texts.
 
     Texts are tokenised once, in `tf.data`; the compiled step sees integers only. Subclasses build the rest of
-    the network, encode targets (`encode_targets`) and turn the network's output into what
-    `predict` returns (`activate`).
+    the network; what its output means is said by the objective.
 
     Args:
         tokenizer: Text to ids.
         sequence_length: Longest sequence in tokens, special tokens included; longer ones are truncated.
+        objective: What the output means. None: an `Objective`, by which only texts without targets can be given.
         seed: Random seed of the order of the training examples.
         name, dtype: As for any Keras model.
     """
@@ -47,8 +47,17 @@ class TextTask(TextBatches, Task):
     # Whether `compile` left it open if steps are compiled by XLA.
     xla_is_automatic = False
 
-    def __init__(self, tokenizer: Tokenizer, sequence_length: int, seed: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        sequence_length: int,
+        *,
+        objective: Objective | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.objective = Objective() if objective is None else objective
         self.tokenizer = tokenizer
         self.sequence_length = sequence_length
         self.seed = seed
@@ -60,20 +69,6 @@ class TextTask(TextBatches, Task):
         self.loss_step = None
 
     # What subclasses say.
-
-    def encode_targets(self, targets: Any) -> Field:
-        """Return the field of targets: the numbers that the loss takes, and how batches hold them."""
-        raise TransformerError(f"{type(self).__name__} has no targets")
-
-    def activate(self, output: Any) -> Any:
-        """The network's output as what `predict` returns."""
-        return output
-
-    def example_weights(self, class_weight: Any, targets: Field | None) -> tf.Tensor | None:
-        """A weight for each class id, or None."""
-        if class_weight is None:
-            return None
-        raise TransformerError(f"class_weight is not for a {type(self).__name__}")
 
     def frozen_part(self) -> FrozenPart | None:
         """The part whose outputs stay the same in every epoch; None where there is none."""
@@ -92,6 +87,10 @@ class TextTask(TextBatches, Task):
     def served_inputs(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the network is given for texts (B,), for pairs of texts (B,) and (B,), inside a served graph."""
         return self.pack(*(self.tokenizer.tokenize(side) for side in texts))
+
+    def served_names(self) -> tuple[str, ...]:
+        """Return the names of the strings that a server is given."""
+        return ("text", "text_pair") if self.text_pairs else ("text",)
 
     def export(self, folder: str | os.PathLike, format: str = "tf_saved_model", **options: Any) -> None:
         """Write it for servers, strings in and answers out.
@@ -157,6 +156,28 @@ class TextTask(TextBatches, Task):
         object.__setattr__(self, "_methods", tuple(methods))
 
     # Keras's loops.
+
+    @remembered
+    def compile(self, optimizer: Any = None, loss: Any = None, metrics: Any = None, **options: Any) -> None:
+        """`keras.Model.compile`, with the usual recipe for whatever is not given.
+
+        Args:
+            optimizer: A Keras optimizer. None: AdamW as `finetuning.build_optimizer` makes it, with linear warmup and
+                decay: for pretrained weights at the rate that the preset advises, else 1e-4 for encoders narrower
+                than 512 and 2e-5 for others; more for fresh ones.
+            loss, metrics: None: those of the objective. For classes that is cross-entropy, over all labels or, multi-label,
+                for each, with accuracy and macro-F1; multi-label, micro- and macro-F1. Of classes Keras's losses and metrics
+                by name, function or object mean what they say of `predict`'s probabilities, cross-entropies without
+                `from_logits` included; a loss of the user's own is given logits (B, C).
+            options: `learning_rate`, `schedule`, `warmup`, `weight_decay`, `global_clipnorm`,
+                `gradient_accumulation_steps`, `carry_accumulation`, `fresh_multiplier` (for the optimizer;
+                see `finetuning.build_optimizer`), `label_smoothing`, `l1`, `l2`, and all other arguments of Keras's compile.
+
+        Raises:
+            TransformerError: An option is unknown or out of range, or is for the optimizer beside one; or a loss or
+                a metric is unknown, or for another kind of output.
+        """
+        super().compile(**compile_arguments(self, optimizer, loss, metrics, options))
 
     @plain_refusals
     def fit(
@@ -297,13 +318,9 @@ class TextTask(TextBatches, Task):
             return super().train_step(data)
 
     def predict_step(self, data: Any) -> Any:
-        return self.activate(super().predict_step(data))
+        return self.objective.activate(super().predict_step(data))
 
     # What was changed after `compile`, or after a first `fit`, `evaluate` or `predict`.
-
-    def traced_settings(self) -> tuple:
-        """What a trace reads of the task itself, beside its layers and weights."""
-        return ()
 
     def check_compilation(self) -> None:
         """Make sure that the optimizer is one for the weights that train now; every training asks.
@@ -322,7 +339,7 @@ class TextTask(TextBatches, Task):
                 self._compilation.check(self)
 
     def _outdated(self, function: str) -> bool:
-        return self._traces.outdated(function, TracedForm(self, (*self.traced_settings(), self.loss_step)))
+        return self._traces.outdated(function, TracedForm(self, (*self.objective.traced(), self.loss_step)))
 
     def make_train_function(self, force: bool = False) -> Any:
         self.check_compilation()
@@ -345,11 +362,7 @@ class TextTask(TextBatches, Task):
         object.__setattr__(self, "_loss_step", step)
 
     def _no_predictions(self) -> np.ndarray:
-        return np.zeros((0, *self.output_width()), "float32")
-
-    def output_width(self) -> tuple[int, ...]:
-        """The shape of what `predict` returns for one text."""
-        raise TransformerError(f"{type(self).__name__} does not say what shape its outputs have")
+        return np.zeros((0, *self.objective.output_shape), "float32")
 
     # Datasets.
 

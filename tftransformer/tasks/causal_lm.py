@@ -18,6 +18,7 @@ from tftransformer.evaluation.language import by_units
 from tftransformer.models import generation
 from tftransformer.models.decoder import build_decoder
 from tftransformer.models.decoder_walk import decoder_stack_of, walk_decoder
+from tftransformer.objectives.next_token import NextToken
 from tftransformer.tasks.text_batches import checked_batch_size, texts_alone
 from tftransformer.tasks.writing import TextWriter, built_tokenizer, check_lengths
 from tftransformer.text.base import Tokenizer
@@ -85,7 +86,7 @@ class CausalLM(TextWriter):
             )
         search = generation.Greedy() if search is None else search
         settings = {"sequence_length": sequence_length, "search": search, "seed": seed, "dtype": dtype, "name": name}
-        super().__init__(config, tokenizer, **settings)
+        super().__init__(config, tokenizer, objective=NextToken(), **settings)
         self.text_pairs = text_pairs
         self.network = build_decoder(config, dtype=self.dtype_policy)
         self.built = True

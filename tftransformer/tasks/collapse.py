@@ -9,18 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.data.examples import Examples
-from tftransformer.evaluation.metrics import row_losses
-from tftransformer.finetuning.guards import NoticeCollapse, chance_loss
-from tftransformer.finetuning.losses import SmoothedCrossEntropy
+from tftransformer.finetuning.guards import NoticeCollapse
 from tftransformer.finetuning.optimizers import inner_optimizer, with_rate
 from tftransformer.finetuning.schedule_length import warmup_updates
-from tftransformer.tasks.labelled import Labelled
 
 if TYPE_CHECKING:
     from tftransformer.models.task import Task
 
-# Losses that can be compared with that of guessing.
-_LOSSES = (keras.losses.SparseCategoricalCrossentropy, keras.losses.BinaryCrossentropy, SmoothedCrossEntropy)
 _PROBED_ROWS = 32
 
 
@@ -31,29 +26,27 @@ def notice_collapse(
     class_weights: tf.Tensor | None = None,
     stop: bool = False,
 ) -> list[keras.callbacks.Callback]:
-    """The callback that looks, or none: cross-entropy alone, on labels that are all known before training.
+    """Return the callback that looks, or none: where there is a loss of guessing, on targets that are all known before training.
 
     Args:
         task: A compiled task, whose schedule knows its length.
         data: What it trains on; labels of a `tf.data.Dataset` are not known beforehand.
         batches: Batches of the run, None where nobody knows.
-        class_weights: What `example_weights` gave.
+        class_weights: Weights of the classes, of `Objective.class_weights`.
         stop: Whether it is to stop a training that has collapsed.
     """
-    plain = isinstance(task.loss, _LOSSES) and task.loss.reduction == "sum_over_batch_size" and not task.losses
-    taught = task.loss_step is not None
-    if not (isinstance(data, Examples) and isinstance(task, Labelled) and plain) or taught:
+    if not isinstance(data, Examples) or data.targets is None or task.loss_step is not None or task.losses:
         return []
-    weights = row_weights(data, class_weights)
-    smoothing = getattr(task.loss, "label_smoothing", 0.0)
-    chance = chance_loss(data.targets.values, len(task.labels), smoothing, weights)
+    chance = task.objective.chance_loss(task.loss, data.targets, row_weights(data, class_weights))
+    if chance is None:
+        return []
     some = data.take(range(0, len(data), -(-len(data) // _PROBED_ROWS)))
 
     def probe() -> tuple[np.ndarray, float]:
         batches, inverse = task._ordered(replace(some, targets=None), len(some))
         logits = keras.ops.cast(task(next(iter(batches)), training=False), "float32")
-        probabilities = keras.ops.convert_to_numpy(task.activate(logits))[inverse]
-        losses, given = row_losses(some.targets.values, probabilities), row_weights(some, class_weights)
+        probabilities = keras.ops.convert_to_numpy(task.objective.activate(logits))[inverse]
+        losses, given = task.objective.row_losses(some.targets, probabilities), row_weights(some, class_weights)
         return probabilities, float((losses if given is None else losses * given).mean())
 
     accumulated = getattr(task.optimizer, "gradient_accumulation_steps", None) or 1

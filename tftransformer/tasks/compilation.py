@@ -11,15 +11,12 @@ import tensorflow as tf
 
 from tftransformer import patterns
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.evaluation.keras_metrics import MacroF1, MultiLabelAccuracy, MultiLabelF1
 from tftransformer.finetuning.arguments import check_number
-from tftransformer.finetuning.losses import SmoothedCrossEntropy, regularize
+from tftransformer.finetuning.losses import regularize
 from tftransformer.finetuning.methods import Method
 from tftransformer.finetuning.optimizers import build_optimizer, inner_optimizer
 from tftransformer.finetuning.structure import inserted_patterns
 from tftransformer.finetuning.tracing import TracedForm, is_for
-from tftransformer.tasks.adapted_objectives import AdaptedMetric, adapt_loss, adapt_metrics
-from tftransformer.tasks.labelled import Labelled
 
 if TYPE_CHECKING:
     from tftransformer.models.task import Task
@@ -144,41 +141,32 @@ def training_defaults(
     compiled = _has_accelerator() if compiled == "auto" else bool(compiled)
     if optimizer is None:
         rates = {**defaults, **rates, "touched_rows": not compiled}
-        rates.setdefault("learning_rate", task.advice["learning_rate"])
+        if "learning_rate" in task.advice:
+            rates.setdefault("learning_rate", task.advice["learning_rate"])
         for method in task.methods:
             rates = {**method.optimizer_options(task), **rates}
         optimizer = build_optimizer(**rates, fresh=_fresh_that_train(task))
     return {"optimizer": optimizer, "jit_compile": compiled, **options}, smoothing
 
 
-def classification_defaults(task: "Task", optimizer: Any, loss: Any, metrics: Any, options: dict[str, Any]) -> dict:
-    """The arguments of Keras's `compile` for a classifier.
+def compile_arguments(
+    task: "Task", optimizer: Any, loss: Any, metrics: Any, options: dict[str, Any], **defaults: Any
+) -> dict[str, Any]:
+    """Return the arguments of Keras's `compile` for a task.
 
     Args:
-        task: The classifier, with `labels`, `multi_label`, `threshold` and `fresh`.
-        optimizer, loss, metrics: As given, or None; losses and metrics of Keras's are given what they read, see
-            `adapted_objectives`.
+        task: The task.
+        optimizer, loss, metrics: As given, or None.
         options: Everything else that was given by name.
-
-    Returns:
-        Arguments for `keras.Model.compile`.
+        defaults: Options of the optimizer that hold where they are not given.
 
     Raises:
-        TransformerError: An option is unknown or out of range, or is for the optimizer beside one.
+        TransformerError: An option is unknown or out of range, is for the optimizer beside one, or loss or metrics are
+            for another objective.
     """
-    arguments, smoothing = training_defaults(task, optimizer, loss, options)
-    if loss in ("crossentropy", "ce"):
-        loss = None
-    if arguments.get("weighted_metrics") is not None:
-        weighted = adapt_metrics("weighted_metrics", arguments["weighted_metrics"], task)
-        arguments["weighted_metrics"] = follow_threshold(weighted, task)
-    return {
-        **arguments,
-        "loss": default_loss(task, smoothing) if loss is None else adapt_loss(loss, task),
-        "metrics": follow_threshold(
-            default_metrics(task) if metrics is None else adapt_metrics("metrics", metrics, task), task
-        ),
-    }
+    arguments, smoothing = training_defaults(task, optimizer, loss, options, **defaults)
+    weighted = arguments.pop("weighted_metrics", None)
+    return {**arguments, **task.objective.compiled(loss, metrics, weighted, smoothing)}
 
 
 def choose_xla(task: "Task", updates: int) -> str:
@@ -231,27 +219,3 @@ def _fresh_that_train(task: "Task") -> list[str]:
     weights = {name: weight for name, weight in patterns.addresses(task).items() if weight.trainable}
     fresh = re.compile("|".join([*task.fresh, *inserted_patterns()]))
     return [name for name in weights if fresh.fullmatch(name)]
-
-
-def default_loss(task: Labelled, smoothing: float) -> keras.losses.Loss:
-    if task.multi_label:
-        return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=smoothing)
-    if smoothing:
-        return SmoothedCrossEntropy(smoothing)
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def follow_threshold(metrics: Any, task: Labelled) -> Any:
-    """Metrics in any form that Keras takes; those without a threshold of their own compare with the task's."""
-    for metric in keras.tree.flatten(metrics):
-        metric = metric.metric if isinstance(metric, AdaptedMetric) else metric
-        if isinstance(metric, (MultiLabelAccuracy, MultiLabelF1)):
-            metric.follow(task)
-    return metrics
-
-
-def default_metrics(task: Labelled) -> list[keras.metrics.Metric]:
-    count = len(task.labels)
-    if not task.multi_label:
-        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy"), MacroF1(count)]
-    return [MultiLabelF1(count, average=average, threshold=None, from_logits=True) for average in ("micro", "macro")]

@@ -23,6 +23,7 @@ from tftransformer.models.encoder import build_encoder
 from tftransformer.models.families import FAMILIES
 from tftransformer.models.task import Task
 from tftransformer.models.walk import EncoderStack, stack_of, walk
+from tftransformer.objectives.objective import Objective
 from tftransformer.tasks.saved import SavedTask
 from tftransformer.text.base import Tokenizer
 from tftransformer.text.spec import TokenizerSpec
@@ -33,11 +34,12 @@ _POOLING = {"cls": CLSPooling, "mean": MeanPooling, "max": MaxPooling}
 class EncoderTask(SavedTask):
     """A task whose head reads one vector (B, D) a text: an encoder, fresh blocks above it and pooling.
 
-    Subclasses bring the head (`add_head`), what targets and answers are, and what else a folder is to hold of them.
+    Subclasses bring the head (`add_head`), the objective, and what else a folder is to hold of them.
 
     Args:
         config: Sizes and choices of the encoder.
         tokenizer: Text to ids; its vocabulary fits `config.vocabulary_size`.
+        objective: What the output means; its settings are the task's to save.
         pooling, pooler, extra_blocks, head_dropout: As for `TextClassifier`.
         sequence_length: Longest sequence in tokens. None: the encoder's `max_sequence_length`.
         seed: Random seed of the order of the training examples.
@@ -48,13 +50,13 @@ class EncoderTask(SavedTask):
         TransformerError: A length that the encoder cannot take, a vocabulary of another size, or unknown pooling.
 
     Example:
+        >>> class Grades(tt.objectives.Objective):
+        ...     def encode(self, targets):
+        ...         return tt.data.Values(np.asarray(targets, "float32"))
         >>> class Rater(EncoderTask):
         ...     def __init__(self, config, tokenizer, **options):
-        ...         super().__init__(config, tokenizer, **options)
+        ...         super().__init__(config, tokenizer, objective=Grades(), **options)
         ...         self.add_head(keras.layers.Dense(1, name="head"))
-        ...
-        ...     def encode_targets(self, targets):
-        ...         return tt.data.Values(np.asarray(targets, "float32"))
         >>> rater = Rater.from_preset("bert_12x192_en_uncased")
         >>> rater.compile("adam", "mse")
         >>> history = rater.fit(["no refund", "quick and kind"], [1.0, 5.0], verbose=0)
@@ -72,6 +74,7 @@ class EncoderTask(SavedTask):
         config: TransformerConfig | dict,
         tokenizer: Tokenizer | dict,
         *,
+        objective: Objective | None = None,
         pooling: str = "cls",
         pooler: bool = True,
         extra_blocks: int = 0,
@@ -85,7 +88,8 @@ class EncoderTask(SavedTask):
         if isinstance(tokenizer, dict):
             tokenizer = TokenizerSpec.from_config(tokenizer).build()
         _check_arguments(config, tokenizer, pooling, extra_blocks, sequence_length)
-        super().__init__(tokenizer, sequence_length or config.max_sequence_length, seed=seed, dtype=dtype, name=name)
+        length = sequence_length or config.max_sequence_length
+        super().__init__(tokenizer, length, objective=objective, seed=seed, dtype=dtype, name=name)
         self.config = config
         self.pooling = pooling
         self.with_pooler = pooling == "cls" and pooler

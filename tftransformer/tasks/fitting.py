@@ -165,7 +165,7 @@ class Fitting:
                     raise TransformerError(f"{what} cannot go with a dataset: give a Split or texts")
             x = with_known_size("x", x, self._steps)
             self.data = x if is_tokenized(x) else task._stream(x, self._batch_size)
-            self._weights = task.example_weights(class_weight, None)
+            self._weights = task.objective.class_weights(class_weight, None)
         else:
             self.data, held_out = split_end(task.preprocess(x, y, sample_weight), validation_split)
             if self.data.targets is None:
@@ -193,7 +193,7 @@ class Fitting:
         """Note the weights of the classes, and leave out the rows whose weight is 0."""
         check_weights(self.data.weights)
         self.data = self.data.keep(row_weights(self.data, None))
-        self._weights = self._task.example_weights(class_weight, self.data.targets)
+        self._weights = self._task.objective.class_weights(class_weight, self.data.targets)
         self.data = self.data.keep(row_weights(self.data, self._weights))
         if not len(self.data):
             raise TransformerError("fit needs a row whose weight is above 0; sample_weight and class_weight leave none")

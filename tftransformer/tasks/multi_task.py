@@ -26,9 +26,15 @@ from tftransformer.evaluation.reports import Report
 from tftransformer.export.inference_graph import inference_network
 from tftransformer.export.serving import Serving
 from tftransformer.layers.heads import TaskHeads
-from tftransformer.tasks.compilation import classification_defaults, remembered
+from tftransformer.objectives.several import (
+    ClassificationTask,
+    SeveralClassifications,
+    as_tasks,
+    by_task,
+    describe_tasks,
+)
+from tftransformer.tasks.compilation import compile_arguments, remembered
 from tftransformer.tasks.encoder_task import EncoderTask
-from tftransformer.tasks.task_objectives import TaskColumns, as_tasks, by_task, describe_tasks, task_objectives
 from tftransformer.tasks.text_batches import is_tokenized, only_without
 from tftransformer.text.base import Tokenizer
 
@@ -72,8 +78,7 @@ class MultiTaskClassifier(EncoderTask):
         **options: Any,
     ) -> None:
         tasks = as_tasks(tasks)
-        super().__init__(config, tokenizer, name=name, **options)
-        self.tasks = tasks
+        super().__init__(config, tokenizer, objective=SeveralClassifications(tasks), name=name, **options)
         # Of the `fit` under way: how it draws tasks, and which it validates.
         self._sampling: Any = DEFAULT_SAMPLING
         self._validated: tuple[str, ...] = tuple(tasks)
@@ -114,25 +119,10 @@ class MultiTaskClassifier(EncoderTask):
 
     # Data by task.
 
-    def columns(self, task: str) -> TaskColumns:
-        """Where a task stands in targets and logits."""
-        names = list(self.tasks)
-        number = names.index(task)
-        start = sum(len(self.tasks[name].labels) for name in names[:number])
-        own = self.tasks[task]
-        return TaskColumns(number, start, start + len(own.labels), own.multi_label)
-
-    def activate(self, output: Any) -> Any:
-        parts = [(self.tasks[name], self.columns(name)) for name in self.tasks]
-        return keras.ops.concatenate(
-            [task.activate(output[:, part.start : part.stop]) for task, part in parts], axis=-1
-        )
-
-    def traced_settings(self) -> tuple:
-        return tuple(task.threshold for task in self.tasks.values())
-
-    def output_width(self) -> tuple[int, ...]:
-        return (sum(len(task.labels) for task in self.tasks.values()),)
+    @property
+    def tasks(self) -> dict[str, ClassificationTask]:
+        """The tasks by name."""
+        return self.objective.tasks
 
     def preprocess(self, texts: Any, targets: Any = None, sample_weight: Any = None) -> Examples:
         """Tokenised examples of labelled data by task, one task after another.
@@ -153,12 +143,8 @@ class MultiTaskClassifier(EncoderTask):
             given = as_texts(*data) if isinstance(data, tuple) else as_texts(data)
             if not len(given):
                 raise TransformerError(f"every task must have rows; {name!r} has none")
-            parts[self.columns(name).number] = self._examples_of(name, given)
-        width = max(len(task.labels) if task.multi_label else 1 for task in self.tasks.values())
-        return replace(join_tasks(parts, width), maker=self._maker())
-
-    def target_classes(self) -> tuple:
-        return tuple((name, *task.target_classes()) for name, task in self.tasks.items())
+            parts[self.objective.columns(name).number] = self._examples_of(name, given)
+        return replace(join_tasks(parts, self.objective.target_width), maker=self._maker())
 
     def _examples_of(self, name: str, texts: Texts, labelled: bool = True) -> Examples:
         task = self.tasks[name]
@@ -169,7 +155,7 @@ class MultiTaskClassifier(EncoderTask):
         if labelled and texts.targets is None:
             raise TransformerError(f"task {name!r} must have labels: give a Split with targets, or (texts, labels)")
         try:
-            targets = task.encode_targets(texts.targets) if labelled else None
+            targets = task.encode(texts.targets) if labelled else None
         except TransformerError as error:
             raise TransformerError(f"task {name!r}: {error}") from None
         return self._tokenised(texts, targets)
@@ -257,7 +243,7 @@ class MultiTaskClassifier(EncoderTask):
         """
         found = {}
         for name, texts in self._by_task(x, task).items():
-            part = self.columns(name)
+            part = self.objective.columns(name)
             examples = self._examples_of(name, as_texts(texts), labelled=False)
             outputs = super().predict(examples, **options)
             found[name] = outputs[:, part.start : part.stop]
@@ -279,7 +265,7 @@ class MultiTaskClassifier(EncoderTask):
     def calibrate(self, data: Split, *, task: str) -> float:
         """Divide the head of a task by the temperature that its labelled rows want, as `TextClassifier.calibrate` does."""
         (name,) = self._by_task(data, task)
-        own, head = self.tasks[name], self.head.heads[self.columns(name).number]
+        own, head = self.tasks[name], self.head.heads[self.objective.columns(name).number]
         return own.calibrate_on(require_labelled(data).targets, self.predict(data, task=name, verbose=0), head)
 
     def conformal_threshold(self, data: Split, coverage: float = 0.9, *, task: str) -> float:
@@ -319,12 +305,11 @@ class MultiTaskClassifier(EncoderTask):
         for name in ("loss", "metrics", "weighted_metrics"):
             if options.pop(name, None) is not None:
                 raise TransformerError(f"compile of several tasks takes no {name}: each task has its own")
-        columns = {name: self.columns(name) for name in self.tasks}
-        loss, metrics = task_objectives(self.tasks, columns, loss_weights, label_smoothing)
+        loss, metrics = self.objective.of_all(loss_weights, label_smoothing)
         self._task_of = {metric.name: name for name, own in metrics.items() for metric in own}
         self._objectives = {"loss_weights": dict(loss_weights or {}), "label_smoothing": label_smoothing}
         every = [metric for own in metrics.values() for metric in own]
-        super().compile(**classification_defaults(self, optimizer, loss, every, options))
+        keras.Model.compile(self, **compile_arguments(self, optimizer, loss, every, options))
 
     def get_compile_config(self) -> dict | None:
         if not self.compiled or not self._compile_config:
@@ -332,6 +317,9 @@ class MultiTaskClassifier(EncoderTask):
         # Loss and metrics follow from the tasks.
         config = self._compile_config.serialize()
         return {name: value for name, value in config.items() if name not in ("loss", "metrics")} | self._objectives
+
+    def compile_as_saved(self, settings: dict) -> None:
+        self.compile(**settings)
 
     def serving(self, computed: "MultiTaskClassifier | None" = None) -> Serving:
         """A signature for each task, of the task's name; all call one function for the encoder."""
@@ -341,10 +329,13 @@ class MultiTaskClassifier(EncoderTask):
         pooled = tf.function(trunk, input_signature=[integers], autograph=False)
         signatures = {
             name: task.signature(
+                inputs=("text", "text_pair") if task.text_pairs else ("text",),
                 sequence_length=self.pack.sequence_length,
                 prepare=self.served_inputs,
                 network=lambda inputs, head=head: head(pooled(inputs)),
-                layers=lambda inputs, part=self.columns(name): self(inputs, training=False)[:, part.start : part.stop],
+                layers=lambda inputs, part=self.objective.columns(name): self(inputs, training=False)[
+                    :, part.start : part.stop
+                ],
             )
             for (name, task), head in zip(self.tasks.items(), computed.head.heads, strict=True)
         }

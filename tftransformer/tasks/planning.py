@@ -25,10 +25,8 @@ def recipe_for(task: "Task", rows: int, **given: Any) -> Recipe:
         rows: Training rows an epoch, changed copies included.
         given: Arguments of `choose_recipe`.
     """
-    # A multi-task classifier has labels for each of its tasks, and a task of one's own may have none.
-    labels = getattr(task, "labels", None) or ()
     vectors = {"pairs": bool(task.text_pairs), "contrasts": not task.in_chunks}
-    recipe = choose_recipe(rows, task.config.hidden_dim, len(labels), task.advice, **vectors, **given)
+    recipe = choose_recipe(rows, task.config.hidden_dim, len(task.objective.labels), task.advice, **vectors, **given)
     if given.get("strategy", "full") != "full" or all(weight.trainable for weight in addresses(task).values()):
         return recipe
     # What trains was chosen before, by whatever method.

@@ -20,6 +20,7 @@ from tftransformer.models import generation
 from tftransformer.models.decoder_walk import decoder_stack_of, walk_decoder
 from tftransformer.models.encoder_decoder import build_encoder_decoder
 from tftransformer.models.walk import stack_of, walk
+from tftransformer.objectives.next_token import NextToken
 from tftransformer.tasks.text_batches import texts_alone
 from tftransformer.tasks.writing import TextWriter, built_tokenizer, check_lengths
 from tftransformer.text.base import Tokenizer
@@ -89,6 +90,7 @@ class Seq2Seq(TextWriter):
         check_lengths(config, sequence_length=(sequence_length, 3), target_length=(target_length, 1 + len(begin)))
         search = generation.BeamSearch(4) if search is None else search
         settings = {"sequence_length": sequence_length, "search": search, "seed": seed, "dtype": dtype, "name": name}
+        settings["objective"] = NextToken(self._encode, lambda targets: self._target_rows(targets).to_tensor(-1))
         super().__init__(config, tokenizer, **settings)
         self.target_tokenizer = written
         self.target_length = target_length
@@ -132,7 +134,7 @@ class Seq2Seq(TextWriter):
             texts = Texts(texts.first, None, texts.second, texts.weights)
         return super()._examples(texts)
 
-    def encode_targets(self, targets: Any) -> Sequences:
+    def _encode(self, targets: Any) -> Sequences:
         """Target texts as ids, cut and with their ends."""
         for row, text in enumerate(targets):
             if not isinstance(text, (str, bytes)):
@@ -169,9 +171,6 @@ class Seq2Seq(TextWriter):
             return {**x, **decoder}, y, tf.cast(real, tf.float32) * own
 
         return batches.map(tf.autograph.experimental.do_not_convert(shifted), num_parallel_calls=tf.data.AUTOTUNE)
-
-    def stream_encoder(self) -> Callable:
-        return lambda targets: self._target_rows(targets).to_tensor(-1)
 
     # Writing.
 

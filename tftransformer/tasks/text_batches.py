@@ -1,7 +1,7 @@
 """From texts in any form that a task takes to batches of integers: telling the forms apart, tokenising, Keras's small print."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ class Maker(NamedTuple):
 
     Args:
         tokenizer, pack: From texts to tokens.
-        classes: What `target_classes` gave.
+        classes: What the numbers of targets stand for (`Objective.classes`).
     """
 
     tokenizer: Any
@@ -95,7 +95,7 @@ class TextBatches:
         if len(texts):
             self._check_pairs(texts.second is not None)
         # Before the texts are tokenised: what is wrong with labels is said at once.
-        targets = None if texts.targets is None else self.encode_targets(texts.targets)
+        targets = None if texts.targets is None else self.objective.encode(texts.targets)
         return self._tokenised(texts, targets)
 
     def _tokenised(self, texts: Texts, targets: Any) -> Examples:
@@ -110,12 +110,8 @@ class TextBatches:
         """Return the field of encoded targets; for tasks whose targets depend on where a text's tokens are."""
         return targets
 
-    def target_classes(self) -> tuple:
-        """What the numbers of a target stand for; examples with targets are for tasks where it is the same."""
-        return ()
-
     def _maker(self) -> "Maker":
-        return Maker(self.tokenizer, self.pack, self.target_classes())
+        return Maker(self.tokenizer, self.pack, self.objective.classes)
 
     def _check_pairs(self, pairs: bool) -> None:
         if self.text_pairs not in (None, pairs):
@@ -150,13 +146,9 @@ class TextBatches:
             tokenize=self.tokenizer.tokenize,
             pack=self.pack,
             sequence_length=self.pack.sequence_length,
-            encode_labels=self.stream_encoder(),
+            encode_labels=self.objective.stream_encoder(),
             pad_id=self.tokenizer.pad_id,
         )
-
-    def stream_encoder(self) -> Callable | None:
-        """`encode_targets` for the labels of a dataset's batches, in TensorFlow operations; None leaves them."""
-        return None
 
     def _inference(
         self, x: Any, y: Any, sample_weight: Any, batch_size: int | None, options: dict[str, Any]

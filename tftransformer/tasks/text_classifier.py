@@ -19,11 +19,9 @@ from tftransformer.errors import TransformerError, check_choice, check_whole
 from tftransformer.evaluation.reports import Report
 from tftransformer.export.inference_graph import inference_network
 from tftransformer.export.serving import Serving
-from tftransformer.finetuning.balancing import class_weights
 from tftransformer.layers.heads import ClassificationHead
-from tftransformer.tasks.compilation import classification_defaults, follow_threshold, remembered
+from tftransformer.objectives.classification import Answer, Classification
 from tftransformer.tasks.encoder_task import EncoderTask
-from tftransformer.tasks.labelled import Answer, Labelled
 from tftransformer.tasks.saved import FORMATS
 from tftransformer.tasks.text_batches import texts_alone
 from tftransformer.text.base import Tokenizer
@@ -33,7 +31,7 @@ _OF_LABELS = ("multi_label", "threshold", "text_pairs")
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class TextClassifier(Labelled, EncoderTask):
+class TextClassifier(EncoderTask):
     """A classifier over raw texts or pairs of texts; usually made by `from_preset`.
 
     Its parts can be used alone: `encoder` (a functional model), `extra_blocks`, `pooler`, `head`, `tokenizer`.
@@ -80,13 +78,12 @@ class TextClassifier(Labelled, EncoderTask):
         name: str = "text_classifier",
         **options: Any,
     ) -> None:
-        labels = label_names(labels)
-        super().__init__(config, tokenizer, name=name, **options)
-        self.labels = labels
-        self.multi_label = multi_label
-        self.threshold = threshold
+        objective = Classification(labels, multi_label, threshold)
+        super().__init__(config, tokenizer, objective=objective, name=name, **options)
         self.text_pairs = text_pairs
-        self.add_head(ClassificationHead(len(labels), self.head_dropout, dtype=self.dtype_policy, name="head"))
+        self.add_head(
+            ClassificationHead(len(objective.labels), self.head_dropout, dtype=self.dtype_policy, name="head")
+        )
 
     @classmethod
     def from_preset(
@@ -129,6 +126,29 @@ class TextClassifier(Labelled, EncoderTask):
         options["labels"] = labels
         return cls._on_preset(found, options, kept=kept, fresh=fresh, load_weights=load_weights)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the logits."""
+        return tuple(self.objective.labels)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a text may have any number of the labels."""
+        return self.objective.multi_label
+
+    @property
+    def threshold(self) -> float:
+        """Multi-label: the probability from which on a label is predicted."""
+        return self.objective.threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.objective.threshold = value
+
+    def predicted_labels(self, probabilities: np.ndarray) -> list:
+        """Return the label, or for multi-label data the tuple of labels, of each row (B, C) of probabilities."""
+        return self.objective.predicted_labels(probabilities)
+
     def classify(
         self,
         texts: Any,
@@ -156,7 +176,8 @@ class TextClassifier(Labelled, EncoderTask):
             >>> classifier.classify(["no refund after three weeks"])
             [Answer(label='...', probability=0..., probabilities={'no': 0..., 'yes': 0...}, label_set=None)]
         """
-        return self.answers(self.predict(texts, batch_size, verbose=0), min_probability, label_set_threshold)
+        probabilities = self.predict(texts, batch_size, verbose=0)
+        return self.objective.answers(probabilities, min_probability, label_set_threshold)
 
     def encode(self, texts: Any, batch_size: int | None = None) -> np.ndarray:
         """A vector for each text: what the pooling gives and the head sees; for search, clusters and plots.
@@ -181,50 +202,6 @@ class TextClassifier(Labelled, EncoderTask):
         vectors = _vectors_below_head(self, batches)
         return vectors if inverse is None else vectors[inverse]
 
-    def output_width(self) -> tuple[int, ...]:
-        return (len(self.labels),)
-
-    def example_weights(self, class_weight: Any, targets: Any) -> tf.Tensor | None:
-        if class_weight is None:
-            return None
-        if self.multi_label:
-            raise TransformerError("class_weight is for one label a text; weigh the examples with sample_weight")
-        if targets is None and isinstance(class_weight, str):
-            raise TransformerError(
-                f"class_weight={class_weight!r} needs all labels at once, which a tf.data.Dataset does not give: "
-                "pass a weight for each label"
-            )
-        names = [] if targets is None else [self.labels[i] for i in targets.values]
-        weights = class_weights(class_weight, names, self.labels)
-        return None if weights is None else tf.constant([weights[i] for i in range(len(self.labels))], tf.float32)
-
-    @remembered
-    def compile(self, optimizer: Any = None, loss: Any = None, metrics: Any = None, **options: Any) -> None:
-        """`keras.Model.compile`, with the usual recipe for whatever is not given.
-
-        Args:
-            optimizer: A Keras optimizer. None: AdamW as `finetuning.build_optimizer` makes it, with linear warmup and
-                decay: for pretrained weights at the rate that the preset advises, else 1e-4 for encoders narrower
-                than 512 and 2e-5 for others; more for fresh ones.
-            loss: None: cross-entropy, over all labels or, multi-label, for each. Keras's losses by name, function or
-                object mean what they say of `predict`'s probabilities, cross-entropies without `from_logits`
-                included; a loss of the user's own is given logits (B, C).
-            metrics: None: accuracy and macro-F1; multi-label, micro- and macro-F1. Keras's read probabilities, too.
-            options: `learning_rate`, `schedule`, `warmup`, `weight_decay`, `global_clipnorm`,
-                `gradient_accumulation_steps`, `carry_accumulation`, `fresh_multiplier` (for the optimizer;
-                see `finetuning.build_optimizer`), `label_smoothing`, `l1`, `l2`, and all other arguments of Keras's compile.
-
-        Raises:
-            TransformerError: An option is unknown or out of range, or is for the optimizer beside one; or a loss or
-                a metric is unknown, or for another kind of labels.
-        """
-        super().compile(**classification_defaults(self, optimizer, loss, metrics, options))
-
-    def compile_as_saved(self, settings: dict) -> None:
-        for argument in ("metrics", "weighted_metrics"):
-            follow_threshold(settings.get(argument), self)
-        super().compile(**settings)
-
     def calibrate(self, data: Split | Examples) -> float:
         """Make probabilities say how often a label is right, by labelled rows that the model was not trained on.
 
@@ -244,7 +221,7 @@ class TextClassifier(Labelled, EncoderTask):
         Example:
             >>> temperature = classifier.calibrate(Split(["perhaps", "surely"], ["no", "yes"]))
         """
-        return self.calibrate_on(self.labels_of(data), self.predict(data, verbose=0), self.head)
+        return self.objective.calibrate_on(self.objective.labels_of(data), self.predict(data, verbose=0), self.head)
 
     def conformal_threshold(self, data: Split | Examples, coverage: float = 0.9) -> float:
         """The `label_set_threshold` of `classify` for sets that hold the right label as often as asked.
@@ -269,11 +246,13 @@ class TextClassifier(Labelled, EncoderTask):
             (...)
         """
         probabilities = None if self.multi_label else self.predict(data, verbose=0)
-        return self.conformal_threshold_on(self.labels_of(data), probabilities, coverage)
+        return self.objective.conformal_threshold_on(self.objective.labels_of(data), probabilities, coverage)
 
     def tune_threshold(self, data: Any) -> float:
         """Set the multi-label threshold to the one with the best micro-F1 on labelled data, and return it."""
-        return self.tune_on(self.labels_of(data), self.predict(data, verbose=0) if self.multi_label else None)
+        return self.objective.tune_on(
+            self.objective.labels_of(data), self.predict(data, verbose=0) if self.multi_label else None
+        )
 
     def report(self, data: Split | Examples, baseline: dict | None = None) -> Report:
         """Precision, recall, F1, intervals and confusion on labelled data; `print` it.
@@ -282,7 +261,7 @@ class TextClassifier(Labelled, EncoderTask):
             data: A Split with targets, or `Examples` that `preprocess` made of one.
             baseline: What `evaluation.tfidf_baseline` returned on the same texts, to stand beside it.
         """
-        return self.report_of(self.labels_of(data), self.predict(data, verbose=0), baseline)
+        return self.objective.report_of(self.objective.labels_of(data), self.predict(data, verbose=0), baseline)
 
     def save_to_preset(
         self,
@@ -320,7 +299,8 @@ class TextClassifier(Labelled, EncoderTask):
         self._save_huggingface(folder, contents, dtype=dtype, overwrite=overwrite)
 
     def serving(self, computed: "TextClassifier | None" = None) -> Serving:
-        signature = self.signature(
+        signature = self.objective.signature(
+            inputs=self.served_names(),
             sequence_length=self.pack.sequence_length,
             prepare=self.served_inputs,
             network=(self if computed is None else computed).served_network(),

@@ -13,16 +13,15 @@ from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, check_choice, check_whole
-from tftransformer.evaluation.keras_metrics import Perplexity
 from tftransformer.export.serving import Serving, Signature
-from tftransformer.finetuning.losses import SmoothedCrossEntropy
 from tftransformer.finetuning.structure import replay_modifications, structure_of
 from tftransformer.finetuning.tracing import TracedForm
 from tftransformer.models import generation
 from tftransformer.models.families import FAMILIES
 from tftransformer.models.generation.searches import search_from_config, search_to_config
+from tftransformer.objectives.next_token import NextToken
 from tftransformer.progress import Progress
-from tftransformer.tasks.compilation import remembered, training_defaults
+from tftransformer.tasks.compilation import compile_arguments, remembered
 from tftransformer.tasks.saved import FORMATS, SavedTask
 from tftransformer.text.base import Tokenizer
 from tftransformer.text.spec import TokenizerSpec
@@ -44,7 +43,7 @@ class TextWriter(SavedTask):
         network: Model that holds the layers.
         sequence_length: Longest text that is read, in tokens.
         search: How texts are found, or its config.
-        seed, dtype, name: As for `TextTask`.
+        seed, dtype, name, objective: As for `TextTask`.
     """
 
     # Builder that makes the network (`models.families.Family.architecture`).
@@ -63,8 +62,9 @@ class TextWriter(SavedTask):
         seed: int,
         dtype: Any,
         name: str,
+        objective: NextToken,
     ) -> None:
-        super().__init__(tokenizer, sequence_length, seed=seed, dtype=dtype, name=name)
+        super().__init__(tokenizer, sequence_length, objective=objective, seed=seed, dtype=dtype, name=name)
         self.config = config
         self.search = search_from_config(search) if isinstance(search, dict) else search
         search_to_config(self.search)  # which refuses what could not be saved
@@ -130,12 +130,8 @@ class TextWriter(SavedTask):
         if loss is None:
             options.setdefault("label_smoothing", self.label_smoothing)
         defaults = {} if self.load_summary else {"schedule": "inverse_sqrt", "beta_2": 0.98}
-        arguments, smoothing = training_defaults(self, optimizer, loss, options, **defaults)
-        if loss is None:
-            loss = SmoothedCrossEntropy(smoothing, reduction="mean_with_sample_weight")
-        if weighted_metrics is None and metrics is None:
-            weighted_metrics = [Perplexity()]
-        super().compile(loss=loss, metrics=metrics, weighted_metrics=weighted_metrics, **arguments)
+        options["weighted_metrics"] = weighted_metrics
+        keras.Model.compile(self, **compile_arguments(self, optimizer, loss, metrics, options, **defaults))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         # As Keras's, but batches count by their tokens, as in the loss, and not by their rows.

@@ -97,7 +97,7 @@ class Distillation(Method):
         step = self._taught.get(task)
         if step is None or not step.outputs.covers(examples):
             blocks = _checked_blocks(self.blocks or {}, task.config.num_layers, self.teacher.config.num_layers)
-            outputs = TeacherOutputs(self.teacher, task.labels, examples, tuple(blocks.values()))
+            outputs = TeacherOutputs(self.teacher, task.objective.labels, examples, tuple(blocks.values()))
             if step is None:
                 step = self._taught[task] = TeacherStep(self, task, blocks, outputs)
             step.outputs = outputs
@@ -119,7 +119,7 @@ class TeacherStep:
         self.outputs, self.blocks = outputs, blocks
         self.projections = _projections(student, method.teacher, blocks, method.seed)
         self._method = method
-        self._multi_label = student.multi_label
+        self._multi_label = student.objective.multi_label
         self._taps = Taps((), {})
         self._optimizer = keras.optimizers.Adam(_PROJECTION_RATE)
         if self.projections:
@@ -187,15 +187,18 @@ def _projections(student: Task, teacher: Task, pairs: Mapping[int, int], seed: i
 
 def _check_tasks(student: Task, teacher: Task) -> None:
     for role, task in (("student", student), ("teacher", teacher)):
-        if not isinstance(task, Task) or not task.labels or task.in_chunks:
+        if not isinstance(task, Task) or not task.objective.labels or task.in_chunks:
             raise TransformerError(f"{role} must be a text classifier; got {type(task).__name__}")
     if student is teacher:
         raise TransformerError("teacher must be another model than the student; got the same one")
-    if set(student.labels) != set(teacher.labels) or student.multi_label != teacher.multi_label:
+    if (
+        set(student.objective.labels) != set(teacher.objective.labels)
+        or student.objective.multi_label != teacher.objective.multi_label
+    ):
         kinds = {False: "one label a text", True: "several labels a text"}
         raise TransformerError(
-            f"teacher must have the student's labels, {', '.join(student.labels)[:80]} ({kinds[student.multi_label]}); "
-            f"got {', '.join(teacher.labels)[:80]} ({kinds[teacher.multi_label]})"
+            f"teacher must have the student's labels, {', '.join(student.objective.labels)[:80]} ({kinds[student.objective.multi_label]}); "
+            f"got {', '.join(teacher.objective.labels)[:80]} ({kinds[teacher.objective.multi_label]})"
         )
     if student.distribute_strategy.num_replicas_in_sync > 1:
         raise TransformerError("distillation is for one device; the student was built for several replicas")
@@ -310,7 +313,7 @@ class TeacherOutputs:
                 self._logits[indices] = logits
         else:
             self._keep_states(teacher, taught, first, digests)
-        columns = [teacher.labels.index(label) for label in labels]
+        columns = [teacher.objective.labels.index(label) for label in labels]
         self._logits = self._logits[:, columns]
 
     def __len__(self) -> int:

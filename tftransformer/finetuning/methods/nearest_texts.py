@@ -70,7 +70,7 @@ class NearestTexts(HeadOnly):
         return [name for name in addresses(model) if any(re.fullmatch(pattern, name) for pattern in self.inserted)]
 
     def before_training(self, task: "Task", examples: Any, weights: Any, vectors: Callable[[], np.ndarray]) -> str:
-        targets, classes = examples.targets.values, len(task.labels)
+        targets, classes = examples.targets.values, len(task.objective.labels)
         given = np.ones(len(targets)) if weights is None else np.asarray(weights, "float64")
         # A row of weight 0 is no neighbour.
         kept = np.flatnonzero(given > 0)

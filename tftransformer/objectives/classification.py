@@ -1,25 +1,32 @@
-"""What labels mean, whatever network the logits come from: targets to numbers, probabilities to names and figures."""
+"""Classification: labels to numbers, logits to probabilities, names and figures."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from tftransformer.data.examples import Examples
-from tftransformer.data.fields import Values
+from tftransformer.data.fields import Field, Values
 from tftransformer.data.labels import encode_targets, label_names
 from tftransformer.data.split import require_labelled
 from tftransformer.data.stream_labels import stream_encoder
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.calibration import conformal_threshold, fit_temperature, label_sets, with_temperature
-from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, tune_threshold
+from tftransformer.evaluation.keras_metrics import MacroF1, MultiLabelAccuracy, MultiLabelF1
+from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, row_losses, tune_threshold
 from tftransformer.evaluation.reports import Report
 from tftransformer.export.serving import Signature
 from tftransformer.finetuning.arguments import check_number
+from tftransformer.finetuning.balancing import class_weights
+from tftransformer.finetuning.guards import chance_loss
+from tftransformer.finetuning.losses import SmoothedCrossEntropy
 from tftransformer.layers.heads import ClassificationHead
+from tftransformer.objectives.adapted import AdaptedMetric, adapt_loss, adapt_metrics
+from tftransformer.objectives.objective import Objective
 
 
 class Answer(NamedTuple):
@@ -43,37 +50,125 @@ class Answer(NamedTuple):
     label_set: tuple[str, ...] | None = None
 
 
-class Labelled:
-    """Methods of whatever has `labels`, `multi_label`, `threshold` and `text_pairs`."""
+# Losses that can be compared with that of guessing.
+_CROSS_ENTROPIES = (
+    keras.losses.SparseCategoricalCrossentropy, keras.losses.BinaryCrossentropy, SmoothedCrossEntropy
+)  # fmt: skip
+
+
+@dataclasses.dataclass
+class Classification(Objective):
+    """Logits (B, C) of classes: one label a row, or any number of them.
+
+    Args:
+        labels: The C names of the classes, in the order of the logits.
+        multi_label: A row may have any number of the labels.
+        threshold: Multi-label: the probability from which on a label is predicted.
+
+    Raises:
+        TransformerError: Fewer than two labels, or one twice.
+
+    Example:
+        >>> Classification(["no", "yes"]).predicted_labels(np.array([[0.2, 0.8]]))
+        ['yes']
+    """
 
     labels: Sequence[str]
-    multi_label: bool
-    threshold: float
-    text_pairs: bool | None
+    multi_label: bool = False
+    threshold: float = 0.5
 
-    def traced_settings(self) -> tuple:
-        """The metrics of a trace compare with this threshold."""
-        return (self.threshold,)
+    def __post_init__(self) -> None:
+        self.labels = label_names(self.labels)
 
-    def encode_targets(self, targets: Any) -> Values:
+    # Targets.
+
+    def encode(self, targets: Any) -> Values:
         """Return label ids (B,), or one column for each label (B, C)."""
         return Values(encode_targets(targets, self.labels, self.multi_label))
 
     def encoded(self, targets: Any) -> np.ndarray:
-        """Return the numbers of `encode_targets`, or what `Examples` hold of them already.
+        """Return the numbers of `encode`, or what `Examples` hold of them already.
 
         Raises:
             TransformerError: The examples have no labels.
         """
         if not isinstance(targets, Examples):
-            return self.encode_targets(targets).values
+            return self.encode(targets).values
         if targets.targets is None:
             raise TransformerError("data must have labels; got examples without")
         return targets.targets.values
 
     def stream_encoder(self) -> Callable:
-        """`encode_targets` for the labels of a dataset's batches, in TensorFlow operations."""
         return stream_encoder(self.labels, self.multi_label)
+
+    @property
+    def classes(self) -> tuple:
+        """The labels, and whether a row has several."""
+        return (tuple(self.labels), self.multi_label)
+
+    # Training.
+
+    def compiled(self, loss: Any, metrics: Any, weighted_metrics: Any, smoothing: float) -> dict[str, Any]:
+        """Return loss and metrics; cross-entropy, accuracy and F1 where none are given. Keras's are given what they read."""
+        arguments = {
+            "loss": self.loss(smoothing) if loss in (None, "crossentropy", "ce") else adapt_loss(loss, self),
+            "metrics": self.metrics() if metrics is None else adapt_metrics("metrics", metrics, self),
+        }
+        if weighted_metrics is not None:
+            arguments["weighted_metrics"] = adapt_metrics("weighted_metrics", weighted_metrics, self)
+        for name in arguments.keys() - {"loss"}:
+            self.follow(arguments[name])
+        return arguments
+
+    def loss(self, smoothing: float = 0.0) -> keras.losses.Loss:
+        """Return cross-entropy over the logits of all labels or, multi-label, of each."""
+        if self.multi_label:
+            return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=smoothing)
+        if smoothing:
+            return SmoothedCrossEntropy(smoothing)
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Return accuracy and macro-F1; multi-label, micro- and macro-F1."""
+        count = len(self.labels)
+        if not self.multi_label:
+            return [keras.metrics.SparseCategoricalAccuracy(name="accuracy"), MacroF1(count)]
+        return [MultiLabelF1(count, average=name, threshold=None, from_logits=True) for name in ("micro", "macro")]
+
+    def follow(self, metrics: Any) -> Any:
+        """Return the metrics, of which those without a threshold of their own compare with this one."""
+        for metric in keras.tree.flatten(metrics):
+            metric = metric.metric if isinstance(metric, AdaptedMetric) else metric
+            if isinstance(metric, (MultiLabelAccuracy, MultiLabelF1)):
+                metric.follow(self)
+        return metrics
+
+    def traced(self) -> tuple:
+        return (self.threshold,)
+
+    def class_weights(self, given: Any, targets: Field | None) -> tf.Tensor | None:
+        if given is None:
+            return None
+        if self.multi_label:
+            raise TransformerError("class_weight is for one label a text; weigh the examples with sample_weight")
+        if targets is None and isinstance(given, str):
+            raise TransformerError(
+                f"class_weight={given!r} needs all labels at once, which a tf.data.Dataset does not give: "
+                "pass a weight for each label"
+            )
+        names = [self.labels[i] for i in targets.values] if isinstance(targets, Values) else []
+        weights = class_weights(given, names, self.labels)
+        return None if weights is None else tf.constant([weights[i] for i in range(len(self.labels))], tf.float32)
+
+    def chance_loss(self, loss: Any, targets: Values, weights: np.ndarray | None) -> float | None:
+        if not isinstance(loss, _CROSS_ENTROPIES) or loss.reduction != "sum_over_batch_size":
+            return None
+        return chance_loss(targets.values, len(self.labels), getattr(loss, "label_smoothing", 0.0), weights)
+
+    def row_losses(self, targets: Values, outputs: np.ndarray) -> np.ndarray:
+        return row_losses(targets.values, outputs)
+
+    # Predictions.
 
     def activate(self, output: Any) -> Any:
         """(B, C) logits as probabilities."""
@@ -124,21 +219,19 @@ class Labelled:
         sizes = label_sets(probabilities, threshold).sum(-1)
         return [tuple(self.labels[i] for i in row[:size]) for row, size in zip(order, sizes, strict=True)]
 
-    def target_classes(self) -> tuple:
-        """The labels, and whether a text has several."""
-        return (tuple(self.labels), self.multi_label)
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return (len(self.labels),)
 
     def signature(self, **parts: Any) -> Signature:
-        """What a server answers.
+        """Return what a server answers.
 
         Args:
-            parts: `sequence_length`, `prepare`, `network` and `layers` of a `Signature`, whose output is logits (B, C).
+            parts: Of a `Signature` whose output is logits (B, C): `inputs`, `sequence_length`, `prepare`, `network`, `layers`.
         """
-        inputs = ("text", "text_pair") if self.text_pairs else ("text",)
-        own = {"answers": self.served_answers, "compared": "probabilities", "shape": (len(self.labels),)}
-        return Signature(inputs=inputs, **own, **parts)
+        return Signature(answers=self.served, compared="probabilities", shape=self.output_shape, **parts)
 
-    def served_answers(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
+    def served(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
         """What a server answers for logits (B, C).
 
         Returns:
@@ -198,30 +291,3 @@ class Labelled:
             raise TransformerError("tune_threshold is for multi-label classifiers; this one picks the likeliest label")
         self.threshold = float(tune_threshold(self.encoded(targets), probabilities))
         return self.threshold
-
-
-@dataclasses.dataclass
-class ClassificationTask(Labelled):
-    """One of the tasks of a `MultiTaskClassifier`.
-
-    Args:
-        labels: The C names of the classes, in the order of the logits.
-        multi_label: A text may have any number of the labels.
-        threshold: Multi-label: the probability from which on a label is predicted.
-        text_pairs: Whether it takes pairs; None until `fit` is given some or single texts.
-
-    Raises:
-        TransformerError: Fewer than two labels, or one twice.
-
-    Example:
-        >>> ClassificationTask(["no", "yes"]).predicted_labels(np.array([[0.2, 0.8]]))
-        ['yes']
-    """
-
-    labels: Sequence[str]
-    multi_label: bool = False
-    threshold: float = 0.5
-    text_pairs: bool | None = None
-
-    def __post_init__(self) -> None:
-        self.labels = label_names(self.labels)

@@ -1,4 +1,4 @@
-"""Several tasks on one model: their names and data, and one loss and metrics of all from one matrix of targets and one of logits.
+"""Several classifications on one model: their names and data, one loss and metrics from one matrix of targets and one of logits.
 
 A batch's targets are float32 (B, 1 + W): the number of each row's task, then its target (`data.task_sampling`).
 Its logits are (B, sum of all C), the heads side by side (`layers.TaskHeads`). To Keras the model has one input, one
@@ -17,8 +17,8 @@ from keras import ops
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.finetuning.arguments import check_number
-from tftransformer.tasks.compilation import default_loss, default_metrics, follow_threshold
-from tftransformer.tasks.labelled import ClassificationTask
+from tftransformer.objectives.classification import Classification
+from tftransformer.objectives.objective import Objective
 
 
 class TaskColumns(NamedTuple):
@@ -118,38 +118,93 @@ class TaskMetric(keras.metrics.Metric):
         self.metric.reset_state()
 
 
-def task_objectives(
-    tasks: Mapping[str, Any],
-    columns: Mapping[str, TaskColumns],
-    loss_weights: Mapping[str, float] | None = None,
-    label_smoothing: float = 0.0,
-) -> tuple[MultiTaskLoss, dict[str, list[TaskMetric]]]:
-    """For each task the loss and the metrics that it would have alone.
+@dataclasses.dataclass
+class ClassificationTask(Classification):
+    """One of the tasks of a `MultiTaskClassifier`.
+
+    Args:
+        labels, multi_label, threshold: As for `Classification`.
+        text_pairs: Whether it takes pairs; None until `fit` is given some or single texts.
+
+    Raises:
+        TransformerError: Fewer than two labels, or one twice.
+
+    Example:
+        >>> ClassificationTask(["no", "yes"]).predicted_labels(np.array([[0.2, 0.8]]))
+        ['yes']
+    """
+
+    text_pairs: bool | None = None
+
+
+class SeveralClassifications(Objective):
+    """The classifications of several tasks, whose logits stand side by side.
 
     Args:
         tasks: `ClassificationTask`s by name.
-        columns: Where they stand.
-        loss_weights: Factors by task; 1 for those left out.
-        label_smoothing: Fraction of each target that is spread over all labels (at least 0, below 1).
-
-    Returns:
-        One loss for all; and metrics by task, the first of which is the task's loss without its weight.
-
-    Raises:
-        TransformerError: A weight is for no task or not positive, or the smoothing is out of range.
     """
-    weights = _checked_weights(loss_weights or {}, tasks)
-    smoothing = check_number("label_smoothing", label_smoothing, "at least 0 and below 1", lambda value: 0 <= value < 1)
-    losses = {name: default_loss(task, smoothing) for name, task in tasks.items()}
-    metrics = {}
-    for name, task in tasks.items():
-        mean = keras.metrics.MeanMetricWrapper(losses[name].call, dtype="float32")
-        metrics[name] = [
-            TaskMetric(mean, columns[name], f"{name}_loss", direction="down"),
-            *(TaskMetric(m, columns[name], f"{name}_{m.name}") for m in follow_threshold(default_metrics(task), task)),
-        ]
-    loss = MultiTaskLoss(list(losses.values()), [columns[name] for name in tasks], [weights[name] for name in tasks])
-    return loss, metrics
+
+    def __init__(self, tasks: Mapping[str, ClassificationTask]) -> None:
+        self.tasks = dict(tasks)
+
+    def columns(self, task: str) -> TaskColumns:
+        """Return where a task stands in targets and logits."""
+        names = list(self.tasks)
+        number = names.index(task)
+        start = sum(len(self.tasks[name].labels) for name in names[:number])
+        own = self.tasks[task]
+        return TaskColumns(number, start, start + len(own.labels), own.multi_label)
+
+    @property
+    def classes(self) -> tuple:
+        return tuple((name, *task.classes) for name, task in self.tasks.items())
+
+    @property
+    def target_width(self) -> int:
+        """W: columns of the widest task's targets."""
+        return max(len(task.labels) if task.multi_label else 1 for task in self.tasks.values())
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return (sum(len(task.labels) for task in self.tasks.values()),)
+
+    def traced(self) -> tuple:
+        return tuple(task.threshold for task in self.tasks.values())
+
+    def activate(self, output: Any) -> Any:
+        parts = [(self.tasks[name], self.columns(name)) for name in self.tasks]
+        return ops.concatenate([task.activate(output[:, part.start : part.stop]) for task, part in parts], axis=-1)
+
+    def of_all(
+        self, loss_weights: Mapping[str, float] | None = None, label_smoothing: float = 0.0
+    ) -> tuple[MultiTaskLoss, dict[str, list[TaskMetric]]]:
+        """Return one loss for all tasks, and for each task the metrics that it would have alone.
+
+        Args:
+            loss_weights: Factors by task; 1 for those left out.
+            label_smoothing: Fraction of each target that is spread over all labels (at least 0, below 1).
+
+        Returns:
+            The loss; and metrics by task, the first of which is the task's loss without its weight.
+
+        Raises:
+            TransformerError: A weight is for no task or not positive, or the smoothing is out of range.
+        """
+        weights = _checked_weights(loss_weights or {}, self.tasks)
+        smoothing = check_number(
+            "label_smoothing", label_smoothing, "at least 0 and below 1", lambda value: 0 <= value < 1
+        )
+        losses = {name: task.loss(smoothing) for name, task in self.tasks.items()}
+        columns = {name: self.columns(name) for name in self.tasks}
+        metrics = {}
+        for name, task in self.tasks.items():
+            mean = keras.metrics.MeanMetricWrapper(losses[name].call, dtype="float32")
+            metrics[name] = [
+                TaskMetric(mean, columns[name], f"{name}_loss", direction="down"),
+                *(TaskMetric(m, columns[name], f"{name}_{m.name}") for m in task.follow(task.metrics())),
+            ]
+        loss = MultiTaskLoss(list(losses.values()), list(columns.values()), [weights[name] for name in self.tasks])
+        return loss, metrics
 
 
 def _checked_weights(weights: Mapping[str, float], tasks: Mapping[str, Any]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 `predict` gives probabilities, so that `loss="sparse_categorical_crossentropy"` looks right, and would train on the wrong
 numbers without a word. What is Keras's is therefore given what it reads. What is the user's own gets the targets as
-`encode_targets` makes them, ids (B,) or 0 and 1 (B, C), and logits (B, C).
+`Classification.encode` makes them, ids (B,) or 0 and 1 (B, C), and logits (B, C).
 """
 
 import inspect
@@ -13,7 +13,7 @@ from keras import ops
 
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.keras_metrics import MultiLabelAccuracy, MultiLabelF1
-from tftransformer.tasks.labelled import Labelled
+from tftransformer.objectives.objective import Objective
 
 _ONE_OF_MANY = {
     "SparseCategoricalCrossentropy", "SparseCategoricalAccuracy", "SparseTopKCategoricalAccuracy",
@@ -40,15 +40,15 @@ _WRAPPERS = {"Loss", "LossFunctionWrapper", "Metric", "Mean", "Sum", "MeanMetric
 _NO_OBJECTIVES = {*_WRAPPERS, "get", "serialize", "deserialize"}
 
 
-def adapt_loss(loss: Any, task: Labelled) -> Any:
-    """A loss as `compile` takes it, for targets and logits of a task.
+def adapt_loss(loss: Any, objective: Objective) -> Any:
+    """A loss as `compile` takes it, for targets and logits of an objective.
 
     Args:
         loss: A name, a function or an object. Keras's cross-entropies are taken over logits: an object is made anew
             with `from_logits=True` and all else that it had. Keras's other losses compare the targets, one-hot where
             they are ids, with probabilities (hinge losses: with logits). A function or an object of the user's
             is left as it is.
-        task: Has `labels` and `multi_label`.
+        objective: A `Classification`.
 
     Returns:
         A loss.
@@ -57,7 +57,7 @@ def adapt_loss(loss: Any, task: Labelled) -> Any:
         TransformerError: An unknown name, several losses, or a loss for another kind of targets.
 
     Example:
-        >>> adapt_loss("sparse_categorical_crossentropy", classifier).get_config()["from_logits"]
+        >>> adapt_loss("sparse_categorical_crossentropy", classifier.objective).get_config()["from_logits"]
         True
     """
     if isinstance(loss, (list, tuple)) and len(loss) == 1:
@@ -69,30 +69,30 @@ def adapt_loss(loss: Any, task: Labelled) -> Any:
     if kind is None:
         return loss
     one_of_many = kind in _ONE_OF_MANY
-    if kind in _NOT_FOR_CLASSES or (one_of_many if task.multi_label else kind in _YES_OR_NO):
+    if kind in _NOT_FOR_CLASSES or (one_of_many if objective.multi_label else kind in _YES_OR_NO):
         what, use = ("one label", "sparse_categorical_crossentropy")
-        if task.multi_label:
+        if objective.multi_label:
             what, use = ("any number of labels (multi_label=True)", "binary_crossentropy")
         raise TransformerError(f"loss must be for {what} a text, as {use!r} is, or be left out; got {name!r}")
-    targets = "given" if task.multi_label or kind in _OF_IDS else "one_hot"
+    targets = "given" if objective.multi_label or kind in _OF_IDS else "one_hot"
     config = loss.get_config()
     if "from_logits" in config:
         loss = type(loss).from_config({**config, "from_logits": True})
         return loss if targets == "given" else AdaptedLoss(loss, targets, None)
-    return AdaptedLoss(loss, targets, None if kind in _ANY_SCALE else _activation(task))
+    return AdaptedLoss(loss, targets, None if kind in _ANY_SCALE else _activation(objective))
 
 
-def adapt_metrics(argument: str, metrics: Any, task: Labelled) -> list:
-    """Metrics as `compile` takes them, for targets and logits of a task.
+def adapt_metrics(argument: str, metrics: Any, objective: Objective) -> list:
+    """Metrics as `compile` takes them, for targets and logits of an objective.
 
     Keras's are given probabilities. Those that ask yes or no, such as `AUC` and `Precision`, are asked of every label
-    of a multi-label task; where a text has one of two labels, they are asked of the second one.
+    of a multi-label objective; where a text has one of two labels, they are asked of the second one.
 
     Args:
         argument: "metrics" or "weighted_metrics".
-        metrics: A list of names, functions and objects, or one of them; "crossentropy" and "ce" are the task's default
+        metrics: A list of names, functions and objects, or one of them; "crossentropy" and "ce" are the objective's own
             loss. The user's own get logits.
-        task: Has `labels`, `multi_label` and `threshold`.
+        objective: A `Classification`.
 
     Raises:
         TransformerError: An unknown name, or a metric for another kind of targets.
@@ -100,17 +100,19 @@ def adapt_metrics(argument: str, metrics: Any, task: Labelled) -> list:
     if isinstance(metrics, dict):
         raise TransformerError(f"{argument} must be a list of metrics; got {metrics!r:.80}")
     metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
-    return [_adapt_metric(argument, metric, task) for metric in metrics]
+    return [_adapt_metric(argument, metric, objective) for metric in metrics]
 
 
-def _adapt_metric(argument: str, metric: Any, task: Labelled) -> Any:
+def _adapt_metric(argument: str, metric: Any, objective: Objective) -> Any:
     name = _name_of(metric)
     if isinstance(metric, str) and metric.lower() in ("accuracy", "acc"):
-        if not task.multi_label:
+        if not objective.multi_label:
             return keras.metrics.SparseCategoricalAccuracy(name=name)
         return MultiLabelAccuracy(threshold=None, from_logits=True, name=name)
     if isinstance(metric, str) and metric in ("crossentropy", "ce"):
-        kind = keras.metrics.BinaryCrossentropy if task.multi_label else keras.metrics.SparseCategoricalCrossentropy
+        kind = (
+            keras.metrics.BinaryCrossentropy if objective.multi_label else keras.metrics.SparseCategoricalCrossentropy
+        )
         return kind(from_logits=True, name=name)
     metric = _from_keras(argument, metric, keras.metrics, keras.metrics.Metric)
     if isinstance(metric, (MultiLabelAccuracy, MultiLabelF1)) and not metric.from_logits:
@@ -125,14 +127,14 @@ def _adapt_metric(argument: str, metric: Any, task: Labelled) -> Any:
     config = metric.get_config()
     by_column = config.get("class_id") is not None or config.get("multi_label") or config.get("top_k") and kind != "AUC"
     asks_yes_or_no = kind in _YES_OR_NO and not by_column
-    if task.multi_label and kind in _ONE_OF_MANY:
+    if objective.multi_label and kind in _ONE_OF_MANY:
         raise TransformerError(f"{argument} must be for any number of labels a text; {name!r} is for one of many")
-    if kind in _NOT_FOR_CLASSES or (asks_yes_or_no and not task.multi_label and len(task.labels) != 2):
+    if kind in _NOT_FOR_CLASSES or (asks_yes_or_no and not objective.multi_label and len(objective.labels) != 2):
         raise TransformerError(
-            f"{argument} must be for one of {len(task.labels)} labels a text; {name!r} is not: try 'accuracy', "
+            f"{argument} must be for one of {len(objective.labels)} labels a text; {name!r} is not: try 'accuracy', "
             "tftransformer.evaluation.MacroF1, or keras.metrics.Precision(class_id=...)"
         )
-    if task.multi_label:
+    if objective.multi_label:
         targets = "given"
     elif asks_yes_or_no:
         targets = "second"
@@ -141,7 +143,7 @@ def _adapt_metric(argument: str, metric: Any, task: Labelled) -> Any:
     read_as_they_are = kind in _ANY_SCALE or config.get("from_logits")
     if targets == "given" and read_as_they_are:
         return metric
-    activation = "sigmoid" if targets == "second" else _activation(task)
+    activation = "sigmoid" if targets == "second" else _activation(objective)
     return AdaptedMetric(metric, targets, None if read_as_they_are else activation, name=name)
 
 
@@ -214,8 +216,8 @@ def _as_read(y_true: Any, y_pred: Any, targets: str, activation: str | None) -> 
     return y_true, y_pred if activation is None else getattr(ops, activation)(y_pred)
 
 
-def _activation(task: Labelled) -> str:
-    return "sigmoid" if task.multi_label else "softmax"
+def _activation(objective: Objective) -> str:
+    return "sigmoid" if objective.multi_label else "softmax"
 
 
 def _name_of(given: Any) -> str:

@@ -1,0 +1,111 @@
+"""The base of objectives: all that depends on what the output of a task means."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tftransformer.data.fields import Field
+from tftransformer.errors import TransformerError
+
+
+class Objective:
+    """What a task asks about its output; a subclass answers what is not the same for all.
+
+    The methods stand in the order in which a task needs them: targets become a field, `compile` gets its loss and metrics,
+    `fit` its weights, `predict` its values.
+
+    Attributes:
+        labels: Names of the classes that the output is logits of; none where it is something else.
+        multi_label: Whether a row may have any number of these.
+
+    Example:
+        >>> class Grades(tt.objectives.Objective):
+        ...     def encode(self, targets):
+        ...         return tt.data.Values(np.asarray(targets, "float32"))
+        >>> Grades().encode([1, 5]).values.tolist()
+        [1.0, 5.0]
+    """
+
+    labels: Sequence[str] = ()
+    multi_label: bool = False
+
+    def encode(self, targets: Any) -> Field:
+        """Return the field of targets in any form that a user gives: the numbers that the loss takes.
+
+        Raises:
+            TransformerError: They cannot be meant, or there are none for such a task.
+        """
+        raise TransformerError(f"{type(self).__name__} has no targets")
+
+    def stream_encoder(self) -> Callable | None:
+        """Return `encode` for the targets of a dataset's batches, in TensorFlow operations; None leaves them."""
+        return None
+
+    @property
+    def classes(self) -> tuple:
+        """What the numbers of a target stand for: examples with targets are for tasks where it is the same."""
+        return ()
+
+    def compiled(self, loss: Any, metrics: Any, weighted_metrics: Any, smoothing: float) -> dict[str, Any]:
+        """Return `loss`, `metrics` and `weighted_metrics` for `keras.Model.compile`.
+
+        Args:
+            loss, metrics, weighted_metrics: As the user gave them; None for the usual ones.
+            smoothing: Fraction of each target that is spread over all classes.
+
+        Raises:
+            TransformerError: A loss or a metric is for another kind of output, or there is nothing to smooth.
+        """
+        if smoothing:
+            raise TransformerError(f"label_smoothing must be 0: {type(self).__name__} has no classes; got {smoothing}")
+        return {"loss": loss, "metrics": metrics, "weighted_metrics": weighted_metrics}
+
+    def follow(self, metrics: Any) -> Any:
+        """Return metrics in any form that Keras takes, of which those that read a setting of the objective do so."""
+        return metrics
+
+    def traced(self) -> tuple:
+        """Return the settings that a compiled step has read: when one changes, it is traced anew."""
+        return ()
+
+    def class_weights(self, given: Any, targets: Field | None) -> tf.Tensor | None:
+        """Return a weight for each class id, or None.
+
+        Args:
+            given: The `class_weight` of `fit`.
+            targets: What is trained on; None where it is not known beforehand.
+
+        Raises:
+            TransformerError: It is given where there are no classes, or not as there.
+        """
+        if given is None:
+            return None
+        raise TransformerError(f"class_weight is for classes, which {type(self).__name__} has not")
+
+    def chance_loss(self, loss: Any, targets: Field, weights: np.ndarray | None) -> float | None:
+        """Return the loss of whoever knows the distribution of the targets alone, to tell a collapsed training by.
+
+        Args:
+            loss: What is trained on.
+            targets: The training targets.
+            weights: (B,) factors on their losses; None for 1.
+
+        Returns:
+            The loss; None where it cannot be compared.
+        """
+        return None
+
+    def row_losses(self, targets: Field, outputs: np.ndarray) -> np.ndarray:
+        """Return the loss (B,) of each row of what `predict` returns, where there is a `chance_loss`."""
+        raise NotImplementedError
+
+    def activate(self, output: Any) -> Any:
+        """Return what `predict` returns for the network's output."""
+        return output
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of what `predict` returns for one row."""
+        raise TransformerError(f"{type(self).__name__} does not say what shape its outputs have")
