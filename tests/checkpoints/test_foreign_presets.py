@@ -5,6 +5,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import tftransformer as tt
 from tftransformer.checkpoints import load_preset
 from tftransformer.errors import TransformerError
 from tftransformer.patterns import addresses
@@ -112,13 +113,24 @@ def test_a_classifiers_head_comes_along(folder):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"architectures": ["BertForTokenClassification"]}, {"problem_type": "regression"}]
+    "names", [None, {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}, {"0": "a", "1": "b", "2": "c"}]
 )
-def test_heads_of_other_tasks_stay_behind(settings, folder):
+def test_the_head_of_a_regression_gives_numbers(names, folder):
     folder.add_head()
-    folder.settings.update(settings)
+    folder.settings.update(problem_type="regression", **({} if names is None else {"id2label": names}))
     preset = load_preset(folder.write())
-    assert preset.labels is None
+    assert preset.labels is None and preset.is_regression
+    regressor = tt.load(preset)
+    assert regressor.names == (("a", "b", "c") if names and names["0"] == "a" else ("number 1", "number 2", "number 3"))
+    assert not regressor.load_summary.fresh and regressor.predict(["a b"], verbose=0).shape == (1, 3)
+    assert "head/logits/kernel" in tt.TextClassifier.from_preset(preset, labels=["x", "y", "z"]).fresh
+
+
+def test_heads_of_other_tasks_stay_behind(folder):
+    folder.add_head()
+    folder.settings.update(architectures=["BertForTokenClassification"])
+    preset = load_preset(folder.write())
+    assert preset.labels is None and not preset.is_regression
     variables = {**addresses(preset.build_encoder()), "head/logits/kernel": keras.Variable(np.zeros((8, 3)))}
     from tftransformer.checkpoints.assign import assign
 

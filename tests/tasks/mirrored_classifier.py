@@ -14,7 +14,7 @@ import tensorflow as tf
 from tftransformer.distribution import build_strategy
 from tftransformer.finetuning import SGD, ActivationCache, Freeze, GradualUnfreezing, LoRA
 from tftransformer.patterns import addresses
-from tftransformer.tasks import MultiTaskClassifier, TextClassifier
+from tftransformer.tasks import MultiTaskClassifier, TextClassifier, TextRegressor
 
 # Batches of 8 leave a last one of 5, and of 1: rows that two replicas cannot share equally.
 CASES = {
@@ -31,6 +31,7 @@ CASES = {
     "put in after predict": (21, 0, dict(global_clipnorm=0.05)),
     # The loss is a mean over weights, not over rows.
     "weighted mean": (21, 0, dict(global_clipnorm=0.05)),
+    "numbers": (21, 0, dict(global_clipnorm=0.05)),
 }
 FIT = {
     "stages of frozen blocks": {"methods": GradualUnfreezing(), "epochs": 3},
@@ -40,12 +41,14 @@ FIT = {
     "packed tasks": {"packing": True, "tasks": True},
     "put in after predict": {"late": True},
     "weighted mean": {"loss": "mean_with_sample_weight"},
+    "numbers": {"numbers": True},
 }
 
 
 def train(
-    preset, strategy, rows, frozen, options, cache, dataset=False, tasks=False, late=False, methods=(), loss=None, **fit
-):
+    preset, strategy, rows, frozen, options, cache, dataset=False, tasks=False, late=False, methods=(), loss=None,
+    numbers=False, **fit,
+):  # fmt: skip
     texts = [" ".join(["good", "film"] * (1 + i % 5)) if i % 3 else "bad " * (1 + i % 4) for i in range(rows)]
     labels = [int(i % 3 == 0) for i in range(rows)]
     with strategy.scope():
@@ -54,6 +57,8 @@ def train(
         if tasks:
             tasks = {"mood": ["no", "yes"], "tone": ["low", "high", "flat"]}
             classifier = MultiTaskClassifier.from_preset(preset, tasks=tasks, **still)
+        elif numbers:
+            classifier = TextRegressor.from_preset(preset, **still)
         else:
             classifier = TextClassifier.from_preset(preset, labels=["no", "yes"], **still)
         if frozen:

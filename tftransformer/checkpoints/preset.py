@@ -17,6 +17,8 @@ from tftransformer.text.spec import TokenizerSpec
 if TYPE_CHECKING:
     import keras
 
+# What `head["kind"]` says of a head that gives numbers.
+REGRESSION = "regression"
 POOLINGS = ("cls", "mean", "max")
 # The class of a folder that does not say which: older ones did not.
 UNSTATED = ""
@@ -61,6 +63,11 @@ class Preset:
         # Whoever wrote them, they are compared with names that a user gives.
         if self.labels is not None:
             object.__setattr__(self, "labels", tuple(label_name(label) or label for label in self.labels))
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether its head gives numbers and no logits of classes."""
+        return self.head.get("kind") == REGRESSION
 
     @property
     def has_encoder(self) -> bool:

@@ -133,7 +133,7 @@ def _labels_by_text(keys: list, split: Split) -> dict:
     for row, key in enumerate(keys):
         kinds = found.setdefault(key, set())
         if split.targets is not None:
-            kinds.add(tuple(sorted(split.labels_of(row))))
+            kinds.add((str(split.targets[row]),) if split.numeric else tuple(sorted(split.labels_of(row))))
     return found
 
 
@@ -153,7 +153,7 @@ def _split_report(
         rows=len(split),
         source=split.source,
         labels=counts,
-        imbalance=max(counts.values()) / smallest if smallest else float("inf"),
+        imbalance=max(counts.values()) / smallest if smallest else float("inf") if counts else 1.0,
         words=_percentiles(words),
         tokens=None if tokens is None else _percentiles(tokens),
         truncated=truncated,
@@ -161,7 +161,7 @@ def _split_report(
         one_sided=sum(any(map(_is_seen, sides)) and not all(map(_is_seen, sides)) for sides in both),
         duplicates=len(keys) - len(labels),
         conflicting=sum(len(kinds) > 1 for kinds in labels.values()),
-        unlabelled=sum(not target for target in split.targets or ()),
+        unlabelled=0 if split.numeric else sum(not target for target in split.targets or ()),
         columns=split.columns,
     )
 

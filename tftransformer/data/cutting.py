@@ -1,4 +1,4 @@
-"""Cutting a split in two: stratified by label, seeded, and grouped by folded text.
+"""Cutting a split in two: stratified by label or number, seeded, and grouped by folded text.
 
 All rows of one folded text stay on one side, whatever their labels are, so that no text of the part
 cut off is seen in training.
@@ -30,10 +30,10 @@ def _groups(split: Split) -> list[list[int]]:
 def _strata(split: Split, groups: list[list[int]]) -> dict[str, list[list[int]]]:
     """Groups by the rarest label they carry: a rare label has to be spread with care, a common one
     spreads by itself."""
-    counts = Counter(label for row in range(len(split)) for label in split.labels_of(row))
+    counts = Counter(label for labels in split.strata for label in labels)
     strata: dict[str, list[list[int]]] = {}
     for group in groups:
-        labels = {label for row in group for label in split.labels_of(row)}
+        labels = {label for row in group for label in split.strata[row]}
         rarest = min(labels, key=lambda label: (counts[label], label), default="")
         strata.setdefault(rarest, []).append(group)
     return strata
@@ -141,7 +141,7 @@ def subset_rows(split: Split, count: int, seed: int = 0) -> Sequence[int]:
     rng = np.random.default_rng([seed, 1])
     by_label: dict = {}
     for row in rng.permutation(len(split)):
-        by_label.setdefault(split.labels_of(row), []).append(int(row))
+        by_label.setdefault(split.strata[row], []).append(int(row))
     # Each row's rank within its label, from 0 to 1: taking the smallest takes every label evenly.
     ranks = [
         ((position + 0.5) / len(rows) if position else -1.0 / len(rows), row)

@@ -32,7 +32,7 @@ SPLIT_WORDS = {
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
     "devel": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
-SAMPLE = "sample"
+SAMPLE, RATED = "sample", "sample_rated"
 
 
 def load(
@@ -45,6 +45,7 @@ def load(
     label_column: str | int | None = None,
     label_columns: str | Sequence[str | int] | None = None,
     label_delimiter: str | None = None,
+    numeric: bool = False,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.2,
     seed: int = 0,
@@ -55,7 +56,7 @@ def load(
 
     Args:
         source: A CSV, TSV, JSONL, JSON or Parquet file; a folder with one such file for each split, found by a word
-            in its name (train, valid, dev, test …); `"sample"` for the embedded sample;
+            in its name (train, valid, dev, test …); `"sample"` or `"sample_rated"` for an embedded sample;
             `"tfds:NAME/CONFIG"` for a data set prepared by tensorflow-datasets; `(texts, labels)` lists;
             a table with columns by name, such as a DataFrame, of which rows are counted from 1 in messages;
             or None with `train`.
@@ -64,6 +65,8 @@ def load(
         text_columns: One or two columns, by name or by number from 1; found by their usual names if None.
         label_column: Column of the label; found by its usual names if None.
         label_columns: One column of 0 and 1 for each label, for multi-label data.
+        numeric: Whether the label column holds numbers that mean a quantity and no classes; several are named by
+            `label_columns`. `"sample_rated"` is so by itself.
         label_delimiter: String between the labels in the label column, such as `"|"`, for multi-label data.
         validation_fraction, test_fraction: Fractions of the rows of the file with the training rows that
             become a missing split; 0 cuts none. The cut is stratified by label, seeded, and keeps
@@ -84,6 +87,9 @@ def load(
     """
     given = {"train": train, "validation": validation, "test": test}
     given = {name: path for name, path in given.items() if path is not None}
+    numeric = numeric or isinstance(source, str) and source == RATED
+    if numeric and label_delimiter is not None:
+        raise TransformerError("label_delimiter is for labels; with numeric=True name columns by label_columns")
     if label_delimiter == "":
         raise TransformerError("label_delimiter must be at least one character; got ''")
     options = {
@@ -91,6 +97,7 @@ def load(
         "label_column": as_list(label_column),
         "label_columns": as_list(label_columns),
         "label_delimiter": label_delimiter,
+        "numeric": numeric,
     }
     for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
         if not 0 <= fraction < 1:
@@ -103,7 +110,7 @@ def load(
     if isinstance(source, (Split, Splits, tuple, list)) or is_table(source):
         if given:
             raise TransformerError("train, validation and test go with files; the source is in memory")
-        found = {"train": _from_table(source, options)} if is_table(source) else _from_memory(source)
+        found = {"train": _from_table(source, options)} if is_table(source) else _from_memory(source, numeric)
     elif isinstance(source, str) and source.startswith("tfds:"):
         from tftransformer.data.readers.tfds import read_tfds
 
@@ -117,15 +124,17 @@ def load(
     return splits
 
 
-def _from_memory(source: Split | Splits | tuple | list) -> dict[str, Split]:
+def _from_memory(source: Split | Splits | tuple | list, numeric: bool) -> dict[str, Split]:
     if isinstance(source, Splits):
         return source.present()
     if isinstance(source, Split):
         return {"train": replace(source, name="train")}
     if len(source) != 2:
         raise TransformerError(f"source must be (texts, labels) if it is a tuple; got {len(source)} items")
-    from tftransformer.data.texts import as_split
+    from tftransformer.data.texts import as_split, as_texts
 
+    if numeric:
+        return {"train": Split(as_texts(source[0]).rows, source[1], numeric=True)}
     return {"train": as_split(*source)}
 
 
@@ -183,8 +192,8 @@ def _files(source: str | Path | None, given: dict[str, str | Path]) -> dict[str,
         if "train" not in given:
             raise TransformerError("name the data: a file, a folder, 'sample', 'tfds:NAME', or train=PATH")
         return {name: existing_path(path) for name, path in given.items()}
-    if source == SAMPLE:
-        source = Path(str(resources.files("tftransformer.data").joinpath(SAMPLE)))
+    if source in (SAMPLE, RATED):
+        source = Path(str(resources.files("tftransformer.data").joinpath(str(source))))
     source = existing_path(source)
     if not source.is_dir():
         if "train" in given:
@@ -245,6 +254,8 @@ def _complete(found: dict[str, Split], validation: float, test: float, seed: int
 
 def _check_classes(train: Split) -> None:
     kinds = set(train.targets or ())
+    if train.numeric and len(kinds) < 2:
+        raise TransformerError(f"{train.source or 'train'}: training needs numbers that differ; all are {kinds}")
     if len(kinds) < 2:
         raise TransformerError(
             f"{train.source or 'train'}: training needs at least 2 classes; the train split has {len(kinds)}:"
@@ -254,6 +265,8 @@ def _check_classes(train: Split) -> None:
 
 def _check_labels(splits: Splits) -> None:
     train = splits.train
+    if any(split.numeric != train.numeric for split in splits.present().values()):
+        raise TransformerError(f"{train.source or 'train'}: some splits have numbers as targets, others labels")
     if any(split.multi_label != train.multi_label for split in splits.present().values()):
         raise TransformerError(f"{train.source or 'train'}: some splits have several labels a row, others one")
     if any(split.is_pair != train.is_pair for split in splits.present().values() if len(split)):

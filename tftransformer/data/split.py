@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from tftransformer.data.folding import Text
 from tftransformer.data.labels import label_values, named_targets, sort_labels
+from tftransformer.data.numbers import as_numbers
 from tftransformer.data.tables import as_column
 from tftransformer.errors import TransformerError
 
-Target = str | tuple[str, ...]
+Target = str | tuple[str, ...] | float | tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Split:
         columns: The names of its columns that are the `text` and the `label`, and of those that are `unused`.
         references: For pairs whose second text is to be written, all texts of people for each, the second one first; None
             where each has that one alone.
+        numeric: Whether `targets` are numbers, or tuples of as many in each row, and no labels.
 
     Raises:
         TransformerError: if the lengths differ, or a target is no label.
@@ -48,17 +52,19 @@ class Split:
     source: str = ""
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     references: list[tuple[str, ...]] | None = field(default=None, repr=False)
+    numeric: bool = False
 
     def __post_init__(self):
         if self.targets is not None:
-            object.__setattr__(self, "targets", label_values(self.targets, "targets"))
+            read = _numbers if self.numeric else label_values
+            object.__setattr__(self, "targets", read(self.targets, "targets"))
         for what in ("targets", "rows", "references"):
             values = getattr(self, what)
             if values is not None and len(values) != len(self.texts):
                 raise TransformerError(f"{what} must be as many as texts, {len(self.texts)}; got {len(values)}")
         if not isinstance(self.texts, list):
             object.__setattr__(self, "texts", list(as_column(self.texts)))
-        if self.targets is not None:
+        if self.targets is not None and not self.numeric:
             counted = " (from 0)" if self.rows is None else ""
             names = named_targets(self.targets, self.multi_label, lambda row: self.where(row) + counted)
             object.__setattr__(self, "targets", names)
@@ -68,12 +74,12 @@ class Split:
 
     def __repr__(self) -> str:
         kind = "pairs" if self.is_pair else "texts"
-        labels = f", {len(self.labels)} labels" if self.targets is not None else ""
+        labels = "" if self.targets is None else ", numbers" if self.numeric else f", {len(self.labels)} labels"
         return f"Split({self.name!r}, {len(self)} {kind}{labels})"
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The distinct label names in order; the position of a name is its id."""
+        """The distinct label names in order; the position of a name is its id. None where targets are numbers."""
         return sort_labels(label for row in range(len(self)) for label in self.labels_of(row))
 
     @property
@@ -83,9 +89,18 @@ class Split:
 
     def labels_of(self, index: int) -> tuple[str, ...]:
         """The labels of one row: one, or for multi-label data any number of them; none without targets."""
-        if self.targets is None:
+        if self.targets is None or self.numeric:
             return ()
         return self.targets[index] if self.multi_label else (self.targets[index],)
+
+    @cached_property
+    def strata(self) -> list[tuple[str, ...]]:
+        """What rows are to be alike by in two parts of a split: their labels, or the tenth of the rows by the first number."""
+        if not self.numeric or self.targets is None:
+            return [self.labels_of(row) for row in range(len(self))]
+        first = np.array([target[0] if isinstance(target, tuple) else target for target in self.targets])
+        ranks = np.argsort(np.argsort(first, kind="stable"), kind="stable")
+        return [(f"{10 * rank // max(len(ranks), 1)}",) for rank in ranks.tolist()]
 
     def take(self, indices: Iterable[int]) -> Split:
         """The rows at these positions, in the order given."""
@@ -135,3 +150,9 @@ def require_labelled(data: object) -> Split:
         got = "one without targets" if isinstance(data, Split) else type(data).__name__
         raise TransformerError(f"data must be a Split with targets, as `data.load` makes them; got {got}")
     return data
+
+
+def _numbers(targets: Any, what: str) -> list:
+    """Numbers as floats, or rows of several as tuples."""
+    rows = as_numbers(targets, what, dtype="float64").tolist()
+    return [tuple(row) if isinstance(row, list) else row for row in rows]

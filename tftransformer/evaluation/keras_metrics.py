@@ -248,3 +248,51 @@ class Perplexity(keras.metrics.Metric):
 
     def result(self) -> Any:
         return ops.exp(self.total / ops.maximum(self.count, 1e-9))
+
+
+@keras.saving.register_keras_serializable(package="tftransformer")
+class Pearson(keras.metrics.Metric):
+    """Pearson's correlation of targets and predictions over all rows of all batches; the mean where a row has several numbers.
+
+    `keras.metrics.PearsonCorrelation` correlates the numbers within each row, which is something else. Numbers far from 0
+    lose digits in float32 sums: bring them to mean 0 and scale 1 first, as a `TextRegressor` does.
+
+    Args:
+        num_outputs: K, numbers a row.
+        name: Name that `fit` shows.
+        dtype: Dtype of the sums; float32 whatever the dtype policy.
+
+    Call arguments:
+        y_true, y_pred: (B, K), or (B,) for one number.
+        sample_weight: (B,).
+
+    Example:
+        >>> metric = Pearson()
+        >>> metric.update_state([[1.0], [2.0], [4.0]], [[2.0], [4.0], [8.0]])
+        >>> round(float(metric.result()), 4)
+        1.0
+    """
+
+    _direction = "up"
+
+    def __init__(self, num_outputs: int = 1, name: str = "pearson", dtype: str | None = None) -> None:
+        super().__init__(name=name, dtype=dtype or "float32")
+        self.num_outputs = num_outputs
+        # Sums, which add up over replicas: of weights, both, their squares and products.
+        self.sums = self.add_variable((6, num_outputs), "zeros", name="sums")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        x, y = (ops.reshape(ops.cast(v, self.dtype), (-1, self.num_outputs)) for v in (y_true, y_pred))
+        weights = ops.ones_like(x[:, :1]) if sample_weight is None else ops.cast(sample_weight, self.dtype)
+        weights = ops.reshape(weights, (-1, 1))
+        terms = (ops.ones_like(x), x, y, x * x, y * y, x * y)
+        self.sums.assign_add(ops.stack([ops.sum(weights * term, axis=0) for term in terms]))
+
+    def result(self) -> Any:
+        count = ops.maximum(self.sums[0], 1e-12)
+        x, y, xx, yy, xy = (self.sums[i] / count for i in range(1, 6))
+        spread = ops.maximum(xx - x * x, 0.0) * ops.maximum(yy - y * y, 0.0)
+        return ops.mean((xy - x * y) / ops.maximum(ops.sqrt(spread), 1e-12))
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "num_outputs": self.num_outputs}

@@ -18,7 +18,7 @@ def check_linear_head(model: Model, name: str) -> None:
     from tftransformer.layers.heads import ClassificationHead
 
     head = getattr(model, "head", None)
-    if not isinstance(head, ClassificationHead) or not hasattr(model, "encode"):
+    if not isinstance(head, ClassificationHead) or not getattr(getattr(model, "objective", None), "labels", ()):
         raise TransformerError(f"{name} is for a classifier with one linear head; got a {type(model).__name__}")
     if head.logits.delta is not None:
         raise TransformerError(f"{name} needs a head without a change in it: tt.merge puts it into the weights")

@@ -11,5 +11,6 @@ __getattr__, __dir__, __all__ = attach(
         "ClassificationTask": "several",
         "SeveralClassifications": "several",
         "NextToken": "next_token",
+        "Regression": "regression",
     },
 )

@@ -19,7 +19,6 @@ from tftransformer.evaluation.calibration import conformal_threshold, fit_temper
 from tftransformer.evaluation.keras_metrics import MacroF1, MultiLabelAccuracy, MultiLabelF1
 from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, row_losses, tune_threshold
 from tftransformer.evaluation.reports import Report
-from tftransformer.export.serving import Signature
 from tftransformer.finetuning.arguments import check_number
 from tftransformer.finetuning.balancing import class_weights
 from tftransformer.finetuning.guards import chance_loss
@@ -135,13 +134,13 @@ class Classification(Objective):
             return [keras.metrics.SparseCategoricalAccuracy(name="accuracy"), MacroF1(count)]
         return [MultiLabelF1(count, average=name, threshold=None, from_logits=True) for name in ("micro", "macro")]
 
-    def follow(self, metrics: Any) -> Any:
+    def follow(self, parts: Any) -> Any:
         """Return the metrics, of which those without a threshold of their own compare with this one."""
-        for metric in keras.tree.flatten(metrics):
+        for metric in keras.tree.flatten(parts):
             metric = metric.metric if isinstance(metric, AdaptedMetric) else metric
             if isinstance(metric, (MultiLabelAccuracy, MultiLabelF1)):
                 metric.follow(self)
-        return metrics
+        return parts
 
     def traced(self) -> tuple:
         return (self.threshold,)
@@ -223,13 +222,7 @@ class Classification(Objective):
     def output_shape(self) -> tuple[int, ...]:
         return (len(self.labels),)
 
-    def signature(self, **parts: Any) -> Signature:
-        """Return what a server answers.
-
-        Args:
-            parts: Of a `Signature` whose output is logits (B, C): `inputs`, `sequence_length`, `prepare`, `network`, `layers`.
-        """
-        return Signature(answers=self.served, compared="probabilities", shape=self.output_shape, **parts)
+    compared = "probabilities"
 
     def served(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
         """What a server answers for logits (B, C).

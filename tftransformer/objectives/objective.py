@@ -1,6 +1,6 @@
 """The base of objectives: all that depends on what the output of a task means."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tftransformer.data.fields import Field
 from tftransformer.errors import TransformerError
+from tftransformer.export.serving import Signature
 
 
 class Objective:
@@ -62,13 +63,20 @@ class Objective:
             raise TransformerError(f"label_smoothing must be 0: {type(self).__name__} has no classes; got {smoothing}")
         return {"loss": loss, "metrics": metrics, "weighted_metrics": weighted_metrics}
 
-    def follow(self, metrics: Any) -> Any:
-        """Return metrics in any form that Keras takes, of which those that read a setting of the objective do so."""
-        return metrics
+    def follow(self, parts: Any) -> Any:
+        """Return a loss or metrics in any form that Keras takes, of which those that read a setting of the objective do so."""
+        return parts
 
     def traced(self) -> tuple:
         """Return the settings that a compiled step has read: when one changes, it is traced anew."""
         return ()
+
+    def learn(self, targets: Callable[[], Iterable[np.ndarray]]) -> None:
+        """Take what an untrained task is to know of its training targets, such as their scale; `fit` calls it first.
+
+        Args:
+            targets: Gives the arrays (B, ...) of all rows, in parts.
+        """
 
     def class_weights(self, given: Any, targets: Field | None) -> tf.Tensor | None:
         """Return a weight for each class id, or None.
@@ -104,6 +112,23 @@ class Objective:
     def activate(self, output: Any) -> Any:
         """Return what `predict` returns for the network's output."""
         return output
+
+    # What a server answers.
+
+    def served(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the outputs of a served graph by name, each (B, ...), for the network's output."""
+        raise TransformerError(f"{type(self).__name__} does not say how it is served")
+
+    # Name of the one that an export is compared by; it has the shape of what `predict` returns.
+    compared: str = ""
+
+    def signature(self, **parts: Any) -> Signature:
+        """Return what a server answers.
+
+        Args:
+            parts: Of a `Signature`: `inputs`, `sequence_length`, `prepare`, `network` and `layers`.
+        """
+        return Signature(answers=self.served, compared=self.compared, shape=self.output_shape, **parts)
 
     @property
     def output_shape(self) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ TASKS = {
     "TextClassifier": "text_classifier",
     "DocumentClassifier": "document_classifier",
     "MultiTaskClassifier": "multi_task",
+    "TextRegressor": "text_regressor",
     "Seq2Seq": "seq2seq",
     "CausalLM": "causal_lm",
 }

@@ -111,6 +111,8 @@ def training_defaults(
     """
     own = {name: options.pop(name) for name in _OWN_OPTIONS if name in options}
     rates = {name: options.pop(name) for name in _OPTIMIZER_OPTIONS if name in options}
+    if rates.get("learning_rate", 0) is None:
+        del rates["learning_rate"]  # the usual one
     keras_options = [name for name in inspect.signature(keras.Model.compile).parameters if name != "self"]
     for name in options:
         if name not in keras_options:

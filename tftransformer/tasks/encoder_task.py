@@ -1,10 +1,12 @@
 """Tasks on a pretrained encoder: blocks of their own, pooling and a head above it; from presets, to folders."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import keras
+import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from tftransformer import patterns
@@ -12,7 +14,9 @@ from tftransformer.checkpoints.preset import POOLINGS, Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
 from tftransformer.data.packed_batches import PLACES, ROWS
-from tftransformer.errors import TransformerError, near_miss
+from tftransformer.errors import TransformerError, check_choice, near_miss
+from tftransformer.export.inference_graph import inference_network
+from tftransformer.export.serving import Serving
 from tftransformer.finetuning.frozen_part import POOLED, FrozenPart, find_frozen_part
 from tftransformer.finetuning.recipe import complete_advice
 from tftransformer.finetuning.structure import replay_modifications, structure_of
@@ -24,7 +28,8 @@ from tftransformer.models.families import FAMILIES
 from tftransformer.models.task import Task
 from tftransformer.models.walk import EncoderStack, stack_of, walk
 from tftransformer.objectives.objective import Objective
-from tftransformer.tasks.saved import SavedTask
+from tftransformer.tasks.saved import FORMATS, SavedTask
+from tftransformer.tasks.text_batches import texts_alone
 from tftransformer.text.base import Tokenizer
 from tftransformer.text.spec import TokenizerSpec
 
@@ -140,6 +145,31 @@ class EncoderTask(SavedTask):
             return None
         return find_frozen_part(self.encoder, self.config, self.pooler, len(self.extra_blocks))
 
+    # What the head sees.
+
+    def encode(self, texts: Any, batch_size: int | None = None) -> np.ndarray:
+        """A vector for each text: what the pooling gives and the head sees; for search, clusters and plots.
+
+        Before any training on sentences these are the encoder's pooled vectors; fine-tuned, they are bent to the task.
+
+        Args:
+            texts: In any form that `predict` takes; labels are not looked at.
+            batch_size: Rows a batch; None: as `predict`.
+
+        Returns:
+            (B, D) float32, D the encoder's `hidden_dim`, in the order of the texts; (0, D) for no texts.
+
+        Example:
+            >>> classifier.encode(["no refund", "late again"]).shape
+            (2, 192)
+        """
+        return self.encode_batches(*self._inference(texts_alone(texts), None, None, batch_size, {}))
+
+    def encode_batches(self, batches: tf.data.Dataset | None, inverse: np.ndarray | None = None) -> np.ndarray:
+        """`encode` of batches of what the network is given; `inverse` puts their rows in order."""
+        vectors = _vectors_below_head(self, batches)
+        return vectors if inverse is None else vectors[inverse]
+
     # From a preset, and to a folder.
 
     @classmethod
@@ -187,6 +217,60 @@ class EncoderTask(SavedTask):
             task.load_summary = found.load_into(task, optional=cls.own_weights, fresh=fresh)
             task.fresh = tuple(task.load_summary.fresh)
         return task
+
+    def save_to_preset(
+        self,
+        folder: str | os.PathLike,
+        *,
+        format: str = "tftransformer",
+        head: bool = True,
+        dtype: str | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write a folder that `from_preset` reads: weights, tokenizer and settings.
+
+        Args:
+            folder: Where to; appears whole or not at all.
+            format: "tftransformer", or "huggingface" for a folder that transformers loads.
+            head: False leaves the head, and what is known of it, out, so that an encoder remains.
+            dtype: Dtype of the stored weights, such as "float16". None: as they are, bit by bit.
+            overwrite: Replace a folder that holds files.
+
+        Raises:
+            TransformerError: The folder holds files, or the format is unknown or cannot express this task.
+
+        Example:
+            >>> classifier.save_to_preset("models/tickets")
+        """
+        check_choice("format", format, FORMATS)
+        contents = self.preset_contents()
+        if head:
+            contents |= self.head_contents()
+        else:
+            contents["variables"] = {n: v for n, v in contents["variables"].items() if not n.startswith("head/")}
+        if format == "tftransformer":
+            self._save(folder, contents, whole=head, dtype=dtype, overwrite=overwrite)
+            return
+        self._save_huggingface(folder, contents, dtype=dtype, overwrite=overwrite)
+
+    def serving(self, computed: "EncoderTask | None" = None) -> Serving:
+        signature = self.objective.signature(
+            inputs=self.served_names(),
+            sequence_length=self.pack.sequence_length,
+            prepare=self.served_inputs,
+            network=(self if computed is None else computed).served_network(),
+            layers=lambda inputs: self(inputs, training=False),
+        )
+        return Serving({"serving_default": signature}, self.objective.labels or None)
+
+    def served_network(self) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
+        """From integer inputs to the output, in the form that a server runs fastest."""
+        pooled = inference_network(self, pairs=bool(self.text_pairs))
+        return lambda inputs: self.head(pooled(inputs))
+
+    def head_contents(self) -> dict[str, Any]:
+        """Return what a folder holds of the head, beside its weights: arguments of the functions that write one."""
+        return {}
 
     def preset_contents(self) -> dict[str, Any]:
         """What every format of a folder holds of it: arguments of the functions that write one."""
@@ -254,6 +338,40 @@ def _texts_of_rows(stack: EncoderStack, inputs: Mapping[str, Any], training: boo
     rows = {name: inputs[name] for name in ROWS}
     x = walk(stack, {**rows, "padding_mask": ops.cast(rows["text_numbers"] > 0, "int32")}, training=training)
     return ops.take(ops.reshape(x, (-1, x.shape[-1])), inputs[PLACES], axis=0)
+
+
+# Sentence vectors: what a head sees of each text.
+
+# Fewer batches than these are run before a graph of the encoder would be traced.
+_EAGER_BATCHES = 4
+
+
+class _BelowTheHead(keras.Model):
+    """A task without its head, as a model of its own.
+
+    So `predict` runs with compiled functions that belong to it alone: those of the task stay what they were,
+    and none of an earlier call can be out of date.
+    """
+
+    def __init__(self, task: EncoderTask) -> None:
+        super().__init__(name="below_the_head", dtype=task.dtype_policy)
+        self.task = task
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        return ops.cast(self.task.pooled(inputs, training), "float32")
+
+
+def _vectors_below_head(task: EncoderTask, batches: tf.data.Dataset | None) -> np.ndarray:
+    """The vectors (B, D) that a task's head sees, in the order of the batches; None is no batches."""
+    if batches is None:
+        return np.zeros((0, task.config.hidden_dim), "float32")
+    with task.distribute_strategy.scope():
+        model = _BelowTheHead(task)
+        few = 0 <= int(batches.cardinality()) <= _EAGER_BATCHES
+        eager = few and task.distribute_strategy.num_replicas_in_sync == 1
+        model.compile(jit_compile=task.jit_compile and not eager, run_eagerly=eager)
+    return model.predict(batches, verbose=0)
 
 
 def _check_arguments(

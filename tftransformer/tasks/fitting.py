@@ -166,6 +166,7 @@ class Fitting:
             x = with_known_size("x", x, self._steps)
             self.data = x if is_tokenized(x) else task._stream(x, self._batch_size)
             self._weights = task.objective.class_weights(class_weight, None)
+            task.objective.learn(lambda: (batch[1].numpy() for batch in self.data))
         else:
             self.data, held_out = split_end(task.preprocess(x, y, sample_weight), validation_split)
             if self.data.targets is None:
@@ -175,6 +176,7 @@ class Fitting:
                 validation_data = held_out
             self._shuffle = shuffle
             self._weigh(class_weight)
+            task.objective.learn(lambda: [self.data.targets.values])
             for method in self._teachers[:1]:
                 task.loss_step = method.loss_step(task, self.data)
         with task._deciding_pairs(x if is_dataset(x) else self.data):

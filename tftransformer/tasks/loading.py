@@ -19,14 +19,15 @@ _OURS = "tftransformer"
 def load(preset: str | os.PathLike[str] | Preset, **options: Any) -> Any:
     """What `save_to_preset` wrote, as the class that wrote it, with its weights, labels and settings.
 
-    A folder of another project with a classification head is a `TextClassifier`.
+    A folder of another project with a classification head is a `TextClassifier`, one with the head of a regression a
+    `TextRegressor`.
 
     Args:
         preset: A folder of `save_to_preset` or of a run, or anything else that `checkpoints.load_preset` takes.
         options: As for the class's `from_preset`, such as `dtype`.
 
     Returns:
-        A `TextClassifier`, `DocumentClassifier`, `MultiTaskClassifier`, or a registered class of the user's own. In
+        A `TextClassifier`, `TextRegressor`, another of `tasks.TASKS`, or a registered class of the user's own. In
         the dtype that it was saved in, it predicts the same, bit by bit.
 
     Raises:
@@ -73,6 +74,8 @@ def saved_class(preset: Preset) -> type[TextTask] | None:
         # What writes texts is complete as it is; a head with labels is what other projects call a classifier.
         writers = {"decoder": tasks.CausalLM, "encoder_decoder": tasks.Seq2Seq}
         task = writers.get(FAMILIES[preset.config.family].architecture)
+        if task is None and preset.is_regression:
+            return tasks.TextRegressor
         return task if task is not None or preset.labels is None else tasks.TextClassifier
     package, _, short = name.partition(">")
     if package == _OURS and short in tasks.TASKS:

@@ -83,6 +83,6 @@ class SavedTask(TextTask):
 
     def compile_as_saved(self, settings: dict) -> None:
         """`compile` with what `get_compile_config` wrote."""
-        for argument in ("metrics", "weighted_metrics"):
+        for argument in ("loss", "metrics", "weighted_metrics"):
             self.objective.follow(settings.get(argument))
         keras.Model.compile(self, **settings)

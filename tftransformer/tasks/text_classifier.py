@@ -1,13 +1,11 @@
 """Text classification: an encoder, pooling and a linear head over raw texts, single- or multi-label."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
-from keras import ops
 
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
@@ -15,15 +13,11 @@ from tftransformer.config import TransformerConfig
 from tftransformer.data.examples import Examples
 from tftransformer.data.labels import label_names
 from tftransformer.data.split import Split
-from tftransformer.errors import TransformerError, check_choice, check_whole
+from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.reports import Report
-from tftransformer.export.inference_graph import inference_network
-from tftransformer.export.serving import Serving
 from tftransformer.layers.heads import ClassificationHead
 from tftransformer.objectives.classification import Answer, Classification
 from tftransformer.tasks.encoder_task import EncoderTask
-from tftransformer.tasks.saved import FORMATS
-from tftransformer.tasks.text_batches import texts_alone
 from tftransformer.text.base import Tokenizer
 
 # Settings of a saved classifier that a new one takes over where its labels are the same.
@@ -119,7 +113,7 @@ class TextClassifier(EncoderTask):
             raise TransformerError(
                 f"labels or num_classes must be given: the preset {found.name!r} has no classification head"
             )
-        same_task = found.labels is None or labels == tuple(found.labels)
+        same_task = (found.labels is None or labels == tuple(found.labels)) and not found.is_regression
         kept = (*cls.kept_settings, *_OF_LABELS) if same_task else cls.kept_settings
         # A head is its labels: with others, even as many, its rows would answer other questions.
         fresh = () if same_task else ("head/.*",)
@@ -178,29 +172,6 @@ class TextClassifier(EncoderTask):
         """
         probabilities = self.predict(texts, batch_size, verbose=0)
         return self.objective.answers(probabilities, min_probability, label_set_threshold)
-
-    def encode(self, texts: Any, batch_size: int | None = None) -> np.ndarray:
-        """A vector for each text: what the pooling gives and the head sees; for search, clusters and plots.
-
-        Before any training on sentences these are the encoder's pooled vectors; fine-tuned, they are bent to the labels.
-
-        Args:
-            texts: In any form that `predict` takes; labels are not looked at.
-            batch_size: Rows a batch; None: as `predict`.
-
-        Returns:
-            (B, D) float32, D the encoder's `hidden_dim`, in the order of the texts; (0, D) for no texts.
-
-        Example:
-            >>> classifier.encode(["no refund", "late again"]).shape
-            (2, 192)
-        """
-        return self.encode_batches(*self._inference(texts_alone(texts), None, None, batch_size, {}))
-
-    def encode_batches(self, batches: tf.data.Dataset | None, inverse: np.ndarray | None = None) -> np.ndarray:
-        """`encode` of batches of what the network is given; `inverse` puts their rows in order."""
-        vectors = _vectors_below_head(self, batches)
-        return vectors if inverse is None else vectors[inverse]
 
     def calibrate(self, data: Split | Examples) -> float:
         """Make probabilities say how often a label is right, by labelled rows that the model was not trained on.
@@ -263,65 +234,17 @@ class TextClassifier(EncoderTask):
         """
         return self.objective.report_of(self.objective.labels_of(data), self.predict(data, verbose=0), baseline)
 
-    def save_to_preset(
-        self,
-        folder: str | os.PathLike,
-        *,
-        format: str = "tftransformer",
-        head: bool = True,
-        dtype: str | None = None,
-        overwrite: bool = False,
-    ) -> None:
-        """Write a folder that `from_preset` reads: weights, tokenizer, labels and settings.
+    def head_contents(self) -> dict[str, Any]:
+        return {"labels": self.labels, "head": self._head_settings()}
 
-        Args:
-            folder: Where to; appears whole or not at all.
-            format: "tftransformer", or "huggingface" for a folder that transformers loads.
-            head: False leaves the head and its labels out, so that an encoder remains.
-            dtype: Dtype of the stored weights, such as "float16". None: as they are, bit by bit.
-            overwrite: Replace a folder that holds files.
-
-        Raises:
-            TransformerError: The folder holds files, or the format is unknown or cannot express this classifier.
-
-        Example:
-            >>> classifier.save_to_preset("models/tickets")
-        """
-        check_choice("format", format, FORMATS)
-        contents = self.preset_contents()
-        if head:
-            contents |= {"labels": self.labels, "head": self.head_settings()}
-        else:
-            contents["variables"] = {n: v for n, v in contents["variables"].items() if not n.startswith("head/")}
-        if format == "tftransformer":
-            self._save(folder, contents, whole=head, dtype=dtype, overwrite=overwrite)
-            return
-        self._save_huggingface(folder, contents, dtype=dtype, overwrite=overwrite)
-
-    def serving(self, computed: "TextClassifier | None" = None) -> Serving:
-        signature = self.objective.signature(
-            inputs=self.served_names(),
-            sequence_length=self.pack.sequence_length,
-            prepare=self.served_inputs,
-            network=(self if computed is None else computed).served_network(),
-            layers=lambda inputs: self(inputs, training=False),
-        )
-        return Serving({"serving_default": signature}, self.labels)
-
-    def served_network(self) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
-        """From integer inputs to logits, in the form that a server runs fastest."""
-        pooled = inference_network(self, pairs=bool(self.text_pairs))
-        return lambda inputs: self.head(pooled(inputs))
-
-    def head_settings(self) -> dict:
-        """What a preset stores about the head."""
+    def _head_settings(self) -> dict:
         return {"multi_label": self.multi_label, "threshold": self.threshold, "head_dropout": self.head_dropout}
 
     def task_settings(self) -> dict:
         return {**super().task_settings(), "text_pairs": self.text_pairs}
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "labels": list(self.labels), **self.head_settings()}
+        return {**super().get_config(), "labels": list(self.labels), **self._head_settings()}
 
 
 def _class_names(preset: Preset, labels: Sequence[str] | None, num_classes: int | None) -> tuple[str, ...] | None:
@@ -336,37 +259,3 @@ def _class_names(preset: Preset, labels: Sequence[str] | None, num_classes: int 
     if len(names) != num_classes:
         raise TransformerError(f"num_classes must be {len(names)}, as many as labels, or left out; got {num_classes}")
     return names
-
-
-# Sentence vectors: what a classifier's head sees of each text.
-
-# Fewer batches than these are run before a graph of the encoder would be traced.
-_EAGER_BATCHES = 4
-
-
-class _BelowTheHead(keras.Model):
-    """A classifier without its head, as a model of its own.
-
-    So `predict` runs with compiled functions that belong to it alone: those of the classifier stay what they were,
-    and none of an earlier call can be out of date.
-    """
-
-    def __init__(self, classifier: TextClassifier) -> None:
-        super().__init__(name="below_the_head", dtype=classifier.dtype_policy)
-        self.classifier = classifier
-        self.built = True
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        return ops.cast(self.classifier.pooled(inputs, training), "float32")
-
-
-def _vectors_below_head(classifier: TextClassifier, batches: tf.data.Dataset | None) -> np.ndarray:
-    """The vectors (B, D) that a classifier's head sees, in the order of the batches; None is no batches."""
-    if batches is None:
-        return np.zeros((0, classifier.config.hidden_dim), "float32")
-    with classifier.distribute_strategy.scope():
-        model = _BelowTheHead(classifier)
-        few = 0 <= int(batches.cardinality()) <= _EAGER_BATCHES
-        eager = few and classifier.distribute_strategy.num_replicas_in_sync == 1
-        model.compile(jit_compile=classifier.jit_compile and not eager, run_eagerly=eager)
-    return model.predict(batches, verbose=0)

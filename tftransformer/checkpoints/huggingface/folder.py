@@ -12,7 +12,7 @@ from tftransformer.checkpoints.fused import fuse, unfused
 from tftransformer.checkpoints.huggingface.settings import begin_of, begin_settings, config_of, find_family, settings_of
 from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer, write_tokenizer
 from tftransformer.checkpoints.own import as_array, write_weights
-from tftransformer.checkpoints.preset import Preset, check_vocabulary
+from tftransformer.checkpoints.preset import REGRESSION, Preset, check_vocabulary
 from tftransformer.checkpoints.rules import Table, to_source
 from tftransformer.checkpoints.sources import FLOATING, Source, open_weights
 from tftransformer.config import TransformerConfig
@@ -66,19 +66,32 @@ def _above_the_encoder(
     if architectures and not any("SequenceClassification" in str(a) for a in architectures):
         return pooling, None, {}, _without_head(family, f"the head of {architectures[0]}, another task")
     count = source.shape(kernel)[0] if source.shape(kernel) else 0
+    head: dict[str, Any] = {}
+    dropout = settings.get(family.huggingface.head_dropout, family.huggingface.default_head_dropout)
+    if isinstance(dropout, (int, float)) and not isinstance(dropout, bool):
+        head["head_dropout"] = float(dropout)
     if settings.get("problem_type") == "regression" or count < 2:
-        return pooling, None, {}, _without_head(family, "the head of a regression, another task")
+        # Its numbers come as they are, in their own units.
+        names = _number_names(settings.get("id2label"), count)
+        known = {"names": names, "mean": [0.0] * count, "scale": [1.0] * count}
+        return pooling, None, {**head, "kind": REGRESSION, **known}, table
     names = settings.get("id2label") or {str(i): f"LABEL_{i}" for i in range(count)}
     if not isinstance(names, dict) or sorted(names) != sorted(str(i) for i in range(count)):
         raise TransformerError(
             f"{folder / 'config.json'}: id2label must name the {count} classes of the classifier from 0 on; "
             f"got {names!r:.80}"
         )
-    head: dict[str, Any] = {"multi_label": settings.get("problem_type") == "multi_label_classification"}
-    dropout = settings.get(family.huggingface.head_dropout, family.huggingface.default_head_dropout)
-    if isinstance(dropout, (int, float)) and not isinstance(dropout, bool):
-        head["head_dropout"] = float(dropout)
+    head["multi_label"] = settings.get("problem_type") == "multi_label_classification"
     return pooling, tuple(str(names[str(i)]) for i in range(count)), head, table
+
+
+def _number_names(stated: Any, count: int) -> list[str]:
+    """Names of numbers: those of a folder, but for those that transformers makes up."""
+    names = [stated.get(str(i)) for i in range(count)] if isinstance(stated, dict) else []
+    known = names and all(isinstance(name, str) and not name.startswith("LABEL_") for name in names)
+    if known and len(set(names)) == count:
+        return [str(name) for name in names]
+    return ["number"] if count == 1 else [f"number {i + 1}" for i in range(count)]
 
 
 def _without_head(family: Family, reason: str) -> Table:
@@ -110,7 +123,7 @@ def save_huggingface(
 
     Args:
         folder, config, tokenizer, variables, pooling, labels, dtype, overwrite: Arguments of `save_preset`.
-        head: Settings of the head: `multi_label`, `head_dropout`.
+        head: Settings of the head: `multi_label`, `head_dropout`; for numbers `kind` and `names`.
         begin: Ids that a target begins with, of an encoder-decoder.
 
     Returns:
@@ -183,10 +196,13 @@ def _tensors(
 
 def _head_settings(facts: HuggingFace, labels: Sequence[str], head: Mapping[str, Any]) -> dict[str, Any]:
     several = bool(head.get("multi_label"))
+    kind = "multi_label_classification" if several else "single_label_classification"
+    if head.get("kind") == REGRESSION:
+        labels, kind = head["names"], REGRESSION
     settings = {
         "id2label": {str(i): label for i, label in enumerate(labels)},
         "label2id": {label: i for i, label in enumerate(labels)},
-        "problem_type": "multi_label_classification" if several else "single_label_classification",
+        "problem_type": kind,
     }
     if "head_dropout" in head:
         settings[facts.head_dropout] = head["head_dropout"]

@@ -9,6 +9,7 @@ import numpy as np
 
 from tftransformer.data.folding import well_formed
 from tftransformer.data.labels import SEVERAL, label_name
+from tftransformer.data.numbers import as_number
 from tftransformer.data.readers.columns import Columns, Table, choose
 from tftransformer.data.readers.jsonl import MISSING
 from tftransformer.data.split import Split
@@ -26,17 +27,21 @@ def read_split(
     label_column: list[str],
     label_columns: list[str],
     label_delimiter: str | None = None,
+    numeric: bool = False,
 ) -> Split:
     """`to_split` of the columns that `choose` finds."""
     table, columns = choose(table, text_columns, label_column, label_columns)
-    return to_split(table, columns, name, label_delimiter)
+    return to_split(table, columns, name, label_delimiter, numeric)
 
 
-def to_split(table: Table, columns: Columns, name: str, label_delimiter: str | None = None) -> Split:
+def to_split(
+    table: Table, columns: Columns, name: str, label_delimiter: str | None = None, numeric: bool = False
+) -> Split:
     """Takes texts and labels out of the table.
 
     Texts are kept as they are, empty ones too; labels lose whitespace around them. Several labels come
-    from a delimiter, from one 0/1 column each, or from JSON lists; such a row may have no label at all.
+    from a delimiter, from one 0/1 column each, or from JSON lists; such a row may have no label at all. Where targets
+    are `numeric`, each named column is one number.
 
     Raises:
         TransformerError: with file and line, for a row without a label or without a text, or a cell of a
@@ -45,13 +50,15 @@ def to_split(table: Table, columns: Columns, name: str, label_delimiter: str | N
     if not table.rows:
         raise TransformerError(f"{table.path} has a header row but no rows")
     lists = columns.label is not None and any(isinstance(row[columns.label], list) for row in table.rows)
-    multi_label = bool(columns.labels) or bool(label_delimiter) or lists
+    multi_label = not numeric and (bool(columns.labels) or bool(label_delimiter) or lists)
     texts, targets = [], []
     for row, line in zip(table.rows, table.lines, strict=True):
         where = f"{table.path}:{line}"
         cells = [text_of(row[i], where, table.names[i]) for i in columns.text]
         texts.append(cells[0] if len(cells) == 1 else tuple(cells))
-        if columns.labels:
+        if numeric:
+            targets.append(_numbers(row, columns, where, table.names))
+        elif columns.labels:
             targets.append(_marked(row, columns.labels, where, table.names))
         elif multi_label:
             targets.append(_several(row[columns.label], label_delimiter, where, table.names[columns.label]))
@@ -61,7 +68,7 @@ def to_split(table: Table, columns: Columns, name: str, label_delimiter: str | N
     taken = {*columns.text, *labels}
     roles = {"text": columns.text, "label": labels, "unused": (i for i in range(table.width) if i not in taken)}
     named = {role: tuple(table.names[i] for i in places) for role, places in roles.items()}
-    return Split(texts, targets, name, multi_label, list(table.lines), table.path, named)
+    return Split(texts, targets, name, multi_label, list(table.lines), table.path, named, numeric=numeric)
 
 
 def text_of(cell: Any, where: str, column: str) -> str:
@@ -73,6 +80,12 @@ def text_of(cell: Any, where: str, column: str) -> str:
     if not isinstance(cell, str):
         raise TransformerError(f"{where}: {column!r} must be a string; got a {type(cell).__name__}")
     return well_formed(cell)
+
+
+def _numbers(row, columns: Columns, where: str, names: tuple[str, ...]) -> float | tuple[float, ...]:
+    places = columns.labels or (columns.label,)
+    values = tuple(as_number(None if row[i] is MISSING else row[i], repr(names[i]), where) for i in places)
+    return values if columns.labels else values[0]
 
 
 def _one(cell, where: str, column: str) -> str:

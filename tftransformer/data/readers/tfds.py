@@ -25,6 +25,7 @@ def read_tfds(
     label_column: list[str],
     label_columns: list[str],
     label_delimiter: str | None = None,
+    numeric: bool = False,
 ) -> dict[str, Split]:
     """Reads the splits of a data set; class ids become the names of the classes.
 
@@ -46,7 +47,7 @@ def read_tfds(
         table, chosen = choose(table, *columns)
         unlabelled = chosen.label is not None and all(row[chosen.label] == "-1" for row in table.rows)
         if not unlabelled:
-            found[split] = to_split(table, chosen, split, label_delimiter)
+            found[split] = to_split(table, chosen, split, label_delimiter, numeric)
     if "train" not in found:
         raise TransformerError(
             f"tfds:{name} has no labelled split named train; it has {', '.join(builder.info.splits)}"
