@@ -9,6 +9,8 @@ word counting. Everything is left in `runs/sample_rated-1`. With your own texts,
     python examples/regress.py --dataset=stsb/ --text_columns=1,2 --label_column=3 --names=similarity --strategy=lora:8
 """
 
+from pathlib import Path
+
 from absl import flags
 
 import tftransformer as tt
@@ -22,9 +24,11 @@ flags.DEFINE_list("names", ["stars"], "What each number is called.")
 flags.DEFINE_list("levels", None, "Of ratings, the steps of their scale; reports then count nearest levels, too.")
 flags.DEFINE_string("preset", "bert_12x192_en_uncased", "The encoder: a name, a folder or a handle.")
 flags.DEFINE_string("strategy", "full", "How it is fine-tuned: full, freeze:8, lora:8, adapter:24, …")
-flags.DEFINE_integer("sequence_length", None, "Tokens of a text at most. None: as many as the encoder takes.")
+flags.DEFINE_integer(
+    "sequence_length", None, "Tokens of a text at most. None: the longest of the encoder.", lower_bound=3
+)
 flags.DEFINE_float("learning_rate", None, "Highest learning rate. None: what is advised for the encoder.")
-flags.DEFINE_integer("epochs", None, "Passes over the rows. None: enough updates for so many rows.")
+flags.DEFINE_integer("epochs", None, "Passes over the rows. None: enough updates for so many rows.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Random seed of weights, order and splits.")
 flags.DEFINE_string("output_dir", None, "Folder of the run. None: the next free one in runs/.")
 
@@ -44,7 +48,7 @@ def main(_):
     print(regressor.apply(FLAGS.strategy))
     regressor.compile(learning_rate=FLAGS.learning_rate)
 
-    with tt.runs.RunFolder.create(FLAGS.output_dir, FLAGS.dataset, config=FLAGS.flag_values_dict()) as run:
+    with tt.runs.RunFolder.create(FLAGS.output_dir, Path(FLAGS.dataset).stem, config=FLAGS.flag_values_dict()) as run:
         regressor.fit(train, validation_data=validation, epochs=FLAGS.epochs, verbose=2)
 
         shared = {"names": regressor.names, "levels": regressor.objective.levels}

@@ -131,6 +131,8 @@ def write_tables(texts, labels):
                 writer = csv.writer(file)
                 writer.writerow([*given, "label"])
                 writer.writerows(zip(*given.values(), labels))
+    with Path("ratings.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "stars"), *((text, 1 + len(text) % 5) for text in texts)])
     pairs = [("eng", "fra"), *((text, text[::-1]) for text in texts)]
     Path("sentences.tsv").write_text("".join("\t".join(pair) + "\n" for pair in pairs), encoding="utf-8")
     articles = [{"article": f"{text} It was seen. Nobody knows why.", "summary": [text, text[::-1]]} for text in texts]
@@ -218,6 +220,9 @@ def test_what_the_short_runs_replace_stands_somewhere():
 
 
 def flags_of(command):
+    """Flags of a command, or of an example that is a program of its own."""
+    if command not in COMMANDS:
+        return set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', (ROOT / "examples" / f"{command}.py").read_text("utf-8")))
     module = importlib.import_module(f"tftransformer.runs.commands.{command}")
     return {name for part in module.FLAGS for name in part.names}
 
@@ -274,7 +279,6 @@ def check_command(words, where):
     if words[1].startswith("benchmarks/"):
         assert set(re.findall(r"--(\w+)", " ".join(arguments))) <= flags_of_benchmarks(), where
         return
-    assert command in COMMANDS, where
     assert set(re.findall(r"--(\w+)", " ".join(arguments))) <= flags_of(command), where
 
 
@@ -297,7 +301,7 @@ def test_paths_exist(name):
 
 
 RECIPES = (
-    "a family", "a metric", "a method", "a task", "an export format", "a reader", "a position scheme",
+    "a family", "a metric", "a method", "a task", "a kind of input or target", "an export format", "a reader", "a position scheme",
     "or change a default",
 )  # fmt: skip
 

@@ -21,6 +21,7 @@ WRONG = [
     ("inspect_preset.py --jsn", "there is no flag --jsn; did you mean --json"),
     ("multi_task.py --sampling=all", "--sampling must be"),
     ("pretrain.py train --shards=s --output_dir=out --steps=3 --objective=mlm", "--objective must be one of"),
+    ("regress.py --epochs=0", "--epochs must be a positive integer; got .0."),
     ("search.py --epochs=2,many", "--epochs must be a number, or two"),
     ("summarize.py --source_column=text", "--dataset must be given: a CSV, TSV, JSONL or Parquet file"),
     ("translate.py --source=en", "--dataset must be given: a folder such as multi30k/"),

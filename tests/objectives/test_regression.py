@@ -101,6 +101,7 @@ def test_targets_of_every_form_are_the_same_numbers():
         (lambda: Regression(mean=[1.0, 2.0], scale=[1.0, 1.0]), "^mean must be 1 numbers, one a name; got 2$"),
         (lambda: Regression().encode(["4,5"]), "targets must hold numbers; got '4,5' in row 0.*decimal point"),
         (lambda: Regression().encode([[1, 2]]), "targets must have 1 numbers in each row, number; got 2"),
+        (lambda: Regression(levels=[1, 2]).encode([1, 1.5]), "among the levels, 1, 2; got 1.5 in row 1"),
         (lambda: Regression().nearest([1.0]), "^levels must be given for the nearest of them; this task has none$"),
         (lambda: Regression().compiled(None, None, None, 0.1), "^label_smoothing must be 0: Regression has no classes"),
     ],

@@ -93,5 +93,5 @@ def test_stored_activations_train_the_same_weights(one_block_preset):
 def test_its_arguments_are_checked(one_block_preset):
     with pytest.raises(TransformerError, match="pooling must be one of .* did you mean 'mean'"):
         Rater.from_preset(one_block_preset, pooling="meen")
-    with pytest.raises(TransformerError, match="Rater does not say how it is served"):
+    with pytest.raises(TransformerError, match="Grades does not say how it is served"):
         Rater.from_preset(one_block_preset).export("nowhere")

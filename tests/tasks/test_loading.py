@@ -68,11 +68,16 @@ def language_model(preset):
     return tt.CausalLM(*decoding("gpt2"), search=tt.models.generation.Greedy(), text_pairs=True)
 
 
+def numbers(preset):
+    scale = {"names": ["a", "b"], "mean": [3.0, 100.0], "scale": [1.5, 20.0], "levels": [1, 3, 5]}
+    return tt.TextRegressor.from_preset(preset, sequence_length=12, text_pairs=True, **scale)
+
+
 def users_own(preset):
     return Renamed.from_preset(preset, labels=LABELS, sequence_length=12)
 
 
-MAKERS = (text, several_labels, with_lora, documents, several_tasks, users_own, translator, language_model)
+MAKERS = (text, several_labels, with_lora, documents, several_tasks, numbers, users_own, translator, language_model)
 
 
 def shaken(task):

@@ -73,7 +73,7 @@ class Regression(Objective):
         """Return the numbers (B, K), float32, in their own units.
 
         Raises:
-            TransformerError: A value is no finite number, or a row has not K.
+            TransformerError: A value is no finite number or none of the levels, or a row has not K.
         """
         values = as_numbers(targets, "targets")
         values = values[:, None] if values.ndim == 1 else values
@@ -81,7 +81,20 @@ class Regression(Objective):
             raise TransformerError(
                 f"targets must have {len(self.names)} numbers in each row, {', '.join(self.names)}; got {values.shape[1]}"
             )
+        self._check_levels(values)
         return Values(values)
+
+    def _check_levels(self, values: np.ndarray) -> None:
+        if self.levels is None or not len(values):
+            return
+        gaps = np.abs(values[..., None] - np.array(self.levels)).min(-1)
+        # Targets are kept in float32.
+        if (wrong := gaps > 1e-5 * np.abs(self.levels).max()).any():
+            row, column = np.argwhere(wrong)[0]
+            shown = ", ".join(f"{level:g}" for level in self.levels[:10])
+            raise TransformerError(
+                f"targets must be among the levels, {shown}; got {values[row, column]:g} in row {row} (from 0)"
+            )
 
     def stream_encoder(self) -> Callable:
         def encode(targets: tf.Tensor) -> tf.Tensor:

@@ -92,7 +92,7 @@ class Fitting:
         self._cache, self._augmentation = (choose_activation_cache(activation_cache), as_augmentation(augmentation))
         self._packing = packing
         self._task = task
-        self._verbose, self._say = verbose, print if verbose else _say_nothing
+        self._verbose, self._say = verbose, print if verbose else lambda line: None
         self._teachers = [method for method in task.methods if method.defines("loss_step")]
         self._check_steps()
         task.check_compilation()
@@ -496,7 +496,3 @@ def store_for_stages(
             if cache.states(frozen, parts, passes, say, lower) is None:
                 return
             lower = frozen
-
-
-def _say_nothing(_: str) -> None:
-    pass
