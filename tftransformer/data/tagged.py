@@ -1,0 +1,179 @@
+"""Splits of tagged sentences: texts as they were written, where their words are, and a tag for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+from tftransformer.data.cutting import cut
+from tftransformer.data.labels import sort_labels
+from tftransformer.data.split import Split
+from tftransformer.errors import TransformerError
+
+
+@dataclass(frozen=True)
+class TaggedSplit:
+    """Sentences and the tags of their words, in the order of the source.
+
+    Args:
+        texts: B sentences.
+        spans: For each the words in order, as (start, end) in characters of the text.
+        tags: For each a tag a word; None where there are none, as for prediction.
+        name: "train", "validation" or "test"; used in messages and reports.
+        rows: Line number of each sentence in its source, from 1; None where there is no file.
+        source: The file or data set the sentences come from, for messages.
+
+    Raises:
+        TransformerError: Lengths that differ, or a span that is empty, out of order or outside its text.
+
+    Example:
+        >>> split = TaggedSplit(["Off to Rome!"], [[(0, 3), (4, 6), (7, 11), (11, 12)]], [("O", "O", "B-PLACE", "O")])
+        >>> split.words(0), split.labels
+        (['Off', 'to', 'Rome', '!'], ('B-PLACE', 'O'))
+    """
+
+    texts: list[str]
+    spans: list[list[tuple[int, int]]] = field(repr=False)
+    tags: list[tuple[str, ...]] | None = field(default=None, repr=False)
+    name: str = "train"
+    rows: list[int] | None = field(default=None, repr=False)
+    source: str = ""
+
+    def __post_init__(self):
+        for what in ("spans", "tags", "rows"):
+            values = getattr(self, what)
+            if values is not None and len(values) != len(self.texts):
+                raise TransformerError(f"{what} must be as many as texts, {len(self.texts)}; got {len(values)}")
+        object.__setattr__(self, "texts", list(self.texts))
+        object.__setattr__(self, "spans", [[(int(start), int(end)) for start, end in row] for row in self.spans])
+        if self.tags is not None:
+            object.__setattr__(self, "tags", [tuple(row) for row in self.tags])
+        for row in range(len(self.texts)):
+            self._check(row)
+
+    def _check(self, row: int) -> None:
+        before, size = 0, len(self.texts[row])
+        for start, end in self.spans[row]:
+            if not before <= start < end <= size:
+                raise TransformerError(
+                    f"spans must be in order, not empty and inside the {size} characters of the text; {self.where(row)} has"
+                    f" {(start, end)}"
+                )
+            before = end
+        if self.tags is not None and len(self.tags[row]) != len(self.spans[row]):
+            raise TransformerError(
+                f"tags must be one for each of the {len(self.spans[row])} words of {self.where(row)}; got"
+                f" {len(self.tags[row])}"
+            )
+
+    @classmethod
+    def from_words(
+        cls,
+        words: Sequence[Sequence[str]],
+        tags: Sequence[Sequence[str]] | None = None,
+        *,
+        name: str = "train",
+        rows: list[int] | None = None,
+        source: str = "",
+    ) -> TaggedSplit:
+        """The split of sentences given as words; a text is its words with a space between them.
+
+        Args:
+            words: Words of B sentences.
+            tags: A tag for each word; None where there are none.
+            name, rows, source: As for the class.
+
+        Raises:
+            TransformerError: A sentence is a string, a word is empty, or as for the class.
+
+        Example:
+            >>> split = TaggedSplit.from_words([["Off", "to", "Rome"]], [["O", "O", "B-PLACE"]])
+            >>> split.texts, split.spans
+            (['Off to Rome'], [[(0, 3), (4, 6), (7, 11)]])
+        """
+        spans = []
+        for i, sentence in enumerate(words):
+            if isinstance(sentence, str) or not all(isinstance(word, str) and word for word in sentence):
+                raise TransformerError(
+                    f"words must be lists of strings that are not empty; row {i} is {sentence!r:.60}"
+                )
+            ends, end = [], -1
+            for word in sentence:
+                start = end + 1
+                end = start + len(word)
+                ends.append((start, end))
+            spans.append(ends)
+        return cls([" ".join(row) for row in words], spans, None if tags is None else list(tags), name, rows, source)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __repr__(self) -> str:
+        labels = f", {len(self.labels)} tags" if self.tags is not None else ""
+        return f"TaggedSplit({self.name!r}, {len(self)} sentences{labels})"
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The distinct tags in order; none where there are no tags."""
+        return sort_labels(tag for row in self.tags or () for tag in row)
+
+    def words(self, index: int) -> list[str]:
+        """The words of one sentence."""
+        return [self.texts[index][start:end] for start, end in self.spans[index]]
+
+    def take(self, indices: Iterable[int]) -> TaggedSplit:
+        """The sentences at these positions, in the order given."""
+        indices = [int(i) for i in indices]
+        kept = {what: getattr(self, what) for what in ("texts", "spans", "tags", "rows")}
+        return replace(
+            self, **{k: None if values is None else [values[i] for i in indices] for k, values in kept.items()}
+        )
+
+    def where(self, index: int) -> str:
+        """The place of sentence `index` in its source, for messages: `eng.train:12`, or `train row 3` (from 0)."""
+        if self.rows is None:
+            return f"{self.source or self.name} row {index}"
+        return f"{self.source}:{self.rows[index]}"
+
+
+class TaggedSplits(NamedTuple):
+    """The three splits; validation or test is None where its fraction was 0 and none was given."""
+
+    train: TaggedSplit
+    validation: TaggedSplit | None
+    test: TaggedSplit | None
+
+    def present(self) -> dict[str, TaggedSplit]:
+        """The splits that exist, by name, in the order train, validation, test."""
+        return {name: split for name, split in zip(self._fields, self, strict=True) if split is not None}
+
+
+def cut_tagged(
+    split: TaggedSplit, fraction: float, seed: int = 0, name: str = "test"
+) -> tuple[TaggedSplit, TaggedSplit]:
+    """Cut a fraction of the sentences off, stratified by the rarest tag of each; equal sentences stay on one side.
+
+    Args:
+        split: The sentences to divide.
+        fraction: Fraction to cut off, above 0 and below 1.
+        seed: Random seed: the same one cuts the same sentences.
+        name: Name of the part cut off.
+
+    Returns:
+        (what remains, what was cut off), each in the order of the source; what remains has every tag.
+
+    Raises:
+        TransformerError: As `data.cut`.
+
+    Example:
+        >>> split = TaggedSplit.from_words([[word] for word in "abcdefghij"], [["X"], ["Y"]] * 5)
+        >>> [len(part) for part in cut_tagged(split, 0.2)]
+        [8, 2]
+    """
+    tags = split.tags if split.tags is not None else [()] * len(split)
+    kinds = [tuple(sorted(set(row))) for row in tags]
+    positions = Split(split.texts, kinds, split.name, True, list(range(len(split))), split.source)
+    rest, part = cut(positions, fraction, seed, name)
+    return split.take(rest.rows or []), replace(split.take(part.rows or []), name=name)
