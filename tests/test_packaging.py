@@ -16,7 +16,12 @@ import tftransformer
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = pathlib.Path(tftransformer.__file__).parent
 # Names of packages that are not the names of what they install.
-PROVIDES = {"keras-nlp": {"keras_hub"}, "absl-py": {"absl"}, "scikit-learn": {"sklearn"}}
+PROVIDES = {
+    "keras-nlp": {"keras_hub"},
+    "absl-py": {"absl"},
+    "scikit-learn": {"sklearn"},
+    "python-crfsuite": {"pycrfsuite"},
+}
 # Declared because others need them: beside what is imported, for the reason in setup.cfg.
 FOR_OTHERS = {"importlib_resources", "tensorboard"}
 

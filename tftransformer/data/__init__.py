@@ -12,6 +12,8 @@ __getattr__, __dir__, __all__ = attach(
         "Splits": "split",
         "load": "loading",
         "load_language_texts": "language_texts",
+        "load_tagged": "readers.tagged",
+        "TaggedSplit": "tagged",
         "load_pairs": "parallel",
         "check_pairs": "parallel",
         "PairReport": "parallel",

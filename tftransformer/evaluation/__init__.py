@@ -32,6 +32,8 @@ __getattr__, __dir__, __all__ = attach(
         "tfidf_ridge_baseline": "regression_baselines",
         "mean_baseline": "regression_baselines",
         "plot_predictions": "regression_plots",
+        "entity_metrics": "tagging",
+        "TaggingReport": "tagging_report",
         "Pearson": "keras_metrics",
         "Perplexity": "keras_metrics",
         "reliability": "calibration",
