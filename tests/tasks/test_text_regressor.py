@@ -134,6 +134,14 @@ def test_every_way_of_the_rows(one_block_preset, rated, way):
     assert np.isfinite(history["loss"]).all() and 40 < regressor.objective.mean[0] < 60
 
 
+def test_a_dataset_without_an_end_gives_its_scale(one_block_preset, rated):
+    regressor = build(one_block_preset)
+    regressor.compile(learning_rate=1e-2)
+    rows = tf.data.Dataset.from_tensor_slices((rated.texts, rated.targets)).repeat().batch(20)
+    regressor.fit(rows, steps_per_epoch=3, epochs=1, verbose=0)
+    assert regressor.objective.mean[0] == pytest.approx(np.mean(rated.targets), rel=1e-5)
+
+
 @pytest.mark.parametrize("method", ["probe", "head_start", "contrastive", "neighbours"])
 def test_methods_that_solve_for_classes_are_refused(one_block_preset, method):
     with pytest.raises(TransformerError, match="is for a classifier with one linear head; got a TextRegressor"):

@@ -166,7 +166,9 @@ class Fitting:
             x = with_known_size("x", x, self._steps)
             self.data = x if is_tokenized(x) else task._stream(x, self._batch_size)
             self._weights = task.objective.class_weights(class_weight, None)
-            task.objective.learn(lambda: (batch[1].numpy() for batch in self.data))
+            # A dataset without an end has its epochs said.
+            seen = self.data if self._steps is None else self.data.take(self._steps)
+            task.objective.learn(lambda: (batch[1].numpy() for batch in seen))
         else:
             self.data, held_out = split_end(task.preprocess(x, y, sample_weight), validation_split)
             if self.data.targets is None:
