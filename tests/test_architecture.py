@@ -16,7 +16,7 @@ FLOORS = [
     {"models", "text"},
     {"data"},
     {"checkpoints", "finetuning", "evaluation", "interpretation", "distribution", "export"},
-    {"objectives"},
+    {"objectives", "preprocessing"},
     {"tasks"},
     {"pretraining"},
     {"runs"},

@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 MODULES = (
     "checkpoints", "data", "distribution", "evaluation", "export", "finetuning", "layers", "models", "objectives", "patterns",
-    "pretraining", "runs", "tasks", "text",
+    "preprocessing", "pretraining", "runs", "tasks", "text",
 )  # fmt: skip
 
 __getattr__, __dir__, __all__ = attach(

@@ -101,7 +101,7 @@ def test_the_graph_of_an_export_gives_the_layers_answers_wherever_three_meet(cas
 def check_graph(case):
     *structure, dtype = case
     classifier = build(*structure)
-    packed = classifier.pack(classifier.tokenizer.tokenize(tf.constant(TEXTS)))
+    packed = classifier.preprocessor(tf.constant(TEXTS))
     expected = classifier.objective.activate(classifier(packed, training=False))
     # In float32, which shows more, in any case.
     for name in {"float32", dtype}:

@@ -131,6 +131,6 @@ def test_an_unknown_format_is_refused(tiny_preset, tmp_path):
 
 
 def test_a_task_that_does_not_say_how_it_is_served_is_refused(tiny_preset, tmp_path):
-    other = TextTask(TextClassifier.from_preset(tiny_preset, labels=["no", "yes"]).tokenizer, 8)
+    other = TextTask(TextClassifier.from_preset(tiny_preset, labels=["no", "yes"]).preprocessor)
     with pytest.raises(TransformerError, match="TextTask does not say how it is served: `serving` is to be defined"):
         other.export(tmp_path / "1")

@@ -112,7 +112,7 @@ def test_penalties_keep_their_weight_and_hard_labels_lose_theirs(tiny_preset, re
     student.compile(keras.optimizers.SGD(0.0), run_eagerly=True, l2=0.01)
     texts, labels = reviews[0][:8], reviews[1][:8]
     examples, teacher = student.preprocess(texts, labels), build(tiny_preset)
-    plain = student._batches(replace(examples, numbered=True), 8, False, Epoch(0))
+    plain = student.training_batches(replace(examples, numbered=True), 8, False, Epoch(0))
     batch = next(iter(plain))
     logits = student(batch[0], training=False)
     penalty = float(sum(student.losses))
@@ -221,7 +221,7 @@ def test_a_teacher_may_name_the_labels_in_another_order_and_have_another_vocabul
     )
     outputs = TeacherOutputs(teacher, student.labels, student.preprocess(reviews[0]))
     some = replace(student.preprocess(reviews[0][:9]), numbered=True)
-    batches = outputs.batches(student._ordered(some, 9)[0], some)
+    batches = outputs.batches(student.ordered_batches(some, 9)[0], some)
     logits = next(iter(batches))["teacher_logits"].numpy()
     expected = teacher.predict(reviews[0][:9], verbose=0)[:, ::-1]
     order = np.argsort(student.preprocess(reviews[0][:9]).lengths, kind="stable")

@@ -13,12 +13,13 @@ from tftransformer.data.examples import build_examples
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import classification_metrics
 from tftransformer.evaluation.reports import Report
+from tftransformer.preprocessing import text
 from tftransformer.runs import classification, finished_runs, report_budget
 from tftransformer.runs.advice import below_baseline
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.runs.time_limit import TextSpeed
-from tftransformer.tasks import TextClassifier, text_batches
+from tftransformer.tasks import TextClassifier
 
 
 @pytest.fixture
@@ -265,7 +266,7 @@ def test_a_run_tokenises_each_text_once_and_reports_what_its_model_reports(quick
     options, _ = quick
     counts = []
     monkeypatch.setattr(
-        text_batches,
+        text,
         "build_examples",
         lambda texts, **given: counts.append(len(texts)) or build_examples(texts, **given),
     )

@@ -59,10 +59,10 @@ def test_a_run_reports_exports_and_compares_with_truncation(tiny_preset, table, 
     p = float(said.rsplit("truncated\np ", 1)[1].split(":")[0])
     assert one.mean() == report["accuracy"] and p == pytest.approx(mcnemar(one, two), abs=6e-4)
     assert (run / "saved_model" / "1" / "saved_model.pb").exists()
-    assert DocumentClassifier.from_preset(run / "model").cut.overlap == 1
+    assert DocumentClassifier.from_preset(run / "model").preprocessor.cut.overlap == 1
     predict(run, ["the plot was very slow"])
     assert "the plot was very slow" in capsys.readouterr().out
-    assert load_classifier(run).cut.overlap == 1
+    assert load_classifier(run).preprocessor.cut.overlap == 1
     assert type(load_classifier(tmp_path / "run-truncated")) is TextClassifier
 
 

@@ -39,8 +39,7 @@ def shake(classifier, names="head/|chunk_"):
 
 
 def batch_of(classifier, texts):
-    rows = classifier.pack(classifier.tokenizer.tokenize(texts))
-    return classifier.cut(rows) if isinstance(classifier, DocumentClassifier) else rows
+    return classifier.preprocessor(texts)
 
 
 def probabilities(classifier, texts):
@@ -130,7 +129,7 @@ def test_weights_of_chunks_are_those_that_the_prediction_used(classifier, docume
         # A chunk's text holds the chunk's tokens, and the chunks' vectors weigh as said.
         vectors = []
         for chunk, ids, mask in zip(chunks, rows["token_ids"][0], rows["padding_mask"][0]):
-            own = classifier.pack(classifier.tokenizer.tokenize([chunk.text]))
+            own = classifier.preprocessor.pack(classifier.tokenizer.tokenize([chunk.text]))
             np.testing.assert_array_equal(own["token_ids"][0], ids[mask == 1])
             x = classifier.encoder({name: own[name] for name in classifier.encoder.input})
             vectors.append(classifier.pooler(x, padding_mask=own["padding_mask"])[0])
@@ -192,7 +191,7 @@ def test_fit_takes_every_form_and_a_dataset_trains_like_lists(tiny_preset, docum
 
 def test_documents_of_like_length_share_batches(tiny_preset, documents):
     classifier = build(tiny_preset)
-    batches, inverse = classifier._ordered(classifier.preprocess(documents[0]), 10)
+    batches, inverse = classifier.ordered_batches(classifier.preprocess(documents[0]), 10)
     chunks = [batch["token_ids"].shape[1] for batch in batches]
     assert chunks == sorted(chunks) and chunks[0] < chunks[-1] and sorted(inverse) == list(range(60))
 
@@ -216,7 +215,11 @@ def test_saved_and_loaded_it_predicts_the_same(tiny_preset, documents, tmp_path,
     expected = probabilities(saved, texts)
     saved.save_to_preset(tmp_path / "model")
     loaded = DocumentClassifier.from_preset(tmp_path / "model")
-    assert loaded.cut == saved.cut and loaded.fresh == () and len(loaded.chunk_blocks) == chunk_blocks
+    assert (
+        loaded.preprocessor.cut == saved.preprocessor.cut
+        and loaded.fresh == ()
+        and len(loaded.chunk_blocks) == chunk_blocks
+    )
     np.testing.assert_array_equal(probabilities(loaded, texts), expected)
     others = DocumentClassifier.from_preset(tmp_path / "model", labels=["x", "y"])
     assert set(others.fresh) == {"head/logits/kernel", "head/logits/bias"}

@@ -246,7 +246,7 @@ def test_frozen_after_compile_the_recipe_is_that_of_the_arguments(two_block_pres
     with pytest.raises(TransformerError, match=r"compile\(\) must be called again before fit\(\)"):
         model.fit(*reviews, verbose=0, epochs=1)
     with pytest.raises(TransformerError, match=r"compile\(\) must be called again before fit\(\)"):
-        model.train_on_batch(*next(iter(model._batches(model.preprocess(*reviews), 8, False, None))))
+        model.train_on_batch(*next(iter(model.training_batches(model.preprocess(*reviews), 8, False, None))))
 
 
 def test_several_tasks_are_compiled_again_with_their_arguments(tiny_preset, reviews):

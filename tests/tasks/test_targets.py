@@ -17,6 +17,7 @@ from tftransformer.finetuning import ActivationCache, Freeze
 from tftransformer.finetuning.frozen_part import find_frozen_part
 from tftransformer.models.encoder import build_encoder
 from tftransformer.objectives import Objective
+from tftransformer.preprocessing import TextPreprocessor
 from tftransformer.tasks.base import TextTask
 from tftransformer.tasks.encoder_task import token_vectors
 from tftransformer.text import WordPieceTokenizer
@@ -57,7 +58,7 @@ class TokenTask(TextTask):
     meaning = Arrays
 
     def __init__(self, config, tokenizer, width, activation=None):
-        super().__init__(tokenizer, 16, objective=self.meaning())
+        super().__init__(TextPreprocessor(tokenizer, 16), objective=self.meaning())
         self.config, self.extra_blocks = config, []
         self.encoder = build_encoder(config)
         self.dense = keras.layers.Dense(width, activation=activation)

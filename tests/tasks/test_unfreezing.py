@@ -109,7 +109,7 @@ def test_a_longer_part_goes_on_from_a_shorter_one(tiny_preset, reviews, tmp_path
     finally:
         embeddings.call = called
     expected = direct.states(upper, [data], 2)
-    batches = classifier._ordered(replace(data, numbered=True), 64)[0]
+    batches = classifier.ordered_batches(replace(data, numbered=True), 64)[0]
     rows = [next(iter(s.batches(batches, data)))[0] for s in (states, expected)]
     assert np.ptp(rows[0][upper.entry]) > 0.1
     np.testing.assert_allclose(rows[0][upper.entry], rows[1][upper.entry], atol=1e-6)

@@ -50,7 +50,7 @@ def inference_network(trunk: Task, pairs: bool) -> Callable[[Mapping[str, tf.Ten
 
     Example:
         >>> ids = classifier.tokenizer.tokenize(tf.constant(["a good film", "dull"]))
-        >>> inference_network(classifier, pairs=False)(classifier.pack(ids)).shape
+        >>> inference_network(classifier, pairs=False)(classifier.preprocessor.pack(ids)).shape
         TensorShape([2, ...])
     """
     config = trunk.config

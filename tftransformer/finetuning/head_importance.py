@@ -54,7 +54,7 @@ def head_importance(
     step = tf.function(_sums_of(task, attentions), reduce_retracing=True, autograph=False)
     sums = [np.zeros(attention.num_heads) for attention in attentions]
     # Chunks of one document are rows of the encoder's, so that only one by one it is known whose a row is.
-    for inputs, labels, *_ in task._ordered(examples, 1 if task.in_chunks else batch_size)[0]:
+    for inputs, labels, *_ in task.ordered_batches(examples, 1 if task.in_chunks else batch_size)[0]:
         for total, new in zip(sums, step(inputs, labels), strict=True):
             total += new.numpy()
     scores = [total / len(examples) for total in sums]

@@ -146,7 +146,7 @@ def report_data(classifier: TextClassifier, splits: Splits) -> tuple[checks.Data
     """The report on the data, also printed, and the examples that the rest of a run uses."""
     examples = {name: classifier.preprocess(split) for name, split in splits.present().items()}
     lengths = {name: part.tokens.full_lengths for name, part in examples.items()}
-    report = checks.check(splits, lengths, classifier.pack.sequence_length)
+    report = checks.check(splits, lengths, classifier.preprocessor.pack.sequence_length)
     say(report)
     return report, examples
 

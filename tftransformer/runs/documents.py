@@ -75,7 +75,7 @@ def build(options: DocumentOptions, data: Split, documents: bool = True) -> Text
 def describe_lengths(classifier: DocumentClassifier, train: Examples) -> str:
     """How long the training texts are against what one chunk, and all chunks, hold."""
     lengths = train.tokens.full_lengths
-    cut = classifier.cut
+    cut = classifier.preprocessor.cut
     longer, lost = ((lengths > limit).mean() for limit in (cut.sequence_length, cut.document_length))
     return (
         f"of {len(train):,} texts of train {longer:.1%} are longer than one chunk of {cut.sequence_length} tokens, and {lost:.1%} "

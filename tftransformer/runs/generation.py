@@ -148,7 +148,7 @@ def fitting(splits: Splits, task: CausalLM) -> tuple[Splits, dict[str, Any]]:
 def _too_long(split: Split, task: CausalLM) -> np.ndarray:
     """(B,) bool: which pairs, with the special tokens around them, are longer than the task's rows."""
     lengths = [task.tokenizer.tokenize(list(side)).row_lengths().numpy() for side in zip(*split.texts, strict=True)]
-    return sum(lengths) + 2 + task.pack.pair_separators > task.sequence_length
+    return sum(lengths) + 2 + task.preprocessor.pack.pair_separators > task.sequence_length
 
 
 def _shorter(pair: tuple[str, str], long: bool, task: CausalLM) -> tuple[str, str] | None:

@@ -23,10 +23,7 @@ from tftransformer.tasks.base import TextTask
 
 _LEAST_STEPS = 10
 # What `fit` changes in a model beside its weights.
-_STATE = (
-    "optimizer", "train_function", "test_function", "predict_function", "steps_per_execution", "jit_compile",
-    "text_pairs",
-)  # fmt: skip
+_STATE = ("optimizer", "train_function", "test_function", "predict_function", "steps_per_execution", "jit_compile")
 
 
 def find_learning_rate(
@@ -152,19 +149,21 @@ class _Watch(keras.callbacks.Callback):
 @contextlib.contextmanager
 def _put_back(model: keras.Model) -> Iterator[None]:
     values = [(variable, keras.ops.convert_to_numpy(variable)) for variable in model.variables]
-    state = {name: getattr(model, name) for name in _STATE if hasattr(model, name)}
+    state = [(model, name, getattr(model, name)) for name in _STATE if hasattr(model, name)]
+    if isinstance(model, TextTask):
+        state.append((model.preprocessor, "pairs", model.preprocessor.pairs))
     try:
         yield
     finally:
         for variable, value in values:
             variable.assign(value)
-        for name, value in state.items():
-            _set(model, name, value)
+        for holder, name, value in state:
+            _set(holder, name, value)
 
 
-def _set(model: keras.Model, name: str, value: Any) -> None:
+def _set(holder: Any, name: str, value: Any) -> None:
     # As in `compile`: nothing that TensorFlow would save with the model.
-    object.__setattr__(model, name, value)
+    object.__setattr__(holder, name, value)
 
 
 def _at_rate(optimizer: Any, rate: ExponentialRise) -> Any:

@@ -1,7 +1,7 @@
 """What every task over raw text shares: texts become integer batches, then Keras's own loops run."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,7 +11,8 @@ import tensorflow as tf
 from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.buckets import length_buckets
 from tftransformer.data.examples import Examples
-from tftransformer.data.row_packing import packer
+from tftransformer.data.pipeline import ordered_batches
+from tftransformer.data.split import Split
 from tftransformer.data.stream_labels import plain_refusals
 from tftransformer.errors import TransformerError
 from tftransformer.export.serving import Serving, export
@@ -19,26 +20,27 @@ from tftransformer.finetuning.activation_cache import ActivationCache
 from tftransformer.finetuning.freezing import FreezeSummary
 from tftransformer.finetuning.frozen_part import FrozenPart
 from tftransformer.finetuning.methods import Method
-from tftransformer.finetuning.recipe import Recipe
+from tftransformer.finetuning.recipe import INFERENCE_BATCH_SIZE, Recipe
 from tftransformer.finetuning.strategy import Strategy, as_strategy
 from tftransformer.finetuning.tracing import TracedForm, TracedForms
 from tftransformer.models.task import Task
 from tftransformer.objectives.objective import Objective
+from tftransformer.preprocessing.datasets import is_dataset, is_tokenized, texts_alone, with_known_size
+from tftransformer.preprocessing.text import TextPreprocessor
 from tftransformer.tasks.compilation import Compilation, compile_arguments, remembered
 from tftransformer.tasks.fitting import Fitting, training_batches
-from tftransformer.tasks.text_batches import TextBatches, texts_alone
+from tftransformer.tasks.keras_arguments import checked_batch_size, first_batches
 from tftransformer.text.base import Tokenizer
 
 
-class TextTask(TextBatches, Task):
+class TextTask(Task):
     """A model over raw text: an encoder, a tokenizer, and `fit`, `evaluate` and `predict` that take texts.
 
     Texts are tokenised once, in `tf.data`; the compiled step sees integers only. Subclasses build the rest of
     the network; what its output means is said by the objective.
 
     Args:
-        tokenizer: Text to ids.
-        sequence_length: Longest sequence in tokens, special tokens included; longer ones are truncated.
+        preprocessor: From texts to what the network takes, such as a `TextPreprocessor`.
         objective: What the output means. None: an `Objective`, by which only texts without targets can be given.
         seed: Random seed of the order of the training examples.
         name, dtype: As for any Keras model.
@@ -49,8 +51,7 @@ class TextTask(TextBatches, Task):
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
-        sequence_length: int,
+        preprocessor: TextPreprocessor,
         *,
         objective: Objective | None = None,
         seed: int = 0,
@@ -58,11 +59,8 @@ class TextTask(TextBatches, Task):
     ) -> None:
         super().__init__(**kwargs)
         self.objective = Objective() if objective is None else objective
-        self.tokenizer = tokenizer
-        self.sequence_length = sequence_length
+        self.preprocessor = preprocessor
         self.seed = seed
-        self.pack = packer(tokenizer, sequence_length)
-        self.text_pairs: bool | None = None
         self.methods = ()
         self._traces = TracedForms()
         self._compilation: Compilation | None = None
@@ -83,14 +81,6 @@ class TextTask(TextBatches, Task):
             computed: The copy in another precision that the served network is made of; None: this model itself.
         """
         raise TransformerError(f"{type(self).__name__} does not say how it is served: `serving` is to be defined")
-
-    def served_inputs(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What the network is given for texts (B,), for pairs of texts (B,) and (B,), inside a served graph."""
-        return self.pack(*(self.tokenizer.tokenize(side) for side in texts))
-
-    def served_names(self) -> tuple[str, ...]:
-        """Return the names of the strings that a server is given."""
-        return ("text", "text_pair") if self.text_pairs else ("text",)
 
     def export(self, folder: str | os.PathLike, format: str = "tf_saved_model", **options: Any) -> None:
         """Write it for servers, strings in and answers out.
@@ -113,15 +103,42 @@ class TextTask(TextBatches, Task):
         """The encoder."""
         return self.encoder
 
-    @property
-    def preprocessor(self) -> Callable[[Any], dict[str, tf.Tensor]]:
-        """From texts, or a tuple of first and second texts, to what the task is called on.
+    # What is asked of the preprocessor most.
 
-        Example:
-            >>> classifier(classifier.preprocessor(["no refund"])).shape
-            TensorShape([1, 2])
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """From texts to ids."""
+        return self.preprocessor.tokenizer
+
+    @property
+    def sequence_length(self) -> int:
+        """Longest sequence in tokens, special tokens included."""
+        return self.preprocessor.sequence_length
+
+    @property
+    def text_pairs(self) -> bool | None:
+        """Whether it takes pairs of texts; None until `fit` is given some or single texts."""
+        return self.preprocessor.pairs
+
+    def preprocess(self, texts: Any, targets: Any = None, sample_weight: Any = None) -> Examples:
+        """Tokenised examples of texts in any form that `fit` takes.
+
+        `fit`, `evaluate`, `predict` and `report` take them in place of the texts, so that what is used several times is
+        tokenised once.
+
+        Args:
+            texts: A Split, texts, pairs or a finite dataset, see `data.texts.as_texts`; or `Examples`, which are
+                returned as they are.
+            targets: Labels, where the texts come without.
+            sample_weight: A weight for each text.
+
+        Returns:
+            `Examples`, which `data.pipeline` makes batches of.
+
+        Raises:
+            TransformerError: The texts or labels are not what the task takes, or the examples are another task's.
         """
-        return lambda texts: self.served_inputs(*(texts if isinstance(texts, tuple) else (texts,)))
+        return self.preprocessor.examples(texts, targets, sample_weight, self.objective)
 
     # How it is fine-tuned.
 
@@ -276,7 +293,7 @@ class TextTask(TextBatches, Task):
         Raises:
             TransformerError: There are no rows, or no labels.
         """
-        batches, _ = self._inference(x, y, sample_weight, batch_size, kwargs)
+        batches, _ = self.inference_batches(x, y, sample_weight, batch_size, kwargs)
         if batches is None or not isinstance(batches.element_spec, tuple):
             missing = "at least one row" if batches is None else "labels: give a Split with targets, or y"
             raise TransformerError(f"evaluate needs {missing}")
@@ -293,7 +310,7 @@ class TextTask(TextBatches, Task):
         Returns:
             One row a text; an array without rows for no texts.
         """
-        batches, inverse = self._inference(texts_alone(x), None, None, batch_size, kwargs)
+        batches, inverse = self.inference_batches(texts_alone(x), None, None, batch_size, kwargs)
         if batches is None:
             return self._no_predictions()
         outputs = super().predict(batches, **kwargs)
@@ -371,12 +388,58 @@ class TextTask(TextBatches, Task):
             iterator, data_batch = None, first_batch(self.distribute_strategy, iterator)
         super()._maybe_symbolic_build(iterator, data_batch)
 
-    def _batches(self, *arguments: Any) -> tf.data.Dataset:
-        return training_batches(self, *arguments)
+    @property
+    def inference_batch_size(self) -> int:
+        """Rows a batch of `evaluate` and `predict`, where none is asked for: the fewer the more the encoder reads of each."""
+        return max(1, INFERENCE_BATCH_SIZE // self.preprocessor.rows_per_example)
 
-    def _boundaries(self, examples: Examples) -> tuple[int, ...] | None:
-        # XLA compiles anew for each shape; without it a batch is as long as its longest row.
-        return length_buckets(examples.lengths, self.pack.sequence_length) if self.jit_compile else None
+    def training_batches(self, examples: Examples, *arguments: Any) -> tf.data.Dataset:
+        """Return batches of examples for `fit`; arguments as of `fitting.training_batches`."""
+        return self.preprocessor.network_batches(training_batches(self, examples, *arguments), bool(self.jit_compile))
+
+    def ordered_batches(self, examples: Examples, batch_size: int) -> tuple[Any, np.ndarray | None]:
+        """Return batches of examples sorted by length, and what puts their rows in order again; None and None for no rows."""
+        if not len(examples):
+            return None, None
+        batches, inverse = ordered_batches(examples, batch_size, boundaries=self.boundaries(examples))
+        return self.preprocessor.network_batches(batches, bool(self.jit_compile)), inverse
+
+    def boundaries(self, examples: Examples) -> tuple[int, ...] | None:
+        """Return the lengths that batches are padded to; None: as long as their longest rows."""
+        # XLA compiles anew for each shape.
+        return length_buckets(examples.lengths, self.preprocessor.pack.sequence_length) if self.jit_compile else None
+
+    def stream_batches(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+        """Return a dataset of texts as batches of what the network and the loss are given."""
+        return self.preprocessor.stream(dataset, batch_size, self.objective, bool(self.jit_compile))
+
+    def inference_batches(
+        self, x: Any, y: Any, sample_weight: Any, batch_size: int | None, options: dict[str, Any]
+    ) -> tuple[Any, np.ndarray | None]:
+        """Return batches for `evaluate` or `predict`, and what puts their rows in order again, where they are sorted."""
+        batch_size = checked_batch_size(batch_size, self.inference_batch_size)
+        if is_dataset(x):
+            return x if is_tokenized(x) else self.stream_batches(x, batch_size), None
+        # Batches are sorted by length: Keras would count other texts than the first.
+        steps = options.pop("steps", None)
+        examples = first_batches(self.preprocess(x, y, sample_weight), "steps", steps, batch_size)
+        return self.ordered_batches(examples, batch_size)
+
+    def validation_data(self, data: Any, batch_size: int, steps: int | None = None) -> Any:
+        """Return the `validation_data` of `fit` as examples, or as batches where it is a dataset; None for None."""
+        data = with_known_size("validation_data", data, steps)
+        if data is None or is_tokenized(data):
+            return data
+        if isinstance(data, (Split, Examples)) or is_dataset(data):
+            data = (data,)
+        if not isinstance(data, tuple) or not 1 <= len(data) <= 3:
+            raise TransformerError(
+                "validation_data must be a Split, a dataset, (texts, labels) or (texts, labels, weights); got "
+                f"{type(data).__name__}"
+            )
+        if is_dataset(data[0]):
+            return self.stream_batches(data[0], batch_size)
+        return self.preprocess(*data)
 
 
 # What Keras's loops need to train on several replicas whose batches are not of one size.

@@ -1,7 +1,6 @@
 """Language models that go on with a text (Radford et al. 2018, 2019): a decoder, plain texts or prompts with answers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -9,22 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.config import TransformerConfig
-from tftransformer.data.examples import CHUNK_TEXTS, TEXT, Examples
-from tftransformer.data.fields import TokenLabels, Tokens
-from tftransformer.data.ragged import Ragged, row_splits
-from tftransformer.data.texts import Texts
+from tftransformer.data.examples import Examples
 from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.language import by_units
 from tftransformer.models import generation
 from tftransformer.models.decoder import build_decoder
 from tftransformer.models.decoder_walk import decoder_stack_of, walk_decoder
 from tftransformer.objectives.next_token import NextToken
-from tftransformer.tasks.text_batches import checked_batch_size, texts_alone
+from tftransformer.preprocessing.continuation import IGNORED, ContinuationPreprocessor
+from tftransformer.preprocessing.datasets import texts_alone
+from tftransformer.tasks.keras_arguments import checked_batch_size
 from tftransformer.tasks.writing import TextWriter, built_tokenizer, check_lengths
 from tftransformer.text.base import Tokenizer
-
-# What a target is that does not count: the next token of a prompt, and what would follow the end.
-_IGNORED = -1
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -85,9 +80,9 @@ class CausalLM(TextWriter):
                 f"{config.vocabulary_size}"
             )
         search = generation.Greedy() if search is None else search
-        settings = {"sequence_length": sequence_length, "search": search, "seed": seed, "dtype": dtype, "name": name}
-        super().__init__(config, tokenizer, objective=NextToken(), **settings)
-        self.text_pairs = text_pairs
+        preprocessor = ContinuationPreprocessor(tokenizer, sequence_length, text_pairs)
+        settings = {"search": search, "seed": seed, "dtype": dtype, "name": name}
+        super().__init__(config, preprocessor, objective=NextToken(), **settings)
         self.network = build_decoder(config, dtype=self.dtype_policy)
         self.built = True
 
@@ -99,57 +94,6 @@ class CausalLM(TextWriter):
             {"token_ids": inputs["token_ids"], "padding_mask": inputs["padding_mask"]},
             training=training,
         )
-
-    # Texts.
-
-    def _examples(self, texts: Texts) -> Examples:
-        if texts.targets is not None:
-            if texts.second is not None:
-                raise TransformerError("y must be None where x holds pairs: the second text of a pair is its answer")
-            for row, text in enumerate(texts.targets):
-                if not isinstance(text, (str, bytes)):
-                    raise TransformerError(f"an answer must be a text; got {type(text).__name__} in row {row} (from 0)")
-            texts = Texts(texts.first, list(texts.targets), None, texts.weights)
-        if texts.second is None:
-            if len(texts):
-                self._check_pairs(False)
-            return self._rows_of(texts)
-        examples = super()._examples(texts)
-        tokens = examples.tokens
-        following = np.roll(tokens.token_ids, -1)
-        following[tokens.row_splits[1:] - 1] = _IGNORED
-        # The last token of a prompt, the separator, is where the answer begins.
-        starts, places = tokens.row_splits[:-1], np.arange(len(following))
-        prompts = places < np.repeat(starts + tokens.boundaries - 1, tokens.lengths)
-        following = np.where(prompts, _IGNORED, following).astype("int32")
-        return replace(examples, targets=TokenLabels(Ragged(following, tokens.row_splits), ignore=_IGNORED))
-
-    def _rows_of(self, texts: Texts) -> Examples:
-        """Whole texts in rows, each with the token that follows it as the last target."""
-        tokenizer, length = self.tokenizer, self.sequence_length
-        ids, following, lengths, weights, whole = [], [], [], [], []
-        for start in range(0, len(texts), CHUNK_TEXTS):
-            tokens = tokenizer.tokenize(tf.constant(texts.first[start : start + CHUNK_TEXTS], tf.string))
-            for number, row in enumerate(np.split(tokens.values.numpy(), tokens.row_splits.numpy()[1:-1]), start):
-                text = np.concatenate([[tokenizer.start_id], row, [tokenizer.separator_id]])
-                for place in range(0, len(text) - 1, length):
-                    part = text[place : place + length + 1]
-                    ids.append(part[:-1])
-                    following.append(part[1:])
-                    lengths.append(len(part) - 1)
-                    whole.append(len(text))
-                    weights.append(1.0 if texts.weights is None else texts.weights[number])
-        splits, lengths = row_splits(np.array(lengths, "int64")), np.array(lengths, "int32")
-        token_ids, following = (np.concatenate([np.zeros(0, "int32"), *v]).astype("int32") for v in (ids, following))
-        return Examples(
-            {TEXT: Tokens(token_ids, splits, lengths, np.array(whole, "int32"), tokenizer.pad_id)},
-            TokenLabels(Ragged(following, splits), ignore=_IGNORED),
-            None if texts.weights is None else np.array(weights, "float32"),
-            self._maker(),
-        )
-
-    def _stream(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-        raise TransformerError("a CausalLM takes texts or pairs in a list or a Split, not in a tf.data.Dataset")
 
     # Writing.
 
@@ -187,7 +131,7 @@ class CausalLM(TextWriter):
             2
         """
         examples, new = self._prompts(prompts, max_new_tokens)
-        batches, inverse = self._ordered(examples, checked_batch_size(batch_size, self.inference_batch_size))
+        batches, inverse = self.ordered_batches(examples, checked_batch_size(batch_size, self.inference_batch_size))
         return self.write(batches, inverse, search, new, constraints, verbose)
 
     def stream(
@@ -259,15 +203,13 @@ class CausalLM(TextWriter):
         for row, text in enumerate(rows):
             if not isinstance(text, str):
                 raise TransformerError(f"a prompt must be a text; got {type(text).__name__} in row {row} (from 0)")
-        start, end = self.tokenizer.start_id, [self.tokenizer.separator_id] if self.text_pairs else []
-        tokens = self.tokenizer.tokenize(tf.constant(rows, tf.string)).to_list() if rows else []
-        ids = Ragged.of([[start, *row, *end] for row in tokens], "int32")
-        longest = int(ids.lengths.max(initial=0))
+        examples = self.preprocessor.prompts(rows, self.objective)
+        longest = int(examples.lengths.max(initial=0))
         room = self.sequence_length - longest
         if rows and room < 1:
             raise TransformerError(
                 f"a prompt must leave room in sequence_length, {self.sequence_length} tokens; row "
-                f"{int(ids.lengths.argmax())} (from 0) has {longest}"
+                f"{int(examples.lengths.argmax())} (from 0) has {longest}"
             )
         if max_new_tokens is not None:
             check_whole("max_new_tokens", max_new_tokens)
@@ -276,9 +218,7 @@ class CausalLM(TextWriter):
                     f"max_new_tokens must be at most {room}, what the longest prompt leaves of sequence_length; got "
                     f"{max_new_tokens}"
                 )
-        lengths = ids.lengths.astype("int32")
-        tokens = Tokens(ids.values, ids.row_splits, lengths, lengths, self.tokenizer.pad_id)
-        return Examples({TEXT: tokens}, maker=self._maker()), max_new_tokens or max(room, 1)
+        return examples, max_new_tokens or max(room, 1)
 
     # Figures.
 
@@ -308,7 +248,7 @@ class CausalLM(TextWriter):
                 f"pairs must fit in sequence_length, {self.sequence_length} tokens, for perplexities of words; the longest "
                 f"has {examples.tokens.full_lengths.max()}"
             )
-        tokens = int((examples.targets.items.values != _IGNORED).sum())
+        tokens = int((examples.targets.items.values != IGNORED).sum())
         token = float(self.evaluate(examples, batch_size=batch_size, verbose=0, return_dict=True)["perplexity"])
         return by_units(-np.log(token) * tokens, tokens, rows)
 
@@ -316,21 +256,7 @@ class CausalLM(TextWriter):
 
     @property
     def longest_written(self) -> int:
-        # A served prompt is cut to half of what there is room for, so that the other half is there to write.
-        return self.sequence_length // 2
-
-    def served_inputs(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        tokenizer, room = self.tokenizer, self.sequence_length - self.longest_written - 1 - bool(self.text_pairs)
-        ids = tokenizer.tokenize(texts[0])[:, -room:]  # of a long prompt its end is what comes next
-        column = tf.stack([ids.nrows(), 1])
-        parts = [tf.RaggedTensor.from_tensor(tf.fill(column, tokenizer.start_id)), tf.cast(ids, tf.int32)]
-        if self.text_pairs:
-            parts.append(tf.RaggedTensor.from_tensor(tf.fill(column, tokenizer.separator_id)))
-        rows = tf.concat(parts, axis=1)
-        lengths = tf.cast(rows.row_lengths(), tf.int32)
-        width = tf.maximum(1, tf.reduce_max(lengths))  # a batch without rows has no longest one
-        token_ids = rows.to_tensor(tokenizer.pad_id, shape=tf.stack([-1, width]))
-        return {"token_ids": token_ids, "padding_mask": tf.sequence_mask(lengths, width, tf.int32)}
+        return self.preprocessor.longest_written
 
     def task_settings(self) -> dict:
         return {**super().task_settings(), "text_pairs": self.text_pairs}

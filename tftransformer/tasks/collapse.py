@@ -43,7 +43,7 @@ def notice_collapse(
     some = data.take(range(0, len(data), -(-len(data) // _PROBED_ROWS)))
 
     def probe() -> tuple[np.ndarray, float]:
-        batches, inverse = task._ordered(replace(some, targets=None), len(some))
+        batches, inverse = task.ordered_batches(replace(some, targets=None), len(some))
         logits = keras.ops.cast(task(next(iter(batches)), training=False), "float32")
         probabilities = keras.ops.convert_to_numpy(task.objective.activate(logits))[inverse]
         losses, given = task.objective.row_losses(some.targets, probabilities), row_weights(some, class_weights)

@@ -4,6 +4,7 @@ Hierarchical attention (Yang et al. 2016, aclanthology.org/N16-1174) with a pret
 al. 2019, arXiv 1910.10781).
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,18 +13,15 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.config import TransformerConfig
-from tftransformer.data.chunks import SPECIAL, Chunker
-from tftransformer.data.dataset_functions import BATCHES_AHEAD
-from tftransformer.data.examples import Examples
-from tftransformer.data.row_packing import packer
 from tftransformer.errors import TransformerError
 from tftransformer.export.inference_graph import inference_network
-from tftransformer.finetuning.recipe import INFERENCE_BATCH_SIZE
 from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.positions import LearnedPosition
 from tftransformer.models.blocks import build_encoder_block
+from tftransformer.preprocessing.chunks import ChunkPreprocessor
+from tftransformer.preprocessing.datasets import texts_alone
 from tftransformer.tasks.encoder_task import pooled_vectors
-from tftransformer.tasks.text_batches import checked_batch_size, texts_alone
+from tftransformer.tasks.keras_arguments import checked_batch_size
 from tftransformer.tasks.text_classifier import TextClassifier
 from tftransformer.text.base import Tokenizer
 
@@ -80,21 +78,13 @@ class DocumentClassifier(TextClassifier):
         name: str = "document_classifier",
         **options: Any,
     ) -> None:
-        super().__init__(config, tokenizer, labels, name=name, **options)
+        preprocessor = functools.partial(ChunkPreprocessor, max_chunks=max_chunks, overlap=overlap)
+        super().__init__(config, tokenizer, labels, preprocessor=preprocessor, name=name, **options)
         if self.text_pairs:
             raise TransformerError("a DocumentClassifier takes single texts; text_pairs=True is for others")
         whole = isinstance(chunk_blocks, int) and not isinstance(chunk_blocks, bool)
         if not whole or chunk_blocks < 0:
             raise TransformerError(f"chunk_blocks must be 0 or a positive integer; got {chunk_blocks!r}")
-        self.cut = Chunker(
-            self.sequence_length,
-            max_chunks,
-            self.tokenizer.start_id,
-            self.tokenizer.separator_id,
-            self.tokenizer.pad_id,
-            overlap,
-        )
-        self.pack = packer(self.tokenizer, self.cut.document_length)
         policy, width = self.dtype_policy, self.config.hidden_dim
         self.chunk_position = None
         if chunk_blocks:
@@ -160,7 +150,7 @@ class DocumentClassifier(TextClassifier):
             ChunkWeight(text='a story of one chunk', weight=1.0)
         """
         documents = self.preprocess(texts_alone(texts))
-        batches, inverse = self._ordered(documents, checked_batch_size(batch_size, self.inference_batch_size))
+        batches, inverse = self.ordered_batches(documents, checked_batch_size(batch_size, self.inference_batch_size))
         if batches is None:
             return []
 
@@ -170,57 +160,10 @@ class DocumentClassifier(TextClassifier):
             rows += list(self.attend(self._chunk_vectors(inputs, real, False), real, False)[1].numpy())
         return [
             [ChunkWeight(chunk, float(weight)) for chunk, weight in zip(chunks, rows[i])]
-            for chunks, i in zip(self.chunk_texts(documents.texts().first), inverse)
+            for chunks, i in zip(self.preprocessor.chunk_texts(documents.texts().first), inverse)
         ]
 
-    def chunk_texts(self, texts: Sequence[str]) -> list[list[str]]:
-        """The chunks that the encoder reads, cut out of the texts as they are written."""
-        found = []
-        for text in texts:
-            tokens = self.tokenizer.tokenize_with_offsets([text])
-            starts, ends = tokens.starts.values.numpy(), tokens.ends.values.numpy()
-            count = min(len(starts), self.cut.document_length - SPECIAL)
-            spans = self.cut.spans([count], self.cut.counts(count))
-            edges = zip(*(edge[0].numpy().tolist() for edge in spans))
-            found.append([text[starts[i] : ends[j - 1]] if j > i else "" for i, j in edges])
-        return found
-
-    # Texts to integers: whole documents until they are batched, chunks from then on.
-
-    def _check_pairs(self, pairs: bool) -> None:
-        if pairs:
-            raise TransformerError("a DocumentClassifier takes single texts; got pairs of texts")
-
-    def _batches(self, *arguments: Any) -> tf.data.Dataset:
-        return self._as_chunks(super()._batches(*arguments))
-
-    def _ordered(self, examples: Examples, batch_size: int) -> tuple[Any, np.ndarray | None]:
-        batches, inverse = super()._ordered(examples, batch_size)
-        return (None if batches is None else self._as_chunks(batches)), inverse
-
-    def _stream(self, *arguments: Any) -> tf.data.Dataset:
-        return self._as_chunks(super()._stream(*arguments))
-
-    def _as_chunks(self, documents: tf.data.Dataset) -> tf.data.Dataset:
-        few_shapes = bool(self.jit_compile)
-
-        def cut(x: Mapping[str, tf.Tensor], *rest: Any) -> Any:
-            chunks = self.cut(x, few_shapes)
-            return (chunks, *rest) if rest else chunks
-
-        cut = tf.autograph.experimental.do_not_convert(cut)
-        return documents.map(cut, num_parallel_calls=tf.data.AUTOTUNE).prefetch(BATCHES_AHEAD)
-
-    @property
-    def inference_batch_size(self) -> int:
-        """Documents a batch, the fewer the more chunks they may have."""
-        return max(1, INFERENCE_BATCH_SIZE // self.cut.max_chunks)
-
     # To folders.
-
-    def served_inputs(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Chunks (B, C, T), cut inside the graph."""
-        return self.cut(super().served_inputs(*texts))
 
     def served_network(self) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
         """As of any classifier; only chunks that are there are computed."""
@@ -236,8 +179,8 @@ class DocumentClassifier(TextClassifier):
     def task_settings(self) -> dict:
         return {
             **super().task_settings(),
-            "max_chunks": self.cut.max_chunks,
-            "overlap": self.cut.overlap,
+            "max_chunks": self.preprocessor.cut.max_chunks,
+            "overlap": self.preprocessor.cut.overlap,
             "chunk_blocks": len(self.chunk_blocks),
         }
 

@@ -28,8 +28,9 @@ from tftransformer.models.families import FAMILIES
 from tftransformer.models.task import Task
 from tftransformer.models.walk import EncoderStack, stack_of, walk
 from tftransformer.objectives.objective import Objective
+from tftransformer.preprocessing.datasets import texts_alone
+from tftransformer.preprocessing.text import TextPreprocessor
 from tftransformer.tasks.saved import FORMATS, SavedTask
-from tftransformer.tasks.text_batches import texts_alone
 from tftransformer.text.base import Tokenizer
 from tftransformer.text.spec import TokenizerSpec
 
@@ -45,6 +46,7 @@ class EncoderTask(SavedTask):
         config: Sizes and choices of the encoder.
         tokenizer: Text to ids; its vocabulary fits `config.vocabulary_size`.
         objective: What the output means; its settings are the task's to save.
+        preprocessor: Makes the preprocessor of tokenizer and sequence length.
         pooling, pooler, extra_blocks, head_dropout: As for `TextClassifier`.
         sequence_length: Longest sequence in tokens. None: the encoder's `max_sequence_length`.
         seed: Random seed of the order of the training examples.
@@ -80,6 +82,7 @@ class EncoderTask(SavedTask):
         tokenizer: Tokenizer | dict,
         *,
         objective: Objective | None = None,
+        preprocessor: Callable[[Tokenizer, int], TextPreprocessor] = TextPreprocessor,
         pooling: str = "cls",
         pooler: bool = True,
         extra_blocks: int = 0,
@@ -94,7 +97,8 @@ class EncoderTask(SavedTask):
             tokenizer = TokenizerSpec.from_config(tokenizer).build()
         _check_arguments(config, tokenizer, pooling, extra_blocks, sequence_length)
         length = sequence_length or config.max_sequence_length
-        super().__init__(tokenizer, length, objective=objective, seed=seed, dtype=dtype, name=name)
+        made = preprocessor(tokenizer, length)
+        super().__init__(made, objective=objective, seed=seed, dtype=dtype, name=name)
         self.config = config
         self.pooling = pooling
         self.with_pooler = pooling == "cls" and pooler
@@ -163,7 +167,7 @@ class EncoderTask(SavedTask):
             >>> classifier.encode(["no refund", "late again"]).shape
             (2, 192)
         """
-        return self.encode_batches(*self._inference(texts_alone(texts), None, None, batch_size, {}))
+        return self.encode_batches(*self.inference_batches(texts_alone(texts), None, None, batch_size, {}))
 
     def encode_batches(self, batches: tf.data.Dataset | None, inverse: np.ndarray | None = None) -> np.ndarray:
         """`encode` of batches of what the network is given; `inverse` puts their rows in order."""
@@ -255,9 +259,9 @@ class EncoderTask(SavedTask):
 
     def serving(self, computed: "EncoderTask | None" = None) -> Serving:
         signature = self.objective.signature(
-            inputs=self.served_names(),
-            sequence_length=self.pack.sequence_length,
-            prepare=self.served_inputs,
+            inputs=self.preprocessor.names,
+            sequence_length=self.preprocessor.pack.sequence_length,
+            prepare=self.preprocessor.graph,
             network=(self if computed is None else computed).served_network(),
             layers=lambda inputs: self(inputs, training=False),
         )

@@ -3,7 +3,7 @@
 What does not combine (`CLASHES`) is refused or, where nobody asked for it, left out with a line.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,31 +19,34 @@ from tftransformer.data.packed_batches import packed_batches
 from tftransformer.data.pipeline import Epoch, token_batches
 from tftransformer.data.texts import check_weights
 from tftransformer.errors import TransformerError
-from tftransformer.finetuning.activation_cache import ActivationCache, StoredStates, choose_activation_cache
+from tftransformer.finetuning.activation_cache import StoredStates, choose_activation_cache
 from tftransformer.finetuning.arguments import check_augmented
 from tftransformer.finetuning.guards import StopOnNonFinite
 from tftransformer.finetuning.optimizers import inner_optimizer
 from tftransformer.finetuning.recipe import BATCH_SIZE, Recipe, plan_validation
 from tftransformer.finetuning.schedule_length import bind_schedule, check_callbacks
 from tftransformer.finetuning.schedules import Schedule
-from tftransformer.finetuning.unfreezing import Stage, frozen_as_in, run_stages
-from tftransformer.tasks.collapse import RESTARTS, notice_collapse, restart, row_weights
-from tftransformer.tasks.compilation import choose_xla
-from tftransformer.tasks.planning import monitors_validation, recipe_as_compiled, sample, task_has_trained
-from tftransformer.tasks.text_batches import (
-    EpochNumber,
-    as_list,
+from tftransformer.finetuning.unfreezing import run_stages
+from tftransformer.preprocessing.datasets import (
     batches_an_epoch,
-    checked_batch_size,
-    first_batches,
     is_dataset,
     is_tokenized,
     only_without,
     same_size_in_each_epoch,
-    split_end,
-    weighted,
     with_known_size,
 )
+from tftransformer.tasks.collapse import RESTARTS, notice_collapse, restart, row_weights
+from tftransformer.tasks.compilation import choose_xla
+from tftransformer.tasks.keras_arguments import (
+    EpochNumber,
+    as_list,
+    checked_batch_size,
+    first_batches,
+    split_end,
+    weighted,
+)
+from tftransformer.tasks.planning import monitors_validation, recipe_as_compiled, sample, task_has_trained
+from tftransformer.tasks.states import store_for_stages, stored_states
 
 if TYPE_CHECKING:
     from tftransformer.models.task import Task
@@ -164,7 +167,7 @@ class Fitting:
                     what = "a teacher" if method.defines("loss_step") else method.name
                     raise TransformerError(f"{what} cannot go with a dataset: give a Split or texts")
             x = with_known_size("x", x, self._steps)
-            self.data = x if is_tokenized(x) else task._stream(x, self._batch_size)
+            self.data = x if is_tokenized(x) else task.stream_batches(x, self._batch_size)
             self._weights = task.objective.class_weights(class_weight, None)
             # A dataset without an end has its epochs said.
             seen = self.data if self._steps is None else self.data.take(self._steps)
@@ -181,8 +184,8 @@ class Fitting:
             task.objective.learn(lambda: [self.data.targets.values])
             for method in self._teachers[:1]:
                 task.loss_step = method.loss_step(task, self.data)
-        with task._deciding_pairs(x if is_dataset(x) else self.data):
-            self.validation = task._validation(validation_data, self._batch_size, validation_steps)
+        with task.preprocessor.deciding(x if is_dataset(x) else self.data):
+            self.validation = task.validation_data(validation_data, self._batch_size, validation_steps)
         if self._last is None:
             self._follow_recipe(plans=validation_steps is None)
         if isinstance(self.data, Examples):
@@ -270,7 +273,7 @@ class Fitting:
         else:
             data = replace(self.data, numbered=states is not None or step is not None)
             changes = () if self._augmentation is None else (self._augmentation,)
-            batches = task._batches(data, self._batch_size, self._shuffle, self._epoch, *changes)
+            batches = task.training_batches(data, self._batch_size, self._shuffle, self._epoch, *changes)
         if states is not None:
             return states.batches(batches, self.data)
         if step is not None:
@@ -285,7 +288,7 @@ class Fitting:
         if not isinstance(self.validation, Examples):
             return self.validation
         data = replace(self.validation, numbered=states is not None)
-        batches = self._task._ordered(data, self._batch_size)[0]
+        batches = self._task.ordered_batches(data, self._batch_size)[0]
         return batches if states is None else states.batches(batches, data)
 
     # Keras trains.
@@ -353,7 +356,7 @@ class Fitting:
         if states is None:
             return task.encode(self.data)
         data = replace(self.data, numbered=True)
-        batches, inverse = task._ordered(data, task.inference_batch_size)
+        batches, inverse = task.ordered_batches(data, task.inference_batch_size)
         return task.encode_batches(states.batches(batches, data), inverse)
 
     def _look_once(self) -> keras.callbacks.History:
@@ -422,7 +425,7 @@ def training_batches(
         TransformerError: The augmentation does not go with the texts.
     """
     settings = {
-        "boundaries": task._boundaries(examples), "shuffle": shuffle, "seed": task.seed, "epoch": epoch
+        "boundaries": task.boundaries(examples), "shuffle": shuffle, "seed": task.seed, "epoch": epoch
     }  # fmt: skip
     if augmentation is None:
         return token_batches(examples, batch_size, **settings)
@@ -434,67 +437,11 @@ def training_batches(
 
     augmentation.prepare(texts, neighbours)
     return augmented_batches(
-        augmentation, texts, examples, batch_size, tokenize=task.tokenizer.tokenize, pack=task.pack, **settings
+        augmentation,
+        texts,
+        examples,
+        batch_size,
+        tokenize=task.tokenizer.tokenize,
+        pack=task.preprocessor.pack,
+        **settings,
     )
-
-
-def stored_states(
-    task: "Task", cache: ActivationCache | None, data: Sequence[Any], passes: int, say: Callable[[str], None]
-) -> StoredStates | None:
-    """The outputs of a task's frozen layers for the data of a `fit`, if that pays.
-
-    Args:
-        task: Has `frozen_part`.
-        cache: None where the user wants none.
-        data: Training data, then validation data: Examples, datasets or None.
-        passes: Epochs to come.
-        say: Takes the line that says what happens.
-
-    Returns:
-        What turns batches of token ids into batches of states; None to train from token ids.
-    """
-    if cache is None or passes < 1:
-        return None
-    frozen = task.frozen_part()
-    reason = ""
-    if frozen is None:
-        reason = "the embeddings and the first block are not frozen"
-    elif not isinstance(data[0], Examples):
-        reason = "a tf.data.Dataset may differ in each epoch; pass texts or a Split"
-    if reason:
-        # Where nobody asked there is nothing to explain.
-        if cache.persistent:
-            (cache.say or say)(f"activation cache: off, {reason}")
-        return None
-    return cache.states(frozen, [part for part in data if isinstance(part, Examples)], passes, say)
-
-
-def store_for_stages(
-    task: "Task",
-    cache: ActivationCache | None,
-    data: Sequence[Any],
-    stages: Sequence[Stage],
-    say: Callable[[str], None],
-) -> None:
-    """Store what every stage of gradual unfreezing will train from, in one run through the frozen layers.
-
-    A later stage trains from further down. What lies lowest is run first, and each stage before goes on from there.
-
-    Args:
-        task, cache, data, say: As for `stored_states`.
-        stages: What `GradualUnfreezing.stages` gave.
-    """
-    if cache is None or not isinstance(data[0], Examples):
-        return
-    parts = [part for part in data if isinstance(part, Examples)]
-    frozen_parts = []
-    for stage in stages:
-        with frozen_as_in(task, stage):
-            frozen_parts.append(task.frozen_part())
-    passes = sum(stage.last - stage.first for stage, frozen in zip(stages, frozen_parts) if frozen is not None)
-    lower = None
-    for frozen in reversed(frozen_parts):
-        if frozen is not None and passes > 1:
-            if cache.states(frozen, parts, passes, say, lower) is None:
-                return
-            lower = frozen

@@ -4,13 +4,12 @@ Caruana 1997, "Multitask learning"; for BERT-like encoders Liu et al. 2019, "MT-
 holds rows of one task; how tasks are drawn, and what an epoch is, says `data.task_sampling`.
 """
 
+import functools
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tftransformer.checkpoints.preset import Preset
@@ -19,8 +18,8 @@ from tftransformer.config import TransformerConfig
 from tftransformer.data.examples import Examples, num_batches
 from tftransformer.data.pipeline import Epoch
 from tftransformer.data.split import Split, require_labelled
-from tftransformer.data.task_sampling import DEFAULT_SAMPLING, TaskExamples, batch_fractions, join_tasks, task_batches
-from tftransformer.data.texts import Texts, as_texts
+from tftransformer.data.task_sampling import DEFAULT_SAMPLING, batch_fractions, task_batches
+from tftransformer.data.texts import as_texts
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
 from tftransformer.export.inference_graph import inference_network
@@ -33,12 +32,11 @@ from tftransformer.objectives.several import (
     by_task,
     describe_tasks,
 )
+from tftransformer.preprocessing.datasets import is_tokenized, only_without
+from tftransformer.preprocessing.several import INPUTS, SeveralTextsPreprocessor
 from tftransformer.tasks.compilation import compile_arguments, remembered
 from tftransformer.tasks.encoder_task import EncoderTask
-from tftransformer.tasks.text_batches import is_tokenized, only_without
 from tftransformer.text.base import Tokenizer
-
-_INPUTS = ("token_ids", "padding_mask", "segment_ids")
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -78,7 +76,9 @@ class MultiTaskClassifier(EncoderTask):
         **options: Any,
     ) -> None:
         tasks = as_tasks(tasks)
-        super().__init__(config, tokenizer, objective=SeveralClassifications(tasks), name=name, **options)
+        objective = SeveralClassifications(tasks)
+        preprocessor = functools.partial(SeveralTextsPreprocessor, objective=objective)
+        super().__init__(config, tokenizer, objective=objective, preprocessor=preprocessor, name=name, **options)
         # Of the `fit` under way: how it draws tasks, and which it validates.
         self._sampling: Any = DEFAULT_SAMPLING
         self._validated: tuple[str, ...] = tuple(tasks)
@@ -137,33 +137,7 @@ class MultiTaskClassifier(EncoderTask):
         only_without(y=targets, sample_weight=sample_weight)
         if isinstance(texts, Examples):
             return super().preprocess(texts)
-        parts = {}
-        for name, data in by_task(texts, self.tasks, "x").items():
-            # (texts, labels) and (texts, labels, weights); anything else says itself what it holds.
-            given = as_texts(*data) if isinstance(data, tuple) else as_texts(data)
-            if not len(given):
-                raise TransformerError(f"every task must have rows; {name!r} has none")
-            parts[self.objective.columns(name).number] = self._examples_of(name, given)
-        return replace(join_tasks(parts, self.objective.target_width), maker=self._maker())
-
-    def _examples_of(self, name: str, texts: Texts, labelled: bool = True) -> Examples:
-        task = self.tasks[name]
-        pairs = texts.second is not None
-        if len(texts) and task.text_pairs not in (None, pairs):
-            kinds = ("single texts", "pairs of texts")
-            raise TransformerError(f"task {name!r} is of {kinds[task.text_pairs]}; got {kinds[pairs]}")
-        if labelled and texts.targets is None:
-            raise TransformerError(f"task {name!r} must have labels: give a Split with targets, or (texts, labels)")
-        try:
-            targets = task.encode(texts.targets) if labelled else None
-        except TransformerError as error:
-            raise TransformerError(f"task {name!r}: {error}") from None
-        return self._tokenised(texts, targets)
-
-    def _decide_pairs(self, data: TaskExamples) -> None:
-        rows = np.split(data.tokens.segments, np.cumsum(data.sizes)[:-1])
-        for task, segments in zip(self.tasks.values(), rows, strict=True):
-            task.text_pairs = bool((segments == 2).any())
+        return self.preprocessor.joined(by_task(texts, self.tasks, "x"))
 
     def fit(
         self, x: Any = None, y: Any = None, *, sampling: str | Mapping[str, float] = DEFAULT_SAMPLING, **options: Any
@@ -190,19 +164,19 @@ class MultiTaskClassifier(EncoderTask):
         self._sampling = sampling
         return super().fit(by_task(x, self.tasks, "x", every=True), **options)
 
-    def _batches(self, examples: Examples, batch_size: int, shuffle: bool, epoch: Epoch) -> tf.data.Dataset:
+    def training_batches(self, examples: Examples, batch_size: int, shuffle: bool, epoch: Epoch) -> tf.data.Dataset:
         counts = {name: num_batches(size, batch_size) for name, size in zip(self.tasks, examples.sizes, strict=True)}
         return task_batches(
             examples,
             batch_size,
             list(batch_fractions(self._sampling, counts).values()),
-            boundaries=self._boundaries(examples),
+            boundaries=self.boundaries(examples),
             shuffle=shuffle,
             seed=self.seed,
             epoch=epoch,
         )
 
-    def _validation(self, data: Any, batch_size: int, steps: int | None = None) -> Any:
+    def validation_data(self, data: Any, batch_size: int, steps: int | None = None) -> Any:
         if data is None or isinstance(data, Examples):
             return data if data is None else self.preprocess(data)
         data = by_task(data, self.tasks, "validation_data")
@@ -244,7 +218,7 @@ class MultiTaskClassifier(EncoderTask):
         found = {}
         for name, texts in self._by_task(x, task).items():
             part = self.objective.columns(name)
-            examples = self._examples_of(name, as_texts(texts), labelled=False)
+            examples = self.preprocessor.examples_of_task(name, as_texts(texts), labelled=False)
             outputs = super().predict(examples, **options)
             found[name] = outputs[:, part.start : part.stop]
         return found if task is None else found[task]
@@ -325,13 +299,13 @@ class MultiTaskClassifier(EncoderTask):
         """A signature for each task, of the task's name; all call one function for the encoder."""
         computed = self if computed is None else computed
         trunk = inference_network(computed, pairs=any(task.text_pairs for task in self.tasks.values()))
-        integers = dict.fromkeys(_INPUTS, tf.TensorSpec([None, None], tf.int32))
+        integers = dict.fromkeys(INPUTS, tf.TensorSpec([None, None], tf.int32))
         pooled = tf.function(trunk, input_signature=[integers], autograph=False)
         signatures = {
             name: task.signature(
                 inputs=("text", "text_pair") if task.text_pairs else ("text",),
-                sequence_length=self.pack.sequence_length,
-                prepare=self.served_inputs,
+                sequence_length=self.sequence_length,
+                prepare=self.preprocessor.graph,
                 network=lambda inputs, head=head: head(pooled(inputs)),
                 layers=lambda inputs, part=self.objective.columns(name): self(inputs, training=False)[
                     :, part.start : part.stop
@@ -340,10 +314,6 @@ class MultiTaskClassifier(EncoderTask):
             for (name, task), head in zip(self.tasks.items(), computed.head.heads, strict=True)
         }
         return Serving(signatures, {name: task.labels for name, task in self.tasks.items()})
-
-    def served_inputs(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        inputs = super().served_inputs(*texts)
-        return {name: tf.cast(inputs[name], tf.int32) for name in _INPUTS}
 
     def task_settings(self) -> dict:
         return {

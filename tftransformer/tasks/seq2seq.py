@@ -9,10 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.config import TransformerConfig
-from tftransformer.data.examples import CHUNK_TEXTS, Examples
-from tftransformer.data.fields import Sequences
-from tftransformer.data.ragged import Ragged
-from tftransformer.data.texts import Texts
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.frozen_part import FrozenPart, find_frozen_part
 from tftransformer.layers.taps import tapped
@@ -21,7 +17,8 @@ from tftransformer.models.decoder_walk import decoder_stack_of, walk_decoder
 from tftransformer.models.encoder_decoder import build_encoder_decoder
 from tftransformer.models.walk import stack_of, walk
 from tftransformer.objectives.next_token import NextToken
-from tftransformer.tasks.text_batches import texts_alone
+from tftransformer.preprocessing.datasets import texts_alone
+from tftransformer.preprocessing.text_to_text import TextToTextPreprocessor
 from tftransformer.tasks.writing import TextWriter, built_tokenizer, check_lengths
 from tftransformer.text.base import Tokenizer
 
@@ -89,15 +86,27 @@ class Seq2Seq(TextWriter):
         begin = _begin_of(written, begin_tokens)
         check_lengths(config, sequence_length=(sequence_length, 3), target_length=(target_length, 1 + len(begin)))
         search = generation.BeamSearch(4) if search is None else search
-        settings = {"sequence_length": sequence_length, "search": search, "seed": seed, "dtype": dtype, "name": name}
-        settings["objective"] = NextToken(self._encode, lambda targets: self._target_rows(targets).to_tensor(-1))
-        super().__init__(config, tokenizer, **settings)
-        self.target_tokenizer = written
-        self.target_length = target_length
-        self.begin = begin
-        self.text_pairs = False
+        preprocessor = TextToTextPreprocessor(tokenizer, sequence_length, written, target_length, begin)
+        objective = NextToken(preprocessor.encode_targets, preprocessor.encode_stream)
+        settings = {"search": search, "seed": seed, "dtype": dtype, "name": name}
+        super().__init__(config, preprocessor, objective=objective, **settings)
         self.network = build_encoder_decoder(config, dtype=self.dtype_policy)
         self.built = True
+
+    @property
+    def target_tokenizer(self) -> Tokenizer:
+        """The tokenizer of the targets and of what is written."""
+        return self.preprocessor.target_tokenizer
+
+    @property
+    def target_length(self) -> int:
+        """Longest target in tokens, its end included."""
+        return self.preprocessor.target_length
+
+    @property
+    def begin(self) -> tuple[int, ...]:
+        """Ids that a target begins with."""
+        return self.preprocessor.begin
 
     @property
     def writing_tokenizer(self) -> Tokenizer:
@@ -124,53 +133,6 @@ class Seq2Seq(TextWriter):
 
     def frozen_part(self) -> FrozenPart | None:
         return find_frozen_part(self.network, self.config, None)
-
-    # Texts.
-
-    def _examples(self, texts: Texts) -> Examples:
-        if texts.second is not None:
-            if texts.targets is not None:
-                raise TransformerError("y must be None where x holds pairs: the second text of a pair is its target")
-            texts = Texts(texts.first, None, texts.second, texts.weights)
-        return super()._examples(texts)
-
-    def _encode(self, targets: Any) -> Sequences:
-        """Target texts as ids, cut and with their ends."""
-        for row, text in enumerate(targets):
-            if not isinstance(text, (str, bytes)):
-                raise TransformerError(f"a target must be a text; got {type(text).__name__} in row {row} (from 0)")
-        rows: list[np.ndarray] = []
-        for start in range(0, len(targets), CHUNK_TEXTS):
-            with_ends = self._target_rows(tf.constant(list(targets[start : start + CHUNK_TEXTS]), tf.string))
-            rows.extend(np.split(with_ends.values.numpy(), with_ends.row_splits.numpy()[1:-1]))
-        return Sequences(Ragged.of(rows, "int32"), pad=self.target_tokenizer.pad_id, begin=self.begin[0])
-
-    def _target_rows(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """What is to be written for texts (B,): the tokens they begin with, but for the one that is given; theirs; an end."""
-        ids = self.target_tokenizer.tokenize(texts)[:, : self.target_length - len(self.begin)]
-        column = tf.ones([ids.nrows(), 1], tf.int32)
-        before = [tf.RaggedTensor.from_tensor(column * token) for token in self.begin[1:]]
-        return tf.concat(
-            [*before, ids, tf.RaggedTensor.from_tensor(column * self.target_tokenizer.separator_id)], axis=1
-        )
-
-    def _stream(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-        batches = super()._stream(dataset, batch_size)
-        if not isinstance(batches.element_spec, tuple):
-            return batches
-
-        def shifted(x: dict, y: tf.Tensor, *weights: tf.Tensor) -> tuple:
-            real = y >= 0
-            y = tf.where(real, y, self.target_tokenizer.pad_id)
-            before = tf.fill([tf.shape(y)[0], 1], self.begin[0])
-            own = tf.cast(weights[0], tf.float32)[:, tf.newaxis] if weights else 1.0
-            decoder = {
-                "decoder_token_ids": tf.concat([before, y[:, :-1]], 1),
-                "decoder_padding_mask": tf.cast(real, tf.int32),
-            }
-            return {**x, **decoder}, y, tf.cast(real, tf.float32) * own
-
-        return batches.map(tf.autograph.experimental.do_not_convert(shifted), num_parallel_calls=tf.data.AUTOTUNE)
 
     # Writing.
 
@@ -205,7 +167,7 @@ class Seq2Seq(TextWriter):
             >>> len(texts), type(texts[0]).__name__
             (2, 'str')
         """
-        batches, inverse = self._inference(_sources(texts), None, None, batch_size, {})
+        batches, inverse = self.inference_batches(_sources(texts), None, None, batch_size, {})
         return self.write(batches, inverse, search, max_new_tokens, constraints, verbose)
 
     def written(

@@ -74,7 +74,7 @@ class TextClassifier(EncoderTask):
     ) -> None:
         objective = Classification(labels, multi_label, threshold)
         super().__init__(config, tokenizer, objective=objective, name=name, **options)
-        self.text_pairs = text_pairs
+        self.preprocessor.pairs = text_pairs
         self.add_head(
             ClassificationHead(len(objective.labels), self.head_dropout, dtype=self.dtype_policy, name="head")
         )

@@ -66,7 +66,7 @@ class TextRegressor(EncoderTask):
     ) -> None:
         objective = Regression(names, mean, scale, levels)
         super().__init__(config, tokenizer, objective=objective, name=name, **options)
-        self.text_pairs = text_pairs
+        self.preprocessor.pairs = text_pairs
         self.add_head(ClassificationHead(len(objective.names), self.head_dropout, dtype=self.dtype_policy, name="head"))
 
     @classmethod

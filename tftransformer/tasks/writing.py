@@ -20,6 +20,7 @@ from tftransformer.models import generation
 from tftransformer.models.families import FAMILIES
 from tftransformer.models.generation.searches import search_from_config, search_to_config
 from tftransformer.objectives.next_token import NextToken
+from tftransformer.preprocessing.text import TextPreprocessor
 from tftransformer.progress import Progress
 from tftransformer.tasks.compilation import compile_arguments, remembered
 from tftransformer.tasks.saved import FORMATS, SavedTask
@@ -39,9 +40,8 @@ class TextWriter(SavedTask):
 
     Args:
         config: Sizes and choices of the network.
-        tokenizer: Text to ids.
+        preprocessor: From texts to what the network takes.
         network: Model that holds the layers.
-        sequence_length: Longest text that is read, in tokens.
         search: How texts are found, or its config.
         seed, dtype, name, objective: As for `TextTask`.
     """
@@ -55,16 +55,15 @@ class TextWriter(SavedTask):
     def __init__(
         self,
         config: TransformerConfig,
-        tokenizer: Tokenizer,
+        preprocessor: TextPreprocessor,
         *,
-        sequence_length: int,
         search: Any,
         seed: int,
         dtype: Any,
         name: str,
         objective: NextToken,
     ) -> None:
-        super().__init__(tokenizer, sequence_length, objective=objective, seed=seed, dtype=dtype, name=name)
+        super().__init__(preprocessor, objective=objective, seed=seed, dtype=dtype, name=name)
         self.config = config
         self.search = search_from_config(search) if isinstance(search, dict) else search
         search_to_config(self.search)  # which refuses what could not be saved
@@ -98,9 +97,9 @@ class TextWriter(SavedTask):
 
     # Training.
 
-    def _validation(self, data: Any, batch_size: int, steps: int | None = None) -> Any:
+    def validation_data(self, data: Any, batch_size: int, steps: int | None = None) -> Any:
         # Pairs, or texts to learn whole, are complete as they are.
-        return super()._validation((data,) if isinstance(data, list) else data, batch_size, steps)
+        return super().validation_data((data,) if isinstance(data, list) else data, batch_size, steps)
 
     @remembered
     def compile(
@@ -223,7 +222,7 @@ class TextWriter(SavedTask):
             "serving_default": Signature(
                 inputs=("text",),
                 sequence_length=self.sequence_length,
-                prepare=self.served_inputs,
+                prepare=self.preprocessor.graph,
                 network=lambda inputs: write(computed, inputs),
                 layers=lambda inputs: write(self, inputs),
                 answers=lambda written: written,

@@ -126,7 +126,7 @@ def test_transformers_loads_every_tensor_and_agrees(family, make_classifier, tmp
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "there")
     for sides in ((TEXTS,), (TEXTS, TEXTS[::-1])):
         batch = tokenizer(*sides, padding=True, return_tensors="pt")
-        ours = classifier.pack(*(classifier.tokenizer.tokenize(side) for side in sides))
+        ours = classifier.preprocessor.graph(*sides)
         np.testing.assert_array_equal(batch["input_ids"].numpy(), ours["token_ids"].numpy())
         with torch.no_grad():
             reference = model.eval()(**batch).logits.numpy()

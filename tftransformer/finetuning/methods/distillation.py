@@ -296,7 +296,7 @@ class TeacherOutputs:
     """
 
     def __init__(self, teacher: Task, labels: Sequence[str], examples: Examples, layers: Sequence[int] = ()) -> None:
-        taught = teacher.examples_like(examples)
+        taught = teacher.preprocessor.tokenized_again(examples)
         self._layers = tuple(layers)
         self._width = len(layers) * teacher.config.hidden_dim
         digests = examples.digests
