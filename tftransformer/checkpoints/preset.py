@@ -17,8 +17,9 @@ from tftransformer.text.spec import TokenizerSpec
 if TYPE_CHECKING:
     import keras
 
-# What `head["kind"]` says of a head that gives numbers.
+# What `head["kind"]` says of a head that gives numbers, and of one that gives tags.
 REGRESSION = "regression"
+TAGGING = "tagging"
 POOLINGS = ("cls", "mean", "max")
 # The class of a folder that does not say which: older ones did not.
 UNSTATED = ""

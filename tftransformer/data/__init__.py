@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = attach(
         "load_language_texts": "language_texts",
         "load_tagged": "readers.tagged",
         "TaggedSplit": "tagged",
+        "split_words": "tagged",
         "load_pairs": "parallel",
         "check_pairs": "parallel",
         "PairReport": "parallel",

@@ -13,7 +13,7 @@ from typing import Any, TextIO, cast
 
 import numpy as np
 
-from tftransformer.data.fields import TARGET_WEIGHTS, TARGETS, Field, Tokens
+from tftransformer.data.fields import TARGET_WEIGHTS, TARGETS, Field, Tokens, digest
 from tftransformer.data.ragged import row_splits
 from tftransformer.data.row_packing import FlatRows, Packer
 from tftransformer.data.texts import Texts
@@ -144,8 +144,9 @@ class Examples:
     @cached_property
     def digests(self) -> list[bytes]:
         """What each row is found by in a store: a hash of its inputs."""
-        of_fields = [field.digests() for field in self.inputs.values()]
-        return of_fields[0] if len(of_fields) == 1 else [b"".join(row) for row in zip(*of_fields, strict=True)]
+        # A field without arrays tells the network nothing.
+        of_fields = [field.digests() for field in self.inputs.values() if field.spec()]
+        return of_fields[0] if len(of_fields) == 1 else [digest(b"".join(row)) for row in zip(*of_fields, strict=True)]
 
 
 def _as_keras(x: dict[str, Any], target: dict[str, Any] | None, weights: Any, weigh: Callable) -> Any:

@@ -65,7 +65,7 @@ class Field(abc.ABC):
     def digests(self) -> list[bytes]:
         """Return for each row a hash of its values, by which stores find it."""
         rows = (self.batch(np.array([row]), 0) for row in range(len(self)))
-        return [_digest(b"".join(values.tobytes() for values in row.values())) for row in rows]
+        return [digest(b"".join(values.tobytes() for values in row.values())) for row in rows]
 
     def check(self, lengths: np.ndarray) -> None:
         """Refuse rows that do not go with as many tokens a text (B,)."""
@@ -73,7 +73,8 @@ class Field(abc.ABC):
             raise TransformerError(f"targets must be as many as texts, {len(lengths)}; got {len(self)}")
 
 
-def _digest(value: bytes) -> bytes:
+def digest(value: bytes) -> bytes:
+    """Return a hash of 16 bytes."""
     return hashlib.blake2b(value, digest_size=16).digest()
 
 
@@ -150,7 +151,7 @@ class Tokens(Field):
         """
         ids, splits = np.ascontiguousarray(self.token_ids, "<i4"), self.row_splits.tolist()
         return [
-            _digest(ids[splits[i] : splits[i + 1]].tobytes() + boundary.to_bytes(4, "little"))
+            digest(ids[splits[i] : splits[i + 1]].tobytes() + boundary.to_bytes(4, "little"))
             for i, boundary in enumerate(self.boundaries.tolist())
         ]
 
@@ -246,7 +247,7 @@ class Sequences(Field):
 
     def digests(self) -> list[bytes]:
         values, splits = np.ascontiguousarray(self.items.values), self.items.row_splits.tolist()
-        return [_digest(values[start:end].tobytes()) for start, end in zip(splits, splits[1:])]
+        return [digest(values[start:end].tobytes()) for start, end in zip(splits, splits[1:])]
 
     def _padded_length(self, items: Ragged, length: int) -> int:
         return int(items.lengths.max(initial=0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,6 +12,27 @@ from tftransformer.data.cutting import cut
 from tftransformer.data.labels import sort_labels
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
+
+# Chinese and Japanese are written without spaces: there every character is a word.
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
+
+
+def split_words(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
+    """Return where the words of a text are: runs of letters and digits, and all other signs one by one.
+
+    Args:
+        text: A text.
+        start, end: Characters to look at; all by default.
+
+    Returns:
+        (start, end) of each, in characters.
+
+    Example:
+        >>> [text[start:end] for text in ["Off to Rome!"] for start, end in split_words(text)]
+        ['Off', 'to', 'Rome', '!']
+    """
+    return [match.span() for match in _WORD.finditer(text, start, len(text) if end is None else end)]
 
 
 @dataclass(frozen=True)
@@ -106,6 +128,16 @@ class TaggedSplit:
                 ends.append((start, end))
             spans.append(ends)
         return cls([" ".join(row) for row in words], spans, None if tags is None else list(tags), name, rows, source)
+
+    @classmethod
+    def from_texts(cls, texts: Sequence[str], *, name: str = "test") -> TaggedSplit:
+        """The split of texts without tags, whose words are found by `split_words`.
+
+        Example:
+            >>> TaggedSplit.from_texts(["Off to Rome!"]).words(0)
+            ['Off', 'to', 'Rome', '!']
+        """
+        return cls(list(texts), [split_words(text) for text in texts], None, name)
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -34,6 +34,7 @@ __getattr__, __dir__, __all__ = attach(
         "plot_predictions": "regression_plots",
         "entity_metrics": "tagging",
         "TaggingReport": "tagging_report",
+        "tagging_baselines": "tagging_report",
         "Pearson": "keras_metrics",
         "Perplexity": "keras_metrics",
         "reliability": "calibration",

@@ -68,7 +68,7 @@ def _iob_scheme(rows):
     against = {"IOB2": 0, "IOB1": 0}
     for row in rows:
         for start, _, name in _chunks(row):
-            follows = start > 0 and row[start - 1] != "O" and _parted(row[start - 1])[1] == name
+            follows = start > 0 and row[start - 1] != "O" and parted(row[start - 1])[1] == name
             if row[start][0] == "I":
                 against["IOB2"] += 1
             elif not follows:
@@ -111,8 +111,13 @@ def _check_tag(tag, scheme):
         raise TransformerError(f"tags must be O or one of {known} in the scheme {scheme}; got {tag!r:.40}")
 
 
-def _parted(tag):
-    """The prefix, as one of B, I, E, S and O, and the type."""
+def parted(tag: str) -> tuple[str, str]:
+    """Return the prefix of a tag, as one of B, I, E, S and O, and its type.
+
+    Example:
+        >>> parted("L-PLACE"), parted("O")
+        (('E', 'PLACE'), ('O', ''))
+    """
     prefix, _, name = tag.partition("-")
     return _READ_AS.get(prefix, prefix), name
 
@@ -121,7 +126,7 @@ def _chunks(tags):
     spans: list[Span] = []
     start, last, last_name = 0, "O", ""
     for i, tag in enumerate([*tags, "O"]):
-        prefix, name = _parted(tag)
+        prefix, name = parted(tag)
         starts = prefix != "O" and (prefix in "BS" or last in "OES" or name != last_name)
         if last != "O" and (starts or prefix == "O"):
             spans.append((start, i, last_name))
@@ -240,7 +245,7 @@ def allowed_transitions(tags: Sequence[str], scheme: str) -> tuple[np.ndarray, n
 
 def _may_follow(before, tag, scheme):
     """Whether a tag may follow another; the ends of a sentence are like "O"."""
-    (last, last_name), (prefix, name) = _parted(before), _parted(tag)
+    (last, last_name), (prefix, name) = parted(before), parted(tag)
     inside = last != "O" and last_name == name
     if scheme == "IOB1":
         return prefix != "B" or inside

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tftransformer.data.tagged import TaggedSplit
 from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.reports import text_table
+from tftransformer.evaluation.tagging import convert_tags, entity_metrics, tag_scheme
 
 _PARTIAL = {
     "exact": "right",
@@ -217,6 +219,46 @@ def crf_baseline(
             return [tagger.tag(word_features(words)) if len(words) else [] for words in test_words]
         finally:
             tagger.close()
+
+
+def tagging_baselines(
+    train: TaggedSplit, test: TaggedSplit, scheme: str | None = None, *, iterations: int = 100
+) -> list[dict[str, Any]]:
+    """Compute what a tagger has to beat, for its report: the most frequent tag of each word, and a linear CRF.
+
+    Args:
+        train, test: Tagged sentences.
+        scheme: Scheme that is learned. None: IOB2; of plain tags, these.
+        iterations: As for `crf_baseline`.
+
+    Returns:
+        Results of `entity_metrics` with a `name`; without that of the CRF where python-crfsuite is not installed.
+
+    Raises:
+        TransformerError: One of the splits has no tags, or as `crf_baseline`.
+
+    Example:
+        >>> train = TaggedSplit.from_words([["to", "Rome"]], [["O", "B-PLACE"]])
+        >>> tagging_baselines(train, train)[0]["micro_f1"]
+        1.0
+    """
+    for split in (train, test):
+        if split.tags is None:
+            raise TransformerError(f"{split.name} must have tags for a baseline; got sentences without")
+    known, asked = tag_scheme(train.tags), tag_scheme(test.tags)
+    learned = known if known == "plain" else scheme or "IOB2"
+    tags = [convert_tags(row, known, learned) for row in train.tags]
+    truth = [convert_tags(row, asked if learned != "plain" else learned, learned) for row in test.tags]
+    words, unseen = ([split.words(i) for i in range(len(split))] for split in (train, test))
+    found = {
+        "most frequent tag": most_frequent_tag_baseline(words, tags, unseen),
+        "CRF on word forms": crf_baseline(words, tags, unseen, iterations=iterations),
+    }
+    return [
+        {**entity_metrics(truth, predicted, scheme=learned), "name": name}
+        for name, predicted in found.items()
+        if predicted is not None
+    ]
 
 
 def word_features(words: Sequence[str]) -> list[list[str]]:

@@ -12,5 +12,7 @@ __getattr__, __dir__, __all__ = attach(
         "SeveralClassifications": "several",
         "NextToken": "next_token",
         "Regression": "regression",
+        "Tagging": "tagging",
+        "TextSpan": "tagging",
     },
 )

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = attach(
         "ChunkPreprocessor": "chunks",
         "ContinuationPreprocessor": "continuation",
         "SeveralTextsPreprocessor": "several",
+        "TaggedTextPreprocessor": "tagged_text",
         "TextToTextPreprocessor": "text_to_text",
     },
 )

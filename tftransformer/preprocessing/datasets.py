@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tftransformer.data.examples import Examples
 from tftransformer.data.split import Split
+from tftransformer.data.tagged import TaggedSplit
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.frozen_part import POOLED
 
@@ -42,6 +43,8 @@ def texts_alone(x: Any) -> Any:
     """Data without their labels, which `predict` does not need and which may be unknown ones."""
     if isinstance(x, Split):
         return replace(x, targets=None)
+    if isinstance(x, TaggedSplit):
+        return replace(x, tags=None)
     if isinstance(x, Examples):
         return replace(x, targets=None, weights=None)
     if is_dataset(x) and not is_tokenized(x) and isinstance(x.element_spec, tuple):

@@ -8,6 +8,7 @@ TASKS = {
     "DocumentClassifier": "document_classifier",
     "MultiTaskClassifier": "multi_task",
     "TextRegressor": "text_regressor",
+    "TokenClassifier": "token_classifier",
     "Seq2Seq": "seq2seq",
     "CausalLM": "causal_lm",
 }

@@ -14,6 +14,7 @@ from tftransformer.data.examples import Examples
 from tftransformer.data.pipeline import ordered_batches
 from tftransformer.data.split import Split
 from tftransformer.data.stream_labels import plain_refusals
+from tftransformer.data.tagged import TaggedSplit
 from tftransformer.errors import TransformerError
 from tftransformer.export.serving import Serving, export
 from tftransformer.finetuning.activation_cache import ActivationCache
@@ -430,7 +431,7 @@ class TextTask(Task):
         data = with_known_size("validation_data", data, steps)
         if data is None or is_tokenized(data):
             return data
-        if isinstance(data, (Split, Examples)) or is_dataset(data):
+        if isinstance(data, (Split, TaggedSplit, Examples)) or is_dataset(data):
             data = (data,)
         if not isinstance(data, tuple) or not 1 <= len(data) <= 3:
             raise TransformerError(

@@ -38,7 +38,7 @@ _POOLING = {"cls": CLSPooling, "mean": MeanPooling, "max": MaxPooling}
 
 
 class EncoderTask(SavedTask):
-    """A task whose head reads one vector (B, D) a text: an encoder, fresh blocks above it and pooling.
+    """A task on an encoder, fresh blocks above it and pooling: its head reads one vector (B, D) a text, or one a token.
 
     Subclasses bring the head (`add_head`), the objective, and what else a folder is to hold of them.
 
@@ -47,7 +47,8 @@ class EncoderTask(SavedTask):
         tokenizer: Text to ids; its vocabulary fits `config.vocabulary_size`.
         objective: What the output means; its settings are the task's to save.
         preprocessor: Makes the preprocessor of tokenizer and sequence length.
-        pooling, pooler, extra_blocks, head_dropout: As for `TextClassifier`.
+        pooling, pooler, extra_blocks, head_dropout: As for `TextClassifier`. Without pooling, None, the head reads the
+            vector of each token.
         sequence_length: Longest sequence in tokens. None: the encoder's `max_sequence_length`.
         seed: Random seed of the order of the training examples.
         dtype: Keras dtype policy. None: the global one.
@@ -83,7 +84,7 @@ class EncoderTask(SavedTask):
         *,
         objective: Objective | None = None,
         preprocessor: Callable[[Tokenizer, int], TextPreprocessor] = TextPreprocessor,
-        pooling: str = "cls",
+        pooling: str | None = "cls",
         pooler: bool = True,
         extra_blocks: int = 0,
         head_dropout: float = 0.1,
@@ -112,10 +113,12 @@ class EncoderTask(SavedTask):
         self.encoder = build_encoder(config, dtype=policy)
         self.extra_blocks = [build_encoder_block(config, f"extra_block_{i}", policy) for i in range(extra_blocks)]
         self.pooler = self._build_pooler()
-        for layer in (*self.extra_blocks, self.pooler):
+        for layer in (*self.extra_blocks, *([] if self.pooler is None else [self.pooler])):
             layer.build((None, None, config.hidden_dim))
 
-    def _build_pooler(self) -> keras.layers.Layer:
+    def _build_pooler(self) -> keras.layers.Layer | None:
+        if self.pooling is None:
+            return None
         options: dict[str, Any] = {}
         if self.pooling == "cls":
             family = FAMILIES[self.config.family]
@@ -124,9 +127,9 @@ class EncoderTask(SavedTask):
         return _POOLING[self.pooling](**options, dtype=self.dtype_policy, name="pooler")
 
     def add_head(self, head: keras.layers.Layer) -> None:
-        """Build the head, from vectors (B, D) to the task's output, with which the model is complete."""
+        """Build the head, from what the pooling gives to the task's output, with which the model is complete."""
         self.head = head
-        head.build((None, self.config.hidden_dim))
+        head.build((None, *([None] if self.pooling is None else []), self.config.hidden_dim))
         self.built = True
 
     # The network.
@@ -135,7 +138,7 @@ class EncoderTask(SavedTask):
         return self.head(self.pooled(inputs, training), training=training)
 
     def pooled(self, inputs: dict, training: bool | None = None) -> Any:
-        """The vectors (B, D) that the head sees, of integer inputs."""
+        """The vectors (B, D) that the head sees, of integer inputs; (B, T, D) without pooling."""
         # A frozen encoder's vectors may have been stored.
         return inputs[POOLED] if POOLED in inputs else pooled_vectors(self, inputs, training)
 
@@ -152,7 +155,7 @@ class EncoderTask(SavedTask):
     # What the head sees.
 
     def encode(self, texts: Any, batch_size: int | None = None) -> np.ndarray:
-        """A vector for each text: what the pooling gives and the head sees; for search, clusters and plots.
+        """A vector for each text, where there is pooling: what the pooling gives and the head sees; for search, clusters and plots.
 
         Before any training on sentences these are the encoder's pooled vectors; fine-tuned, they are bent to the task.
 
@@ -167,6 +170,8 @@ class EncoderTask(SavedTask):
             >>> classifier.encode(["no refund", "late again"]).shape
             (2, 192)
         """
+        if self.pooling is None:
+            raise TransformerError(f"encode gives a vector for each text, which a {type(self).__name__} has not")
         return self.encode_batches(*self.inference_batches(texts_alone(texts), None, None, batch_size, {}))
 
     def encode_batches(self, batches: tf.data.Dataset | None, inverse: np.ndarray | None = None) -> np.ndarray:
@@ -282,7 +287,7 @@ class EncoderTask(SavedTask):
             "config": self.config,
             "tokenizer": self.tokenizer,
             "variables": patterns.addresses(self),
-            "pooling": self.pooling,
+            **({} if self.pooling is None else {"pooling": self.pooling}),
         }
 
     def task_settings(self) -> dict:
@@ -310,7 +315,7 @@ class EncoderTask(SavedTask):
 
 
 def pooled_vectors(task: Task, inputs: dict, training: bool | None = None) -> Any:
-    """The pooled vectors (B, D) of texts.
+    """The pooled vectors (B, D) of texts; those of their tokens, (B, T, D), where there is no pooling.
 
     Args:
         task: Has `config`, `encoder`, `extra_blocks` and `pooler`.
@@ -318,6 +323,8 @@ def pooled_vectors(task: Task, inputs: dict, training: bool | None = None) -> An
         training: As for a Keras model.
     """
     x = token_vectors(task, inputs, training)
+    if task.pooler is None:
+        return x
     # Keras hands `training` on to what is called inside a call.
     return tap("pooled", task.pooler(x, padding_mask=inputs["padding_mask"]))
 
@@ -381,7 +388,7 @@ def _vectors_below_head(task: EncoderTask, batches: tf.data.Dataset | None) -> n
 def _check_arguments(
     config: TransformerConfig, tokenizer: Tokenizer, pooling: str, extra_blocks: int, sequence_length: int | None
 ) -> None:
-    if pooling not in POOLINGS:
+    if pooling is not None and pooling not in POOLINGS:
         raise TransformerError(
             f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}{near_miss(pooling, POOLINGS)}"
         )

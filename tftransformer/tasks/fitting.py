@@ -429,6 +429,10 @@ def training_batches(
     }  # fmt: skip
     if augmentation is None:
         return token_batches(examples, batch_size, **settings)
+    if examples.all_texts is None:
+        raise TransformerError(
+            f"augmentation is for texts with a target of their own; those of a {type(task).__name__} are of tokens"
+        )
     texts = examples.texts()
 
     def neighbours() -> EmbeddingNeighbours:

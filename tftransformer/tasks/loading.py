@@ -7,7 +7,7 @@ import keras
 
 from tftransformer import tasks
 from tftransformer.checkpoints.assign import stored_addresses
-from tftransformer.checkpoints.preset import UNSTATED, Preset
+from tftransformer.checkpoints.preset import REGRESSION, TAGGING, UNSTATED, Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.errors import TransformerError
 from tftransformer.models.families import FAMILIES
@@ -20,7 +20,7 @@ def load(preset: str | os.PathLike[str] | Preset, **options: Any) -> Any:
     """What `save_to_preset` wrote, as the class that wrote it, with its weights, labels and settings.
 
     A folder of another project with a classification head is a `TextClassifier`, one with the head of a regression a
-    `TextRegressor`.
+    `TextRegressor`, one with a head over tokens a `TokenClassifier`.
 
     Args:
         preset: A folder of `save_to_preset` or of a run, or anything else that `checkpoints.load_preset` takes.
@@ -74,8 +74,8 @@ def saved_class(preset: Preset) -> type[TextTask] | None:
         # What writes texts is complete as it is; a head with labels is what other projects call a classifier.
         writers = {"decoder": tasks.CausalLM, "encoder_decoder": tasks.Seq2Seq}
         task = writers.get(FAMILIES[preset.config.family].architecture)
-        if task is None and preset.is_regression:
-            return tasks.TextRegressor
+        kinds = {REGRESSION: tasks.TextRegressor, TAGGING: tasks.TokenClassifier}
+        task = task or kinds.get(preset.head.get("kind", ""))
         return task if task is not None or preset.labels is None else tasks.TextClassifier
     package, _, short = name.partition(">")
     if package == _OURS and short in tasks.TASKS:

@@ -56,6 +56,26 @@ SETTINGS = {
 }
 
 
+def config_of(family, tokenizer):
+    return tt.TransformerConfig(
+        family,
+        vocabulary_size=tokenizer.vocabulary_size + 3,
+        num_layers=2,
+        hidden_dim=16,
+        num_heads=2,
+        intermediate_dim=24,
+        max_sequence_length=48,
+        **({"embedding_dim": 8} if family in ("electra", "albert") else {}),
+    )
+
+
+def randomised(task):
+    rng = np.random.default_rng(4)
+    for variable in addresses(task).values():
+        variable.assign(rng.normal(size=variable.shape) * 0.3)
+    return task
+
+
 @pytest.fixture(scope="module")
 def make_classifier(make_tokenizer):
     """A tiny classifier of a family with every weight random."""
@@ -65,21 +85,8 @@ def make_classifier(make_tokenizer):
         key = (family, *sorted(options.items()))
         if key not in made:
             tokenizer = make_tokenizer(family)
-            config = tt.TransformerConfig(
-                family,
-                vocabulary_size=tokenizer.vocabulary_size + 3,
-                num_layers=2,
-                hidden_dim=16,
-                num_heads=2,
-                intermediate_dim=24,
-                max_sequence_length=48,
-                **({"embedding_dim": 8} if family in ("electra", "albert") else {}),
-            )
-            classifier = tt.TextClassifier(config, tokenizer, LABELS, **options)
-            rng = np.random.default_rng(4)
-            for variable in addresses(classifier).values():
-                variable.assign(rng.normal(size=variable.shape) * 0.3)
-            made[key] = classifier
+            classifier = tt.TextClassifier(config_of(family, tokenizer), tokenizer, LABELS, **options)
+            made[key] = randomised(classifier)
         return made[key]
 
     return make
@@ -198,3 +205,36 @@ def test_what_their_model_cannot_express(make_classifier, tmp_path):
         with pytest.raises(TransformerError, match=message):
             settings_of(tt.TransformerConfig(family, **sizes, **fields))
     assert list(tmp_path.iterdir()) == []
+
+
+TAGS = ("O", "B-X", "I-X")
+WORDS = [["A", "good", "day"], ["bad"], ["a", "badly", "good", "day", ",", "and", "another"]]
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("family", FAMILIES)
+def test_transformers_gives_the_tags_of_words(family, make_tokenizer, tmp_path):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    tokenizer = make_tokenizer(family)
+    tagger = randomised(tt.TokenClassifier(config_of(family, tokenizer), tokenizer, TAGS))
+    tagger.save_to_preset(tmp_path / "there", format="huggingface")
+    model, loading = transformers.AutoModelForTokenClassification.from_pretrained(
+        tmp_path / "there", output_loading_info=True
+    )
+    assert not any(loading[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    space = {"add_prefix_space": True} if family == "roberta" else {}
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "there", **space)
+    found = theirs(WORDS, is_split_into_words=True, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        probabilities = model.eval()(**found).logits.softmax(-1).numpy()
+    for row, ours in enumerate(tagger.predict(WORDS, verbose=0)):
+        numbers = found.word_ids(row)
+        firsts = [numbers.index(word) for word in range(len(WORDS[row]))]
+        np.testing.assert_allclose(ours, probabilities[row, firsts], atol=1e-4)
+    model.save_pretrained(tmp_path / "again")
+    theirs.save_pretrained(tmp_path / "again")
+    again = tt.load(tmp_path / "again")
+    assert type(again) is tt.TokenClassifier and again.labels == TAGS and not again.load_summary.fresh
+    for ours, expected in zip(again.predict(WORDS, verbose=0), tagger.predict(WORDS, verbose=0), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-5)

@@ -12,13 +12,14 @@ from tftransformer.checkpoints.fused import fuse, unfused
 from tftransformer.checkpoints.huggingface.settings import begin_of, begin_settings, config_of, find_family, settings_of
 from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer, write_tokenizer
 from tftransformer.checkpoints.own import as_array, write_weights
-from tftransformer.checkpoints.preset import REGRESSION, Preset, check_vocabulary
+from tftransformer.checkpoints.preset import REGRESSION, TAGGING, Preset, check_vocabulary
 from tftransformer.checkpoints.rules import Table, to_source
 from tftransformer.checkpoints.sources import FLOATING, Source, open_weights
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, check_choice
 from tftransformer.models.families import FAMILIES, Family, families_of
 from tftransformer.models.families.family import HuggingFace
+from tftransformer.models.families.names.huggingface import of_tokens
 from tftransformer.models.shapes import shapes_of
 from tftransformer.text.base import Tokenizer
 
@@ -58,31 +59,58 @@ def _above_the_encoder(
     table = family.huggingface.table
     stated = read_optional_json(folder / "1_Pooling" / "config.json")
     pooling = next((ours for ours, theirs in _POOLINGS.items() if stated.get(f"pooling_mode_{theirs}")), None)
+    architectures = settings.get("architectures") or []
+    architectures = architectures if isinstance(architectures, list) else [architectures]
+    if any("TokenClassification" in str(a) for a in architectures):
+        table = of_tokens(table)
+        kernel = stored_name(source, table, "head/logits/kernel")
+        return (
+            pooling,
+            None,
+            {} if kernel is None else _tag_head(folder, family, settings, source.shape(kernel)[0]),
+            table,
+        )
     kernel = stored_name(source, table, "head/logits/kernel")
     if kernel is None:
         return pooling, None, {}, table
-    architectures = settings.get("architectures") or []
-    architectures = architectures if isinstance(architectures, list) else [architectures]
     if architectures and not any("SequenceClassification" in str(a) for a in architectures):
         return pooling, None, {}, _without_head(family, f"the head of {architectures[0]}, another task")
     count = source.shape(kernel)[0] if source.shape(kernel) else 0
-    head: dict[str, Any] = {}
-    dropout = settings.get(family.huggingface.head_dropout, family.huggingface.default_head_dropout)
-    if isinstance(dropout, (int, float)) and not isinstance(dropout, bool):
-        head["head_dropout"] = float(dropout)
+    head = _head_dropout(settings, family.huggingface.head_dropout, family.huggingface.default_head_dropout)
     if settings.get("problem_type") == "regression" or count < 2:
         # Its numbers come as they are, in their own units.
         names = _number_names(settings.get("id2label"), count)
         known = {"names": names, "mean": [0.0] * count, "scale": [1.0] * count}
         return pooling, None, {**head, "kind": REGRESSION, **known}, table
+    head["multi_label"] = settings.get("problem_type") == "multi_label_classification"
+    return pooling, _class_names(folder, settings, count), head, table
+
+
+def _tag_head(folder: Path, family: Family, settings: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """Settings of a head that gives tags; theirs take the most probable tag of each word."""
+    stated = settings.get("tagging")
+    known = {name: stated[name] for name in ("scheme", "decode") if name in stated} if isinstance(stated, dict) else {}
+    # The name of a setting that counts for heads over whole texts alone begins with "seq".
+    name = family.huggingface.head_dropout
+    dropout = {} if name.startswith("seq") else _head_dropout(settings, name, None)
+    labels = list(_class_names(folder, settings, count))
+    return {"kind": TAGGING, "labels": labels, "decode": "argmax", **known, **dropout}
+
+
+def _head_dropout(settings: Mapping[str, Any], name: str, default: float | None) -> dict[str, Any]:
+    dropout = settings.get(name, default)
+    number = isinstance(dropout, (int, float)) and not isinstance(dropout, bool)
+    return {"head_dropout": float(dropout)} if number else {}
+
+
+def _class_names(folder: Path, settings: Mapping[str, Any], count: int) -> tuple[str, ...]:
     names = settings.get("id2label") or {str(i): f"LABEL_{i}" for i in range(count)}
     if not isinstance(names, dict) or sorted(names) != sorted(str(i) for i in range(count)):
         raise TransformerError(
             f"{folder / 'config.json'}: id2label must name the {count} classes of the classifier from 0 on; "
             f"got {names!r:.80}"
         )
-    head["multi_label"] = settings.get("problem_type") == "multi_label_classification"
-    return pooling, tuple(str(names[str(i)]) for i in range(count)), head, table
+    return tuple(str(names[str(i)]) for i in range(count))
 
 
 def _number_names(stated: Any, count: int) -> list[str]:
@@ -116,14 +144,16 @@ def save_huggingface(
     """Write a folder that transformers loads without a missing or unexpected tensor, and that loads here, too.
 
     What is written follows from the variables: a decoder as the family's class with its language-modelling head; an
-    encoder with a classification head as `...ForSequenceClassification`, with a language-modelling head as
+    encoder with a classification head as `...ForSequenceClassification`, with one over tokens as
+    `...ForTokenClassification`, with a language-modelling head as
     `...ForMaskedLM`, else as its bare `...Model`
     (with `1_Pooling` and `modules.json` of sentence-transformers where texts are pooled by mean or maximum). BERT's
     and ALBERT's bare models have a pooler; where ours has none, load them with `add_pooling_layer=False`.
 
     Args:
         folder, config, tokenizer, variables, pooling, labels, dtype, overwrite: Arguments of `save_preset`.
-        head: Settings of the head: `multi_label`, `head_dropout`; for numbers `kind` and `names`.
+        head: Settings of the head: `multi_label`, `head_dropout`; for numbers `kind` and `names`, for tags `kind`, `labels`,
+            `scheme` and `decode`.
         begin: Ids that a target begins with, of an encoder-decoder.
 
     Returns:
@@ -143,7 +173,9 @@ def save_huggingface(
     if dtype is not None:
         check_choice("dtype", dtype, FLOATING)
     settings = settings_of(config)
-    tensors, kind = _tensors(family, config, variables, pooling)
+    tags = (head or {}).get("kind") == TAGGING and "head/logits/kernel" in variables
+    table = of_tokens(facts.table) if tags else facts.table
+    tensors, kind = _tensors(family, table, config, variables, pooling, tags)
     folder = Path(folder)
     with files.atomic_folder(folder, overwrite=overwrite) as new:
         write_weights(new / "model.safetensors", tensors, dtype, metadata={"format": "pt"})
@@ -151,7 +183,7 @@ def save_huggingface(
         settings["dtype"] = dtype or str(next(iter(tensors.values())).dtype)
         ids = {"pad_token_id": tokenizer.pad_id, "bos_token_id": tokenizer.start_id}
         settings = {**ids, "eos_token_id": tokenizer.separator_id, **settings, **begin_settings(begin, facts)}
-        if kind == "ForSequenceClassification":
+        if kind in ("ForSequenceClassification", "ForTokenClassification"):
             settings.update(_head_settings(facts, labels or (), head or {}))
         files.write_json(new / "config.json", settings)
         write_tokenizer(new, tokenizer, config.family)
@@ -161,19 +193,21 @@ def save_huggingface(
 
 
 def _tensors(
-    family: Family, config: TransformerConfig, variables: Mapping[str, Any], pooling: str
+    family: Family, table: Table, config: TransformerConfig, variables: Mapping[str, Any], pooling: str, tags: bool
 ) -> tuple[dict[str, Any], str]:
     """Their tensors by their names, and the end of the name of the class that holds them."""
     facts, addresses = family.huggingface, set(variables)
-    foreign = sorted({address.split("/")[0] for address in addresses if facts.table.rule(address) is None})
+    foreign = sorted({address.split("/")[0] for address in addresses if table.rule(address) is None})
     if foreign:
         raise TransformerError(
-            f"format 'huggingface' must leave out what {facts.table.name} has no place for; the model has "
+            f"format 'huggingface' must leave out what {table.name} has no place for; the model has "
             f"{', '.join(foreign)}"
         )
     pooler = "pooler/dense/kernel" in addresses
     if family.architecture != "encoder":
         kind = facts.language_model
+    elif tags:
+        kind = "ForTokenClassification"
     elif "head/logits/kernel" in addresses:
         kind = "ForSequenceClassification"
         if pooling != "cls" or not pooler:
@@ -189,9 +223,9 @@ def _tensors(
     prefix = "" if kind == "Model" else facts.prefix
     chosen = (address for address in variables if address in addresses)
     tensors = dict(
-        to_source(facts.table, address, as_array(variables[address]), config.num_heads, prefix) for address in chosen
+        to_source(table, address, as_array(variables[address]), config.num_heads, prefix) for address in chosen
     )
-    return fuse(tensors, facts.table), kind
+    return fuse(tensors, table), kind
 
 
 def _head_settings(facts: HuggingFace, labels: Sequence[str], head: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,11 +233,15 @@ def _head_settings(facts: HuggingFace, labels: Sequence[str], head: Mapping[str,
     kind = "multi_label_classification" if several else "single_label_classification"
     if head.get("kind") == REGRESSION:
         labels, kind = head["names"], REGRESSION
+    if head.get("kind") == TAGGING:
+        labels, kind = head["labels"], None
     settings = {
         "id2label": {str(i): label for i, label in enumerate(labels)},
         "label2id": {label: i for i, label in enumerate(labels)},
         "problem_type": kind,
     }
+    if kind is None:
+        settings["tagging"] = {name: head[name] for name in ("scheme", "decode")}
     if "head_dropout" in head:
         settings[facts.head_dropout] = head["head_dropout"]
     return settings

@@ -14,7 +14,7 @@ from tftransformer.data.loading import SPLIT_WORDS
 from tftransformer.data.readers.columns import Table
 from tftransformer.data.readers.jsonl import MISSING, read_jsonl
 from tftransformer.data.readers.text_file import existing_path, read_text, split_lines
-from tftransformer.data.tagged import TaggedSplit, TaggedSplits, cut_tagged
+from tftransformer.data.tagged import TaggedSplit, TaggedSplits, cut_tagged, split_words
 from tftransformer.errors import TransformerError, near_miss
 
 SAMPLE = "sample"
@@ -27,9 +27,6 @@ _JSON = (".jsonl", ".ndjson", ".json")
 _NOTES = (".md", ".rst", ".py")
 # The two test files of the CoNLL shared tasks: one to develop on, one for the end.
 _SPLIT_WORDS = {**SPLIT_WORDS, "testa": "validation", "testb": "test"}
-# Chinese and Japanese are written without spaces: there every character is a word.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
 _BLANKS = " \t\f\v"
 # CoNLL-U: lines of several words at once (3-4), and of words that are not in the text (5.1).
 _NO_WORD = re.compile(r"[0-9]+[-.][0-9]+")
@@ -292,7 +289,7 @@ def _from_spans(where: str, text: Any, entities: Any) -> tuple[str, list[tuple[i
     words, tags = [], []
     inside = {start: (end, label) for start, end, label in spans}
     for start, end in zip(borders, borders[1:], strict=False):
-        found = [match.span() for match in _WORD.finditer(text, start, end)]
+        found = split_words(text, start, end)
         label = inside[start][1] if start in inside else ""
         if label and not found:
             raise TransformerError(f"{where}: spans must hold a word; got {(start, end, label)}")

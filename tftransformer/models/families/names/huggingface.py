@@ -1,8 +1,9 @@
 """Hugging Face's idioms, in which the tables of its encoder families are written: rules, settings, their defaults."""
 
+import dataclasses
 from typing import Any
 
-from tftransformer.models.families.names.tables import ENCODER_BLOCK, Ignored, Rule
+from tftransformer.models.families.names.tables import ENCODER_BLOCK, Ignored, Rule, Table
 
 TIED_TOKENS = "the token table once more, or its bias"
 NOT_LOADED = (
@@ -53,6 +54,14 @@ def norm(address: str, name: str, outer: bool = False) -> tuple[Rule, ...]:
     return (
         Rule(f"{address}/gamma", (f"{name}.weight", f"{name}.gamma"), outer=outer),
         Rule(f"{address}/beta", (f"{name}.bias", f"{name}.beta"), outer=outer),
+    )
+
+
+def of_tokens(table: Table) -> Table:
+    """The table of a family's token classifiers: a plain `classifier`, whatever the head over whole texts is made of."""
+    table = table.without("(head|pooler)/.*", "the head reads the vector of each token")
+    return dataclasses.replace(
+        table, rules=(*dense("head/logits", "classifier", may_differ=True, outer=True), *table.rules)
     )
 
 

@@ -1,0 +1,210 @@
+"""Tagging: a tag for each word, of entities in one of the usual schemes or plain."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from tftransformer.data.labels import sort_labels
+from tftransformer.data.ragged import Ragged
+from tftransformer.data.tagged import TaggedSplit
+from tftransformer.errors import TransformerError, check_choice, near_miss
+from tftransformer.evaluation.entity_f1 import EntityF1
+from tftransformer.evaluation.tagging import (
+    SCHEMES,
+    allowed_transitions,
+    convert_tags,
+    entity_metrics,
+    spans_of,
+    tag_scheme,
+    tags_of,
+    viterbi,
+)
+from tftransformer.evaluation.tagging_report import TaggingReport
+from tftransformer.finetuning.losses import SmoothedCrossEntropy
+from tftransformer.objectives.objective import Objective
+
+# Where tags come in it, what is learned is the scheme that every reader understands.
+_LEARNED_AS = {"IOB1": "IOB2"}
+
+
+class TextSpan(NamedTuple):
+    """A part of a text with a type: an entity, or with plain tags a word.
+
+    `text` is `sentence[start:end]`, in characters; `probability` is the mean over its words.
+    """
+
+    text: str
+    start: int
+    end: int
+    type: str
+    probability: float
+
+
+@dataclasses.dataclass
+class Tagging(Objective):
+    """Output (B, T, C), the logits of C tags for the first piece of each word.
+
+    Args:
+        tags: The C tags in the order of the logits.
+        scheme: One of `evaluation.tagging.SCHEMES`, which the tags are of. None: found from the tags.
+        decode: "viterbi", the most probable sequence that the scheme allows, or "argmax", the most probable tag of each word.
+
+    Raises:
+        TransformerError: Fewer than two tags, one twice, a tag that is not of the scheme, or one of the others is unknown.
+
+    Example:
+        >>> objective = Tagging(["O", "B-PLACE", "I-PLACE"])
+        >>> objective.encode([["O", "I-PLACE"]]).values.tolist()
+        [0, 1]
+        >>> objective.decoded([np.array([[0.5, 0.1, 0.4], [0.2, 0.3, 0.5]])])
+        [['O', 'B-PLACE']]
+    """
+
+    tags: Sequence[str] = ()
+    scheme: str | None = None
+    decode: str = "viterbi"
+
+    def __post_init__(self) -> None:
+        self.tags = tuple(str(tag) for tag in self.tags)
+        if len(self.tags) < 2 or len(set(self.tags)) < len(self.tags):
+            raise TransformerError(f"labels must be at least two different tags; got {list(self.tags)!r:.80}")
+        check_choice("decode", self.decode, ("viterbi", "argmax"))
+        if self.scheme is None:
+            self.scheme = tag_scheme([self.tags])
+            self.scheme = _LEARNED_AS.get(self.scheme, self.scheme)
+        check_choice("scheme", self.scheme, SCHEMES)
+        self._allowed = allowed_transitions(self.tags, self.scheme)
+
+    # Targets.
+
+    def encode(self, targets: Any) -> Ragged:
+        """Return the ids of the tags of each sentence, brought into the scheme.
+
+        Raises:
+            TransformerError: A tag is none of the C.
+        """
+        rows = [list(row) for row in targets]
+        numbers = {tag: number for number, tag in enumerate(self.tags)}
+        ids = []
+        for row, tags in zip(rows, self.in_scheme(rows), strict=True):
+            for given, tag in zip(row, tags, strict=True):
+                if tag not in numbers:
+                    known = f"{', '.join(self.tags[:10])}{', …' if len(self.tags) > 10 else ''}"
+                    raise TransformerError(
+                        f"tags must be among those of the task, {known}; got {given!r}{near_miss(tag, self.tags)}"
+                    )
+            ids.append([numbers[tag] for tag in tags])
+        return Ragged.of(ids, "int32")
+
+    def in_scheme(self, rows: Sequence[Sequence[str]]) -> list[list[str]]:
+        """Return the tags of sentences, of whatever scheme, in the task's own."""
+        scheme = tag_scheme(rows)
+        if (scheme == "plain") != (self.scheme == "plain"):
+            if self.scheme == "plain" and not any(tag != "O" for row in rows for tag in row):
+                return [list(row) for row in rows]
+            raise TransformerError(f"tags must be of the task's scheme, {self.scheme}; got those of {scheme}")
+        return [convert_tags(row, scheme, self.scheme) for row in rows]
+
+    @property
+    def classes(self) -> tuple:
+        return tuple(self.tags)
+
+    # Training.
+
+    def compiled(self, loss: Any, metrics: Any, weighted_metrics: Any, smoothing: float) -> dict[str, Any]:
+        """Return loss and metrics: cross-entropy, a mean over the words of a batch, accuracy, and the F1 of entities."""
+        if loss is None:
+            loss = SmoothedCrossEntropy(smoothing, reduction="mean_with_sample_weight")
+        if weighted_metrics is None and metrics is None:
+            weighted_metrics = self.metrics()
+        return {"loss": loss, "metrics": metrics, "weighted_metrics": weighted_metrics}
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Return the accuracy of tags and, of entities, their F1."""
+        accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        return [accuracy] if self.scheme == "plain" else [accuracy, EntityF1(self.tags)]
+
+    # Predictions.
+
+    def activate(self, output: Any) -> Any:
+        """Return the probabilities of the tags, (B, T, C)."""
+        return ops.softmax(ops.cast(output, "float32"), axis=-1)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return (len(self.tags),)
+
+    def ids_of(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return the ids (W,) of the tags of one sentence, of their probabilities (W, C)."""
+        if self.decode == "argmax" or self.scheme == "plain" or not len(probabilities):
+            return np.argmax(probabilities, axis=-1) if len(probabilities) else np.zeros(0, "int64")
+        with np.errstate(divide="ignore"):
+            return viterbi(np.log(probabilities), *self._allowed)
+
+    def decoded(self, rows: Iterable[np.ndarray]) -> list[list[str]]:
+        """Return the tags of each sentence, of their probabilities (W, C)."""
+        return [[self.tags[number] for number in self.ids_of(row)] for row in rows]
+
+    def spans(self, split: TaggedSplit, rows: Sequence[np.ndarray]) -> list[list[TextSpan]]:
+        """Return the entities of each sentence as parts of its text."""
+        found = []
+        for text, words, probabilities in zip(split.texts, split.spans, rows, strict=True):
+            ids = self.ids_of(probabilities)
+            chosen = probabilities[np.arange(len(ids)), ids]
+            spans = []
+            for first, last, kind in spans_of([self.tags[number] for number in ids], self.scheme or "plain"):
+                start, end = words[first][0], words[last - 1][1]
+                spans.append(TextSpan(text[start:end], start, end, kind, float(chosen[first:last].mean())))
+            found.append(spans)
+        return found
+
+    def report(self, split: TaggedSplit, rows: Sequence[np.ndarray], baselines: Sequence[dict] = ()) -> TaggingReport:
+        """Return the figures of what `predict` returned for tagged sentences; `print` it.
+
+        Raises:
+            TransformerError: The sentences have no tags.
+        """
+        if split.tags is None:
+            raise TransformerError("data must have tags to be evaluated; got sentences without")
+        figures = entity_metrics(self.in_scheme(split.tags), self.decoded(rows), scheme=self.scheme)
+        return TaggingReport(figures, baselines)
+
+    def settings(self) -> dict[str, Any]:
+        """Return its arguments as JSON values."""
+        return {"labels": list(self.tags), "scheme": self.scheme, "decode": self.decode}
+
+
+def complete_tags(tags: Iterable[str], scheme: str | None = None) -> tuple[tuple[str, ...], str]:
+    """Return all tags of a scheme for the types that some tags name, and the scheme.
+
+    Few sentences lack some: the first entity of a type that follows another of it has a tag that no training sentence may have.
+
+    Args:
+        tags: Tags, of any scheme.
+        scheme: Scheme to write. None: that of the tags; IOB2 for those of IOB1.
+
+    Raises:
+        TransformerError: The tags are plain and the scheme is not, or the other way round.
+
+    Example:
+        >>> complete_tags(["O", "I-PLACE"])
+        (('O', 'B-PLACE', 'I-PLACE'), 'IOB2')
+    """
+    names = sort_labels(tags)
+    found = tag_scheme([names])
+    scheme = _LEARNED_AS.get(found, found) if scheme is None else scheme
+    if found == "plain" or scheme == "plain":
+        if found != scheme:
+            raise TransformerError(f"scheme must be 'plain' where tags are, and only there; got {scheme!r}")
+        return names, scheme
+    kinds = sort_labels(tag.partition("-")[2] for tag in names if tag != "O")
+    written = dict.fromkeys(["O"])
+    for kind in kinds:
+        # Two neighbours, the second of three words, and one of one word, show all tags of a scheme.
+        spans = [(0, 1, kind), (1, 4, kind)]
+        written |= dict.fromkeys(tag for tag in tags_of(spans, 5, scheme) if tag != "O")
+    return tuple(written), scheme
