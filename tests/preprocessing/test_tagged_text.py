@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from tftransformer.data import Split, TaggedSplit
+from tftransformer.data import Split, TaggedSplit, split_words
 from tftransformer.errors import TransformerError
 from tftransformer.objectives import Tagging
 from tftransformer.preprocessing import TaggedTextPreprocessor
 from tftransformer.preprocessing.tagged_text import IGNORED, WORDS
+from tftransformer.preprocessing.words import words_of
 from tftransformer.text import WordPieceTokenizer
 
 OBJECTIVE = Tagging(["NOUN", "VERB", "OTHER"])
@@ -103,3 +105,42 @@ def test_wrong_input_is_said_in_one_line(tokenizer):
     for overlap in (6, -1, 0.5, True):
         with pytest.raises(TransformerError, match="overlap must be at least 0 and below 6"):
             TaggedTextPreprocessor(tokenizer, 8, overlap)
+
+
+TEXTS = [
+    "Off to Rome!",
+    "",
+    "e\u0301tude  gööd_film\r\n😀x 3½ 東京に行く",
+    "good" * 9 + " movie bad" * 20,
+    " \u00a0\u2003 ",
+    "ש\u05c1לום",
+]
+
+
+def test_a_graph_finds_the_same_words():
+    found = words_of(tf.constant(TEXTS))
+    for text, strings, starts, ends in zip(TEXTS, *(part.to_list() for part in found), strict=True):
+        assert list(zip(starts, ends, strict=True)) == split_words(text)
+        assert [string.decode() for string in strings] == [text[start:end] for start, end in split_words(text)]
+    assert words_of(tf.constant([], tf.string)).text.shape[0] == 0
+
+
+@pytest.mark.parametrize(("length", "overlap"), [(8, None), (64, None), (5, 1)])
+def test_a_graph_has_the_same_windows(tokenizer, length, overlap):
+    preprocessor = TaggedTextPreprocessor(tokenizer, length, overlap)
+    examples = preprocessor.examples(TEXTS, objective=OBJECTIVE)
+    served = tf.function(preprocessor.graph)(tf.constant(TEXTS))
+    ours = examples.features(np.arange(len(examples)), int(examples.lengths.max()))
+    for name, value in ours.items():
+        np.testing.assert_array_equal(served[name], value, err_msg=name)
+    places, words = examples.inputs[WORDS], served["word_start"].numpy() >= 0
+    assert [list(row) for row in places.words_of(examples.tokens.token_ids, examples.tokens.row_splits[:-1])] == [
+        [
+            served["token_ids"].numpy()[served["word_window"][i, j], served["word_place"][i, j]]
+            for j in np.flatnonzero(row)
+        ]
+        for i, row in enumerate(words)
+    ]
+    for i, text in enumerate(TEXTS):
+        ends = served["word_end"].numpy()[i][words[i]]
+        assert list(zip(served["word_start"].numpy()[i][words[i]], ends, strict=True)) == split_words(text)

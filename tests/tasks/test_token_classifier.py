@@ -5,12 +5,14 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tftransformer import load
 from tftransformer.data import TaggedSplit
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import tagging_baselines
 from tftransformer.evaluation.tagging import spans_of
+from tftransformer.objectives.tagging import viterbi_in_graph
 from tftransformer.patterns import addresses
 from tftransformer.tasks import TextClassifier, TokenClassifier
 
@@ -135,6 +137,33 @@ def test_a_folder_of_transformers_gives_the_same_tags(trained, tagged, tmp_path)
     again = load(tmp_path / "theirs")
     assert type(again) is TokenClassifier and again.objective == trained.objective
     same(again.predict(tagged, verbose=0), trained.predict(tagged, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("decode", ["viterbi", "argmax"])
+def test_a_server_answers_the_same_tags_and_places(trained, tmp_path, decode):
+    tagger = TokenClassifier.from_preset(_saved(trained, tmp_path), sequence_length=12, decode=decode)
+    texts = ["a  gööd film 😀!\r\nA good film", "", "bad movie " * 20]
+    tagger.export(tmp_path / "served")
+    served = tf.saved_model.load(tmp_path / "served").signatures["serving_default"](text=tf.constant(texts))
+    split = TaggedSplit.from_texts(texts)
+    for row, probabilities in enumerate(tagger.predict(texts, verbose=0)):
+        words = len(split.spans[row])
+        np.testing.assert_allclose(served["probabilities"][row, :words], probabilities, atol=1e-5)
+        places = list(zip(served["start"][row].numpy(), served["end"][row].numpy(), strict=True))
+        assert places[:words] == split.spans[row] and set(places[words:]) <= {(-1, -1)}
+        tags = [tag.decode() for tag in served["tag"][row].numpy()]
+        assert tags[:words] == tagger.objective.decoded([probabilities])[0] and not any(tags[words:])
+
+
+def test_the_best_sequences_of_a_graph_are_those_of_the_host(one_block_preset):
+    objective = build(one_block_preset, scheme="BIOES").objective
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.full(len(objective.tags), 0.3), (20, 9)).astype("float32")
+    lengths = random.integers(0, 10, 20)
+    real = tf.constant(np.arange(9) < lengths[:, None])
+    found = viterbi_in_graph(tf.math.log(probabilities), real, *objective._allowed).numpy()
+    for row, length in enumerate(lengths):
+        np.testing.assert_array_equal(found[row, :length], objective.ids_of(probabilities[row, :length]))
 
 
 STEPS = {

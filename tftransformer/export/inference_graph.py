@@ -46,7 +46,7 @@ def inference_network(trunk: Task, pairs: bool) -> Callable[[Mapping[str, tf.Ten
 
     Returns:
         A function from `token_ids`, `padding_mask` and `segment_ids`, each (B, T), to (B, D), equal to what the layers
-        give up to rounding for rows that hold at least one token.
+        give up to rounding for rows that hold at least one token; without pooling to (B, T, D).
 
     Example:
         >>> ids = classifier.tokenizer.tokenize(tf.constant(["a good film", "dull"]))
@@ -84,7 +84,7 @@ def inference_network(trunk: Task, pairs: bool) -> Callable[[Mapping[str, tf.Ten
         if stack.final_norm is not None and len(layers) == config.num_layers:
             x = tf.cast(stack.final_norm(x), tf.float32)
         x = tf.reshape(x, tf.stack([shape[0], 1 if first_only else shape[1], config.hidden_dim]))
-        return trunk.pooler(x, padding_mask=None if first_only else mask)
+        return x if trunk.pooler is None else trunk.pooler(x, padding_mask=None if first_only else mask)
 
     return network
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from tftransformer.data.labels import sort_labels
@@ -173,9 +174,98 @@ class Tagging(Objective):
         figures = entity_metrics(self.in_scheme(split.tags), self.decoded(rows), scheme=self.scheme)
         return TaggingReport(figures, baselines)
 
+    # What a server answers.
+
+    compared = "probabilities"
+
+    def served(self, words: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Return what a server answers for the words of B texts, of which the longest has W.
+
+        Args:
+            words: What `at_words` gave.
+
+        Returns:
+            `tag` (B, W) strings, "" behind the last word of a text; `start` and `end` (B, W) int32, its characters, -1 there;
+            `probability` (B, W) of the tag and `probabilities` (B, W, C), float32, 0 there.
+        """
+        real = words["start"] >= 0
+        probabilities = self.activate(words["logits"])
+        if self.decode == "viterbi" and self.scheme != "plain":
+            ids = viterbi_in_graph(tf.math.log(probabilities), real, *self._allowed)
+        else:
+            ids = tf.argmax(probabilities, -1, tf.int32)
+        probabilities = tf.where(real[..., tf.newaxis], probabilities, 0.0)
+        return {
+            "tag": tf.where(real, tf.gather(tf.constant(list(self.tags)), ids), ""),
+            "start": words["start"],
+            "end": words["end"],
+            "probability": tf.gather(probabilities, ids, batch_dims=2),
+            "probabilities": probabilities,
+        }
+
     def settings(self) -> dict[str, Any]:
         """Return its arguments as JSON values."""
         return {"labels": list(self.tags), "scheme": self.scheme, "decode": self.decode}
+
+
+def at_words(logits: tf.Tensor, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Return the logits (B, W, C) of words, and their `start` and `end` (B, W).
+
+    Args:
+        logits: (R, T, C) of windows.
+        inputs: What `TaggedTextPreprocessor.graph` gave.
+    """
+    window, place = (tf.maximum(inputs[name], 0) for name in ("word_window", "word_place"))
+    return {
+        "logits": tf.gather_nd(tf.cast(logits, tf.float32), tf.stack([window, place], axis=-1)),
+        "start": inputs["word_start"],
+        "end": inputs["word_end"],
+    }
+
+
+def viterbi_in_graph(
+    log_probabilities: tf.Tensor, real: tf.Tensor, transitions: np.ndarray, start: np.ndarray, end: np.ndarray
+) -> tf.Tensor:
+    """Return `evaluation.tagging.viterbi` of B sentences at once, in TensorFlow operations.
+
+    Args:
+        log_probabilities: (B, W, C).
+        real: (B, W), False behind the last word of a sentence.
+        transitions, start, end: (C, C), (C,) and (C,), True where allowed.
+
+    Returns:
+        int32 (B, W); anything behind the last word.
+
+    Example:
+        >>> scores = tf.math.log([[[0.5, 0.1, 0.4], [0.2, 0.3, 0.5]]])
+        >>> allowed = np.array([[1, 1, 0], [1, 1, 1], [1, 1, 1]], bool)
+        >>> viterbi_in_graph(scores, tf.fill([1, 2], True), allowed, np.array([True, True, False]), np.ones(3, bool))[0].numpy().tolist()
+        [0, 1]
+    """
+    steps, first, last = (
+        tf.constant(np.where(allowed, 0.0, -1e9), tf.float32) for allowed in (transitions, start, end)
+    )
+    # One more place, so that there is a first one where no sentence has a word.
+    scores = tf.pad(tf.maximum(log_probabilities, -1e6), [[0, 0], [0, 1], [0, 0]])
+    real = tf.pad(real, [[0, 0], [0, 1]])
+    (rows, width), size = tf.unstack(tf.shape(real)), scores.shape[-1]
+    stays = tf.tile(tf.range(size)[tf.newaxis], [rows, 1])
+
+    def forward(i: tf.Tensor, best: tf.Tensor, came: tf.TensorArray) -> tuple:
+        reached, here = best[:, :, tf.newaxis] + steps, real[:, i, tf.newaxis]
+        came = came.write(i, tf.where(here, tf.argmax(reached, 1, tf.int32), stays))
+        return i + 1, tf.where(here, tf.reduce_max(reached, 1) + scores[:, i], best), came
+
+    came = tf.TensorArray(tf.int32, width, clear_after_read=False, element_shape=[None, size]).write(0, stays)
+    opened = [tf.constant(1), first + scores[:, 0], came]
+    _, best, came = tf.while_loop(lambda i, *_: i < width, forward, opened)
+
+    def backward(i: tf.Tensor, tag: tf.Tensor, path: tf.TensorArray) -> tuple:
+        return i - 1, tf.gather(came.read(i), tag, batch_dims=1), path.write(i, tag)
+
+    path = tf.TensorArray(tf.int32, width, element_shape=[None])
+    _, _, path = tf.while_loop(lambda i, *_: i >= 0, backward, [width - 1, tf.argmax(best + last, -1, tf.int32), path])
+    return tf.transpose(path.stack())[:, :-1]
 
 
 def complete_tags(tags: Iterable[str], scheme: str | None = None) -> tuple[tuple[str, ...], str]:

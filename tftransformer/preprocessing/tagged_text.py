@@ -15,6 +15,7 @@ from tftransformer.data.tagged import TaggedSplit
 from tftransformer.data.texts import as_texts, check_weights, weight_values
 from tftransformer.errors import TransformerError
 from tftransformer.preprocessing.text import Maker, TextPreprocessor
+from tftransformer.preprocessing.words import words_of
 from tftransformer.text.base import Tokenizer
 
 # What the target of a token is that is not the first of a word.
@@ -189,6 +190,47 @@ class TaggedTextPreprocessor(TextPreprocessor):
         lengths = (lengths + _SPECIAL).astype("int32")
         tokens = Tokens(ids, splits, lengths, lengths, self.tokenizer.pad_id)
         return tokens, WordPlaces(Ragged(places, row_splits(in_window)), sentences)
+
+    # Inside a served graph.
+
+    def graph(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return what the network is given for texts (B,), and where its answers for words are.
+
+        Returns:
+            `token_ids`, `segment_ids` and `padding_mask` of R windows, each (R, T); `word_window` and `word_place`, where the
+            first pieces of words are, and `word_start` and `word_end`, in characters, each (B, W) and -1 behind the last word.
+        """
+        words = words_of(texts[0])
+        pieces = self._pieces_in_graph(words.text.values)
+        room, counts = self.sequence_length - _SPECIAL, words.text.row_lengths()
+        ends = tf.gather(pieces.row_splits, words.text.row_splits)
+        sizes = ends[1:] - ends[:-1]
+        windows = 1 + tf.maximum(tf.constant(0, tf.int64), -(-(sizes - room) // self.stride))
+        first_window = tf.cumsum(windows, exclusive=True)
+        sentences = tf.repeat(tf.range(tf.size(counts, tf.int64)), windows)
+        shift = (tf.range(tf.size(sentences, tf.int64)) - tf.gather(first_window, sentences)) * self.stride
+        lengths = tf.minimum(tf.constant(room, tf.int64), tf.gather(sizes, sentences) - shift)
+        starts = tf.gather(ends, sentences) + shift
+        ids = tf.gather(pieces.values, tf.ragged.range(starts, starts + lengths))
+        inputs = self.pack(ids)
+        of_word = words.text.value_rowids()
+        place = pieces.row_splits[:-1] - tf.gather(ends, of_word)
+        last = tf.gather(windows, of_word) - 1
+        window = tf.clip_by_value((place - self.overlap // 2) // self.stride, tf.zeros_like(last), last)
+        flat = {
+            "word_window": tf.gather(first_window, of_word) + window,
+            "word_place": place - window * self.stride + 1,
+        }
+        ragged = {name: words.text.with_values(tf.cast(value, tf.int32)) for name, value in flat.items()}
+        ragged |= {"word_start": words.start, "word_end": words.end}
+        return {**inputs, **{name: value.to_tensor(-1) for name, value in ragged.items()}}
+
+    def _pieces_in_graph(self, words: tf.Tensor) -> tf.RaggedTensor:
+        """As `pieces_of`, for words (W,)."""
+        pieces = self.tokenizer.tokenize(words if self.tokenizer.words_begin_with_space else " " + words)
+        missing = tf.cast(pieces.row_lengths() == 0, tf.int64)
+        unknown = tf.fill([tf.reduce_sum(missing)], self.tokenizer.unknown_id)
+        return tf.concat([tf.cast(pieces, tf.int32), tf.RaggedTensor.from_row_lengths(unknown, missing)], axis=1)
 
     def maker(self, objective: Any) -> Maker:
         return super().maker(objective)._replace(pack=(self.pack, self.overlap))

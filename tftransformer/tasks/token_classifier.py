@@ -14,8 +14,10 @@ from tftransformer.config import TransformerConfig
 from tftransformer.data.tagged import TaggedSplit
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.tagging_report import TaggingReport
+from tftransformer.export.inference_graph import inference_network
+from tftransformer.export.serving import Serving, Signature
 from tftransformer.layers.heads import ClassificationHead
-from tftransformer.objectives.tagging import Tagging, TextSpan, complete_tags
+from tftransformer.objectives.tagging import Tagging, TextSpan, at_words, complete_tags
 from tftransformer.preprocessing.datasets import texts_alone
 from tftransformer.preprocessing.tagged_text import WORDS, TaggedTextPreprocessor
 from tftransformer.tasks.encoder_task import EncoderTask
@@ -189,7 +191,23 @@ class TokenClassifier(EncoderTask):
         """
         return self.objective.report(data, self.predict(data, verbose=0), baselines)
 
-    # To folders.
+    # To servers and folders.
+
+    def serving(self, computed: "TokenClassifier | None" = None) -> Serving:
+        """Strings in, words with their places and tags out; see `Tagging.served`."""
+        computed = self if computed is None else computed
+        vectors = inference_network(computed, pairs=False)
+        signature = Signature(
+            inputs=self.preprocessor.names,
+            sequence_length=self.sequence_length,
+            prepare=self.preprocessor.graph,
+            network=lambda inputs: at_words(computed.head(vectors(inputs)), inputs),
+            layers=lambda inputs: at_words(self(inputs, training=False), inputs),
+            answers=self.objective.served,
+            compared="probabilities",
+            shape=(0, len(self.labels)),
+        )
+        return Serving({"serving_default": signature}, self.labels)
 
     def head_contents(self) -> dict[str, Any]:
         return {"head": {"kind": TAGGING, **self.objective.settings(), "head_dropout": self.head_dropout}}
