@@ -24,7 +24,7 @@ def run(folder, *words):
 
 def test_there_is_an_example_for_every_command():
     # What is no command shows the library.
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {*COMMANDS, "regress"}
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {*COMMANDS, "regress", "tag"}
 
 
 def test_alone_it_lists_the_commands(tmp_path):

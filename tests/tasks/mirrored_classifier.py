@@ -14,7 +14,7 @@ import tensorflow as tf
 from tftransformer.distribution import build_strategy
 from tftransformer.finetuning import SGD, ActivationCache, Freeze, GradualUnfreezing, LoRA
 from tftransformer.patterns import addresses
-from tftransformer.tasks import MultiTaskClassifier, TextClassifier, TextRegressor
+from tftransformer.tasks import MultiTaskClassifier, TextClassifier, TextRegressor, TokenClassifier
 
 # Batches of 8 leave a last one of 5, and of 1: rows that two replicas cannot share equally.
 CASES = {
@@ -32,6 +32,7 @@ CASES = {
     # The loss is a mean over weights, not over rows.
     "weighted mean": (21, 0, dict(global_clipnorm=0.05)),
     "numbers": (21, 0, dict(global_clipnorm=0.05)),
+    "tags": (21, 0, dict(global_clipnorm=0.05)),
 }
 FIT = {
     "stages of frozen blocks": {"methods": GradualUnfreezing(), "epochs": 3},
@@ -42,12 +43,13 @@ FIT = {
     "put in after predict": {"late": True},
     "weighted mean": {"loss": "mean_with_sample_weight"},
     "numbers": {"numbers": True},
+    "tags": {"tags": True},
 }
 
 
 def train(
     preset, strategy, rows, frozen, options, cache, dataset=False, tasks=False, late=False, methods=(), loss=None,
-    numbers=False, **fit,
+    numbers=False, tags=False, **fit,
 ):  # fmt: skip
     texts = [" ".join(["good", "film"] * (1 + i % 5)) if i % 3 else "bad " * (1 + i % 4) for i in range(rows)]
     labels = [int(i % 3 == 0) for i in range(rows)]
@@ -59,6 +61,10 @@ def train(
             classifier = MultiTaskClassifier.from_preset(preset, tasks=tasks, **still)
         elif numbers:
             classifier = TextRegressor.from_preset(preset, **still)
+        elif tags:
+            texts = [text.split() for text in texts]
+            labels = [["GOOD" if word == "good" else "OTHER" for word in words] for words in texts]
+            classifier = TokenClassifier.from_preset(preset, labels=["GOOD", "OTHER"], **still)
         else:
             classifier = TextClassifier.from_preset(preset, labels=["no", "yes"], **still)
         if frozen:
@@ -81,7 +87,8 @@ def train(
             x, y = {"mood": (texts, labels), "tone": (texts[:9], [i % 3 for i in range(9)])}, None
         classifier.fit(x, y, batch_size=8, verbose=0, activation_cache=cache, **{"epochs": 2, **fit})
     task = {"task": "mood"} if tasks else {}
-    return start, values(classifier), classifier.predict(texts, verbose=0, **task)
+    predicted = classifier.predict(texts, verbose=0, **task)
+    return start, values(classifier), np.concatenate(predicted) if tags else predicted
 
 
 def values(classifier):

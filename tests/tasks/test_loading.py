@@ -73,11 +73,28 @@ def numbers(preset):
     return tt.TextRegressor.from_preset(preset, sequence_length=12, text_pairs=True, **scale)
 
 
+def tags(preset):
+    return tt.TokenClassifier.from_preset(
+        preset, ["NOUN", "VERB", "OTHER"], sequence_length=12, overlap=3, decode="argmax"
+    )
+
+
 def users_own(preset):
     return Renamed.from_preset(preset, labels=LABELS, sequence_length=12)
 
 
-MAKERS = (text, several_labels, with_lora, documents, several_tasks, numbers, users_own, translator, language_model)
+MAKERS = (
+    text,
+    several_labels,
+    with_lora,
+    documents,
+    several_tasks,
+    numbers,
+    tags,
+    users_own,
+    translator,
+    language_model,
+)
 
 
 def shaken(task):
@@ -99,6 +116,8 @@ def answers(task):
     if isinstance(task, tt.MultiTaskClassifier):
         rows = {name: PAIRS if own.text_pairs else TEXTS for name, own in task.tasks.items()}
         return [task.predict(rows[name], task=name, verbose=0) for name in task.tasks]
+    if isinstance(task, tt.TokenClassifier):
+        return task.predict([*TEXTS, "a good movie " * 9], verbose=0)
     if isinstance(task, TextWriter):
         x, *_ = next(iter(token_batches(task.preprocess([("a good story", "dull"), ("bad", "")]), 2, shuffle=False)))
         return [task.predict(["a good story", "", "bad"]), task(x).numpy()]

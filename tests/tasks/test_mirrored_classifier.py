@@ -31,7 +31,7 @@ def results(request, tiny_preset):
     [
         "last batch of 5", "last batch of 1", "one frozen block", "all frozen", "stages of frozen blocks", "changed copies",
         "packed last batch of 1", "packed dataset", "packed tasks", "put in after predict", "weighted mean",
-        "numbers",
+        "numbers", "tags",
     ],
 )  # fmt: skip
 def test_two_replicas_equal_one_device(results, case):

@@ -7,6 +7,9 @@ truncated and padded to the longest of the batch inside the graph; documents are
 those that are there are computed. The signature `labels` takes nothing and returns the names of the C classes, `labels`
 (C,) string; they are in `assets.extra/labels.json`, too.
 
+A tagger returns, for the words of each text, `tag` (B, W) string, `start` and `end` (B, W) int32, in characters, `probability` (B, W) and
+`probabilities` (B, W, C) float32; behind the last word of a text "", -1 and 0. Words are found and windows cut inside the graph.
+
 A model that writes texts returns `text` (B,) string and `score` (B,) float32, and has no labels.
 
 Several tasks on one encoder have a signature each, of the task's name, and the encoder stands in the file once. The names
