@@ -224,6 +224,16 @@ def test_weights_and_default_recipe(one_block_preset, tagged):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
+def test_plain_tags_are_told_word_by_word(one_block_preset):
+    tagger = build(one_block_preset, labels=["NOUN", "VERB", "O"])
+    tagger.head.logits.bias.assign([0.0, 0.0, 9.0])  # NOUN, O, VERB
+    (spans,) = tagger.find_spans("good movie!")
+    assert [(span.text, span.type) for span in spans] == [("good", "VERB"), ("movie", "VERB"), ("!", "VERB")]
+    tagger.head.logits.bias.assign([0.0, 9.0, 0.0])
+    assert tagger.find_spans("good movie!") == [[]]
+    assert len(tagger.predict([["good"]] * 5, batch_size=2, steps=2, verbose=0)) == 4
+
+
 def test_wrong_calls_are_said_in_one_line(one_block_preset, trained, tagged):
     for call, message in (
         (lambda: build(one_block_preset, labels=["O"]), "labels must be at least two different tags"),

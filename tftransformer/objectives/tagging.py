@@ -151,13 +151,15 @@ class Tagging(Objective):
         return [[self.tags[number] for number in self.ids_of(row)] for row in rows]
 
     def spans(self, split: TaggedSplit, rows: Sequence[np.ndarray]) -> list[list[TextSpan]]:
-        """Return the entities of each sentence as parts of its text."""
+        """Return the entities of each sentence as parts of its text; of plain tags each word, but for those with "O"."""
         found = []
         for text, words, probabilities in zip(split.texts, split.spans, rows, strict=True):
             ids = self.ids_of(probabilities)
             chosen = probabilities[np.arange(len(ids)), ids]
             spans = []
             for first, last, kind in spans_of([self.tags[number] for number in ids], self.scheme or "plain"):
+                if kind == "O":
+                    continue
                 start, end = words[first][0], words[last - 1][1]
                 spans.append(TextSpan(text[start:end], start, end, kind, float(chosen[first:last].mean())))
             found.append(spans)

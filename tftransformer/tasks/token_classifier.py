@@ -21,6 +21,7 @@ from tftransformer.objectives.tagging import Tagging, TextSpan, at_words, comple
 from tftransformer.preprocessing.datasets import texts_alone
 from tftransformer.preprocessing.tagged_text import WORDS, TaggedTextPreprocessor
 from tftransformer.tasks.encoder_task import EncoderTask
+from tftransformer.tasks.keras_arguments import checked_batch_size, first_batches
 from tftransformer.text.base import Tokenizer
 
 _OF_TAGS = ("scheme", "decode", "overlap")
@@ -141,13 +142,14 @@ class TokenClassifier(EncoderTask):
         Args:
             x: Sentences in any form that `fit` takes; one string is a list of one. Tags are not looked at.
             batch_size: Windows a batch; 64 by default, which changes nothing but the time it takes.
-            kwargs: As in Keras.
+            kwargs: As in Keras; `steps` takes only so many batches of the first windows.
 
         Returns:
             (W, C) for each sentence of W words, in their order.
         """
-        examples = self.preprocess(texts_alone(x))
-        batches, inverse = self.inference_batches(examples, None, None, batch_size, {})
+        batch_size = checked_batch_size(batch_size, self.inference_batch_size)
+        examples = first_batches(self.preprocess(texts_alone(x)), "steps", kwargs.pop("steps", None), batch_size)
+        batches, inverse = self.ordered_batches(examples, batch_size)
         if batches is None:
             return []
         outputs = keras.Model.predict(self, batches, **kwargs)
