@@ -58,7 +58,7 @@ def train(name: str, size: int, arm: str, seed: int) -> dict[str, Any]:
     import keras
 
     import tftransformer as tt
-    from tftransformer.tasks.planning import recipe_for
+    from tftransformer.training.planning import recipe_for
 
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)

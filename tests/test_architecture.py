@@ -17,6 +17,7 @@ FLOORS = [
     {"data"},
     {"checkpoints", "finetuning", "evaluation", "interpretation", "distribution", "export"},
     {"objectives", "preprocessing"},
+    {"training"},
     {"tasks"},
     {"pretraining"},
     {"runs"},

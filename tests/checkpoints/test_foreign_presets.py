@@ -126,11 +126,25 @@ def test_the_head_of_a_regression_gives_numbers(names, folder):
     assert "head/logits/kernel" in tt.TextClassifier.from_preset(preset, labels=["x", "y", "z"]).fresh
 
 
+def test_the_head_of_a_token_classification_gives_tags(folder):
+    folder.add_head()
+    folder.settings.update(
+        architectures=["BertForTokenClassification"], id2label={"0": "O", "1": "B-X", "2": "I-X"}, classifier_dropout=0.3
+    )
+    preset = load_preset(folder.write())
+    assert preset.head == {"kind": "tagging", "labels": ["O", "B-X", "I-X"], "decode": "argmax", "head_dropout": 0.3}
+    tagger = tt.load(preset)
+    assert type(tagger) is tt.TokenClassifier and not tagger.load_summary.fresh and tagger.head_dropout == 0.3
+    assert "head/logits/kernel" in tt.TextClassifier.from_preset(preset, labels=["x", "y", "z"]).fresh
+    folder.settings["id2label"] = {"0": "O"}
+    assert "id2label must name the 3 classes" in one_line(folder.write())
+
+
 def test_heads_of_other_tasks_stay_behind(folder):
     folder.add_head()
-    folder.settings.update(architectures=["BertForTokenClassification"])
+    folder.settings.update(architectures=["BertForMultipleChoice"])
     preset = load_preset(folder.write())
-    assert preset.labels is None and not preset.is_regression
+    assert preset.labels is None and preset.head == {}
     variables = {**addresses(preset.build_encoder()), "head/logits/kernel": keras.Variable(np.zeros((8, 3)))}
     from tftransformer.checkpoints.assign import assign
 

@@ -14,8 +14,8 @@ from tftransformer.runs import halving, time_limit
 from tftransformer.runs.halving import Candidate, choose_field, last_updates, rungs_of
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.time_limit import HEAD, train_within
-from tftransformer.tasks.planning import recipe_for
 from tftransformer.tasks.text_classifier import TextClassifier
+from tftransformer.training.planning import recipe_for
 
 A_BATCH, A_TEXT, TRACING = 1.0, 0.01, 5.0
 

@@ -21,8 +21,8 @@ from tftransformer.finetuning.activation_store import _own_folder
 from tftransformer.finetuning.optimizers import AdamW
 from tftransformer.patterns import addresses
 from tftransformer.tasks import TextClassifier
-from tftransformer.tasks.states import stored_states
 from tftransformer.text import WordPieceTokenizer
+from tftransformer.training.stored_states import stored_states
 
 LABELS = ("negative", "positive")
 # Adam turns the rounding noise of a gradient that is zero into motion.
@@ -360,7 +360,7 @@ def test_a_new_process_finds_what_the_last_one_stored(tiny_preset, tmp_path):
 import sys
 from tftransformer.finetuning import ActivationCache, freeze
 from tftransformer.tasks import TextClassifier
-from tftransformer.tasks.states import stored_states
+from tftransformer.training.stored_states import stored_states
 classifier = TextClassifier.from_preset(sys.argv[1], labels=["no", "yes"])
 freeze(classifier, layers=1)
 cache = ActivationCache(sys.argv[2])

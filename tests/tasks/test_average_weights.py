@@ -10,8 +10,9 @@ from tftransformer.finetuning import SGD, AdamW
 from tftransformer.finetuning.methods import AverageWeights
 from tftransformer.finetuning.recipe import choose_recipe
 from tftransformer.patterns import addresses
-from tftransformer.tasks import TextClassifier, fitting
-from tftransformer.tasks.collapse import restart
+from tftransformer.tasks import TextClassifier
+from tftransformer.training import fit
+from tftransformer.training.collapse import restart
 
 # tests/finetuning/test_weight_averages.py has the averages by themselves.
 pytestmark = pytest.mark.slow
@@ -151,7 +152,7 @@ def test_a_run_that_begins_again_begins_its_average_again(tiny_preset, reviews, 
             if self.attempts == 1 and batch == 1:
                 self.collapsed = self.model.stop_training = True
 
-    monkeypatch.setattr(fitting, "notice_collapse", lambda *_, **__: [Once()])
+    monkeypatch.setattr(fit, "notice_collapse", lambda *_, **__: [Once()])
     recorded = Recorded()
     classifier = build(tiny_preset)
     start = values(classifier)

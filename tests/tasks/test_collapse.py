@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tftransformer.finetuning import StopOnNonFinite
 from tftransformer.tasks import TextClassifier
-from tftransformer.tasks.collapse import notice_collapse
+from tftransformer.training.collapse import notice_collapse
 
 
 @pytest.fixture(scope="module")

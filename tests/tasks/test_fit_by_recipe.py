@@ -9,8 +9,8 @@ from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.methods import HeadStart, LoRA
 from tftransformer.finetuning.recipe import choose_recipe
-from tftransformer.tasks.planning import recipe_for, sample
 from tftransformer.tasks.text_classifier import TextClassifier
+from tftransformer.training.planning import recipe_for, sample
 
 LABELS = ("negative", "positive")
 

@@ -9,8 +9,9 @@ from tftransformer.data import Split
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import freeze
 from tftransformer.patterns import addresses
-from tftransformer.tasks import TextClassifier, compilation
-from tftransformer.tasks.compilation import choose_xla
+from tftransformer.tasks import TextClassifier
+from tftransformer.training import compilation
+from tftransformer.training.compilation import choose_xla
 
 LABELS = ("negative", "positive")
 

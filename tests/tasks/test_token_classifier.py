@@ -124,7 +124,7 @@ def test_folders_and_files_give_the_same_tags(trained, tagged, tmp_path):
     # Other tags make a new head, and a classifier takes the encoder.
     for other in (
         TokenClassifier.from_preset(tmp_path / "model", labels=["NOUN", "VERB"]),
-        TextClassifier.from_preset(tmp_path / "model", labels=["no", "yes"]),
+        TextClassifier.from_preset(tmp_path / "model", labels=list("abcde")),
     ):
         assert "head/logits/kernel" in other.fresh
     assert TokenClassifier.from_preset(tmp_path / "model", labels=["O", "B-THING"]).fresh == ()

@@ -40,9 +40,9 @@ from tftransformer.runs.progress_lines import EpochFigures, ProgressLines
 from tftransformer.runs.report_budget import COUNTING, ReportBudget, count_words, tested_split
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.runs.time_limit import TimedResult, train_within
-from tftransformer.tasks.compilation import choose_xla
-from tftransformer.tasks.planning import recipe_for, task_has_trained
 from tftransformer.tasks.text_classifier import TextClassifier
+from tftransformer.training.compilation import choose_xla
+from tftransformer.training.planning import recipe_for, task_has_trained
 
 # Seconds for plots and files, and what the export takes, as a multiple of what tracing the network does.
 _FINISHING, _EXPORTING = 3.0, 1.5

@@ -39,9 +39,9 @@ from tftransformer.runs.halving import (
 )
 from tftransformer.runs.progress_lines import EpochFigures
 from tftransformer.runs.recipes import check_minutes
-from tftransformer.tasks.collapse import row_weights
-from tftransformer.tasks.planning import sample
 from tftransformer.tasks.text_classifier import TextClassifier
+from tftransformer.training.collapse import row_weights
+from tftransformer.training.planning import sample
 
 # A run never makes more updates than so many times the recipe's.
 MOST = 4
@@ -160,7 +160,7 @@ def train_within(
             came to an end without diverging.
 
     Example:
-        >>> from tftransformer.tasks.planning import recipe_for
+        >>> from tftransformer.training.planning import recipe_for
         >>> recipe = recipe_for(classifier, len(train), fresh_head=True)
         >>> result = train_within(classifier, train, validation, 0.001, recipe, say=lambda line: None)
         >>> print(result.best.strategy)  # there was time for the head alone

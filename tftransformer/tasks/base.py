@@ -28,10 +28,11 @@ from tftransformer.models.task import Task
 from tftransformer.objectives.objective import Objective
 from tftransformer.preprocessing.datasets import is_dataset, is_tokenized, texts_alone, with_known_size
 from tftransformer.preprocessing.text import TextPreprocessor
-from tftransformer.tasks.compilation import Compilation, compile_arguments, remembered
-from tftransformer.tasks.fitting import Fitting, training_batches
-from tftransformer.tasks.keras_arguments import checked_batch_size, first_batches
 from tftransformer.text.base import Tokenizer
+from tftransformer.training.batches import training_batches
+from tftransformer.training.compilation import Compilation, compile_arguments, remembered
+from tftransformer.training.fit import fit
+from tftransformer.training.keras_arguments import checked_batch_size, first_batches
 
 
 class TextTask(Task):
@@ -257,30 +258,29 @@ class TextTask(Task):
             TransformerError: The data do not fit the task, a weight is negative or not finite, no row has a weight above 0, a
                 callback sets the rate beside a schedule, or the loss is not finite.
         """
-        fitting = Fitting(
-            self,
-            batch_size=batch_size,
-            epochs=epochs,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch,
-            callbacks=callbacks,
-            verbose=verbose,
-            activation_cache=activation_cache,
-            augmentation=augmentation,
-            packing=packing,
-        )
         try:
-            fitting.prepare(
+            return fit(
+                self,
+                super().fit,
                 x,
                 y,
                 sample_weight,
-                class_weight=class_weight,
-                shuffle=shuffle,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
                 validation_split=validation_split,
                 validation_data=validation_data,
                 validation_steps=kwargs.pop("validation_steps", None),
+                shuffle=shuffle,
+                class_weight=class_weight,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                activation_cache=activation_cache,
+                packing=packing,
+                augmentation=augmentation,
+                options=kwargs,
             )
-            return fitting.train(super().fit, kwargs)
         finally:
             # What a method adds to the loss is over with its `fit`, also after an error.
             self.loss_step = None
@@ -356,6 +356,16 @@ class TextTask(Task):
             elif self._compilation is not None:
                 self._compilation.check(self)
 
+    def use_rate(self, rate: float | None) -> None:
+        """Compile again with a learning rate, where `compile` was given none and no optimizer."""
+        if self._compilation is not None:
+            self._compilation.use_rate(self, rate)
+
+    @property
+    def compiled_with(self) -> tuple[str, ...]:
+        """Names of the arguments that `compile` was given, of those that decide how weights are trained."""
+        return () if self._compilation is None else self._compilation.given
+
     def _outdated(self, function: str) -> bool:
         return self._traces.outdated(function, TracedForm(self, (*self.objective.traced(), self.loss_step)))
 
@@ -395,7 +405,7 @@ class TextTask(Task):
         return max(1, INFERENCE_BATCH_SIZE // self.preprocessor.rows_per_example)
 
     def training_batches(self, examples: Examples, *arguments: Any) -> tf.data.Dataset:
-        """Return batches of examples for `fit`; arguments as of `fitting.training_batches`."""
+        """Return batches of examples for `fit`; arguments as of `training.batches.training_batches`."""
         return self.preprocessor.network_batches(training_batches(self, examples, *arguments), bool(self.jit_compile))
 
     def ordered_batches(self, examples: Examples, batch_size: int) -> tuple[Any, np.ndarray | None]:

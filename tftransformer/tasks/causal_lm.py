@@ -17,9 +17,9 @@ from tftransformer.models.decoder_walk import decoder_stack_of, walk_decoder
 from tftransformer.objectives.next_token import NextToken
 from tftransformer.preprocessing.continuation import IGNORED, ContinuationPreprocessor
 from tftransformer.preprocessing.datasets import texts_alone
-from tftransformer.tasks.keras_arguments import checked_batch_size
 from tftransformer.tasks.writing import TextWriter, built_tokenizer, check_lengths
 from tftransformer.text.base import Tokenizer
+from tftransformer.training.keras_arguments import checked_batch_size
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")

@@ -21,9 +21,9 @@ from tftransformer.models.blocks import build_encoder_block
 from tftransformer.preprocessing.chunks import ChunkPreprocessor
 from tftransformer.preprocessing.datasets import texts_alone
 from tftransformer.tasks.encoder_task import pooled_vectors
-from tftransformer.tasks.keras_arguments import checked_batch_size
 from tftransformer.tasks.text_classifier import TextClassifier
 from tftransformer.text.base import Tokenizer
+from tftransformer.training.keras_arguments import checked_batch_size
 
 
 class ChunkWeight(NamedTuple):

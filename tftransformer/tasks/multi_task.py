@@ -34,9 +34,9 @@ from tftransformer.objectives.several import (
 )
 from tftransformer.preprocessing.datasets import is_tokenized, only_without
 from tftransformer.preprocessing.several import INPUTS, SeveralTextsPreprocessor
-from tftransformer.tasks.compilation import compile_arguments, remembered
 from tftransformer.tasks.encoder_task import EncoderTask
 from tftransformer.text.base import Tokenizer
+from tftransformer.training.compilation import compile_arguments, remembered
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")

@@ -10,7 +10,7 @@ from tftransformer.checkpoints.own import save_preset
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.structure import STRUCTURE, describe_modifications, restore_structure
 from tftransformer.tasks.base import TextTask
-from tftransformer.tasks.compilation import restore_compilation
+from tftransformer.training.compilation import restore_compilation
 
 # Of folders with weights.
 FORMATS = ("tftransformer", "huggingface")

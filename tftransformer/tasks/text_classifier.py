@@ -113,7 +113,7 @@ class TextClassifier(EncoderTask):
             raise TransformerError(
                 f"labels or num_classes must be given: the preset {found.name!r} has no classification head"
             )
-        same_task = (found.labels is None or labels == tuple(found.labels)) and not found.is_regression
+        same_task = (found.labels is None or labels == tuple(found.labels)) and "kind" not in found.head
         kept = (*cls.kept_settings, *_OF_LABELS) if same_task else cls.kept_settings
         # A head is its labels: with others, even as many, its rows would answer other questions.
         fresh = () if same_task else ("head/.*",)

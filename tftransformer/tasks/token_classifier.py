@@ -21,8 +21,8 @@ from tftransformer.objectives.tagging import Tagging, TextSpan, at_words, comple
 from tftransformer.preprocessing.datasets import texts_alone
 from tftransformer.preprocessing.tagged_text import WORDS, TaggedTextPreprocessor
 from tftransformer.tasks.encoder_task import EncoderTask
-from tftransformer.tasks.keras_arguments import checked_batch_size, first_batches
 from tftransformer.text.base import Tokenizer
+from tftransformer.training.keras_arguments import checked_batch_size, first_batches
 
 _OF_TAGS = ("scheme", "decode", "overlap")
 

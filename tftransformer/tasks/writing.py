@@ -22,10 +22,10 @@ from tftransformer.models.generation.searches import search_from_config, search_
 from tftransformer.objectives.next_token import NextToken
 from tftransformer.preprocessing.text import TextPreprocessor
 from tftransformer.progress import Progress
-from tftransformer.tasks.compilation import compile_arguments, remembered
 from tftransformer.tasks.saved import FORMATS, SavedTask
 from tftransformer.text.base import Tokenizer
 from tftransformer.text.spec import TokenizerSpec
+from tftransformer.training.compilation import compile_arguments, remembered
 
 # Of `compile` and `fit` for weights that start from random numbers, tried on Multi30k (docs/measurements.md).
 FROM_NOTHING = {"learning_rate": 4e-3, "epochs": 30}

@@ -62,7 +62,7 @@ def _above_the_encoder(
     architectures = settings.get("architectures") or []
     architectures = architectures if isinstance(architectures, list) else [architectures]
     if any("TokenClassification" in str(a) for a in architectures):
-        table = of_tokens(table)
+        table = of_tokens(table, family.pretrained_pooler)
         kernel = stored_name(source, table, "head/logits/kernel")
         return (
             pooling,
@@ -174,7 +174,7 @@ def save_huggingface(
         check_choice("dtype", dtype, FLOATING)
     settings = settings_of(config)
     tags = (head or {}).get("kind") == TAGGING and "head/logits/kernel" in variables
-    table = of_tokens(facts.table) if tags else facts.table
+    table = of_tokens(facts.table, family.pretrained_pooler) if tags else facts.table
     tensors, kind = _tensors(family, table, config, variables, pooling, tags)
     folder = Path(folder)
     with files.atomic_folder(folder, overwrite=overwrite) as new:

@@ -57,9 +57,10 @@ def norm(address: str, name: str, outer: bool = False) -> tuple[Rule, ...]:
     )
 
 
-def of_tokens(table: Table) -> Table:
+def of_tokens(table: Table, pretrained_pooler: bool) -> Table:
     """The table of a family's token classifiers: a plain `classifier`, whatever the head over whole texts is made of."""
-    table = table.without("(head|pooler)/.*", "the head reads the vector of each token")
+    dropped = "head/.*" if pretrained_pooler else "(head|pooler)/.*"
+    table = table.without(dropped, "the head reads the vector of each token")
     return dataclasses.replace(
         table, rules=(*dense("head/logits", "classifier", may_differ=True, outer=True), *table.rules)
     )

@@ -45,13 +45,12 @@ def recipe_as_compiled(
         solvable: Whether the rows are there for a head to be solved for.
         passed: Names of arguments of `fit` that say how updates are made.
     """
-    compiled = () if task._compilation is None else task._compilation.given
     recipe = recipe_for(
         task,
         rows,
         batch_size=batch_size,
         fresh_head=solvable and not task_has_trained(task) and can_start(task),
-        kept=(*compiled, *passed),
+        kept=(*task.compiled_with, *passed),
     )
     return replace(recipe, learning_rate=highest_rate(task.optimizer))
 

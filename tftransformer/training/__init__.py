@@ -1,0 +1,1 @@
+"""Training: what `compile` and `fit` of a task mean; `fit.py` reads from top to bottom."""
