@@ -109,6 +109,7 @@ def choose_recipe(
     epochs: int | None = None,
     batch_size: int | None = None,
     accumulated: int = 1,
+    least_updates: int = UPDATES,
     kept: Sequence[str] = (),
 ) -> Recipe:
     """The recipe for a case; what is given takes the place of its part.
@@ -125,6 +126,7 @@ def choose_recipe(
         strategy: Methods that were chosen already.
         learning_rate, epochs, batch_size: As of `Recipe`.
         accumulated: Number of batches in an update.
+        least_updates: As for `default_epochs`.
         kept: Names of what was given and decides how updates are made. Contrastive fine-tuning, whose updates are its own, would
             leave it unused, and is not chosen then.
     """
@@ -139,7 +141,7 @@ def choose_recipe(
     if learning_rate is None:
         learning_rate = parse_strategy(strategy).learning_rate(complete_advice(advice, hidden_dim))
     if epochs is None:
-        epochs = default_epochs(advice, batches, accumulated)
+        epochs = default_epochs(advice, batches, accumulated, least_updates)
     updates = math.ceil(batches / accumulated)
     return Recipe(rows, hidden_dim, classes, strategy, start, learning_rate, epochs, updates, batch_size, tuple(kept))
 
@@ -158,23 +160,26 @@ def complete_advice(advice: Mapping[str, Any], hidden_dim: int) -> dict[str, Any
     return {"learning_rate": NARROW_LEARNING_RATE if hidden_dim < NARROW else LEARNING_RATE, **advice}
 
 
-def default_epochs(advice: Mapping[str, Any], batches: int, accumulated: int = 1) -> int:
+def default_epochs(
+    advice: Mapping[str, Any], batches: int, accumulated: int = 1, least_updates: int = UPDATES
+) -> int:
     """The default number of epochs: the advised one, or more where that makes too few updates.
 
     Args:
         advice: A preset's advice: `epochs`; 3 by default.
         batches: Number of batches in an epoch.
         accumulated: Number of batches in an update.
+        least_updates: Number of updates that few rows need, too; 250 by default.
 
     Returns:
-        Number of epochs, at least 250 updates together.
+        Number of epochs, with so many updates at least.
 
     Example:
         >>> default_epochs({}, batches=13), default_epochs({"epochs": 8}, batches=400)
         (20, 8)
     """
     updates = math.ceil(batches / accumulated)
-    return max(advice.get("epochs", EPOCHS), math.ceil(UPDATES / updates))
+    return max(advice.get("epochs", EPOCHS), math.ceil(least_updates / updates))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tftransformer.data.fields import Field
 from tftransformer.errors import TransformerError
 from tftransformer.export.serving import Signature
+from tftransformer.finetuning.recipe import UPDATES
 
 
 class Objective:
@@ -20,6 +21,7 @@ class Objective:
     Attributes:
         labels: Names of the classes that the output is logits of; none where it is something else.
         multi_label: Whether a row may have any number of these.
+        least_updates: Number of updates that a recipe gives few rows, too.
 
     Example:
         >>> class Grades(tt.objectives.Objective):
@@ -31,6 +33,7 @@ class Objective:
 
     labels: Sequence[str] = ()
     multi_label: bool = False
+    least_updates: int = UPDATES
 
     def encode(self, targets: Any) -> Field:
         """Return the field of targets in any form that a user gives: the numbers that the loss takes.

@@ -26,7 +26,9 @@ def recipe_for(task: "Task", rows: int, **given: Any) -> Recipe:
         given: Arguments of `choose_recipe`.
     """
     vectors = {"pairs": bool(task.text_pairs), "contrasts": not task.in_chunks}
-    recipe = choose_recipe(rows, task.config.hidden_dim, len(task.objective.labels), task.advice, **vectors, **given)
+    objective = task.objective
+    settings = {**vectors, "least_updates": objective.least_updates, **given}
+    recipe = choose_recipe(rows, task.config.hidden_dim, len(objective.labels), task.advice, **settings)
     if given.get("strategy", "full") != "full" or all(weight.trainable for weight in addresses(task).values()):
         return recipe
     # What trains was chosen before, by whatever method.
