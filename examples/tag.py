@@ -29,7 +29,7 @@ flags.DEFINE_integer(
     lower_bound=3,
 )  # fmt: skip
 flags.DEFINE_float("learning_rate", None, "Highest learning rate. None: what is advised for the encoder.")
-flags.DEFINE_integer("batch_size", 16, "Sentences a batch.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 8, "Sentences a batch.", lower_bound=1)
 flags.DEFINE_integer("epochs", None, "Passes over the rows. None: enough updates for so many rows.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Random seed of weights, order and splits.")
 flags.DEFINE_string("output_dir", None, "Folder of the run. None: the next free one in runs/.")

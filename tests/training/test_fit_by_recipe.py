@@ -129,6 +129,18 @@ def test_what_was_compiled_trains_also_few_rows(tiny_preset, reviews, given, cap
         assert classifier.optimizer._learning_rate.peak == 1e-3
 
 
+def test_a_rate_of_none_is_none_given(tiny_preset):
+    classifier = build(tiny_preset)
+    classifier.compile(learning_rate=None, global_clipnorm=None)
+    assert classifier.compiled_with == ("global_clipnorm",)
+
+
+def test_an_objective_says_how_many_updates_few_rows_want(tiny_preset, reviews):
+    classifier = build(tiny_preset)
+    classifier.objective.least_updates = 400
+    assert recipe_for(classifier, 160, batch_size=16).updates == 400
+
+
 def test_what_fit_was_given_has_updates_too(tiny_preset, reviews, given, capsys):
     for options in ({"augmentation": "swap:0.1"}, {"steps_per_epoch": 3}):
         classifier = build(tiny_preset)

@@ -83,6 +83,8 @@ def remembered(compile: Callable) -> Callable:
         compile(self, *arguments, **options)
         given = inspect.signature(compile).bind(self, *arguments, **options).arguments
         given = {name for name, value in given.items() if value is not None} | options.keys()
+        if options.get("learning_rate", 0) is None:
+            given -= {"learning_rate"}  # the usual one
         self._compilation = Compilation(
             self,
             lambda task, **more: task.compile(*arguments, **{**options, **more}),
