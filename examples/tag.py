@@ -38,9 +38,10 @@ flags.DEFINE_string("output_dir", None, "Folder of the run. None: the next free 
 def main(_):
     import keras
 
-    train, validation, test = tt.data.load_tagged(
+    splits = train, validation, test = tt.data.load_tagged(
         FLAGS.dataset, word_column=FLAGS.word_column, tag_column=FLAGS.tag_column, seed=FLAGS.seed
     )
+    print(tt.data.check(splits))  # leaks between splits, doubles, labels that are missing
     keras.utils.set_random_seed(FLAGS.seed)
     tagger = tt.TokenClassifier.from_preset(
         FLAGS.preset, train.labels, scheme=FLAGS.scheme, sequence_length=FLAGS.sequence_length, seed=FLAGS.seed

@@ -129,7 +129,9 @@ def test_the_head_of_a_regression_gives_numbers(names, folder):
 def test_the_head_of_a_token_classification_gives_tags(folder):
     folder.add_head()
     folder.settings.update(
-        architectures=["BertForTokenClassification"], id2label={"0": "O", "1": "B-X", "2": "I-X"}, classifier_dropout=0.3
+        architectures=["BertForTokenClassification"],
+        id2label={"0": "O", "1": "B-X", "2": "I-X"},
+        classifier_dropout=0.3,
     )
     preset = load_preset(folder.write())
     assert preset.head == {"kind": "tagging", "labels": ["O", "B-X", "I-X"], "decode": "argmax", "head_dropout": 0.3}

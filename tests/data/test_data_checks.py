@@ -7,6 +7,7 @@ from tftransformer.data.checks import check, drop_leaked
 from tftransformer.data.folding import fold
 from tftransformer.data.loading import load
 from tftransformer.data.split import Split, Splits
+from tftransformer.data.tagged import TaggedSplit, TaggedSplits
 from tftransformer.errors import TransformerError
 
 hypothesis = pytest.importorskip("hypothesis")
@@ -171,3 +172,14 @@ def test_the_columns_of_files_are_told(tmp_path):
     lines = [line.strip() for line in str(report).splitlines() if line.strip().startswith("columns")]
     assert lines == ["columns  text: body, label: queue, unused: subject"]
     assert report.to_dict()["splits"]["test"]["columns"]["unused"] == ("subject",)
+
+
+def test_tagged_sentences_that_leak_are_told_and_left_out():
+    train = TaggedSplit.from_words([["to", "Rome"], ["at", "home"]], [["O", "B-PLACE"], ["O", "B-PLACE"]])
+    test = TaggedSplit.from_words([["To", "rome"]], [["O", "O"]], name="test")
+    splits = TaggedSplits(train, None, test)
+    report = check(splits)
+    assert report.leaks["train/test"].rows == 1 and report.leaked_train_indices == [0]
+    assert "B-PLACE 2" in str(report)
+    left = drop_leaked(splits)
+    assert left.train == train.take([1]) and left.validation is None and left.test == test

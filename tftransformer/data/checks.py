@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,21 +16,23 @@ from tftransformer.data.data_report import DataReport, Leak, SplitReport
 from tftransformer.data.folding import fold, fold_text
 from tftransformer.data.labels import is_number
 from tftransformer.data.split import Split, Splits
+from tftransformer.data.tagged import TaggedSplits
 from tftransformer.errors import TransformerError
 
+AnySplits = TypeVar("AnySplits", Splits, TaggedSplits)
 PERCENTILES = (50, 90, 95, 99, 100)
 EXAMPLES = 3
 
 
 def check(
-    splits: Splits,
+    splits: Splits | TaggedSplits,
     token_lengths: Mapping[str, Sequence[int] | np.ndarray] | None = None,
     sequence_length: int | None = None,
 ) -> DataReport:
     """Examines the splits.
 
     Args:
-        splits: Splits, as `load` gives them.
+        splits: Splits, as `load` and `load_tagged` give them; of tagged sentences, a label is each tag that occurs in one.
         token_lengths: Tokens of each row before trimming, special tokens included (`Examples.full_lengths`),
             by the name of the split.
         sequence_length: Tokens a row is trimmed to.
@@ -41,6 +45,7 @@ def check(
         >>> check(Splits(train, None, Split(["good!  "], ["1"], "test"))).leaks["train/test"].rows
         1
     """
+    splits = splits.as_texts() if isinstance(splits, TaggedSplits) else splits
     present = splits.present()
     token_lengths = dict(token_lengths or {})
     for name, lengths in token_lengths.items():
@@ -84,14 +89,14 @@ def check(
     )
 
 
-def drop_leaked(splits: Splits, report: DataReport | None = None) -> Splits:
+def drop_leaked(splits: AnySplits, report: DataReport | None = None) -> AnySplits:
     """Removes leaked rows from the training side.
 
     Test is never touched. Rows of train whose text is in validation or test go; rows of validation
     whose text is in test go. Validation is compared as it came, before its own rows go.
 
     Args:
-        splits: Splits, as `load` gives them.
+        splits: Splits, as `load` and `load_tagged` give them.
         report: Result of `check` for the same splits, if at hand.
 
     Raises:
@@ -103,6 +108,13 @@ def drop_leaked(splits: Splits, report: DataReport | None = None) -> Splits:
         ['b', 'c']
     """
     report = report or check(splits)
+    if isinstance(splits, TaggedSplits):
+        positions = (
+            None if split is None else replace(split.as_texts(), rows=[*range(len(split))]) for split in splits
+        )
+        kept = drop_leaked(Splits(*positions), report)
+        pairs = zip(splits, kept, strict=True)
+        return TaggedSplits(*(None if split is None else split.take(left.rows) for split, left in pairs))
     train, validation = splits.train, splits.validation
     if report.leaked_train_indices:
         train = _without(train, report.leaked_train_indices)

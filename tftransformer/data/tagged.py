@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tftransformer.data.cutting import cut
 from tftransformer.data.labels import sort_labels
-from tftransformer.data.split import Split
+from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
 
 # Chinese and Japanese are written without spaces: there every character is a word.
@@ -155,6 +155,18 @@ class TaggedSplit:
         """The words of one sentence."""
         return [self.texts[index][start:end] for start, end in self.spans[index]]
 
+    def as_texts(self) -> Split:
+        """The split of the sentences as texts, each with the tags that it has, for what looks at texts and labels.
+
+        Example:
+            >>> TaggedSplit.from_words([["to", "Rome"]], [["O", "B-PLACE"]]).as_texts().targets
+            [('B-PLACE', 'O')]
+        """
+        tags = self.tags if self.tags is not None else [()] * len(self)
+        return Split(
+            self.texts, [tuple(sorted(set(row))) for row in tags], self.name, True, self.rows, self.source
+        )  # fmt: skip
+
     def take(self, indices: Iterable[int]) -> TaggedSplit:
         """The sentences at these positions, in the order given."""
         indices = [int(i) for i in indices]
@@ -181,6 +193,10 @@ class TaggedSplits(NamedTuple):
         """The splits that exist, by name, in the order train, validation, test."""
         return {name: split for name, split in zip(self._fields, self, strict=True) if split is not None}
 
+    def as_texts(self) -> Splits:
+        """The splits of the sentences as texts, each with the tags that it has."""
+        return Splits(*(None if split is None else split.as_texts() for split in self))
+
 
 def cut_tagged(
     split: TaggedSplit, fraction: float, seed: int = 0, name: str = "test"
@@ -204,8 +220,6 @@ def cut_tagged(
         >>> [len(part) for part in cut_tagged(split, 0.2)]
         [8, 2]
     """
-    tags = split.tags if split.tags is not None else [()] * len(split)
-    kinds = [tuple(sorted(set(row))) for row in tags]
-    positions = Split(split.texts, kinds, split.name, True, list(range(len(split))), split.source)
+    positions = replace(split.as_texts(), rows=list(range(len(split))))
     rest, part = cut(positions, fraction, seed, name)
     return split.take(rest.rows or []), replace(split.take(part.rows or []), name=name)

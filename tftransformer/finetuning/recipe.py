@@ -160,9 +160,7 @@ def complete_advice(advice: Mapping[str, Any], hidden_dim: int) -> dict[str, Any
     return {"learning_rate": NARROW_LEARNING_RATE if hidden_dim < NARROW else LEARNING_RATE, **advice}
 
 
-def default_epochs(
-    advice: Mapping[str, Any], batches: int, accumulated: int = 1, least_updates: int = UPDATES
-) -> int:
+def default_epochs(advice: Mapping[str, Any], batches: int, accumulated: int = 1, least_updates: int = UPDATES) -> int:
     """The default number of epochs: the advised one, or more where that makes too few updates.
 
     Args:
