@@ -24,6 +24,7 @@ WRONG = [
     ("regress.py --epochs=0", "--epochs must be a positive integer; got .0."),
     ("search.py --epochs=2,many", "--epochs must be a number, or two"),
     ("summarize.py --source_column=text", "--dataset must be given: a CSV, TSV, JSONL or Parquet file"),
+    ("tag.py --epochs=0", "--epochs must be a positive integer; got .0."),
     ("translate.py --source=en", "--dataset must be given: a folder such as multi30k/"),
 ]  # fmt: skip
 MORE = [
