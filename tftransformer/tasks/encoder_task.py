@@ -168,7 +168,7 @@ class EncoderTask(SavedTask):
 
         Example:
             >>> classifier.encode(["no refund", "late again"]).shape
-            (2, 192)
+            (2, ...)
         """
         if self.pooling is None:
             raise TransformerError(f"encode gives a vector for each text, which a {type(self).__name__} has not")
