@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +15,14 @@ from tftransformer.data.readers.delimited import read_delimited
 from tftransformer.data.readers.jsonl import read_json_splits, read_jsonl
 from tftransformer.data.readers.labelled import read_split
 from tftransformer.data.readers.parquet import read_parquet
-from tftransformer.data.readers.text_file import existing_path
 from tftransformer.data.split import Split, Splits
+from tftransformer.data.split_files import SPLIT_WORDS, check_fractions, cut_missing, find_split_files, word_of_split
 from tftransformer.data.tables import as_column, columns_of, is_table
 from tftransformer.errors import TransformerError
 
 READERS = {
     ".csv": read_delimited, ".tsv": read_delimited, ".tab": read_delimited, ".txt": read_delimited,
     ".jsonl": read_jsonl, ".ndjson": read_jsonl, ".json": read_jsonl, ".parquet": read_parquet,
-}  # fmt: skip
-SPLIT_WORDS = {
-    "train": "train", "training": "train",
-    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
-    "devel": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
 SAMPLE, RATED = "sample", "sample_rated"
 
@@ -99,14 +91,7 @@ def load(
         "label_delimiter": label_delimiter,
         "numeric": numeric,
     }
-    for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
-        if not 0 <= fraction < 1:
-            raise TransformerError(f"{name} must be at least 0 and below 1; got {fraction}")
-    if validation_fraction + test_fraction >= 1:
-        raise TransformerError(
-            "validation_fraction + test_fraction must be below 1, or nothing is left to train on;"
-            f" got {validation_fraction} + {test_fraction}"
-        )
+    check_fractions(validation_fraction, test_fraction)
     if isinstance(source, (Split, Splits, tuple, list)) or is_table(source):
         if given:
             raise TransformerError("train, validation and test go with files; the source is in memory")
@@ -116,10 +101,17 @@ def load(
 
         found = read_tfds(source.removeprefix("tfds:"), data_dir=data_dir, download=download, **options)
     else:
-        files = _files(source, given)
+        files = find_split_files(
+            source,
+            given,
+            samples={SAMPLE: SAMPLE, RATED: RATED},
+            forms="a file, a folder, 'sample', 'tfds:NAME', (texts, labels) or a table such as a DataFrame",
+            missing="has no file for the train split such as train.csv; name it with train=FILE",
+            split_of=lambda path: word_of_split(path.stem) if path.suffix.lower() in READERS else None,
+        )
         found = _read_together(files, options) or {name: _read(p, name, options) for name, p in files.items()}
     _check_classes(found["train"])
-    splits = _complete(found, validation_fraction, test_fraction, seed)
+    splits = Splits(*cut_missing(found, validation_fraction, test_fraction, seed, cut))
     _check_labels(splits)
     return splits
 
@@ -179,77 +171,6 @@ def _read(path: Path, name: str, options: dict) -> Split:
         kinds = ", ".join(sorted(READERS))
         raise TransformerError(f"{path} must end in one of {kinds}; got {path.suffix or 'no extension'!r}")
     return read_split(reader(path), name, **options)
-
-
-def _files(source: str | Path | None, given: dict[str, str | Path]) -> dict[str, Path]:
-    """The file of each split that has one."""
-    if source is not None and not isinstance(source, (str, os.PathLike)):
-        raise TransformerError(
-            "source must be a file, a folder, 'sample', 'tfds:NAME', (texts, labels) or a table such as a DataFrame; "
-            f"got {type(source).__name__}"
-        )
-    if source is None:
-        if "train" not in given:
-            raise TransformerError("name the data: a file, a folder, 'sample', 'tfds:NAME', or train=PATH")
-        return {name: existing_path(path) for name, path in given.items()}
-    if source in (SAMPLE, RATED):
-        source = Path(str(resources.files("tftransformer.data").joinpath(str(source))))
-    source = existing_path(source)
-    if not source.is_dir():
-        if "train" in given:
-            raise TransformerError(f"source is the file {source} and train is {given['train']}; pass one")
-        return {"train": source} | {name: existing_path(path) for name, path in given.items()}
-    named = {name: (source / path if (source / path).exists() else existing_path(path)) for name, path in given.items()}
-    found = _find_splits(source, skip=set(named)) | named
-    if "train" not in found:
-        files = sorted(entry.name for entry in source.iterdir() if entry.is_file())
-        shown = ", ".join(files[:10]) + (", …" if len(files) > 10 else "")
-        raise TransformerError(
-            f"{source} has no file for the train split such as train.csv; name it with train=FILE; it has"
-            f" {shown or 'no files'}"
-        )
-    return {name: found[name] for name in ("train", "validation", "test") if name in found}
-
-
-def _find_splits(folder: Path, skip: set[str]) -> dict[str, Path]:
-    """Files whose name holds exactly one word that means a split, set off by `_`, `-` or `.`."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in READERS or not path.is_file():
-            continue
-        name = word_of_split(path.stem)
-        if name is None or name in skip:
-            continue
-        if name in found:
-            raise TransformerError(
-                f"{folder}: both {found[name].name} and {path.name} may be the {name} split; name the one"
-                f" to use with {name}={path.name}"
-            )
-        found[name] = path
-    return found
-
-
-def word_of_split(stem: str) -> str | None:
-    """The split that the name of a file means; None where it has no word for one, or several.
-
-    Example:
-        >>> word_of_split("test_2016_flickr"), word_of_split("notes")
-        ('test', None)
-    """
-    words = {word for word in re.split(r"[_\-.\s]+", stem.casefold()) if word in SPLIT_WORDS}
-    return SPLIT_WORDS[words.pop()] if len(words) == 1 else None
-
-
-def _complete(found: dict[str, Split], validation: float, test: float, seed: int) -> Splits:
-    """Cuts the missing splits off the training rows; both fractions are of the rows as they came."""
-    train = found["train"]
-    fractions = {"test": test, "validation": validation}
-    left = 1.0
-    for name, fraction in fractions.items():
-        if name not in found and fraction > 0:
-            train, found[name] = cut(train, fraction / left, seed, name)
-            left -= fraction
-    return Splits(train, found.get("validation"), found.get("test"))
 
 
 def _check_classes(train: Split) -> None:

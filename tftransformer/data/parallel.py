@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tftransformer.data.folding import fold, well_formed
-from tftransformer.data.loading import READERS, SPLIT_WORDS, word_of_split
+from tftransformer.data.loading import READERS
 from tftransformer.data.readers.columns import Table, position
 from tftransformer.data.readers.labelled import text_of
 from tftransformer.data.readers.text_file import existing_path, read_text, split_lines
 from tftransformer.data.split import Split, Splits
+from tftransformer.data.split_files import SPLIT_WORDS, word_of_split
 from tftransformer.errors import TransformerError
 from tftransformer.progress import say
 

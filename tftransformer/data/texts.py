@@ -90,15 +90,33 @@ def as_texts(x: Any, y: Any = None, sample_weight: Any = None) -> Texts:
         y = label_values(y, "y")
         if len(y) != len(first):
             raise TransformerError(f"y must have as many labels as there are texts, {len(first)}; got {len(y)}")
-    weights = None
-    if sample_weight is not None:
-        weights = weight_values(sample_weight)
-        if len(weights) != len(first):
-            raise TransformerError(
-                f"sample_weight must have as many numbers as there are texts, {len(first)}; got {len(weights)}"
-            )
-        check_weights(weights)
-    return Texts(first, second, y, weights)
+    return Texts(first, second, y, weights_of(sample_weight, len(first), "texts"))
+
+
+def weights_of(sample_weight: Any, count: int, what: str) -> np.ndarray | None:
+    """Weights of rows in any form as float32 (B,), or None for None.
+
+    Args:
+        sample_weight: The weights.
+        count: B.
+        what: What the rows are, for messages.
+
+    Raises:
+        TransformerError: They are not as many as the rows, or mean nothing.
+
+    Example:
+        >>> weights_of([1, 2], 2, "texts").tolist()
+        [1.0, 2.0]
+    """
+    if sample_weight is None:
+        return None
+    weights = weight_values(sample_weight)
+    if len(weights) != count:
+        raise TransformerError(
+            f"sample_weight must have as many numbers as there are {what}, {count}; got {len(weights)}"
+        )
+    check_weights(weights)
+    return weights
 
 
 # What is said of a weight that is none.

@@ -48,17 +48,12 @@ class EntityF1(keras.metrics.Metric):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         true = ops.cast(ops.convert_to_tensor(y_true), "int32")
         predicted = ops.cast(ops.argmax(ops.convert_to_tensor(y_pred), axis=-1), "int32")
-        real = (
-            ops.ones_like(true)
-            if sample_weight is None
-            else ops.cast(ops.convert_to_tensor(sample_weight) > 0, "int32")
-        )
+        shape = ops.shape(true)
+        weights = ops.ones(shape) if sample_weight is None else ops.convert_to_tensor(sample_weight)
+        real = ops.cast(ops.broadcast_to(weights > 0, shape), "int32")
         # Words to the front, in their order, so that neighbours stand together.
-        order = ops.argsort(1 - ops.broadcast_to(real, ops.shape(true)), axis=-1)
-        true, predicted, real = (
-            ops.take_along_axis(values, order, axis=-1)
-            for values in (true, predicted, ops.broadcast_to(real, ops.shape(true)))
-        )
+        order = ops.argsort(ops.arange(shape[1]) + (1 - real) * shape[1], axis=-1)
+        true, predicted, real = (ops.take_along_axis(values, order, axis=-1) for values in (true, predicted, real))
         one, other = self._spans(true, real), self._spans(predicted, real)
         for total, spans in ((self.true, one), (self.predicted, other)):
             total.assign_add(ops.sum(ops.cast(spans[0], total.dtype)))

@@ -296,3 +296,29 @@ class Pearson(keras.metrics.Metric):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "num_outputs": self.num_outputs}
+
+
+class WrappingMetric(keras.metrics.Metric):
+    """A metric that hands another one what that reads; subclasses say it in `update_state`.
+
+    Args:
+        metric: The other metric, or its serialized form.
+        name: Shown by `fit`; by default the other's.
+    """
+
+    def __init__(self, metric: Any, name: str | None = None) -> None:
+        metric = keras.metrics.deserialize(metric) if isinstance(metric, dict) else metric
+        super().__init__(name=name or metric.name, dtype=metric.dtype)
+        self.metric = metric
+        if hasattr(metric, "_direction"):
+            # Keras's EarlyStopping and ModelCheckpoint read it where nobody tells them.
+            self._direction = metric._direction
+
+    def result(self) -> Any:
+        return self.metric.result()
+
+    def reset_state(self) -> None:
+        self.metric.reset_state()
+
+    def get_config(self) -> dict:
+        return {"metric": keras.metrics.serialize(self.metric), "name": self.name}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.reports import text_table
+from tftransformer.evaluation.reports import counted, text_table
 
 _TITLES = {
     "mse": "MSE",
@@ -88,9 +88,9 @@ class RegressionReport:
 
     def _head(self) -> str:
         rows, numbers = self.metrics["examples"], len(self.names)
-        first = f"{self._title}: {_count(rows, self._unit)}, {_count(numbers, 'number')}"
+        first = f"{self._title}: {counted(rows, self._unit)}, {counted(numbers, 'number')}"
         if numbers == 1 and self.names != ("number",):
-            first = f"{self._title}: {_count(rows, self._unit)}, {self._named(0)}"
+            first = f"{self._title}: {counted(rows, self._unit)}, {self._named(0)}"
         if "levels" in self.metrics:
             first += f", levels {', '.join(f'{level:g}' for level in self.metrics['levels'][:12])}"
         return first
@@ -148,7 +148,3 @@ def _with_interval(figures: Mapping[str, Any], key: str) -> str:
     # Two minus signs and a dash cannot be read.
     between = " to " if interval[0] < 0 else "-"
     return f"{_figure(figures[key])} ({_figure(interval[0])}{between}{_figure(interval[1])})"
-
-
-def _count(number: int, one: str) -> str:
-    return f"{number:,} {one if number == 1 else one + 's'}"

@@ -71,8 +71,8 @@ class Report:
 
     def __str__(self) -> str:
         parts = [
-            f"{self._title}: {_count(self.metrics['examples'], 'text')}, "
-            f"{_count(len(self.labels), 'class', 'classes')}",
+            f"{self._title}: {counted(self.metrics['examples'], 'text')}, "
+            f"{counted(len(self.labels), 'class', 'classes')}",
             self._per_class(),
             self._summary(),
             self._against_baseline(),
@@ -84,10 +84,12 @@ class Report:
         figures = self.metrics["per_class"]
         support = sum(row["support"] for row in figures.values())
         rows = [["", "precision", "recall", "F1", "support"]]
-        rows += [[_short(label), *_three(figures[label]), _number(figures[label]["support"])] for label in self.labels]
+        rows += [
+            [_short(label), *three_rates(figures[label]), _number(figures[label]["support"])] for label in self.labels
+        ]
         rows.append([])
         for kind in ("micro", "macro", "weighted"):
-            rows.append([f"{kind} average", *_three(self.metrics[kind]), _number(support)])
+            rows.append([f"{kind} average", *three_rates(self.metrics[kind]), _number(support)])
         return text_table(rows)
 
     def _summary(self) -> str:
@@ -95,12 +97,12 @@ class Report:
         several = "subset_accuracy" in m
         accuracy = "accuracy (whole set of labels right)" if several else "accuracy"
         rows = [
-            [accuracy, _with_interval(m["accuracy"], interval["accuracy"])],
-            ["macro F1", _with_interval(m["macro_f1"], interval["macro_f1"])],
+            [accuracy, with_interval(m["accuracy"], interval["accuracy"])],
+            ["macro F1", with_interval(m["macro_f1"], interval["macro_f1"])],
         ]
         if several:
             rows += [
-                ["micro F1", _with_interval(m["micro_f1"], interval["micro_f1"])],
+                ["micro F1", with_interval(m["micro_f1"], interval["micro_f1"])],
                 ["wrong single decisions (Hamming loss)", f"{m['hamming_loss']:.4f}"],
                 ["threshold", ", ".join(f"{t:.3f}" for t in sorted(set(m["thresholds"])))],
             ]
@@ -117,7 +119,7 @@ class Report:
         rows = [["", *(key.replace("_f1", " F1") for key in shown)]]
         for row_name, figures in (("this model", self.metrics), (name, self.baseline)):
             intervals = figures["confidence_interval"]
-            rows.append([row_name, *(_with_interval(figures[key], intervals[key]) for key in shown)])
+            rows.append([row_name, *(with_interval(figures[key], intervals[key]) for key in shown)])
         rows.append(["difference", *(f"{self.metrics[key] - self.baseline[key]:+.4f}" + " " * 16 for key in shown)])
         return text_table(rows)
 
@@ -247,7 +249,8 @@ def text_table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str
     return "\n".join("  ".join(padded(cell, i) for i, cell in enumerate(row)).rstrip() for row in rows)
 
 
-def _three(figures: Mapping[str, float]) -> list[str]:
+def three_rates(figures: Mapping[str, float]) -> list[str]:
+    """Precision, recall and F1 as cells."""
     return [f"{figures[key]:.4f}" for key in ("precision", "recall", "f1")]
 
 
@@ -255,9 +258,16 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
 
 
-def _with_interval(value: float, interval: Sequence[float]) -> str:
+def with_interval(value: float, interval: Sequence[float]) -> str:
+    """A figure between 0 and 1 with its interval in brackets."""
     return f"{value:.4f} ({interval[0]:.4f}-{interval[1]:.4f})"
 
 
-def _count(number: int, one: str, many: str | None = None) -> str:
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number and what it counts.
+
+    Example:
+        >>> counted(1200, "row"), counted(1, "entity", "entities")
+        ('1,200 rows', '1 entity')
+    """
     return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from tftransformer.data.tagged import TaggedSplit
 from tftransformer.errors import TransformerError, check_whole
-from tftransformer.evaluation.reports import text_table
+from tftransformer.evaluation.reports import counted, text_table, three_rates, with_interval
 from tftransformer.evaluation.tagging import convert_tags, entity_metrics, tag_scheme
 
 _PARTIAL = {
@@ -83,23 +83,23 @@ class TaggingReport:
         m = self.metrics
         kinds = len(m["per_class"])
         of_what = (
-            _count(kinds, "tag")
+            counted(kinds, "tag")
             if self._plain
-            else f"{_count(m['entities']['support'], 'entity', 'entities')} of {_count(kinds, 'type')}"
+            else f"{counted(m['entities']['support'], 'entity', 'entities')} of {counted(kinds, 'type')}"
         )
-        return f"{self._title}: {_count(m['examples'], 'sentence')}, {_count(m['tokens'], 'word')}, {of_what}"
+        return f"{self._title}: {counted(m['examples'], 'sentence')}, {counted(m['tokens'], 'word')}, {of_what}"
 
     def _per_class(self) -> str:
         rows = [["", "precision", "recall", "F1", "true", "predicted", "right"]]
         for name, row in self.metrics["per_class"].items():
             counts = [f"{row[key]:,}" for key in ("support", "predicted", "hits")]
-            rows.append([name or "(no type)", *_three(row), *counts])
+            rows.append([name or "(no type)", *three_rates(row), *counts])
         sums = [
             f"{sum(row[key] for row in self.metrics['per_class'].values()):,}"
             for key in ("support", "predicted", "hits")
         ]
-        rows += [[], ["micro average", *_three(self.metrics["micro"]), *sums]]
-        rows.append(["macro average", *_three(self.metrics["macro"]), "", "", ""])
+        rows += [[], ["micro average", *three_rates(self.metrics["micro"]), *sums]]
+        rows.append(["macro average", *three_rates(self.metrics["macro"]), "", "", ""])
         return text_table(rows)
 
     def _summary(self) -> str:
@@ -113,7 +113,7 @@ class TaggingReport:
                 **named,
             }
         values = {**m, "micro_precision": m["micro"]["precision"], "micro_recall": m["micro"]["recall"]}
-        rows = [[name, _with_interval(values[key], interval[key])] for key, name in named.items()]
+        rows = [[name, with_interval(values[key], interval[key])] for key, name in named.items()]
         note = f"In brackets: {100 * interval['level']:.0f} % confidence intervals, by bootstrap over sentences."
         return f"{text_table(rows, left=(0, 1))}\n{note}"
 
@@ -136,7 +136,7 @@ class TaggingReport:
         for figures in ({"name": "this model", **self.metrics}, *self.baselines):
             interval = figures["confidence_interval"]
             lead = "" if figures["name"] == "this model" else f"{self.metrics[first] - figures[first]:+.4f}"
-            rows.append([figures["name"], *(_with_interval(figures[key], interval[key]) for key in shown), lead])
+            rows.append([figures["name"], *(with_interval(figures[key], interval[key]) for key in shown), lead])
         return text_table(rows)
 
 
@@ -304,15 +304,3 @@ def _check_training(words, tags):
             raise TransformerError(
                 f"train_tags must have a tag for each word; row {i} has {len(of_row)} for {len(row)}"
             )
-
-
-def _three(figures: Mapping[str, float]) -> list[str]:
-    return [f"{figures[key]:.4f}" for key in ("precision", "recall", "f1")]
-
-
-def _with_interval(value: float, interval: Sequence[float]) -> str:
-    return f"{value:.4f} ({interval[0]:.4f}-{interval[1]:.4f})"
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

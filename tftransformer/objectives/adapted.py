@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from tftransformer.errors import TransformerError, near_miss
-from tftransformer.evaluation.keras_metrics import MultiLabelAccuracy, MultiLabelF1
+from tftransformer.evaluation.keras_metrics import MultiLabelAccuracy, MultiLabelF1, WrappingMetric
 from tftransformer.objectives.objective import Objective
 
 _ONE_OF_MANY = {
@@ -173,7 +173,7 @@ class AdaptedLoss(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class AdaptedMetric(keras.metrics.Metric):
+class AdaptedMetric(WrappingMetric):
     """A metric that is given what it reads.
 
     Args:
@@ -184,26 +184,15 @@ class AdaptedMetric(keras.metrics.Metric):
     """
 
     def __init__(self, metric: Any, targets: str, activation: str | None, name: str | None = None) -> None:
-        metric = keras.metrics.deserialize(metric) if isinstance(metric, dict) else metric
-        super().__init__(name=name or metric.name, dtype=metric.dtype)
-        self.metric, self.targets, self.activation = metric, targets, activation
-        if hasattr(metric, "_direction"):
-            # Keras's EarlyStopping and ModelCheckpoint read it where nobody tells them.
-            self._direction = metric._direction
+        super().__init__(metric, name)
+        self.targets, self.activation = targets, activation
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         y_true, y_pred = _as_read(y_true, y_pred, self.targets, self.activation)
         self.metric.update_state(y_true, y_pred, sample_weight=sample_weight)
 
-    def result(self) -> Any:
-        return self.metric.result()
-
-    def reset_state(self) -> None:
-        self.metric.reset_state()
-
     def get_config(self) -> dict:
-        metric = keras.metrics.serialize(self.metric)
-        return {"metric": metric, "targets": self.targets, "activation": self.activation, "name": self.name}
+        return {**super().get_config(), "targets": self.targets, "activation": self.activation}
 
 
 def _as_read(y_true: Any, y_pred: Any, targets: str, activation: str | None) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ from tftransformer.data.fields import Values
 from tftransformer.data.numbers import Standardizer, as_numbers
 from tftransformer.data.split import require_labelled
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.keras_metrics import Pearson
+from tftransformer.evaluation.keras_metrics import Pearson, WrappingMetric
 from tftransformer.evaluation.regression import regression_metrics
 from tftransformer.evaluation.regression_report import RegressionReport
 from tftransformer.objectives.objective import Objective
@@ -256,21 +256,13 @@ class AtScaleOne(_Following, keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class InUnits(_Following, keras.metrics.Metric):
+class InUnits(_Following, WrappingMetric):
     """A metric of targets and predictions in their own units; `Pearson`, which knows no units, at mean 0 and scale 1.
 
     Args:
         metric: A metric.
         name: Shown by `fit`; by default the metric's.
     """
-
-    def __init__(self, metric: Any, name: str | None = None) -> None:
-        metric = keras.metrics.deserialize(metric) if isinstance(metric, dict) else metric
-        super().__init__(name=name or metric.name, dtype=metric.dtype)
-        self.metric = metric
-        if hasattr(metric, "_direction"):
-            # Keras's EarlyStopping and ModelCheckpoint read it where nobody tells them.
-            self._direction = metric._direction
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         objective = self._objective()
@@ -279,15 +271,6 @@ class InUnits(_Following, keras.metrics.Metric):
         else:
             y_pred = objective.in_units(y_pred)
         self.metric.update_state(y_true, y_pred, sample_weight=sample_weight)
-
-    def result(self) -> Any:
-        return self.metric.result()
-
-    def reset_state(self) -> None:
-        self.metric.reset_state()
-
-    def get_config(self) -> dict:
-        return {"metric": keras.metrics.serialize(self.metric), "name": self.name}
 
 
 class _Function(keras.losses.Loss):

@@ -12,6 +12,7 @@ from tftransformer.data.fields import TokenLabels, Tokens
 from tftransformer.data.ragged import Ragged, row_splits
 from tftransformer.data.texts import Texts
 from tftransformer.errors import TransformerError
+from tftransformer.preprocessing.datasets import check_strings
 from tftransformer.preprocessing.text import TextPreprocessor
 
 # What a target is that does not count: the next token of a prompt, and what would follow the end.
@@ -54,9 +55,7 @@ class ContinuationPreprocessor(TextPreprocessor):
             return texts
         if texts.second is not None:
             raise TransformerError("y must be None where x holds pairs: the second text of a pair is its answer")
-        for row, text in enumerate(texts.targets):
-            if not isinstance(text, (str, bytes)):
-                raise TransformerError(f"an answer must be a text; got {type(text).__name__} in row {row} (from 0)")
+        check_strings(texts.targets, "an answer")
         return Texts(texts.first, list(texts.targets), None, texts.weights)
 
     def examples_of(self, texts: Texts, objective: Any) -> Examples:

@@ -1,7 +1,7 @@
 """What is asked of a `tf.data.Dataset`, or of other data, before it is known what its rows are."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +50,13 @@ def texts_alone(x: Any) -> Any:
     if is_dataset(x) and not is_tokenized(x) and isinstance(x.element_spec, tuple):
         return x.map(lambda text, *_: text)
     return x
+
+
+def check_strings(rows: Iterable[Any], what: str, kinds: tuple[type, ...] = (str, bytes)) -> None:
+    """Refuse rows that are no texts; `what` is each of them called."""
+    for row, text in enumerate(rows):
+        if not isinstance(text, kinds):
+            raise TransformerError(f"{what} must be a text; got {type(text).__name__} in row {row} (from 0)")
 
 
 def with_known_size(name: str, dataset: Any, steps: int | None = None) -> Any:

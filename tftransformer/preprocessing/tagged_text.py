@@ -12,7 +12,7 @@ from tftransformer.data.fields import Field, Spec, TokenLabels, Tokens
 from tftransformer.data.ragged import Ragged, row_places, row_splits
 from tftransformer.data.split import Split
 from tftransformer.data.tagged import TaggedSplit
-from tftransformer.data.texts import as_texts, check_weights, weight_values
+from tftransformer.data.texts import as_texts, weights_of
 from tftransformer.errors import TransformerError
 from tftransformer.preprocessing.text import Maker, TextPreprocessor
 from tftransformer.preprocessing.words import words_of
@@ -129,15 +129,7 @@ class TaggedTextPreprocessor(TextPreprocessor):
             if texts.second is not None or texts.targets is not None:
                 raise TransformerError("x must be sentences, single ones and without labels of their own")
             split = TaggedSplit.from_texts(texts.first)
-        if sample_weight is None:
-            return split, None
-        weights = weight_values(sample_weight)
-        if len(weights) != len(split):
-            raise TransformerError(
-                f"sample_weight must have as many numbers as there are sentences, {len(split)}; got {len(weights)}"
-            )
-        check_weights(weights)
-        return split, weights
+        return split, weights_of(sample_weight, len(split), "sentences")
 
     def examples_of(self, texts: Any, objective: Any) -> Examples:
         split, weights = texts

@@ -11,6 +11,7 @@ from tftransformer.data.fields import Sequences
 from tftransformer.data.ragged import Ragged
 from tftransformer.data.texts import Texts
 from tftransformer.errors import TransformerError
+from tftransformer.preprocessing.datasets import check_strings
 from tftransformer.preprocessing.text import TextPreprocessor
 from tftransformer.text.base import Tokenizer
 
@@ -51,9 +52,7 @@ class TextToTextPreprocessor(TextPreprocessor):
         Raises:
             TransformerError: One is no text.
         """
-        for row, text in enumerate(targets):
-            if not isinstance(text, (str, bytes)):
-                raise TransformerError(f"a target must be a text; got {type(text).__name__} in row {row} (from 0)")
+        check_strings(targets, "a target")
         rows: list[np.ndarray] = []
         for start in range(0, len(targets), CHUNK_TEXTS):
             with_ends = self._target_rows(tf.constant(list(targets[start : start + CHUNK_TEXTS]), tf.string))

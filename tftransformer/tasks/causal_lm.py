@@ -16,7 +16,7 @@ from tftransformer.models.decoder import build_decoder
 from tftransformer.models.decoder_walk import decoder_stack_of, walk_decoder
 from tftransformer.objectives.next_token import NextToken
 from tftransformer.preprocessing.continuation import IGNORED, ContinuationPreprocessor
-from tftransformer.preprocessing.datasets import texts_alone
+from tftransformer.preprocessing.datasets import check_strings, texts_alone
 from tftransformer.tasks.writing import TextWriter, built_tokenizer, check_lengths
 from tftransformer.text.base import Tokenizer
 from tftransformer.training.keras_arguments import checked_batch_size
@@ -200,9 +200,7 @@ class CausalLM(TextWriter):
         prompts = texts_alone(prompts)
         rows = getattr(prompts, "texts", prompts)
         rows = [rows] if isinstance(rows, str) else list(rows)
-        for row, text in enumerate(rows):
-            if not isinstance(text, str):
-                raise TransformerError(f"a prompt must be a text; got {type(text).__name__} in row {row} (from 0)")
+        check_strings(rows, "a prompt", (str,))
         examples = self.preprocessor.prompts(rows, self.objective)
         longest = int(examples.lengths.max(initial=0))
         room = self.sequence_length - longest

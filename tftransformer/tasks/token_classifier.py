@@ -32,6 +32,7 @@ class TokenClassifier(EncoderTask):
     """A tag for each word of raw texts, such as the names in it; usually made by `from_preset`.
 
     Called on integer inputs it returns (B, T, C) logits; `predict` takes sentences and returns probabilities, (W, C) for each.
+    `fit` takes a `TaggedSplit`, or lists of words and lists of their tags; `predict` raw texts and lists of words, too.
     A word is tagged by its first piece. Texts longer than the encoder are read in windows, and nothing of them is dropped.
 
     Args:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from tftransformer.data.folding import well_formed
-from tftransformer.data.loading import SPLIT_WORDS
 from tftransformer.data.readers.columns import Table
 from tftransformer.data.readers.jsonl import MISSING, read_jsonl
 from tftransformer.data.readers.text_file import existing_path, read_text, split_lines
+from tftransformer.data.split_files import SPLIT_WORDS, check_fractions, cut_missing, find_split_files
 from tftransformer.data.tagged import TaggedSplit, TaggedSplits, cut_tagged, split_words
 from tftransformer.errors import TransformerError, near_miss
 
@@ -75,8 +73,7 @@ def load_tagged(
     """
     given = {"train": train, "validation": validation, "test": test}
     given = {name: path for name, path in given.items() if path is not None}
-    fractions = {"test": test_fraction, "validation": validation_fraction}
-    _check_fractions(fractions)
+    check_fractions(validation_fraction, test_fraction)
     columns = {"word_column": word_column, "tag_column": tag_column}
     if isinstance(source, (TaggedSplit, tuple, list)):
         if given:
@@ -90,9 +87,18 @@ def load_tagged(
         if "train" not in found:
             raise TransformerError(f"{source} must have a split named train; it has {', '.join(found) or 'none'}")
     else:
-        files = _files(source, given)
+        files = find_split_files(
+            source,
+            given,
+            samples={SAMPLE: "sample_tagged"},
+            forms="a file, a folder, 'sample', 'tfds:NAME', (words, tags) or a TaggedSplit",
+            missing="must have a file for the train split such as train.conll, or train=FILE",
+            split_of=_split_of,
+        )
         found = {name: read_tagged(path, name, comments=comments, **columns) for name, path in files.items()}
-    return _complete(found, fractions, seed)
+    if (training := found["train"]).tags is None:
+        raise TransformerError(f"{training.source or 'source'} must have tags to train on; got sentences without any")
+    return TaggedSplits(*cut_missing(found, validation_fraction, test_fraction, seed, cut_tagged))
 
 
 def read_tagged(
@@ -319,17 +325,6 @@ def _shown(value: Any) -> str:
     return "nothing" if value is MISSING else f"{value!r:.60}"
 
 
-def _check_fractions(fractions: Mapping[str, float]) -> None:
-    for name, fraction in fractions.items():
-        if not 0 <= fraction < 1:
-            raise TransformerError(f"{name}_fraction must be at least 0 and below 1; got {fraction}")
-    if sum(fractions.values()) >= 1:
-        raise TransformerError(
-            "validation_fraction + test_fraction must be below 1, or nothing is left to train on;"
-            f" got {fractions['validation']} + {fractions['test']}"
-        )
-
-
 def _from_memory(source: Any) -> dict[str, TaggedSplit]:
     if isinstance(source, TaggedSplits):
         return source.present()
@@ -340,59 +335,7 @@ def _from_memory(source: Any) -> dict[str, TaggedSplit]:
     return {"train": TaggedSplit.from_words(*source)}
 
 
-def _files(source: Any, given: Mapping[str, str | Path]) -> dict[str, Path]:
-    """The file of each split that has one."""
-    if source is None:
-        if "train" not in given:
-            raise TransformerError("name the data: a file, a folder, 'sample', 'tfds:NAME', or train=PATH")
-        return {name: existing_path(path) for name, path in given.items()}
-    if not isinstance(source, (str, os.PathLike)):
-        raise TransformerError(
-            "source must be a file, a folder, 'sample', 'tfds:NAME', (words, tags) or a TaggedSplit; got"
-            f" {type(source).__name__}"
-        )
-    if source == SAMPLE:
-        source = Path(str(resources.files("tftransformer.data").joinpath("sample_tagged")))
-    source = existing_path(source)
-    if not source.is_dir():
-        if "train" in given:
-            raise TransformerError(f"source is the file {source} and train is {given['train']}; pass one")
-        return {"train": source} | {name: existing_path(path) for name, path in given.items()}
-    named = {name: (source / path if (source / path).exists() else existing_path(path)) for name, path in given.items()}
-    found = _find_splits(source, named) | named
-    if "train" not in found:
-        files = sorted(entry.name for entry in source.iterdir() if entry.is_file())
-        raise TransformerError(
-            f"{source} must have a file for the train split such as train.conll, or train=FILE; it has"
-            f" {', '.join(files[:10]) or 'no files'}"
-        )
-    return {name: found[name] for name in ("train", "validation", "test") if name in found}
-
-
-def _find_splits(folder: Path, skip: Mapping[str, Path]) -> dict[str, Path]:
-    """Files whose name holds words of exactly one split, set off by `_`, `-` or `.`."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        words = {_SPLIT_WORDS.get(word) for word in re.split(r"[_\-.\s]+", path.name.casefold())} - {None}
-        name = words.pop() if len(words) == 1 else None
-        if name is None or name in skip or not path.is_file() or path.suffix.lower() in _NOTES:
-            continue
-        if name in found:
-            raise TransformerError(
-                f"{folder}: both {found[name].name} and {path.name} may be the {name} split; name the one to use with"
-                f" {name}={path.name}"
-            )
-        found[name] = path
-    return found
-
-
-def _complete(found: dict[str, TaggedSplit], fractions: Mapping[str, float], seed: int) -> TaggedSplits:
-    """Cut the missing splits off the training sentences; both fractions are of the sentences as they came."""
-    train, left = found["train"], 1.0
-    if train.tags is None:
-        raise TransformerError(f"{train.source or 'source'} must have tags to train on; got sentences without any")
-    for name, fraction in fractions.items():
-        if name not in found and fraction > 0:
-            train, found[name] = cut_tagged(train, fraction / left, seed, name)
-            left -= fraction
-    return TaggedSplits(train, found.get("validation"), found.get("test"))
+def _split_of(path: Path) -> str | None:
+    """The split whose words, set off by `_`, `-` or `.`, the name of a file holds, its ending included; no notes."""
+    words = {_SPLIT_WORDS.get(word) for word in re.split(r"[_\-.\s]+", path.name.casefold())} - {None}
+    return words.pop() if len(words) == 1 and path.suffix.lower() not in _NOTES else None
