@@ -210,6 +210,24 @@ def test_methods_that_solve_for_classes_are_refused(one_block_preset, method):
         build(one_block_preset).apply(method)
 
 
+def test_keras_losses_and_metrics_mean_words_alone(trained, one_block_preset, tagged, tmp_path):
+    # Rows of unlike lengths, so that there is padding.
+    data = TaggedSplit.from_words([["good"], ["good", "movie", "a", "film", "bad", "a"]], [["O"], ["O"] * 6])
+    usual = trained.evaluate(data, verbose=0, return_dict=True)
+    tagger = TokenClassifier.from_preset(_saved(trained, tmp_path))
+    tagger.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
+    found = tagger.evaluate(data, verbose=0, return_dict=True)
+    assert found == pytest.approx({name: usual[name] for name in ("loss", "accuracy")}, rel=1e-5)
+    own = keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight")
+    tagger.compile(loss=own, weighted_metrics="accuracy", run_eagerly=True)
+    assert tagger.evaluate(data, verbose=0) == pytest.approx([usual["loss"], usual["accuracy"]], rel=1e-5)
+    for loss in ("mse", "categorical_crossentropy", keras.losses.CategoricalHinge()):
+        with pytest.raises(TransformerError, match="loss must be of the ids of tags"):
+            tagger.compile(loss=loss)
+    with pytest.raises(TransformerError, match="loss must be for one label a text"):
+        tagger.compile(loss="binary_crossentropy")
+
+
 @pytest.mark.slow
 def test_weights_and_default_recipe(one_block_preset, tagged):
     tagger = build(one_block_preset)

@@ -26,6 +26,7 @@ from tftransformer.evaluation.tagging import (
 )
 from tftransformer.evaluation.tagging_report import TaggingReport
 from tftransformer.finetuning.losses import SmoothedCrossEntropy
+from tftransformer.objectives.adapted import AdaptedLoss, adapt_loss
 from tftransformer.objectives.objective import Objective
 
 # Where tags come in it, what is learned is the scheme that every reader understands.
@@ -117,12 +118,30 @@ class Tagging(Objective):
     # Training.
 
     def compiled(self, loss: Any, metrics: Any, weighted_metrics: Any, smoothing: float) -> dict[str, Any]:
-        """Return loss and metrics: cross-entropy, a mean over the words of a batch, accuracy, and the F1 of entities."""
+        """Return loss and metrics: cross-entropy, a mean over the words of a batch, accuracy, and the F1 of entities.
+
+        Cross-entropy of Keras's is taken over logits. All metrics are given weights: without them padding would count.
+        """
         if loss is None:
             loss = SmoothedCrossEntropy(smoothing, reduction="mean_with_sample_weight")
-        if weighted_metrics is None and metrics is None:
-            weighted_metrics = self.metrics()
-        return {"loss": loss, "metrics": metrics, "weighted_metrics": weighted_metrics}
+        else:
+            loss = self._over_words(loss)
+        given = [
+            metric for metrics in (metrics, weighted_metrics) if metrics is not None for metric in _listed(metrics)
+        ]
+        none = metrics is None and weighted_metrics is None
+        return {"loss": loss, "weighted_metrics": self.metrics() if none else given}
+
+    def _over_words(self, loss: Any) -> Any:
+        found = adapt_loss(loss, self)
+        if isinstance(found, AdaptedLoss):
+            raise TransformerError(
+                f"loss must be of the ids of tags, as 'sparse_categorical_crossentropy' is, or your own; got {loss!r:.80}"
+            )
+        if isinstance(loss, str):
+            # Keras's usual mean divides by padding, too.
+            return type(found).from_config({**found.get_config(), "reduction": "mean_with_sample_weight"})
+        return found
 
     def metrics(self) -> list[keras.metrics.Metric]:
         """Return the accuracy of tags and, of entities, their F1."""
@@ -211,6 +230,10 @@ class Tagging(Objective):
     def settings(self) -> dict[str, Any]:
         """Return its arguments as JSON values."""
         return {"labels": list(self.tags), "scheme": self.scheme, "decode": self.decode}
+
+
+def _listed(metrics: Any) -> list:
+    return list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
 
 
 def at_words(logits: tf.Tensor, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
