@@ -93,6 +93,7 @@ def test_wrong_input_is_said_in_one_line(tokenizer):
     for x, y, message in (
         (["good movie"], [["NOUN"]], "y must be None with texts: tags go with lists of words"),
         ([["good", "movie"]], [["NOUN"]], "tags must be one for each of the 2 words of train row 0; got 1"),
+        ([["good", "bad"]], ["OO"], "tags must be lists of tags, one a word; got 'OO' in row 0"),
         ([["good"]], [["NUON"]], "tags must be among those of the task, NOUN, VERB, OTHER; got 'NUON'"),
         ([["good"]], [["B-X"]], "tags must be of the task's scheme, plain; got those of IOB2"),
         (([["good", "bad"], [""]]), None, "words must be lists of strings that are not empty; row 1"),

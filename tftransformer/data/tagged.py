@@ -48,7 +48,7 @@ class TaggedSplit:
         source: The file or data set the sentences come from, for messages.
 
     Raises:
-        TransformerError: Lengths that differ, or a span that is empty, out of order or outside its text.
+        TransformerError: Lengths that differ, tags in one string, or a span that is empty, out of order or outside its text.
 
     Example:
         >>> split = TaggedSplit(["Off to Rome!"], [[(0, 3), (4, 6), (7, 11), (11, 12)]], [("O", "O", "B-PLACE", "O")])
@@ -71,6 +71,11 @@ class TaggedSplit:
         object.__setattr__(self, "texts", list(self.texts))
         object.__setattr__(self, "spans", [[(int(start), int(end)) for start, end in row] for row in self.spans])
         if self.tags is not None:
+            for row, tags in enumerate(self.tags):
+                if isinstance(tags, str):
+                    raise TransformerError(
+                        f"tags must be lists of tags, one a word; got {tags!r:.40} in row {row} (from 0)"
+                    )
             object.__setattr__(self, "tags", [tuple(row) for row in self.tags])
         for row in range(len(self.texts)):
             self._check(row)

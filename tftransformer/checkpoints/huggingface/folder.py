@@ -64,18 +64,14 @@ def _above_the_encoder(
     if any("TokenClassification" in str(a) for a in architectures):
         table = of_tokens(table, family.pretrained_pooler)
         kernel = stored_name(source, table, "head/logits/kernel")
-        return (
-            pooling,
-            None,
-            {} if kernel is None else _tag_head(folder, family, settings, source.shape(kernel)[0]),
-            table,
-        )
+        head = {} if kernel is None else _tag_head(folder, family, settings, _first(source.shape(kernel)))
+        return pooling, None, head, table
     kernel = stored_name(source, table, "head/logits/kernel")
     if kernel is None:
         return pooling, None, {}, table
     if architectures and not any("SequenceClassification" in str(a) for a in architectures):
         return pooling, None, {}, _without_head(family, f"the head of {architectures[0]}, another task")
-    count = source.shape(kernel)[0] if source.shape(kernel) else 0
+    count = _first(source.shape(kernel))
     head = _head_dropout(settings, family.huggingface.head_dropout, family.huggingface.default_head_dropout)
     if settings.get("problem_type") == "regression" or count < 2:
         # Its numbers come as they are, in their own units.
@@ -84,6 +80,10 @@ def _above_the_encoder(
         return pooling, None, {**head, "kind": REGRESSION, **known}, table
     head["multi_label"] = settings.get("problem_type") == "multi_label_classification"
     return pooling, _class_names(folder, settings, count), head, table
+
+
+def _first(shape: Sequence[int]) -> int:
+    return shape[0] if shape else 0
 
 
 def _tag_head(folder: Path, family: Family, settings: Mapping[str, Any], count: int) -> dict[str, Any]:
