@@ -5,6 +5,7 @@ import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tftransformer import files
@@ -16,6 +17,7 @@ from tftransformer.evaluation.reports import Report
 from tftransformer.preprocessing import text
 from tftransformer.runs import classification, finished_runs, report_budget
 from tftransformer.runs.advice import below_baseline
+from tftransformer.runs.classification import ClassificationRun
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.runs.time_limit import TextSpeed
@@ -136,7 +138,7 @@ def quick(data, tiny_preset, monkeypatch):
 def test_a_run_that_was_ended_behind_its_training_begins_anew_and_finishes(quick, capsys, monkeypatch):
     options, exported = quick
 
-    def ended(classifier, folder, overwrite):
+    def ended(classifier, folder, overwrite=False):
         save(classifier, folder)
         half = RunFolder.open(folder.parent, finished=False).saved_model_path
         half.mkdir(parents=True)
@@ -145,7 +147,8 @@ def test_a_run_that_was_ended_behind_its_training_begins_anew_and_finishes(quick
 
     save = TextClassifier.save_to_preset
     with monkeypatch.context() as patch:
-        patch.setattr(classification, "_fit", lambda *_: ({}, {}, ""))
+        patch.setattr(ClassificationRun, "fit", lambda _: [{}])
+        patch.setattr(ClassificationRun, "tune", lambda _: None)
         patch.setattr(TextClassifier, "save_to_preset", ended)
         with pytest.raises(KeyboardInterrupt):
             classification.train(options)
@@ -179,7 +182,7 @@ def test_what_the_end_needs_is_asked_for_at_the_beginning(quick, missing, option
         pytest.fail("nothing is built")
 
     with pytest.raises(TransformerError, match=message):
-        classification.train_on(options, splits, build)
+        ClassificationRun(options, splits, build).train()
     assert not Path(options.output_dir).exists()
 
 
@@ -249,15 +252,15 @@ def test_only_what_may_help_is_named(given, flag, there):
 def test_a_run_tells_how_it_was_trained(tiny_preset, reviews, monkeypatch, tmp_path):
     heard = []
     split = Split(*reviews)
-    chosen = {"learning_rate": 1e-4, "epochs": 5}
-    monkeypatch.setattr(classification, "_fit", lambda *_: ({"epochs": [{}, {}], "temperature": None}, chosen, ""))
-    monkeypatch.setattr(classification, "_evaluate", lambda *_: (report(WRONG, RIGHT), RIGHT, None))
+    monkeypatch.setattr(ClassificationRun, "fit", lambda _: [{"loss": 1.0}, {"loss": 1.0}])
+    monkeypatch.setattr(ClassificationRun, "tune", lambda run: run.trained.update(temperature=None))
+    monkeypatch.setattr(ClassificationRun, "_evaluate", lambda run: (report(WRONG, RIGHT), np.array(60 * RIGHT[:1])))
     monkeypatch.setattr(classification, "below_baseline", lambda *given: heard.extend(given) or "")
     monkeypatch.setattr(TextClassifier, "export", lambda *_: None)
     options = ClassificationOptions(
         preset=str(tiny_preset), epochs=5, augmentation="swap:0.1", output_dir=str(tmp_path / "run")
     )
-    classification.train_on(options, Splits(split, split, split))
+    ClassificationRun(options, Splits(split, split, split)).train()
     course, longest = heard[2], heard[5]
     assert (course["rows"], course["epochs"], course["epochs_run"], longest) == (120, 5, 2, 32)
 

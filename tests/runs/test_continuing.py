@@ -14,11 +14,11 @@ from tftransformer.data import Split
 from tftransformer.data.split import Splits
 from tftransformer.errors import TransformerError
 from tftransformer.runs import classification, continuing
-from tftransformer.runs.classification import fingerprints
 from tftransformer.runs.continuing import BothTests
 from tftransformer.runs.finished_runs import merged, run_splits, without
 from tftransformer.runs.options import ClassificationOptions, continued_options, options_of
 from tftransformer.runs.run_folder import RunFolder
+from tftransformer.runs.train import fingerprints
 from tftransformer.tasks import TextClassifier
 
 
@@ -216,7 +216,7 @@ def test_sources_that_are_gone_and_other_runs_are_one_line(place, tmp_path):
     given = {"dataset": str(place / "new.csv")}
     for name, message in (
         ("gone", "cannot be read again: .*gone.csv does not exist"),
-        ("other", "must hold a classification run"),
+        ("other", "must hold a run of classify"),
         ("damaged", "options in its run.json are damaged: epochs"),
         ("orphan", "cannot be read again: a run must be a folder; .*deleted does not exist"),
         ("documents", "must hold a run of classify.py; it holds one over chunks"),

@@ -6,7 +6,7 @@ import pytest
 from tftransformer.data import Split, Splits
 from tftransformer.finetuning.recipe import default_epochs
 from tftransformer.finetuning.strategy import parse_strategy
-from tftransformer.runs import classification
+from tftransformer.runs.classification import ClassificationRun
 from tftransformer.runs.multi_task import MultiTaskOptions
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.recipes import train_recipe, with_epochs
@@ -38,15 +38,15 @@ class Stopped(Exception):
 def test_a_run_has_updates_enough(tiny_preset, reviews, monkeypatch, tmp_path, given, epochs):
     seen = []
 
-    def fit(classifier, splits, options, recipe, *rest):
-        seen.append((recipe.epochs, classifier.optimizer._learning_rate.peak))
+    def fit(run):
+        seen.append((run.recipe.epochs, run.task.optimizer._learning_rate.peak))
         raise Stopped
 
-    monkeypatch.setattr(classification, "_fit", fit)
+    monkeypatch.setattr(ClassificationRun, "fit", fit)
     split = Split(*(2 * column for column in reviews))
     options = ClassificationOptions(preset=str(tiny_preset), output_dir=str(tmp_path / "run"), **given)
     with pytest.raises(Stopped):
-        classification.train_on(options, Splits(split, split, split))
+        ClassificationRun(options, Splits(split, split, split)).train()
     assert seen == [(epochs, 1e-4)]
 
 

@@ -11,16 +11,20 @@ import pytest
 
 from tftransformer.errors import TransformerError
 from tftransformer.runs import classification, documents, finished_runs
-from tftransformer.runs.classification import fingerprints
 from tftransformer.runs.options import (
     ClassificationOptions,
     CustomOptions,
     DocumentOptions,
-    evaluation_options,
     options_of,
 )
 from tftransformer.runs.run_folder import RunFolder
+from tftransformer.runs.train import fingerprints
 from tftransformer.tasks import DocumentClassifier, TextClassifier
+
+
+def evaluation_options(run, given):
+    return options_of(RunFolder.open_model(run)).to_evaluate(given)
+
 
 LABELS = ("negative", "positive")
 # Not found on any rows; every set of the first holds both labels.

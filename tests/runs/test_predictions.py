@@ -171,7 +171,7 @@ def test_thresholds_that_a_run_does_not_have(tmp_path):
         (without, {"label_sets": 0.9}, "label_sets needs a run with thresholds .*without, which had no validation rows"),
         (untested, {"min_accuracy": 0.9}, "min_accuracy needs a run .*untested, which had no test rows beside"),
         (old, {"min_accuracy": 0.9}, "min_accuracy needs a run .*old, which was saved before .*: train it again$"),
-        (tasks, {"label_sets": 0.9}, "tasks must hold a classification run"),
+        (tasks, {"label_sets": 0.9}, "tasks must hold a run of classify"),
         (run, {"min_accuracy": 0.9, "min_probability": 0.5}, "min_accuracy cannot go with min_probability"),
         (run, {"min_probability": 1.5}, "min_probability must be between 0 and 1; got 1.5"),
         (None, {"label_sets": 0.9}, "model must be given"),

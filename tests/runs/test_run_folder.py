@@ -71,6 +71,7 @@ def test_the_layout(tmp_path):
             "roc_path": "roc.png",
             "confidence_path": "confidence.png",
             "curves_path": "curves.png",
+            "scatter_path": "predictions.png",
             "comparison_path": "comparison.png",
             "predictions_path": "predictions.csv",
             "label_errors_path": "label_errors.csv",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -112,6 +114,15 @@ class Split:
         kept = {name: pick(getattr(self, name)) for name in ("texts", "targets", "rows", "references")}
         return replace(self, **kept)
 
+    def fingerprint(self) -> str:
+        """A hash of the texts and targets, in their order.
+
+        Example:
+            >>> Split(["a"], ["x"]).fingerprint() == Split(["a"], ["y"]).fingerprint()
+            False
+        """
+        return fingerprint(zip(self.texts, self.targets or [None] * len(self), strict=True))
+
     def all_references(self) -> list[tuple[str, ...]]:
         """For each pair the texts of people to compare with what is written for its first text.
 
@@ -126,6 +137,14 @@ class Split:
         if self.rows is None:
             return f"{self.source or self.name} row {index}"
         return f"{self.source}:{self.rows[index]}"
+
+
+def fingerprint(rows: Iterable[Sequence[Any]]) -> str:
+    """A hash of rows of JSON values, in their order."""
+    digest = hashlib.blake2b(digest_size=8)
+    for row in rows:
+        digest.update(json.dumps(row).encode("ascii"))
+    return digest.hexdigest()
 
 
 class Splits(NamedTuple):

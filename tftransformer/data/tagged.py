@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tftransformer.data.cutting import cut
 from tftransformer.data.labels import sort_labels
-from tftransformer.data.split import Split, Splits
+from tftransformer.data.split import Split, Splits, fingerprint
 from tftransformer.errors import TransformerError
 
 # Chinese and Japanese are written without spaces: there every character is a word.
@@ -171,6 +171,15 @@ class TaggedSplit:
         return Split(
             self.texts, [tuple(sorted(set(row))) for row in tags], self.name, True, self.rows, self.source
         )  # fmt: skip
+
+    @cached_property
+    def strata(self) -> list[tuple[str, ...]]:
+        """What sentences are to be alike by in two parts of a split: the tags that occur in them."""
+        return self.as_texts().strata
+
+    def fingerprint(self) -> str:
+        """A hash of the sentences, the places of their words and the tags, in their order."""
+        return fingerprint(zip(self.texts, self.spans, self.tags or [None] * len(self), strict=True))
 
     def take(self, indices: Iterable[int]) -> TaggedSplit:
         """The sentences at these positions, in the order given."""

@@ -190,13 +190,17 @@ def write_predictions(
 
 
 def write_rows(
-    path: str | os.PathLike, texts: Sequence[Any], columns: Sequence[str], rows: Iterable[Sequence[Any]]
+    path: str | os.PathLike,
+    texts: Sequence[Any],
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    name: str = "text",
 ) -> None:
     """Write a CSV file (RFC 4180, UTF-8) that appears whole or not at all: each text or pair, and cells of its own."""
     pairs = bool(len(texts)) and not isinstance(texts[0], str)
     out = io.StringIO(newline="")
     writer = csv.writer(out)
-    writer.writerow([*(("text", "text_pair") if pairs else ("text",)), *columns])
+    writer.writerow([*((name, f"{name}_pair") if pairs else (name,)), *columns])
     writer.writerows([*(text if pairs else (text,)), *row] for text, row in zip(texts, rows, strict=True))
     files.write_text(path, out.getvalue())
 

@@ -1,6 +1,7 @@
 """Classification: labels to numbers, logits to probabilities, names and figures."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,13 +13,14 @@ from keras import ops
 from tftransformer.data.examples import Examples
 from tftransformer.data.fields import Field, Values
 from tftransformer.data.labels import encode_targets, label_names
-from tftransformer.data.split import require_labelled
+from tftransformer.data.split import Split, require_labelled
 from tftransformer.data.stream_labels import stream_encoder
 from tftransformer.errors import TransformerError
+from tftransformer.evaluation.baselines import tfidf_baseline
 from tftransformer.evaluation.calibration import conformal_threshold, fit_temperature, label_sets, with_temperature
 from tftransformer.evaluation.keras_metrics import MacroF1, MultiLabelAccuracy, MultiLabelF1
 from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, row_losses, tune_threshold
-from tftransformer.evaluation.reports import Report
+from tftransformer.evaluation.reports import Report, write_predictions
 from tftransformer.finetuning.arguments import check_number
 from tftransformer.finetuning.balancing import class_weights
 from tftransformer.finetuning.guards import chance_loss
@@ -251,6 +253,23 @@ class Classification(Objective):
     def report_of(self, targets: Any, probabilities: np.ndarray, baseline: dict | None = None) -> Report:
         """Precision, recall, F1, intervals and confusion; `print` it."""
         return Report(self.metrics_of(targets, probabilities), self.labels, baseline)
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        return ("val_micro_f1" if self.multi_label else "val_macro_f1"), "max"
+
+    def report(self, data: Any, outputs: np.ndarray, baselines: Sequence[dict] = ()) -> Report:
+        """Return precision, recall, F1, intervals and confusion; `print` it. Of baselines the first is shown."""
+        return self.report_of(self.labels_of(data), outputs, next(iter(baselines), None))
+
+    def baselines(self, train: Split, test: Split, seed: int = 0) -> list[dict]:
+        """Return the figures of word counting, TF-IDF and logistic regression."""
+        targets = [self.encoded(split.targets) for split in (train, test)]
+        return [tfidf_baseline(train.texts, targets[0], test.texts, targets[1], self.labels, seed)]
+
+    def write_predictions(self, path: str | os.PathLike, data: Split, outputs: np.ndarray) -> None:
+        """Write a CSV file with a row a text: `text`, `label`, `prediction` and its `probability`."""
+        write_predictions(path, data.texts, data.targets, self.predicted_labels(outputs), outputs)
 
     def labels_of(self, data: Any) -> Any:
         """The labels of a labelled split, or examples that have some.

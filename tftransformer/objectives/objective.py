@@ -1,5 +1,6 @@
 """The base of objectives: all that depends on what the output of a task means."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ class Objective:
         labels: Names of the classes that the output is logits of; none where it is something else.
         multi_label: Whether a row may have any number of these.
         least_updates: Number of updates that a recipe gives few rows, too.
+        monitor: Logged value by which the best epoch is chosen, and "max" or "min", which of its values is best.
 
     Example:
         >>> class Grades(tt.objectives.Objective):
@@ -34,6 +36,7 @@ class Objective:
     labels: Sequence[str] = ()
     multi_label: bool = False
     least_updates: int = UPDATES
+    monitor: tuple[str, str] = ("val_loss", "min")
 
     def encode(self, targets: Any) -> Field:
         """Return the field of targets in any form that a user gives: the numbers that the loss takes.
@@ -115,6 +118,29 @@ class Objective:
     def activate(self, output: Any) -> Any:
         """Return what `predict` returns for the network's output."""
         return output
+
+    # How good it is. Data are a split of the kind that the task is trained on.
+
+    def report(self, data: Any, outputs: Any, baselines: Sequence[dict] = ()) -> Any:
+        """Return the report on what `predict` returned for labelled data; `print` it.
+
+        Args:
+            data: Labelled rows.
+            outputs: What `predict` returned for them.
+            baselines: What `baselines` returned for the same rows.
+
+        Raises:
+            TransformerError: The data have no targets.
+        """
+        raise TransformerError(f"{type(self).__name__} has no report")
+
+    def baselines(self, train: Any, test: Any, seed: int = 0) -> list[dict]:
+        """Return figures of what a model has to beat on test rows, each with a `name`, for its report."""
+        return []
+
+    def write_predictions(self, path: str | os.PathLike, data: Any, outputs: Any) -> None:
+        """Write a CSV file (RFC 4180, UTF-8) of rows, their targets and what `predict` returned for them."""
+        raise TransformerError(f"{type(self).__name__} has no file of predictions")
 
     # What a server answers.
 

@@ -1,6 +1,7 @@
 """Regression: one number a row or several, learned at mean 0 and scale 1 and given in their own units."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -12,11 +13,13 @@ from keras import ops
 from tftransformer.data.examples import Examples
 from tftransformer.data.fields import Values
 from tftransformer.data.numbers import Standardizer, as_numbers
-from tftransformer.data.split import require_labelled
+from tftransformer.data.split import Split, require_labelled
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.keras_metrics import Pearson, WrappingMetric
 from tftransformer.evaluation.regression import regression_metrics
+from tftransformer.evaluation.regression_baselines import mean_baseline, tfidf_ridge_baseline
 from tftransformer.evaluation.regression_report import RegressionReport
+from tftransformer.evaluation.reports import write_rows
 from tftransformer.objectives.objective import Objective
 
 
@@ -192,6 +195,26 @@ class Regression(Objective):
             values = self.encode(require_labelled(data).targets).values
         figures = regression_metrics(values, np.reshape(numbers, values.shape), self.names, levels=self.levels)
         return RegressionReport(figures, baselines)
+
+    # In the units of the targets, and defined for any predictions, as correlations are not.
+    monitor = ("val_mae", "min")
+
+    def baselines(self, train: Split, test: Split, seed: int = 0) -> list[dict]:
+        """Return the figures of the mean, and of word counting, TF-IDF and ridge regression."""
+        given = {"names": self.names, "levels": self.levels, "seed": seed}
+        return [
+            mean_baseline(train.targets, test.targets, **given),
+            tfidf_ridge_baseline(train.texts, train.targets, test.texts, test.targets, **given),
+        ]
+
+    def write_predictions(self, path: str | os.PathLike, data: Split, outputs: np.ndarray) -> None:
+        """Write a CSV file with a row a text: `text`, each number by its name, and what is `predicted_` for it."""
+        predicted = np.reshape(outputs, (len(data), len(self.names)))
+        targets = np.reshape(np.asarray(data.targets, "float64"), predicted.shape)
+        columns = [*self.names, *(f"predicted_{name}" for name in self.names)]
+        rows = ([*(f"{value:g}" for value in told), *(f"{value:.6g}" for value in found)]
+                for told, found in zip(targets, predicted, strict=True))  # fmt: skip
+        write_rows(path, data.texts, columns, rows)
 
     # What a server answers.
 

@@ -1,6 +1,7 @@
 """Tagging: a tag for each word, of entities in one of the usual schemes or plain."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from tftransformer.data.ragged import Ragged
 from tftransformer.data.tagged import TaggedSplit
 from tftransformer.errors import TransformerError, check_choice, near_miss
 from tftransformer.evaluation.entity_f1 import EntityF1
+from tftransformer.evaluation.reports import write_rows
 from tftransformer.evaluation.tagging import (
     SCHEMES,
     allowed_transitions,
@@ -24,7 +26,7 @@ from tftransformer.evaluation.tagging import (
     tags_of,
     viterbi,
 )
-from tftransformer.evaluation.tagging_report import TaggingReport
+from tftransformer.evaluation.tagging_report import TaggingReport, tagging_baselines
 from tftransformer.finetuning.losses import SmoothedCrossEntropy
 from tftransformer.objectives.adapted import AdaptedLoss, adapt_loss
 from tftransformer.objectives.objective import Objective
@@ -193,10 +195,28 @@ class Tagging(Objective):
         Raises:
             TransformerError: The sentences have no tags.
         """
-        if split.tags is None:
-            raise TransformerError("data must have tags to be evaluated; got sentences without")
-        figures = entity_metrics(self.in_scheme(split.tags), self.decoded(rows), scheme=self.scheme)
+        figures = entity_metrics(self.in_scheme(require_tags(split)), self.decoded(rows), scheme=self.scheme)
         return TaggingReport(figures, baselines)
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        return ("val_accuracy" if self.scheme == "plain" else "val_entity_f1"), "max"
+
+    def baselines(self, train: TaggedSplit, test: TaggedSplit, seed: int = 0) -> list[dict]:
+        """Return the figures of the most frequent tag of each word and, where python-crfsuite is installed, of a linear CRF."""
+        return tagging_baselines(train, test, self.scheme)
+
+    def write_predictions(self, path: str | os.PathLike, data: TaggedSplit, outputs: Sequence[np.ndarray]) -> None:
+        """Write a CSV file with a row a word: `sentence` by number from 1, `word`, `start` and `end` in it, `tag`, `prediction`
+        and its `probability`."""
+        words, rows = [], []
+        told = self.in_scheme(require_tags(data))
+        for number, (tags, probabilities) in enumerate(zip(told, outputs, strict=True)):
+            words += data.words(number)
+            ids = self.ids_of(probabilities)
+            for tag, (start, end), found, chances in zip(tags, data.spans[number], ids, probabilities, strict=True):
+                rows.append([number + 1, start, end, tag, self.tags[found], f"{chances[found]:.6f}"])
+        write_rows(path, words, ("sentence", "start", "end", "tag", "prediction", "probability"), rows, "word")
 
     # What a server answers.
 
@@ -230,6 +250,17 @@ class Tagging(Objective):
     def settings(self) -> dict[str, Any]:
         """Return its arguments as JSON values."""
         return {"labels": list(self.tags), "scheme": self.scheme, "decode": self.decode}
+
+
+def require_tags(split: TaggedSplit) -> list[tuple[str, ...]]:
+    """Return the tags of sentences.
+
+    Raises:
+        TransformerError: They have none.
+    """
+    if split.tags is None:
+        raise TransformerError("data must have tags to be evaluated; got sentences without")
+    return split.tags
 
 
 def _listed(metrics: Any) -> list:

@@ -144,6 +144,12 @@ class TaggedTextPreprocessor(TextPreprocessor):
         weights = None if weights is None else weights[places.sentences]
         return Examples({TEXT: tokens, WORDS: places}, targets, weights, self.maker(objective))
 
+    def rows_of(self, examples: Examples, texts: Sequence[int] | np.ndarray) -> np.ndarray:
+        return np.flatnonzero(np.isin(examples.inputs[WORDS].sentences, texts))
+
+    def full_lengths(self, examples: Examples) -> None:
+        return None
+
     def pieces_of(self, split: TaggedSplit) -> Ragged:
         """Return the ids of each word, all sentences one after another; at least one, unknown, for each."""
         rows = [split.words(i) for i in range(len(split))]

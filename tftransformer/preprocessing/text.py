@@ -1,10 +1,11 @@
 """Texts, or pairs of texts, as encoders take them: flat examples, batches of a dataset, and tensors in a served graph."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tftransformer.data.examples import Examples, build_examples
@@ -122,6 +123,14 @@ class TextPreprocessor:
         # Before the texts are tokenised: what is wrong with targets is said at once.
         targets = None if texts.targets is None else objective.encode(texts.targets)
         return self.tokenized(texts, targets, objective)
+
+    def rows_of(self, examples: Examples, texts: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the rows of examples that are of some texts, by their numbers from 0."""
+        return np.asarray(texts)
+
+    def full_lengths(self, examples: Examples) -> np.ndarray | None:
+        """Return the tokens of each text before it is cut; None where texts are not cut."""
+        return examples.tokens.full_lengths
 
     def tokenized(self, texts: Texts, targets: Any = None, objective: Any = None) -> Examples:
         """Return examples of texts and their encoded targets, whether pairs are expected or not."""

@@ -16,9 +16,9 @@ from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation.intervals import mcnemar, right_answers
 from tftransformer.evaluation.reports import Report, text_table
 from tftransformer.progress import say
-from tftransformer.runs.classification import load_splits, train_on
+from tftransformer.runs.classification import ClassificationRun, load_splits
 from tftransformer.runs.finished_runs import merged, run_splits, without
-from tftransformer.runs.options import PRECISIONS, ClassificationOptions, options_of
+from tftransformer.runs.options import ClassificationOptions, options_of
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.text_classifier import TextClassifier
 
@@ -51,7 +51,7 @@ def train(options: ClassificationOptions) -> Report:
     say(f"{len(old.train):,} old and {len(new.train):,} new rows to train on")
     tests = {"old": old.test or old.validation, "new": new.test or new.validation}
     watch = BothTests({name: split for name, split in tests.items() if split})
-    return train_on(options, together, build, watch)
+    return ClassificationRun(options, together, build, watch).train()
 
 
 def _check_output(options: ClassificationOptions, folder: RunFolder) -> None:
@@ -137,10 +137,9 @@ def _added_labels(splits: Splits, known: Sequence[str], allowed: bool) -> tuple[
 def _build(folder: RunFolder, added: Sequence[str], options: ClassificationOptions, _: Split) -> TextClassifier:
     """The run's model; where labels are added, with rows of their own in its head, the others as they were."""
     say(f"loading {folder.model_path} …")
-    precision = PRECISIONS[options.mixed_precision]
     # No length is stated unless it was: the preset has its own.
     length = {} if options.sequence_length is None else {"sequence_length": options.sequence_length}
-    arguments = {"seed": options.seed, "dtype": precision, **length}
+    arguments = {"seed": options.seed, "dtype": options.dtype, **length}
     classifier = TextClassifier.from_preset(folder.model_path, **arguments)
     if not added:
         return classifier

@@ -15,9 +15,10 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation.intervals import mcnemar
 from tftransformer.evaluation.reports import Report
 from tftransformer.progress import say
-from tftransformer.runs import classification
+from tftransformer.runs.classification import ClassificationRun, build_classifier, load_splits
 from tftransformer.runs.options import DocumentOptions
 from tftransformer.runs.run_folder import RunFolder, check_free
+from tftransformer.runs.train import tested_split
 from tftransformer.tasks.document_classifier import DocumentClassifier
 from tftransformer.tasks.loading import saved_class
 from tftransformer.tasks.text_classifier import TextClassifier
@@ -46,11 +47,11 @@ def train(options: DocumentOptions) -> Report:
         # Both are to be compared on the same rows.
         options = dataclasses.replace(options, test_all=True)
     splits = _splits(options)
-    chunks, beginning = _ChunksOf(getattr(splits, classification.tested_split(splits))), _Answers()
-    report = classification.train_on(options, splits, build, chunks)
+    chunks, beginning = _ChunksOf(getattr(splits, tested_split(splits))), _Answers()
+    report = ClassificationRun(options, splits, build, chunks).train()
     if options.against_truncation:
         alike = dataclasses.replace(options, output_dir=options.truncated_dir)
-        other = classification.train_on(alike, splits, functools.partial(build, documents=False), beginning)
+        other = ClassificationRun(alike, splits, functools.partial(build, documents=False), beginning).train()
         print(
             f"\naccuracy / macro-F1: {report['accuracy']:.3f} / {report['macro_f1']:.3f} with chunks, "
             f"{other['accuracy']:.3f} / {other['macro_f1']:.3f} truncated\n"
@@ -67,9 +68,10 @@ def _reads_chunks(preset: str) -> bool:
 
 def build(options: DocumentOptions, data: Split, documents: bool = True) -> TextClassifier:
     """The document classifier of the options, or the plain one that reads the beginning of each text."""
-    kind = DocumentClassifier if documents else TextClassifier
-    chunks = ("max_chunks", "overlap", "chunk_blocks") if documents else ()
-    return classification.build_classifier(options, data, kind, chunks)
+    if not documents:
+        return build_classifier(options, data)
+    chunks = {name: getattr(options, name) for name in ("max_chunks", "overlap", "chunk_blocks")}
+    return build_classifier(options, data, DocumentClassifier, **chunks)
 
 
 def describe_lengths(classifier: DocumentClassifier, train: Examples) -> str:
@@ -125,7 +127,7 @@ class _ChunksOf(_Answers):
 
 
 def _splits(options: DocumentOptions) -> Splits:
-    splits = classification.load_splits(options)
+    splits = load_splits(options)
     if splits.train.is_pair:
         raise TransformerError("documents must be single texts; the data hold pairs")
     return with_test_examples(splits, options)
@@ -133,7 +135,7 @@ def _splits(options: DocumentOptions) -> Splits:
 
 def with_test_examples(splits: Splits, options: DocumentOptions) -> Splits:
     """The splits with as many test rows as the options say, chosen by the seed."""
-    name = classification.tested_split(splits)
+    name = tested_split(splits)
     test = getattr(splits, name)
     if options.test_examples is None or test is None:
         return splits

@@ -1,4 +1,4 @@
-"""Finished runs: their model, their data, their report on any rows, their answers to texts."""
+"""Finished runs of classification, and of those that go on with one: their model, their data, reports and answers."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,11 +13,13 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report, join_labels
 from tftransformer.objectives.classification import Answer
 from tftransformer.progress import say
-from tftransformer.runs.classification import fingerprints, load_splits, tested_split
+from tftransformer.runs.classification import load_splits
 from tftransformer.runs.documents import with_test_examples
+from tftransformer.runs.finished import check_unchanged
 from tftransformer.runs.options import COLUMNS, ClassificationOptions, DocumentOptions, options_of
 from tftransformer.runs.predictions import texts_to_predict, thresholds_of, write_answers
 from tftransformer.runs.run_folder import RunFolder
+from tftransformer.runs.train import tested_split
 from tftransformer.tasks.loading import load
 from tftransformer.tasks.text_classifier import TextClassifier
 
@@ -27,7 +29,7 @@ def evaluate(run: str | Path, options: ClassificationOptions | None = None) -> R
 
     Args:
         run: The run's folder.
-        options: The data to evaluate on, as `options.evaluation_options` makes them. None: the run's own test rows.
+        options: The data to evaluate on, as `TaskOptions.to_evaluate` makes them. None: the run's own test rows.
     """
     if options is None:
         splits = run_splits(run)
@@ -128,15 +130,7 @@ def run_splits(run: str | Path) -> Splits:
             splits = merged(old, without(splits, old))
     except TransformerError as error:
         raise TransformerError(f"the data of {folder.path} cannot be read again: {error}") from None
-    # A run that ended early has not noted them.
-    metrics = folder.metrics if folder.status == "finished" else {}
-    trained, found = metrics.get("data", {}).get("fingerprints"), fingerprints(splits)
-    if trained is not None and trained != found:
-        changed = next(name for name in {**trained, **found} if trained.get(name) != found.get(name))
-        raise TransformerError(
-            f"the data of {folder.path} have changed since: what it names holds other {changed} rows now, and what it was "
-            "trained on cannot be told from what it was not"
-        )
+    check_unchanged(folder, splits)
     if options.train_examples is not None and options.train_examples < len(splits.train):
         splits = splits._replace(train=subset(splits.train, options.train_examples, options.seed))
     return splits

@@ -8,8 +8,9 @@ from tftransformer.errors import TransformerError
 from tftransformer.models.families import FAMILIES
 from tftransformer.models.generation.settings import check_beams, check_positive, check_sampling
 from tftransformer.runs.flags import check_options, like, option
-from tftransformer.runs.options import PRECISIONS, ClassificationOptions
+from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.pair_options import PairOptions, check_training
+from tftransformer.runs.task_options import PRECISIONS
 
 # What decides the network and its tokens: a run that goes on with another one, or with a preset, has these of it.
 NETWORK = ("family", "vocabulary_size", "num_layers", "hidden_dim", "num_heads", "intermediate_dim")

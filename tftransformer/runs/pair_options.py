@@ -8,8 +8,9 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning.arguments import check_number, check_schedule
 from tftransformer.models.families import FAMILIES
 from tftransformer.runs.flags import check_options, like, option
-from tftransformer.runs.options import PRECISIONS, STRATEGIES, ClassificationOptions
+from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.run_folder import RunFolder
+from tftransformer.runs.task_options import PRECISIONS, STRATEGIES
 
 # What decides the network and its tokens: a run that goes on with another one, or with a preset, has these of it.
 NETWORK = (

@@ -38,11 +38,11 @@ def texts_to_predict(
     return read_texts(path, text_columns)
 
 
-def check_output(path: str | os.PathLike, overwrite: bool = False) -> None:
+def check_output(path: str | os.PathLike, overwrite: bool = False, ending: str = ".csv") -> None:
     """Refuse a file of answers that could not be written when the answers are there."""
     path = Path(path)
-    if path.suffix.lower() != ".csv":
-        raise TransformerError(f"output must end in .csv; got {os.fspath(path)!r}")
+    if path.suffix.lower() != ending:
+        raise TransformerError(f"output must end in {ending}; got {os.fspath(path)!r}")
     if path.is_dir() or path.exists() and not overwrite:
         what = "is a folder" if path.is_dir() else "exists: pass overwrite=True to replace it"
         raise TransformerError(f"output must be a new file; {path} {what}")

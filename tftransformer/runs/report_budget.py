@@ -12,6 +12,7 @@ from tftransformer.progress import say
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.runs.time_limit import measure_speed
+from tftransformer.runs.train import tested_split
 from tftransformer.tasks.text_classifier import TextClassifier
 
 # Fractions of the minutes for predicting the test rows, for predicting the validation rows once (a run does it twice, to
@@ -106,8 +107,3 @@ def count_words(
     return tfidf_baseline(
         train.texts, targets, test.texts, examples[name].targets.values, classifier.labels, options.seed
     )
-
-
-def tested_split(splits: Splits) -> str:
-    """The name of the split that a run reports on: "test" where there is one."""
-    return "validation" if splits.test is None else "test"

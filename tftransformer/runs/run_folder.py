@@ -23,6 +23,7 @@ LAYOUT = {
     "roc_path": "roc.png",
     "confidence_path": "confidence.png",
     "curves_path": "curves.png",
+    "scatter_path": "predictions.png",
     "comparison_path": "comparison.png",
     "predictions_path": "predictions.csv",
     "label_errors_path": "label_errors.csv",
@@ -87,7 +88,7 @@ class RunFolder:
         begins_anew: Whether `create` cleared what an unfinished run of the same settings had left.
 
     Every file of the layout has a property: `metrics_path`, `report_path`, `history_path`, `confusion_matrix_path`,
-    `roc_path`, `confidence_path`, `curves_path`, `predictions_path`, `label_errors_path`, `translations_path`, `summaries_path`,
+    `roc_path`, `confidence_path`, `curves_path`, `scatter_path`, `predictions_path`, `label_errors_path`, `translations_path`, `summaries_path`,
     `attention_path`, `model_path`, `saved_model_path` (saved_model/1), `tensorboard_path`, `checkpoint_path`.
 
     Example:

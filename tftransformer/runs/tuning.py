@@ -12,7 +12,7 @@ from tftransformer.data.loading import READERS
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.progress import say
-from tftransformer.runs.classification import build_classifier, data_name, load_splits, report_data
+from tftransformer.runs.classification import build_classifier, load_splits
 from tftransformer.runs.cross_validation import CrossValidation, cross_validate
 from tftransformer.runs.finished_runs import joined
 from tftransformer.runs.options import ClassificationOptions
@@ -20,6 +20,7 @@ from tftransformer.runs.recipes import check_recipe
 from tftransformer.runs.search import SearchResult, search
 from tftransformer.runs.search_space import SearchSpace
 from tftransformer.runs.strategy_comparison import StrategyTable, compare_strategies, default_strategies
+from tftransformer.runs.train import report_data
 
 
 def run_search(
@@ -99,7 +100,7 @@ def column_values(data: Split, column: str) -> list[str]:
 
 def default_folder(options: ClassificationOptions, kind: str) -> str:
     """`runs/NAME-KIND`: the same for the same data, so that calling a command again goes on with its work."""
-    return f"runs/{data_name(options)}-{kind}"
+    return f"runs/{options.data_name}-{kind}"
 
 
 def _chosen(data: Split, options: ClassificationOptions) -> Split:

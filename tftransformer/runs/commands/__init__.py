@@ -7,6 +7,8 @@ __getattr__, __dir__, __all__ = attach(__name__, {"run_command": "running", "run
 COMMANDS = (
     "classify",
     "classify_documents",
+    "regress",
+    "tag",
     "multi_task",
     "custom_model",
     "compare_strategies",

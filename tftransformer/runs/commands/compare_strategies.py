@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from tftransformer.finetuning.strategy import parse_strategy
 from tftransformer.runs.flags import OptionFlags, check_options, option
-from tftransformer.runs.options import COLUMNS, SOURCES, STRATEGIES, ClassificationOptions
+from tftransformer.runs.options import COLUMNS, ClassificationOptions
 from tftransformer.runs.recipes import check_table
+from tftransformer.runs.task_options import SOURCES, STRATEGIES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,8 @@ import dataclasses
 from typing import Any
 
 from tftransformer.runs.flags import OptionFlags, check_options, option
-from tftransformer.runs.options import COLUMNS, SOURCES, ClassificationOptions
+from tftransformer.runs.options import COLUMNS, ClassificationOptions
+from tftransformer.runs.task_options import SOURCES
 
 
 @dataclasses.dataclass(frozen=True)

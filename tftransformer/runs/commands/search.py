@@ -6,8 +6,9 @@ from typing import Any
 
 from tftransformer.errors import TransformerError
 from tftransformer.runs.flags import OptionFlags, check_options, option, read_range
-from tftransformer.runs.options import COLUMNS, SOURCES, ClassificationOptions
+from tftransformer.runs.options import COLUMNS, ClassificationOptions
 from tftransformer.runs.search_space import PRUNERS, SearchSpace
+from tftransformer.runs.task_options import SOURCES
 
 
 @dataclasses.dataclass(frozen=True)
