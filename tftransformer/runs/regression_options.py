@@ -25,7 +25,9 @@ class RegressionOptions(TextOptions):
         "'tfds:NAME'.",
     )
     label_columns: Sequence[str] | None = option(
-        None, "The column of the number, or several; by name, or by number from 1; default: found by its name."
+        None,
+        "The column of the number, or several; by name, or by number from 1; default: found by its name.",
+        argument="label_column",
     )
     names: Sequence[str] | None = option(None, "What each number is called; default: as its column.")
     levels: Sequence[float] | None = option(
