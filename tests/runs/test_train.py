@@ -99,6 +99,13 @@ def test_evaluate_repeats_the_report_from_anywhere(place, tmp_path, monkeypatch,
     assert len(whole) == 60 and whole.name == "test"
 
 
+def test_a_recipe_counts_windows_of_long_sentences(place):
+    # 20 sentences, windows of eight tokens.
+    run = RunFolder.open(place / "tags")
+    rows = int(run.config["recipe"].split(" rows,")[0])
+    assert rows > 20
+
+
 def test_rows_that_have_changed_are_no_test(place, tmp_path):
     shutil.copytree(place / "tags", tmp_path / "tags")
     (tmp_path / "reviews.conll").write_text((place / "reviews.conll").read_text().replace("I-THING", "I-FILM"))

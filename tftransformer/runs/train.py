@@ -154,7 +154,7 @@ class TrainingRun:
                 self.tune()
             # Before anything else can go wrong: the weights are what took the time.
             task.save_to_preset(self.folder.model_path, overwrite=True)
-            plots.plot_curves(self.folder.curves_path, epochs, title=self._curves_title(rows, epochs[-1]))
+            plots.plot_curves(self.folder.curves_path, epochs, title=self._curves_title(epochs[-1]))
             report, outputs = self._evaluate()
             told, more = self.reported(report, outputs)
             text = "\n\n".join(filter(None, [str(report), *told]))
@@ -194,9 +194,9 @@ class TrainingRun:
         self.examples[name] = examples.take(self.task.preprocessor.rows_of(examples, rows))
 
     def rows_an_epoch(self) -> int:
-        """Training rows and their changed copies."""
+        """What is trained on in an epoch: examples, which may be windows of long texts, and changed copies of them."""
         augmentation = self.options.build_augmentation()
-        return len(self.splits.train) * (1 if augmentation is None else augmentation.rows_per_text)
+        return len(self.examples["train"]) * (1 if augmentation is None else augmentation.rows_per_text)
 
     def _compile(self) -> None:
         """Choose the recipe, with what the options say in its place; a strategy that was asked for stays as it is."""
@@ -292,8 +292,8 @@ class TrainingRun:
         objective.write_predictions(self.folder.predictions_path, test, outputs)
         return objective.report(test, outputs, baselines), outputs
 
-    def _curves_title(self, rows: int, last: Mapping[str, float]) -> str:
-        title = f"{self.folder.name}: {rows:,} training {self.rows}"
+    def _curves_title(self, last: Mapping[str, float]) -> str:
+        title = f"{self.folder.name}: {len(self.splits.train):,} training {self.rows}"
         monitor = self.task.objective.monitor[0]
         for figure, shown in ((monitor, "validation"), (monitor.removeprefix("val_"), "training")):
             if figure in last:
