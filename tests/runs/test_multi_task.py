@@ -10,6 +10,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.runs.multi_task import MultiTaskOptions, compare, format_table, load_tasks
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.tasks.multi_task import MultiTaskClassifier
+from tftransformer.tasks.text_classifier import TextClassifier
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,18 @@ def test_mistakes_are_one_line_and_nothing_is_written(options, part, folder, tin
     with pytest.raises(TransformerError, match=part) as error:
         compare(MultiTaskOptions(**{"data": str(folder), "preset": str(tiny_preset), **options}))
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_tasks_together_and_alone_have_figures(folder, one_block_preset, tmp_path, monkeypatch):
+    for kind in (TextClassifier, MultiTaskClassifier):
+        monkeypatch.setattr(kind, "run_eagerly", property(lambda _: True, lambda *_: None))
+        monkeypatch.setattr(kind, "export", lambda _, path: path.mkdir(parents=True))
+    options = MultiTaskOptions(
+        preset=str(one_block_preset), data=str(folder), tasks=["mood", "pairs"], epochs=1, batch_size=32,
+        strategy="head", train_examples=20, test_examples=10, output_dir=str(tmp_path / "run"),
+    )  # fmt: skip
+    for row in compare(options):
+        assert all(0 <= row[kind][key] <= 1 for kind in ("together", "alone") for key in ("accuracy", "macro_f1"))
 
 
 @pytest.mark.slow

@@ -117,7 +117,7 @@ def _train_alone(
     more = {"multi_label": train.multi_label, "text_pairs": train.is_pair}
     model, fit = _prepare(TextClassifier, preset, train.labels, recipe, options, **more)
     seconds = _fit(model, train, fit)
-    return seconds, _figures(model, splits.test, model.predict(splits.test, verbose=0))
+    return seconds, _figures(model.objective, splits.test, model.predict(splits.test, verbose=0))
 
 
 def _fit(model: TextTask, train: Any, options: Mapping[str, Any]) -> float:

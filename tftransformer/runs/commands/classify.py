@@ -44,9 +44,8 @@ def read_flags() -> tuple[ModeOptions, Any]:
     """What to do, and with what: options to train; the data to evaluate on, None for the run's own; texts."""
     mode, given = modes.read_mode(MODE), RUN.given()
     if mode.mode == "predict":
-        texts = modes.read_texts(mode, given, ClassificationOptions)
         thresholds_of(mode.model, mode.min_probability, mode.min_accuracy, mode.label_sets)
-        return mode, texts
+        return mode, modes.read_texts(mode, given, ClassificationOptions)
     if mode.mode == "evaluate":
         return mode, options_of(RunFolder.open_model(mode.model)).to_evaluate(given)
     if "init_from" not in given:
