@@ -124,7 +124,7 @@ def test_rows_that_have_changed_are_no_test(place, elsewhere, reviews):
 
 def test_a_run_without_test_rows_says_so(place, elsewhere, monkeypatch):
     splits = classification.load_splits(options_of(RunFolder.open(place / "run")))
-    monkeypatch.setattr(finished_runs, "load_splits", lambda _: splits._replace(test=None))
+    monkeypatch.setattr(classification.ClassificationRun, "read", lambda _: splits._replace(test=None))
     with pytest.raises(TransformerError, match="evaluate needs a test split"):
         finished_runs.evaluate(place / "run", evaluation_options(place / "run", {"dataset": str(place / "new.csv")}))
 

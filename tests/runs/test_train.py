@@ -142,6 +142,11 @@ def test_entities_of_texts_are_read_back_from_their_file(place, tmp_path, eager,
     assert capsys.readouterr().out.startswith("a good film, a film\n")
 
 
+def test_pairs_are_no_sentences(place):
+    with pytest.raises(TransformerError, match="texts must be single ones for tags; the file holds pairs"):
+        finished.predict(TaggingRun, place / "tags", [("a good film", "a film")])
+
+
 def test_a_run_of_another_command_is_refused(place):
     with pytest.raises(TransformerError, match="numbers must hold a run of tag; it holds one of regress"):
         TaggingOptions.of_run(RunFolder.open(place / "numbers"))

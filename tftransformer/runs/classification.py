@@ -58,9 +58,9 @@ class ClassificationRun(TrainingRun):
         self._found: TimedResult | None = None
 
     @classmethod
-    def load(cls, options: ClassificationOptions) -> Splits:
+    def load(cls, options: ClassificationOptions, **fractions: float) -> Splits:
         columns = {name: getattr(options, name) for name in COLUMNS}
-        return loading.load(**options.data_paths, seed=options.seed, **columns)
+        return loading.load(**options.data_paths, seed=options.seed, **columns, **fractions)
 
     def check(self) -> None:
         super().check()

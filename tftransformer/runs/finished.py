@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from tftransformer.errors import TransformerError
 from tftransformer.progress import say
@@ -15,9 +15,6 @@ from tftransformer.tasks.loading import load
 
 class AnsweringRun(TrainingRun):
     """A run whose model answers to texts when it has finished."""
-
-    # Of a file of answers.
-    output_suffix: ClassVar[str] = ".csv"
 
     @classmethod
     def answers(cls, task: Any, texts: Sequence[Any]) -> Any:
@@ -34,11 +31,6 @@ class AnsweringRun(TrainingRun):
         """Write a file of answers, which appears whole or not at all."""
         raise NotImplementedError
 
-    @classmethod
-    def whole(cls, options: Any) -> Any:
-        """The rows of the single file `test_path`, all of them."""
-        raise NotImplementedError
-
 
 def evaluate(kind: type[AnsweringRun], run: str | Path, options: Any = None) -> Any:
     """The report of a finished run's model, which is also printed; nothing is written.
@@ -53,7 +45,11 @@ def evaluate(kind: type[AnsweringRun], run: str | Path, options: Any = None) -> 
         test = getattr(splits, tested_split(splits))
     else:
         test = test_rows(kind, options)
-    task = load_task(kind, run)
+    return report_on(run, load_task(kind, run), test)
+
+
+def report_on(run: str | Path, task: Any, test: Any) -> Any:
+    """The report of a run's task on labelled rows, which is also printed."""
     place = f" ({test.source})" if test.source else ""
     say(f"evaluating {run} on {len(test):,} rows of {test.name}{place} …")
     report = task.report(test)
@@ -82,16 +78,21 @@ def predict(kind: type[AnsweringRun], run: str | Path, texts: Sequence[Any], out
     return answers
 
 
+def load_model(run: str | Path) -> Any:
+    """The task of a run, also of an interrupted one that left its model."""
+    folder = RunFolder.open_model(run)
+    if folder.status != "finished":
+        say(f"{folder.path} is {folder.status}: its model is what was trained until then")
+    return load(folder.model_path)
+
+
 def load_task(kind: type[TrainingRun], run: str | Path) -> Any:
-    """The task of a run, also of an interrupted one that left its model.
+    """The task of a run of one kind.
 
     Raises:
         TransformerError: It is no run of such a task.
     """
-    folder = RunFolder.open_model(run)
-    if folder.status != "finished":
-        say(f"{folder.path} is {folder.status}: its model is what was trained until then")
-    task = load(folder.model_path)
+    task = load_model(run)
     if not isinstance(task, kind.task_class):
         raise TransformerError(
             f"model must be a run of {kind.options_class.command}; {run} holds a {type(task).__name__}"
@@ -99,10 +100,12 @@ def load_task(kind: type[TrainingRun], run: str | Path) -> Any:
     return task
 
 
-def test_rows(kind: type[AnsweringRun], options: Any) -> Any:
+def test_rows(kind: type[TrainingRun], options: Any) -> Any:
     """The rows to evaluate on: of a single file, all of it; of a data set, its test split."""
     if options.test_path is not None and options.train_path is None and options.is_sample:
-        return dataclasses.replace(kind.whole(options), name="test")
+        alone = dataclasses.replace(options, train_path=options.test_path, test_path=None)
+        found = kind.load(alone, validation_fraction=0.0, test_fraction=0.0)
+        return dataclasses.replace(found.train, name="test")
     test = kind.read(options).test
     if test is None:
         raise TransformerError("evaluate needs a test split; the data have none")

@@ -1,11 +1,9 @@
 """Finished runs of classification, and of those that go on with one: their model, their data, reports and answers."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tftransformer.data import loading
 from tftransformer.data.cutting import subset
 from tftransformer.data.folding import fold_text
 from tftransformer.data.split import Split, Splits
@@ -13,14 +11,13 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report, join_labels
 from tftransformer.objectives.classification import Answer
 from tftransformer.progress import say
-from tftransformer.runs.classification import load_splits
+from tftransformer.runs.classification import ClassificationRun, load_splits
 from tftransformer.runs.documents import with_test_examples
-from tftransformer.runs.finished import check_unchanged
-from tftransformer.runs.options import COLUMNS, ClassificationOptions, DocumentOptions, options_of
+from tftransformer.runs.finished import check_unchanged, load_model, report_on, test_rows
+from tftransformer.runs.options import ClassificationOptions, DocumentOptions, options_of
 from tftransformer.runs.predictions import texts_to_predict, thresholds_of, write_answers
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.runs.train import tested_split
-from tftransformer.tasks.loading import load
 from tftransformer.tasks.text_classifier import TextClassifier
 
 
@@ -35,13 +32,8 @@ def evaluate(run: str | Path, options: ClassificationOptions | None = None) -> R
         splits = run_splits(run)
         test = getattr(splits, tested_split(splits))
     else:
-        test = _test_of(options)
-    classifier = load_classifier(run)
-    place = f" ({test.source})" if test.source else ""
-    say(f"evaluating {run} on {len(test):,} rows of {test.name}{place} …")
-    report = classifier.report(test)
-    print(report)
-    return report
+        test = test_rows(ClassificationRun, options)
+    return report_on(run, load_classifier(run), test)
 
 
 def predict(
@@ -86,32 +78,13 @@ def predict(
     return answers
 
 
-def _test_of(options: ClassificationOptions) -> Split:
-    """The rows to evaluate on: of a single file, all of it; of a data set, its test split."""
-    if options.test_path is not None and options.train_path is None and options.dataset == loading.SAMPLE:
-        found = loading.load(
-            train=options.test_path,
-            validation_fraction=0.0,
-            test_fraction=0.0,
-            **{name: getattr(options, name) for name in COLUMNS},
-        )
-        return dataclasses.replace(found.train, name="test")
-    test = load_splits(options).test
-    if test is None:
-        raise TransformerError("evaluate needs a test split; the data have none")
-    return test
-
-
 def load_classifier(run: str | Path) -> TextClassifier:
     """The classifier of a run, also of an interrupted one that left its model, of `examples/classify.py` or `examples/classify_documents.py`.
 
     Example:
         >>> load_classifier("runs/sample-1").predict(["He has a rash."])  # doctest: +SKIP
     """
-    folder = RunFolder.open_model(run)
-    if folder.status != "finished":
-        say(f"{folder.path} is {folder.status}: its model is what was trained until then")
-    classifier = load(folder.model_path)
+    classifier = load_model(run)
     if not isinstance(classifier, TextClassifier):
         raise TransformerError(f"model must be a run of one classifier; {run} holds a {type(classifier).__name__}")
     return classifier

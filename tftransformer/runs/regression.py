@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tftransformer.data import loading
-from tftransformer.data.split import Split, Splits
+from tftransformer.data.split import Splits
 from tftransformer.evaluation.regression_plots import plot_predictions
 from tftransformer.evaluation.regression_report import RegressionReport
 from tftransformer.evaluation.reports import write_rows
@@ -23,13 +23,14 @@ class RegressionRun(AnsweringRun):
     options_class = RegressionOptions
 
     @classmethod
-    def load(cls, options: RegressionOptions) -> Splits:
+    def load(cls, options: RegressionOptions, **fractions: float) -> Splits:
         return loading.load(
             **options.data_paths,
             numeric=True,
             text_columns=options.text_columns,
             seed=options.seed,
             **options.label_arguments(),
+            **fractions,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -68,14 +69,3 @@ class RegressionRun(AnsweringRun):
             nearest = task.objective.nearest(answers)
             rows = [[*row, *(f"{level:g}" for level in levels)] for row, levels in zip(rows, nearest, strict=True)]
         write_rows(path, texts, columns, rows)
-
-    @classmethod
-    def whole(cls, options: RegressionOptions) -> Split:
-        return loading.load(
-            train=options.test_path,
-            numeric=True,
-            text_columns=options.text_columns,
-            validation_fraction=0.0,
-            test_fraction=0.0,
-            **options.label_arguments(),
-        ).train

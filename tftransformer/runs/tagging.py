@@ -9,8 +9,9 @@ import numpy as np
 
 from tftransformer import files
 from tftransformer.data.folding import well_formed
-from tftransformer.data.readers.tagged import load_tagged, read_tagged
-from tftransformer.data.tagged import TaggedSplit, TaggedSplits
+from tftransformer.data.readers.tagged import load_tagged
+from tftransformer.data.tagged import TaggedSplits
+from tftransformer.errors import TransformerError
 from tftransformer.evaluation import plots
 from tftransformer.evaluation.tagging import parted
 from tftransformer.evaluation.tagging_report import TaggingReport
@@ -29,11 +30,11 @@ class TaggingRun(AnsweringRun):
     task_class = TokenClassifier
     options_class = TaggingOptions
     rows = "sentences"
-    output_suffix = ".jsonl"
 
     @classmethod
-    def load(cls, options: TaggingOptions) -> TaggedSplits:
-        return load_tagged(**options.data_paths, seed=options.seed, **_columns(options))
+    def load(cls, options: TaggingOptions, **fractions: float) -> TaggedSplits:
+        columns = {name: getattr(options, name) for name in options.columns}
+        return load_tagged(**options.data_paths, seed=options.seed, **columns, **fractions)
 
     def settings(self) -> dict[str, Any]:
         options = self.options
@@ -61,6 +62,8 @@ class TaggingRun(AnsweringRun):
 
     @classmethod
     def answers(cls, task: TokenClassifier, texts: Sequence[str]) -> list[list[TextSpan]]:
+        if not all(isinstance(text, str) for text in texts):
+            raise TransformerError("texts must be single ones for tags; the file holds pairs")
         return task.find_spans(list(texts))
 
     @classmethod
@@ -83,14 +86,6 @@ class TaggingRun(AnsweringRun):
             for text, spans in zip(texts, answers, strict=True)
         ]  # fmt: skip
         files.write_text(path, "".join(f"{line}\n" for line in lines))
-
-    @classmethod
-    def whole(cls, options: TaggingOptions) -> TaggedSplit:
-        return read_tagged(options.test_path, **_columns(options))
-
-
-def _columns(options: TaggingOptions) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in options.columns}
 
 
 def _kind(tag: str, scheme: str) -> str:

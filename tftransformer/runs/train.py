@@ -69,8 +69,8 @@ class TrainingRun:
     # What a task has of its own.
 
     @classmethod
-    def load(cls, options: Any) -> Any:
-        """The splits that the options name."""
+    def load(cls, options: Any, **fractions: float) -> Any:
+        """The splits that the options name; `fractions` of the training rows become those that are missing, as the loader has it."""
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:

@@ -52,6 +52,23 @@ def read_flags(
     return mode, options
 
 
+def run(kind: Any, mode: ModeOptions, what: Any) -> None:
+    """Train, evaluate or predict.
+
+    Args:
+        kind: What runs of the command are, an `AnsweringRun`.
+        mode, what: As `read_flags` gives them.
+    """
+    from tftransformer.runs import finished, train
+
+    if mode.mode == "predict":
+        finished.predict(kind, mode.model, what, mode.output)
+    elif mode.mode == "evaluate":
+        finished.evaluate(kind, mode.model, what)
+    else:
+        train.train(kind, what)
+
+
 def read_mode(mode_flags: OptionFlags) -> Any:
     """The mode, and the flags that go with it.
 

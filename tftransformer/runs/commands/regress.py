@@ -26,13 +26,6 @@ def read_flags() -> tuple[modes.ModeOptions, Any]:
 
 def run(mode: modes.ModeOptions, what: Any) -> None:
     """Train, evaluate or predict."""
-    from tftransformer.runs import finished
     from tftransformer.runs.regression import RegressionRun
-    from tftransformer.runs.train import train
 
-    if mode.mode == "predict":
-        finished.predict(RegressionRun, mode.model, what, mode.output)
-    elif mode.mode == "evaluate":
-        finished.evaluate(RegressionRun, mode.model, what)
-    else:
-        train(RegressionRun, what)
+    modes.run(RegressionRun, mode, what)

@@ -28,13 +28,6 @@ def read_flags() -> tuple[modes.ModeOptions, Any]:
 
 def run(mode: modes.ModeOptions, what: Any) -> None:
     """Train, evaluate or predict."""
-    from tftransformer.runs import finished
     from tftransformer.runs.tagging import TaggingRun
-    from tftransformer.runs.train import train
 
-    if mode.mode == "predict":
-        finished.predict(TaggingRun, mode.model, what, mode.output)
-    elif mode.mode == "evaluate":
-        finished.evaluate(TaggingRun, mode.model, what)
-    else:
-        train(TaggingRun, what)
+    modes.run(TaggingRun, mode, what)
