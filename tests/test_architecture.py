@@ -95,10 +95,15 @@ def test_lower_floors_import_little(package, allowed):
         assert outside <= allowed, f"{path.name} imports {outside - allowed}"
 
 
+# The class that every task is, half of it what a user reads of `fit`, `compile` and `predict`.
+LONG = {"tasks/task.py": 700}
+
+
 @every_file
 def test_files_stay_short_and_have_a_job(path):
     text = path.read_text("utf-8")
-    assert len(text.splitlines()) <= 500  # a class torn apart reads worse than a long one
+    limit = LONG.get(path.relative_to(ROOT).as_posix(), 500)
+    assert len(text.splitlines()) <= limit  # a class torn apart reads worse than a long one
     assert path.name not in ("utils.py", "helpers.py", "common.py", "misc.py")
     assert not text.strip() or ast.get_docstring(ast.parse(text)), "a file opens with what it is"
 

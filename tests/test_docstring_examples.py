@@ -31,7 +31,7 @@ MODULES = sorted(
 
 # They export a SavedModel, or trace the embedded encoder.
 SLOW = {f"tftransformer.{name}" for name in (
-    "export.saved_model", "export.serving", "tasks.document_classifier", "tasks.encoder_task",
+    "export.saved_model", "export.serving", "tasks.document_classifier", "tasks.task", "tasks.network",
 )}  # fmt: skip
 # Why an example cannot run here.
 SKIPPED = {

@@ -136,7 +136,7 @@ def test_the_head_of_a_token_classification_gives_tags(folder):
     preset = load_preset(folder.write())
     assert preset.head == {"kind": "tagging", "labels": ["O", "B-X", "I-X"], "decode": "argmax", "head_dropout": 0.3}
     tagger = tt.load(preset)
-    assert type(tagger) is tt.TokenClassifier and not tagger.load_summary.fresh and tagger.head_dropout == 0.3
+    assert type(tagger) is tt.TokenClassifier and not tagger.load_summary.fresh and tagger.network.head_dropout == 0.3
     assert "head/logits/kernel" in tt.TextClassifier.from_preset(preset, labels=["x", "y", "z"]).fresh
     folder.settings["id2label"] = {"0": "O"}
     assert "id2label must name the 3 classes" in one_line(folder.write())

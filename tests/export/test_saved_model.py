@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tftransformer.errors import TransformerError
-from tftransformer.tasks import TextClassifier, TextTask
+from tftransformer.tasks import TextClassifier
 
 SERVE = """
 import importlib.util, json, os, pathlib, sys
@@ -128,9 +128,3 @@ def test_an_unknown_format_is_refused(tiny_preset, tmp_path):
     with pytest.raises(TransformerError, match="format must be one of tf_saved_model; got 'tf_savedmodel'; did you"):
         classifier.export(tmp_path / "1", format="tf_savedmodel")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_task_that_does_not_say_how_it_is_served_is_refused(tiny_preset, tmp_path):
-    other = TextTask(TextClassifier.from_preset(tiny_preset, labels=["no", "yes"]).preprocessor)
-    with pytest.raises(TransformerError, match="TextTask does not say how it is served: `serving` is to be defined"):
-        other.export(tmp_path / "1")

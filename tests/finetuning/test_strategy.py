@@ -17,6 +17,8 @@ from tftransformer.finetuning.methods import (
     LoRA,
     Prefix,
 )
+from tftransformer.finetuning.methods.base import Method
+from tftransformer.finetuning.optimizers import highest_rate
 from tftransformer.finetuning.strategy import as_strategy, method_class, method_from_config, parse_strategy
 from tftransformer.finetuning.structure import describe_modifications
 from tftransformer.patterns import addresses
@@ -158,3 +160,24 @@ def test_a_summary_of_many_frozen_weights_fits_on_a_screen(classifier):
     assert len(summary.frozen_weights) > 6
     line = next(line for line in str(summary).splitlines() if line.startswith("frozen weights"))
     assert line.count(",") == 5 and line.endswith(f" and {len(summary.frozen_weights) - 6} more")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_compile_trains_at_the_rate_that_a_method_wants(classifier, name):
+    strategy = parse_strategy("freeze:1" if name == "freeze" else name)
+    classifier.advice = {"learning_rate": 3e-5, "frozen_learning_rate": 5e-5}
+    classifier.apply(strategy)
+    classifier.compile()
+    assert highest_rate(classifier.optimizer) == strategy.learning_rate(classifier.advice)
+    clone = TextClassifier.from_config(classifier.get_config())
+    assert clone.method_rate == classifier.method_rate
+    classifier.apply("full")
+    classifier.compile()
+    assert highest_rate(classifier.optimizer) == 3e-5
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_names_the_hooks_that_it_has(name):
+    hooks = ("optimizer_options", "stages", "before_training", "loss_step")
+    kind = method_class(name)
+    assert set(kind.hooks) == {hook for hook in hooks if getattr(kind, hook) is not getattr(Method, hook)}

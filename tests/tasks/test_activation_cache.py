@@ -19,8 +19,10 @@ from tftransformer.finetuning import SGD, freeze, unfreeze
 from tftransformer.finetuning.activation_cache import ActivationCache, check_activation_cache, choose_activation_cache
 from tftransformer.finetuning.activation_store import _own_folder
 from tftransformer.finetuning.optimizers import AdamW
+from tftransformer.models import build_encoder
+from tftransformer.objectives import Classification
 from tftransformer.patterns import addresses
-from tftransformer.tasks import TextClassifier
+from tftransformer.tasks import Network, Task, TextClassifier
 from tftransformer.text import WordPieceTokenizer
 from tftransformer.training.stored_states import stored_states
 
@@ -257,14 +259,26 @@ def test_a_part_that_is_new_is_said_to_be(classifier):
     assert "run over 1 rows that are new (" in lines[-1]
 
 
-def test_a_network_of_ones_own_is_left_alone(classifier):
-    class Own(TextClassifier):
-        def call(self, inputs, training=None):
-            return self.head(self.encoder(inputs)[:, 0])
+class Own(Network):
+    def __init__(self, config, dtype=None):
+        self.config, self.encoder = config, build_encoder(config, dtype=dtype)
+        self.head = keras.layers.Dense(2, name="head")
 
-    own = Own(classifier.config, classifier.tokenizer, LABELS)
+    @property
+    def layers(self):
+        return {"encoder": self.encoder, "head": self.head}
+
+    def __call__(self, inputs, training=None):
+        return self.head(self.encoder({name: inputs[name] for name in self.encoder.input}, training=training)[:, 0])
+
+
+def test_a_network_of_ones_own_is_left_alone(classifier):
+    own = Task(classifier.config, classifier.tokenizer, objective=Classification(LABELS), network=Own)
     freeze(own, layers=2)
     assert own.frozen_part() is None and classifier.frozen_part() is not None
+    own.compile(learning_rate=1e-3)
+    own.fit(["good", "bad"], list(LABELS), epochs=2, verbose=0)
+    assert own.predict(["good"], verbose=0).shape == (1, 2)
 
 
 def test_a_full_disk_means_training_as_without(classifier, reviews, monkeypatch):

@@ -12,7 +12,7 @@ from tftransformer.finetuning.methods import GradualUnfreezing, LoRA
 from tftransformer.finetuning.strategy import parse_strategy
 from tftransformer.patterns import addresses
 from tftransformer.tasks.document_classifier import DocumentClassifier
-from tftransformer.tasks.encoder_task import pooled_vectors
+from tftransformer.tasks.network import EncoderNetwork
 from tftransformer.tasks.text_classifier import TextClassifier
 
 LABELS = ("negative", "positive")
@@ -91,11 +91,13 @@ def test_padding_chunks_change_nothing_and_need_no_computing(tiny_preset, docume
     batch = batch_of(classifier, texts)
     rows = []
 
-    def counted(model, inputs, training):
-        rows.append(len(inputs["token_ids"]))
-        return pooled_vectors(model, inputs, training)
+    pooled = EncoderNetwork.pooled
 
-    monkeypatch.setattr("tftransformer.tasks.document_classifier.pooled_vectors", counted)
+    def counted(network, inputs, training):
+        rows.append(len(inputs["token_ids"]))
+        return pooled(network, inputs, training)
+
+    monkeypatch.setattr(EncoderNetwork, "pooled", counted)
     wider = {name: tf.pad(value, [[0, 0], [0, 8 - value.shape[1]], [0, 0]]) for name, value in batch.items()}
     np.testing.assert_allclose(classifier.objective.activate(classifier(wider)), alone, atol=1e-6)
     # As XLA has it: every chunk is computed, the empty ones too.

@@ -14,12 +14,8 @@ from tftransformer.data.fields import Sequences, TokenLabels, Values
 from tftransformer.data.ragged import Ragged
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import ActivationCache, Freeze
-from tftransformer.finetuning.frozen_part import find_frozen_part
-from tftransformer.models.encoder import build_encoder
 from tftransformer.objectives import Objective
-from tftransformer.preprocessing import TextPreprocessor
-from tftransformer.tasks.base import TextTask
-from tftransformer.tasks.encoder_task import token_vectors
+from tftransformer.tasks.task import Task
 from tftransformer.text import WordPieceTokenizer
 
 TEXTS = [
@@ -52,22 +48,14 @@ class Rows(Objective):
         return Sequences(Ragged.of(targets, "int32"))
 
 
-class TokenTask(TextTask):
+class TokenTask(Task):
     """A vector for each token, and a dense layer over it."""
 
     meaning = Arrays
 
     def __init__(self, config, tokenizer, width, activation=None):
-        super().__init__(TextPreprocessor(tokenizer, 16), objective=self.meaning())
-        self.config, self.extra_blocks = config, []
-        self.encoder = build_encoder(config)
-        self.dense = keras.layers.Dense(width, activation=activation)
-
-    def call(self, inputs, training=None):
-        return self.dense(token_vectors(self, inputs, training))
-
-    def frozen_part(self):
-        return find_frozen_part(self.encoder, self.config, None)
+        super().__init__(config, tokenizer, objective=self.meaning(), pooling=None, sequence_length=16)
+        self.add_head(keras.layers.Dense(width, activation=activation, name="head"))
 
 
 class Tagger(TokenTask):

@@ -16,11 +16,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tftransformer.config import TransformerConfig
 from tftransformer.layers.encoder_block import EncoderBlock
 from tftransformer.layers.pooling import CLSPooling
 from tftransformer.layers.projection import Projection
 from tftransformer.layers.sublayers import sublayers_of
-from tftransformer.models.task import Task
 from tftransformer.models.walk import stack_of
 from tftransformer.patterns import addresses
 
@@ -36,12 +36,19 @@ _NORMS = ("attention_norm", "feed_forward_norm")
 _MOST_CONSTANT_BYTES = 1_200_000_000
 
 
-def inference_network(trunk: Task, pairs: bool) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
+def inference_network(
+    encoder: keras.Model,
+    config: TransformerConfig,
+    extra_blocks: Sequence[keras.layers.Layer],
+    pooler: keras.layers.Layer | None,
+    *,
+    pairs: bool,
+) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
     """The network from token ids to pooled vectors as a function for a `tf.function` to trace.
 
     Args:
-        trunk: A task, of which all below the head is read. Its dtype policy says in which precision the matrix products run. Softmax,
-            norms and the residual stream stay float32.
+        encoder, config, extra_blocks, pooler: Layers below a head, and the encoder's config. Their dtype policy says in which
+            precision the matrix products run. Softmax, norms and the residual stream stay float32.
         pairs: Whether texts are pairs, whose second text is another segment.
 
     Returns:
@@ -50,14 +57,14 @@ def inference_network(trunk: Task, pairs: bool) -> Callable[[Mapping[str, tf.Ten
 
     Example:
         >>> ids = classifier.tokenizer.tokenize(tf.constant(["a good film", "dull"]))
-        >>> inference_network(classifier, pairs=False)(classifier.preprocessor.pack(ids)).shape
+        >>> network = inference_network(classifier.encoder, classifier.config, [], classifier.pooler, pairs=False)
+        >>> network(classifier.preprocessor.pack(ids)).shape
         TensorShape([2, ...])
     """
-    config = trunk.config
-    stack = stack_of(trunk.encoder, config)
-    layers = [*stack.blocks, *trunk.extra_blocks]
+    stack = stack_of(encoder, config)
+    layers = [*stack.blocks, *extra_blocks]
     plain_blocks = _plain_blocks(layers)
-    only_first = isinstance(trunk.pooler, CLSPooling)
+    only_first = isinstance(pooler, CLSPooling)
 
     def network(inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         token_ids, mask = inputs["token_ids"], inputs["padding_mask"]
@@ -73,7 +80,7 @@ def inference_network(trunk: Task, pairs: bool) -> Callable[[Mapping[str, tf.Ten
         bias = hidden if own_bias is None else hidden + own_bias
         for number, (block, plain) in enumerate(zip(layers, plain_blocks, strict=True)):
             if number == config.num_layers:
-                # From here on blocks are the task's own, to which the encoder's bias is not given (`tasks.token_vectors`).
+                # From here on blocks are the task's own, to which the encoder's bias is not given (`EncoderNetwork.token_vectors`).
                 bias, own_bias = hidden, None
                 x = x if stack.final_norm is None else tf.cast(stack.final_norm(x), tf.float32)
             if plain is not None:
@@ -84,7 +91,7 @@ def inference_network(trunk: Task, pairs: bool) -> Callable[[Mapping[str, tf.Ten
         if stack.final_norm is not None and len(layers) == config.num_layers:
             x = tf.cast(stack.final_norm(x), tf.float32)
         x = tf.reshape(x, tf.stack([shape[0], 1 if first_only else shape[1], config.hidden_dim]))
-        return x if trunk.pooler is None else trunk.pooler(x, padding_mask=None if first_only else mask)
+        return x if pooler is None else pooler(x, padding_mask=None if first_only else mask)
 
     return network
 

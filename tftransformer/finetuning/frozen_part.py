@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from tftransformer.config import TransformerConfig
+from tftransformer.layers.pooling import CLSPooling
 from tftransformer.layers.slots import SlottedLayer
 from tftransformer.layers.sublayers import sublayers_of
 from tftransformer.models.walk import stack_of, states_name, walk
@@ -131,7 +132,7 @@ def find_frozen_part(
         norm_frozen = stack.final_norm is None or _is_frozen(stack.final_norm)
         if norm_frozen and (not pooler.weights or _is_frozen(pooler)):
             output = "pooled"
-        elif hasattr(pooler, "with_dense"):
+        elif isinstance(pooler, CLSPooling):
             output = "first"
     return FrozenPart(encoder, config, blocks, output, pooler)
 

@@ -275,6 +275,13 @@ def build_optimizer(
     return AdamW(rate, rate_multipliers=multipliers, **options)
 
 
+def set_optimizer(model: keras.Model, optimizer: Any) -> None:
+    """Give a compiled model another optimizer."""
+    # As Keras's `compile` does, past what would have TensorFlow save it as a part of the model; `compile` itself would
+    # begin metrics and functions anew.
+    object.__setattr__(model, "optimizer", optimizer)
+
+
 def inner_optimizer(optimizer: Any) -> Any:
     """The optimizer itself, or the one inside Keras's `LossScaleOptimizer` (float16).
 

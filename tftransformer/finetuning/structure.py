@@ -59,13 +59,14 @@ def replay_modifications(model: Model, modifications: Iterable[Mapping[str, Any]
             raise TransformerError(f"a modification of kind {name!r} is damaged: {error!r}") from None
 
 
-def structure_of(model: Task) -> dict[str, list]:
+def structure_of(model: Task) -> dict[str, Any]:
     """What a config has to say of a task beyond the arguments of its constructor: what was put in, what is frozen, and
-    the methods that `compile` and `fit` read, but for a teacher."""
+    the methods that `compile` and `fit` read, but for a teacher, with the rate that those applied want."""
     return {
         "modifications": describe_modifications(model),
         "frozen": list(frozen_addresses(model)),
         "methods": [method.to_config() for method in model.methods if method.name in METHODS],
+        "method_rate": model.method_rate,
     }
 
 
@@ -74,12 +75,14 @@ def restore_structure(
     modifications: Iterable[Mapping[str, Any]] = (),
     frozen: Iterable[str] = (),
     methods: Iterable[Mapping[str, Any]] = (),
+    method_rate: float | None = None,
 ) -> None:
     """Change and freeze a fresh task as `structure_of` said."""
     replay_modifications(model, modifications)
     if patterns := [re.escape(name) for name in frozen]:
         freeze(model, patterns=patterns)
     model.methods = tuple(map(method_from_config, methods))
+    model.method_rate = method_rate
 
 
-STRUCTURE = ("modifications", "frozen", "methods")
+STRUCTURE = ("modifications", "frozen", "methods", "method_rate")

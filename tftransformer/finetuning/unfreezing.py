@@ -9,7 +9,7 @@ import keras
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.freezing import train_only
 from tftransformer.finetuning.methods.base import Stage
-from tftransformer.finetuning.optimizers import inner_optimizer
+from tftransformer.finetuning.optimizers import inner_optimizer, set_optimizer
 from tftransformer.finetuning.reduced_gradients import ReducedGradients
 from tftransformer.patterns import addresses, exactly
 
@@ -127,8 +127,7 @@ def _train(model: keras.Model, names: Sequence[str], everything: dict[str, keras
     train_only(model, exactly(names))
     with model.distribute_strategy.scope():
         optimizer = carry_optimizer(model.optimizer, model.trainable_variables, everything.values())
-    # As in `compile`: not an attribute that TensorFlow saves with the model.
-    object.__setattr__(model, "optimizer", optimizer)
+    set_optimizer(model, optimizer)
     # The optimizer is made for these weights: what freezing takes back from a compiled model may stand.
     model.compiled = True
     model.train_function = None

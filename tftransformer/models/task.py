@@ -20,6 +20,7 @@ class Task(keras.Model):
         head: Layer from that vector to the output.
         tokenizer: Tokenizer of its texts.
         methods: Fine-tuning methods that `compile` and `fit` have to know of.
+        method_rate: Highest learning rate that the methods applied want; None where they leave it to `advice`.
         fresh: Patterns of the addresses of weights that no checkpoint filled: they train at a higher rate.
         advice: Settings that the makers of the preset found to work, such as `learning_rate`.
         load_summary: Summary of what `from_preset` loaded and what starts fresh; None where nothing was loaded.
@@ -35,6 +36,7 @@ class Task(keras.Model):
     head: keras.layers.Layer
     tokenizer: Any  # a `text.base.Tokenizer`, which is on this floor
     methods: Any
+    method_rate: float | None = None
     fresh: tuple[str, ...] = ()
     advice: Mapping[str, Any] = MappingProxyType({})
     load_summary: Any = None

@@ -157,7 +157,12 @@ class Objective:
         Args:
             parts: Of a `Signature`: `inputs`, `sequence_length`, `prepare`, `network` and `layers`.
         """
-        return Signature(answers=self.served, compared=self.compared, shape=self.output_shape, **parts)
+        return Signature(**{"answers": self.served, "compared": self.compared, "shape": self.output_shape, **parts})
+
+    @property
+    def served_labels(self) -> Sequence[str] | None:
+        """The names that stand beside an export, in the order of the probabilities; None where it answers no classes."""
+        return self.labels or None
 
     @property
     def output_shape(self) -> tuple[int, ...]:

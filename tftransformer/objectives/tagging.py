@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -27,6 +27,7 @@ from tftransformer.evaluation.tagging import (
     viterbi,
 )
 from tftransformer.evaluation.tagging_report import TaggingReport, tagging_baselines
+from tftransformer.export.serving import Signature
 from tftransformer.finetuning.losses import SmoothedCrossEntropy
 from tftransformer.objectives.adapted import AdaptedLoss, adapt_loss
 from tftransformer.objectives.objective import Objective
@@ -246,6 +247,19 @@ class Tagging(Objective):
             "probability": tf.gather(probabilities, ids, batch_dims=2),
             "probabilities": probabilities,
         }
+
+    def signature(self, *, network: Callable, layers: Callable, **parts: Any) -> Signature:
+        """Return what a server answers: strings in, words with their places and tags out (`served`)."""
+        return super().signature(
+            network=lambda inputs: at_words(network(inputs), inputs),
+            layers=lambda inputs: at_words(layers(inputs), inputs),
+            shape=(0, len(self.tags)),
+            **parts,
+        )
+
+    @property
+    def served_labels(self) -> tuple[str, ...]:
+        return self.tags
 
     def settings(self) -> dict[str, Any]:
         """Return its arguments as JSON values."""

@@ -30,7 +30,7 @@ from tftransformer.runs.recipes import (
     with_learning_rate,
 )
 from tftransformer.runs.resumable import all_pieces, digest_of, digest_of_model, resumable_folder
-from tftransformer.tasks.base import TextTask
+from tftransformer.tasks.task import Task
 
 FIGURES = ("accuracy", "macro_f1", "weighted_f1", "micro_f1", "auc", "loss")
 
@@ -170,7 +170,7 @@ def _run_fold(
     return {**found, "rows": len(test), "seconds": time.perf_counter() - started}
 
 
-def figures_on(split: Split, model: TextTask) -> dict[str, float]:
+def figures_on(split: Split, model: Task) -> dict[str, float]:
     """Those of `FIGURES` that a trained model has on some rows."""
     metrics = model.objective.metrics_of(split.targets, model.predict(split, verbose=0))
     return {name: metrics[name] for name in FIGURES if metrics.get(name) is not None}

@@ -180,7 +180,7 @@ def drift_report(
     Example:
         >>> print(drift_report(train, new_texts, classifier, held_out=test))  # doctest: +SKIP
     """
-    if not isinstance(classifier, TextClassifier) or not classifier.is_plain:
+    if not isinstance(classifier, TextClassifier) or classifier.in_chunks:
         raise TransformerError(f"classifier must be a TextClassifier; got {type(classifier).__name__}")
     for name, value, least in (("max_texts", max_texts, 2), ("splits", splits, round(1 / _EACH))):
         if value < least:

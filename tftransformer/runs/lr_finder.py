@@ -16,14 +16,14 @@ import numpy as np
 from tftransformer.data.pipeline import num_batches
 from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.figures import COLOURS, GREY, save, single_axes
-from tftransformer.finetuning.optimizers import inner_optimizer, with_rate
+from tftransformer.finetuning.optimizers import inner_optimizer, set_optimizer, with_rate
 from tftransformer.finetuning.recipe import BATCH_SIZE
 from tftransformer.finetuning.schedules import check_number
-from tftransformer.tasks.base import TextTask
+from tftransformer.tasks.task import Task
 
 _LEAST_STEPS = 10
 # What `fit` changes in a model beside its weights.
-_STATE = ("optimizer", "train_function", "test_function", "predict_function", "steps_per_execution", "jit_compile")
+_STATE = ("train_function", "test_function", "predict_function", "steps_per_execution", "jit_compile")
 
 
 def find_learning_rate(
@@ -71,15 +71,15 @@ def find_learning_rate(
     if not model.built:
         raise TransformerError("model must be built before a sweep: call it on a batch, or build it")
     if not model.compiled:
-        if not isinstance(model, TextTask):
+        if not isinstance(model, Task):
             raise TransformerError("model must be compiled before a sweep; got one that is not")
         model.compile()
-    elif isinstance(model, TextTask):
+    elif isinstance(model, Task):
         model.check_compilation()
     watch = _Watch(steps, smoothing, divergence)
     with _put_back(model):
         with model.distribute_strategy.scope():
-            _set(model, "optimizer", _at_rate(model.optimizer, ExponentialRise(lowest, highest, steps)))
+            set_optimizer(model, _at_rate(model.optimizer, ExponentialRise(lowest, highest, steps)))
         model.train_function = None
         model.steps_per_execution = 1
         try:
@@ -149,8 +149,9 @@ class _Watch(keras.callbacks.Callback):
 @contextlib.contextmanager
 def _put_back(model: keras.Model) -> Iterator[None]:
     values = [(variable, keras.ops.convert_to_numpy(variable)) for variable in model.variables]
+    optimizer = model.optimizer
     state = [(model, name, getattr(model, name)) for name in _STATE if hasattr(model, name)]
-    if isinstance(model, TextTask):
+    if isinstance(model, Task):
         state.append((model.preprocessor, "pairs", model.preprocessor.pairs))
     try:
         yield
@@ -158,12 +159,8 @@ def _put_back(model: keras.Model) -> Iterator[None]:
         for variable, value in values:
             variable.assign(value)
         for holder, name, value in state:
-            _set(holder, name, value)
-
-
-def _set(holder: Any, name: str, value: Any) -> None:
-    # As in `compile`: nothing that TensorFlow would save with the model.
-    object.__setattr__(holder, name, value)
+            setattr(holder, name, value)
+        set_optimizer(model, optimizer)
 
 
 def _at_rate(optimizer: Any, rate: ExponentialRise) -> Any:

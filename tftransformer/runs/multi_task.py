@@ -29,8 +29,8 @@ from tftransformer.runs.options import MultiTaskOptions
 from tftransformer.runs.progress_lines import ProgressLines
 from tftransformer.runs.recipes import prepare
 from tftransformer.runs.run_folder import RunFolder
-from tftransformer.tasks.base import TextTask
 from tftransformer.tasks.multi_task import MultiTaskClassifier
+from tftransformer.tasks.task import Task
 from tftransformer.tasks.text_classifier import TextClassifier
 
 
@@ -120,7 +120,7 @@ def _train_alone(
     return seconds, _figures(model.objective, splits.test, model.predict(splits.test, verbose=0))
 
 
-def _fit(model: TextTask, train: Any, options: Mapping[str, Any]) -> float:
+def _fit(model: Task, train: Any, options: Mapping[str, Any]) -> float:
     """Train, and say how many seconds it took; the epochs are fixed, so there is nothing to validate for."""
     started = time.perf_counter()
     model.fit(train, verbose=0, callbacks=[ProgressLines()], **options)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import keras
 
     from tftransformer.finetuning.activation_cache import ActivationCache
-    from tftransformer.tasks.base import TextTask
+    from tftransformer.tasks.task import Task
 
-Build = Callable[[], "TextTask"]
+Build = Callable[[], "Task"]
 
 _STRUCTURE = ("strategy", "freeze_layers")
 _COMPILE = (
@@ -106,16 +106,16 @@ def with_epochs(recipe: Mapping[str, Any], advice: Mapping[str, Any], rows: int)
     return {"epochs": default_epochs(advice, batches, accumulated), **recipe}
 
 
-def prepare(build: Build, recipe: Mapping[str, Any]) -> tuple[TextTask, dict[str, Any]]:
+def prepare(build: Build, recipe: Mapping[str, Any]) -> tuple[Task, dict[str, Any]]:
     """A model that is ready to be trained.
 
     Returns:
         The model, changed by its strategy and compiled; and what its `fit` is to be given.
     """
-    from tftransformer.tasks.base import TextTask
+    from tftransformer.tasks.task import Task
 
     model = build()
-    if not isinstance(model, TextTask):
+    if not isinstance(model, Task):
         raise TransformerError(f"build must return a task, such as a TextClassifier; got {type(model).__name__}")
     if model.compiled:
         raise TransformerError("build must return a task that is not compiled, which is left to the recipe")
@@ -136,11 +136,11 @@ def check_minutes(minutes: float, methods: Sequence[Any] = ()) -> None:
     for method in methods:
         if not method.takes_updates:
             raise TransformerError(f"minutes cannot go with {method}, which takes no updates")
-        if method.defines("stages"):
+        if "stages" in method.hooks:
             raise TransformerError(f"minutes cannot go with {method}, which divides a known number of epochs")
 
 
-def check_stages(model: TextTask, epochs: int) -> None:
+def check_stages(model: Task, epochs: int) -> None:
     """Raise a `TransformerError` where a method trains in stages and so many epochs are too few for it."""
     for method in model.methods:
         method.stages(model, epochs)
@@ -155,7 +155,7 @@ def train_recipe(
     seed: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     activation_cache: ActivationCache | str = "auto",
-) -> tuple[TextTask, keras.callbacks.History]:
+) -> tuple[Task, keras.callbacks.History]:
     """Build a model, fine-tune it by a recipe, and return it with Keras's History.
 
     Example:

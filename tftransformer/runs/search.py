@@ -30,7 +30,7 @@ from tftransformer.finetuning.activation_cache import ActivationCache, choose_ac
 from tftransformer.runs.recipes import Build, check_stages, describe_recipe, prepare, train_recipe, with_epochs
 from tftransformer.runs.resumable import digest_of, digest_of_model, finished_pieces, resumable_folder
 from tftransformer.runs.search_space import PRUNERS, SearchSpace
-from tftransformer.tasks.base import TextTask
+from tftransformer.tasks.task import Task
 
 MONITOR = "val_macro_f1"
 _STEM = "trial"
@@ -400,7 +400,7 @@ def _watch(optuna: Any, asked: Any, epochs: int) -> Any:
     return Watch()
 
 
-def _keep(path: Path, trial: Trial, model: TextTask, known: list[Trial]) -> None:
+def _keep(path: Path, trial: Trial, model: Task, known: list[Trial]) -> None:
     """Write the model if it is the best so far, and then the trial: what is written last is what counts."""
     best = trial.score is not None and all(t.score is None or trial.score > t.score for t in known)
     if best:

@@ -26,7 +26,7 @@ from tftransformer.finetuning.strategy import Strategy, parse_strategy
 from tftransformer.runs.cross_validation import figures_on
 from tftransformer.runs.recipes import Build, check_stages, check_table, prepare, train_recipe
 from tftransformer.runs.resumable import all_pieces, digest_of, digest_of_model, resumable_folder
-from tftransformer.tasks.base import TextTask
+from tftransformer.tasks.task import Task
 
 # Entries of a run's file.
 _NEEDED = ("rate", "rows", "seconds", "seed", "strategy", "test", "trained_parameters")
@@ -309,7 +309,7 @@ def _epochs(updates: int, rows: int, batch_size: int) -> int:
     return math.ceil(updates / num_batches(rows, batch_size))
 
 
-def _try(build: Build, strategies: Sequence[Strategy], most_rows: int, updates: int, batch_size: int) -> TextTask:
+def _try(build: Build, strategies: Sequence[Strategy], most_rows: int, updates: int, batch_size: int) -> Task:
     """A fresh model, after each strategy was applied to one: what does not fit is refused before hours of training."""
     fewest = _epochs(updates, most_rows, batch_size)
     for strategy in strategies:
@@ -340,7 +340,7 @@ def _run(
     seed: int,
     cache: ActivationCache | str,
 ) -> dict[str, Any]:
-    def seeded() -> TextTask:
+    def seeded() -> Task:
         model = build()
         model.seed = seed
         return model

@@ -26,7 +26,7 @@ from tftransformer.runs.commands.running import Terminated
 from tftransformer.runs.progress_lines import EpochFigures, ProgressLines
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.runs.task_options import TaskOptions
-from tftransformer.tasks.encoder_task import EncoderTask
+from tftransformer.tasks.task import Task
 from tftransformer.training.compilation import choose_xla
 from tftransformer.training.planning import recipe_for, task_has_trained
 
@@ -47,7 +47,7 @@ class TrainingRun:
         trained: Figures of the training, for metrics.json.
     """
 
-    task_class: ClassVar[type[EncoderTask]]
+    task_class: ClassVar[type[Task]]
     options_class: ClassVar[type[TaskOptions]]
     # What a row is called, several of them.
     rows: ClassVar[str] = "texts"
@@ -84,7 +84,7 @@ class TrainingRun:
         if self.options.early_stopping and self.splits.validation is None:
             raise TransformerError("early_stopping needs a validation split; the data have none")
 
-    def build(self) -> EncoderTask:
+    def build(self) -> Task:
         """The task, untrained."""
         say(f"loading {self.options.preset} …")
         return build_task(self.task_class, self.options, self.settings())
@@ -302,7 +302,7 @@ class TrainingRun:
         return title
 
 
-def build_task(kind: type[EncoderTask], options: TaskOptions, settings: Mapping[str, Any]) -> Any:
+def build_task(kind: type[Task], options: TaskOptions, settings: Mapping[str, Any]) -> Any:
     """The task of the options, untrained; None among the settings is what the preset or the class has."""
     given = {"sequence_length": options.sequence_length, **settings}
     return kind.from_preset(

@@ -16,10 +16,10 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         **TASKS,
-        "TextTask": "base",
-        "EncoderTask": "encoder_task",
+        "Task": "task",
+        "Network": "network",
+        "EncoderNetwork": "network",
         "load": "loading",
         "masked_filler": "masked_filler",
-        "token_vectors": "encoder_task",
     },
 )

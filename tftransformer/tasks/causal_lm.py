@@ -1,5 +1,6 @@
 """Language models that go on with a text (Radford et al. 2018, 2019): a decoder, plain texts or prompts with answers."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,9 +18,24 @@ from tftransformer.models.decoder_walk import decoder_stack_of, walk_decoder
 from tftransformer.objectives.next_token import NextToken
 from tftransformer.preprocessing.continuation import IGNORED, ContinuationPreprocessor
 from tftransformer.preprocessing.datasets import check_strings, texts_alone
-from tftransformer.tasks.writing import TextWriter, built_tokenizer, check_lengths
+from tftransformer.tasks.saved import built_config, built_tokenizer, check_lengths
+from tftransformer.tasks.writing import TextWriter, WritingNetwork
 from tftransformer.text.base import Tokenizer
 from tftransformer.training.keras_arguments import checked_batch_size
+
+
+class DecoderNetwork(WritingNetwork):
+    """A decoder, of which each token sees those before it."""
+
+    def __init__(self, config: TransformerConfig, dtype: Any = None) -> None:
+        super().__init__(config, build_decoder, dtype)
+
+    def __call__(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        return walk_decoder(
+            decoder_stack_of(self.model),
+            {"token_ids": inputs["token_ids"], "padding_mask": inputs["padding_mask"]},
+            training=training,
+        )
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -70,8 +86,7 @@ class CausalLM(TextWriter):
         dtype: Any = None,
         name: str = "causal_lm",
     ) -> None:
-        config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
-        tokenizer = built_tokenizer(tokenizer)
+        config, tokenizer = built_config(config), built_tokenizer(tokenizer)
         sequence_length = config.max_sequence_length if sequence_length is None else sequence_length
         check_lengths(config, sequence_length=(sequence_length, 4))
         if tokenizer.vocabulary_size > config.vocabulary_size:
@@ -79,20 +94,17 @@ class CausalLM(TextWriter):
                 f"vocabulary_size must be at least the tokenizer's {tokenizer.vocabulary_size} tokens; got "
                 f"{config.vocabulary_size}"
             )
-        search = generation.Greedy() if search is None else search
-        preprocessor = ContinuationPreprocessor(tokenizer, sequence_length, text_pairs)
-        settings = {"search": search, "seed": seed, "dtype": dtype, "name": name}
-        super().__init__(config, preprocessor, objective=NextToken(), **settings)
-        self.network = build_decoder(config, dtype=self.dtype_policy)
-        self.built = True
-
-    # The network.
-
-    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
-        return walk_decoder(
-            decoder_stack_of(self.network),
-            {"token_ids": inputs["token_ids"], "padding_mask": inputs["padding_mask"]},
-            training=training,
+        super().__init__(
+            config,
+            tokenizer,
+            search=generation.Greedy() if search is None else search,
+            objective=NextToken(),
+            preprocessor=functools.partial(ContinuationPreprocessor, pairs=text_pairs),
+            network=DecoderNetwork,
+            sequence_length=sequence_length,
+            seed=seed,
+            dtype=dtype,
+            name=name,
         )
 
     # Writing.
@@ -156,7 +168,7 @@ class CausalLM(TextWriter):
         known: list[int] = []
         told = ""
         for tokens in generation.stream(
-            self.network,
+            self.encoder,
             examples.tokens.token_ids[None],
             max_new_tokens=new,
             search=self.search if search is None else search,
@@ -178,7 +190,7 @@ class CausalLM(TextWriter):
         self, inputs: Mapping[str, Any], search: Any, max_new_tokens: int, constraints: Sequence[Callable] = ()
     ) -> tuple[tf.Tensor, tf.Tensor]:
         found = generation.generate(
-            self.network,
+            self.encoder,
             inputs["token_ids"],
             inputs["padding_mask"],
             max_new_tokens=max_new_tokens,

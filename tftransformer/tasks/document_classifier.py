@@ -14,13 +14,11 @@ import tensorflow as tf
 
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
-from tftransformer.export.inference_graph import inference_network
 from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.positions import LearnedPosition
 from tftransformer.models.blocks import build_encoder_block
 from tftransformer.preprocessing.chunks import ChunkPreprocessor
 from tftransformer.preprocessing.datasets import texts_alone
-from tftransformer.tasks.encoder_task import pooled_vectors
 from tftransformer.tasks.text_classifier import TextClassifier
 from tftransformer.text.base import Tokenizer
 from tftransformer.training.keras_arguments import checked_batch_size
@@ -97,6 +95,12 @@ class DocumentClassifier(TextClassifier):
 
     # From chunks to a document.
 
+    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        return self.head(self.pooled(inputs, training), training=training)
+
+    def frozen_part(self) -> None:
+        return None  # what is stored is found by rows, of which a document has several
+
     def pooled(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
         """The documents' vectors (B, D), which the head sees, of integer inputs."""
         real = real_chunks(inputs)
@@ -127,7 +131,7 @@ class DocumentClassifier(TextClassifier):
         if not every:
             places = tf.where(tf.reshape(real, [-1]))[:, 0]
             rows = {name: tf.gather(value, places) for name, value in rows.items()}
-        vectors = pooled_vectors(self, rows, training)
+        vectors = self.network.pooled(rows, training)
         if every:
             return tf.reshape(vectors, [*tf.unstack(tf.shape(real)), vectors.shape[-1]])
         return in_places(vectors, real)
@@ -167,7 +171,7 @@ class DocumentClassifier(TextClassifier):
 
     def served_network(self) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
         """As of any classifier; only chunks that are there are computed."""
-        vectors_of = inference_network(self, pairs=False)
+        vectors_of = self.network.served_vectors(pairs=False)
 
         def network(chunks: Mapping[str, tf.Tensor]) -> tf.Tensor:
             real = real_chunks(chunks)

@@ -11,7 +11,7 @@ from tftransformer.checkpoints.preset import REGRESSION, TAGGING, UNSTATED, Pres
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.errors import TransformerError
 from tftransformer.models.families import FAMILIES
-from tftransformer.tasks.base import TextTask
+from tftransformer.tasks.task import Task
 
 _OURS = "tftransformer"
 
@@ -51,7 +51,7 @@ def load(preset: str | os.PathLike[str] | Preset, **options: Any) -> Any:
     return kind.from_preset(found, **options)
 
 
-def saved_class(preset: Preset) -> type[TextTask] | None:
+def saved_class(preset: Preset) -> type[Task] | None:
     """The class of the task that a preset was saved from, or whose network it holds whole; None for an encoder alone.
 
     Args:
@@ -87,6 +87,6 @@ def saved_class(preset: Preset) -> type[TextTask] | None:
             f"{preset.name} was saved from the class {name!r}, which this process does not know: import the module "
             "that defines it, decorated with keras.saving.register_keras_serializable"
         )
-    if not isinstance(found, type) or not issubclass(found, TextTask):
+    if not isinstance(found, type) or not issubclass(found, Task):
         raise TransformerError(f"class in preset.json of {preset.name} must be a task's; got {name!r}")
     return found

@@ -22,7 +22,6 @@ from tftransformer.data.task_sampling import DEFAULT_SAMPLING, batch_fractions, 
 from tftransformer.data.texts import as_texts
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
-from tftransformer.export.inference_graph import inference_network
 from tftransformer.export.serving import Serving
 from tftransformer.layers.heads import TaskHeads
 from tftransformer.objectives.several import (
@@ -34,13 +33,14 @@ from tftransformer.objectives.several import (
 )
 from tftransformer.preprocessing.datasets import is_tokenized, only_without
 from tftransformer.preprocessing.several import INPUTS, SeveralTextsPreprocessor
-from tftransformer.tasks.encoder_task import EncoderTask
+from tftransformer.tasks.saved import task_on_preset
+from tftransformer.tasks.task import Task
 from tftransformer.text.base import Tokenizer
 from tftransformer.training.compilation import compile_arguments, remembered
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class MultiTaskClassifier(EncoderTask):
+class MultiTaskClassifier(Task):
     """One encoder and a head for each of several tasks, over raw texts or pairs; usually made by `from_preset`.
 
     Tasks may be single-label or multi-label, of texts or of pairs. Data come as a mapping from task to what
@@ -85,7 +85,7 @@ class MultiTaskClassifier(EncoderTask):
         # The task of each logged value, from `compile`.
         self._task_of: dict[str, str] = {}
         counts = {name: len(task.labels) for name, task in tasks.items()}
-        self.add_head(TaskHeads(counts, self.head_dropout, dtype=self.dtype_policy, name="head"))
+        self.add_head(TaskHeads(counts, self.network.head_dropout, dtype=self.dtype_policy, name="head"))
 
     @classmethod
     def from_preset(
@@ -115,7 +115,7 @@ class MultiTaskClassifier(EncoderTask):
         given = as_tasks(saved if tasks is None else tasks)
         fresh = _heads_not_in(saved, given)
         options["tasks"] = given
-        return cls._on_preset(found, options, kept=cls.kept_settings, fresh=fresh, load_weights=load_weights)
+        return task_on_preset(cls, found, options, kept=cls.kept_settings, fresh=fresh, load_weights=load_weights)
 
     # Data by task.
 
@@ -298,7 +298,7 @@ class MultiTaskClassifier(EncoderTask):
     def serving(self, computed: "MultiTaskClassifier | None" = None) -> Serving:
         """A signature for each task, of the task's name; all call one function for the encoder."""
         computed = self if computed is None else computed
-        trunk = inference_network(computed, pairs=any(task.text_pairs for task in self.tasks.values()))
+        trunk = computed.network.served_vectors(pairs=any(task.text_pairs for task in self.tasks.values()))
         integers = dict.fromkeys(INPUTS, tf.TensorSpec([None, None], tf.int32))
         pooled = tf.function(trunk, input_signature=[integers], autograph=False)
         signatures = {
@@ -319,7 +319,7 @@ class MultiTaskClassifier(EncoderTask):
         return {
             **super().task_settings(),
             "tasks": describe_tasks(self.tasks),
-            "head_dropout": self.head_dropout,
+            "head_dropout": self.network.head_dropout,
         }
 
 

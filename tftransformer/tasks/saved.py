@@ -1,88 +1,139 @@
-"""Saving of a task that is made from a config: our own folders, and Keras's files with what `compile` was told."""
+"""Tasks from presets, to folders, and from Keras's own files."""
 
 import os
-from typing import Any, Self
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 
 from tftransformer.checkpoints.huggingface.folder import save_huggingface
 from tftransformer.checkpoints.own import save_preset
-from tftransformer.errors import TransformerError
-from tftransformer.finetuning.structure import STRUCTURE, describe_modifications, restore_structure
-from tftransformer.tasks.base import TextTask
-from tftransformer.training.compilation import restore_compilation
+from tftransformer.checkpoints.preset import Preset
+from tftransformer.config import TransformerConfig
+from tftransformer.errors import TransformerError, check_choice
+from tftransformer.finetuning.recipe import complete_advice
+from tftransformer.finetuning.structure import (
+    STRUCTURE,
+    describe_modifications,
+    replay_modifications,
+    restore_structure,
+)
+from tftransformer.models.task import AnyTask
+from tftransformer.text.base import Tokenizer
+from tftransformer.text.spec import TokenizerSpec
 
 # Of folders with weights.
 FORMATS = ("tftransformer", "huggingface")
 
 
-class SavedTask(TextTask):
-    """A task that can be saved; subclasses say what there is to save (`preset_contents`, `task_settings`, `get_config`)."""
+def task_on_preset(
+    kind: type[AnyTask],
+    found: Preset,
+    options: dict[str, Any],
+    *,
+    kept: Iterable[str],
+    fresh: Sequence[str],
+    load_weights: bool,
+) -> AnyTask:
+    """Build a task on the network of a preset.
 
-    def preset_contents(self) -> dict[str, Any]:
-        """What every format of a folder holds of it: arguments of the functions that write one."""
-        raise NotImplementedError
+    Args:
+        kind: Class of the task.
+        found: The preset.
+        options: Arguments of the constructor and `dropout`.
+        kept: Names of the preset's settings that hold here, too.
+        fresh: Patterns of weights that start from random numbers even where the preset has some.
+        load_weights: Whether to load any.
 
-    def task_settings(self) -> dict:
-        """What a preset stores about the network and its inputs."""
-        raise NotImplementedError
+    Raises:
+        TransformerError: The preset is of another kind, or broken.
+    """
+    kind.check_preset(found)
+    config = found.config
+    if (dropout := options.pop("dropout", None)) is not None:
+        config = config.replace(dropout=dropout, attention_dropout=dropout)
+    stated = {"pooling": found.pooling, "pooler": found.pooler, **found.task, **found.head}
+    saved = {name: stated[name] for name in kept if name in stated}
+    task = kind(config, found.tokenizer.build(), **{**saved, **options})
+    task.advice = complete_advice(found.task.get("advice", {}), config.hidden_dim)
+    replay_modifications(task, found.modifications, head="head/.*" not in fresh)
+    if load_weights:
+        task.load_summary = found.load_into(task, optional=kind.own_weights, fresh=fresh)
+        task.fresh = tuple(task.load_summary.fresh)
+    return task
 
-    # To a folder.
 
-    def save_to_preset(self, folder: str | os.PathLike, *, dtype: str | None = None, overwrite: bool = False) -> None:
-        """Write a folder that `from_preset` and `tt.load` read; `from_preset` of other tasks takes its encoder.
-
-        Args:
-            folder: Where to; appears whole or not at all.
-            dtype: Dtype of the stored weights, such as "float16". None: as they are, bit by bit.
-            overwrite: Replace a folder that holds files.
-
-        Raises:
-            TransformerError: The folder holds files, or the disk refuses.
-        """
-        self._save(folder, self.preset_contents(), dtype=dtype, overwrite=overwrite)
-
-    def _save(self, folder: str | os.PathLike, contents: dict[str, Any], whole: bool = True, **options: Any) -> None:
-        """Write our own format; `whole` where the head is among the contents, without which it is an encoder's folder."""
+def save_task(
+    task: Any, folder: str | os.PathLike, *, format: str, head: bool, dtype: str | None, overwrite: bool
+) -> None:
+    """Write a task to a folder; arguments as of `Task.save_to_preset`."""
+    check_choice("format", format, FORMATS)
+    contents = task.preset_contents()
+    if head:
+        contents |= task.head_contents()
+    else:
+        contents["variables"] = {n: v for n, v in contents["variables"].items() if not n.startswith("head/")}
+    options = {"dtype": dtype, "overwrite": overwrite}
+    if format == "tftransformer":
         save_preset(
             folder,
             **contents,
-            task=self.task_settings(),
-            modifications=describe_modifications(self, head=whole),
-            class_name=keras.saving.get_registered_name(type(self)) if whole else None,
+            task=task.task_settings(),
+            modifications=describe_modifications(task, head=head),
+            # Without its head it is an encoder's folder.
+            class_name=keras.saving.get_registered_name(type(task)) if head else None,
             **options,
         )
+        return
+    if modifications := describe_modifications(task):
+        kinds = " and ".join(dict.fromkeys(modification["kind"] for modification in modifications))
+        raise TransformerError(
+            f"format 'huggingface' has no place for {kinds}: merge those of projections (LoRA, DoRA, IA3) with "
+            "tt.merge, remove the others"
+        )
+    save_huggingface(folder, **task.huggingface_contents(contents), **options)
 
-    def _save_huggingface(self, folder: str | os.PathLike, contents: dict[str, Any], **options: Any) -> None:
-        """Write what transformers loads."""
-        if modifications := describe_modifications(self):
-            kinds = " and ".join(dict.fromkeys(modification["kind"] for modification in modifications))
-            raise TransformerError(
-                f"format 'huggingface' has no place for {kinds}: merge those of projections (LoRA, DoRA, IA3) with "
-                "tt.merge, remove the others"
-            )
-        save_huggingface(folder, **contents, **options)
 
-    # Keras's own files.
+def task_from_config(kind: type[AnyTask], config: dict) -> AnyTask:
+    """Build a task from what its `get_config` returned."""
+    config = {**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])}
+    structure = {name: config.pop(name) for name in STRUCTURE if name in config}
+    task = kind(**config)
+    task.fresh = ()  # Keras loads every weight after this
+    restore_structure(task, **structure)
+    return task
 
-    @classmethod
-    def from_config(cls, config: dict) -> Self:
-        config = {**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])}
-        structure = {name: config.pop(name) for name in STRUCTURE if name in config}
-        task = cls(**config)
-        task.fresh = ()  # Keras loads every weight after this
-        restore_structure(task, **structure)
-        return task
 
-    def get_compile_config(self) -> dict | None:
-        return self._compile_config.serialize() if self.compiled and self._compile_config else None
+# Arguments of a task's constructor, as objects or as a Keras config describes them.
 
-    def compile_from_config(self, config: dict) -> None:
-        self.compile_as_saved(keras.saving.deserialize_keras_object(config))
-        restore_compilation(self)
 
-    def compile_as_saved(self, settings: dict) -> None:
-        """`compile` with what `get_compile_config` wrote."""
-        for argument in ("loss", "metrics", "weighted_metrics"):
-            self.objective.follow(settings.get(argument))
-        keras.Model.compile(self, **settings)
+def built_config(config: TransformerConfig | dict) -> TransformerConfig:
+    """Return the config that a dict describes."""
+    return TransformerConfig.from_dict(config) if isinstance(config, dict) else config
+
+
+def built_tokenizer(tokenizer: Tokenizer | dict | None) -> Tokenizer | None:
+    """Return the tokenizer that a dict describes; None for None."""
+    return TokenizerSpec.from_config(tokenizer).build() if isinstance(tokenizer, dict) else tokenizer
+
+
+def check_fit(config: TransformerConfig, tokenizer: Tokenizer, sequence_length: int | None) -> None:
+    """Raise a `TransformerError` unless the network has room for the vocabulary and for sequences so long."""
+    if tokenizer.vocabulary_size > config.vocabulary_size:
+        raise TransformerError(
+            f"the vocabulary must fit the embeddings; it has {tokenizer.vocabulary_size} tokens and the embeddings "
+            f"{config.vocabulary_size} rows"
+        )
+    if sequence_length is not None:
+        # Two tokens are [CLS] and [SEP]; below that there is no room for any text.
+        check_lengths(config, sequence_length=(sequence_length, 3))
+
+
+def check_lengths(config: TransformerConfig, **lengths: tuple[Any, int]) -> None:
+    """Raise a `TransformerError` unless each length is at least so many tokens, and what the positions know at most."""
+    bound = config.max_sequence_length if config.position == "learned" else None
+    for name, (value, least) in lengths.items():
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or value < least or (bound and value > bound):
+            limit = f"between {least} and {bound}, the encoder's longest input" if bound else f"at least {least}"
+            raise TransformerError(f"{name} must be {limit}; got {value!r}")

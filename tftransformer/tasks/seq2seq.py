@@ -1,6 +1,5 @@
 """From text to text with an encoder-decoder (Vaswani et al. 2017, arXiv 1706.03762): translation, summaries, rewriting."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,8 +18,32 @@ from tftransformer.models.walk import stack_of, walk
 from tftransformer.objectives.next_token import NextToken
 from tftransformer.preprocessing.datasets import texts_alone
 from tftransformer.preprocessing.text_to_text import TextToTextPreprocessor
-from tftransformer.tasks.writing import TextWriter, built_tokenizer, check_lengths
+from tftransformer.tasks.saved import built_config, built_tokenizer, check_lengths
+from tftransformer.tasks.writing import TextWriter, WritingNetwork
 from tftransformer.text.base import Tokenizer
+
+
+class EncoderDecoderNetwork(WritingNetwork):
+    """An encoder of sources, and a decoder of targets that looks at what it gives."""
+
+    def __init__(self, config: TransformerConfig, dtype: Any = None) -> None:
+        super().__init__(config, build_encoder_decoder, dtype)
+
+    def __call__(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        target = {
+            "token_ids": inputs["decoder_token_ids"],
+            "padding_mask": inputs["decoder_padding_mask"],
+            "memory": self.memory(inputs, training),
+            "memory_padding_mask": inputs["padding_mask"],
+        }
+        return walk_decoder(decoder_stack_of(self.model), target, training=training)
+
+    def memory(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        """Return what the decoder looks at: the encoder's vectors (B, S, D) of integer inputs, or of stored states."""
+        return walk(stack_of(self.model, self.config), inputs, training=training)
+
+    def frozen_part(self) -> FrozenPart | None:
+        return find_frozen_part(self.model, self.config, None)
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
@@ -77,7 +100,7 @@ class Seq2Seq(TextWriter):
         dtype: Any = None,
         name: str = "seq2seq",
     ) -> None:
-        config = TransformerConfig.from_dict(config) if isinstance(config, dict) else config
+        config = built_config(config)
         tokenizer, target_tokenizer = built_tokenizer(tokenizer), built_tokenizer(target_tokenizer)
         sequence_length = config.max_sequence_length if sequence_length is None else sequence_length
         target_length = sequence_length if target_length is None else target_length
@@ -85,13 +108,19 @@ class Seq2Seq(TextWriter):
         written = tokenizer if target_tokenizer is None else target_tokenizer
         begin = _begin_of(written, begin_tokens)
         check_lengths(config, sequence_length=(sequence_length, 3), target_length=(target_length, 1 + len(begin)))
-        search = generation.BeamSearch(4) if search is None else search
         preprocessor = TextToTextPreprocessor(tokenizer, sequence_length, written, target_length, begin)
-        objective = NextToken(preprocessor.encode_targets, preprocessor.encode_stream)
-        settings = {"search": search, "seed": seed, "dtype": dtype, "name": name}
-        super().__init__(config, preprocessor, objective=objective, **settings)
-        self.network = build_encoder_decoder(config, dtype=self.dtype_policy)
-        self.built = True
+        super().__init__(
+            config,
+            tokenizer,
+            search=generation.BeamSearch(4) if search is None else search,
+            objective=NextToken(preprocessor.encode_targets, preprocessor.encode_stream),
+            preprocessor=lambda *_: preprocessor,
+            network=EncoderDecoderNetwork,
+            sequence_length=sequence_length,
+            seed=seed,
+            dtype=dtype,
+            name=name,
+        )
 
     @property
     def target_tokenizer(self) -> Tokenizer:
@@ -115,24 +144,6 @@ class Seq2Seq(TextWriter):
     @property
     def longest_written(self) -> int:
         return self.target_length
-
-    # The network.
-
-    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
-        target = {
-            "token_ids": inputs["decoder_token_ids"],
-            "padding_mask": inputs["decoder_padding_mask"],
-            "memory": self.encode_tokens(inputs, training),
-            "memory_padding_mask": inputs["padding_mask"],
-        }
-        return walk_decoder(decoder_stack_of(self.network), target, training=training)
-
-    def encode_tokens(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
-        """What the decoder looks at: the encoder's vectors (B, S, D) of integer inputs, or of stored states."""
-        return walk(stack_of(self.network, self.config), inputs, training=training)
-
-    def frozen_part(self) -> FrozenPart | None:
-        return find_frozen_part(self.network, self.config, None)
 
     # Writing.
 
@@ -178,14 +189,14 @@ class Seq2Seq(TextWriter):
         # Behind what is never written, some of which they may be.
         forced = [generation.Forced(self.begin[1:])] if self.begin[1:] else []
         found = generation.generate(
-            self.network,
+            self.encoder,
             starts,
             max_new_tokens=max_new_tokens,
             search=search,
             constraints=[*self.never_written(), *constraints, *forced],
             end_tokens=[self.target_tokenizer.separator_id],
             pad_token=self.target_tokenizer.pad_id,
-            memory=self.encode_tokens(inputs, training=False),
+            memory=self.network.memory(inputs, training=False),
             memory_padding_mask=inputs["padding_mask"],
         )
         return self.target_tokenizer.detokenize(found.token_ids), found.scores
@@ -223,10 +234,10 @@ class Seq2Seq(TextWriter):
             settings["begin_tokens"] = [self.target_tokenizer.id_to_token(token) for token in self.begin]
         return settings
 
-    def _save_huggingface(self, folder: str | os.PathLike, contents: dict[str, Any], **options: Any) -> None:
+    def huggingface_contents(self, contents: dict[str, Any]) -> dict[str, Any]:
         if self.target_tokenizer is not self.tokenizer:
             raise TransformerError("format 'huggingface' must have one tokenizer for both sides; the task has two")
-        super()._save_huggingface(folder, {**contents, "begin": self.begin}, **options)
+        return {**contents, "begin": self.begin}
 
 
 def _begin_of(tokenizer: Tokenizer, tokens: Sequence[str] | None) -> tuple[int, ...]:

@@ -17,7 +17,8 @@ from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.reports import Report
 from tftransformer.layers.heads import ClassificationHead
 from tftransformer.objectives.classification import Answer, Classification
-from tftransformer.tasks.encoder_task import EncoderTask
+from tftransformer.tasks.saved import task_on_preset
+from tftransformer.tasks.task import Task
 from tftransformer.text.base import Tokenizer
 
 # Settings of a saved classifier that a new one takes over where its labels are the same.
@@ -25,7 +26,7 @@ _OF_LABELS = ("multi_label", "threshold", "text_pairs")
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class TextClassifier(EncoderTask):
+class TextClassifier(Task):
     """A classifier over raw texts or pairs of texts; usually made by `from_preset`.
 
     Its parts can be used alone: `encoder` (a functional model), `extra_blocks`, `pooler`, `head`, `tokenizer`.
@@ -76,7 +77,7 @@ class TextClassifier(EncoderTask):
         super().__init__(config, tokenizer, objective=objective, name=name, **options)
         self.preprocessor.pairs = text_pairs
         self.add_head(
-            ClassificationHead(len(objective.labels), self.head_dropout, dtype=self.dtype_policy, name="head")
+            ClassificationHead(len(objective.labels), self.network.head_dropout, dtype=self.dtype_policy, name="head")
         )
 
     @classmethod
@@ -118,7 +119,7 @@ class TextClassifier(EncoderTask):
         # A head is its labels: with others, even as many, its rows would answer other questions.
         fresh = () if same_task else ("head/.*",)
         options["labels"] = labels
-        return cls._on_preset(found, options, kept=kept, fresh=fresh, load_weights=load_weights)
+        return task_on_preset(cls, found, options, kept=kept, fresh=fresh, load_weights=load_weights)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -238,7 +239,7 @@ class TextClassifier(EncoderTask):
         return {"labels": self.labels, "head": self._head_settings()}
 
     def _head_settings(self) -> dict:
-        return {"multi_label": self.multi_label, "threshold": self.threshold, "head_dropout": self.head_dropout}
+        return {"multi_label": self.multi_label, "threshold": self.threshold, "head_dropout": self.network.head_dropout}
 
     def task_settings(self) -> dict:
         return {**super().task_settings(), "text_pairs": self.text_pairs}

@@ -15,7 +15,8 @@ from tftransformer.data.split import Split
 from tftransformer.evaluation.regression_report import RegressionReport
 from tftransformer.layers.heads import ClassificationHead
 from tftransformer.objectives.regression import Regression
-from tftransformer.tasks.encoder_task import EncoderTask
+from tftransformer.tasks.saved import task_on_preset
+from tftransformer.tasks.task import Task
 from tftransformer.text.base import Tokenizer
 
 # Settings of a saved head that a task with other numbers has none of.
@@ -23,7 +24,7 @@ _OF_NUMBERS = ("names", "mean", "scale", "levels")
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class TextRegressor(EncoderTask):
+class TextRegressor(Task):
     """Numbers for raw texts or pairs of texts, such as ratings or how alike two texts are; usually made by `from_preset`.
 
     Called on integer inputs it returns (B, K), at mean 0 and scale 1; `predict` takes texts and returns the numbers in the
@@ -67,7 +68,9 @@ class TextRegressor(EncoderTask):
         objective = Regression(names, mean, scale, levels)
         super().__init__(config, tokenizer, objective=objective, name=name, **options)
         self.preprocessor.pairs = text_pairs
-        self.add_head(ClassificationHead(len(objective.names), self.head_dropout, dtype=self.dtype_policy, name="head"))
+        self.add_head(
+            ClassificationHead(len(objective.names), self.network.head_dropout, dtype=self.dtype_policy, name="head")
+        )
 
     @classmethod
     def from_preset(
@@ -97,8 +100,8 @@ class TextRegressor(EncoderTask):
         kept = (*cls.kept_settings, *_OF_NUMBERS, "text_pairs") if same else cls.kept_settings
         if names is not None:
             options["names"] = names
-        return cls._on_preset(
-            found, options, kept=kept, fresh=() if same else ("head/.*",), load_weights=load_weights
+        return task_on_preset(
+            cls, found, options, kept=kept, fresh=() if same else ("head/.*",), load_weights=load_weights
         )  # fmt: skip
 
     @property
@@ -124,9 +127,9 @@ class TextRegressor(EncoderTask):
         return self.objective.nearest(self.predict(texts, batch_size, verbose=0))
 
     def head_contents(self) -> dict[str, Any]:
-        return {"head": {"kind": REGRESSION, **self.objective.settings(), "head_dropout": self.head_dropout}}
+        return {"head": {"kind": REGRESSION, **self.objective.settings(), "head_dropout": self.network.head_dropout}}
 
-    def _save_huggingface(self, folder: str | os.PathLike, contents: dict[str, Any], **options: Any) -> None:
+    def huggingface_contents(self, contents: dict[str, Any]) -> dict[str, Any]:
         mean, scale = (np.float32(value or default) for value, default in
                        ((self.objective.mean, [0.0]), (self.objective.scale, [1.0])))  # fmt: skip
         variables = dict(contents["variables"])
@@ -134,7 +137,7 @@ class TextRegressor(EncoderTask):
         for name, shift in (("head/logits/kernel", 0.0), ("head/logits/bias", mean)):
             if name in variables:
                 variables[name] = (keras.ops.convert_to_numpy(variables[name]) * scale + shift).astype("float32")
-        super()._save_huggingface(folder, {**contents, "variables": variables}, **options)
+        return {**contents, "variables": variables}
 
     def task_settings(self) -> dict:
         return {**super().task_settings(), "text_pairs": self.text_pairs}

@@ -14,13 +14,12 @@ from tftransformer.config import TransformerConfig
 from tftransformer.data.tagged import TaggedSplit
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.tagging_report import TaggingReport
-from tftransformer.export.inference_graph import inference_network
-from tftransformer.export.serving import Serving, Signature
 from tftransformer.layers.heads import ClassificationHead
-from tftransformer.objectives.tagging import Tagging, TextSpan, at_words, complete_tags
+from tftransformer.objectives.tagging import Tagging, TextSpan, complete_tags
 from tftransformer.preprocessing.datasets import texts_alone
 from tftransformer.preprocessing.tagged_text import WORDS, TaggedTextPreprocessor
-from tftransformer.tasks.encoder_task import EncoderTask
+from tftransformer.tasks.saved import task_on_preset
+from tftransformer.tasks.task import Task
 from tftransformer.text.base import Tokenizer
 from tftransformer.training.keras_arguments import checked_batch_size, first_batches
 
@@ -28,7 +27,7 @@ _OF_TAGS = ("scheme", "decode", "overlap")
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class TokenClassifier(EncoderTask):
+class TokenClassifier(Task):
     """A tag for each word of raw texts, such as the names in it; usually made by `from_preset`.
 
     Called on integer inputs it returns (B, T, C) logits; `predict` takes sentences and returns probabilities, (W, C) for each.
@@ -79,7 +78,9 @@ class TokenClassifier(EncoderTask):
         super().__init__(
             config, tokenizer, objective=objective, preprocessor=preprocessor, pooling=None, name=name, **options
         )
-        self.add_head(ClassificationHead(len(objective.tags), self.head_dropout, dtype=self.dtype_policy, name="head"))
+        self.add_head(
+            ClassificationHead(len(objective.tags), self.network.head_dropout, dtype=self.dtype_policy, name="head")
+        )
 
     @classmethod
     def from_preset(
@@ -117,8 +118,8 @@ class TokenClassifier(EncoderTask):
             options["labels"], options["scheme"] = complete_tags(saved if labels is None else labels, scheme)
         options = {"pooling": None, "pooler": False, **options}
         kept = (*cls.kept_settings, *_OF_TAGS) if same else (*cls.kept_settings, "overlap")
-        return cls._on_preset(
-            found, options, kept=kept, fresh=() if same else ("head/.*",), load_weights=load_weights
+        return task_on_preset(
+            cls, found, options, kept=kept, fresh=() if same else ("head/.*",), load_weights=load_weights
         )  # fmt: skip
 
     @property
@@ -194,26 +195,10 @@ class TokenClassifier(EncoderTask):
         """
         return self.objective.report(data, self.predict(data, verbose=0), baselines)
 
-    # To servers and folders.
-
-    def serving(self, computed: "TokenClassifier | None" = None) -> Serving:
-        """Strings in, words with their places and tags out; see `Tagging.served`."""
-        computed = self if computed is None else computed
-        vectors = inference_network(computed, pairs=False)
-        signature = Signature(
-            inputs=self.preprocessor.names,
-            sequence_length=self.sequence_length,
-            prepare=self.preprocessor.graph,
-            network=lambda inputs: at_words(computed.head(vectors(inputs)), inputs),
-            layers=lambda inputs: at_words(self(inputs, training=False), inputs),
-            answers=self.objective.served,
-            compared="probabilities",
-            shape=(0, len(self.labels)),
-        )
-        return Serving({"serving_default": signature}, self.labels)
+    # To folders.
 
     def head_contents(self) -> dict[str, Any]:
-        return {"head": {"kind": TAGGING, **self.objective.settings(), "head_dropout": self.head_dropout}}
+        return {"head": {"kind": TAGGING, **self.objective.settings(), "head_dropout": self.network.head_dropout}}
 
     def task_settings(self) -> dict:
         settings = {**super().task_settings(), "overlap": self.preprocessor.overlap}

@@ -8,23 +8,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tftransformer import patterns
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.config import TransformerConfig
-from tftransformer.errors import TransformerError, check_choice, check_whole
+from tftransformer.errors import TransformerError, check_whole
 from tftransformer.export.serving import Serving, Signature
-from tftransformer.finetuning.structure import replay_modifications, structure_of
 from tftransformer.finetuning.tracing import TracedForm
 from tftransformer.models import generation
 from tftransformer.models.families import FAMILIES
 from tftransformer.models.generation.searches import search_from_config, search_to_config
-from tftransformer.objectives.next_token import NextToken
-from tftransformer.preprocessing.text import TextPreprocessor
 from tftransformer.progress import Progress
-from tftransformer.tasks.saved import FORMATS, SavedTask
+from tftransformer.tasks.network import Network
+from tftransformer.tasks.saved import task_on_preset
+from tftransformer.tasks.task import Task
 from tftransformer.text.base import Tokenizer
-from tftransformer.text.spec import TokenizerSpec
 from tftransformer.training.compilation import compile_arguments, remembered
 
 # Of `compile` and `fit` for weights that start from random numbers, tried on Multi30k (docs/measurements.md).
@@ -33,44 +30,50 @@ FROM_NOTHING = {"learning_rate": 4e-3, "epochs": 30}
 PRETRAINED = {"learning_rate": 5e-5, "epochs": 3}
 
 
-class TextWriter(SavedTask):
-    """A task whose network gives the logits of tokens, and that writes texts with them.
-
-    Subclasses build the network and say how integer inputs become texts (`written`) and which settings are theirs.
+class WritingNetwork(Network):
+    """A network that gives the logits (B, T, V) of tokens; subclasses say how.
 
     Args:
         config: Sizes and choices of the network.
-        preprocessor: From texts to what the network takes.
-        network: Model that holds the layers.
+        build: Function that makes the model that holds the layers.
+        dtype: Keras dtype policy of the layers. None: the global one.
+    """
+
+    def __init__(self, config: TransformerConfig, build: Callable[..., keras.Model], dtype: Any = None) -> None:
+        self.config = config
+        self.model = build(config, dtype=dtype)
+
+    @property
+    def layers(self) -> dict[str, Any]:
+        return {"encoder": self.model}
+
+
+class TextWriter(Task):
+    """A task whose network gives the logits of tokens, and that writes texts with them.
+
+    Subclasses say how integer inputs become texts (`written`) and which settings are theirs.
+
+    Args:
+        config, tokenizer: As for `Task`.
         search: How texts are found, or its config.
-        seed, dtype, name, objective: As for `TextTask`.
+        parts: The other arguments of `Task`.
     """
 
     # Builder that makes the network (`models.families.Family.architecture`).
     architecture: ClassVar[str]
     # Settings of a folder that the constructor takes.
     kept_settings: ClassVar[tuple[str, ...]] = ("sequence_length", "search")
+    own_weights: ClassVar[tuple[str, ...]] = ()
     label_smoothing: ClassVar[float] = 0.0
 
-    def __init__(
-        self,
-        config: TransformerConfig,
-        preprocessor: TextPreprocessor,
-        *,
-        search: Any,
-        seed: int,
-        dtype: Any,
-        name: str,
-        objective: NextToken,
-    ) -> None:
-        super().__init__(preprocessor, objective=objective, seed=seed, dtype=dtype, name=name)
-        self.config = config
+    def __init__(self, config: TransformerConfig, tokenizer: Tokenizer, *, search: Any, **parts: Any) -> None:
+        super().__init__(config, tokenizer, **parts)
         self.search = search_from_config(search) if isinstance(search, dict) else search
         search_to_config(self.search)  # which refuses what could not be saved
         self.advice = dict(FROM_NOTHING)
-        self.load_summary = None
         self.fresh = ()
         self._writers: dict[Any, Callable] = {}
+        self.built = True
 
     # What subclasses say.
 
@@ -79,11 +82,6 @@ class TextWriter(SavedTask):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Texts (B, K) and their scores (B, K) for integer inputs, in TensorFlow operations."""
         raise NotImplementedError
-
-    @property
-    def encoder(self) -> keras.Model:
-        """The model that holds all layers."""
-        return self.network
 
     @property
     def writing_tokenizer(self) -> Tokenizer:
@@ -245,64 +243,41 @@ class TextWriter(SavedTask):
             TransformerError: The preset is unknown or broken, or has no decoder.
         """
         found = preset if isinstance(preset, Preset) else load_preset(preset)
-        saved_task = found.class_name == keras.saving.get_registered_name(cls)
-        pretrained = found.class_name is None and FAMILIES[found.config.family].architecture == cls.architecture
-        if not (saved_task or pretrained):
-            raise TransformerError(f"a {cls.__name__} needs a preset with a decoder of its kind; {found.name} has none")
-        config = found.config
-        if (dropout := options.pop("dropout", None)) is not None:
-            config = config.replace(dropout=dropout, attention_dropout=dropout)
-        saved = {name: found.task[name] for name in cls.kept_settings if name in found.task}
-        task = cls(config, found.tokenizer.build(), **{**saved, **options})
-        replay_modifications(task, found.modifications)
-        if load_weights:
-            task.load_summary = found.load_into(task)
-            again = {**FROM_NOTHING, "learning_rate": FROM_NOTHING["learning_rate"] / 10}
-            task.advice = again if saved_task else dict(PRETRAINED)
+        task = task_on_preset(cls, found, options, kept=cls.kept_settings, fresh=(), load_weights=load_weights)
+        again = {**FROM_NOTHING, "learning_rate": FROM_NOTHING["learning_rate"] / 10}
+        learned = dict(PRETRAINED) if found.class_name is None else again
+        task.advice = learned if load_weights else dict(FROM_NOTHING)
+        task.fresh = ()
         return task
 
-    def save_to_preset(
-        self,
-        folder: str | os.PathLike,
-        *,
-        format: str = "tftransformer",
-        dtype: str | None = None,
-        overwrite: bool = False,
-    ) -> None:
+    @classmethod
+    def check_preset(cls, preset: Preset) -> None:
+        saved_task = preset.class_name == keras.saving.get_registered_name(cls)
+        pretrained = preset.class_name is None and FAMILIES[preset.config.family].architecture == cls.architecture
+        if not (saved_task or pretrained):
+            raise TransformerError(
+                f"a {cls.__name__} needs a preset with a decoder of its kind; {preset.name} has none"
+            )  # fmt: skip
+
+    def save_to_preset(self, folder: str | os.PathLike, **options: Any) -> None:
         """Write a folder that `from_preset` and `tt.load` read.
 
         Args:
             folder: Where to; appears whole or not at all.
-            format: "tftransformer", or "huggingface" for a folder that transformers loads: network and tokenizer, not
-                the search and other settings of the task.
-            dtype: Dtype of the stored weights, such as "float16". None: as they are, bit by bit.
-            overwrite: Replace a folder that holds files.
+            options: `format`, `dtype` and `overwrite`, as of `TextClassifier.save_to_preset`. The format "huggingface" holds
+                network and tokenizer, not the search and other settings of the task.
 
         Raises:
             TransformerError: The folder holds files, or the format is unknown or cannot express this network.
         """
-        check_choice("format", format, FORMATS)
-        if format == "tftransformer":
-            super().save_to_preset(folder, dtype=dtype, overwrite=overwrite)
-        else:
-            self._save_huggingface(folder, self.preset_contents(), dtype=dtype, overwrite=overwrite)
-
-    def preset_contents(self) -> dict[str, Any]:
-        return {"config": self.config, "tokenizer": self.tokenizer, "variables": patterns.addresses(self)}
+        if not options.get("head", True):
+            raise TransformerError(
+                f"head must be True for a {type(self).__name__}, which has none to leave out; got False"
+            )
+        super().save_to_preset(folder, **options)
 
     def task_settings(self) -> dict:
-        return {"sequence_length": self.sequence_length, "search": search_to_config(self.search)}
-
-    def get_config(self) -> dict:
-        return {
-            "config": self.config.to_dict(),
-            "tokenizer": self.tokenizer.spec().to_config(),
-            **self.task_settings(),
-            "seed": self.seed,
-            **structure_of(self),
-            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
-            "name": self.name,
-        }
+        return {**super().task_settings(), "search": search_to_config(self.search)}
 
 
 class _Silent:
@@ -316,20 +291,3 @@ class _Silent:
 
     def update(self, _: int) -> None:
         pass
-
-
-def built_tokenizer(tokenizer: Tokenizer | dict | None) -> Tokenizer | None:
-    """A tokenizer, or the one that a Keras config describes."""
-    return TokenizerSpec.from_config(tokenizer).build() if isinstance(tokenizer, dict) else tokenizer
-
-
-def check_lengths(config: TransformerConfig, **lengths: tuple[Any, int]) -> None:
-    """Raise a `TransformerError` unless each length is at least so many tokens, and what the positions know at most."""
-    bound = config.max_sequence_length if config.position == "learned" else None
-    for name, (value, least) in lengths.items():
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if not whole or value < least or (bound and value > bound):
-            limit = (
-                f"between {least} and {bound}, the longest that the positions know" if bound else f"at least {least}"
-            )
-            raise TransformerError(f"{name} must be {limit}; got {value!r}")

@@ -28,7 +28,7 @@ def training_batches(
     """Batches for `fit`.
 
     Args:
-        task: A `TextTask`.
+        task: A `Task`.
         examples: To train on.
         batch_size: Rows a batch.
         shuffle: A new order in each epoch, by the task's seed.

@@ -145,8 +145,9 @@ def training_defaults(
     compiled = _has_accelerator() if compiled == "auto" else bool(compiled)
     if optimizer is None:
         rates = {**defaults, **rates, "touched_rows": not compiled}
-        if "learning_rate" in task.advice:
-            rates.setdefault("learning_rate", task.advice["learning_rate"])
+        usual = task.advice.get("learning_rate") if task.method_rate is None else task.method_rate
+        if usual is not None:
+            rates.setdefault("learning_rate", usual)
         for method in task.methods:
             rates = {**method.optimizer_options(task), **rates}
         optimizer = build_optimizer(**rates, fresh=_fresh_that_train(task))

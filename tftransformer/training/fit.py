@@ -143,7 +143,7 @@ def fit(
     Args:
         task: The task.
         keras_fit: `keras.Model.fit`, bound to it.
-        x, y, sample_weight, class_weight, shuffle, validation_split, validation_data, validation_steps: As for `TextTask.fit`.
+        x, y, sample_weight, class_weight, shuffle, validation_split, validation_data, validation_steps: As for `Task.fit`.
         options: What goes to `keras.Model.fit` as it is.
         asked: As for `begin`.
     """
@@ -190,7 +190,7 @@ def begin(
     augmentation: Any,
     packing: bool,
 ) -> Run:
-    """Check the arguments of `TextTask.fit` that are no data, before any text is read."""
+    """Check the arguments of `Task.fit` that are no data, before any text is read."""
     recipe = epochs if isinstance(epochs, Recipe) else None
     run = Run(
         task,
@@ -240,7 +240,7 @@ def refuse_clashes(run: Run) -> None:
 
 def teachers(task: "Task") -> list[Any]:
     """Return the methods that add something to the loss."""
-    return [method for method in task.methods if method.defines("loss_step")]
+    return [method for method in task.methods if "loss_step" in method.hooks]
 
 
 def planned_stages(run: Run) -> list[Stage]:
@@ -282,8 +282,8 @@ def read_dataset(run: Run, x: tf.data.Dataset, class_weight: Any) -> None:
     """Make batches of a dataset, whose rows are not known beforehand."""
     task = run.task
     for method in task.methods:
-        if method.defines("before_training") or method.defines("loss_step"):
-            what = "a teacher" if method.defines("loss_step") else method.name
+        if {"before_training", "loss_step"} & set(method.hooks):
+            what = "a teacher" if "loss_step" in method.hooks else method.name
             raise TransformerError(f"{what} cannot go with a dataset: give a Split or texts")
     x = with_known_size("x", x, run.steps_per_epoch)
     run.data = x if is_tokenized(x) else task.stream_batches(x, run.batch_size)
@@ -358,7 +358,7 @@ def chosen_recipe(run: Run) -> Recipe:
 def start(run: Run) -> bool:
     """Let methods do what they do before training; return whether one has. A task that has trained goes on from where it is."""
     updated = task_has_trained(run.task) or run.first
-    starting = [m for m in run.task.methods if m.defines("before_training") and not (updated and m.takes_updates)]
+    starting = [m for m in run.task.methods if "before_training" in m.hooks and not (updated and m.takes_updates)]
     for method in starting:
         weights = row_weights(run.data, run.class_weights)
         run.tell(method.before_training(run.task, run.data, weights, lambda: vectors_of(run)))

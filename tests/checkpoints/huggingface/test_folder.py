@@ -160,7 +160,7 @@ def test_what_is_written(make_classifier, tmp_path):
     assert stated["problem_type"] == "multi_label_classification" and stated["classifier_dropout"] == 0.3
     assert (stated["id2label"]["2"], stated["label2id"]["high"], stated["dtype"]) == ("high", 2, "float16")
     again = tt.TextClassifier.from_preset(tmp_path / "there")
-    assert again.multi_label and again.head_dropout == 0.3
+    assert again.multi_label and again.network.head_dropout == 0.3
 
 
 def test_a_mean_pooled_encoder_is_sentence_transformers(make_classifier, tmp_path):

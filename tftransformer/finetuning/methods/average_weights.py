@@ -47,6 +47,7 @@ class AverageWeights(Method):
 
     name = "average"
     about = "the model has the average of its weights over about the last N of the updates"
+    hooks = ("optimizer_options",)
     number = Number("fraction", float, f"a number {_RULE}", lambda value: 0 < value <= 1)
     once = True
 

@@ -75,6 +75,8 @@ class Method:
         once: Whether a list of methods may hold one of the class at the most.
         alone: Whether it goes with no other method.
         takes_updates: Whether `fit` takes updates; False where `before_training` does all there is to do.
+        hooks: Names of the methods that `compile` and `fit` are to call, of `optimizer_options`, `stages`, `before_training` and
+            `loss_step`; with any, a task keeps the method.
     """
 
     name: ClassVar[str]
@@ -86,6 +88,7 @@ class Method:
     once: ClassVar[bool] = False
     alone: ClassVar[bool] = False
     takes_updates: ClassVar[bool] = True
+    hooks: ClassVar[tuple[str, ...]] = ()
 
     # How it changes a model.
 
@@ -152,15 +155,6 @@ class Method:
             An object like `distillation.TeacherStep`, with `batches`, `listening` and `loss`.
         """
         return None
-
-    @property
-    def lasts(self) -> bool:
-        """Whether `compile` and `fit` have to know of it, so that a task keeps it."""
-        return any(map(self.defines, ("optimizer_options", "stages", "before_training", "loss_step")))
-
-    def defines(self, hook: str) -> bool:
-        """Whether it has a way of its own of what is a hook here."""
-        return getattr(type(self), hook) is not getattr(Method, hook)
 
     # What a saved folder says of it, read off the model itself, so that no list can go stale.
 
@@ -230,16 +224,20 @@ def apply_methods(methods: Sequence[Method], model: Model) -> "FreezeSummary":
     if freezes:
         freeze(model, patterns=exactly(freezes))
     if isinstance(model, Task):
-        lasting = tuple(method for method in methods if method.lasts)
-        if lasting or any(method.name == "full" for method in methods):
+        lasting = tuple(method for method in methods if method.hooks)
+        rates = [rate for method in methods if (rate := method.learning_rate(model.advice)) is not None]
+        anew = any(method.name == "full" for method in methods)
+        if lasting or anew:
             model.methods = lasting
+        if rates or anew:
+            model.method_rate = max(rates, default=None)
     return frozen_now(model)
 
 
 def _check(methods: Iterable[Method], model: Model, is_task: bool) -> None:
     taken: dict[str, Method] = {}
     for method in methods:
-        if method.lasts and not is_task:
+        if method.hooks and not is_task:
             raise TransformerError(
                 f"model must be a task, whose compile and fit read {method.name}; got a {type(model).__name__}"
             )

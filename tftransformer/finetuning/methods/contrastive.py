@@ -56,6 +56,7 @@ class Contrastive(Method):
 
     name = "contrastive"
     about = "the encoder learns which texts have one label, then the head is solved for"
+    hooks = ("before_training",)
     number = Number("updates")
     once = True
     takes_updates = False

@@ -78,6 +78,7 @@ class Distillation(Method):
 
     name = "distillation"
     about = "a teacher's soft labels and hidden states are learned, too"
+    hooks = ("loss_step",)
     once = True
 
     def __post_init__(self) -> None:

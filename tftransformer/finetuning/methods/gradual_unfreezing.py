@@ -49,6 +49,7 @@ class GradualUnfreezing(Method):
 
     name = "unfreeze"
     about = "the head trains first, then at least N blocks more at a time, from the top"
+    hooks = ("stages",)
     number = Number("blocks_per_stage")
     once = True
 

@@ -43,6 +43,7 @@ class LayerwiseRates(Method):
 
     name = "layerwise"
     about = "each block trains at N times the rate of the one above"
+    hooks = ("optimizer_options",)
     number = Number("decay", float, "a number above 0 and at most 1", lambda value: 0 < value <= 1)
     once = True
 

@@ -52,6 +52,7 @@ class NearestTexts(HeadOnly):
 
     name = "neighbours"
     about = "the k nearest training texts vote; no updates"
+    hooks = ("before_training",)
     number = Number("neighbours")
     inserted = (r"head/neighbours/.*",)
     of_head = True

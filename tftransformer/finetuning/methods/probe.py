@@ -47,6 +47,7 @@ class HeadStart(Method):
 
     name = "head_start"
     about = "the head starts as a logistic regression on the encoder's vectors"
+    hooks = ("optimizer_options", "before_training")
     once = True
 
     def check(self, model: Model) -> None:
@@ -87,6 +88,7 @@ class LinearProbe(HeadOnly):
 
     name = "probe"
     about = "the head is a logistic regression on the encoder's vectors; no updates"
+    hooks = ("before_training",)
     number = Number("strength", float, "a number above 0", lambda value: 0 < value < float("inf"))
     alone = True
     takes_updates = False

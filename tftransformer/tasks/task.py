@@ -1,13 +1,18 @@
-"""What every task over raw text shares: texts become integer batches, then Keras's own loops run."""
+"""The task, a Keras model over raw text: texts become integer batches, then Keras's own loops run."""
 
+import dataclasses
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tftransformer import patterns
+from tftransformer.checkpoints.preset import Preset
+from tftransformer.checkpoints.presets import load_preset
+from tftransformer.config import TransformerConfig
 from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.buckets import length_buckets
 from tftransformer.data.examples import Examples
@@ -21,68 +26,158 @@ from tftransformer.finetuning.activation_cache import ActivationCache
 from tftransformer.finetuning.freezing import FreezeSummary
 from tftransformer.finetuning.frozen_part import FrozenPart
 from tftransformer.finetuning.methods import Method
-from tftransformer.finetuning.recipe import INFERENCE_BATCH_SIZE, Recipe
+from tftransformer.finetuning.recipe import INFERENCE_BATCH_SIZE, Recipe, complete_advice
 from tftransformer.finetuning.strategy import Strategy, as_strategy
+from tftransformer.finetuning.structure import structure_of
 from tftransformer.finetuning.tracing import TracedForm, TracedForms
-from tftransformer.models.task import Task
+from tftransformer.models import task
 from tftransformer.objectives.objective import Objective
 from tftransformer.preprocessing.datasets import is_dataset, is_tokenized, texts_alone, with_known_size
 from tftransformer.preprocessing.text import TextPreprocessor
+from tftransformer.tasks.network import EncoderNetwork, Network, vectors_below_head
+from tftransformer.tasks.saved import (
+    built_config,
+    built_tokenizer,
+    check_fit,
+    save_task,
+    task_from_config,
+    task_on_preset,
+)
 from tftransformer.text.base import Tokenizer
 from tftransformer.training.batches import training_batches
-from tftransformer.training.compilation import Compilation, compile_arguments, remembered
+from tftransformer.training.compilation import Compilation, compile_arguments, remembered, restore_compilation
 from tftransformer.training.fit import fit
 from tftransformer.training.keras_arguments import checked_batch_size, first_batches
+from tftransformer.training.replicas import first_batch, weigh_replicas
 
 
-class TextTask(Task):
-    """A model over raw text: an encoder, a tokenizer, and `fit`, `evaluate` and `predict` that take texts.
+@dataclasses.dataclass
+class _Tuning:
+    """How a task is fine-tuned; in an object of its own, as Keras and TensorFlow take what they find on a model for parts of it."""
 
-    Texts are tokenised once, in `tf.data`; the compiled step sees integers only. Subclasses build the rest of
-    the network; what its output means is said by the objective.
+    methods: tuple[Method, ...] = ()
+    loss_step: Any = None
+
+
+class Task(task.Task):
+    """A Keras model of four parts: a preprocessor, a network, its head and an objective; `fit`, `evaluate` and `predict` take texts.
+
+    Texts are tokenised once, in `tf.data`; the compiled step sees integers only. Subclasses choose the parts, and say what
+    else a folder is to hold of them. What is computed in another way is a `Network` of its own and not a `call`: it is the
+    network that says what of it may be stored while it is frozen, and what a server runs.
 
     Args:
-        preprocessor: From texts to what the network takes, such as a `TextPreprocessor`.
-        objective: What the output means. None: an `Objective`, by which only texts without targets can be given.
+        config: Sizes and choices of the encoder.
+        tokenizer: Text to ids; its vocabulary fits `config.vocabulary_size`.
+        objective: What the output means; its settings are the task's to save. None: an `Objective`, by which only texts
+            without targets can be given.
+        preprocessor: Makes what turns texts into what the network takes, of the tokenizer and the sequence length.
+        network: Makes the network of the config and `options`.
+        sequence_length: Longest sequence in tokens. None: the config's `max_sequence_length`.
         seed: Random seed of the order of the training examples.
-        name, dtype: As for any Keras model.
+        dtype: Keras dtype policy. None: the global one.
+        name: Name of the Keras model.
+        options: For the network; those of an `EncoderNetwork` are `pooling`, `pooler`, `extra_blocks` and `head_dropout`.
+
+    Raises:
+        TransformerError: A length that the encoder cannot take, a vocabulary of another size, or what the network refuses.
+
+    Example:
+        >>> class Grades(tt.objectives.Objective):
+        ...     def encode(self, targets):
+        ...         return tt.data.Values(np.asarray(targets, "float32"))
+        >>> class Rater(tt.tasks.Task):
+        ...     def __init__(self, config, tokenizer, **options):
+        ...         super().__init__(config, tokenizer, objective=Grades(), **options)
+        ...         self.add_head(keras.layers.Dense(1, name="head"))
+        >>> rater = Rater.from_preset("bert_12x192_en_uncased")
+        >>> rater.compile("adam", "mse")
+        >>> history = rater.fit(["no refund", "quick and kind"], [1.0, 5.0], verbose=0)
+        >>> rater.predict(["too late"], verbose=0).shape
+        (1, 1)
     """
 
+    # Settings of a preset that a new task on its encoder takes over.
+    kept_settings: ClassVar[tuple[str, ...]] = (
+        "pooling", "pooler", "extra_blocks", "sequence_length", "head_dropout"
+    )  # fmt: skip
+    # Addresses that may start from random numbers when a preset's weights are loaded: they belong to the task.
+    own_weights: ClassVar[tuple[str, ...]] = EncoderNetwork.own_weights
     # Whether `compile` left it open if steps are compiled by XLA.
     xla_is_automatic = False
 
     def __init__(
         self,
-        preprocessor: TextPreprocessor,
+        config: TransformerConfig | dict,
+        tokenizer: Tokenizer | dict,
         *,
         objective: Objective | None = None,
+        preprocessor: Callable[[Tokenizer, int], TextPreprocessor] = TextPreprocessor,
+        network: Callable[..., Network] = EncoderNetwork,
+        sequence_length: int | None = None,
         seed: int = 0,
-        **kwargs: Any,
+        dtype: Any = None,
+        name: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(dtype=dtype, name=name)
+        config, tokenizer = built_config(config), built_tokenizer(tokenizer)
+        check_fit(config, tokenizer, sequence_length)
+        self.config = config
         self.objective = Objective() if objective is None else objective
-        self.preprocessor = preprocessor
+        self.preprocessor = preprocessor(tokenizer, sequence_length or config.max_sequence_length)
         self.seed = seed
-        self.methods = ()
+        self.load_summary = None
+        # What the makers of the preset found to work: `learning_rate`, `frozen_learning_rate`, `epochs`.
+        self.advice: dict[str, Any] = complete_advice({}, config.hidden_dim)
+        # Addresses of weights that no checkpoint filled: they train at a higher rate.
+        self.fresh: tuple[str, ...] = (".*",)
         self._traces = TracedForms()
         self._compilation: Compilation | None = None
-        self.loss_step = None
+        self._tuning = _Tuning()
+        self.network = network(config, dtype=self.dtype_policy, **options)
+        for attribute, layers in self.network.layers.items():
+            setattr(self, attribute, layers)
 
-    # What subclasses say.
+    def add_head(self, head: keras.layers.Layer) -> None:
+        """Build the head of an `EncoderNetwork`, from what its pooling gives to the output, with which the model is complete."""
+        self.network.add_head(head)
+        self.head = head
+        self.built = True
+
+    # The network.
+
+    def call(self, inputs: dict, training: bool | None = None) -> Any:
+        return self.network(inputs, training)
+
+    def pooled(self, inputs: dict, training: bool | None = None) -> Any:
+        """The vectors (B, D) that the head sees, of integer inputs; (B, T, D) without pooling."""
+        return self.network.pooled(inputs, training)
 
     def frozen_part(self) -> FrozenPart | None:
         """The part whose outputs stay the same in every epoch; None where there is none."""
-        return None
+        return self.network.frozen_part()
 
     # How it is served.
 
-    def serving(self, computed: "TextTask | None" = None) -> Serving:
+    def serving(self, computed: "Task | None" = None) -> Serving:
         """What it takes and answers where it is served, for whatever format it is exported to.
 
         Args:
             computed: The copy in another precision that the served network is made of; None: this model itself.
         """
-        raise TransformerError(f"{type(self).__name__} does not say how it is served: `serving` is to be defined")
+        signature = self.objective.signature(
+            inputs=self.preprocessor.names,
+            sequence_length=self.preprocessor.pack.sequence_length,
+            prepare=self.preprocessor.graph,
+            network=(self if computed is None else computed).served_network(),
+            layers=lambda inputs: self(inputs, training=False),
+        )
+        return Serving({"serving_default": signature}, self.objective.served_labels)
+
+    def served_network(self) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
+        """From integer inputs to the output, in the form that a server runs fastest."""
+        return self.network.served(bool(self.text_pairs))
 
     def export(self, folder: str | os.PathLike, format: str = "tf_saved_model", **options: Any) -> None:
         """Write it for servers, strings in and answers out.
@@ -167,12 +262,11 @@ class TextTask(Task):
     @property
     def methods(self) -> tuple[Method, ...]:
         """Of the methods applied, those that `compile` and `fit` have to know of."""
-        return self._methods
+        return self._tuning.methods
 
     @methods.setter
     def methods(self, methods: Sequence[Method]) -> None:
-        # Past Keras and TensorFlow, which would take the tuple for something to save.
-        object.__setattr__(self, "_methods", tuple(methods))
+        self._tuning.methods = tuple(methods)
 
     # Keras's loops.
 
@@ -182,8 +276,8 @@ class TextTask(Task):
 
         Args:
             optimizer: A Keras optimizer. None: AdamW as `finetuning.build_optimizer` makes it, with linear warmup and
-                decay: for pretrained weights at the rate that the preset advises, else 1e-4 for encoders narrower
-                than 512 and 2e-5 for others; more for fresh ones.
+                decay: at the rate that the methods applied want (`Method.rate`), such as 1e-3 for LoRA; else, for pretrained weights,
+                at the one that the preset advises, 1e-4 for encoders narrower than 512 and 2e-5 for others. More for fresh ones.
             loss, metrics: None: those of the objective. For classes that is cross-entropy, over all labels or, multi-label,
                 for each, with accuracy and macro-F1; multi-label, micro- and macro-F1. Of classes Keras's losses and metrics
                 by name, function or object mean what they say of `predict`'s probabilities, cross-entropies without
@@ -338,6 +432,135 @@ class TextTask(Task):
     def predict_step(self, data: Any) -> Any:
         return self.objective.activate(super().predict_step(data))
 
+    # What the head sees.
+
+    def encode(self, texts: Any, batch_size: int | None = None) -> np.ndarray:
+        """A vector for each text, where there is pooling: what the pooling gives and the head sees; for search, clusters and plots.
+
+        Before any training on sentences these are the encoder's pooled vectors; fine-tuned, they are bent to the task.
+
+        Args:
+            texts: In any form that `predict` takes; labels are not looked at.
+            batch_size: Rows a batch; None: as `predict`.
+
+        Returns:
+            (B, D) float32, D the encoder's `hidden_dim`, in the order of the texts; (0, D) for no texts.
+
+        Example:
+            >>> classifier.encode(["no refund", "late again"]).shape
+            (2, ...)
+        """
+        if self.network.pooling is None:
+            raise TransformerError(f"encode gives a vector for each text, which a {type(self).__name__} has not")
+        return self.encode_batches(*self.inference_batches(texts_alone(texts), None, None, batch_size, {}))
+
+    def encode_batches(self, batches: tf.data.Dataset | None, inverse: np.ndarray | None = None) -> np.ndarray:
+        """`encode` of batches of what the network is given; `inverse` puts their rows in order."""
+        vectors = vectors_below_head(self, batches)
+        return vectors if inverse is None else vectors[inverse]
+
+    # From a preset, to a folder, and in Keras's own files.
+
+    @classmethod
+    def from_preset(cls, preset: str | os.PathLike | Preset, *, load_weights: bool = True, **options: Any) -> Self:
+        """The task on the encoder of a preset, with its head where the preset was saved from this class.
+
+        Args:
+            preset: As for `TextClassifier.from_preset`.
+            load_weights: False builds the same network from random numbers.
+            options: Arguments of the constructor, which take the place of the preset's, and `dropout`, the rate inside
+                the encoder.
+
+        Raises:
+            TransformerError: The preset is unknown, broken or of another family.
+        """
+        found = preset if isinstance(preset, Preset) else load_preset(preset)
+        same = found.class_name == keras.saving.get_registered_name(cls)
+        fresh = () if same else ("head/.*",)
+        return task_on_preset(cls, found, options, kept=cls.kept_settings, fresh=fresh, load_weights=load_weights)
+
+    def save_to_preset(
+        self,
+        folder: str | os.PathLike,
+        *,
+        format: str = "tftransformer",
+        head: bool = True,
+        dtype: str | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write a folder that `from_preset` and `tt.load` read: weights, tokenizer and settings.
+
+        Args:
+            folder: Where to; appears whole or not at all.
+            format: "tftransformer", or "huggingface" for a folder that transformers loads.
+            head: False leaves the head, and what is known of it, out, so that an encoder remains.
+            dtype: Dtype of the stored weights, such as "float16". None: as they are, bit by bit.
+            overwrite: Replace a folder that holds files.
+
+        Raises:
+            TransformerError: The folder holds files, or the format is unknown or cannot express this task.
+
+        Example:
+            >>> classifier.save_to_preset("models/tickets")
+        """
+        save_task(self, folder, format=format, head=head, dtype=dtype, overwrite=overwrite)
+
+    def preset_contents(self) -> dict[str, Any]:
+        """What every format of a folder holds of it: arguments of the functions that write one."""
+        return {
+            "config": self.config,
+            "tokenizer": self.tokenizer,
+            "variables": patterns.addresses(self),
+            **({} if self.network.pooling is None else {"pooling": self.network.pooling}),
+        }
+
+    def head_contents(self) -> dict[str, Any]:
+        """Return what a folder holds of the head, beside its weights: arguments of the functions that write one."""
+        return {}
+
+    def huggingface_contents(self, contents: dict[str, Any]) -> dict[str, Any]:
+        """Return the contents of a folder as another project's format has them."""
+        return contents
+
+    def task_settings(self) -> dict:
+        """What a preset stores about the network and its inputs."""
+        return {**self.network.settings(), "sequence_length": self.sequence_length}
+
+    def get_config(self) -> dict:
+        return {
+            "config": self.config.to_dict(),
+            "tokenizer": self.tokenizer.spec().to_config(),
+            **self.network.get_config(),
+            **self.task_settings(),
+            "seed": self.seed,
+            **structure_of(self),
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "name": self.name,
+        }
+
+    @classmethod
+    def check_preset(cls, preset: Preset) -> None:
+        """Raise a `TransformerError` unless the task can be built on a preset."""
+        if not preset.has_encoder:
+            raise TransformerError(f"a {cls.__name__} needs a preset with an encoder; {preset.name} holds a decoder")
+
+    @classmethod
+    def from_config(cls, config: dict) -> Self:
+        return task_from_config(cls, config)
+
+    def get_compile_config(self) -> dict | None:
+        return self._compile_config.serialize() if self.compiled and self._compile_config else None
+
+    def compile_from_config(self, config: dict) -> None:
+        self.compile_as_saved(keras.saving.deserialize_keras_object(config))
+        restore_compilation(self)
+
+    def compile_as_saved(self, settings: dict) -> None:
+        """`compile` with what `get_compile_config` wrote."""
+        for argument in ("loss", "metrics", "weighted_metrics"):
+            self.objective.follow(settings.get(argument))
+        keras.Model.compile(self, **settings)
+
     # What was changed after `compile`, or after a first `fit`, `evaluate` or `predict`.
 
     def check_compilation(self) -> None:
@@ -382,12 +605,11 @@ class TextTask(Task):
     @property
     def loss_step(self) -> Any:
         """What a method, such as a teacher, adds to the training loss of the `fit` that runs; None outside of one."""
-        return self._loss_step
+        return self._tuning.loss_step
 
     @loss_step.setter
     def loss_step(self, step: Any) -> None:
-        # Past Keras, which would take a teacher for a part of the model.
-        object.__setattr__(self, "_loss_step", step)
+        self._tuning.loss_step = step
 
     def _no_predictions(self) -> np.ndarray:
         return np.zeros((0, *self.objective.output_shape), "float32")
@@ -451,47 +673,3 @@ class TextTask(Task):
         if is_dataset(data[0]):
             return self.stream_batches(data[0], batch_size)
         return self.preprocess(*data)
-
-
-# What Keras's loops need to train on several replicas whose batches are not of one size.
-
-
-def weigh_replicas(loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """A replica's mean loss, whose gradient counts alike what is counted on all replicas.
-
-    Keras gives each replica's mean the same weight in the gradient, whatever its number of rows: the rows of a last
-    batch that does not divide would count unequally. The value stays the one that Keras reports.
-
-    Args:
-        loss: The replica's mean.
-        count: Over how much it is the mean: rows, or the sum of their weights.
-
-    Example:
-        >>> float(weigh_replicas(tf.constant(2.0), 3))
-        2.0
-    """
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    if replicas == 1:
-        return loss
-    own = tf.cast(count, loss.dtype)
-    fraction = tf.math.divide_no_nan(own * replicas, tf.distribute.get_replica_context().all_reduce("SUM", own))
-    return tf.stop_gradient(loss) + fraction * (loss - tf.stop_gradient(loss))
-
-
-def first_batch(strategy: tf.distribute.Strategy, iterator: Any) -> Any:
-    """The first batch of one of the replicas, which is enough to tell Keras the shapes.
-
-    Keras learns them from the mean of all replicas' first batches, which fails where those are not of one size, or
-    are whole numbers.
-
-    Args:
-        strategy: A strategy with several replicas.
-        iterator: Keras's iterator over epochs.
-
-    Returns:
-        The batch; None where there is none.
-    """
-    local = strategy.experimental_local_results
-    for _, _, batches in iterator:
-        return tf.nest.map_structure(lambda value: local(value)[0], next(batches), expand_composites=False)
-    return None

@@ -10,7 +10,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning import ActivationCache
 from tftransformer.objectives import Objective
 from tftransformer.patterns import addresses
-from tftransformer.tasks import EncoderTask, TextClassifier
+from tftransformer.tasks import Task, TextClassifier
 
 TEXTS = ["good film", "a bad plot", "the film", "bad", "good plot and film", "a film"]
 GRADES = [5.0, 1.5, 3.0, 1.0, 4.5, 3.5]
@@ -30,12 +30,12 @@ class Grades(Objective):
 
 
 @keras.saving.register_keras_serializable(package="test_encoder_task")
-class Rater(EncoderTask):
+class Rater(Task):
     def __init__(self, config, tokenizer, scale=1.0, **options):
         super().__init__(config, tokenizer, objective=Grades(scale), **options)
         self.add_head(keras.layers.Dense(1, dtype=self.dtype_policy, name="head"))
 
-    kept_settings = (*EncoderTask.kept_settings, "scale")
+    kept_settings = (*Task.kept_settings, "scale")
 
     def task_settings(self):
         return {**super().task_settings(), "scale": self.objective.scale}
@@ -54,7 +54,12 @@ def test_a_folder_gives_back_the_class_its_weights_and_settings(trained, tmp_pat
     trained.save_to_preset(tmp_path / "rater")
     again = load(tmp_path / "rater")
     again.run_eagerly = True  # as the other, so that the same kernels compute
-    assert (type(again), again.objective.scale, again.sequence_length, again.pooling) == (Rater, 2.0, 12, "mean")
+    assert (type(again), again.objective.scale, again.sequence_length, again.network.pooling) == (
+        Rater,
+        2.0,
+        12,
+        "mean",
+    )
     for name, variable in addresses(trained).items():
         np.testing.assert_array_equal(variable.numpy(), addresses(again)[name].numpy(), err_msg=name)
     np.testing.assert_array_equal(again.predict(TEXTS, verbose=0), trained.predict(TEXTS, verbose=0))
