@@ -1,4 +1,4 @@
-"""`examples/classify.py` as users run it: a whole run, then predictions from it, and mistakes in one line."""
+"""`python -m tftransformer classify` as users run it: a whole run, then predictions from it, and mistakes in one line."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "examples" / "classify.py"
+COMMAND = [sys.executable, "-m", "tftransformer", "classify"]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def run(folder, *flags):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *flags], cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
+        [*COMMAND, *flags], cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip
 
@@ -123,7 +123,7 @@ def test_a_file_of_texts_becomes_a_file_of_answers(finished, folder, reviews, tm
 def test_killed_while_exporting_the_same_command_finishes(folder, tiny_preset, tmp_path, ending, code):
     flags = [f"--dataset={folder / 'reviews.csv'}", f"--preset={tiny_preset}", "--epochs=1", "--output_dir=run"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(SCRIPT), *flags]
+    command = [*COMMAND, *flags]
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -154,7 +154,7 @@ def test_killed_while_exporting_the_same_command_finishes(folder, tiny_preset, t
 def test_a_training_that_is_stopped_leaves_its_model(folder, tiny_preset, tmp_path, ending, code, flags):
     flags = [f"--dataset={folder / 'reviews.csv'}", f"--preset={tiny_preset}", "--output_dir=run", *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    command, seen = [sys.executable, str(SCRIPT), *flags], []
+    command, seen = [*COMMAND, *flags], []
 
     def hear_ctrl_c():
         # A shell has its background jobs ignore it, and what they start.
@@ -184,7 +184,7 @@ def test_a_training_that_is_stopped_leaves_its_model(folder, tiny_preset, tmp_pa
 @pytest.mark.slow
 def test_another_encoding_of_the_output_is_no_error(finished, folder):
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--mode=evaluate", "--model=runs/reviews-1"], cwd=folder, capture_output=True,
+        [*COMMAND, "--mode=evaluate", "--model=runs/reviews-1"], cwd=folder, capture_output=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and b"..." in done.stdout and done.stderr == b"", done.stderr

@@ -1,4 +1,4 @@
-"""`examples/classify_documents.py` as users run it: flags that reach the run, and a mistake in one line."""
+"""`python -m tftransformer classify_documents` as users run it: flags that reach the run, and a mistake in one line."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_example_runs_and_names_a_mistake(tmp_path, tiny_preset):
     def run(*flags):
         return subprocess.run(
-            [sys.executable, str(ROOT / "examples" / "classify_documents.py"), *flags],
+            [sys.executable, "-m", "tftransformer", "classify_documents", *flags],
             cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
             check=False,
         )  # fmt: skip

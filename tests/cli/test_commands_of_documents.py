@@ -33,7 +33,7 @@ def commands(name):
     found = re.findall(r"(<!-- not run:.*?-->\n)?^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     lines = [line for mark, code in found if not mark for line in code.replace("\\\n", " ").splitlines()]
     # Those of installing are the continuous check's, and benchmarks have tests of their own.
-    return [line for line in lines if line.startswith("python examples/")]
+    return [line for line in lines if line.startswith(("python examples/", "python -m tftransformer "))]
 
 
 DOCUMENTS = [
@@ -125,9 +125,9 @@ def ran(tmp_path_factory, reviews, tiny_config, tiny_vocabulary):
         before = commands(FIRST[name])[:1] if name in FIRST and not (folder / "runs" / "tickets-1").exists() else []
         for line in before + commands(name):
             words = [SHORTER.get(word, word) for word in shlex.split(line, comments=True)]
-            script = [sys.executable, str(ROOT / words[1]), *words[2:]]
+            script = words[1:] if words[1] == "-m" else [str(ROOT / words[1]), *words[2:]]
             done = subprocess.run(
-                script,
+                [sys.executable, *script],
                 cwd=folder,
                 env=environment,
                 capture_output=True,

@@ -1,4 +1,4 @@
-"""`examples/compare_strategies.py` as users run it, and their mistakes in one line."""
+"""`python -m tftransformer compare_strategies` as users run it, and their mistakes in one line."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run(folder, *flags):
     return subprocess.run(
-        [sys.executable, str(ROOT / "examples/compare_strategies.py"), *flags], cwd=folder,
+        [sys.executable, "-m", "tftransformer", "compare_strategies", *flags], cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""`examples/custom_model.py` as users run it: a config to an exported model, and mistakes in one line."""
+"""`python -m tftransformer custom_model` as users run it: a config to an exported model, and mistakes in one line."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ def run(folder, *flags):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     return subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "custom_model.py"), *flags],
+        [sys.executable, "-m", "tftransformer", "custom_model", *flags],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 

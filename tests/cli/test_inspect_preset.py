@@ -1,4 +1,4 @@
-"""`examples/inspect_preset.py` as users run it."""
+"""`python -m tftransformer inspect_preset` as users run it."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def run(folder, *words):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     return subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "inspect_preset.py"), *words],
+        [sys.executable, "-m", "tftransformer", "inspect_preset", *words],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 

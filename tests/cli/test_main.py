@@ -1,4 +1,4 @@
-"""`python -m tftransformer`: the same commands as the examples."""
+"""`python -m tftransformer`: the commands, beside the examples."""
 
 import csv
 import os
@@ -22,8 +22,8 @@ def run(folder, *words):
     )  # fmt: skip
 
 
-def test_there_is_an_example_for_every_command():
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {*COMMANDS}
+def test_every_example_has_a_command_with_all_flags():
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} < {*COMMANDS}
 
 
 def test_alone_it_lists_the_commands(tmp_path):
@@ -45,15 +45,8 @@ def test_a_wrong_flag_is_one_line(tmp_path):
     assert done.returncode == 1 and done.stderr == "error: --freeze_layers must be at least 0; got -1\n"
 
 
-@pytest.mark.parametrize(
-    "command",
-    # Examples that show the library have a few flags of their own.
-    [
-        c if c == "classify" else pytest.param(c, marks=pytest.mark.slow)
-        for c in COMMANDS
-        if c not in ("regress", "tag")
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["generate", "summarize", "translate"])
 def test_command_and_example_have_the_same_flags(tmp_path, command):
     def flags(*words):
         shown = run(tmp_path, *words, "--help").stdout
@@ -64,7 +57,7 @@ def test_command_and_example_have_the_same_flags(tmp_path, command):
 
 
 @pytest.mark.slow
-def test_a_run_by_its_name_is_the_examples(tmp_path, reviews, tiny_preset):
+def test_a_command_predicts_what_the_program_of_the_example_does(tmp_path, reviews, tiny_preset):
     with open(tmp_path / "reviews.csv", "w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *zip(*reviews)])
     flags = ("--dataset=reviews.csv", f"--preset={tiny_preset}", "--epochs=1")

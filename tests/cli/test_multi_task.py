@@ -1,4 +1,4 @@
-"""`examples/multi_task.py` as users run it, from the embedded sample."""
+"""`python -m tftransformer multi_task` as users run it, from the embedded sample."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ def run(folder, *flags):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     return subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "multi_task.py"), *flags],
+        [sys.executable, "-m", "tftransformer", "multi_task", *flags],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""`examples/pretrain.py` as users run it: texts to shards to a preset, and mistakes in one line."""
+"""`python -m tftransformer pretrain` as users run it: texts to shards to a preset, and mistakes in one line."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ def run(folder, *flags, **variables):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     return subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "pretrain.py"), *flags],
+        [sys.executable, "-m", "tftransformer", "pretrain", *flags],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
 

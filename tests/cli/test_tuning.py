@@ -1,4 +1,4 @@
-"""`examples/search.py` and `examples/cross_validate.py` as users run them, and their mistakes in one line."""
+"""`python -m tftransformer search` and `cross_validate` as users run them, and their mistakes in one line."""
 
 import csv
 import importlib
@@ -19,11 +19,11 @@ from tftransformer.runs.options import ClassificationOptions
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(folder, script, *flags):
+def run(folder, command, *flags):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     return subprocess.run(
-        [sys.executable, str(ROOT / "examples" / script), *flags], cwd=folder, env=environment,
+        [sys.executable, "-m", "tftransformer", command, *flags], cwd=folder, env=environment,
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
@@ -43,22 +43,22 @@ def test_a_search_ends_with_a_table_and_a_test_report_and_goes_on(folder, tiny_p
         "--dataset=reviews.csv", f"--preset={tiny_preset}", "--strategies=freeze:1,lora:2", "--learning_rate=1e-3,1e-2",
         "--epochs=1,2",
     )  # fmt: skip
-    done = run(folder, "search.py", *flags, "--trials=2")
+    done = run(folder, "search", *flags, "--trials=2")
     assert done.returncode == 0, done.stderr[-3000:]
     path = folder / "runs" / "reviews-search"
     assert (path / "report.txt").read_text().strip() in done.stdout and done.stderr == ""
     assert (path / "test_report.txt").read_text().strip() in done.stdout
     assert list(path.glob("best-trial-*/model.safetensors")) and (path / "quality.png").exists()
-    done = run(folder, "search.py", *flags, "--trials=3")
+    done = run(folder, "search", *flags, "--trials=3")
     assert done.returncode == 0 and "holds 2 trials" in done.stdout and "trial 3 of 3" in done.stdout
-    done = run(folder, "search.py", *flags, "--trials=3", "--seed=1")
+    done = run(folder, "search", *flags, "--trials=3", "--seed=1")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "same settings" in done.stderr
 
 
 @pytest.mark.slow
 def test_a_cross_validation_ends_with_a_table(folder, tiny_preset):
     done = run(
-        folder, "cross_validate.py", "--dataset=reviews.csv", f"--preset={tiny_preset}", "--strategy=freeze:1",
+        folder, "cross_validate", "--dataset=reviews.csv", f"--preset={tiny_preset}", "--strategy=freeze:1",
         "--learning_rate=1e-3", "--epochs=2", "--folds=3", "--group_column=author",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -72,10 +72,10 @@ def test_a_cross_validation_ends_with_a_table(folder, tiny_preset):
 @pytest.mark.parametrize(
     ("script", "flags", "words"),
     [
-        ("search.py", ["--dataset=review.csv"], "did you mean 'reviews.csv'"),
-        ("search.py", ["--strategies=ful,head"], "did you mean 'full'"),
-        ("search.py", ["--learning_rate=1e-5,high"], "error: --learning_rate must be a number, or two"),
-        ("cross_validate.py", ["--strategy=lora8"], "did you mean 'lora'"),
+        ("search", ["--dataset=review.csv"], "did you mean 'reviews.csv'"),
+        ("search", ["--strategies=ful,head"], "did you mean 'full'"),
+        ("search", ["--learning_rate=1e-5,high"], "error: --learning_rate must be a number, or two"),
+        ("cross_validate", ["--strategy=lora8"], "did you mean 'lora'"),
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_written(folder, script, flags, words):

@@ -1,4 +1,4 @@
-"""A classifier on a checkpoint in another structure, as `examples/custom_model.py` makes it."""
+"""A classifier on a checkpoint in another structure, as the command `custom_model` makes it."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""A classifier of long documents from data to an exported model, as `examples/classify_documents.py` runs it."""
+"""A classifier of long documents from data to an exported model, as the command `classify_documents` runs it."""
 
 import dataclasses
 import functools

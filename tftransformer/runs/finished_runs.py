@@ -79,7 +79,7 @@ def predict(
 
 
 def load_classifier(run: str | Path) -> TextClassifier:
-    """The classifier of a run, also of an interrupted one that left its model, of `examples/classify.py` or `examples/classify_documents.py`.
+    """The classifier of a run, also of an interrupted one that left its model, of the command `classify` or the command `classify_documents`.
 
     Example:
         >>> load_classifier("runs/sample-1").predict(["He has a rash."])  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""One run from texts, or prompts with answers, to a scored, saved and exported language model, as `examples/generate.py` runs it."""
+"""One run from texts, or prompts with answers, to a scored, saved and exported language model, as the command `generate` runs it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

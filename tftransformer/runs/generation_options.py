@@ -1,4 +1,4 @@
-"""Options of `examples/generate.py`, checked without Keras; its flags are made from the fields."""
+"""Options of the command `generate`, checked without Keras; its flags are made from the fields."""
 
 import dataclasses
 from typing import Any

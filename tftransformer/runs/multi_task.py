@@ -1,4 +1,4 @@
-"""Several tasks trained together on one encoder, against each alone, as `examples/multi_task.py` runs it."""
+"""Several tasks trained together on one encoder, against each alone, as the command `multi_task` runs it."""
 
 import time
 from collections.abc import Mapping, Sequence

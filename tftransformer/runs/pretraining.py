@@ -1,4 +1,4 @@
-"""Pretraining from text files to a preset folder: what `examples/pretrain.py` does with its flags.
+"""Pretraining from text files to a preset folder: what the command `pretrain` does with its flags.
 
 `pretrain` runs on Keras's TensorFlow and JAX backends; on JAX nothing in it needs TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""Options of the two steps of `examples/pretrain.py`, checked without Keras; its flags are made from the fields."""
+"""Options of the two steps of the command `pretrain`, checked without Keras; its flags are made from the fields."""
 
 import dataclasses
 from pathlib import Path

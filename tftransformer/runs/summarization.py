@@ -1,4 +1,4 @@
-"""One run from texts with summaries to a scored, saved and exported summarizer, as `examples/summarize.py` runs it."""
+"""One run from texts with summaries to a scored, saved and exported summarizer, as the command `summarize` runs it."""
 
 import functools
 from collections.abc import Mapping, Sequence

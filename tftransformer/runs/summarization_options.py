@@ -1,4 +1,4 @@
-"""Options of `examples/summarize.py`, checked without Keras; its flags are made from the fields."""
+"""Options of the command `summarize`, checked without Keras; its flags are made from the fields."""
 
 import dataclasses
 from pathlib import PurePath

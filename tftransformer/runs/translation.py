@@ -1,4 +1,4 @@
-"""One run from pairs of texts to a scored, saved and exported translator, as `examples/translate.py` runs it."""
+"""One run from pairs of texts to a scored, saved and exported translator, as the command `translate` runs it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

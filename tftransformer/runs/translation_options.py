@@ -1,4 +1,4 @@
-"""Options of `examples/translate.py`, checked without Keras; its flags are made from the fields."""
+"""Options of the command `translate`, checked without Keras; its flags are made from the fields."""
 
 import dataclasses
 

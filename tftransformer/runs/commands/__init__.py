@@ -1,4 +1,4 @@
-"""The commands, a module each, which `python -m tftransformer NAME` and `examples/NAME.py` give to `run_program`."""
+"""The commands, a module each, which `python -m tftransformer NAME` gives to `run_program`."""
 
 from tftransformer.lazy import attach
 

@@ -1,7 +1,23 @@
-"""Fine-tune, evaluate, save and export a text classifier; predict with a finished run, or go on with it.
+"""Fine-tune, evaluate, save and export a text classifier.
 
---dataset names the texts, --preset the encoder; --mode=predict and --mode=evaluate take --model, the folder of a
-finished run, and --init_from goes on with one.
+    python -m tftransformer classify --freeze_layers=8
+
+fine-tunes the embedded encoder on the embedded sample (patients' own words, six hospital departments) and
+ends with precision, recall and F1 by class beside those of word counting. Everything is left in `runs/sample-1`.
+The frozen blocks run once, not in every epoch (`--activation_cache=off` lets them).
+With your own texts (CSV, TSV or JSONL; a file, or a folder with train, validation and test):
+
+    python -m tftransformer classify --dataset=tickets.csv --preset=bert_base_en_uncased --sequence_length=128
+    python -m tftransformer classify --mode=predict --model=runs/tickets-1 --text="no refund after three weeks"
+    python -m tftransformer classify --mode=predict --model=runs/tickets-1 --texts=new.csv --output=answers.csv
+    python -m tftransformer classify --mode=evaluate --model=runs/tickets-1
+
+The last one repeats the report on the run's own test rows; --dataset or --test_path names others.
+
+Later, with new rows, a finished run is trained further on its own rows and the new ones, with its settings unless flags say
+otherwise, and both test sets are reported before and after:
+
+    python -m tftransformer classify --init_from=runs/tickets-1 --dataset=tickets_of_may.csv
 """
 
 import dataclasses
