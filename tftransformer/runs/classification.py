@@ -3,7 +3,8 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,22 +15,25 @@ from tftransformer.errors import TransformerError
 from tftransformer.evaluation import plots
 from tftransformer.evaluation.calibration import Confidence
 from tftransformer.evaluation.intervals import right_answers
-from tftransformer.evaluation.reports import Report
+from tftransformer.evaluation.reports import Report, join_labels
+from tftransformer.objectives.classification import Answer
 from tftransformer.progress import say
 from tftransformer.runs.advice import below_baseline
+from tftransformer.runs.finished import AnsweringRun
 from tftransformer.runs.label_check import check_labels
 from tftransformer.runs.options import COLUMNS, ClassificationOptions
+from tftransformer.runs.predictions import write_answers
 from tftransformer.runs.progress_lines import ProgressLines
 from tftransformer.runs.report_budget import COUNTING, ReportBudget, count_words
 from tftransformer.runs.time_limit import TimedResult, train_within
-from tftransformer.runs.train import TrainingRun, build_task, tested_split
+from tftransformer.runs.train import build_task, tested_split
 from tftransformer.tasks.text_classifier import TextClassifier
 
 # Seconds for plots and files, and what the export takes, as a multiple of what tracing the network does.
 _FINISHING, _EXPORTING = 3.0, 1.5
 
 
-class ClassificationRun(TrainingRun):
+class ClassificationRun(AnsweringRun):
     """A run of `classify`, which may be bound to end within some minutes.
 
     Args:
@@ -200,6 +204,24 @@ class ClassificationRun(TrainingRun):
             return {}
         right = right_answers(self.task.predicted_labels(outputs), self.test.targets)
         return self._watch.after(self.task, self.folder, right)
+
+    # Answers.
+
+    @classmethod
+    def answers(cls, task: TextClassifier, texts: Sequence[Any], **thresholds: Any) -> list[Answer]:
+        return task.classify(texts, **thresholds)
+
+    @classmethod
+    def shown(cls, task: TextClassifier, text: Any, answer: Answer) -> str:
+        label = "-" if answer.label is None else join_labels(answer.label)
+        columns = [label, f"{max(answer.probabilities.values()):.4f}"]
+        if answer.label_set is not None:
+            columns.append(join_labels(answer.label_set))
+        return "\t".join([*columns, text if isinstance(text, str) else " / ".join(text)])
+
+    @classmethod
+    def write(cls, path: str | Path, task: TextClassifier, texts: Sequence[Any], answers: Sequence[Answer]) -> None:
+        write_answers(path, texts, answers, task.labels)
 
 
 def train(options: ClassificationOptions) -> Report:

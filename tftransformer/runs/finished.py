@@ -17,8 +17,8 @@ class AnsweringRun(TrainingRun):
     """A run whose model answers to texts when it has finished."""
 
     @classmethod
-    def answers(cls, task: Any, texts: Sequence[Any]) -> Any:
-        """What the task says of each text."""
+    def answers(cls, task: Any, texts: Sequence[Any], **settings: Any) -> Any:
+        """What the task says of each text; the settings are those that `predict` was given."""
         raise NotImplementedError
 
     @classmethod
@@ -57,7 +57,9 @@ def report_on(run: str | Path, task: Any, test: Any) -> Any:
     return report
 
 
-def predict(kind: type[AnsweringRun], run: str | Path, texts: Sequence[Any], output: str | Path | None = None) -> Any:
+def predict(
+    kind: type[AnsweringRun], run: str | Path, texts: Sequence[Any], output: str | Path | None = None, **settings: Any
+) -> Any:
     """What a finished run's model answers, which is also printed, or written to a file.
 
     Args:
@@ -65,10 +67,11 @@ def predict(kind: type[AnsweringRun], run: str | Path, texts: Sequence[Any], out
         run: The run's folder.
         texts: Texts, or pairs of them.
         output: A file in place of the screen.
+        settings: Of `AnsweringRun.answers`.
     """
     texts = texts_to_predict(texts, None)
     task = load_task(kind, run)
-    answers = kind.answers(task, texts)
+    answers = kind.answers(task, texts, **settings)
     if output is not None:
         kind.write(output, task, texts, answers)
         say(f"{len(texts):,} answers are in {output}")

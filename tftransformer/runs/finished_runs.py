@@ -8,14 +8,14 @@ from tftransformer.data.cutting import subset
 from tftransformer.data.folding import fold_text
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
-from tftransformer.evaluation.reports import Report, join_labels
+from tftransformer.evaluation.reports import Report
 from tftransformer.objectives.classification import Answer
-from tftransformer.progress import say
+from tftransformer.runs import finished
 from tftransformer.runs.classification import ClassificationRun, load_splits
 from tftransformer.runs.documents import with_test_examples
-from tftransformer.runs.finished import check_unchanged, load_model, report_on, test_rows
+from tftransformer.runs.finished import check_unchanged, report_on, test_rows
 from tftransformer.runs.options import ClassificationOptions, DocumentOptions, options_of
-from tftransformer.runs.predictions import texts_to_predict, thresholds_of, write_answers
+from tftransformer.runs.predictions import texts_to_predict, thresholds_of
 from tftransformer.runs.run_folder import RunFolder
 from tftransformer.runs.train import tested_split
 from tftransformer.tasks.text_classifier import TextClassifier
@@ -60,34 +60,16 @@ def predict(
     """
     texts = texts_to_predict(texts, None)
     thresholds = thresholds_of(run, min_probability, min_accuracy, label_sets)
-    classifier = load_classifier(run)
-    answers = classifier.classify(texts, **thresholds._asdict())
-    if output is not None:
-        write_answers(output, texts, answers, classifier.labels)
-        say(f"{len(texts):,} answers are in {output}")
-        return answers
-    for text, answer in zip(texts, answers):
-        columns = [
-            "-" if answer.label is None else join_labels(answer.label),
-            f"{max(answer.probabilities.values()):.4f}",
-        ]
-        if answer.label_set is not None:
-            columns.append(join_labels(answer.label_set))
-        columns.append(text if isinstance(text, str) else " / ".join(text))
-        print("\t".join(columns))
-    return answers
+    return finished.predict(ClassificationRun, run, texts, output, **thresholds._asdict())
 
 
 def load_classifier(run: str | Path) -> TextClassifier:
-    """The classifier of a run, also of an interrupted one that left its model, of the command `classify` or the command `classify_documents`.
+    """The classifier of a run of `classify` or `classify_documents`, also of an interrupted one that left its model.
 
     Example:
         >>> load_classifier("runs/sample-1").predict(["He has a rash."])  # doctest: +SKIP
     """
-    classifier = load_model(run)
-    if not isinstance(classifier, TextClassifier):
-        raise TransformerError(f"model must be a run of one classifier; {run} holds a {type(classifier).__name__}")
-    return classifier
+    return finished.load_task(ClassificationRun, run)
 
 
 def run_splits(run: str | Path) -> Splits:
