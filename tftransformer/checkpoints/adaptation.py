@@ -94,7 +94,7 @@ class AdaptedPreset(Preset):
 
     @property
     def summary(self) -> str:
-        """What was changed, to be read by people."""
+        """Readable list of the changes that were made, one a line."""
         return "\n".join(self.changes) or "nothing was changed"
 
 

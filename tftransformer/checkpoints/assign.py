@@ -21,7 +21,7 @@ MOST_LAYERS = 1000
 
 @dataclasses.dataclass(frozen=True)
 class LoadSummary:
-    """What came from a source, what was left there, and what starts fresh.
+    """Summary of a load: what came from a source, what was left there, and what starts fresh.
 
     Args:
         source: Name of the source of the weights.
@@ -49,7 +49,7 @@ class LoadSummary:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Which tensor goes to which variable, checked: what `assign` then carries out."""
+    """Checked assignment of tensors to variables, which `assign` carries out."""
 
     keys: Mapping[str, str]
     transforms: Mapping[str, Transform]
@@ -80,7 +80,7 @@ def assign(
         fresh: Regular expressions of addresses that start fresh whatever the source has.
 
     Returns:
-        What was loaded, ignored and left fresh.
+        Summary of what was loaded, ignored and left fresh.
 
     Raises:
         TransformerError: Missing, unused and misshapen names, all in one line; or a tensor that holds NaN
@@ -234,7 +234,7 @@ def stored_name(source: Source, table: Table, address: str) -> str | None:
 def stored_addresses(source: Source, table: Table) -> dict[str, str]:
     """The source's names of everything in it that has an address here, by address.
 
-    No tensor is read. What the table has no rule for (heads of pretraining, counters) is left out, and of two
+    No tensor is read. Tensors without a rule (heads of pretraining, counters) are left out, and of two
     names of one address the usual one counts, as in loading.
 
     Example:

@@ -1,4 +1,4 @@
-"""What a preset is, on one screen: sizes, vocabulary, parameters, memory, heads, source and licence."""
+"""Description of a preset on one screen: sizes, vocabulary, parameters, memory, heads, source and licence."""
 
 import dataclasses
 import glob
@@ -97,7 +97,7 @@ class Description:
 
 
 def describe(preset: str | os.PathLike[str] | Preset) -> Description:
-    """What a preset is, from its configuration and the headers of its weights, which are not read.
+    """Describe a preset from its configuration and the headers of its weights, which are not read.
 
     (keras-hub's presets are the exception: its own loader reads them whole.)
 

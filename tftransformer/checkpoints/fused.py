@@ -85,5 +85,5 @@ def fuse(tensors: Mapping[str, np.ndarray], table: Table) -> dict[str, np.ndarra
 
 
 def part_name(key: str, number: int) -> str:
-    """What part `number` of a fused tensor is called in the rules."""
+    """Return the rules' name of part `number` of a fused tensor."""
     return f"{key}[{number}]"

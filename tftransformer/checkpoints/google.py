@@ -32,7 +32,7 @@ def settings_files() -> tuple[str, ...]:
 
 
 def is_tensorflow_folder(folder: Path) -> bool:
-    """Whether a folder is one of Google's releases, or meant to be."""
+    """Return whether a folder is, or looks like, one of Google's releases."""
     stated = any((folder / name).exists() for name in settings_files())
     return stated or any(folder.glob("*.index"))
 
@@ -184,9 +184,9 @@ def read_tensorflow_tokenizer(folder: Path, name: str, lowercase: bool | None = 
 
 
 def guess_lowercase(name: str, vocabulary: tuple[str, ...]) -> bool:
-    """Whether a vocabulary was made from lowercased text, by a release's name or else by its pieces.
+    """Guess whether a vocabulary was made from lowercased text, by a release's name or else by its pieces.
 
-    Nothing in a release says so but its name, where "uncased" or "cased" is in it. Otherwise a vocabulary
+    Only the name of a release says so, where it has "uncased" or "cased" in it. Otherwise a vocabulary
     without a single capital letter, bracketed tokens aside, is taken for one of lowercased text.
 
     Example:
@@ -214,7 +214,7 @@ def _vocabulary_file(folder: Path) -> Path:
 
 
 def find_root(table: Table, keys: Iterable[str]) -> str | None:
-    """What comes before the names of the encoder's tensors, such as "encoder/"; None where there is no such encoder.
+    """Return the prefix of the names of the encoder's tensors, such as "encoder/"; None where there is no such encoder.
 
     Example:
         >>> from tftransformer.models.families import FAMILIES
@@ -229,7 +229,7 @@ def find_root(table: Table, keys: Iterable[str]) -> str | None:
 
 
 def count_blocks(table: Table, keys: Iterable[str], root: str = "") -> int:
-    """How many blocks of an encoder with that root are stored."""
+    """Count the stored blocks of the encoder whose names begin with `root`."""
     names = (_LATER.sub("{i}", name).replace("{root}", root) for name in _names(table, _QUERY))
     expression = re.compile("|".join(re.escape(name).replace(r"\{i\}", r"\d+") for name in names))
     return sum(expression.fullmatch(key) is not None for key in keys)

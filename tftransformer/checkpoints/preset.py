@@ -1,4 +1,4 @@
-"""What a preset is, wherever it came from: configuration, weights, vocabulary and settings."""
+"""A preset from any source: configuration, weights, vocabulary and settings."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -67,12 +67,12 @@ class Preset:
 
     @property
     def is_regression(self) -> bool:
-        """Whether its head gives numbers and no logits of classes."""
+        """True if its head gives numbers and no logits of classes."""
         return self.head.get("kind") == REGRESSION
 
     @property
     def has_encoder(self) -> bool:
-        """Whether there is an encoder in it to be used alone; others' encoder-decoders are one whole."""
+        """True if it has an encoder that can be used alone; other libraries' encoder-decoders are one whole."""
         whole = FAMILIES[self.config.family].architecture == "encoder_decoder" and self.origin != "tftransformer"
         return not whole and stored_name(self.source, self.table, TOKEN_TABLE) is not None
 

@@ -73,7 +73,7 @@ def without_marks(text: str) -> str:
 def answers_of(messages: Sequence[Message]) -> list[tuple[str, str]]:
     """Each answer of the assistant behind the text of what was said before: pairs (history, answer).
 
-    What the assistant says first, before anybody, is history alone.
+    A message of the assistant that comes before all others is only history.
 
     Example:
         >>> answers_of([("user", "Hello"), ("assistant", "Hi!"), ("user", "Bye"), ("assistant", "See you.")])
@@ -86,7 +86,7 @@ def answers_of(messages: Sequence[Message]) -> list[tuple[str, str]]:
 def shortened(messages: Sequence[Message], fits: Callable[[str], bool]) -> list[Message] | None:
     """The messages without as many of the oldest as it takes to fit; the system's stays, and so does the last one.
 
-    What is left begins with a message of the user, behind the system's.
+    The remaining messages begin with one of the user, after the system's.
 
     Args:
         messages: A history.

@@ -179,7 +179,7 @@ def _split_report(
 
 
 def _is_seen(text: str) -> bool:
-    """Whether there is anything in a text but space, control characters and such as have no width."""
+    """Return whether a text has a character other than space, control characters and those without width."""
     return any(character.isprintable() and not character.isspace() for character in text)
 
 

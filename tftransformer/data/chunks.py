@@ -102,13 +102,13 @@ class Chunker:
         }
 
     def counts(self, tokens: tf.Tensor) -> tf.Tensor:
-        """How many chunks hold so many tokens of text."""
+        """Return the number of chunks for each number of tokens of text."""
         import tensorflow as tf
 
         return tf.maximum(1, -((self.overlap - tokens) // self._stride))
 
     def spans(self, tokens: tf.Tensor, most: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Which tokens of its document each chunk holds.
+        """Return the range of tokens of its document that each chunk holds.
 
         Args:
             tokens: (B,) tokens of text in each document.

@@ -1,4 +1,4 @@
-"""What a data report says and how it reads; checks.py makes it."""
+"""Data report: its contents and its text; checks.py makes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LABELS_SHOWN = 12
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What one split holds.
+    """Statistics of one split.
 
     Args:
         rows: Number of rows.
@@ -118,7 +118,7 @@ class DataReport:
 
 
 def describe_columns(columns: Mapping[str, Sequence[str]]) -> str:
-    """Which columns have which role, in a line.
+    """Describe the columns by their role in one line.
 
     Example:
         >>> describe_columns({"text": ["body"], "label": ["queue"], "unused": ["subject", "id"]})

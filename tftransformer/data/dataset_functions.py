@@ -5,7 +5,7 @@ graph, for the life of the process: tokenised texts and stored states would pile
 
 Each iterator over a tuned dataset has a thread that measures and then sleeps for as long as the iterator has lived,
 up to a minute. In TensorFlow 2.21 the end of an iterator does not always wake it but waits for it, so that an
-epoch of ten seconds now and then takes twenty. What the tuning is for, threads and buffers, is given here in numbers.
+epoch of ten seconds now and then takes twenty. The tuned settings, threads and buffers, are fixed numbers here.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ class Examples:
 
     @cached_property
     def digests(self) -> list[bytes]:
-        """What each row is found by in a store: a hash of its inputs."""
+        """Key of each row in a store: a hash of its inputs."""
         # A field without arrays tells the network nothing.
         of_fields = [field.digests() for field in self.inputs.values() if field.spec()]
         return of_fields[0] if len(of_fields) == 1 else [digest(b"".join(row)) for row in zip(*of_fields, strict=True)]

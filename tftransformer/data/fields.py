@@ -1,6 +1,6 @@
 """Fields: the named columns of examples, each with all that is to be known of how its rows become batches.
 
-A field says how its rows are taken, joined, padded and hashed, and what shapes a batch of them has. Whatever makes batches,
+A field says how its rows are taken, joined, padded and hashed, and what shapes a batch of them has. Code that batches,
 shuffles, packs or stores asks the field, so that a new kind of input or target is a class here and nothing else.
 """
 

@@ -1,4 +1,4 @@
-"""What the value of a label means: one rule for lists, arrays, columns, datasets and files.
+"""Meaning of label values: one rule for lists, arrays, columns, datasets and files.
 
 1. A label is its name. Strings and bytes are names as they are, without the space around them; numbers are named as
    one writes them, and a whole number as an integer: 1, 1.0, "1.0" and `np.float64(1)` are all "1". Booleans are "True"
@@ -103,7 +103,7 @@ def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def is_number(name: str) -> bool:
-    """Whether the name of a label reads as a number."""
+    """Return whether the name of a label reads as a number."""
     return _NUMBER.fullmatch(name) is not None
 
 
@@ -135,7 +135,7 @@ def label_ids(labels: Sequence[str]) -> dict[str, int]:
 
 
 def rule_for(labels: Sequence[str]) -> str:
-    """What y must hold for these classes, for messages.
+    """Return, for messages, what y must hold for these classes.
 
     Example:
         >>> rule_for(["no", "yes"]), rule_for(["1", "2"])
@@ -285,7 +285,7 @@ def _as_columns(targets: Any, count: int) -> np.ndarray | None:
 
 
 def _are_marks(rows: Sequence) -> bool:
-    """Whether these are equally long lists of zeros and ones, two or more in each."""
+    """Return whether `rows` are equally long lists of zeros and ones, two or more in each."""
     if not len(rows) or not all(isinstance(row, (list, tuple, np.ndarray)) for row in rows):
         return False
     if len(rows[0]) < 2 or any(len(row) != len(rows[0]) for row in rows):

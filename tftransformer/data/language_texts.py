@@ -1,4 +1,4 @@
-"""What language models learn from: plain text files as texts, or prompts and chats with answers as pairs; their splits."""
+"""Texts for language models: plain text files as texts, or prompts and chats with answers as pairs; their splits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load_language_texts(
         data: A text file (.txt, .tokens, .raw, .text); a JSONL, CSV or TSV file with the columns `prompt` and `answer`, or
             `messages` (`data.chat`); or a folder of one kind of them, where a word in a file's name (train, valid, test …)
             says which split it is. Files of a folder without any such word are all for training.
-        unit: What one text of a text file is: a "paragraph" (up to a blank line), a "line", or the "file".
+        unit: Unit that is one text of a text file: a "paragraph" (up to a blank line), a "line", or the "file".
         validation_fraction, test_fraction: Fraction of the training data that becomes a missing split; 0 cuts none. Text
             files lose their ends, so that no neighbours are parted; rows are drawn, those of one prompt or chat together.
         seed: Random seed of the draw.

@@ -1,7 +1,7 @@
 """Batches in which several texts share a row without seeing each other (Krell et al. 2021, arXiv 2107.02027).
 
-A batch holds the same texts as without packing. What changes is how the encoder is given them: in rows filled up to
-`capacity` instead of one row a text, and with the places of each text's vectors afterwards.
+A batch holds the same texts as without packing. Only the input of the encoder changes: rows filled up to
+`capacity` instead of one row a text, and the places of each text's vectors in the output.
 """
 
 import bisect

@@ -282,17 +282,17 @@ SHORTER = LengthRule("whose target is longer than its source", lambda first, sec
 
 @dataclasses.dataclass(frozen=True)
 class PairReport:
-    """What parallel data look like; `print` it.
+    """Statistics of parallel data; `print` shows them.
 
     Attributes:
         rows: Number of pairs by split.
         lengths: By split the median and the largest number of tokens of sources, and of targets.
         cut: By split the number of sources that are longer than the model takes, and of targets.
         lost: By split the fraction of all tokens of sources that are cut off, and of those of targets.
-        unlike: By split the number of pairs whose sides have lengths that such pairs hardly have.
-        same: By split the number of pairs whose sides are one text.
-        leaked: By split the number of pairs whose source stands in the training pairs, too.
-        rule: What is told of `unlike` pairs.
+        unlike: By split the number of pairs whose lengths are unusual for such pairs.
+        same: By split the number of pairs whose sides are the same text.
+        leaked: By split the number of pairs whose source is also in the training pairs.
+        rule: Description of the `unlike` pairs.
     """
 
     rows: dict[str, int]

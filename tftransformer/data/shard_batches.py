@@ -2,7 +2,7 @@
 
 Their rows are cut at sentence and word ends, out of windows of documents in random order. A window holds some hundred
 thousand tokens of documents from several places of the shards, so that memory does not grow with them and rows of a
-batch come from everywhere. What a window holds, and how it is cut, follows from the seed, the epoch and the window's
+batch come from everywhere. The contents and the cuts of a window follow from the seed, the epoch and the window's
 number alone: a run can go on in the middle of an epoch.
 """
 

@@ -25,7 +25,7 @@ SENTENCES_AT_ONCE = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What a first pass over the texts found: their sizes, and which sections to hold out.
+    """Result of a first pass over the texts: their sizes, and which sections to hold out.
 
     Args:
         paragraphs: Number of paragraphs.
@@ -40,7 +40,7 @@ class Survey:
     threshold: float
 
     def holds_out(self, section: int) -> bool:
-        """Whether a section goes to the part `heldout`."""
+        """Return whether a section goes to the part `heldout`."""
         return _fraction_of(section) <= self.threshold
 
 

@@ -86,7 +86,7 @@ class Split:
 
     @property
     def is_pair(self) -> bool:
-        """Whether each text is a pair."""
+        """True if each text is a pair."""
         return bool(self.texts) and not isinstance(self.texts[0], str)
 
     def labels_of(self, index: int) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ class Split:
 
     @cached_property
     def strata(self) -> list[tuple[str, ...]]:
-        """What rows are to be alike by in two parts of a split: their labels, or the tenth of the rows by the first number."""
+        """Strata of the rows, by which parts of a split are made alike: labels, or the decile of the first number."""
         if not self.numeric or self.targets is None:
             return [self.labels_of(row) for row in range(len(self))]
         first = np.array([target[0] if isinstance(target, tuple) else target for target in self.targets])

@@ -47,8 +47,8 @@ def find_split_files(
         source: A file, a folder or the name of a sample; None with a file for train.
         given: Files that were named by split; a path relative to the folder `source`, else to the working directory.
         samples: Folders of `tftransformer/data` by the names of samples.
-        forms: What a source may be, for messages.
-        missing: What is said of a folder without training rows, between its name and what it has.
+        forms: Kinds of source that are allowed, for messages.
+        missing: Text of the message about a folder without training rows, between its name and its files.
         split_of: From a file of a folder to the split that it is; None for others.
 
     Raises:

@@ -42,7 +42,7 @@ def as_column(values: Any) -> list | np.ndarray | None:
 
 
 def is_table(values: Any) -> bool:
-    """Whether these are columns by name."""
+    """Return whether `values` are columns by name."""
     return hasattr(values, "column_names") or hasattr(values, "columns") and hasattr(values, "__getitem__")
 
 

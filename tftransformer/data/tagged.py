@@ -174,7 +174,7 @@ class TaggedSplit:
 
     @cached_property
     def strata(self) -> list[tuple[str, ...]]:
-        """What sentences are to be alike by in two parts of a split: the tags that occur in them."""
+        """Strata of the sentences, by which parts of a split are made alike: the tags that occur in them."""
         return self.as_texts().strata
 
     def fingerprint(self) -> str:

@@ -1,6 +1,6 @@
 """Batches of several tasks in one epoch, drawn in proportion to a power of their sizes.
 
-Stickland & Murray 2019, "BERT and PALs" (arXiv:1902.02671). What an epoch is:
+Stickland & Murray 2019, "BERT and PALs" (arXiv:1902.02671). Rules of an epoch:
 
 - It has as many batches as one pass over the rows of all tasks would take, each task in batches of its own.
 - Every task has a fixed fraction of them, at least one batch. Only their order is drawn, so that chance cannot leave a

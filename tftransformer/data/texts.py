@@ -99,7 +99,7 @@ def weights_of(sample_weight: Any, count: int, what: str) -> np.ndarray | None:
     Args:
         sample_weight: The weights.
         count: B.
-        what: What the rows are, for messages.
+        what: Name of the rows in messages.
 
     Raises:
         TransformerError: They are not as many as the rows, or mean nothing.
@@ -208,7 +208,7 @@ def _sides(x) -> tuple[list[str], list[str] | None]:
 
 
 def _are_sides(x: tuple) -> bool:
-    """Whether these are two columns of texts; tuples in a tuple are rows, as they are in a list."""
+    """Return whether `x` is two columns of texts; tuples in a tuple are rows, as they are in a list."""
     return not any(isinstance(s, (str, bytes)) for s in x) and not all(isinstance(s, tuple) for s in x)
 
 
@@ -246,7 +246,7 @@ def _from_dataset(dataset) -> tuple:
 
 
 def is_batched(dataset: Any) -> bool:
-    """Whether a tf.data.Dataset of (text, …) yields batches: its texts then have rank 1.
+    """Return whether a tf.data.Dataset of (text, …) yields batches: its texts then have rank 1.
 
     A pair is a tuple of two scalars or a dict; one tensor of shape (2,) looks like a batch of two
     texts and counts as a batch.

@@ -1,4 +1,4 @@
-"""Which tokens start a word, by the vocabulary alone, for each kind of tokenizer."""
+"""Tokens that start a word, by the vocabulary alone, for each kind of tokenizer."""
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def word_starts(spec: TokenizerSpec) -> np.ndarray:
 
 
 def special_tokens(spec: TokenizerSpec) -> tuple[str, ...]:
-    """How the vocabulary writes its special tokens: unknown, padding, start, separator, mask."""
+    """Return the special tokens as the vocabulary writes them: unknown, padding, start, separator, mask."""
     from tftransformer.text.base import SPECIAL_TOKENS
 
     missing = [name for name in SPECIAL_TOKENS if name not in spec.settings]

@@ -1,4 +1,4 @@
-"""How good a classifier is: metrics with intervals, a word-counting baseline, reports and pictures."""
+"""Evaluation of classifiers: metrics with intervals, a word-counting baseline, reports and pictures."""
 
 from tftransformer.lazy import attach
 

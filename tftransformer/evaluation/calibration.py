@@ -24,13 +24,13 @@ _TINY, _NEARLY_NONE = 1e-12, 1e-38
 
 
 class Reliability(NamedTuple):
-    """How often decisions of like confidence are right.
+    """Accuracy of decisions by their confidence, in bins.
 
     Attributes:
         confidence: (K,) mean probability of the decisions in each bin that holds some.
         accuracy: (K,) fraction of them that is right.
-        count: (K,) how many there are.
-        error: Expected calibration error: the mean distance of the two over all decisions (0 to 1).
+        count: (K,) number of them.
+        error: Expected calibration error: mean distance of confidence and accuracy over all decisions (0 to 1).
     """
 
     confidence: np.ndarray
@@ -131,13 +131,13 @@ def fit_temperature(targets: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 class Coverage(NamedTuple):
-    """What is right of the answers that are given, where the least confident ones are left out.
+    """Numbers of answers and of right ones, where the least confident answers are left out.
 
     Attributes:
-        threshold: (K,) the confidence from which on an answer is given, from the highest to the lowest.
-        answered: (K,) how many of the texts get an answer.
-        right: (K,) how many of those answers are right.
-        texts: How many texts there are.
+        threshold: (K,) lowest confidence of an answer that is given, from the highest to the lowest.
+        answered: (K,) number of texts that get an answer.
+        right: (K,) number of those answers that are right.
+        texts: Number of texts.
     """
 
     threshold: np.ndarray
@@ -272,7 +272,7 @@ COVERAGES = (0.8, 0.9, 0.95, 0.99)
 
 
 class Confidence:
-    """What a classifier's probabilities are worth: thresholds from some rows, checked on others; `str` is for a report.
+    """Quality of a classifier's probabilities: thresholds from some rows, checked on others; `str` is for a report.
 
     Args:
         held_out: Targets and probabilities, as `reliability` takes them, of rows that the model was not trained on:

@@ -62,7 +62,7 @@ class EntityF1(keras.metrics.Metric):
         self.right.assign_add(ops.sum(ops.cast(same, self.right.dtype)))
 
     def _spans(self, ids: Any, real: Any) -> tuple[Any, Any, Any]:
-        """Where spans start (B, T), the place behind the end of the one that starts there, and its type."""
+        """Return where spans start (B, T), the place after the end of the one that starts there, and its type."""
         kind, outside = ops.take(self._kind, ids), ops.take(self._outside, ids) | (real == 0)
         first = ops.ones_like(outside[:, :1])
         last_kind = ops.concatenate([kind[:, :1], kind[:, :-1]], axis=-1)

@@ -1,4 +1,4 @@
-"""What the pictures have in common: fonts, colours, axes, and a figure that needs no pyplot and no global state."""
+"""Common parts of the pictures: fonts, colours, axes, and a figure that needs no pyplot and no global state."""
 
 import logging
 import os
@@ -59,7 +59,7 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
 
 
 def drawable(labels: Sequence[str], longest: int = 30) -> tuple[list[str], list[str]]:
-    """What to write for each label, of so many characters at most, and the fonts to write it in.
+    """Return the text to draw for each label, of at most `longest` characters, and the fonts to draw it in.
 
     A label in a script that no installed font is known to have becomes its number; the report has it in full.
     """

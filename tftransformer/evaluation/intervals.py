@@ -120,7 +120,7 @@ def right_answers(predicted: Sequence[Any], targets: Sequence[Any]) -> np.ndarra
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """How likely so large a difference is by chance between two classifiers that are equally good.
+    """Return the probability of so large a difference by chance between two equally good classifiers.
 
     The exact, two-sided test on the texts that just one of them gets right (McNemar 1947). It accounts for the random
     choice of the test texts, not for the randomness of training: another seed gives another difference.

@@ -99,7 +99,7 @@ class _Thresholded:
         self._threshold = lambda: self.threshold
 
     def follow(self, task: Any) -> None:
-        """Where it has no threshold of its own, compare with `task.threshold`, as that is when the metric is traced."""
+        """Compare with `task.threshold`, as it is when the metric is traced, unless the metric has its own."""
         if self.threshold is None:
             self._threshold = lambda: task.threshold
 

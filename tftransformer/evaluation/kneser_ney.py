@@ -20,7 +20,7 @@ class _Ngrams(NamedTuple):
 
     Attributes:
         keys: Ascending; the number of the n-gram without its last token, times V + 1, plus that token.
-        kept: What the discount leaves of each count.
+        kept: Part of each count that the discount leaves.
         totals: Sum of the counts behind each n-gram that is one token shorter.
         discounted: Sum of the discounts there, as a fraction of the total.
     """

@@ -1,4 +1,4 @@
-"""How well language models foresee texts: perplexity by units that do not depend on the vocabulary, too, side by side."""
+"""Comparison of language models: perplexity, also by units that do not depend on the vocabulary."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,15 @@ from tftransformer.errors import TransformerError
 
 
 def by_units(log_probability: float, tokens: int, texts: Sequence[str]) -> dict[str, float]:
-    """The perplexities that one sum of log-probabilities is, by the units that it is spread over.
+    """Return the perplexities per token, word and byte that follow from one sum of log-probabilities.
 
     Args:
         log_probability: Sum of the natural logarithms of the probabilities of all tokens, ends of texts among them.
         tokens: Number of these.
-        texts: What they are the tokens of.
+        texts: Texts of these tokens.
 
     Returns:
-        `token`: the perplexity of a token; `word`: of what stands between spaces, and `byte`: of a byte of UTF-8, to which
+        `token`: the perplexity of a token; `word`: of a string between spaces, and `byte`: of a byte of UTF-8, to which
         the tokens of ends are counted, too.
 
     Example:

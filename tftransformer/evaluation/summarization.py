@@ -1,9 +1,10 @@
-"""How good summaries are beside those of people: ROUGE by rouge-score, with intervals, and what a model has to beat.
+"""Evaluation of summaries against human references: ROUGE by rouge-score, with intervals, and texts to compare with.
 
 Lin 2004 (ROUGE: a package for automatic evaluation of summaries) counts words, pairs of words and longest common
-subsequences of a summary and a reference; the figures here are F1. Beside a model stand the beginnings of the texts (lead),
-which are hard to beat where texts begin with what matters, and the best sentence of each, chosen by its references, which
-no choice of one sentence surpasses. Sentences are found by nltk's Punkt (Kiss & Strunk 2006), which needs no files.
+subsequences of a summary and a reference; the figures here are F1. A model is compared with the beginnings of the texts
+(lead), which are hard to beat where texts begin with what matters, and with the best sentence of each, chosen by its
+references: the upper bound of any choice of one sentence. Sentences are found by nltk's Punkt (Kiss & Strunk 2006),
+which needs no files.
 """
 
 import dataclasses
@@ -159,7 +160,7 @@ class Rouge:
         return max(self._words.score(reference, text)["rouge1"].fmeasure for reference in references)
 
     def signature(self, references: Sequence[Sequence[str]]) -> str:
-        """What is computed, for a comparison with others."""
+        """Return the settings of the scores, for comparison with other results."""
         counts = {len(found) for found in references}
         return (
             f"refs:{counts.pop() if len(counts) == 1 else 'var'}|agg:best|f1|lower|words:a-z0-9|"
@@ -210,7 +211,7 @@ def lead(text: str, sentences: int, split: Callable[[str], list[str]]) -> str:
 def choose_lead(
     sources: Sequence[str], references: Sequence[Sequence[str]], split: Callable[[str], list[str]]
 ) -> tuple[int, dict[int, float]]:
-    """How many sentences a lead should have, 1 to 3: those of the best mean of the three measures.
+    """Choose the number of sentences of a lead, 1 to 3: the one with the best mean of the three measures.
 
     Args:
         sources: B texts, of the validation split.
@@ -218,7 +219,7 @@ def choose_lead(
         split: As `sentence_splitter` makes it.
 
     Returns:
-        The number, and by number the mean of the measures.
+        The number, and the mean of the measures for each number.
     """
     rouge = Rouge()
     means = {

@@ -244,7 +244,7 @@ def allowed_transitions(tags: Sequence[str], scheme: str) -> tuple[np.ndarray, n
 
 
 def _may_follow(before, tag, scheme):
-    """Whether a tag may follow another; the ends of a sentence are like "O"."""
+    """Return whether a tag may follow another; the ends of a sentence count as "O"."""
     (last, last_name), (prefix, name) = parted(before), parted(tag)
     inside = last != "O" and last_name == name
     if scheme == "IOB1":
@@ -459,7 +459,7 @@ def _quotients(part, whole):
 
 
 def _partial(actual, predicted):
-    """How many true entities are nearly right, and in what way."""
+    """Count the true entities by how right they are predicted, and the spurious predictions."""
     result = dict.fromkeys((*_KINDS, "spurious"), 0)
     for true, found in zip(actual, predicted, strict=True):
         for span in true:

@@ -282,7 +282,7 @@ def word_features(words: Sequence[str]) -> list[list[str]]:
 
 
 def _form(word):
-    """What is seen of a word from its neighbours, too, and its beginnings and ends."""
+    """Return the features of a word that its neighbours use, too, and its prefixes and suffixes."""
     lower, shape = word.lower(), ""
     for sign in word:
         kind = "X" if sign.isupper() else "x" if sign.isalpha() else "0" if sign.isdigit() else sign

@@ -1,4 +1,4 @@
-"""How good written texts are beside those of people: BLEU and chrF by sacrebleu, with intervals, and two baselines.
+"""Evaluation of written texts against human references: BLEU and chrF by sacrebleu, with intervals, and two baselines.
 
 Post 2018 (arXiv 1804.08771) says why scores need a signature; Koehn 2004 resamples sentences for intervals and for
 the comparison of two systems on the same ones.
@@ -84,7 +84,7 @@ def translation_report(
 class WordByWord:
     """A translator that knows words alone: for each the likeliest one by IBM's model 1 (Brown et al. 1993).
 
-    What a model of whole sentences has to beat. Words are what stands between spaces, without the punctuation at their
+    A baseline for models of whole sentences. Words are the strings between spaces, without the punctuation at their
     ends and without case; a word that was never seen stays as it is.
 
     Args:
@@ -160,5 +160,5 @@ class _Words:
         return np.array([self.known.setdefault(core.lower(), len(self.known)) for core in cores], "int64")
 
     def spelling(self) -> dict[str, str]:
-        """How each word is written most often."""
+        """Return the most frequent spelling of each word."""
         return {word: counts.most_common(1)[0][0] for word, counts in self._spellings.items()}

@@ -1,4 +1,4 @@
-"""Do two samples come from one source? Distances between them, and how large these are by chance alone.
+"""Tests whether two samples come from one source: distances between them, and how large these are by chance alone.
 
 The largest gap between two distributions (Kolmogorov and Smirnov), the divergence of Jensen and Shannon of two frequencies
 (Lin 1991), the maximum mean discrepancy of vectors; chance by permutation (Gretton et al. 2012, "A kernel two-sample test",
@@ -27,7 +27,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far two samples are from each other, beside random divisions of all their rows.
+    """Distance between two samples, compared with random divisions of all their rows.
 
     Attributes:
         distance: Distance of the one from the other.

@@ -1,4 +1,4 @@
-"""What reports on written texts have in common: figures of systems on the same texts, with intervals and paired tests."""
+"""Common parts of reports on written texts: scores of systems on the same texts, with intervals and paired tests."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ class Score:
     Attributes:
         value: The score of all texts.
         low, high: Its 95 % interval, over resampled texts.
-        signature: What was computed, for a comparison with others.
+        signature: Settings of the computation, for comparison with other results.
     """
 
     value: float

@@ -113,7 +113,7 @@ def _plain_blocks(layers: Sequence[Any]) -> list["PlainBlock | None"]:
 
 
 def is_plain(block: Any) -> bool:
-    """Whether a block is one that `PlainBlock` computes: of that class, and with the weights expected."""
+    """Return whether `PlainBlock` computes a block: an `EncoderBlock` with plain attention and the weights expected."""
     if type(block) is not EncoderBlock:
         return False
     attention, inner = block.attention, block.feed_forward

@@ -26,7 +26,7 @@ TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """What a task answers under one name, in the parts that it is made of; all are TensorFlow operations.
+    """A signature of a task: its answer under one name, in parts, all of TensorFlow operations.
 
     Args:
         inputs: Names of its inputs, each (B,) strings.
@@ -131,7 +131,7 @@ def in_precision(task: Task, dtype: str) -> Task:
 
 
 def tolerance_of(*dtypes: str) -> float:
-    """How far answers computed in these dtypes may be apart.
+    """Return the largest difference allowed between answers computed in these dtypes.
 
     Example:
         >>> tolerance_of("float32", "float32")

@@ -64,8 +64,8 @@ class AdapterBank(keras.layers.Layer):
     """Adapters by name, of which one is in use, or none.
 
     Args:
-        active: The name of the one in use; None passes everything through. What was traced keeps the one
-            that was in use then.
+        active: The name of the one in use; None passes everything through. A traced function keeps the
+            one that was in use then.
         adapters: Mapping from a name to the other arguments of `add`.
 
     Shapes: (..., D) -> (..., D).

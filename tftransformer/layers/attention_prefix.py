@@ -54,5 +54,5 @@ class AttentionPrefix(ConfiguredLayer):
         return ops.pad(bias, [*[(0, 0)] * (len(bias.shape) - 1), (self.length, 0)])
 
     def settings(self) -> dict[str, int]:
-        """What does not follow from the attention layer it stands in, as JSON values."""
+        """Return the arguments that do not follow from its attention layer, as JSON values."""
         return {"length": self.length}

@@ -15,7 +15,7 @@ from tftransformer.layers.slots import SlottedLayer
 
 
 class ResidualBlock(SlottedLayer):
-    """What encoder and decoder blocks have in common: arguments, residuals, norms, adapters, the feed-forward half."""
+    """Common base of encoder and decoder blocks: arguments, residuals, norms, adapters, the feed-forward half."""
 
     slots = ("attention_adapters", "feed_forward_adapters")
     arguments = ("dropout", "normalize_first", "layer_norm_epsilon", "norm")

@@ -75,5 +75,5 @@ def smoothed_cross_entropy(ids: Any, logits: Any, smoothing: float) -> Any:
 
 
 def is_tracing() -> bool:
-    """Whether what is computed now becomes a TensorFlow graph that somebody keeps; never on other backends."""
+    """Return whether the current computation becomes a TensorFlow graph that is kept; False on other backends."""
     return tensorflow is not None and tensorflow.is_tracing()

@@ -1,4 +1,4 @@
-"""What LoRA adds to a projection: a product of two narrow matrices (Hu et al. 2021, arXiv 2106.09685)."""
+"""The change that LoRA adds to a projection: a product of two narrow matrices (Hu et al. 2021, arXiv 2106.09685)."""
 
 import math
 from typing import Any

@@ -82,7 +82,7 @@ class NeighbourVotes(ConfiguredLayer):
         return logits / self.divisor
 
     def settings(self) -> dict[str, Any]:
-        """What the constructor takes beside `num_classes` and what every layer does, as JSON values."""
+        """Return the constructor's arguments except `num_classes` and those of every layer, as JSON values."""
         return {name: getattr(self, name) for name in self.arguments if name != "num_classes"}
 
     def compute_output_shape(self, x_shape: tuple) -> tuple:

@@ -13,20 +13,20 @@ from tftransformer.layers.slots import SlottedLayer
 
 
 def initializer_or_normal(given: Any = None) -> keras.initializers.Initializer:
-    """What was given; else BERT's truncated normal distribution of deviation 0.02."""
+    """Return the initializer that was given, else BERT's truncated normal distribution of deviation 0.02."""
     return keras.initializers.get(given or keras.initializers.TruncatedNormal(stddev=0.02))
 
 
 class ProjectionChange(ConfiguredLayer):
-    """What stands in a projection and changes what it gives: the base of LoRA's, DoRA's and IA3's parts.
+    """Part of a projection that changes its output: the base of LoRA's, DoRA's and IA3's parts.
 
     Args:
         units: Width of the projection's output.
         merged: Whether the kernel holds the change already; then the projection is left alone.
 
     Attributes:
-        adds: Whether the change is a term added to the output, the layer's own on the input; `fold` then adds a term to
-            the kernel that can be subtracted again.
+        adds: Whether the change is added to the output: this layer's output on the same input; `fold` then adds a term
+            to the kernel that can be subtracted again.
         changes_input: Whether `change_input` does anything.
     """
 
@@ -44,11 +44,11 @@ class ProjectionChange(ConfiguredLayer):
         """Take from a built projection what the change begins with."""
 
     def change_input(self, x: Any, training: bool | None = None) -> Any:
-        """What the projection multiplies, (..., in), in place of x."""
+        """Return the input that the projection multiplies, (..., in), in place of x."""
         return x
 
     def change(self, x: Any, y: Any, projection: "Projection", training: bool | None = None) -> Any:
-        """What the projection gives, (..., units), in place of y = x W + b."""
+        """Return the output of the projection, (..., units), in place of y = x W + b."""
         raise NotImplementedError
 
     def fold(self, kernel: np.ndarray, bias: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -56,7 +56,7 @@ class ProjectionChange(ConfiguredLayer):
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
-        """What the constructor takes beside `units` and what every layer does, as JSON values."""
+        """Return the constructor's arguments except `units` and those of every layer, as JSON values."""
         common = {*keras.layers.Layer.get_config(self), "units"}
         return {name: value for name, value in self.get_config().items() if name not in common}
 
@@ -131,9 +131,9 @@ def build_projection(layer: Any, name: str, units: int, input_shape: tuple) -> P
 
 
 def project_together(x: Any, projections: Sequence[Projection], training: bool | None = None) -> Any:
-    """What built projections of one input give, side by side, from a single matrix product.
+    """Return the outputs of built projections of one input, side by side, from a single matrix product.
 
-    One large product runs faster than several small ones and reads x once, also on the way back. The weights
+    One large product runs faster than several small ones and reads x once, also in the backward pass. The weights
     stay the projections' own.
 
     Returns:

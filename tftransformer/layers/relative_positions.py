@@ -16,7 +16,7 @@ from tftransformer.layers.configured import ConfiguredLayer
 
 
 class AttentionPosition(ConfiguredLayer):
-    """What an attention layer asks of its `position` part; here every answer is "nothing to add".
+    """Interface of the `position` part of an attention layer; here nothing is added.
 
     A part is built by the attention layer, with the shape (B, N, T, H) of its queries. Its default name is
     `position`, so that addresses do not depend on how many parts a process has made.
@@ -30,11 +30,11 @@ class AttentionPosition(ConfiguredLayer):
         return x
 
     def score_bias(self, query: Any, key_length: Any, offset: Any = 0) -> Any:
-        """What to add to the scaled scores of (B, N, T, H) queries, (B, N, T, S), or None."""
+        """Return the term to add to the scaled scores of (B, N, T, H) queries, (B, N, T, S), or None."""
         return None
 
     def value_bias(self, scores: Any, offset: Any = 0) -> Any:
-        """What to add to the weighted values, (B, N, T, H), given the (B, N, T, S) scores, or None."""
+        """Return the term to add to the weighted values, (B, N, T, H), given the (B, N, T, S) scores, or None."""
         return None
 
 

@@ -25,9 +25,9 @@ _STORED = "inserted"
 class SlottedLayer(ConfiguredLayer):
     """A layer that Keras saves and clones with what was put into it, and with the weights in it that are frozen.
 
-    What stands in the slots of a layer and of its sublayers is part of the layer's config: `model.save`,
-    `keras.models.clone_model` and `from_config` keep it. In a file of `save_weights` it stands beside the weights:
-    `load_weights` puts it in where it is missing.
+    The parts in the slots of a layer and of its sublayers belong to the layer's config: `model.save`,
+    `keras.models.clone_model` and `from_config` keep them. `save_weights` stores them beside the weights:
+    `load_weights` puts them in where they are missing.
 
     Args:
         inserted: Entry of `get_config` about the slots.
@@ -132,7 +132,7 @@ class SlottedLayer(ConfiguredLayer):
 
 
 def _modifications(layer: SlottedLayer) -> list[dict]:
-    """What stands in a layer's own slots, as JSON values."""
+    """Return the parts in a layer's own slots, as JSON values."""
     held = {id(getattr(layer, slot)): slot for slot in layer.slots}
     modifications = []
     # In the order in which they were put in, which is that of `get_weights`.

@@ -17,7 +17,7 @@ Change = Callable[[str, Any], Any]
 
 
 class Taps:
-    """What was seen under the names that somebody asked for: `taps[name]`. Made by `tapped`.
+    """Values that were seen under the names asked for: `taps[name]`. Made by `tapped`.
 
     Attributes:
         values: Name to value, in the order in which they were computed.

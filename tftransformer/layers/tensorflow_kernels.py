@@ -110,7 +110,7 @@ def dropout(x: Any, rate: float, seed: Any) -> tf.Tensor:
 
 
 class DropoutLaw(NamedTuple):
-    """What each of the 2^bits equally likely random words means for an element.
+    """Effect of each of the 2^bits equally likely random words on an element.
 
     The lowest `dropped` words zero it, the highest `raised` ones multiply it by `scale + step`, all others by `scale`.
     """
@@ -123,7 +123,7 @@ class DropoutLaw(NamedTuple):
 
 
 def dropout_law(rate: float, dtype: Any) -> DropoutLaw:
-    """How elements of a dtype are dropped at a rate, such that the mean of what they are multiplied by is 1.
+    """Return how elements of a dtype are dropped at a rate, such that the mean of their multipliers is 1.
 
     The rate is rounded to k/256; where that would change it, or the fraction that stays, by more than 2 % of itself, to
     k/65536, and where that still would, to k/2^32. Half precision cannot hold most scales: 1/.9 would become 1.109 in
@@ -167,7 +167,7 @@ def _shaped(y: tf.Tensor, like: Any) -> tf.Tensor:
 
 
 def is_tracing() -> bool:
-    """Whether operations go into a graph, other than the one in which Keras finds out shapes."""
+    """Return whether operations go into a graph other than the one in which Keras infers shapes."""
     return not tf.executing_eagerly() and not tf.compat.v1.get_default_graph().name.startswith("scratch_graph")
 
 

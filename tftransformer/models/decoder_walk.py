@@ -43,7 +43,7 @@ class DecoderStack(NamedTuple):
 
 
 class DecodingState(NamedTuple):
-    """What a step needs of the steps before it.
+    """State that a decoding step needs from the steps before it.
 
     Attributes:
         caches: Pair of (B, K, length, H) keys and values of each block's self-attention.

@@ -10,7 +10,7 @@ Shape = tuple[int, ...]
 
 
 def encoder_shapes(config: TransformerConfig) -> dict[str, Shape]:
-    """What `patterns.addresses(build_encoder(config))` would have, by address.
+    """Return the shapes that `patterns.addresses(build_encoder(config))` would have, by address.
 
     It lets a checkpoint be checked against its own configuration before a model takes any memory.
 
@@ -37,7 +37,7 @@ def count_parameters(config: TransformerConfig) -> int:
 
 
 def decoder_shapes(config: TransformerConfig) -> dict[str, Shape]:
-    """What `patterns.addresses(build_decoder(config))` would have, by address.
+    """Return the shapes that `patterns.addresses(build_decoder(config))` would have, by address.
 
     Args:
         config: Config of a decoder without learned vectors in the attention ("relative" positions).

@@ -1,4 +1,4 @@
-"""What lower packages need to know of a task; a plain Keras model has none of it."""
+"""Interface of a task for lower packages; a plain Keras model has none of it."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -10,7 +10,7 @@ from tftransformer.config import TransformerConfig
 
 
 class Task(keras.Model):
-    """What every task is: `isinstance(model, Task)` tells one from another Keras model.
+    """Base class of all tasks: `isinstance(model, Task)` tells one from another Keras model.
 
     Attributes:
         config: Config of the encoder.

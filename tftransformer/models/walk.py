@@ -134,7 +134,7 @@ def walk(stack: EncoderStack, inputs: Mapping[str, Any], stop: int | None = None
 
 
 def hidden_states(stack: EncoderStack, inputs: Mapping[str, Any], training: bool | None = None) -> tuple[Any, ...]:
-    """What `walk` gives and what it passes: (B, T, D) after each application, the last through the final norm.
+    """Return the hidden vectors of `walk`: (B, T, D) after each use of a block, the last through the final norm.
 
     Example:
         >>> config = TransformerConfig(vocabulary_size=50, num_layers=2, hidden_dim=8, num_heads=2, intermediate_dim=16)
@@ -149,7 +149,7 @@ def hidden_states(stack: EncoderStack, inputs: Mapping[str, Any], training: bool
 
 
 def states_name(blocks: int) -> str:
-    """What an input is called that holds the hidden vectors after so many blocks.
+    """Return the name of the input that holds the hidden vectors after so many blocks.
 
     Example:
         >>> states_name(8)

@@ -1,4 +1,4 @@
-"""What every tokenizer here does and knows, whatever algorithm cuts its texts."""
+"""Base of the tokenizers: what they share, whatever algorithm cuts their texts."""
 
 import abc
 from collections.abc import Iterable, Mapping, Sequence
@@ -87,7 +87,7 @@ class Tokenizer(abc.ABC):
 
     @abc.abstractmethod
     def token_bytes(self, token: str) -> bytes:
-        """What a token of the vocabulary adds to a text, the space before a word included."""
+        """Return the bytes that a token of the vocabulary adds to a text, the space before a word included."""
 
     def detokenize(self, ids: Any, *, inside: bool = False) -> "tf.Tensor":
         """Texts of tokens, in TensorFlow operations; special tokens add nothing.
@@ -114,7 +114,7 @@ class Tokenizer(abc.ABC):
 
     @property
     def words_begin_with_space(self) -> bool:
-        """Whether the first word of a text has a space, too, which is none of the text's."""
+        """True if the first word of a text gets a space, too, which is not part of the text."""
         return bool(getattr(self, "add_prefix_space", True))
 
     def get_config(self) -> dict[str, Any]:

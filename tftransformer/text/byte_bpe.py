@@ -165,7 +165,7 @@ def _round(tokens: tf.Tensor, live: tf.Tensor, owners: tf.Tensor, tables: MergeT
 
 
 def _certain(ranks: tf.Tensor) -> tf.Tensor:
-    """Whether the pair at each place is merged before both its neighbours: (L,) bool.
+    """Return whether the pair at each place is merged before both its neighbours: (L,) bool.
 
     Equal ranks next to each other are one piece repeated: there every second pair is merged.
     """
@@ -187,7 +187,7 @@ class ByteBPETokenizer(Tokenizer):
     Special tokens are never read from a text, as with Hugging Face's `split_special_tokens=True`: a written
     `</s>` is cut like any other text.
 
-    What differs from tokenizers 0.23 is by choice: half a surrogate pair in a Python string becomes three
+    Differences from tokenizers 0.23, by choice: half a surrogate pair in a Python string becomes three
     U+FFFD, one for each of its bytes, where Hugging Face raises; a pair of tokens that is twice in the
     merges is refused; and where the vocabulary lacks one of the 256 bytes, that byte is left out as there,
     but the offsets behind it stay true.
@@ -403,7 +403,7 @@ class ByteWordSplitter:
 
 
 def _word_begins(points: tf.Tensor, kinds: tf.Tensor, row_splits: tf.Tensor) -> tf.Tensor:
-    """Whether a word begins at each character: (C,) bool."""
+    """Return whether a word begins at each character: (C,) bool."""
     size = tf.size(points, tf.int64)
     borders = tf.scatter_nd(row_splits[:, tf.newaxis], tf.ones_like(row_splits), [size + 1]) > 0
     opens, closes = borders[:-1], borders[1:]  # the first and the last character of a text

@@ -123,7 +123,7 @@ def build_tables(lowercase: bool, strip_accents: bool, split_on_cjk: bool, track
         return c | order
 
     def symbols(c: int) -> tuple[int, ...]:
-        """What one code point outside drop and space turns into."""
+        """Return what one code point outside drop and space turns into."""
         if strip_accents and c in rules["mark"]:
             return (VANISHES | symbol(c) & ~CODE_POINT,) if tracked else ()
         if strip_accents and c in rules["break"]:

@@ -120,7 +120,7 @@ class Constants:
 
 
 def look_up(pages: tf.Tensor, entries: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
-    """What a `PageTable` says of (C,) code points: (C,) int32."""
+    """Return the entries of a `PageTable` for (C,) code points: (C,) int32."""
     page = tf.gather(pages, points // cp.PAGE_SIZE)
     return tf.gather(entries, page * cp.PAGE_SIZE + points % cp.PAGE_SIZE)
 

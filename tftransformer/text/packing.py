@@ -95,7 +95,7 @@ def room_for_text(sequence_length: int, special: int) -> int:
 
 
 def trimmed_lengths(first: tf.Tensor, second: tf.Tensor, room: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """How many tokens of each text of a pair stay.
+    """Return the number of tokens of each text of a pair that stay.
 
     Args:
         first: int32 (B,), tokens of the first texts.

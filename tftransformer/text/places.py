@@ -48,7 +48,7 @@ def expansion(counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def characters_begun(data: tf.Tensor) -> tf.Tensor:
-    """How many characters have begun at each byte of some UTF-8, itself included.
+    """Count the characters that have begun up to each byte of some UTF-8, itself included.
 
     Returns:
         int64 (C,).

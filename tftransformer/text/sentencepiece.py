@@ -20,7 +20,7 @@ class SentencePieceTokenizer(Tokenizer):
     TF Serving carries them. The ids are the model's own; XLM-RoBERTa's are moved up by one against those of its file
     (`sentencepiece_model.to_fairseq`).
 
-    What differs from Hugging Face, by choice: special tokens are never read from a text, and a written `<s>` is cut
+    Differences from Hugging Face, by choice: special tokens are never read from a text, and a written `<s>` is cut
     like any other word, while Hugging Face finds the special token even where it is told to split special tokens
     (the unknown token's name alone is read, and is unknown). User-defined pieces are pieces like any other, as they
     are where Hugging Face reads a tokenizer.json; where it has only a spiece.model, it cuts texts at them first.
@@ -301,7 +301,7 @@ def _select(mask: tf.Tensor, *values: tf.Tensor) -> list[tf.Tensor]:
 
 
 class Trie(NamedTuple):
-    """Which pieces a text goes through from a character on.
+    """Trie of the pieces, to find those that begin at a character of a text.
 
     A character c has the number `letters.searchsorted(c)`, if it is there. Nodes are numbered by depth; those of
     one character come first, in the order of `letters`, and node 0 is the first of them. From node n on, the

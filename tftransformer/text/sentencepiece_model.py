@@ -24,7 +24,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class PieceType(enum.IntEnum):
-    """What a piece is, in the format's numbers."""
+    """Types of pieces, with the format's numbers."""
 
     NORMAL = 1
     UNKNOWN = 2

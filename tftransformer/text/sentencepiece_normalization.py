@@ -258,7 +258,7 @@ def _straighten(characters: Characters, quote: int) -> Characters:
 def _aligned(
     characters: Characters, counts: tf.Tensor, size: tf.Tensor, part: tf.Tensor, offset: tf.Tensor
 ) -> tf.Tensor:
-    """Where the characters of a mapped text come from, by the bookkeeping of the fast tokenizers.
+    """Return where the characters of a mapped text come from, by the bookkeeping of the fast tokenizers.
 
     Part i had `size[i]` characters and has `counts[i]`. Each new character says how many old ones it replaces: one,
     none if it is in excess, more if it is the last before some that vanish. Characters that vanish at the beginning of
@@ -314,7 +314,7 @@ _CARRIAGE_RETURN, _LINE_FEED = 0xD, 0xA
 
 
 def joined_to_previous(points: tf.Tensor, flags: tf.Tensor, text_starts: tf.Tensor) -> tf.Tensor:
-    """Whether no cluster begins at a character.
+    """Return whether each character belongs to the cluster of the one before it.
 
     Args:
         points: int32 (C,), the characters of all texts.

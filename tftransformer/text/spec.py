@@ -12,9 +12,9 @@ from tftransformer.errors import TransformerError, check_choice
 
 
 class Kind(NamedTuple):
-    """Where an algorithm lives, by name: modules load on first use, because they need TensorFlow.
+    """Location of a tokenizer's class, by name: modules load on first use, because they need TensorFlow.
 
-    `module` and `name` are the class's; `files` are what it is stored in; `parser` is "module:function",
+    `module` and `name` are the class's; `files` are those it is stored in; `parser` is "module:function",
     plain Python from the contents of those files to the vocabulary.
     """
 

@@ -75,9 +75,9 @@ def count_words(
     strip_accents: bool | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Counter[str]:
-    """Counts normalised words. Arguments as in `train_wordpiece`.
+    """Count normalised words. Arguments as in `train_wordpiece`.
 
-    What is between two spaces is counted first and normalised once for all its occurrences.
+    Strings between spaces are counted first, and each is normalised once for all its occurrences.
 
     Example:
         >>> count_words(["Déjà vu, vu"])
@@ -207,7 +207,7 @@ def _learn_pieces(words: list[tuple[str, int]], size: int, fixed: int, say: Call
 
 
 def _steepness(tried: dict[int, list[str]]) -> float:
-    """How many powers the least count grows where the number of pieces falls by one."""
+    """Estimate p of least count ~ pieces ** -p from the last two tries (0.5 to 4); 1.3 where they do not tell."""
     if len(tried) < 2:
         return 1.3
     (a, first), (b, second) = list(tried.items())[-2:]

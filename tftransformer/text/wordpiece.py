@@ -142,7 +142,7 @@ class WordPieceTokenizer(Tokenizer):
         return Tokens(ids, *(ids.with_values(tf.cast(place, tf.int32)) for place in (starts, ends)))
 
     def _values(self, words: Words) -> tf.Tensor:
-        """What the kernel sees of the words: one that is too long becomes one that no vocabulary holds."""
+        """Return the words as the kernel gets them: one that is too long becomes one that no vocabulary holds."""
         return tf.where(words.lengths > self.max_word_characters, self._absent, words.values)
 
     def _kernel(self, name: str, model: np.ndarray) -> tensorflow_text.FastWordpieceTokenizer:
@@ -188,12 +188,12 @@ class WordPieceTokenizer(Tokenizer):
         return _compiled(tuple(tokens), max_word_bytes, unknown, whole_words)
 
     def _can_match(self, token: str) -> bool:
-        """Whether the kernel has to know the token; some that no word can match, it does not take."""
+        """Return whether the kernel has to know the token; it rejects some that no word can match."""
         body = token.removeprefix(JOINER)
         return 0 < len(body) <= self.max_word_characters and "\0" not in body
 
     def _can_match_plain(self, token: str) -> bool:
-        """Whether a word of a plain text can hold the token: letters and digits, or one punctuation mark alone.
+        """Return whether a word of a plain text can hold the token: letters and digits, or one punctuation mark alone.
 
         Others must not get to a kernel that finds words by itself: it might match them across two words.
         """
@@ -228,7 +228,7 @@ def _absent_character(vocabulary: Iterable[str]) -> str:
 
 
 def is_plain(texts: tf.Tensor) -> tf.Tensor:
-    """Which texts are plain: (B,) string -> (B,) bool.
+    """Return which texts are plain: (B,) string -> (B,) bool.
 
     Example:
         >>> is_plain(tf.constant(["Good morning!", "Café"])).numpy().tolist()

@@ -143,7 +143,7 @@ def save_huggingface(
 ) -> Path:
     """Write a folder that transformers loads without a missing or unexpected tensor, and that loads here, too.
 
-    What is written follows from the variables: a decoder as the family's class with its language-modelling head; an
+    The form follows from the variables: a decoder as the family's class with its language-modelling head; an
     encoder with a classification head as `...ForSequenceClassification`, with one over tokens as
     `...ForTokenClassification`, with a language-modelling head as
     `...ForMaskedLM`, else as its bare `...Model`

@@ -69,7 +69,7 @@ def with_added(
 
 
 def pair_separators(backend: Mapping[str, Any], separator: str, default: int) -> int:
-    """How many separators tokenizer.json puts between the texts of a pair."""
+    """Return the number of separators that tokenizer.json puts between the texts of a pair."""
     processor = backend.get("post_processor")
     processor = processor if isinstance(processor, dict) else {}
     if processor.get("type") == "RobertaProcessing":

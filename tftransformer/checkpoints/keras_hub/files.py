@@ -78,18 +78,18 @@ def read_object(path: Path, classes: tuple[str, ...]) -> tuple[str, dict[str, An
 
 
 def is_hubs(module: Any) -> bool:
-    """Whether that is the name of a module of keras-hub."""
+    """Return whether `module` is the name of a module of keras-hub."""
     return isinstance(module, str) and module.split(".")[0] in ("keras_hub", "keras_nlp")
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether the hub answered that there is no such file."""
+    """Return whether an error says that the hub has no such file."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return status == 404 or "404 Client Error" in str(error) or "is not present in the model files" in str(error)
 
 
 def is_offline(error: BaseException) -> bool:
-    """Whether the hub did not answer at all."""
+    """Return whether an error says that the hub did not answer at all."""
     return any(word in f"{type(error).__name__} {error}".lower() for word in _OFFLINE)
 
 
@@ -119,7 +119,7 @@ def weights_of(files: HubFiles) -> tuple[Path, tuple[Path, ...]]:
 
 
 def count_stored(paths: tuple[Path, ...]) -> int:
-    """How many numbers the weights in some HDF5 files are, by the files' headers alone."""
+    """Count the numbers in the weights of some HDF5 files from the files' headers alone."""
     import h5py
 
     total = 0

@@ -1,4 +1,4 @@
-"""Where weights come from: one small, lazy interface over files, loaded models and plain dicts.
+"""Sources of weights: one small, lazy interface over files, loaded models and plain dicts.
 
 `open_weights` finds the weights in a folder; the classes read one form each. Nothing here unpickles
 freely, and nothing leaves the folder that it was given.

@@ -68,7 +68,7 @@ def cast(values: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def one_line(error: BaseException) -> str:
-    """What another library's exception says, on one line and cut to a readable length.
+    """Return the message of another library's exception on one line, cut to a readable length.
 
     Example:
         >>> one_line(OSError("no\\n  such file"))
@@ -105,6 +105,6 @@ def listed(names: Iterable[str], most: int = 20) -> str:
 
 
 def counted(kinds: Mapping[str, Iterable[str]], most: int = 20) -> str:
-    """How many names there are of each kind, and which, for a message; "" where there are none."""
+    """Return the number and the names of each kind, for a message; "" where there are none."""
     lists = {what: list(names) for what, names in kinds.items()}
     return "; ".join(f"{len(names)} {what}: {listed(names, most)}" for what, names in lists.items() if names)

@@ -101,7 +101,7 @@ def _choose(word: str, candidates: Sequence[str], draw: np.random.Generator) -> 
 def mask_filler(
     tokenizer: Tokenizer, predict: Callable[[dict], Any], *, sequence_length: int = 128, candidates: int = 8
 ) -> Fill:
-    """What `ReplaceMasked` takes, from a tokenizer and a model that gives logits over its vocabulary.
+    """Make the `fill` of `ReplaceMasked` from a tokenizer and a model that gives logits over its vocabulary.
 
     Args:
         tokenizer: Tokenizer of this package.

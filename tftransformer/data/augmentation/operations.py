@@ -38,7 +38,7 @@ class Operation(abc.ABC):
     def apply(self, texts: list[str], draws: list[np.random.Generator]) -> list[str]:
         """Change each text with its own source of randomness, and with no other.
 
-        What becomes of a text may not depend on the texts beside it: then it does not depend on batches either.
+        The result for a text must not depend on the texts beside it: then it does not depend on batches either.
         """
 
     def prepare(self, texts: Sequence[str]) -> None:

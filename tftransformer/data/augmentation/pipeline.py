@@ -135,11 +135,11 @@ class Augmentation:
         return Texts(*changed)
 
     def __call__(self, texts: Any, *, epoch: int = 0, copy: int = 0) -> list:
-        """What becomes of some texts or pairs, to look at: text i of the list as text i of a training set.
+        """Augment some texts or pairs for inspection: text i of the list as text i of a training set.
 
         Args:
             texts: Texts in any form that `fit` takes.
-            epoch, copy: Other numbers, other draws.
+            epoch, copy: Numbers that choose the random draws.
 
         Raises:
             TransformerError: As `prepare`.
@@ -163,7 +163,7 @@ class Augmentation:
         return any(isinstance(o, SynonymOperation) and o.source is None for o in self.operations)
 
     def _find_source(self) -> Source | None:
-        """Where synonyms come from; None where the encoder's table is asked for, or nothing needs them."""
+        """Return the source of synonyms; None for the encoder's table, or where nothing needs them."""
         if callable(self.synonyms):
             return self.synonyms
         if self.synonyms not in SOURCES:
@@ -182,7 +182,7 @@ class Augmentation:
 
 
 def as_augmentation(value: Any) -> Augmentation | None:
-    """What `fit` is given as `augmentation`: None, an `Augmentation`, a string or several, or an `Operation`.
+    """Convert the `augmentation` of `fit`: None, an `Augmentation`, a string or several, or an `Operation`.
 
     Raises:
         TransformerError: It is something else, or as `Augmentation`.

@@ -65,7 +65,7 @@ class WordNetSynonyms:
 
 
 def _uses(meaning: Any, word: str) -> int:
-    """How often the word had this meaning in the texts that WordNet's makers counted in."""
+    """Return how often the word has this meaning in the texts that WordNet's authors counted."""
     return max((lemma.count() for lemma in meaning.lemmas() if lemma.name().lower() == word), default=0)
 
 

@@ -49,7 +49,7 @@ def join_words(words: Sequence[str], gaps: Sequence[str]) -> str:
 
 
 def gap_without(before: str, after: str) -> str:
-    """What stays between two words where the word between these two gaps is left out.
+    """Return the gap that stays when the word between two gaps is left out.
 
     Example:
         >>> gap_without(" ", ", "), gap_without(" ", " "), gap_without("", " ")

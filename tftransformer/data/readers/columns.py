@@ -79,10 +79,10 @@ def as_list(value: str | int | Sequence[str | int] | None) -> list[str]:
 def choose(
     table: Table, text_columns: list[str], label_column: list[str], label_columns: list[str]
 ) -> tuple[Table, Columns]:
-    """Decides whether the first row is a header and which columns are meant.
+    """Decide whether the first row is a header and which columns are meant.
 
     A column is named as in the header, or by number (1 is the first) where no column has that name.
-    What is not named is found: a column called "text" (or "label"), else the only one with a usual name
+    A column that is not named is found: one called "text" (or "label"), else the only one with a usual name
     for it, else the only one left over.
 
     Returns:

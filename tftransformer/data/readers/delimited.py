@@ -73,7 +73,7 @@ def _read_quoted(path: Path, text: str, delimiter: str) -> tuple[list[list[str]]
 
 
 def tsv_is_quoted(text: str) -> bool:
-    """Whether quotes in this TSV text are quoting (the module's docstring has the rule).
+    """Return whether the quotes in a TSV text quote fields (the module's docstring has the rule).
 
     Example:
         >>> tsv_is_quoted('"so ""good"" it is"\\t1\\n'), tsv_is_quoted('a 5" disk\\t1\\n')

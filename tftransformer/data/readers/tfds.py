@@ -62,7 +62,7 @@ def read_tfds_tables(name: str, *, data_dir: str | Path | None = None, download:
 
 
 def _stored_splits(builder) -> dict[str, str]:
-    """What the data set calls our splits, as far as it has them."""
+    """Return the data set's name of each of our splits that it has."""
     there = {split: next((n for n in names if n in builder.info.splits), None) for split, names in SPLIT_NAMES.items()}
     return {split: stored for split, stored in there.items() if stored is not None}
 

@@ -1,7 +1,7 @@
 """Families of models, one module each, which holds all that is known of a family as plain data.
 
-A new family is a module here, whose `FAMILY` says everything, and its name in `_MODULES`. What interprets the data
-(builders, loading, saving, tokenizers, tables of documents) goes through `FAMILIES` and knows no family by name.
+A new family is a module here, whose `FAMILY` says everything, and its name in `_MODULES`. Code that interprets the data
+(builders, loading, saving, tokenizers, tables of documents) goes through `FAMILIES` and names no family.
 """
 
 import importlib
@@ -56,7 +56,7 @@ def family_of_tokenizer(kind: str, fairseq_ids: bool = False) -> Family:
 
 
 def loading_table() -> str:
-    """What loads from where, as the Markdown table of docs/checkpoints.md; a test keeps the two equal.
+    """Return the Markdown table in docs/checkpoints.md of what loads from where; a test keeps the two equal.
 
     Example:
         >>> print(loading_table().splitlines()[2])

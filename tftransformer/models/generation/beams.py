@@ -15,11 +15,11 @@ _LOWEST = -1e9
 
 
 class _Group(NamedTuple):
-    """What a group of beams has found; W is the number of its beams.
+    """Search state of a group of beams; W is the number of its beams.
 
     `is_open` (B, 1) tells which prompts go on; `live` (B, W, L) and `live_scores` (B, W) are the texts that go on and
     their log-probabilities, `done` (B, W, L) and `done_scores` (B, W) the texts that have ended, the best first, and
-    `is_done` (B, W) whether there is one.
+    `is_done` (B, W) whether there is such a text.
     """
 
     is_open: Any
@@ -51,8 +51,8 @@ class BeamSearch:
             length, no text that goes on can be better than those. "never": when none can be at any length.
         num_texts: Number of texts a prompt, at most `num_beams`.
         num_groups: Number of groups that the beams are dealt out to in equal parts; `num_beams` is the most diverse.
-        diversity_penalty: What a beam of a former group takes from the log-probability of its token; the paper's are 0.2
-            to 0.8. Above 0 where there are groups, which without it would all find the same.
+        diversity_penalty: Amount that a token loses of its log-probability for each beam of an earlier group that took
+            it; the paper's are 0.2 to 0.8. Above 0 where there are groups, which without it would all find the same.
 
     Raises:
         TransformerError: A value out of its range.

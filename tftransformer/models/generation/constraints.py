@@ -1,7 +1,7 @@
-"""What a text may go on with: changes of the scores of the next token before a search chooses among them.
+"""Constraints on generated text: changes of the scores of the next token before a search chooses among them.
 
 A constraint is called with the scores (R, V) of the next token, which are logits, or log-probabilities in a beam
-search, and a `Progress`; it gives scores (R, V). -inf is a token that cannot come. Any function of the two does.
+search, and a `Progress`; it gives scores (R, V). A score of -inf excludes a token. Any such function is a constraint.
 """
 
 import dataclasses

@@ -109,7 +109,7 @@ class DecoderRun:
         return ops.where(columns == index, ops.expand_dims(chosen, -1), token_ids)
 
     def ends(self, token_ids: Any) -> Any:
-        """Which of some tokens end a text."""
+        """Return which of some tokens end a text."""
         found = token_ids != token_ids
         for token in self.end_tokens:
             found = found | (token_ids == token)

@@ -40,5 +40,5 @@ def check_positive(name: str, value: Any) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is a number of Python."""
+    """Return whether `value` is an int or a float, but no bool."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,1 +1,1 @@
-"""What tables of tensor names are written with: the form of a table, and the idioms of each source."""
+"""Building blocks of the tables of tensor names: the form of a table, and the idioms of each source."""

@@ -75,7 +75,7 @@ class Fused:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """What one kind of source calls the tensors of one family.
+    """Names of one family's tensors in one kind of source.
 
     Args:
         name: Name for messages.
@@ -93,7 +93,7 @@ class Table:
     fused: tuple[Fused, ...] = ()
 
     def parts(self, key: str) -> int:
-        """How many tensors a tensor of the source holds; 1 as a rule."""
+        """Return the number of tensors that a tensor of the source holds; usually 1."""
         for fused in self.fused:
             if any(_expression(prefix + fused.name).fullmatch(key) for prefix in self.prefixes):
                 return fused.parts
