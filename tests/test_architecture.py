@@ -109,6 +109,15 @@ def test_files_stay_short_and_have_a_job(path):
 
 
 @every_file
+def test_docstrings_begin_with_what_a_thing_is_or_does(path):
+    """As Keras's own: "Return …", "Number of …"; a question word begins a riddle."""
+    tree = ast.parse(path.read_text("utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    first = [(ast.get_docstring(node) or "").split(" ")[0] for node in ast.walk(tree) if isinstance(node, documented)]
+    assert not {"What", "Whether", "How", "Where", "Which", "Who", "When"}.intersection(first)
+
+
+@every_file
 def test_user_input_is_never_checked_by_assert(path):
     assert not [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Assert)]
 

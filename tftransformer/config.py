@@ -28,7 +28,7 @@ LARGEST_SIZE = 2**31 - 1
 
 
 class PositionScheme(NamedTuple):
-    """Where a scheme puts positions, and the class in `tftransformer.layers` that does it.
+    """Place where a scheme applies positions, and the class in `tftransformer.layers` that does it.
 
     Attributes:
         enters: "embeddings": vectors added to those of the tokens. "scores": a bias on the attention scores that all
@@ -255,7 +255,7 @@ class TransformerConfig:
         return layer * self.num_blocks // self.num_layers
 
     def heads_of_block(self, block: int | None) -> tuple[int, int]:
-        """How many query heads, and key and value heads, the block `encoder_block_{block}` has.
+        """Return the numbers of query heads, and of key and value heads, of the block `encoder_block_{block}`.
 
         Args:
             block: Number of the block. None: those of the widest block, which further blocks are made like.

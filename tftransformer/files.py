@@ -21,7 +21,7 @@ PARTIAL_SUFFIX = ".partial"
 
 
 def is_partial(name: str) -> bool:
-    """Whether `name` (no folder in it) is a temporary left by a process killed while writing."""
+    """Return whether `name` (no folder in it) is a temporary left by a process killed while writing."""
     return name.startswith(".") and name.endswith(PARTIAL_SUFFIX)
 
 

@@ -58,7 +58,7 @@ class Progress(tqdm):
 
 
 class _Stream:
-    """What tqdm writes to: a closed or broken one does not end hours of work, and no terminal is given whole lines."""
+    """Stream for tqdm: a closed or broken one does not end hours of work; without a terminal it gets whole lines."""
 
     def __init__(self, stream: TextIO, terminal: bool) -> None:
         self._stream, self._terminal = stream, terminal

@@ -132,7 +132,7 @@ class ActivationCache:
 
     @property
     def folder(self) -> Path:
-        """Where everything is kept; a temporary folder is made when it is first asked for."""
+        """Folder of the stored outputs; a temporary one is made when it is first asked for."""
         return temporary_folder() if self._folder is None else self._folder
 
     def states(
@@ -143,17 +143,18 @@ class ActivationCache:
         say: Callable[[str], None] | None = None,
         lower: FrozenPart | None = None,
     ) -> StoredStates | None:
-        """What the frozen part makes of some examples: found, or computed and stored.
+        """Return the frozen part's outputs for some examples: found, or computed and stored.
 
         Args:
             frozen: The frozen part.
             parts: Training examples, validation examples.
             passes: Number of times they will be seen.
             say: Function that is given the line, unless the constructor was given one.
-            lower: Part that ends below this one and has all examples stored, to continue from there.
+            lower: Part that ends below this one, with the outputs of all examples stored, to continue from there.
 
         Returns:
-            What turns batches of token ids into batches of states; None where it would not pay or not fit.
+            `StoredStates`, which turn batches of token ids into batches of states; None if storing them would not pay
+            off or they would not fit.
         """
         say = self.say or say or print
         if self.persistent:

@@ -1,14 +1,14 @@
 """Hidden vectors on disk, by the hash of the tokens they were computed from.
 
-A store is a folder of shards, to which shards are added and nothing else ever happens. A shard is a folder, too,
-which appears whole or not at all, under a name of its own:
+A store is a folder of shards; shards are added and never changed. A shard is a folder, too, which appears whole or not
+at all, under a name of its own:
 
 - `values.npy`: the vectors of all its rows one after another, without padding, memory-mapped when read;
 - `index.npy`: the digest and the length of each row;
 - `shard.json`: sizes and checksums of both.
 
-What a killed process leaves has the name of a temporary and is ignored, and so is a shard that is not what its
-checksums say. Several processes may write at once: at worst they compute the same rows.
+Leftovers of a killed process have the name of a temporary and are ignored, as are shards that do not match their
+checksums. Several processes may write at once: at worst they compute the same rows.
 """
 
 import atexit
@@ -88,7 +88,7 @@ class ActivationStore:
                 and the (sum of lengths, D) vectors of all of them.
 
         Raises:
-            TransformerError: The disk refused. What was stored before stays.
+            TransformerError: Writing to the disk failed. Rows stored before are kept.
         """
         batches = iter(batches)
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class FreezeSummary:
-    """What is frozen in a model, and how much still trains. `str()` of it is for people.
+    """Summary of what is frozen in a model, and how much still trains; `str()` gives readable text.
 
     Attributes:
         frozen_layers: Names of the layers that are frozen as a whole, in the model's order.
@@ -55,7 +55,7 @@ class FreezeSummary:
 def freeze(
     model: Model, layers: int | None = None, patterns: str | Iterable[str] | None = None, embeddings: bool = True
 ) -> FreezeSummary:
-    """Stop weights from training. What was frozen before stays frozen.
+    """Stop weights from training. Weights frozen before stay frozen.
 
     A model that is compiled has to be compiled again if its optimizer already holds slots; until then `fit`
     refuses to run, instead of training what is meant to be frozen.
@@ -219,7 +219,7 @@ def _apply(
 
 
 def summary(model: Model) -> FreezeSummary:
-    """What is frozen in a model now; Keras is told to trace it anew where it was changed."""
+    """Return what is frozen in a model now, and make Keras trace the model anew."""
     weights, whole = _weights(model), []
     for layer in leaf_layers(model):
         own = _own_weights(layer)

@@ -63,7 +63,7 @@ class FrozenPart:
 
     @property
     def dtype(self) -> str:
-        """What the part computes in."""
+        """Dtype that the part computes in."""
         return keras.backend.standardize_dtype(self.encoder.get_layer("embeddings").compute_dtype)
 
     def digest(self) -> str:
@@ -151,7 +151,7 @@ def _structure(layer: Any) -> dict[str, Any]:
 
 
 def _put_in(layer: Any) -> list[Any]:
-    """What was put into a layer after it was built, which the layer's own config does not say."""
+    """Return the parts inserted into a layer after it was built, which the layer's own config does not contain."""
     slotted = sublayers_of(layer, SlottedLayer).items()
     held = [(f"{name}/{slot}", getattr(part, slot)) for name, part in slotted for slot in part.slots]
     return [(name, type(part).__name__, part.get_config()) for name, part in held if part is not None]

@@ -1,7 +1,7 @@
-"""How much each attention head matters: the gradient of the loss for a mask on it (Michel et al. 2019, arXiv 1905.10650).
+"""Importance of attention heads: gradient of the loss with respect to a mask (Michel et al. 2019, arXiv 1905.10650).
 
-With a factor of 1 on what each head gives, the derivative of the loss for that factor says, to first order, what
-leaving the head out would change.
+With a factor of 1 on the output of each head, the derivative of the loss with respect to it says, to first order, how
+much removing the head would change the loss.
 """
 
 from collections.abc import Callable, Sequence
@@ -88,7 +88,7 @@ def _losses(labels: tf.Tensor, logits: tf.Tensor, multi_label: bool) -> tf.Tenso
 
 
 def _weigh_heads(task: Task, factors: Sequence[tf.Tensor]) -> Callable[[str, tf.Tensor], tf.Tensor]:
-    """What multiplies the heads of an application, (B, N, T, H), by the factors of its block, (B, N)."""
+    """Return a function that multiplies a layer's heads, (B, N, T, H), by the factors of its block, (B, N)."""
 
     def weigh(name: str, heads: tf.Tensor) -> tf.Tensor:
         layer = int(name.split("/")[0].rsplit("_", 1)[1])

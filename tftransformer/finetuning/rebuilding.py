@@ -29,7 +29,7 @@ def rebuild(
 ) -> AnyTask:
     """A new task of the same class with fewer blocks, or smaller ones.
 
-    What is frozen, LoRA, adapters and prefixes come along; whether the task was compiled does not.
+    Frozen weights stay frozen, and LoRA, adapters and prefixes are kept; the new task is not compiled.
 
     Args:
         task: A built task; it stays as it is.
@@ -111,8 +111,8 @@ def keep_layers(task: AnyTask, layers: int | str | Sequence[int]) -> AnyTask:
             fewer times.
 
     Returns:
-        A new task, not compiled, that saves, exports and trains like any other. What was frozen in a kept block
-        is frozen in it still.
+        A new task, not compiled, that saves, exports and trains like any other. Weights frozen in a kept block
+        stay frozen.
 
     Raises:
         TransformerError: An unknown choice, a block that there is not, or layers of which groups share blocks.

@@ -31,18 +31,18 @@ _VALIDATIONS, _LEAST_ROWS = 10, 100
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How one run is trained; `print` it.
+    """Settings by which one run is trained; `print` it.
 
     Attributes:
         rows: Training rows an epoch, changed copies included.
         hidden_dim: Width of the encoder.
         strategy: Methods as `parse_strategy` reads them, with `start` among them.
         start: The method that sets the head before the first update; None: it starts as it is.
-        learning_rate: The highest rate; None: that of an optimizer which says no number.
-        epochs: Number of epochs; 0 where the start is all.
+        learning_rate: The highest rate; None: that of an optimizer which states no number.
+        epochs: Number of epochs; 0 if only `start` is run.
         updates_an_epoch: Number of updates of each.
         batch_size: Rows a batch.
-        kept: Names of what was given, and stays as it is.
+        kept: Names of the settings that were given, and stay as they are.
 
     Example:
         >>> print(choose_recipe(1000, 384, 2, {}, fresh_head=True))
@@ -182,11 +182,11 @@ def default_epochs(advice: Mapping[str, Any], batches: int, accumulated: int = 1
 
 @dataclasses.dataclass(frozen=True)
 class ValidationPlan:
-    """When a run validates, and on how much.
+    """Epochs and rows on which a run validates.
 
     Attributes:
-        epochs: Numbers of the epochs, from 1, behind which it does; the last one is among them.
-        rows: Number of validation rows that it looks at each time.
+        epochs: Numbers of the epochs, from 1, after which it does; the last one is among them.
+        rows: Number of validation rows that it uses each time.
     """
 
     epochs: list[int]

@@ -1,7 +1,7 @@
-"""What an optimizer does with gradients before its own update: reduce over replicas, accumulate, clip.
+"""Steps of an optimizer on gradients before its own update: reduce over replicas, accumulate, clip.
 
 Keras clips every replica's gradient before they are summed, so that a step on two replicas differs from the
-same step on one, and accumulates inside a condition from which replicas cannot meet. Here the order is
+same step on one, and accumulates inside a condition in which replicas cannot synchronise. Here the order is
 reduce, accumulate, clip, then update (or not).
 """
 
@@ -224,7 +224,7 @@ class ReducedGradients:
         self.show_average()
 
     def _count_batch(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """How many batches are accumulated with this one, as a float32, and whether they make an update."""
+        """Return the number of batches accumulated with this one, as a float32, and whether they make an update."""
         done, steps = self._period_batches.value + 1, self.gradient_accumulation_steps
         end = tf.equal(done, self._period.value)
         self._period_batches.assign(tf.where(end, tf.zeros_like(done), done))

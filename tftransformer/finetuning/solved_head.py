@@ -32,7 +32,7 @@ def solve_head(
     strength: float | None = None,
     names: bool = False,
 ) -> str:
-    """Set a task's head to the best on vectors of labelled texts.
+    """Set a task's head to the logistic regression on vectors of labelled texts.
 
     Args:
         task: Task with a `ClassificationHead`.
@@ -42,7 +42,7 @@ def solve_head(
         strength, names: As of `HeadStart`.
 
     Returns:
-        What was found, in one line.
+        A line that describes the result.
     """
     from tftransformer.finetuning.linear_head import fit_linear_head
 

@@ -46,17 +46,17 @@ class Strategy:
         return joined_names(self.methods)
 
     def apply(self, model: Model) -> "FreezeSummary":
-        """Change a model: put in what the methods bring, freeze and unfreeze, and have a task remember the rest.
+        """Change a model: insert the layers of the methods, freeze and unfreeze, and have a task remember the rest.
 
-        Where several say what alone trains, all of that trains; what one freezes is frozen. A task keeps the methods
-        that `compile` and `fit` have to know of, in place of such that it had.
+        If several methods say what alone trains, all of that trains; what one freezes is frozen. A task keeps the
+        methods that `compile` and `fit` have to know of, in place of those that it had.
 
         Returns:
-            What is frozen now.
+            A summary of what is frozen now.
 
         Raises:
-            TransformerError: The model cannot be changed so, or two methods want the same place in it. Nothing was
-                changed then.
+            TransformerError: The model cannot be changed this way, or two methods want the same place in it; it is
+                left as it was.
         """
         return apply_methods(self.methods, model)
 

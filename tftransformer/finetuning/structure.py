@@ -1,6 +1,6 @@
-"""What has to be restored in a model before its saved weights fit: the layers that methods put in, and what is frozen.
+"""Structure to restore in a model before its saved weights fit: the layers that methods put in, and what is frozen.
 
-It is read off the model itself, so there is no list that could go stale.
+It is read from the model itself, so there is no list that could go stale.
 """
 
 import re
@@ -28,7 +28,7 @@ def inserted_patterns() -> tuple[str, ...]:
 
 
 def describe_modifications(model: Model, head: bool = True) -> list[dict[str, Any]]:
-    """What methods have put into a model, as JSON values; without `head` what answers in its place is left out.
+    """Return what methods have put into a model, as JSON values; `head=False` leaves out what answers in its place.
 
     Example:
         >>> describe_modifications(classifier)  # doctest: +SKIP
@@ -60,8 +60,11 @@ def replay_modifications(model: Model, modifications: Iterable[Mapping[str, Any]
 
 
 def structure_of(model: Task) -> dict[str, Any]:
-    """What a config has to say of a task beyond the arguments of its constructor: what was put in, what is frozen, and
-    the methods that `compile` and `fit` read, but for a teacher, with the rate that those applied want."""
+    """Return the entries of a task's config beyond its constructor's arguments.
+
+    They are what was put in, what is frozen, the methods that `compile` and `fit` read, except a teacher, and the rate
+    that the applied methods want.
+    """
     return {
         "modifications": describe_modifications(model),
         "frozen": list(frozen_addresses(model)),

@@ -18,9 +18,9 @@ _SETTINGS = ("trainable", "active", "merged", "rate", "scale")
 
 
 class TracedForm:
-    """What a trace of a model bakes in: its layers and weights, what of them trains, and the settings that calls read.
+    """Everything that a trace of a model fixes: layers and weights, which of them train, and settings that calls read.
 
-    Two forms are equal where a trace of the one serves for the other.
+    Two forms are equal if a trace of one can be used for the other.
 
     Args:
         model: A built model.
@@ -64,7 +64,7 @@ class TracedForms:
         self._forms: dict[str, TracedForm] = {}
 
     def outdated(self, function: str, form: TracedForm) -> bool:
-        """Whether a function was traced for another form; from now on it counts as traced for this one."""
+        """Return whether a function was traced for another form; from now on it counts as traced for this one."""
         before, self._forms[function] = self._forms.get(function), form
         return before is not None and before != form
 
@@ -95,7 +95,7 @@ def model_changed(model: keras.layers.Layer) -> bool:
 
 
 def is_for(optimizer: Any, variables: list) -> bool:
-    """Whether an optimizer is not built yet, or for just these variables."""
+    """Return whether an optimizer is not built yet, or was built for exactly these variables."""
     if optimizer is None or not optimizer.built:
         return True
     known = getattr(inner_optimizer(optimizer), "_trainable_variables", ())

@@ -16,14 +16,14 @@ import tensorflow as tf
 
 
 class WeightAverages:
-    """What an optimizer keeps of the weights that it trains: their average, or while a model has that, the weights.
+    """Second copy of the weights that an optimizer trains: their average or, while the model has that, the weights.
 
     After update t the average moves by (k + 1) / (t + k) of the way to the weights, so that those after update s count in
     proportion to about s ** k. With k = 2 / fraction - 2 the mean age of the average is that of the plain mean over the
     last `fraction` of all updates so far.
 
-    A model trains its weights and is judged with the average, so the two change places: `show` before a validation and
-    at the end of an epoch, `hide` before the next one. Which is where is among the optimizer's variables, so that a file
+    A model trains its weights and is evaluated with the average, so the two change places: `show` before a validation
+    and at the end of an epoch, `hide` before the next one. An optimizer variable says which is where, so that a file
     that was written with the average in the model has the weights to go on from.
 
     Args:

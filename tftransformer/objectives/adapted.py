@@ -1,7 +1,7 @@
-"""A user's losses and metrics on a network that gives logits: Keras's read probabilities unless they are told.
+"""A user's losses and metrics on a network that gives logits: Keras's read probabilities unless told otherwise.
 
 `predict` gives probabilities, so that `loss="sparse_categorical_crossentropy"` looks right, and would train on the wrong
-numbers without a word. What is Keras's is therefore given what it reads. What is the user's own gets the targets as
+numbers silently. Keras's losses and metrics are therefore given what they read. The user's own get the targets as
 `Classification.encode` makes them, ids (B,) or 0 and 1 (B, C), and logits (B, C).
 """
 

@@ -31,7 +31,7 @@ from tftransformer.objectives.objective import Objective
 
 
 class Answer(NamedTuple):
-    """What a classifier says of one text.
+    """A classifier's answer to one text.
 
     Args:
         label: The label; None where its probability is below the one that was asked for; of a multi-label classifier
@@ -227,7 +227,7 @@ class Classification(Objective):
     compared = "probabilities"
 
     def served(self, output: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What a server answers for logits (B, C).
+        """Return a server's answer for logits (B, C).
 
         Returns:
             `probabilities` (B, C) float32, `label_id` (B,) int32 and `label` (B,) string; for several labels a text

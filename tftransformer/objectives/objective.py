@@ -14,7 +14,7 @@ from tftransformer.finetuning.recipe import UPDATES
 
 
 class Objective:
-    """What a task asks about its output; a subclass answers what is not the same for all.
+    """Meaning of a task's output; a subclass overrides what is not the same for all tasks.
 
     The methods stand in the order in which a task needs them: targets become a field, `compile` gets its loss and metrics,
     `fit` its weights, `predict` its values.
@@ -52,7 +52,7 @@ class Objective:
 
     @property
     def classes(self) -> tuple:
-        """What the numbers of a target stand for: examples with targets are for tasks where it is the same."""
+        """Meaning of the numbers of a target; examples with targets are for tasks where it is the same."""
         return ()
 
     def compiled(self, loss: Any, metrics: Any, weighted_metrics: Any, smoothing: float) -> dict[str, Any]:
@@ -89,20 +89,20 @@ class Objective:
 
         Args:
             given: The `class_weight` of `fit`.
-            targets: What is trained on; None where it is not known beforehand.
+            targets: The training targets; None where they are not known beforehand.
 
         Raises:
-            TransformerError: It is given where there are no classes, or not as there.
+            TransformerError: It is given where there are no classes, or does not fit them.
         """
         if given is None:
             return None
         raise TransformerError(f"class_weight is for classes, which {type(self).__name__} has not")
 
     def chance_loss(self, loss: Any, targets: Field, weights: np.ndarray | None) -> float | None:
-        """Return the loss of whoever knows the distribution of the targets alone, to tell a collapsed training by.
+        """Return the loss of a model that knows only the distribution of the targets, to detect a collapsed training.
 
         Args:
-            loss: What is trained on.
+            loss: The training loss.
             targets: The training targets.
             weights: (B,) factors on their losses; None for 1.
 
@@ -126,8 +126,8 @@ class Objective:
 
         Args:
             data: Labelled rows.
-            outputs: What `predict` returned for them.
-            baselines: What `baselines` returned for the same rows.
+            outputs: Result of `predict` for them.
+            baselines: Result of `baselines` for the same rows.
 
         Raises:
             TransformerError: The data have no targets.

@@ -249,7 +249,7 @@ def _metric(given: Any) -> keras.metrics.Metric:
 
 
 class _Following:
-    """What reads the scale of the objective that a task has."""
+    """Loss or metric that reads the scale of a task's objective."""
 
     def follow(self, objective: Regression) -> None:
         # A function, since Keras would save what it finds in an attribute.

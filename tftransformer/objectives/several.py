@@ -22,10 +22,10 @@ from tftransformer.objectives.objective import Objective
 
 
 class TaskColumns(NamedTuple):
-    """Where a task stands in targets and logits.
+    """Columns of a task in targets and logits.
 
     Attributes:
-        number: What the first column of the targets says.
+        number: Number of the task in the first column of the targets.
         start: Its first column of logits.
         stop: The column after its last one.
         multi_label: Its targets are one column for each label, not an id.
@@ -91,8 +91,8 @@ class TaskMetric(keras.metrics.Metric):
     """A Keras metric on the rows of one task.
 
     Args:
-        metric: What it is, on targets and logits of the task.
-        columns: Where the task stands.
+        metric: The metric, on targets and logits of the task.
+        columns: The task's columns.
         name: Shown by `fit`, such as `sst2_accuracy`.
         direction: "up" where more is better, else "down".
     """
@@ -304,9 +304,9 @@ def by_task(data: Any, tasks: Iterable[str], argument: str, every: bool = False)
     """Data by task, checked, in the order of the tasks.
 
     Args:
-        data: What a user passed.
-        tasks: The names there are.
-        argument: What the caller calls the data, for messages.
+        data: The data that a user passed.
+        tasks: Names of the tasks.
+        argument: The caller's name of the data, for messages.
         every: Whether no task may be missing.
 
     Raises:

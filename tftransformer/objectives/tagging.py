@@ -227,7 +227,7 @@ class Tagging(Objective):
         """Return what a server answers for the words of B texts, of which the longest has W.
 
         Args:
-            words: What `at_words` gave.
+            words: Result of `at_words`.
 
         Returns:
             `tag` (B, W) strings, "" behind the last word of a text; `start` and `end` (B, W) int32, its characters, -1 there;
@@ -286,7 +286,7 @@ def at_words(logits: tf.Tensor, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Te
 
     Args:
         logits: (R, T, C) of windows.
-        inputs: What `TaggedTextPreprocessor.graph` gave.
+        inputs: Result of `TaggedTextPreprocessor.graph`.
     """
     window, place = (tf.maximum(inputs[name], 0) for name in ("word_window", "word_place"))
     return {

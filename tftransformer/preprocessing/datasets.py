@@ -1,4 +1,4 @@
-"""What is asked of a `tf.data.Dataset`, or of other data, before it is known what its rows are."""
+"""Checks of a `tf.data.Dataset`, or of other data, before it is known what its rows are."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -19,12 +19,12 @@ _MODEL_INPUTS = {"padding_mask", POOLED}
 
 
 def is_dataset(x: Any) -> bool:
-    """Whether x is a `tf.data.Dataset`."""
+    """Return whether x is a `tf.data.Dataset`."""
     return isinstance(x, tf.data.Dataset)
 
 
 def is_tokenized(x: Any) -> bool:
-    """Whether x is a dataset of a model's inputs already, as Keras hands back to `evaluate` inside `fit`."""
+    """Return whether x is a dataset of a model's inputs already, as Keras hands back to `evaluate` inside `fit`."""
     if not is_dataset(x):
         return False
     spec = x.element_spec
@@ -33,7 +33,7 @@ def is_tokenized(x: Any) -> bool:
 
 
 def dataset_has_pairs(dataset: tf.data.Dataset) -> bool:
-    """Whether a dataset of raw texts yields pairs of them."""
+    """Return whether a dataset of raw texts yields pairs of them."""
     spec = dataset.element_spec
     first = spec[0] if isinstance(spec, tuple) else spec
     return isinstance(first, (tuple, list)) or isinstance(first, dict) and "text_pair" in first
@@ -60,14 +60,14 @@ def check_strings(rows: Iterable[Any], what: str, kinds: tuple[type, ...] = (str
 
 
 def with_known_size(name: str, dataset: Any, steps: int | None = None) -> Any:
-    """A dataset whose epochs have a known number of elements: where it does not say, they are counted in one pass.
+    """A dataset whose epochs have a known number of elements: if it is unknown, they are counted in one pass.
 
     Keras makes one step too many in each epoch of a dataset of unknown size (the end is found in the middle of a step,
     which the optimizer has counted by then), and a schedule has to know its length.
 
     Args:
-        name: What the user calls it.
-        dataset: Anything; what is no `tf.data.Dataset`, or has no end, is returned as it is.
+        name: The user's name of it, for messages.
+        dataset: Anything; other data than a `tf.data.Dataset`, and a dataset without an end, are returned as they are.
         steps: Batches to an epoch, if the user says so: each then begins where the last one ended, and nothing is counted.
 
     Raises:

@@ -27,11 +27,11 @@ _SPECIAL = 2  # the start token and the separator
 
 @dataclass(frozen=True)
 class WordPlaces(Field):
-    """Where the first pieces of words are in each window; nothing of it is given to the network.
+    """Places of the first pieces of words in each window; nothing of it is given to the network.
 
     Args:
-        places: Of each window, the tokens that words begin with, for the words that this window answers for.
-        sentences: int64 (B,): which sentence each window is of.
+        places: For each window, the places of the first tokens of the words that this window answers for.
+        sentences: int64 (B,): number of the sentence that each window is of.
     """
 
     places: Ragged

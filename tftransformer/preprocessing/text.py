@@ -21,11 +21,11 @@ _KINDS = ("single texts", "pairs of texts")
 
 
 class Maker(NamedTuple):
-    """What examples were made by, which decides what their numbers mean.
+    """Settings that examples were made with, which decide what their numbers mean.
 
     Args:
         tokenizer, pack: From texts to tokens.
-        classes: What the numbers of targets stand for (`Objective.classes`).
+        classes: Meaning of the numbers of targets (`Objective.classes`).
     """
 
     tokenizer: Tokenizer
@@ -33,7 +33,7 @@ class Maker(NamedTuple):
     classes: tuple
 
     def tokenizes_as(self, other: "Maker") -> bool:
-        """Whether the same texts give the same tokens."""
+        """Return whether the same texts give the same tokens."""
         if self.pack != other.pack:
             return False
         return self.tokenizer is other.tokenizer or self.tokenizer.spec() == other.tokenizer.spec()
@@ -213,5 +213,5 @@ class TextPreprocessor:
 
 
 def holds_pairs(examples: Examples) -> bool:
-    """Whether examples are of pairs of texts."""
+    """Return whether examples are of pairs of texts."""
     return bool((examples.tokens.segments == 2).any())

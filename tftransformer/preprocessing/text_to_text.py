@@ -64,7 +64,7 @@ class TextToTextPreprocessor(TextPreprocessor):
         return self._target_rows(targets).to_tensor(-1)
 
     def _target_rows(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """What is to be written for texts (B,): the tokens they begin with, but for the one that is given; theirs; an end."""
+        """Return the ids to write for texts (B,): those of `begin` but for the first; those of the text; an end."""
         ids = self.target_tokenizer.tokenize(texts)[:, : self.target_length - len(self.begin)]
         column = tf.ones([ids.nrows(), 1], tf.int32)
         before = [tf.RaggedTensor.from_tensor(column * token) for token in self.begin[1:]]

@@ -52,7 +52,7 @@ def words_of(texts: tf.Tensor) -> Words:
 
 @functools.cache
 def _kinds() -> tuple[np.ndarray, np.ndarray]:
-    """Where ranges of characters of one kind begin, and the kind of each."""
+    """Return the starts of the ranges of characters of one kind, and the kind of each."""
     # Each character three times: a run is one word, others are three.
     kinds = np.empty(sys.maxunicode + 1, "int32")
     for code in range(len(kinds)):

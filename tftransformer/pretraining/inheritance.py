@@ -27,7 +27,7 @@ TOKEN_RMS = 0.05
 
 
 def can_split_blocks(teacher: TransformerConfig, student: TransformerConfig) -> bool:
-    """Whether blocks of this teacher can be split over this student's."""
+    """Return whether blocks of this teacher can be split over this student's."""
     parts = student.num_layers // teacher.num_layers
     if isinstance(teacher.num_heads, tuple) or isinstance(student.num_heads, tuple):
         return False

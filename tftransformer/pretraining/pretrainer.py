@@ -144,7 +144,7 @@ class Pretrainer(keras.Model):
         return patterns.addresses(self.encoder) | named
 
     def state(self) -> dict[str, Any]:
-        """What a continued run needs: weights, the optimizer's variables, and what the objectives measured, by name."""
+        """Return the variables of a continued run by name: weights, the optimizer's, the objectives' measurements."""
         measured = [v for objective in self.objectives for v in getattr(objective, "measured", ())]
         groups = {"weight": self.trainable_variables, "slot": self.optimizer.variables, "loss": measured}
         return {f"{group}/{i}": v for group, variables in groups.items() for i, v in enumerate(variables)}

@@ -1,4 +1,4 @@
-"""What to try where a model is below word counting, in flags of the command `classify`."""
+"""Advice for a model that is below word counting, in flags of the command `classify`."""
 
 import math
 from collections.abc import Mapping

@@ -159,7 +159,7 @@ class ClassificationRun(AnsweringRun):
         return [notes, str(confidence or ""), self._tried(), self._advice(report)], more
 
     def _confidence(self, outputs: np.ndarray) -> Confidence | None:
-        """What confidence is worth, where other rows than the tested ones could say."""
+        """Return the `Confidence` on the test rows; None without separate validation rows to choose it on."""
         temperature = self.trained["temperature"]
         if temperature is None or tested_split(self.splits) != "test":
             return None
@@ -168,7 +168,7 @@ class ClassificationRun(AnsweringRun):
         return Confidence(chosen_on, (tested.targets.values, outputs), temperature)
 
     def _tried(self) -> str:
-        """What was tried within the minutes."""
+        """Return the report's text on what was tried within the minutes."""
         if self._found is None:
             return ""
         tried = f"Tried within {self.options.minutes:g} minutes:\n{self._found}"
@@ -182,7 +182,7 @@ class ClassificationRun(AnsweringRun):
         return math.ceil(self.options.minutes + self._found.missing / 60)
 
     def _advice(self, report: Report) -> str:
-        """What to try where word counting was better."""
+        """Return advice on what to try where word counting was better."""
         epochs = len(self.trained["epochs"])
         course = {
             "learning_rate": self.recipe.learning_rate,

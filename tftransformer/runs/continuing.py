@@ -106,7 +106,7 @@ class BothTests:
 
 
 def comparison_text(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """What `BothTests.after` found, for people."""
+    """Return the result of `BothTests.after` as readable text."""
     rows = [["", "texts", "accuracy", "macro F1", "corrected", "broken", "p"]]
     for name, row in found.items():
         moves = [f"{row['before'][key]:.4f} -> {row['after'][key]:.4f}" for key in ("accuracy", "macro_f1")]

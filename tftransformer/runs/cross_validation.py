@@ -37,7 +37,7 @@ FIGURES = ("accuracy", "macro_f1", "weighted_f1", "micro_f1", "auc", "loss")
 
 @dataclasses.dataclass(frozen=True)
 class CrossValidation:
-    """What the folds gave. `str()` of it is a table for people.
+    """Figures of the folds; `str()` gives a table.
 
     Attributes:
         recipe: Recipe of the training.

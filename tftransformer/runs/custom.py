@@ -66,7 +66,7 @@ def build_custom(options: CustomOptions) -> AdaptedPreset:
 
 
 def parse_layers(text: str | None) -> int | str | tuple[int, ...] | None:
-    """What `adapt` takes as `layers`, from a command line.
+    """Return the argument `layers` of `adapt` for a text from a command line.
 
     Example:
         >>> parse_layers("6"), parse_layers("6,"), parse_layers("0,5,11"), parse_layers("last:6")

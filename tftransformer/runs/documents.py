@@ -75,7 +75,7 @@ def build(options: DocumentOptions, data: Split, documents: bool = True) -> Text
 
 
 def describe_lengths(classifier: DocumentClassifier, train: Examples) -> str:
-    """How long the training texts are against what one chunk, and all chunks, hold."""
+    """Return a line on how many training texts are longer than one chunk, and than all chunks."""
     lengths = train.tokens.full_lengths
     cut = classifier.preprocessor.cut
     longer, lost = ((lengths > limit).mean() for limit in (cut.sequence_length, cut.document_length))

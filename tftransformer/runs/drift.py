@@ -61,7 +61,7 @@ class Measure:
 
 @dataclasses.dataclass(frozen=True)
 class DriftReport:
-    """What `drift_report` found; `print` it.
+    """Result of `drift_report`; `print` it.
 
     Attributes:
         measures: Measures of lengths, unknown tokens, tokens, predicted labels, confidence, vectors.

@@ -18,7 +18,7 @@ class AnsweringRun(TrainingRun):
 
     @classmethod
     def answers(cls, task: Any, texts: Sequence[Any], **settings: Any) -> Any:
-        """What the task says of each text; the settings are those that `predict` was given."""
+        """Return the task's answers to the texts; the settings are those that `predict` was given."""
         raise NotImplementedError
 
     @classmethod
@@ -36,7 +36,7 @@ def evaluate(kind: type[AnsweringRun], run: str | Path, options: Any = None) -> 
     """The report of a finished run's model, which is also printed; nothing is written.
 
     Args:
-        kind: What runs of the command are.
+        kind: Class of the command's runs.
         run: The run's folder.
         options: The data to evaluate on, as `TaskOptions.to_evaluate` makes them. None: the run's own test rows.
     """
@@ -60,10 +60,10 @@ def report_on(run: str | Path, task: Any, test: Any) -> Any:
 def predict(
     kind: type[AnsweringRun], run: str | Path, texts: Sequence[Any], output: str | Path | None = None, **settings: Any
 ) -> Any:
-    """What a finished run's model answers, which is also printed, or written to a file.
+    """Return a finished run's model's answers, which are also printed, or written to a file.
 
     Args:
-        kind: What runs of the command are.
+        kind: Class of the command's runs.
         run: The run's folder.
         texts: Texts, or pairs of them.
         output: A file in place of the screen.

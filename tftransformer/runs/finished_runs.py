@@ -44,7 +44,7 @@ def predict(
     min_accuracy: float | None = None,
     label_sets: float | None = None,
 ) -> list[Answer]:
-    """What a finished run's model answers, which is also printed, or written to a file.
+    """Return a finished run's model's answers, which are also printed, or written to a file.
 
     Args:
         run: The run's folder.

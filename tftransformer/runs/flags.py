@@ -201,10 +201,10 @@ class OptionFlags:
 
 
 def carried(found: Iterable[Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """What the library's messages call otherwise than the flags that carry it: the flag by the argument.
+    """Return the flags whose arguments have other names in the library's messages, by argument.
 
     Returns:
-        Arguments; and those that are words of plain sentences, too.
+        Two mappings: arguments that are no words of plain sentences, and those that are such words, too.
 
     Example:
         >>> from tftransformer.runs.options import ClassificationOptions

@@ -236,7 +236,7 @@ def _old_test(run: RunFolder, task: CausalLM, new: Splits) -> Split | None:
 
 
 def _samples(writer: Writer, split: Split) -> list[str]:
-    """What the model writes for the first of the test texts: answers, or how it goes on with their first words."""
+    """Return what the model writes for the first of the test texts: answers, or continuations of their first words."""
     say("writing samples …")
     chosen: Sequence = split.texts[:_SAMPLES]
     if split.is_pair:

@@ -27,7 +27,7 @@ OF_SEARCH = {
 
 @dataclasses.dataclass(frozen=True)
 class DecodingOptions:
-    """How texts are written; None is the default of `tftransformer.models.generation`.
+    """Options for writing texts; None is the default of `tftransformer.models.generation`.
 
     Raises:
         TransformerError: A value out of range, or of another search.

@@ -34,7 +34,7 @@ class Candidate:
 
     @property
     def contrastive(self) -> bool:
-        """Whether its updates are those of `Contrastive`."""
+        """True if its updates are those of `Contrastive`."""
         return self.strategy == Contrastive.name
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class TimedResult:
-    """What came of the time; `print` it for a table.
+    """Result of a training within some time; `print` it for a table.
 
     Attributes:
         trials: In their order.
@@ -93,7 +93,7 @@ class TimedResult:
 
 
 def rungs_of(count: int) -> list[int]:
-    """How many of so many candidates are left from rung to rung.
+    """Return the number of candidates that are left on each rung, of `count` on the first.
 
     Example:
         >>> rungs_of(5), rungs_of(1)
@@ -124,7 +124,7 @@ def last_updates(count: int, seconds: float, update: float, setup: float) -> int
 
 
 def choose_field(candidates: Sequence[Candidate], seconds: float, update: float, setup: float, wanted: int) -> int:
-    """How many of the candidates compete: as many as leave the last one the updates that the recipe wants.
+    """Return how many of the candidates compete: as many as leave the last one the updates that the recipe wants.
 
     Example:
         >>> three = [Candidate("full", rate) for rate in (1e-4, 3e-4, 3e-5)]
@@ -140,14 +140,14 @@ def choose_field(candidates: Sequence[Candidate], seconds: float, update: float,
 def candidates_for(
     recipe: Recipe, advice: Mapping[str, Any], num_layers: int, *, methods: bool = True, rates: bool = True
 ) -> list[Candidate]:
-    """What competes, the likeliest first.
+    """Return the candidates that compete, the likeliest first.
 
     Args:
         recipe: The recipe for the rows.
-        advice: The task's.
+        advice: The task's `advice`.
         num_layers: Blocks of the encoder.
         methods: Whether methods compete; else the task is trained as it is.
-        rates: Whether rates do; else all have the recipe's.
+        rates: Whether rates compete; else all have the recipe's.
 
     Example:
         >>> from tftransformer.finetuning.recipe import choose_recipe

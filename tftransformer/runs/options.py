@@ -187,7 +187,7 @@ class MultiTaskOptions:
         batch_fractions(self.sampling, {"one": 1, "other": 1})
 
     def recipe(self, advice: Mapping[str, Any]) -> dict[str, Any]:
-        """How every model of the run is trained: as stated, else as strategy and preset advise."""
+        """Return the recipe of every model of the run: as stated, else as strategy and preset advise."""
         recipe = {"strategy": self.strategy, "batch_size": self.batch_size}
         recipe["epochs"] = advice.get("epochs", EPOCHS) if self.epochs is None else self.epochs
         if self.learning_rate is not None:

@@ -42,7 +42,7 @@ class PairOptions:
     Attributes:
         command: Name of the command.
         own: Fields by which a run of the command is known.
-        example: What `dataset` may be, for a message.
+        example: Examples of what `dataset` may be, for a message.
         lengths: Longest source and longest target in tokens of a network from nothing, where no flag says.
         rate: Its highest learning rate, where no flag says; None: the task's advice.
 
@@ -134,7 +134,7 @@ class PairOptions:
 
     @property
     def run_name(self) -> str:
-        """What a run is called where no folder is given."""
+        """Name of a run where no folder is given."""
         raise NotImplementedError
 
     @property

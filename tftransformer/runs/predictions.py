@@ -112,7 +112,7 @@ def _threshold(run: RunFolder, argument: str, section: str, wanted: float) -> fl
 
 
 def _confidence(run: RunFolder, argument: str) -> dict[str, Any]:
-    """What the run's report says of confidence, with thresholds in it."""
+    """Return the section on confidence of the run's metrics, with thresholds in it."""
     options_of(run)  # refuses what is no run of one classifier
     metrics = run.metrics
     if "sets" in (found := metrics.get("confidence", {})):

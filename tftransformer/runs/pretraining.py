@@ -196,7 +196,7 @@ def training_batches(options: PretrainingOptions, shards: Shards, part: str = "t
 
 
 def _length_multiple(options: PretrainingOptions) -> int:
-    """What lengths of rows are rounded up to; packed rows all have the longest."""
+    """Return the multiple that lengths of rows are rounded up to; packed rows all have the longest."""
     if options.objective == "masked_lm":
         return 1
     # XLA compiles again for each new length; TensorFlow's own kernels take any.

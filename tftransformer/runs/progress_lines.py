@@ -1,4 +1,4 @@
-"""What `fit` tells: its progress as plain lines, where Keras's bar would not show, and the figures of its epochs."""
+"""Output of `fit`: its progress as plain lines, where Keras's bar would not show, and the figures of its epochs."""
 
 import time
 from collections.abc import Mapping

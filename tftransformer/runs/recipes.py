@@ -79,7 +79,7 @@ def strategy_of(recipe: Mapping[str, Any]) -> Strategy | None:
 
 
 def takes_freeze_layers(strategy: str | None) -> bool:
-    """Whether `freeze_layers` may stand beside a strategy: beside none, and beside a `freeze` without a number."""
+    """Return whether `freeze_layers` goes with a strategy: with none, and with a `freeze` without a number."""
     return strategy is None or strategy.strip() == "freeze"
 
 

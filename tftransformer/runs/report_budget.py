@@ -1,4 +1,4 @@
-"""What the report of a run costs, and how a run within some minutes keeps it small: fewer test rows, and fewer rows to count words in."""
+"""Cost of a report, kept small in a run within some minutes: fewer test rows, and fewer rows to count words in."""
 
 import time
 from collections.abc import Mapping
@@ -32,12 +32,12 @@ class ReportBudget:
         classifier: Built classifier.
         splits, examples: The data.
         options: The run, with `minutes`.
-        begun: When the minutes began, in seconds of `time.monotonic`.
+        begun: Start of the minutes, in seconds of `time.monotonic`.
 
     Attributes:
-        end: When the minutes are over, in seconds of `time.monotonic`.
+        end: End of the minutes, in seconds of `time.monotonic`.
         splits, examples: The data, with as many validation and test rows as there is time for.
-        speed: What running the network takes.
+        speed: Time that running the network takes.
         baseline: Word counting on these test rows.
     """
 
@@ -80,7 +80,7 @@ class ReportBudget:
         return count_words(classifier, self.splits, self.examples, options, more), more
 
     def notes(self, run: RunFolder) -> str:
-        """What was left out for want of time, for the report."""
+        """Return the report's lines on what was left out for lack of time."""
         lines, rows, tested = [], len(self.splits.train), tested_split(self.splits)
         for name, count in self._all.items():
             line = f"{len(self.examples[name]):,} of {count:,} {name} rows were looked at, chosen by the seed"

@@ -146,7 +146,7 @@ def all_pieces(
 
 
 def finished_pieces(folder: Path, stem: str, needs: Sequence[str]) -> dict[int, dict[str, Any]]:
-    """What `STEM-N.json` files hold, by N, in order."""
+    """Return the contents of the files `STEM-N.json` by N, in order."""
     numbers = {path.stem.removeprefix(f"{stem}-"): path for path in folder.glob(f"{stem}-*.json")}
     found = sorted((int(number), path) for number, path in numbers.items() if number.isdigit())
     return {number: _read_piece(path, needs, f"{stem} run") for number, path in found}

@@ -117,7 +117,7 @@ class RunFolder:
     ) -> "RunFolder":
         """Make the folder, lock it against other processes, and note in run.json that the run is under way.
 
-        Call it after the data and the model have been checked. What is replaced is kept aside until the new run
+        Call it after the data and the model have been checked. A replaced run is kept aside until the new one
         finishes or has left something, so that a run that fails at once destroys nothing.
 
         Args:
@@ -131,7 +131,7 @@ class RunFolder:
         Raises:
             TransformerError: The folder holds a finished or a different run and `overwrite` is off; it holds
                 files that are not a run's, or another process is writing to it (`overwrite` does not help);
-                the disk refused.
+                or it cannot be written.
         """
         record = {
             "format": FORMAT,
@@ -238,7 +238,7 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """What the run is called."""
+        """Name of the run."""
         return self._record.get("name", self.path.name)
 
     @property
@@ -250,7 +250,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What metrics.json holds.
+        """Contents of metrics.json.
 
         Raises:
             TransformerError: It is missing or damaged.
@@ -290,7 +290,7 @@ class RunFolder:
         return True
 
     def announcement(self) -> str:
-        """Where the run writes to, for people."""
+        """Return the line that says where the run writes to."""
         if not self.begins_anew:
             return f"writing to {self.path}"
         return f"writing to {self.path}: an unfinished run of the same settings is cleared, training begins anew"
@@ -360,7 +360,7 @@ def _now() -> str:
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
-    """What run.json says; None where there is none of this project."""
+    """Return the contents of run.json; None where there is none of this project."""
     if not (path / STATUS_FILE).is_file():
         return None
     record = read_json(path / STATUS_FILE)
@@ -418,7 +418,7 @@ def _remove(path: Path) -> None:
 
 
 def _left_by(path: Path) -> list[Path]:
-    """What a run has left in its folder beside its status, folders without a file aside: nothing, if it ended at once."""
+    """Return what a run has left in its folder beside its status and empty folders: nothing, if it ended at once."""
     return [
         entry
         for entry in path.iterdir()

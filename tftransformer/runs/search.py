@@ -105,7 +105,7 @@ class SearchResult:
 
     @property
     def model_path(self) -> Path:
-        """Where the best trial's model is."""
+        """Folder of the best trial's model."""
         return model_folder(self.folder, self.best)
 
     def load_best(self) -> Any:
@@ -155,7 +155,7 @@ class SearchResult:
 
 
 def model_folder(folder: Path, trial: Trial) -> Path:
-    """Where the model of a trial is, if it was the best so far."""
+    """Return the folder of a trial's model, which is there if the trial was the best so far."""
     return folder / f"best-trial-{trial.number}"
 
 

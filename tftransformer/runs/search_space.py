@@ -1,4 +1,4 @@
-"""What a search may choose from: a range, a list, or a fixed value for each setting of a recipe."""
+"""Space that a search chooses from: a range, a list, or a fixed value for each setting of a recipe."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence

@@ -80,12 +80,12 @@ class Row:
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether that interval leaves 0 out: another choice of seeds would hardly turn the difference round."""
+        """True if the 95 % interval of the difference leaves 0 out: other seeds would hardly reverse the difference."""
         return self.margin is not None and abs(self.difference) > self.margin
 
 
 class StrategyTable:
-    """What `compare_strategies` found. `str()` of it is a table for people.
+    """Result of `compare_strategies`; `str()` gives a table.
 
     Args:
         cells: One mapping a run: `strategy`, `rows`, `rate`, `seed`, `test`, `seconds`, `trained_parameters`,
@@ -192,7 +192,7 @@ def _percent(fraction: float) -> str:
 
 
 def default_strategies(num_layers: int) -> tuple[str, ...]:
-    """What is compared where nobody says: one of each kind, `freeze` of two thirds of the blocks.
+    """Return the strategies compared by default: one of each kind, `freeze` of two thirds of the blocks.
 
     Example:
         >>> default_strategies(12)[1]

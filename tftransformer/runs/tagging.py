@@ -89,5 +89,5 @@ class TaggingRun(AnsweringRun):
 
 
 def _kind(tag: str, scheme: str) -> str:
-    """What a tag says of a word, whatever its place in an entity."""
+    """Return a tag without the prefix for the word's place in an entity."""
     return tag if scheme == "plain" or tag == "O" else parted(tag)[1]

@@ -153,13 +153,13 @@ class TaskOptions:
 
     @property
     def data_name(self) -> str:
-        """What a run on the data is called."""
+        """Name of a run on the data."""
         source = self.train_path or self.dataset
         return Path(source.removeprefix("tfds:").rstrip("/")).stem or "run"
 
     @property
     def is_sample(self) -> bool:
-        """Whether `dataset` is the embedded sample, which stands there where nothing is given."""
+        """True if `dataset` is the embedded sample, its default."""
         return self.dataset == type(self).__dataclass_fields__["dataset"].default
 
     @property
@@ -182,7 +182,7 @@ class TaskOptions:
         return {"batch_size": self.batch_size, "augmentation": self.build_augmentation()}
 
     def build_augmentation(self) -> Augmentation | None:
-        """What changes the training texts; None where they stay."""
+        """Return the augmentation of the training texts; None where they stay as they are."""
         return None
 
     @property
@@ -194,7 +194,7 @@ class TaskOptions:
 
     @property
     def has_strategy(self) -> bool:
-        """Whether a strategy was asked for; without one a model trains what it trained when it was saved."""
+        """True if a strategy was asked for; without one a model trains what it trained when it was saved."""
         return self.strategy is not None or bool(self.freeze_layers)
 
     @property
@@ -205,7 +205,7 @@ class TaskOptions:
         return [name for name in known if getattr(self, name) not in (fields[name].default, (), [])]
 
     def fine_tuning(self) -> Strategy:
-        """How the model is fine-tuned: `strategy`, or what `freeze_layers` means."""
+        """Return the strategy to fine-tune by: `strategy`, or what `freeze_layers` means."""
         chosen = {"strategy": self.strategy, "freeze_layers": self.freeze_layers or None}
         given = {name: value for name, value in chosen.items() if value is not None}
         return strategy_of(given) or parse_strategy("full")
@@ -292,7 +292,7 @@ class TextOptions(TaskOptions):
             check_augmented(self.fine_tuning().methods)
 
     def build_augmentation(self) -> Augmentation | None:
-        """What changes the training texts; None where they stay."""
+        """Return the augmentation of the training texts; None where they stay as they are."""
         if not self.augmentation:
             return None
         given = [self.augmentation] if isinstance(self.augmentation, str) else self.augmentation

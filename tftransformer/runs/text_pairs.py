@@ -1,6 +1,6 @@
 """One run from pairs of texts to a scored, saved and exported model that writes the second for the first.
 
-What runs of translations and of summaries share; what each has of its own is a `PairRun`.
+Translations and summaries share the code of a run; the parts specific to each are a `PairRun`.
 """
 
 import dataclasses
@@ -40,16 +40,16 @@ MODEL, BEFORE = "this model", "before this run"
 
 @dataclasses.dataclass(frozen=True)
 class PairRun:
-    """What the runs of one command have of their own.
+    """Parts of a run that are specific to one command.
 
     Attributes:
         options: The dataclass of its options.
         load: The splits of pairs that options name.
-        check: What is odd about them, as `check_pairs`.
-        baselines: The texts that others write for the test split, by the name of each.
-        ready: Raises a `TransformerError` where what scores need is not installed, which is better known before the training.
+        check: The report on anything odd about them, as `check_pairs`.
+        baselines: The texts that other systems write for the test split, by the name of each.
+        ready: Raises a `TransformerError`, before the training, if something that the scores need is not installed.
         score: The report on texts of systems, the first of which is reported on, for a split of this name.
-        doing: What the model does, in a line of progress.
+        doing: Word for the model's work in a line of progress, such as "translating".
         written: The property of a run's folder that is the path of the written texts.
         pictures: Number of test pairs of which the cross-attention is drawn.
         best_epoch: Whether the run ends with the epoch of the lowest validation loss, and not with the last one.
@@ -71,7 +71,7 @@ def train(kind: PairRun, options: PairOptions) -> WrittenReport:
     """Train, score, save and export; everything is left in the run's folder.
 
     Args:
-        kind: What the command has of its own.
+        kind: The parts specific to the command.
         options: The run.
 
     Returns:
@@ -133,10 +133,10 @@ def train(kind: PairRun, options: PairOptions) -> WrittenReport:
 
 
 def write(kind: PairRun, run: str | Path, texts: Sequence[str], output: str | None = None) -> list[str]:
-    """What a finished run's model writes, which is also printed, or written to a file, one text a line.
+    """Return what a finished run's model writes, which is also printed, or written to a file, one text a line.
 
     Args:
-        kind: What the command has of its own.
+        kind: The parts specific to the command.
         run: The run's folder.
         texts: Sources.
         output: A text file in place of the screen.
@@ -214,7 +214,7 @@ def _target_lengths(task: Seq2Seq, split: Split) -> np.ndarray:
 
 
 def _written(kind: PairRun, task: Seq2Seq, split: Split, run: RunFolder) -> list[str]:
-    """What the model writes for a split, which a file keeps."""
+    """Return what the model writes for a split, which is also written to a file."""
     say(f"{kind.doing} {len(split):,} texts of {split.name} …")
     written = task.generate(split, verbose=True)
     references = split.all_references()

@@ -1,4 +1,4 @@
-"""How the runs of tasks that write texts are trained: by epochs or the clock, resumable, with the best epoch where asked for."""
+"""Training of the tasks that write texts: by epochs or the clock, resumable, with the best epoch where asked for."""
 
 import time
 from collections.abc import Mapping

@@ -115,7 +115,7 @@ def loaded(init_from: str | None, preset: str | None) -> CausalLM:
 
 
 def generate(writer: Writer, prompts: Sequence[str], output: str | None = None) -> list[list[str]]:
-    """What a model writes for prompts, which is also printed, in pieces as they come, or written to a file.
+    """Return what a model writes for prompts, which is also printed, in pieces as they come, or written to a file.
 
     Args:
         writer: The model.

@@ -3,7 +3,7 @@
 First comes the head alone, solved for on the encoder's vectors as they are, so that there is a model whatever happens. Then
 methods and rates compete by successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943): each trains for a few updates, the
 best third for three times as many, until one is left, with updates for half of the time or more. All start from the
-same weights, and frozen blocks run once for all of them. What validates best of everything tried is kept. Few validation rows
+same weights, and frozen blocks run once for all of them. The trial that validates best is kept. Few validation rows
 cannot judge: where there is time for it, folds of the training rows do, and the winner trains on all of them.
 """
 
@@ -95,11 +95,11 @@ class TimeLimit(keras.callbacks.Callback):
 
 
 class TextSpeed(NamedTuple):
-    """What running a task's network takes here.
+    """Time that running a task's network takes on this machine.
 
     Attributes:
-        text: Seconds for a text, once its graph is there.
-        tracing: Seconds until it is.
+        text: Seconds for a text, once the graph is traced.
+        tracing: Seconds to trace it.
     """
 
     text: float
@@ -139,19 +139,20 @@ def train_within(
     Results depend on how fast the machine is, so that two runs need not be equal.
 
     Args:
-        task: A built task; what it starts from, all trials do.
+        task: A built task; all trials start from its weights.
         train: Training rows with labels.
-        validation: Rows that choose, on a fixed sample where judging by all of them would take too long. Of fewer than 100
-            the training rows choose, by three folds, where there is time for it.
-        minutes: Minutes for all of it. What was begun is finished: tracing cannot be stopped.
+        validation: Rows to choose by, on a fixed sample where judging by all of them would take too long. If fewer than
+            100, three folds of the training rows choose, where there is time for it.
+        minutes: Minutes for all of it. A step that has begun is finished: tracing cannot be stopped.
         recipe: Recipe for the rows (`recipe_for`): its start, highest rate and updates are where the search begins.
         methods: Whether methods compete, beside the recipe's; else the task trains as it is.
         rates: Whether rates compete.
         compile_options: Further arguments of `compile`.
         fit_options: Further arguments of `fit`, such as `activation_cache`.
         callbacks: Gives the callbacks of a trial.
-        rows_after, seconds_after: Texts to be predicted, and other seconds to be spent, within the minutes behind training.
-        speed: What `measure_speed` found; None: it is measured within the minutes.
+        rows_after, seconds_after: Texts to be predicted, and other seconds to be spent, within the minutes after
+            training.
+        speed: Result of `measure_speed`; None: it is measured within the minutes.
         keep: Called when the task has weights that are better than those before.
         say: Takes the lines about what happens.
 
@@ -305,7 +306,7 @@ class _Timed:
         return True
 
     def _divisible(self) -> bool:
-        """Whether every fold has rows of two labels to train on."""
+        """Return whether every fold has rows of two labels to train on."""
         targets = self._train.targets.values
         rows = np.sort(np.bincount(targets)) if targets.ndim == 1 else np.array([len(targets)] * 2)
         return len(rows) > 1 and int(rows[-2]) >= _FOLDS

@@ -90,10 +90,10 @@ class TrainingRun:
         return build_task(self.task_class, self.options, self.settings())
 
     def prepare(self) -> None:
-        """What is to be done ahead of training, once there is a folder."""
+        """Do what comes before training, once there is a folder."""
 
     def tune(self) -> None:
-        """What is set on validation rows when the weights are trained."""
+        """Set what is chosen on validation rows after training."""
 
     def reported(self, report: Any, outputs: Any) -> tuple[list[str], dict[str, Any]]:
         """Draw the pictures of the test rows; text behind the report, and further sections of metrics.json."""
@@ -194,7 +194,7 @@ class TrainingRun:
         self.examples[name] = examples.take(self.task.preprocessor.rows_of(examples, rows))
 
     def rows_an_epoch(self) -> int:
-        """What is trained on in an epoch: examples, which may be windows of long texts, and changed copies of them."""
+        """Return the number of examples of an epoch, which may be windows of long texts, with their changed copies."""
         augmentation = self.options.build_augmentation()
         return len(self.examples["train"]) * (1 if augmentation is None else augmentation.rows_per_text)
 
@@ -216,7 +216,7 @@ class TrainingRun:
             task.compile(learning_rate=self.recipe.learning_rate, **options.compile_arguments())
 
     def config(self) -> dict[str, Any]:
-        """What run.json says of the run."""
+        """Return the settings for run.json, and print the recipe."""
         say(self.recipe)
         chosen = {
             "learning_rate": self.recipe.learning_rate,

@@ -119,7 +119,7 @@ class CausalLM(TextWriter):
         batch_size: int | None = None,
         verbose: bool = False,
     ) -> list:
-        """What comes behind prompts.
+        """Generate the texts that follow prompts.
 
         Args:
             prompts: Texts to go on with, or to answer; "" begins from nothing.
@@ -131,8 +131,8 @@ class CausalLM(TextWriter):
             verbose: Whether to show the progress.
 
         Returns:
-            For each prompt the new text, without the prompt, which it goes on with as it stands: it may begin with a space;
-            lists of texts, the best first, from a search for several.
+            For each prompt the new text, without the prompt, which it continues directly: it may begin with a space.
+            From a search for several texts: lists, the best first.
 
         Raises:
             TransformerError: A value out of its range, or a prompt that leaves no room.
@@ -154,7 +154,7 @@ class CausalLM(TextWriter):
         max_new_tokens: int | None = None,
         constraints: Sequence[Callable] = (),
     ) -> Iterator[str]:
-        """What comes behind one prompt, piece by piece, each as soon as it is known; arguments as for `generate`.
+        """Yield the text that follows one prompt, in pieces as soon as they are known; arguments as for `generate`.
 
         Yields:
             Pieces of the text, of whole characters.
@@ -233,15 +233,15 @@ class CausalLM(TextWriter):
     # Figures.
 
     def perplexities(self, texts: Any, batch_size: int | None = None) -> dict[str, float]:
-        """How well plain texts, or answers to prompts, are foreseen, by units that do not depend on the vocabulary, too.
+        """Compute perplexities of plain texts, or of answers to prompts, also by units independent of the vocabulary.
 
         Args:
             texts: Texts in a list or a `Split`, or pairs of a prompt and its answer.
             batch_size: Rows a batch.
 
         Returns:
-            `token`: perplexity of a token, ends of texts included; `word`: of what stands between spaces; `byte`: of a
-            byte of UTF-8. All of the same sum of log-probabilities; of pairs, of the answers alone.
+            `token`: perplexity of a token, ends of texts included; `word`: of a word between spaces; `byte`: of a byte
+            of UTF-8. All are of the same sum of log-probabilities; for pairs, of the answers alone.
 
         Raises:
             TransformerError: A pair is longer than `sequence_length`.

@@ -137,9 +137,9 @@ class DocumentClassifier(TextClassifier):
         return in_places(vectors, real)
 
     def chunk_weights(self, texts: Any, batch_size: int | None = None) -> list[list[ChunkWeight]]:
-        """Which chunks of each document decided, by the weights of the attention over chunks.
+        """Return how much each chunk of a document decided, by the weights of the attention over chunks.
 
-        With `chunk_blocks` a chunk's vector holds something of the others, and the weights say less.
+        With `chunk_blocks` a chunk's vector also depends on the other chunks, and the weights say less.
 
         Args:
             texts: In any form that `predict` takes.

@@ -17,7 +17,7 @@ _OURS = "tftransformer"
 
 
 def load(preset: str | os.PathLike[str] | Preset, **options: Any) -> Any:
-    """What `save_to_preset` wrote, as the class that wrote it, with its weights, labels and settings.
+    """Load what `save_to_preset` wrote, as the class that wrote it, with its weights, labels and settings.
 
     A folder of another project with a classification head is a `TextClassifier`, one with the head of a regression a
     `TextRegressor`, one with a head over tokens a `TokenClassifier`.

@@ -163,7 +163,7 @@ class EncoderNetwork(Network):
     def token_vectors(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
         """Return the vectors (B, T, D) of each text's tokens, below the pooling, of integer inputs; of packed rows, too.
 
-        What stands at padding means nothing.
+        Values at padded positions have no meaning.
         """
         stack = stack_of(self.encoder, self.config)
         x = _texts_of_rows(stack, inputs, training) if PLACES in inputs else walk(stack, inputs, training=training)

@@ -202,14 +202,14 @@ class Seq2Seq(TextWriter):
         return self.target_tokenizer.detokenize(found.token_ids), found.scores
 
     def cross_attention(self, source: str, target: str) -> tuple[list[str], list[str], np.ndarray]:
-        """Where the decoder looks while it writes a text: for pictures (`evaluation.plot_cross_attention`).
+        """Return the decoder's attention to the source for a text, for pictures (`evaluation.plot_cross_attention`).
 
         Args:
             source, target: The two texts.
 
         Returns:
             The source's tokens (S), those of the target with its end (T), and the attention scores (L, N, T, S) of the
-            decoder's L blocks: row t is from where the token t is written.
+            decoder's L blocks: row t is of the position that writes token t.
 
         Example:
             >>> words, written, scores = translator.cross_attention("a house", "ein Haus")

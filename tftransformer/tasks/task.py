@@ -53,7 +53,7 @@ from tftransformer.training.replicas import first_batch, weigh_replicas
 
 @dataclasses.dataclass
 class _Tuning:
-    """How a task is fine-tuned; in an object of its own, as Keras and TensorFlow take what they find on a model for parts of it."""
+    """Fine-tuning of a task, in an object of its own: Keras and TensorFlow take a model's attributes for its parts."""
 
     methods: tuple[Method, ...] = ()
     loss_step: Any = None
@@ -63,15 +63,15 @@ class Task(task.Task):
     """A Keras model of four parts: a preprocessor, a network, its head and an objective; `fit`, `evaluate` and `predict` take texts.
 
     Texts are tokenised once, in `tf.data`; the compiled step sees integers only. Subclasses choose the parts, and say what
-    else a folder is to hold of them. What is computed in another way is a `Network` of its own and not a `call`: it is the
-    network that says what of it may be stored while it is frozen, and what a server runs.
+    else a folder is to hold of them. Another computation is a `Network` of its own and not a `call`: the network says
+    which of its outputs may be stored while it is frozen, and what a server runs.
 
     Args:
         config: Sizes and choices of the encoder.
         tokenizer: Text to ids; its vocabulary fits `config.vocabulary_size`.
-        objective: What the output means; its settings are the task's to save. None: an `Objective`, by which only texts
+        objective: Meaning of the output; the task saves its settings. None: an `Objective`, with which only texts
             without targets can be given.
-        preprocessor: Makes what turns texts into what the network takes, of the tokenizer and the sequence length.
+        preprocessor: Makes of the tokenizer and the sequence length the object that turns texts into network inputs.
         network: Makes the network of the config and `options`.
         sequence_length: Longest sequence in tokens. None: the config's `max_sequence_length`.
         seed: Random seed of the order of the training examples.
@@ -161,7 +161,7 @@ class Task(task.Task):
     # How it is served.
 
     def serving(self, computed: "Task | None" = None) -> Serving:
-        """What it takes and answers where it is served, for whatever format it is exported to.
+        """Return what it takes and answers where it is served, for any format of export.
 
         Args:
             computed: The copy in another precision that the served network is made of; None: this model itself.
@@ -214,7 +214,7 @@ class Task(task.Task):
 
     @property
     def text_pairs(self) -> bool | None:
-        """Whether it takes pairs of texts; None until `fit` is given some or single texts."""
+        """True if it takes pairs of texts; None until `fit` is given pairs or single texts."""
         return self.preprocessor.pairs
 
     def preprocess(self, texts: Any, targets: Any = None, sample_weight: Any = None) -> Examples:
@@ -247,10 +247,10 @@ class Task(task.Task):
                 ("lora:8+layerwise:0.9") where they combine. `finetuning.methods` has them all.
 
         Returns:
-            What is frozen now.
+            A summary of what is frozen now.
 
         Raises:
-            TransformerError: A method does not fit the model, or two want the same place. Nothing was changed then.
+            TransformerError: A method does not fit the model, or two want the same place; the model is left as it was.
 
         Example:
             >>> print(classifier.apply("freeze:1"))
@@ -395,7 +395,7 @@ class Task(task.Task):
         return super().evaluate(batches, **kwargs)
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> np.ndarray:
-        """What the task makes of each text, in the order of the texts.
+        """Return the task's output for each text, in the order of the texts.
 
         Args:
             x: Texts or pairs in any form that `fit` takes; one string is a list of one. Labels are not looked at.
@@ -506,7 +506,7 @@ class Task(task.Task):
         save_task(self, folder, format=format, head=head, dtype=dtype, overwrite=overwrite)
 
     def preset_contents(self) -> dict[str, Any]:
-        """What every format of a folder holds of it: arguments of the functions that write one."""
+        """Return what a folder of any format holds of it: arguments of the functions that write one."""
         return {
             "config": self.config,
             "tokenizer": self.tokenizer,
@@ -523,7 +523,7 @@ class Task(task.Task):
         return contents
 
     def task_settings(self) -> dict:
-        """What a preset stores about the network and its inputs."""
+        """Return the settings of the network and its inputs that a preset stores."""
         return {**self.network.settings(), "sequence_length": self.sequence_length}
 
     def get_config(self) -> dict:
@@ -564,10 +564,10 @@ class Task(task.Task):
     # What was changed after `compile`, or after a first `fit`, `evaluate` or `predict`.
 
     def check_compilation(self) -> None:
-        """Make sure that the optimizer is one for the weights that train now; every training asks.
+        """Make sure that the optimizer is for the weights that train now; called before every training.
 
-        What is put in or frozen between `compile` and the first training is compiled for with the arguments that
-        `compile` was given, so that each weight has the rate that these mean.
+        If layers are put in or weights frozen between `compile` and the first training, the task is compiled again with
+        the arguments that `compile` was given, so that each weight has the rate that these mean.
 
         Raises:
             TransformerError: The optimizer has trained, or was loaded, with other weights: they would be lost.
@@ -604,7 +604,7 @@ class Task(task.Task):
 
     @property
     def loss_step(self) -> Any:
-        """What a method, such as a teacher, adds to the training loss of the `fit` that runs; None outside of one."""
+        """Object by which a method, such as a teacher, adds to the loss of the `fit` that runs; None outside of one."""
         return self._tuning.loss_step
 
     @loss_step.setter

@@ -128,7 +128,7 @@ class TextClassifier(Task):
 
     @property
     def multi_label(self) -> bool:
-        """Whether a text may have any number of the labels."""
+        """True if a text may have any number of the labels."""
         return self.objective.multi_label
 
     @property
@@ -231,7 +231,7 @@ class TextClassifier(Task):
 
         Args:
             data: A Split with targets, or `Examples` that `preprocess` made of one.
-            baseline: What `evaluation.tfidf_baseline` returned on the same texts, to stand beside it.
+            baseline: Result of `evaluation.tfidf_baseline` on the same texts, to stand beside it.
         """
         return self.objective.report_of(self.objective.labels_of(data), self.predict(data, verbose=0), baseline)
 

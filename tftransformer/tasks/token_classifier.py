@@ -38,8 +38,8 @@ class TokenClassifier(Task):
         config: Sizes and choices of the encoder.
         tokenizer: Text to ids; its vocabulary fits `config.vocabulary_size`.
         labels: The C tags in the order of the logits, such as "O", "B-PLACE", "I-PLACE"; or plain ones, such as "NOUN".
-        scheme: What prefixes mean: "IOB1", "IOB2", "BIOES", "BILOU" or "plain". None: found from the tags. Tags that
-            `fit` is given may be of any of them.
+        scheme: Meaning of the prefixes: "IOB1", "IOB2", "BIOES", "BILOU" or "plain". None: found from the tags. Tags
+            that `fit` is given may be of any of them.
         decode: "viterbi", the most probable sequence that the scheme allows, or "argmax", the most probable tag of each word.
         overlap: Tokens that two windows of a long text share. None: a quarter of `sequence_length`.
         name: Name of the Keras model.

@@ -1,4 +1,4 @@
-"""What tasks that write texts share: how they are trained, how they write, how they are served and saved."""
+"""Shared code of tasks that write texts: training, writing, serving and saving."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -180,7 +180,7 @@ class TextWriter(Task):
         return decoded if getattr(search, "num_texts", 1) > 1 else [row[0] for row in decoded]
 
     def predict(self, x: Any, batch_size: int | None = None, **_: Any) -> np.ndarray:
-        """What `generate` writes for each text with the task's own search, (B,) strings."""
+        """Return what `generate` writes for each text with the task's own search, (B,) strings."""
         found = self.generate(x, batch_size=batch_size)
         return np.array([text if isinstance(text, str) else text[0] for text in found])
 
@@ -201,7 +201,7 @@ class TextWriter(Task):
         return write
 
     def never_written(self) -> tuple[generation.Banned, ...]:
-        """What bans the special tokens that are no part of a text, and not its end; nothing where there are none."""
+        """Return the ban of special tokens that are no part of a text, except its end; empty where there are none."""
         tokenizer = self.writing_tokenizer
         special = {tokenizer.pad_id, tokenizer.start_id, tokenizer.mask_id} - {tokenizer.separator_id}
         return (generation.Banned(sorted(special)),) if special else ()

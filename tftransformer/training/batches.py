@@ -29,11 +29,11 @@ def training_batches(
 
     Args:
         task: A `Task`.
-        examples: To train on.
+        examples: Training examples.
         batch_size: Rows a batch.
         shuffle: A new order in each epoch, by the task's seed.
         epoch: Keeps the number of the epoch.
-        augmentation: What changes the texts; None leaves them.
+        augmentation: Changes of the texts; None leaves them as they are.
 
     Returns:
         As `token_batches`.

@@ -1,4 +1,4 @@
-"""When `fit` looks whether a classifier has collapsed, and how a collapsed run begins again."""
+"""Detection of a collapsed classifier in `fit`, and the restart of a collapsed run."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,12 +26,12 @@ def notice_collapse(
     class_weights: tf.Tensor | None = None,
     stop: bool = False,
 ) -> list[keras.callbacks.Callback]:
-    """Return the callback that looks, or none: where there is a loss of guessing, on targets that are all known before training.
+    """Return the callback that detects a collapse; none without a loss of guessing on targets known beforehand.
 
     Args:
         task: A compiled task, whose schedule knows its length.
-        data: What it trains on; labels of a `tf.data.Dataset` are not known beforehand.
-        batches: Batches of the run, None where nobody knows.
+        data: Training data; labels of a `tf.data.Dataset` are not known beforehand.
+        batches: Batches of the run; None if unknown.
         class_weights: Weights of the classes, of `Objective.class_weights`.
         stop: Whether it is to stop a training that has collapsed.
     """

@@ -1,4 +1,4 @@
-"""What `compile()` means for a task when arguments are left out."""
+"""Defaults of a task's `compile()` for arguments that are left out."""
 
 import functools
 import inspect
@@ -33,12 +33,12 @@ TRAINING_ARGUMENTS = ("optimizer", "loss", *_OPTIMIZER_OPTIONS, *_OWN_OPTIONS)
 
 
 class Compilation:
-    """What `compile` was asked for, and for which form of the model.
+    """Arguments that `compile` was given, and the form of the model that it was for.
 
     Args:
         task: Task as it is compiled.
         again: Function that compiles a task with the same arguments, and others by name.
-        given: Names of the arguments that were given, of those that decide how weights are trained.
+        given: Names of the given arguments that decide how weights are trained.
     """
 
     def __init__(self, task: "Task", again: Callable[..., None], given: Iterable[str] = ()) -> None:
@@ -175,14 +175,14 @@ def compile_arguments(
 
 
 def choose_xla(task: "Task", updates: int) -> str:
-    """Decide for a run of so many updates whether its steps are compiled as a whole, where `compile` left it open.
+    """Decide whether the steps of a run of so many updates are compiled by XLA, where `compile` left it open.
 
     Args:
         task: A compiled task; its `jit_compile` is set.
         updates: Batches in all epochs.
 
     Returns:
-        What was chosen, and why.
+        A line that says what was chosen, and why.
 
     Example:
         >>> classifier.compile()
@@ -209,7 +209,7 @@ def _has_accelerator() -> bool:
 
 
 def restore_compilation(task: "Task") -> None:
-    """What loading has to do after `compile`: give the optimizer its variables, so that their values fit."""
+    """Finish loading after `compile`: give the optimizer its variables, so that their saved values fit."""
     task._compilation = Compilation(task, lambda task, **more: None, TRAINING_ARGUMENTS[:1])
     if task.optimizer is None:
         return

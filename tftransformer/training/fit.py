@@ -1,6 +1,6 @@
 """`fit` of a task, from top to bottom: the data are read, a plan is made where none was given, Keras trains.
 
-What does not combine (`CLASHES`) is refused or, where nobody asked for it, left out with a line.
+Steps that do not combine (`CLASHES`) are refused or, where nobody asked for them, left out with a line of output.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +70,7 @@ CLASHES = {
 
 @dataclass
 class Run:
-    """One `fit` under way: what it was asked for, and then what each step of it found out.
+    """State of one `fit`: its arguments, and then the results of each step.
 
     Args:
         task: The task.
@@ -81,14 +81,14 @@ class Run:
         by_recipe: Whether epochs come from a recipe, given or chosen.
         cache, augmentation: None where there is none.
         epoch: The number of the epoch, for batches.
-        data: What it trains on: Examples, or a dataset of batches.
+        data: Training data: Examples, or a dataset of batches.
         validation: The same of validation data; None without.
         validation_steps: How many batches of it Keras takes; None where they are chosen already.
         validation_epochs: Keras's `validation_freq`.
         class_weights: Weights of the classes.
         shuffle: Whether epochs have orders of their own.
         stages: Stages of gradual unfreezing.
-        methods: Those of the task, where the recipe has put others in their place.
+        methods: The task's own methods, where the recipe has put others in their place.
     """
 
     task: "Task"
@@ -144,7 +144,7 @@ def fit(
         task: The task.
         keras_fit: `keras.Model.fit`, bound to it.
         x, y, sample_weight, class_weight, shuffle, validation_split, validation_data, validation_steps: As for `Task.fit`.
-        options: What goes to `keras.Model.fit` as it is.
+        options: Arguments that go to `keras.Model.fit` as they are.
         asked: As for `begin`.
     """
     run = begin(task, **asked)

@@ -49,7 +49,7 @@ def first_batches(examples: Examples, argument: str, steps: int | None, batch_si
 
     Args:
         examples: To choose from.
-        argument: What Keras calls the number of batches: "steps" or "validation_steps".
+        argument: Keras's name of the number of batches: "steps" or "validation_steps".
         steps: The number.
         batch_size: Rows a batch.
 

@@ -1,4 +1,4 @@
-"""What `fit` plans for a task before it trains: the recipe where none is given, and what validates it."""
+"""Plan of a task's `fit` before it trains: the recipe where none is given, and the validation."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -58,7 +58,7 @@ def recipe_as_compiled(
 
 
 def monitors_validation(callback: Any) -> bool:
-    """Whether a callback compares epochs by a figure of the validation data, which it then wants to know of each."""
+    """Return whether a callback compares epochs by a figure of the validation data, and so needs it of each epoch."""
     if isinstance(callback, keras.callbacks.CallbackList):
         return any(map(monitors_validation, callback.callbacks))
     # Without save_best_only the figure decides nothing.
@@ -74,5 +74,5 @@ def sample(examples: Examples, rows: int, seed: int = 0) -> Examples:
 
 
 def task_has_trained(task: "Task") -> bool:
-    """Whether its optimizer has made an update."""
+    """Return whether its optimizer has made an update."""
     return task.optimizer is not None and int(keras.ops.convert_to_numpy(task.optimizer.iterations)) > 0

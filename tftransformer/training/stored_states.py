@@ -1,4 +1,4 @@
-"""What the frozen layers of a task make of the data of a `fit`, computed once where that pays."""
+"""Outputs of the frozen layers of a task for the data of a `fit`, computed once where that pays."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,13 @@ def stored_states(
 
     Args:
         task: Has `frozen_part`.
-        cache: None where the user wants none.
+        cache: The cache; None where the user wants none.
         data: Training data, then validation data: Examples, datasets or None.
         passes: Epochs to come.
         say: Takes the line that says what happens.
 
     Returns:
-        What turns batches of token ids into batches of states; None to train from token ids.
+        `StoredStates`, which turn batches of token ids into batches of states; None to train from token ids.
     """
     if cache is None or passes < 1:
         return None
@@ -51,11 +51,11 @@ def store_for_stages(
 ) -> None:
     """Store what every stage of gradual unfreezing will train from, in one run through the frozen layers.
 
-    A later stage trains from further down. What lies lowest is run first, and each stage before goes on from there.
+    Later stages train from lower layers. The lowest part is run first, and each earlier stage continues from there.
 
     Args:
         task, cache, data, say: As for `stored_states`.
-        stages: What `GradualUnfreezing.stages` gave.
+        stages: Stages of `GradualUnfreezing.stages`.
     """
     if cache is None or not isinstance(data[0], Examples):
         return

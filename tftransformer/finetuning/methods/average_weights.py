@@ -11,28 +11,30 @@ _RULE = "above 0 and at most 1"
 
 @dataclass(frozen=True)
 class AverageWeights(Method):
-    """Validation during `fit`, and everything after it, is of an average of the weights over the updates of the run.
+    """Average of the weights over the updates of a run, used by validation during `fit` and by everything after it.
 
-    The weights train as they would without it, to the bit. Beside them the optimizer keeps their running average, in
+    Training itself is the same, bit for bit. Beside the weights the optimizer keeps their running average, in
     which the weights after update s count in proportion to about s ** k, with k = 2 / fraction - 2: polynomial-decay
     averaging (Shamir & Zhang 2013, arXiv:1212.1824), after Polyak & Juditsky 1992 and Izmailov et al. 2018
     (arXiv:1803.05407). An exponential average of a fixed momentum lags in a few hundred updates; the mean over the end of
-    a run is not there before that, nor in a run that is stopped early. What does not train stays as it is.
+    a run is not available before that, nor if a run is stopped early. Weights that do not train stay as they are.
 
-    Validation, and what callbacks compare or write at the end of an epoch (`EarlyStopping`, `ModelCheckpoint`), is of the
-    average; loss and metrics of the training batches are of the weights that train. Each `fit` begins a new average, from
-    the weights that the model has. With `initial_epoch` or `BackupAndRestore` a run goes on from the weights that it
-    trained, which the optimizer keeps and saves, and ends as the run in one go. Stages of `GradualUnfreezing` have one average; a run that
-    begins again after a collapse has a new one. Of LoRA's change the factors are averaged, not their product.
+    Validation, and what callbacks compare or write at the end of an epoch (`EarlyStopping`, `ModelCheckpoint`), is of
+    the average; loss and metrics of the training batches are of the weights that train. Each `fit` begins a new
+    average, from the weights that the model has. With `initial_epoch` or `BackupAndRestore` a run goes on from the
+    weights that it trained, which the optimizer keeps and saves, and ends like an uninterrupted run. Stages of
+    `GradualUnfreezing` have one average; a run that begins again after a collapse has a new one. Of LoRA the factors
+    are averaged, not their product.
 
-    It was not seen to make answers better, and so no default has it. Nine trainings (SST-2, MRPC, Medical Abstracts, 50 to
-    1,000 rows, two seeds, the 12 x 192 encoder, `head_start`), each judged with its average and with the weights that
-    trained: accuracy +0.09 points, standard error 0.12. The log loss falls by 2 to 19 %, but by next to nothing once both
-    have their best temperature, which `calibrate` finds. It costs a copy of what trains, and some per cent of a step.
+    It was not seen to make predictions better, so no default uses it. Nine trainings (SST-2, MRPC, Medical Abstracts,
+    50 to 1,000 rows, two seeds, the 12 x 192 encoder, `head_start`), each judged with its average and with the weights
+    that trained: accuracy +0.09 points, standard error 0.12. The log loss falls by 2 to 19 %, but by next to nothing
+    once both have their best temperature, which `calibrate` finds. It costs a copy of what trains, and some per cent of
+    a step.
 
     Args:
-        fraction: Above 0 and at most 1. The average is as old as the plain mean over this last fraction of the updates so
-            far; 1 is the plain mean over all of them.
+        fraction: Above 0 and at most 1. The average has the mean age of a plain mean over this last fraction of the
+            updates so far; 1 is the plain mean over all of them.
 
     Raises:
         TransformerError: `fraction` is out of its range. On `compile`: an optimizer is given, which has to be told itself

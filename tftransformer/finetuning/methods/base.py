@@ -67,7 +67,7 @@ class Method:
         about: Description for people, in a few words.
         number: The setting behind the colon; None where there is none.
         rate: The highest learning rate where none is given; None where pretrained weights train, which have the rate
-            that their preset advises. Chosen on validation rows of SST-2 (BUILD_NOTES.md, "Which strategy"), except
+            that their preset advises. Chosen on validation rows of SST-2 (benchmarks/results/README.md), except
             where the method says otherwise.
         inserted: Full-match patterns of the addresses of weights that it puts in: they start from random numbers and
             train at the rate of such.
@@ -96,7 +96,7 @@ class Method:
         """Raise a `TransformerError` where the model cannot be changed so; change nothing."""
 
     def places(self, model: Model) -> set[str]:
-        """What it takes in the model: two methods of one list must not take the same."""
+        """Return the places that it takes in the model; two methods of one list must not take the same."""
         return set()
 
     def insert(self, model: Model) -> None:
@@ -123,7 +123,7 @@ class Method:
         return self.rate
 
     def optimizer_options(self, model: Model) -> dict[str, Any]:
-        """What `compile` gives to `build_optimizer` beside its own arguments."""
+        """Return arguments that `compile` passes to `build_optimizer` beside its own."""
         return {}
 
     def stages(self, model: Model, epochs: int, initial_epoch: int = 0) -> Sequence[Stage]:
@@ -137,15 +137,16 @@ class Method:
             task: Task that the method is applied to.
             examples: Training examples, with targets.
             weights: (B,) factors on the rows' losses; None for 1.
-            vectors: Gives the (B, D) vectors that the head sees of the examples, from stored states where there are some.
+            vectors: Returns the (B, D) vectors of the examples that the head sees, from stored states if there are
+                some.
 
         Returns:
-            What was done, in one line.
+            A line that describes what was done.
         """
         return ""
 
     def loss_step(self, task: "Task", examples: Any) -> Any:
-        """What `fit` adds to the training loss; None: nothing.
+        """Return the object by which `fit` adds to the training loss, or None.
 
         Args:
             task: Task that the method is applied to.
@@ -160,7 +161,7 @@ class Method:
 
     @classmethod
     def modifications(cls, model: Model) -> list[dict[str, Any]]:
-        """What of its kind a model holds, as JSON values with `kind` for `restore`."""
+        """Return the model's modifications of this kind, as JSON values with `kind` for `restore`."""
         return []
 
     @classmethod
@@ -173,10 +174,10 @@ class Method:
         """Change any Keras model that is built of this package's blocks; a task's own `apply` does the same.
 
         Returns:
-            What is frozen now.
+            A summary of what is frozen now.
 
         Raises:
-            TransformerError: The model cannot be changed so. Nothing was changed then.
+            TransformerError: The model cannot be changed this way; it is left as it was.
         """
         return apply_methods((self,), model)
 
@@ -271,7 +272,7 @@ def selected_parts(model: Model, kind: type, patterns: str | Iterable[str], argu
 
 
 def fresh_patterns(model: Model, train: str | Iterable[str] | None) -> list[str]:
-    """What trains beside what is put in: `train`, or where that is None whatever of a task is not pretrained, and the head."""
+    """Return patterns of what trains beside inserted parts: `train`; if None, what is not pretrained, and the head."""
     from tftransformer.finetuning.freezing import check_patterns
     from tftransformer.models.task import Task
 

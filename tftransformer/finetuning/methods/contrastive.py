@@ -28,10 +28,11 @@ _STRENGTH = 10.0
 class Contrastive(Method):
     """Pull texts of one label together and push others apart, then fit a logistic regression on the vectors.
 
-    `fit` does both before it would take updates, of which there are none. The loss of a batch is the mean of (1 - cosine)² over
-    its pairs of one label and of max(0, cosine)² over the others. SetFit draws pairs and runs two texts for each; here all
-    pairs of a batch count, 120 of 16 texts, each by the product of its texts' weights. With several labels a text the 1 is the
-    fraction of their labels that two texts share. What trains in the encoder is what other methods say: "freeze:3+contrastive".
+    `fit` does both first, and then takes no updates. The loss of a batch is the mean of (1 - cosine)² over its pairs of
+    one label and of max(0, cosine)² over the others. SetFit draws pairs and runs two texts for each; here all pairs of
+    a batch count, 120 of 16 texts, each by the product of its texts' weights. With several labels a text, the 1 becomes
+    the fraction of their labels that two texts share. Other methods choose which weights of the encoder train:
+    "freeze:3+contrastive".
 
     Args:
         updates: Number of updates of the encoder.
@@ -41,8 +42,8 @@ class Contrastive(Method):
         strength: Inverse strength of the regression's penalty, for vectors of length 1.
 
     Raises:
-        TransformerError: A number out of its range. On `apply`: as for `LinearProbe`, or texts are cut into chunks. In `fit`: a dataset, or rows with all
-            the same labels.
+        TransformerError: A number out of its range. On `apply`: as for `LinearProbe`, or texts are cut into chunks. In
+            `fit`: a dataset, or rows with all the same labels.
 
     Example:
         >>> str(Contrastive(updates=200))
@@ -94,7 +95,7 @@ def _train_pairs(task: "Task", examples: Any, weights: Any, method: Contrastive)
         raise TransformerError("contrastive needs rows of two labels at least; all rows have the same")
 
     class Vectors(keras.Model):
-        """What the head sees; the head itself does not train."""
+        """Model that returns the vectors that the head sees; the head itself does not train."""
 
         def __init__(self) -> None:
             super().__init__(name="vectors", dtype=task.dtype_policy)

@@ -94,7 +94,7 @@ class Distillation(Method):
         _checked_blocks(self.blocks or {}, model.config.num_layers, self.teacher.config.num_layers)
 
     def loss_step(self, task: Task, examples: Any) -> "TeacherStep":
-        """What adds the teacher to a `fit` of these examples."""
+        """Return the object that adds the teacher's loss to a `fit` of these examples."""
         step = self._taught.get(task)
         if step is None or not step.outputs.covers(examples):
             blocks = _checked_blocks(self.blocks or {}, task.config.num_layers, self.teacher.config.num_layers)
@@ -106,7 +106,7 @@ class Distillation(Method):
 
 
 class TeacherStep:
-    """What a teacher adds to the training of one student. Made by `Distillation`.
+    """A teacher's part in the training of one student. Made by `Distillation`.
 
     Attributes:
         outputs: The teacher's outputs.
@@ -221,11 +221,11 @@ def _checked_blocks(blocks: Any, own: int, taught: int) -> dict[int, int]:
 
 
 def soft_label_loss(logits: Any, teacher_logits: Any, temperature: float, multi_label: bool = False) -> Any:
-    """How far a student's probabilities are from the teacher's, both softened.
+    """Compute the divergence of a student's probabilities from the teacher's, both softened.
 
-    The divergence of Kullback and Leibler: the cross-entropy of the soft labels less what the teacher's own
-    uncertainty adds to it, so that it has the same gradient and is 0 where the two agree. Times temperature², so
-    that gradients do not shrink as the temperature grows.
+    The Kullback-Leibler divergence: the cross-entropy of the soft labels minus the teacher's own entropy, so that it
+    has the same gradient and is 0 where the two agree. It is multiplied by temperature², so that gradients do not
+    shrink as the temperature grows.
 
     Args:
         logits: Logits (B, C) of the student.
@@ -321,7 +321,7 @@ class TeacherOutputs:
         return len(self._rows)
 
     def covers(self, examples: Examples) -> bool:
-        """Whether every row is known."""
+        """Return whether the outputs of every row are known."""
         return all(digest in self._rows for digest in examples.digests)
 
     def batches(self, dataset: tf.data.Dataset, examples: Examples) -> tf.data.Dataset:

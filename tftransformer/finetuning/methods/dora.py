@@ -34,7 +34,7 @@ class DoRA(LoRA):
 
 @keras.saving.register_keras_serializable(package="tftransformer")
 class WeightDecomposedDelta(LowRankDelta):
-    """What DoRA makes of a projection's output. Arguments are `LowRankDelta`'s."""
+    """Change of a projection's output by DoRA. Arguments are `LowRankDelta`'s."""
 
     adds = False
 

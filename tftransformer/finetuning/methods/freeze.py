@@ -11,11 +11,11 @@ from tftransformer.finetuning.methods.base import Method, Number, hold_patterns
 
 @dataclass(frozen=True)
 class Freeze(Method):
-    """Stop weights from training. What was frozen before stays frozen.
+    """Stop weights from training. Weights frozen before stay frozen.
 
     Frozen weights get no gradient, no optimizer slots and no decay. A layer of this package that is frozen as a whole
     also runs without dropout during training, and where the frozen layers lie at the bottom `fit` runs them once and
-    trains from what they gave.
+    trains from their outputs.
 
     Args:
         layers: N: the layers `encoder_block_0` to `encoder_block_{N-1}` and, if `embeddings`, the layer `embeddings`.

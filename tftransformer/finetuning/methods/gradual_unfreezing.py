@@ -18,22 +18,22 @@ STARTS = ("head", "block")
 
 @dataclass(frozen=True)
 class GradualUnfreezing(Method):
-    """Which weights train from which epoch on.
+    """Schedule of which weights train from which epoch on.
 
-    Left alone, it fits the stages into the epochs of `fit`, so that every run ends with all weights training. As long
-    as there are epochs enough, a stage is one epoch (Howard & Ruder) and the rest of the run trains everything.
+    By default, it fits the stages into the epochs of `fit`, so that every run ends with all weights training. As long
+    as there are enough epochs, a stage is one epoch (Howard & Ruder) and the rest of the run trains everything.
     With fewer epochs than stages more blocks join at a time, the same number in each stage but the last: of 12
     blocks in 4 epochs none, 4, 8 and 12 train; in 2 epochs none, then all.
 
-    What is frozen already stays frozen. Weights that wait hold no optimizer slots and do not change by a bit;
-    where they lie at the bottom, `fit` may train from their stored outputs. When training is over everything that
+    Weights frozen before stay frozen. Weights that wait have no optimizer slots and do not change at all;
+    where they lie at the bottom, `fit` may train from their stored outputs. After training, everything that
     trained before may train again, with an optimizer that goes on from the last stage's.
 
     Args:
         blocks_per_stage: Least number of blocks that join at a time. The embeddings join with the lowest one.
         epochs_per_stage: Number of epochs after which the next ones join, whatever the length of the run: blocks for
             which it is too short do not train, which `fit` says. None: as above.
-        start: "head": the first stage trains what lies above the blocks. "block": and the first blocks with it.
+        start: "head": the first stage trains what lies above the blocks. "block": the first blocks as well.
 
     Raises:
         TransformerError: A number below 1, or an unknown start.
@@ -99,7 +99,7 @@ class GradualUnfreezing(Method):
         return stages
 
     def _joining(self, model: Model, epochs: int) -> list[tuple[str, list[str]]]:
-        """What joins with each stage: in words, and the addresses."""
+        """Return a description and the addresses of the weights that join with each stage."""
         above, blocks = _parts_that_train(model)
         if not above and self.start == "head":
             raise TransformerError("unfreezing starts above the blocks, where nothing trains: all is frozen")

@@ -28,10 +28,10 @@ MOST_BYTES = 1 << 30
 class NearestTexts(HeadOnly):
     """The head keeps the vectors of all training texts, and the k most similar ones vote (Cover & Hart 1967; see `NeighbourVotes`).
 
-    `fit` takes no updates: it runs the encoder once over the texts. The vectors are part of the model, so that saved folders
-    and exports answer alike: N * (D + C) * 4 bytes for N texts, and a product of (B, D) and (D, N) for B texts to label. A probe
-    is more accurate in general (docs/measurements.md, "Nearest texts"), so the recipe never chooses this. What trains a model further
-    needs a linear head: `probe`, `head_start` and `contrastive` put one in its place.
+    `fit` takes no updates: it runs the encoder once over the texts. The vectors are part of the model, so that saved
+    folders and exports answer alike: N * (D + C) * 4 bytes for N texts, and a product of (B, D) and (D, N) for B texts
+    to label. A probe is more accurate in general (docs/measurements.md, "Nearest texts"), so the recipe never chooses
+    this. To train the model further takes a linear head: `probe`, `head_start` and `contrastive` put one in its place.
 
     Args:
         neighbours: k, how many texts vote; as many as there are, where there are fewer. None: chosen among 1, 2, 4, … 64 by
@@ -39,8 +39,8 @@ class NearestTexts(HeadOnly):
         temperature: The vote of a text weighs `exp(cosine / temperature)`; 0.07 is that of Wu et al. 2018 (arXiv:1805.01978).
 
     Raises:
-        TransformerError: A number out of its range. On `apply`: as for `LinearProbe`. In `fit`: a dataset, or more texts than
-            1 GiB; updates of a model that answers so.
+        TransformerError: A number out of its range. On `apply`: as for `LinearProbe`. In `fit`: a dataset, or more than
+            1 GiB of vectors; updates of a model with such a head.
 
     Example:
         >>> str(NearestTexts(8))
@@ -132,7 +132,7 @@ class NearestTexts(HeadOnly):
 
 
 def _nearest(vectors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which others are nearest to some of the rows, the nearest first, and their cosines: as many as might vote."""
+    """Return the other rows nearest to some of the rows, nearest first, and their cosines: as many as might vote."""
     cosines = vectors[rows] @ vectors.T
     cosines[np.arange(len(rows)), rows] = -np.inf
     count = min(max(NEIGHBOURS), len(vectors) - 1)

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 class HeadStart(Method):
     """Before the first update, `fit` sets the head to the logistic regression on the encoder's vectors.
 
-    So nothing of what is pretrained has to make up for a random head, and no run falls below what the vectors are worth.
-    The regression's penalty is chosen by cross-validation (`finetuning.linear_head`). What trains then is what other
-    methods of the list say; the head with the rate of everything else, unless `compile` is given a `fresh_multiplier`.
+    So pretrained weights need not make up for a random head, and no run falls below what the vectors alone achieve. The
+    regression's penalty is chosen by cross-validation (`finetuning.linear_head`). Other methods of the list say what
+    trains then; the head trains at the rate of everything else, unless `compile` is given a `fresh_multiplier`.
 
     Args:
         strength: Inverse strength of the regression's penalty, for vectors of length 1. None: chosen.
-        names: Whether the name of each label counts as one more text of it, where all names are words. With a row or
-            two a label that is most of what there is to know; with many it does not matter.
+        names: Whether the name of each label counts as one more text of it, where all names are words. With one or
+            two rows a label that is most of the information; with many it does not matter.
 
     Raises:
         TransformerError: On `apply`: the model has no linear head of one task, or a change in it that is not merged. In
@@ -101,7 +101,7 @@ class LinearProbe(HeadOnly):
 
 
 def can_start(task: "Task") -> bool:
-    """Whether a task's linear head is all of it that starts from random numbers, and none of it has been trained."""
+    """Return whether only a task's linear head starts from random numbers, and none of it has been trained."""
     from tftransformer.finetuning.structure import describe_modifications
 
     try:

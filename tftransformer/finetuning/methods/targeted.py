@@ -1,4 +1,4 @@
-"""What the methods share that put a trained part into layers which patterns name: LoRA, DoRA, IA3, prefixes."""
+"""Shared code of the methods that put a trained part into layers named by patterns: LoRA, DoRA, IA3, prefixes."""
 
 import json
 from collections.abc import Iterable, Mapping

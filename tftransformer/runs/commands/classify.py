@@ -32,7 +32,7 @@ from tftransformer.runs.run_folder import RunFolder, check_free
 
 @dataclasses.dataclass(frozen=True)
 class ModeOptions(modes.ModeOptions):
-    """What is done, and what a finished run is to answer to."""
+    """Mode of the command, and the texts and thresholds for a finished run."""
 
     min_probability: float = option(
         0.0, "predict: leave out the label where it is less likely; the report of the run has thresholds.", least=0
@@ -57,7 +57,7 @@ FLAGS = (MODE, RUN)
 
 
 def read_flags() -> tuple[ModeOptions, Any]:
-    """What to do, and with what: options to train; the data to evaluate on, None for the run's own; texts."""
+    """Return the mode and its input: options to train; the data to evaluate on, None for the run's own; texts."""
     mode, given = modes.read_mode(MODE), RUN.given()
     if mode.mode == "predict":
         thresholds_of(mode.model, mode.min_probability, mode.min_accuracy, mode.label_sets)

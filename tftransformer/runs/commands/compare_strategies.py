@@ -1,4 +1,4 @@
-"""Which fine-tuning strategy for how much data: one table and one plot.
+"""Compare fine-tuning strategies by amount of data: one table and one plot.
 
     python -m tftransformer compare_strategies --strategies=full,freeze:8,lora:8,head --train_examples=50,200 --seeds=3
 
@@ -24,7 +24,7 @@ from tftransformer.runs.task_options import SOURCES, STRATEGIES
 
 @dataclasses.dataclass(frozen=True)
 class TableOptions:
-    """What stands in the table."""
+    """Contents of the table."""
 
     strategies: Sequence[str] | None = option(
         None,

@@ -17,7 +17,7 @@ from tftransformer.runs.task_options import SOURCES
 
 @dataclasses.dataclass(frozen=True)
 class FoldOptions:
-    """How the rows are shared out."""
+    """Division of the rows into folds."""
 
     folds: int = option(5, "How many folds.", least=2)
     group_column: str | None = option(None, "A column whose equal values stay in one fold, such as an author.")
@@ -27,7 +27,7 @@ class FoldOptions:
 
 
 def recipe_of(options: ClassificationOptions) -> dict[str, Any]:
-    """What the options state of the recipe.
+    """Return the settings of the recipe that the options state.
 
     Example:
         >>> recipe_of(ClassificationOptions(freeze_layers=8))

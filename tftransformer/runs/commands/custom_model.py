@@ -17,7 +17,7 @@ the same time: half as deep a model needs more. The steps, each of which is one 
    (`--weights=model.safetensors --vocabulary=vocab.txt --config=config.json`), and are fitted to the config:
    fewer blocks (the first, the last, every second, or by number), fewer or more positions (repeated or
    interpolated), new tokens at the end of a WordPiece vocabulary, whose vectors start as the mean of the others.
-   What else differs is an error, not a guess.
+   Any other difference is an error, not a guess.
 
        preset = tt.checkpoints.adapt(tt.load_preset("bert_base_en_uncased"), config, layers="every_second")
        print(preset.summary)

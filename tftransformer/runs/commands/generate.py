@@ -17,7 +17,7 @@ from tftransformer.runs.run_folder import RunFolder, check_free
 
 @dataclasses.dataclass(frozen=True)
 class ModeOptions:
-    """What is done, and what a finished run or a preset is to write."""
+    """Mode of the command, and the prompts for a finished run or a preset."""
 
     mode: str = option("train", "What to do.", choices=("train", "generate", "chat"))
     prompt: tuple[str, ...] | None = option(
@@ -38,7 +38,7 @@ _OF_MODE = {"prompt": "generate", "prompts": "generate", "output": "generate", "
 
 
 def read_flags() -> tuple[ModeOptions, Any]:
-    """What to do, and with what: options to train, or the folder, how to write and what."""
+    """Return the mode and its input: options to train; or the model, how it writes, and prompts."""
     mode, given, decoding = MODE.read(), RUN.given(), DECODE.read()
     for name in MODE.given():
         if (needed := _OF_MODE.get(name, mode.mode)) != mode.mode:

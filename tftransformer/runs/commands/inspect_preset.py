@@ -16,7 +16,7 @@ from tftransformer.runs.flags import OptionFlags, option
 
 @dataclasses.dataclass(frozen=True)
 class InspectionOptions:
-    """Which presets, and for whom."""
+    """Presets to describe, and the form of the output."""
 
     name: tuple[str, ...] | None = option(None, "A preset's name, folder or handle; --name= may be left out.")
     json: bool = option(False, "Print JSON, an object a line.")

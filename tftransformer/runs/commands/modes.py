@@ -1,4 +1,4 @@
-"""What the commands of tasks share: to train, to evaluate or to predict with a finished run; flags checked before TensorFlow."""
+"""Shared code of the commands of tasks: train, evaluate or predict with a run; flags are checked before TensorFlow."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from tftransformer.runs.task_options import TaskOptions
 
 @dataclasses.dataclass(frozen=True)
 class ModeOptions:
-    """What is done, and what a finished run is to answer to."""
+    """Mode of the command, and the texts for a finished run."""
 
     mode: str = option("train", "What to do.", choices=("train", "evaluate", "predict"))
     model: str | None = option(
@@ -34,13 +34,13 @@ _MODES_OF = {"mode": ("train", "evaluate", "predict"), "model": ("evaluate", "pr
 def read_flags(
     mode_flags: OptionFlags, run_flags: OptionFlags, kind: type[TaskOptions], ending: str = ".csv"
 ) -> tuple[Any, Any]:
-    """What to do, and with what: options to train; the data to evaluate on, None for the run's own; texts.
+    """Return the mode and its input: options to train; the data to evaluate on, None for the run's own; texts.
 
     Args:
         mode_flags: Flags of `ModeOptions`.
         run_flags: Flags of the options of a run.
         kind: The dataclass of these.
-        ending: Of a file of answers.
+        ending: Ending of a file of answers.
     """
     mode, given = read_mode(mode_flags), run_flags.given()
     if mode.mode == "predict":
@@ -56,7 +56,7 @@ def run(kind: Any, mode: ModeOptions, what: Any) -> None:
     """Train, evaluate or predict.
 
     Args:
-        kind: What runs of the command are, an `AnsweringRun`.
+        kind: Class of the command's runs, an `AnsweringRun`.
         mode, what: As `read_flags` gives them.
     """
     from tftransformer.runs import finished, train

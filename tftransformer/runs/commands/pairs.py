@@ -1,4 +1,4 @@
-"""What the commands of pairs of texts share: to train, or to write with a finished run; flags checked before TensorFlow."""
+"""Shared code of the commands of pairs of texts: train, or write with a run; flags are checked before TensorFlow."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from tftransformer.runs.run_folder import check_free
 
 @dataclasses.dataclass(frozen=True)
 class WritingOptions:
-    """What a finished run is to write; `mode`, which a command adds, says whether it writes."""
+    """Texts for a finished run to write for; `mode`, which a command adds, says whether it writes."""
 
     model: str | None = option(None, "To write: the folder of a finished run.")
     text: tuple[str, ...] | None = option(None, "To write: a text; may be given several times.")
@@ -29,7 +29,7 @@ def read_flags(
     read: Callable[..., Sequence[str]] = texts_to_predict,
     reading: Sequence[str] = (),
 ) -> tuple[Any, Any]:
-    """What to do, and with what: options to train, or texts.
+    """Return the mode and its input: options to train, or texts.
 
     Args:
         mode_flags: Flags of a dataclass of `WritingOptions` with the field `mode`, "train" or the command's name.

@@ -46,7 +46,7 @@ WORDS = "step"
 
 @dataclasses.dataclass(frozen=True)
 class StepOptions:
-    """Which of the two steps."""
+    """Step of the command: prepare or train."""
 
     step: str | None = option(None, "prepare or train; --step= may be left out.")
 

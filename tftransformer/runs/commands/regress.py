@@ -20,7 +20,7 @@ FLAGS = (MODE, RUN)
 
 
 def read_flags() -> tuple[modes.ModeOptions, Any]:
-    """What to do, and with what."""
+    """Return the mode and its input, as `modes.read_flags`."""
     return modes.read_flags(MODE, RUN, RegressionOptions, ".csv")
 
 

@@ -1,4 +1,4 @@
-"""How commands run: flags before TensorFlow, mistakes of the user in one line, exit status 1 for them."""
+"""Running of commands: flags before TensorFlow, mistakes of the user in one line, exit status 1 for them."""
 
 import codecs
 import contextlib

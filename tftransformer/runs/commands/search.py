@@ -20,7 +20,7 @@ from tftransformer.runs.task_options import SOURCES
 
 @dataclasses.dataclass(frozen=True)
 class SearchOptions:
-    """What is searched over, and how long."""
+    """Settings to search over, and the length of the search."""
 
     strategies: Sequence[str] = option(
         ("full", "freeze:8", "head"), "Strategies to choose from; 'freeze' takes --freeze_layers.", argument="strategy"

@@ -17,7 +17,7 @@ from tftransformer.runs.summarization_options import SummarizationOptions
 
 @dataclasses.dataclass(frozen=True)
 class ModeOptions(pairs.WritingOptions):
-    """What is done, and what a finished run is to summarize."""
+    """Mode of the command, and the texts for a finished run to summarize."""
 
     mode: str = option("train", "What to do.", choices=("train", "summarize"))
 
@@ -27,7 +27,7 @@ FLAGS = (MODE, RUN)
 
 
 def read_flags() -> tuple[ModeOptions, Any]:
-    """What to do, and with what: options to train, or texts."""
+    """Return the mode and its input: options to train, or texts."""
     return pairs.read_flags(MODE, RUN, SummarizationOptions, _texts, ("source_column",))
 
 

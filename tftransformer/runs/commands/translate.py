@@ -14,7 +14,7 @@ from tftransformer.runs.translation_options import TranslationOptions
 
 @dataclasses.dataclass(frozen=True)
 class ModeOptions(pairs.WritingOptions):
-    """What is done, and what a finished run is to translate."""
+    """Mode of the command, and the texts for a finished run to translate."""
 
     mode: str = option("train", "What to do.", choices=("train", "translate"))
 
@@ -24,7 +24,7 @@ FLAGS = (MODE, RUN)
 
 
 def read_flags() -> tuple[ModeOptions, Any]:
-    """What to do, and with what: options to train, or texts."""
+    """Return the mode and its input: options to train, or texts."""
     return pairs.read_flags(MODE, RUN, TranslationOptions)
 
 
