@@ -62,6 +62,25 @@ def test_an_example_ends_with_a_report_and_a_served_model(folder, tmp_path, two_
 
 
 @pytest.mark.slow
+def test_dates_are_learned_and_served(folder):
+    done = run(folder, "translate.py", "--epochs=1", "--output_dir=dates")
+    assert done.returncode == 0 and "of 1,000 unseen texts are right to the last character" in done.stdout, done.stderr
+    assert type(tt.load(folder / "dates" / "model")) is tt.Seq2Seq
+    assert (folder / "dates" / "cross_attention.png").stat().st_size > 5_000
+
+
+@pytest.mark.slow
+def test_pairs_of_ones_own_are_scored(folder, reviews):
+    for side, change in (("en", str), ("up", str.upper)):
+        for split, start, end in (("train", 0, 60), ("val", 60, 70), ("test", 70, 80)):
+            lines = [change(text) for text in reviews[0][start:end]]
+            (folder / f"{split}.{side}").write_text("\n".join(lines) + "\n")
+    sides = ("--dataset=.", "--source=en", "--target=up")
+    done = run(folder, "translate.py", *sides, "--epochs=1", "--num_layers=1", "--output_dir=pairs")
+    assert done.returncode == 0 and "chrF2" in (folder / "pairs" / "report.txt").read_text(), done.stderr
+
+
+@pytest.mark.slow
 def test_a_run_of_the_example_answers_to_the_command(folder, two_block_preset):
     done = run(
         folder, "classify.py", "--dataset=reviews.csv", f"--preset={two_block_preset}", "--epochs=1", "--output_dir=run"

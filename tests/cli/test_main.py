@@ -46,7 +46,7 @@ def test_a_wrong_flag_is_one_line(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["generate", "summarize", "translate"])
+@pytest.mark.parametrize("command", ["generate", "summarize"])
 def test_command_and_example_have_the_same_flags(tmp_path, command):
     def flags(*words):
         shown = run(tmp_path, *words, "--help").stdout

@@ -30,7 +30,8 @@ WRONG = [
     ("search --epochs=2,many", "--epochs must be a number, or two"),
     ("summarize.py --source_column=text", "--dataset must be given: a CSV, TSV, JSONL or Parquet file"),
     ("tag.py --epochs=0", "--epochs must be a positive integer; got .0."),
-    ("translate.py --source=en", "--dataset must be given: a folder such as multi30k/"),
+    ("translate --source=en", "--dataset must be given: a folder such as multi30k/"),
+    ("translate.py --epochs=0", "--epochs must be a positive integer; got .0."),
     ("regress --mode=predict --model=runs/a --text=b", "--model must be a folder; runs/a does not exist"),
     ("tag --scheme=IOB3", "--scheme must be one of IOB1, IOB2, BIOES, BILOU, plain; got .IOB3."),
 ]  # fmt: skip

@@ -260,20 +260,22 @@ def test_a_part_that_is_new_is_said_to_be(classifier):
 
 
 class Own(Network):
+    pooling = "first"
+
     def __init__(self, config, dtype=None):
         self.config, self.encoder = config, build_encoder(config, dtype=dtype)
-        self.head = keras.layers.Dense(2, name="head")
 
     @property
     def layers(self):
-        return {"encoder": self.encoder, "head": self.head}
+        return {"encoder": self.encoder}
 
     def __call__(self, inputs, training=None):
-        return self.head(self.encoder({name: inputs[name] for name in self.encoder.input}, training=training)[:, 0])
+        return self.encoder({name: inputs[name] for name in self.encoder.input}, training=training)[:, 0]
 
 
 def test_a_network_of_ones_own_is_left_alone(classifier):
     own = Task(classifier.config, classifier.tokenizer, objective=Classification(LABELS), network=Own)
+    own.add_head(keras.layers.Dense(2, name="head"))
     freeze(own, layers=2)
     assert own.frozen_part() is None and classifier.frozen_part() is not None
     own.compile(learning_rate=1e-3)

@@ -17,7 +17,7 @@ class Task(keras.Model):
         encoder: Model of `build_encoder`.
         extra_blocks: Transformer blocks of the task's own above the encoder.
         pooler: Layer from the vectors of a text's tokens to one vector.
-        head: Layer from that vector to the output.
+        head: Layer from that vector to the output; None where the network gives the output.
         tokenizer: Tokenizer of its texts.
         methods: Fine-tuning methods that `compile` and `fit` have to know of.
         method_rate: Highest learning rate that the methods applied want; None where they leave it to `advice`.
@@ -33,7 +33,7 @@ class Task(keras.Model):
     encoder: keras.Model
     extra_blocks: Sequence[keras.layers.Layer]
     pooler: keras.layers.Layer
-    head: keras.layers.Layer
+    head: Any = None
     tokenizer: Any  # a `text.base.Tokenizer`, which is on this floor
     methods: Any
     method_rate: float | None = None

@@ -95,9 +95,6 @@ class DocumentClassifier(TextClassifier):
 
     # From chunks to a document.
 
-    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
-        return self.head(self.pooled(inputs, training), training=training)
-
     def frozen_part(self) -> None:
         return None  # what is stored is found by rows, of which a document has several
 
@@ -131,7 +128,7 @@ class DocumentClassifier(TextClassifier):
         if not every:
             places = tf.where(tf.reshape(real, [-1]))[:, 0]
             rows = {name: tf.gather(value, places) for name, value in rows.items()}
-        vectors = self.network.pooled(rows, training)
+        vectors = self.network(rows, training)
         if every:
             return tf.reshape(vectors, [*tf.unstack(tf.shape(real)), vectors.shape[-1]])
         return in_places(vectors, real)
@@ -171,7 +168,7 @@ class DocumentClassifier(TextClassifier):
 
     def served_network(self) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
         """As of any classifier; only chunks that are there are computed."""
-        vectors_of = self.network.served_vectors(pairs=False)
+        vectors_of = self.network.served(pairs=False)
 
         def network(chunks: Mapping[str, tf.Tensor]) -> tf.Tensor:
             real = real_chunks(chunks)

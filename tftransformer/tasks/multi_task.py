@@ -298,7 +298,7 @@ class MultiTaskClassifier(Task):
     def serving(self, computed: "MultiTaskClassifier | None" = None) -> Serving:
         """A signature for each task, of the task's name; all call one function for the encoder."""
         computed = self if computed is None else computed
-        trunk = computed.network.served_vectors(pairs=any(task.text_pairs for task in self.tasks.values()))
+        trunk = computed.network.served(pairs=any(task.text_pairs for task in self.tasks.values()))
         integers = dict.fromkeys(INPUTS, tf.TensorSpec([None, None], tf.int32))
         pooled = tf.function(trunk, input_signature=[integers], autograph=False)
         signatures = {

@@ -1,4 +1,4 @@
-"""The network of a task: its layers, and the way of integer inputs through them."""
+"""The network of a task below its head: its layers, and the way of integer inputs through them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -25,14 +25,15 @@ _POOLING = {"cls": CLSPooling, "mean": MeanPooling, "max": MaxPooling}
 
 
 class Network:
-    """All that a task computes; a subclass has the layers and is called on integer inputs.
+    """All that a task computes below its head; a subclass has the layers and is called on integer inputs.
 
     It is no layer itself: a task takes its layers as attributes, so that their addresses begin with their own names.
 
     Attributes:
         config: Sizes and choices of the encoder.
         layers: Layers, and lists of layers, by the names of the task's attributes that hold them.
-        pooling: Name of the pooling by which a text has one vector; None where it has none.
+        pooling: Name of the pooling by which a text has one vector; None where it gives one a token.
+        width: D, the width of the vectors that it gives; the config's `hidden_dim` by default.
     """
 
     config: TransformerConfig
@@ -42,16 +43,16 @@ class Network:
     def layers(self) -> dict[str, Any]:
         raise NotImplementedError
 
-    def __call__(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
-        """Return the output of integer inputs."""
-        raise NotImplementedError
+    @property
+    def width(self) -> int:
+        return self.config.hidden_dim
 
-    def pooled(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
-        """Return the vectors (B, D) that the head sees, of integer inputs."""
+    def __call__(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        """Return the vectors (B, D) that the head sees, of integer inputs; (B, T, D) without pooling."""
         raise NotImplementedError
 
     def served(self, pairs: bool) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
-        """Return the function from integer inputs to the output, in the form that a server runs fastest.
+        """Return the same as a function of integer inputs, in the form that a server runs fastest.
 
         Args:
             pairs: Whether texts are pairs, whose second text is another segment.
@@ -72,9 +73,9 @@ class Network:
 
 
 class EncoderNetwork(Network):
-    """An encoder, fresh blocks above it, pooling and a head, which reads one vector (B, D) a text, or one a token.
+    """An encoder, fresh blocks above it, and pooling to one vector (B, D) a text; without pooling one a token.
 
-    A subclass that puts something between the encoder and the head overrides `served_vectors` and `frozen_part`, too.
+    A subclass that puts something between the encoder and the pooling overrides `served` and `frozen_part`, too.
 
     Args:
         config: Sizes and choices of the encoder.
@@ -89,10 +90,9 @@ class EncoderNetwork(Network):
         >>> config = tt.TransformerConfig("bert", vocabulary_size=50, num_layers=1, hidden_dim=16, num_heads=2,
         ...                               intermediate_dim=32, max_sequence_length=8)
         >>> network = EncoderNetwork(config, pooling="mean")
-        >>> network.add_head(keras.layers.Dense(3, name="head"))
         >>> ids = np.ones((2, 5), "int32")
         >>> network({"token_ids": ids, "segment_ids": 0 * ids, "padding_mask": ids}).shape
-        TensorShape([2, 3])
+        TensorShape([2, 16])
     """
 
     # Addresses that may start from random numbers when a preset's weights are loaded: they belong to the task.
@@ -123,7 +123,6 @@ class EncoderNetwork(Network):
         self.pooler = self._build_pooler(dtype)
         for layer in (*self.extra_blocks, *([] if self.pooler is None else [self.pooler])):
             layer.build((None, None, config.hidden_dim))
-        self.head: keras.layers.Layer | None = None
 
     def _build_pooler(self, dtype: Any) -> keras.layers.Layer | None:
         if self.pooling is None:
@@ -135,23 +134,13 @@ class EncoderNetwork(Network):
             options = {"dense": self.with_pooler, "activation": family.pooler_activation, "dropout": dropout}
         return _POOLING[self.pooling](**options, dtype=dtype, name="pooler")
 
-    def add_head(self, head: keras.layers.Layer) -> None:
-        """Build the head, from what the pooling gives to the output, with which the network is complete."""
-        self.head = head
-        head.build((None, *([None] if self.pooling is None else []), self.config.hidden_dim))
-
     @property
     def layers(self) -> dict[str, Any]:
-        found = {"encoder": self.encoder, "extra_blocks": self.extra_blocks, "pooler": self.pooler}
-        return found if self.head is None else {**found, "head": self.head}
+        return {"encoder": self.encoder, "extra_blocks": self.extra_blocks, "pooler": self.pooler}
 
     # The way through it.
 
     def __call__(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
-        return self.head(self.pooled(inputs, training), training=training)
-
-    def pooled(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
-        """Return the vectors (B, D) that the head sees, of integer inputs; (B, T, D) without pooling."""
         if POOLED in inputs:  # a frozen encoder's vectors, which were stored
             return inputs[POOLED]
         x = self.token_vectors(inputs, training)
@@ -172,11 +161,6 @@ class EncoderNetwork(Network):
         return x
 
     def served(self, pairs: bool) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
-        pooled = self.served_vectors(pairs)
-        return lambda inputs: self.head(pooled(inputs))
-
-    def served_vectors(self, pairs: bool) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
-        """Return `served` of all below the head."""
         return inference_network(self.encoder, self.config, self.extra_blocks, self.pooler, pairs=pairs)
 
     def frozen_part(self) -> FrozenPart | None:
@@ -226,7 +210,7 @@ class _BelowTheHead(keras.Model):
 def vectors_below_head(task: Any, batches: tf.data.Dataset | None) -> np.ndarray:
     """Return the vectors (B, D) that a task's head sees, in the order of the batches; None is no batches."""
     if batches is None:
-        return np.zeros((0, task.config.hidden_dim), "float32")
+        return np.zeros((0, task.network.width), "float32")
     with task.distribute_strategy.scope():
         model = _BelowTheHead(task)
         few = 0 <= int(batches.cardinality()) <= _EAGER_BATCHES

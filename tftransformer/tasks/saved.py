@@ -69,6 +69,8 @@ def save_task(
     """Write a task to a folder; arguments as of `Task.save_to_preset`."""
     check_choice("format", format, FORMATS)
     contents = task.preset_contents()
+    if not head and task.head is None:
+        raise TransformerError(f"head must be True for a {type(task).__name__}, which has none to leave out; got False")
     if head:
         contents |= task.head_contents()
     else:

@@ -72,7 +72,7 @@ class Task(task.Task):
         objective: Meaning of the output; the task saves its settings. None: an `Objective`, with which only texts
             without targets can be given.
         preprocessor: Makes of the tokenizer and the sequence length the object that turns texts into network inputs.
-        network: Makes the network of the config and `options`.
+        network: Makes the network below the head, of the config and `options`.
         sequence_length: Longest sequence in tokens. None: the config's `max_sequence_length`.
         seed: Random seed of the order of the training examples.
         dtype: Keras dtype policy. None: the global one.
@@ -140,19 +140,21 @@ class Task(task.Task):
             setattr(self, attribute, layers)
 
     def add_head(self, head: keras.layers.Layer) -> None:
-        """Build the head of an `EncoderNetwork`, from what its pooling gives to the output, with which the model is complete."""
-        self.network.add_head(head)
+        """Put in the head, from what the network gives to the output, with which the model is complete."""
+        head.build((None, *([None] if self.network.pooling is None else []), self.network.width))
         self.head = head
-        self.built = True
+        # Layers of another network may wait for a first call, which Keras then makes.
+        self.built = all(layer.built for layer in self._flatten_layers(include_self=False))
 
     # The network.
 
     def call(self, inputs: dict, training: bool | None = None) -> Any:
-        return self.network(inputs, training)
+        x = self.pooled(inputs, training)
+        return x if self.head is None else self.head(x, training=training)
 
     def pooled(self, inputs: dict, training: bool | None = None) -> Any:
         """The vectors (B, D) that the head sees, of integer inputs; (B, T, D) without pooling."""
-        return self.network.pooled(inputs, training)
+        return self.network(inputs, training)
 
     def frozen_part(self) -> FrozenPart | None:
         """The part whose outputs stay the same in every epoch; None where there is none."""
@@ -177,7 +179,8 @@ class Task(task.Task):
 
     def served_network(self) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
         """From integer inputs to the output, in the form that a server runs fastest."""
-        return self.network.served(bool(self.text_pairs))
+        pooled = self.network.served(bool(self.text_pairs))
+        return lambda inputs: self.head(pooled(inputs))
 
     def export(self, folder: str | os.PathLike, format: str = "tf_saved_model", **options: Any) -> None:
         """Write it for servers, strings in and answers out.

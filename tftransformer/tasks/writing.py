@@ -259,23 +259,6 @@ class TextWriter(Task):
                 f"a {cls.__name__} needs a preset with a decoder of its kind; {preset.name} has none"
             )  # fmt: skip
 
-    def save_to_preset(self, folder: str | os.PathLike, **options: Any) -> None:
-        """Write a folder that `from_preset` and `tt.load` read.
-
-        Args:
-            folder: Where to; appears whole or not at all.
-            options: `format`, `dtype` and `overwrite`, as of `TextClassifier.save_to_preset`. The format "huggingface" holds
-                network and tokenizer, not the search and other settings of the task.
-
-        Raises:
-            TransformerError: The folder holds files, or the format is unknown or cannot express this network.
-        """
-        if not options.get("head", True):
-            raise TransformerError(
-                f"head must be True for a {type(self).__name__}, which has none to leave out; got False"
-            )
-        super().save_to_preset(folder, **options)
-
     def task_settings(self) -> dict:
         return {**super().task_settings(), "search": search_to_config(self.search)}
 
