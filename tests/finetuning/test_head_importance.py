@@ -126,7 +126,7 @@ def test_the_classifier_is_left_as_it_was(make, reviews):
     assert attention.score_dropout is dropout and list(addresses(classifier)) == names
     np.testing.assert_array_equal(losses(classifier, *(column[:4] for column in reviews)), before)
     # Also where the network does not run.
-    classifier.head = None
+    classifier.network = None
     with pytest.raises(TypeError):
         head_importance(classifier, *(column[:4] for column in reviews))
     assert attention.score_dropout is dropout

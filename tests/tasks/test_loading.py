@@ -109,7 +109,7 @@ def shaken(task):
 
 def settings(task):
     """All that makes the network; what trains is no part of a preset."""
-    return {name: value for name, value in task.get_config().items() if name != "frozen"}
+    return {name: value for name, value in task.get_config().items() if name not in ("frozen", "method_rate")}
 
 
 def answers(task):
