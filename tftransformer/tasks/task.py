@@ -30,7 +30,7 @@ from tftransformer.finetuning.recipe import INFERENCE_BATCH_SIZE, Recipe, comple
 from tftransformer.finetuning.strategy import Strategy, as_strategy
 from tftransformer.finetuning.structure import structure_of
 from tftransformer.finetuning.tracing import TracedForm, TracedForms
-from tftransformer.models import task
+from tftransformer.models.task import Task as TaskInterface
 from tftransformer.objectives.objective import Objective
 from tftransformer.preprocessing.datasets import is_dataset, is_tokenized, texts_alone, with_known_size
 from tftransformer.preprocessing.text import TextPreprocessor
@@ -59,7 +59,7 @@ class _Tuning:
     loss_step: Any = None
 
 
-class Task(task.Task):
+class Task(TaskInterface):
     """A Keras model of four parts: a preprocessor, a network, its head and an objective; `fit`, `evaluate` and `predict` take texts.
 
     Texts are tokenised once, in `tf.data`; the compiled step sees integers only. Subclasses choose the parts, and say what
@@ -180,7 +180,7 @@ class Task(task.Task):
     def served_network(self) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
         """From integer inputs to the output, in the form that a server runs fastest."""
         pooled = self.network.served(bool(self.text_pairs))
-        return lambda inputs: self.head(pooled(inputs))
+        return pooled if self.head is None else lambda inputs: self.head(pooled(inputs))
 
     def export(self, folder: str | os.PathLike, format: str = "tf_saved_model", **options: Any) -> None:
         """Write it for servers, strings in and answers out.
