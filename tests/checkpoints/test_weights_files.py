@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from tftransformer.checkpoints import load_preset
 from tftransformer.checkpoints.adaptation import adapt
-from tftransformer.checkpoints.own import write_preset
+from tftransformer.checkpoints.native_format import write_preset
 from tftransformer.checkpoints.rules import to_source
 from tftransformer.checkpoints.weights_files import preset_from_file
 from tftransformer.config import TransformerConfig

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tftransformer.finetuning.guards import NoticeCollapse, chance_loss
+from tftransformer.finetuning.guards import CollapseMonitor, chance_loss
 
 SAME, DIFFERENT = np.full((8, 2), 0.5), np.array([[0.9, 0.1], [0.2, 0.8]] * 4)
 
@@ -17,7 +17,7 @@ def run(losses, probabilities=SAME, epoch_batches=10, inferred=0.7, **options):
         probes.append(1)
         return probabilities, inferred
 
-    callback = NoticeCollapse(0.7, probe, batches=len(losses), say=lines.append, **options)
+    callback = CollapseMonitor(0.7, probe, batches=len(losses), say=lines.append, **options)
     callback.on_train_begin()
     for start in range(0, len(losses), epoch_batches):
         callback.on_epoch_begin(start // epoch_batches)

@@ -152,7 +152,7 @@ def test_a_run_that_begins_again_begins_its_average_again(tiny_preset, reviews, 
             if self.attempts == 1 and batch == 1:
                 self.collapsed = self.model.stop_training = True
 
-    monkeypatch.setattr(fit, "notice_collapse", lambda *_, **__: [Once()])
+    monkeypatch.setattr(fit, "collapse_monitors", lambda *_, **__: [Once()])
     recorded = Recorded()
     classifier = build(tiny_preset)
     start = values(classifier)

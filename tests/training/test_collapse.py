@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tftransformer.finetuning import StopOnNonFinite
 from tftransformer.tasks import TextClassifier
-from tftransformer.training.collapse import notice_collapse
+from tftransformer.training.collapse import collapse_monitors
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +37,13 @@ def test_a_collapse_is_noticed(tiny_preset, reviews, capsys, rate, noticed):
 def test_what_cannot_be_compared_with_guessing_is_not_looked_at(tiny_preset, reviews):
     classifier = build(tiny_preset)
     data = classifier.preprocess(*reviews)
-    assert len(notice_collapse(classifier, data, 250)) == 1
-    assert notice_collapse(classifier, tf.data.Dataset.from_tensor_slices(reviews), 250) == []
-    assert notice_collapse(build(tiny_preset, loss="mse"), data, 250) == []
-    assert notice_collapse(build(tiny_preset, l2=1e-3), data, 250) == []
-    (callback,) = notice_collapse(classifier, data, 250, tf.constant([2.0, 0.0]))
+    assert len(collapse_monitors(classifier, data, 250)) == 1
+    assert collapse_monitors(classifier, tf.data.Dataset.from_tensor_slices(reviews), 250) == []
+    assert collapse_monitors(build(tiny_preset, loss="mse"), data, 250) == []
+    assert collapse_monitors(build(tiny_preset, l2=1e-3), data, 250) == []
+    (callback,) = collapse_monitors(classifier, data, 250, tf.constant([2.0, 0.0]))
     assert callback.chance == pytest.approx(0.0, abs=1e-6)
-    (callback,) = notice_collapse(classifier, data, 250)
+    (callback,) = collapse_monitors(classifier, data, 250)
     probabilities, loss = callback.probe()
     some = data.take(range(0, 60, 2))
     expected = classifier.predict(some, verbose=0)
@@ -53,7 +53,7 @@ def test_what_cannot_be_compared_with_guessing_is_not_looked_at(tiny_preset, rev
     several = TextClassifier.from_preset(tiny_preset, labels=["a", "b", "c"], sequence_length=16, multi_label=True)
     several.compile(run_eagerly=True)
     data = several.preprocess(list(reviews[0]), [["a"], ["a", "b"], []] * 20)
-    (callback,) = notice_collapse(several, data, 250)
+    (callback,) = collapse_monitors(several, data, 250)
     some = data.take(range(0, 60, 2))
     assert callback.probe()[1] == pytest.approx(several.evaluate(some, verbose=0, return_dict=True)["loss"], rel=1e-5)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tftransformer.checkpoints.folders import read_json
 from tftransformer.checkpoints.google import is_tensorflow_folder, load_tensorflow_folder, settings_files
 from tftransformer.checkpoints.huggingface.folder import load_huggingface
-from tftransformer.checkpoints.own import load_own
+from tftransformer.checkpoints.native_format import load_own
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.errors import TransformerError, near_miss
 

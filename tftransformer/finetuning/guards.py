@@ -154,7 +154,7 @@ _NOT_BELOW_CHANCE, _FAR_ABOVE_CHANCE = 0.98, 1.2
 _SAME_ANSWER = 0.1
 
 
-class NoticeCollapse(keras.callbacks.Callback):
+class CollapseMonitor(keras.callbacks.Callback):
     """A callback that prints one line if, after a hundred updates, a classifier is no better than guessing.
 
     No better is a loss on the training batches that is not below chance while some texts all get the same answer, or
@@ -175,7 +175,7 @@ class NoticeCollapse(keras.callbacks.Callback):
         collapsed: Whether it was noticed.
 
     Example:
-        >>> model.fit(x, y, callbacks=[NoticeCollapse(0.69, lambda: (model.predict(some), 0.7))])  # doctest: +SKIP
+        >>> model.fit(x, y, callbacks=[CollapseMonitor(0.69, lambda: (model.predict(some), 0.7))])  # doctest: +SKIP
         after 100 updates the loss on the training batches is 0.71, and guessing gives 0.69: …
     """
 

@@ -109,7 +109,7 @@ def batches_an_epoch(dataset: Any) -> int | None:
     return count if count >= 0 else None
 
 
-def only_without(**arguments: Any) -> None:
+def reject_arguments(**arguments: Any) -> None:
     """Raise unless all these arguments of `fit` were left out."""
     for name, value in arguments.items():
         if value is not None and not (isinstance(value, float) and value == 0.0):

@@ -14,7 +14,7 @@ from tftransformer.data.pipeline import stream_batches
 from tftransformer.data.row_packing import Packer, packer
 from tftransformer.data.texts import Texts, as_texts
 from tftransformer.errors import TransformerError
-from tftransformer.preprocessing.datasets import dataset_has_pairs, is_dataset, is_tokenized, only_without
+from tftransformer.preprocessing.datasets import dataset_has_pairs, is_dataset, is_tokenized, reject_arguments
 from tftransformer.text.base import Tokenizer
 
 _KINDS = ("single texts", "pairs of texts")
@@ -101,7 +101,7 @@ class TextPreprocessor:
         """
         if not isinstance(x, Examples):
             return self.examples_of(self.read(x, y, sample_weight), objective)
-        only_without(y=y, sample_weight=sample_weight)
+        reject_arguments(y=y, sample_weight=sample_weight)
         maker = self.maker(objective)
         same = x.maker is not None and x.maker.tokenizes_as(maker)
         if not same or x.targets is not None and x.maker.classes != maker.classes:

@@ -228,14 +228,14 @@ def train(options: ClassificationOptions) -> Report:
     """Fine-tune, evaluate, save and export; everything is left in the run's folder.
 
     Args:
-        options: The run, which starts from a preset; `continuing.train` goes on with a finished one.
+        options: The run, which starts from a preset; `continue_training.train` goes on with a finished one.
 
     Returns:
         The report on the test split, which is also printed.
     """
     if options.init_from is not None:
         raise TransformerError(
-            f"init_from is for runs.continuing.train, which goes on with a run; got {options.init_from!r}"
+            f"init_from is for runs.continue_training.train, which goes on with a run; got {options.init_from!r}"
         )
     return ClassificationRun(options, load_splits(options)).train()
 

@@ -8,7 +8,7 @@ from typing import Any
 from tftransformer.checkpoints.adaptation import AdaptedPreset, adapt
 from tftransformer.checkpoints.describe import describe
 from tftransformer.checkpoints.folders import read_json
-from tftransformer.checkpoints.own import write_preset
+from tftransformer.checkpoints.native_format import write_preset
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.checkpoints.weights_files import preset_from_file

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from tftransformer.checkpoints.own import FORMER_NAMES
+from tftransformer.checkpoints.native_format import FORMER_NAMES
 from tftransformer.data.augmentation.pipeline import Augmentation
 from tftransformer.data.readers.text_file import existing_path
 from tftransformer.distribution.strategies import check_strategy

@@ -31,7 +31,7 @@ from tftransformer.objectives.several import (
     by_task,
     describe_tasks,
 )
-from tftransformer.preprocessing.datasets import is_tokenized, only_without
+from tftransformer.preprocessing.datasets import is_tokenized, reject_arguments
 from tftransformer.preprocessing.several import INPUTS, SeveralTextsPreprocessor
 from tftransformer.tasks.saved import task_on_preset
 from tftransformer.tasks.task import Task
@@ -134,7 +134,7 @@ class MultiTaskClassifier(Task):
         Raises:
             TransformerError: An unknown task, one without rows, or what does not fit the task.
         """
-        only_without(y=targets, sample_weight=sample_weight)
+        reject_arguments(y=targets, sample_weight=sample_weight)
         if isinstance(texts, Examples):
             return super().preprocess(texts)
         return self.preprocessor.joined(by_task(texts, self.tasks, "x"))
@@ -160,7 +160,7 @@ class MultiTaskClassifier(Task):
                 `TextClassifier.fit`.
         """
         unfit = ("validation_split", "augmentation", "sample_weight", "class_weight")
-        only_without(y=y, **{name: options.get(name) for name in unfit})
+        reject_arguments(y=y, **{name: options.get(name) for name in unfit})
         self._sampling = sampling
         return super().fit(by_task(x, self.tasks, "x", every=True), **options)
 

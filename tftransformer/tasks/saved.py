@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from tftransformer.checkpoints.huggingface.folder import save_huggingface
-from tftransformer.checkpoints.own import save_preset
+from tftransformer.checkpoints.native_format import save_preset
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, check_choice

@@ -23,7 +23,7 @@ from tftransformer.text.byte_bpe_files import (
 )
 from tftransformer.text.code_points import NUM_CODE_POINTS, PageTable, page_table, read_rule_file
 from tftransformer.text.normalization import Constants, look_up
-from tftransformer.text.places import characters_begun, row_numbers, splits_of
+from tftransformer.text.ragged_ops import characters_begun, row_numbers, splits_of
 
 # GPT-2's classes of characters are in a file, read off the `tokenizers` library that Hugging Face's fast tokenizers
 # run on: pretrained vocabularies keep the Unicode version they were made with.

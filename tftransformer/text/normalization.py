@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.text import code_points as cp
-from tftransformer.text.places import expansion
+from tftransformer.text.ragged_ops import expansion
 
 Tables = TypeVar("Tables", bound=tuple)
 

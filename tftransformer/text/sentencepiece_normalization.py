@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tftransformer.text.code_points import NUM_CODE_POINTS, SPECIAL, PageTable, page_table, pooled, read_rule_file
 from tftransformer.text.normalization import Constants, look_up
-from tftransformer.text.places import expansion
+from tftransformer.text.ragged_ops import expansion
 from tftransformer.text.sentencepiece_model import LONGEST_KEY
 
 SPACE_SIGN = 0x2581

@@ -22,7 +22,7 @@ from tensorflow_text.core.pybinds import pywrap_fast_wordpiece_tokenizer_model_b
 from tftransformer.errors import TransformerError, check_whole
 from tftransformer.text.base import Tokenizer, Tokens, as_texts, check_switches
 from tftransformer.text.normalization import Constants, Words, WordSplitter
-from tftransformer.text.places import characters_begun, row_numbers, splits_of
+from tftransformer.text.ragged_ops import characters_begun, row_numbers, splits_of
 from tftransformer.text.vocabulary import check_tokens, parse_vocabulary, read_vocabulary, vocabulary_bytes
 
 JOINER = "##"

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.data.examples import Examples
-from tftransformer.finetuning.guards import NoticeCollapse
-from tftransformer.finetuning.optimizers import inner_optimizer, with_rate
+from tftransformer.finetuning.guards import CollapseMonitor
+from tftransformer.finetuning.optimizers import inner_optimizer, set_optimizer, with_rate
 from tftransformer.finetuning.schedule_length import warmup_updates
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PROBED_ROWS = 32
 
 
-def notice_collapse(
+def collapse_monitors(
     task: "Task",
     data: Any,
     batches: int | None,
@@ -50,7 +50,7 @@ def notice_collapse(
         return probabilities, float((losses if given is None else losses * given).mean())
 
     accumulated = getattr(task.optimizer, "gradient_accumulation_steps", None) or 1
-    return [NoticeCollapse(chance, probe, warmup_updates(task.optimizer), batches, accumulated, stop=stop)]
+    return [CollapseMonitor(chance, probe, warmup_updates(task.optimizer), batches, accumulated, stop=stop)]
 
 
 def row_weights(examples: Examples, class_weights: tf.Tensor | None) -> np.ndarray | None:
@@ -62,7 +62,7 @@ def row_weights(examples: Examples, class_weights: tf.Tensor | None) -> np.ndarr
 
 
 # How often a collapsed run begins again, and by what its rate is divided then.
-RESTARTS, GENTLER = 2, 3.0
+RESTARTS, RETRY_RATE_DIVISOR = 2, 3.0
 
 
 def restart(task: "Task", weights: Sequence[tuple[Any, np.ndarray]]) -> None:
@@ -71,6 +71,6 @@ def restart(task: "Task", weights: Sequence[tuple[Any, np.ndarray]]) -> None:
         weight.assign(value)
     schedule = inner_optimizer(task.optimizer)._learning_rate
     with task.distribute_strategy.scope():
-        task.optimizer = with_rate(task.optimizer, replace(schedule, peak=schedule.peak / GENTLER))
+        set_optimizer(task, with_rate(task.optimizer, replace(schedule, peak=schedule.peak / RETRY_RATE_DIVISOR)))
     task.stop_training = False
     task.make_train_function(force=True)

@@ -29,11 +29,11 @@ from tftransformer.preprocessing.datasets import (
     batches_an_epoch,
     is_dataset,
     is_tokenized,
-    only_without,
+    reject_arguments,
     same_size_in_each_epoch,
     with_known_size,
 )
-from tftransformer.training.collapse import RESTARTS, notice_collapse, restart, row_weights
+from tftransformer.training.collapse import RESTARTS, collapse_monitors, restart, row_weights
 from tftransformer.training.compilation import choose_xla
 from tftransformer.training.keras_arguments import (
     EpochNumber,
@@ -151,7 +151,7 @@ def fit(
     run.shuffle = shuffle
     held_out = read_training_data(run, x, y, sample_weight, class_weight, validation_split)
     if held_out is not None:
-        only_without(validation_data=validation_data)
+        reject_arguments(validation_data=validation_data)
         validation_data = held_out
     with task.preprocessor.deciding(x if is_dataset(x) else run.data):
         run.validation = task.validation_data(validation_data, run.batch_size, validation_steps)
@@ -256,9 +256,11 @@ def read_training_data(
 ) -> Examples | None:
     """Read what to train on, once; return the rows that `validation_split` holds out."""
     if is_tokenized(x):
-        only_without(class_weight=class_weight)
+        reject_arguments(class_weight=class_weight)
     if is_dataset(x):
-        only_without(sample_weight=sample_weight, y=y, validation_split=validation_split, augmentation=run.augmentation)
+        reject_arguments(
+            sample_weight=sample_weight, y=y, validation_split=validation_split, augmentation=run.augmentation
+        )
         read_dataset(run, x, class_weight)
         return None
     task = run.task
@@ -407,7 +409,7 @@ def train(run: Run, keras_fit: Callable, options: Mapping[str, Any]) -> keras.ca
         return train_some_epochs(run, first, last, callbacks, keras_fit, options)
 
     def guarded(stop: bool) -> tuple[list, list]:
-        noticing = notice_collapse(task, run.data, updates, run.class_weights, stop=stop)
+        noticing = collapse_monitors(task, run.data, updates, run.class_weights, stop=stop)
         guards = [*noticing, StopOnNonFinite(weights=task.trainable_variables)]
         return [EpochNumber(run.epoch), *as_list(run.callbacks), *guards], noticing
 

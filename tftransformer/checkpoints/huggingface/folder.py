@@ -11,7 +11,7 @@ from tftransformer.checkpoints.folders import read_json, read_optional_json
 from tftransformer.checkpoints.fused import fuse, unfused
 from tftransformer.checkpoints.huggingface.settings import begin_of, begin_settings, config_of, find_family, settings_of
 from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer, write_tokenizer
-from tftransformer.checkpoints.own import as_array, write_weights
+from tftransformer.checkpoints.native_format import as_array, write_weights
 from tftransformer.checkpoints.preset import REGRESSION, TAGGING, Preset, check_vocabulary
 from tftransformer.checkpoints.rules import Table, to_source
 from tftransformer.checkpoints.sources import FLOATING, Source, open_weights

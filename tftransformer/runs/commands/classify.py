@@ -74,7 +74,7 @@ def read_flags() -> tuple[ModeOptions, Any]:
 
 def run(mode: ModeOptions, what: Any) -> None:
     """Train, evaluate or predict."""
-    from tftransformer.runs import classification, continuing, finished_runs
+    from tftransformer.runs import classification, continue_training, finished_runs
 
     if mode.mode == "predict":
         finished_runs.predict(mode.model, what, mode.output, mode.min_probability, mode.min_accuracy, mode.label_sets)
@@ -83,4 +83,4 @@ def run(mode: ModeOptions, what: Any) -> None:
     elif what.init_from is None:
         classification.train(what)
     else:
-        continuing.train(what)
+        continue_training.train(what)

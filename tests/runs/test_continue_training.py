@@ -13,8 +13,8 @@ from tftransformer import files
 from tftransformer.data import Split
 from tftransformer.data.split import Splits
 from tftransformer.errors import TransformerError
-from tftransformer.runs import classification, continuing
-from tftransformer.runs.continuing import BothTests
+from tftransformer.runs import classification, continue_training
+from tftransformer.runs.continue_training import BothTests
 from tftransformer.runs.finished_runs import merged, run_splits, without
 from tftransformer.runs.options import ClassificationOptions, continued_options, options_of
 from tftransformer.runs.run_folder import RunFolder
@@ -55,7 +55,7 @@ def place(tmp_path_factory, reviews, tiny_preset):
 
 
 def test_a_first_run_is_another_function():
-    with pytest.raises(TransformerError, match="init_from is for runs.continuing.train"):
+    with pytest.raises(TransformerError, match="init_from is for runs.continue_training.train"):
         classification.train(ClassificationOptions(init_from="runs/april-1"))
 
 
@@ -102,7 +102,7 @@ def test_figures_of_both_test_sets_are_those_of_the_reports(place, capsys):
 @pytest.mark.slow
 def test_both_test_sets_are_reported_and_the_run_can_be_gone_on_with(place, capsys):
     given = {"dataset": str(place / "new.csv"), "output_dir": str(place / "second")}
-    continuing.train(continued_options(place / "run", given))
+    continue_training.train(continued_options(place / "run", given))
     said = capsys.readouterr().out
     assert "8 of the new rows are left out" in said and "before and after going on" in said.lower()
     metrics = json.loads((place / "second" / "metrics.json").read_text())
@@ -118,10 +118,10 @@ def test_both_test_sets_are_reported_and_the_run_can_be_gone_on_with(place, caps
     again = run_splits(place / "second")
     assert sum(map(len, again)) == 90
     with pytest.raises(TransformerError, match="init_from needs new rows; all texts of"):
-        continuing.train(continued_options(place / "second", {"dataset": str(place / "new.csv")}))
+        continue_training.train(continued_options(place / "second", {"dataset": str(place / "new.csv")}))
     over = {"dataset": str(place / "more.csv"), "output_dir": str(place / "run"), "overwrite": True}
     with pytest.raises(TransformerError, match="output_dir must be another folder than .*run, which"):
-        continuing.train(continued_options(place / "second", over))
+        continue_training.train(continued_options(place / "second", over))
 
 
 def test_what_a_strategy_put_in_is_not_put_in_again(place, tmp_path):
@@ -149,9 +149,9 @@ def test_rows_that_changed_since_are_refused(place, tmp_path):
 def test_new_labels_are_refused_or_added_beside_the_old_ones(place):
     options = continued_options(place / "run", {"dataset": str(place / "more.csv")})
     with pytest.raises(TransformerError, match="negative, positive; got 'mixed'.*add_labels"):
-        continuing.train(options)
+        continue_training.train(options)
     run = RunFolder.open(place / "run")
-    wider = continuing._build(run, ("mixed",), options, None)
+    wider = continue_training._build(run, ("mixed",), options, None)
     before = TextClassifier.from_preset(run.model_path)
     assert wider.labels == ("mixed", "negative", "positive") and wider.sequence_length == 24
     wider.run_eagerly = before.run_eagerly = True
@@ -163,7 +163,7 @@ def test_new_labels_are_refused_or_added_beside_the_old_ones(place):
 @pytest.mark.slow
 def test_a_run_with_new_labels_trains_and_reports(place):
     given = {"dataset": str(place / "more.csv"), "add_labels": True, "output_dir": str(place / "third")}
-    continuing.train(continued_options(place / "run", given))
+    continue_training.train(continued_options(place / "run", given))
     assert TextClassifier.from_preset(place / "third" / "model").labels == ("mixed", "negative", "positive")
 
 
@@ -182,7 +182,7 @@ def test_rows_that_are_known_are_no_new_rows():
 def test_the_table_counts_what_turned():
     figures = {"accuracy": 0.5, "macro_f1": 0.4, "examples": 1200}
     row = {"before": figures, "after": {**figures, "accuracy": 0.75}, "corrected": 7, "broken": 2, "p_value": 0.18}
-    line = continuing.comparison_text({"old": row}).splitlines()[2]
+    line = continue_training.comparison_text({"old": row}).splitlines()[2]
     assert line.split() == "old test 1,200 0.5000 -> 0.7500 0.4000 -> 0.4000 7 2 0.180".split()
 
 
@@ -225,7 +225,7 @@ def test_sources_that_are_gone_and_other_runs_are_one_line(place, tmp_path):
         ("", "must be a run's folder"),
     ):
         with pytest.raises(TransformerError, match=message) as error:
-            continuing.train(continued_options(tmp_path / name if name else "", given))
+            continue_training.train(continued_options(tmp_path / name if name else "", given))
         assert "\n" not in str(error.value)
     with pytest.raises(TransformerError, match="output_dir must be another folder"):
-        continuing.train(continued_options(place / "run", {**given, "output_dir": str(place / "run")}))
+        continue_training.train(continued_options(place / "run", {**given, "output_dir": str(place / "run")}))
