@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = attach(
         "open_weights": "sources",
         "preset_from_file": "weights_files",
         "save_huggingface": "huggingface.folder",
-        "save_preset": "own",
-        "write_preset": "own",
+        "save_preset": "native_format",
+        "write_preset": "native_format",
     },
 )
