@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning import merge, unfreeze
 from tftransformer.finetuning.freezing import frozen_addresses
 from tftransformer.finetuning.methods import (
     IA3,
@@ -172,6 +173,17 @@ def test_compile_trains_at_the_rate_that_a_method_wants(classifier, name):
     clone = TextClassifier.from_config(classifier.get_config())
     assert clone.method_rate == classifier.method_rate
     classifier.apply("full")
+    classifier.compile()
+    assert highest_rate(classifier.optimizer) == 3e-5
+
+
+def test_the_rate_of_a_method_is_that_of_what_it_left_to_train(classifier):
+    classifier.advice = {"learning_rate": 3e-5}
+    classifier.apply("lora:2")
+    merge(classifier)
+    classifier.compile()
+    assert highest_rate(classifier.optimizer) == 1e-3  # the head alone trains on
+    unfreeze(classifier)
     classifier.compile()
     assert highest_rate(classifier.optimizer) == 3e-5
 

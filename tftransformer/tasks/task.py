@@ -56,6 +56,9 @@ class _Tuning:
     """Fine-tuning of a task, in an object of its own: Keras and TensorFlow take a model's attributes for its parts."""
 
     methods: tuple[Method, ...] = ()
+    rate: float | None = None
+    # Addresses of the weights that train at that rate.
+    training: frozenset[str] = frozenset()
     loss_step: Any = None
 
 
@@ -270,6 +273,20 @@ class Task(TaskInterface):
     @methods.setter
     def methods(self, methods: Sequence[Method]) -> None:
         self._tuning.methods = tuple(methods)
+
+    @property
+    def method_rate(self) -> float | None:
+        """Highest learning rate that the methods applied want, as long as no other weights train than they left; else None."""
+        if self._tuning.rate is None or not self._training() <= self._tuning.training:
+            return None
+        return self._tuning.rate
+
+    @method_rate.setter
+    def method_rate(self, rate: float | None) -> None:
+        self._tuning.rate, self._tuning.training = rate, self._training()
+
+    def _training(self) -> frozenset[str]:
+        return frozenset(name for name, weight in patterns.addresses(self).items() if weight.trainable)
 
     # Keras's loops.
 
