@@ -51,7 +51,7 @@ def train(options: GenerationOptions) -> LanguageReport:
         task = _build(options, splits.train) if loaded is None else _continued(options, loaded)
         task.apply(parse_strategy(options.strategy))
         task.compile(
-            learning_rate=options.learning_rate or task.advice["learning_rate"],
+            learning_rate=options.learning_rate,
             schedule=options.schedule,
             warmup=options.warmup,
         )

@@ -44,7 +44,7 @@ class PairOptions:
         own: Fields by which a run of the command is known.
         example: Examples of what `dataset` may be, for a message.
         lengths: Longest source and longest target in tokens of a network from nothing, where no flag says.
-        rate: Its highest learning rate, where no flag says; None: the task's advice.
+        rate: Its highest learning rate, where no flag says; None: that of `compile`.
 
     Raises:
         TransformerError: A number out of range, or an unknown name, before any data are read.
@@ -147,7 +147,7 @@ class PairOptions:
 
     @property
     def highest_rate(self) -> float | None:
-        """The learning rate that a flag says, or the command has for a network from nothing; None: the task's advice."""
+        """The learning rate that a flag says, or the command has for a network from nothing; None: that of `compile`."""
         from_nothing = self.init_from is None and self.preset is None
         return self.learning_rate or (self.rate if from_nothing else None)
 

@@ -192,7 +192,7 @@ def _continued(options: PairOptions, folder: str | Path) -> Seq2Seq:
 def _compiled(task: Seq2Seq, options: PairOptions) -> Seq2Seq:
     task.apply(parse_strategy(options.strategy))
     task.compile(
-        learning_rate=options.highest_rate or task.advice["learning_rate"],
+        learning_rate=options.highest_rate,
         schedule=options.schedule,
         warmup=options.warmup,
         label_smoothing=options.label_smoothing,
