@@ -183,7 +183,8 @@ def run_file(name, replacements):
 
 # Documents whose code takes longest: they run in full alone, in the slow run.
 IN_FULL_ALONE = {
-    f"docs/{name}.md" for name in ("tasks", "performance", "translation", "summarization", "language_models")
+    f"docs/{name}.md"
+    for name in ("tasks", "finetuning", "performance", "translation", "summarization", "language_models")
 }
 
 
