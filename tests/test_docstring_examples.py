@@ -39,7 +39,6 @@ SKIPPED = {
     "checkpoints.sources.folder.open_weights": "a published checkpoint",
     "checkpoints.weights_files.preset_from_file": "a published checkpoint",
     "data.augmentation.sources.WordNetSynonyms": "nltk's WordNet",
-    "tasks.masked_filler.masked_filler": "a published checkpoint with a masked-language head",
 }
 
 # Examples of packages that still skip some; none may be added.

@@ -249,7 +249,6 @@ def test_a_mistake_is_one_line_and_nothing_is_written(folder):
         ("--train_examples=100",),
         ("--train_examples=200",),
         ("--train_examples=48", "--strategy=probe"),
-        ("--train_examples=48", "--strategy=neighbours"),
         ("--train_examples=48", "--strategy=contrastive:3", "--early_stopping=1"),
         ("--train_examples=48", "--strategy=unfreeze", "--epochs=2"),
     ],

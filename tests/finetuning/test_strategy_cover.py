@@ -72,9 +72,7 @@ def test_it_trains_and_is_the_same_when_reloaded(text, labels, reviews, tiny_pre
         # What is put in by `fit` itself was not there before.
         changed = name in before and not np.array_equal(variable.numpy(), before[name])
         assert changed <= (variable.path in trained), name
-    assert text == "neighbours" or not np.array_equal(
-        classifier.head.logits.kernel.numpy(), before["head/logits/kernel"]
-    )
+    assert not np.array_equal(classifier.head.logits.kernel.numpy(), before["head/logits/kernel"])
     probabilities = classifier.predict(texts, verbose=0)
     classifier.save_to_preset(tmp_path / "preset")
     again = TextClassifier.from_preset(tmp_path / "preset")

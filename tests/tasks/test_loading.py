@@ -1,6 +1,5 @@
 """A folder says what it is: whatever task is saved, `tt.load` gives back, weight by weight and answer by answer."""
 
-import dataclasses
 import json
 
 import keras
@@ -205,17 +204,6 @@ def test_an_encoder_alone_needs_a_task(stored, tiny_preset):
         )
 
 
-def test_a_masked_language_head_is_named(tiny_preset, tmp_path):
-    preset = load_preset(tiny_preset)
-    values = {key: preset.source.get(key) for key in preset.source.keys()}
-    values["lm_head/bias"] = np.zeros(preset.config.vocabulary_size, "float32")
-    source = tt.checkpoints.ArraySource(values)
-    write_preset(dataclasses.replace(preset, source=source), tmp_path / "filler")
-    assert refusal(tmp_path / "filler").endswith(
-        f"or fill masks with tasks.masked_filler({str(tmp_path / 'filler')!r})"
-    )
-
-
 def test_a_folder_from_before_is_loaded_by_its_class(stored):
     task, folder = stored(text)
     edit(folder, **{"class": ...})
@@ -231,7 +219,6 @@ def test_a_folder_from_before_is_loaded_by_its_class(stored):
         ("theirs>Unheard", "was saved from the class 'theirs>Unheard', which this process does not know"),
         ("Unheard", "import the module that defines it, decorated with keras.saving.register_keras_serializable"),
         ("tftransformer>Unheard", "'tftransformer>Unheard', which this process does not know"),
-        ("tftransformer>masked_filler", "'tftransformer>masked_filler', which this process does not know"),
         ("tftransformer>EncoderBlock", "must be a task's; got 'tftransformer>EncoderBlock'"),
         (7, "preset.json must have class as a name or null; got 7"),
         ("", "preset.json must have class as a name or null; got ''"),

@@ -15,7 +15,7 @@ from tftransformer.tasks.text_classifier import TextClassifier
 
 LABELS = ("negative", "positive")
 METHODS = {
-    "full": "full", "cached": "freeze:1", "lora": "lora:2", "probe": "probe", "neighbours": "neighbours",
+    "full": "full", "cached": "freeze:1", "lora": "lora:2", "probe": "probe",
     "head_start": "head_start", "contrastive": Contrastive(3, batch_size=4), "unfreeze": "unfreeze",
 }  # fmt: skip
 
@@ -25,7 +25,7 @@ def trained(preset, rows, weights, method="full", labels=LABELS, **options):
     classifier = TextClassifier.from_preset(preset, labels=labels, sequence_length=12)
     classifier.apply(METHODS[method])
     classifier.compile(run_eagerly=True)
-    epochs = {} if method in ("probe", "neighbours", "contrastive") else {"epochs": 3 if method == "unfreeze" else 2}
+    epochs = {} if method in ("probe", "contrastive") else {"epochs": 3 if method == "unfreeze" else 2}
     classifier.fit(*rows, sample_weight=weights, batch_size=8, verbose=0, **epochs, **options)
     return {name: np.array(value) for name, value in addresses(classifier).items()}
 

@@ -142,7 +142,7 @@ def test_a_dataset_without_an_end_gives_its_scale(one_block_preset, rated):
     assert regressor.objective.mean[0] == pytest.approx(np.mean(rated.targets), rel=1e-5)
 
 
-@pytest.mark.parametrize("method", ["probe", "head_start", "contrastive", "neighbours"])
+@pytest.mark.parametrize("method", ["probe", "head_start", "contrastive"])
 def test_methods_that_solve_for_classes_are_refused(one_block_preset, method):
     with pytest.raises(TransformerError, match="is for a classifier with one linear head; got a TextRegressor"):
         build(one_block_preset).apply(method)

@@ -204,7 +204,7 @@ def test_every_method_trains_it(one_block_preset, tagged, strategy):
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("method", ["probe", "head_start", "contrastive", "neighbours"])
+@pytest.mark.parametrize("method", ["probe", "head_start", "contrastive"])
 def test_methods_that_solve_for_classes_are_refused(one_block_preset, method):
     with pytest.raises(TransformerError, match="is for a classifier with one linear head; got a TokenClassifier"):
         build(one_block_preset).apply(method)

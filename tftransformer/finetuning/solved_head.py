@@ -52,7 +52,6 @@ def solve_head(
     found = fit_linear_head(
         vectors, targets, len(task.objective.labels), weights=weights, names=named, strength=strength, seed=task.seed
     )
-    forget_texts(task)
     task.head.logits.kernel.assign(found.kernel)
     task.head.logits.bias.assign(found.bias)
     held_out = "" if found.accuracy is None else f", {found.accuracy:.3f} right on held-out training rows"
@@ -70,13 +69,3 @@ def name_texts(labels: Sequence[str]) -> list[str] | None:
     if sum(bool(re.search(r"[^\W\d_]{3}", label)) for label in labels) < 0.9 * len(labels):
         return None
     return [" ".join(re.sub(r"[\W_]+", " ", label).split()) for label in labels]
-
-
-def forget_texts(task: Any) -> None:
-    """Take the votes of an earlier `fit` out, if there are some: the head is linear again."""
-    from tftransformer.finetuning.tracing import model_changed
-    from tftransformer.layers.slots import detach
-
-    if task.head.neighbours is not None:
-        detach(task.head, "neighbours")
-        model_changed(task)

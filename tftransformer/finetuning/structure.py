@@ -27,19 +27,18 @@ def inserted_patterns() -> tuple[str, ...]:
     return tuple(pattern for kind in _inserting().values() for pattern in kind.inserted)
 
 
-def describe_modifications(model: Model, head: bool = True) -> list[dict[str, Any]]:
-    """Return what methods have put into a model, as JSON values; `head=False` leaves out what answers in its place.
+def describe_modifications(model: Model) -> list[dict[str, Any]]:
+    """Return what methods have put into a model, as JSON values.
 
     Example:
         >>> describe_modifications(classifier)  # doctest: +SKIP
         [{'kind': 'lora', 'rank': 8, 'alpha': 8.0, 'dropout': 0.0, 'merged': False, 'targets': [...]}]
     """
-    kinds = [kind for kind in _inserting().values() if head or not kind.of_head]
-    return [modification for kind in kinds for modification in kind.modifications(model)]
+    return [modification for kind in _inserting().values() for modification in kind.modifications(model)]
 
 
-def replay_modifications(model: Model, modifications: Iterable[Mapping[str, Any]], head: bool = True) -> None:
-    """Change a fresh model as `describe_modifications` said; without `head` its head stays as it is.
+def replay_modifications(model: Model, modifications: Iterable[Mapping[str, Any]]) -> None:
+    """Change a fresh model as `describe_modifications` said.
 
     Raises:
         TransformerError: A modification is of no known kind, lacks something, or does not fit the model.
@@ -49,8 +48,6 @@ def replay_modifications(model: Model, modifications: Iterable[Mapping[str, Any]
         name = modification.get("kind") if isinstance(modification, Mapping) else None
         if name not in kinds:
             raise TransformerError(f"modifications must be of the kinds {', '.join(kinds)}; got {name!r}")
-        if kinds[name].of_head and not head:
-            continue
         try:
             kinds[name].restore(model, modification)
         except TransformerError:

@@ -12,7 +12,6 @@ from tftransformer.layers.feed_forward import FeedForward
 from tftransformer.layers.heads import ClassificationHead, LogitsBias, TaskHeads
 from tftransformer.layers.hierarchical import AttentionPooling
 from tftransformer.layers.low_rank import LowRankDelta
-from tftransformer.layers.neighbours import NeighbourVotes
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
 from tftransformer.layers.position_biases import ALiBi, PositionBias, RelativePositionBuckets
 from tftransformer.layers.positions import LearnedPosition, SinusoidalPosition
@@ -41,7 +40,6 @@ __all__ = [
     "MaxPooling",
     "MeanPooling",
     "MultiHeadAttention",
-    "NeighbourVotes",
     "PositionBias",
     "Projection",
     "ProjectionChange",

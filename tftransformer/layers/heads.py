@@ -8,7 +8,6 @@ from keras import ops
 
 from tftransformer.errors import TransformerError
 from tftransformer.layers.dropout import Dropout
-from tftransformer.layers.neighbours import NeighbourVotes
 from tftransformer.layers.projection import Projection, initializer_or_normal
 from tftransformer.layers.slots import SlottedLayer
 
@@ -24,9 +23,6 @@ class ClassificationHead(SlottedLayer):
         dropout: Dropout rate on the pooled vector (0 to 1); 0.1 as in BERT's fine-tuning.
         kernel_initializer: Initializer of the kernel; a truncated normal distribution of deviation 0.02 by default.
 
-    Attributes:
-        neighbours: `NeighbourVotes`, which then answer in place of the dense layer; None where there are none.
-
     Shapes: (B, D) -> (B, C).
 
     Example:
@@ -35,8 +31,6 @@ class ClassificationHead(SlottedLayer):
     """
 
     arguments = ("num_classes", "kernel_initializer")
-
-    slots = ("neighbours",)
 
     def __init__(self, num_classes: int, dropout: float = 0.1, kernel_initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -47,26 +41,15 @@ class ClassificationHead(SlottedLayer):
         self.logits = Projection(
             num_classes, kernel_initializer=self.kernel_initializer, dtype="float32", name="logits"
         )
-        self.neighbours: NeighbourVotes | None = None
 
     def build(self, x_shape: tuple) -> None:
         self.logits.build(x_shape)
 
     def call(self, x: Any, training: bool | None = None) -> Any:
-        if self.neighbours is not None:
-            if training:
-                raise TransformerError(
-                    "the head answers by its nearest texts, which no update trains: apply probe, head_start or contrastive, "
-                    "which put a linear head in its place"
-                )
-            return self.neighbours(x)
         return self.logits(self.dropout(x, training=bool(training) and self.trainable))
 
     def divide(self, temperature: float) -> None:
         """Divide all logits by a temperature from now on, by its weights; a change that was put into them has to be merged."""
-        if self.neighbours is not None:
-            self.neighbours.divisor.assign(self.neighbours.divisor * temperature)
-            return
         if self.logits.delta is not None:
             raise TransformerError("the head holds a change that is not merged: tt.merge puts it into the weights")
         weights = [weight for weight in (self.logits.kernel, self.logits.bias) if weight is not None]

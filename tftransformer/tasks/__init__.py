@@ -20,6 +20,5 @@ __getattr__, __dir__, __all__ = attach(
         "Network": "network",
         "EncoderNetwork": "network",
         "load": "loading",
-        "masked_filler": "masked_filler",
     },
 )

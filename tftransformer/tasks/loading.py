@@ -6,7 +6,6 @@ from typing import Any
 import keras
 
 from tftransformer import tasks
-from tftransformer.checkpoints.assign import stored_addresses
 from tftransformer.checkpoints.preset import REGRESSION, TAGGING, UNSTATED, Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.errors import TransformerError
@@ -42,11 +41,9 @@ def load(preset: str | os.PathLike[str] | Preset, **options: Any) -> Any:
     found = preset if isinstance(preset, Preset) else load_preset(preset)
     kind = saved_class(found)
     if kind is None:
-        filler = "lm_head/bias" in stored_addresses(found.source, found.table)
         raise TransformerError(
             f"{found.name} holds an encoder without a task: give it one, such as "
             f"TextClassifier.from_preset({found.name!r}, labels=[...])"
-            + (f", or fill masks with tasks.masked_filler({found.name!r})" if filler else "")
         )
     return kind.from_preset(found, **options)
 

@@ -56,7 +56,7 @@ def task_on_preset(
     saved = {name: stated[name] for name in kept if name in stated}
     task = kind(config, found.tokenizer.build(), **{**saved, **options})
     task.advice = complete_advice(found.task.get("advice", {}), config.hidden_dim)
-    replay_modifications(task, found.modifications, head="head/.*" not in fresh)
+    replay_modifications(task, found.modifications)
     if load_weights:
         task.load_summary = found.load_into(task, optional=kind.own_weights, fresh=fresh)
         task.fresh = tuple(task.load_summary.fresh)
@@ -81,7 +81,7 @@ def save_task(
             folder,
             **contents,
             task=task.task_settings(),
-            modifications=describe_modifications(task, head=head),
+            modifications=describe_modifications(task),
             # Without its head it is an encoder's folder.
             class_name=keras.saving.get_registered_name(type(task)) if head else None,
             **options,

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tftransformer.data.augmentation.masked_words import ReplaceMasked
 from tftransformer.data.augmentation.operations import BackTranslation, DeleteWords, SwapWords
 from tftransformer.data.augmentation.sources import InsertSynonyms, ReplaceSynonyms
 from tftransformer.data.augmentation.words import join_words, split_words
@@ -19,10 +18,6 @@ SYNONYMS = {"film": ["movie", "picture"], "good": ["fine"], "in": ["indium"]}
 
 def synonyms(word):
     return SYNONYMS.get(word.lower(), [])
-
-
-def guess(texts):
-    return [[["wild", "w1"]] * text.count("[MASK]") for text in texts]
 
 
 def applied(operation, text, seed=0):
@@ -79,7 +74,6 @@ def test_deleting_leaves_no_double_spaces_and_keeps_marks():
 def test_the_fraction_is_the_mean_fraction_of_changed_words(rate):
     source = lambda word: [word + "x"]  # noqa: E731
     assert changed_share(ReplaceSynonyms(rate, source)) == pytest.approx(rate, rel=0.02)
-    assert changed_share(ReplaceMasked(guess, rate)) == pytest.approx(rate, rel=0.02)
     # An exchange moves two words, unless a later one meets the same.
     assert changed_share(SwapWords(rate / 2)) == pytest.approx(rate, rel=0.2)
     lengths = [len(applied(DeleteWords(rate), LONG, seed).split()) for seed in range(300)]
@@ -114,25 +108,6 @@ def test_inserted_words_are_synonyms_and_the_rest_stays():
         assert [word for word in words if word in ("a", "good", "film")] == ["a", "good", "film"]
 
 
-def test_masked_words_are_not_guessed_as_themselves():
-    seen = []
-
-    def fill(texts):
-        seen.extend(texts)
-        return [[["Film", "movie"]] * text.count("[MASK]") for text in texts]
-
-    assert applied(ReplaceMasked(fill, 1.0), "Film!") == "Movie!" and seen == ["[MASK]!"]
-    assert applied(ReplaceMasked(lambda texts: [[[]]], 1.0), "Film!") == "Film!"
-    assert applied(ReplaceMasked(fill, 1.0), "Film [MASK]") == "Film [MASK]"
-
-
-def test_many_texts_are_filled_as_each_alone():
-    operation = ReplaceMasked(guess, 0.3)
-    texts = [f"{LONG} end{i}" for i in range(150)] + ["", "..."]
-    draws = [np.random.default_rng(i) for i in range(len(texts))]
-    assert operation.apply(texts, draws) == [applied(operation, text, i) for i, text in enumerate(texts)]
-
-
 def test_back_translation_asks_once_for_each_text():
     asked = []
 
@@ -161,11 +136,6 @@ def test_a_fraction_is_above_zero_and_at_most_one(rate):
     [
         (lambda: ReplaceSynonyms(0.1, "wordnet"), "source must be a callable .*; got str"),
         (lambda: ReplaceSynonyms(0.1).prepare(["a"]), "synonyms needs a source .* inside an Augmentation"),
-        (lambda: ReplaceMasked("fill"), "fill must be a callable .*; got str"),
-        (lambda: ReplaceMasked(lambda _: []).prepare(["a b"]), "fill must return one list a text, 1; .* 0"),
-        (lambda: ReplaceMasked(lambda _: [["x", "y"]]).prepare(["", "a"]), "candidates a mask, 1 in this text"),
-        (lambda: ReplaceMasked(lambda _: ["x"]).prepare(["a b"]), "candidates a mask, 1 .* returned 'x'"),
-        (lambda: ReplaceMasked(lambda _: [["xy"]]).prepare(["a"]), r"candidates a mask, 1 .* returned \['xy'\]"),
         (lambda: BackTranslation("de", list), "forward must be a callable .*; got str"),
         (lambda: BackTranslation(list, None), "backward must be a callable .*; got NoneType"),
         (lambda: BackTranslation(list, list, batch_size=0), "batch_size must be at least 1; got 0"),

@@ -1,4 +1,4 @@
-"""Synonyms from WordNet, from an encoder's token table, and guesses from its head."""
+"""Synonyms from WordNet and from an encoder's token table."""
 
 import sys
 import types
@@ -6,7 +6,6 @@ import types
 import numpy as np
 import pytest
 
-from tftransformer.data.augmentation.masked_words import mask_filler
 from tftransformer.data.augmentation.sources import (
     EmbeddingNeighbours,
     WordNetSynonyms,
@@ -148,25 +147,3 @@ def test_an_encoders_table_is_read_by_its_vocabulary():
 def test_errors_are_one_line(change, words):
     with pytest.raises(TransformerError, match=words):
         change()
-
-
-def test_a_head_fills_masks_with_whole_words(tiny_vocabulary):
-    from tftransformer.text import WordPieceTokenizer
-
-    tokenizer = WordPieceTokenizer(tiny_vocabulary)
-    seen = []
-
-    def predict(batch):
-        """Whatever stands left of a token is what the head would say, the word after it in the vocabulary next."""
-        seen.append(batch["token_ids"].numpy())
-        left = seen[-1].ravel()[batch["mask_places"].numpy() - 1]
-        logits = np.zeros((len(left), len(tiny_vocabulary)))
-        np.put_along_axis(logits, left[:, None], 2.0, axis=1)
-        np.put_along_axis(logits, (left[:, None] + 1) % len(tiny_vocabulary), 1.0, axis=1)
-        return logits
-
-    fill = mask_filler(tokenizer, predict, sequence_length=8, candidates=2)
-    found = fill(["good [MASK] film", "bad [MASK] [MASK]", "a a a a a good [MASK]"])
-    # "[MASK]" itself is no word; behind the end of the row nothing is guessed.
-    assert found[0] == [["good", "bad"]] and found[1][0] == ["bad", "fine"] and found[2] == [[]]
-    assert len(found[1]) == 2 and (seen[0] == tokenizer.mask_id).sum() == 3

@@ -15,8 +15,6 @@ __getattr__, __dir__, __all__ = attach(
         "WordNetSynonyms": "sources",
         "EmbeddingNeighbours": "sources",
         "encoder_neighbours": "sources",
-        "ReplaceMasked": "masked_words",
-        "mask_filler": "masked_words",
         "BackTranslation": "operations",
     },
 )

@@ -20,11 +20,6 @@ from tftransformer.errors import TransformerError, near_miss
 OPERATIONS = {kind.name: kind for kind in (ReplaceSynonyms, SwapWords, DeleteWords, InsertSynonyms)}
 SIDES = ("both", "first", "second")
 SOURCES = ("wordnet", "embeddings", "wordnet_or_embeddings")
-# Names of operations that need more than a number, and what to write instead.
-_OBJECTS = {
-    "masked": "ReplaceMasked(fill, fraction)",
-    "back_translation": "BackTranslation(forward, backward, fraction)",
-}
 
 
 class Augmentation:
@@ -215,10 +210,12 @@ def _read(given: str | Operation) -> list[Operation]:
 
 def _read_one(text: str) -> Operation:
     name, colon, number = text.partition(":")
-    if name in _OBJECTS:
-        raise TransformerError(f"operation {name} cannot be given as a string: pass {_OBJECTS[name]}")
+    if name == BackTranslation.name:
+        raise TransformerError(
+            f"operation {name} cannot be given as a string: pass BackTranslation(forward, backward, fraction)"
+        )
     if name not in OPERATIONS:
-        known = [*OPERATIONS, *_OBJECTS]
+        known = [*OPERATIONS, BackTranslation.name]
         raise TransformerError(f"operation must be one of {', '.join(known)}; got {text!r}{near_miss(name, known)}")
     if not colon:
         return OPERATIONS[name]()

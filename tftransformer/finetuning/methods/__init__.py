@@ -14,7 +14,6 @@ METHODS = {
     "freeze": ("freeze", "Freeze"),
     "head": ("head_only", "HeadOnly"),
     "probe": ("probe", "LinearProbe"),
-    "neighbours": ("nearest_texts", "NearestTexts"),
     "head_start": ("probe", "HeadStart"),
     "contrastive": ("contrastive", "Contrastive"),
     "unfreeze": ("gradual_unfreezing", "GradualUnfreezing"),

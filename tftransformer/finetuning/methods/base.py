@@ -71,7 +71,6 @@ class Method:
             where the method says otherwise.
         inserted: Full-match patterns of the addresses of weights that it puts in: they start from random numbers and
             train at the rate of such.
-        of_head: Whether what it puts in answers for the labels in place of the head: a task with others has none of it.
         once: Whether a list of methods may hold one of the class at the most.
         alone: Whether it goes with no other method.
         takes_updates: Whether `fit` takes updates; False where `before_training` does all there is to do.
@@ -84,7 +83,6 @@ class Method:
     number: ClassVar[Number | None] = None
     rate: ClassVar[float | None] = None
     inserted: ClassVar[tuple[str, ...]] = ()
-    of_head: ClassVar[bool] = False
     once: ClassVar[bool] = False
     alone: ClassVar[bool] = False
     takes_updates: ClassVar[bool] = True
