@@ -1,4 +1,4 @@
-"""Does augmentation help? The same classifier, rows and number of updates, with and without changed copies.
+"""Augmentation: the same classifier, rows and number of updates, with and without changed copies.
 
     python benchmarks/augmentation.py --train_path=SST2/train.tsv --test_path=SST2/stanford_sentences_test.tsv
 
@@ -12,8 +12,8 @@ import numpy as np
 from absl import flags
 
 import tftransformer as tt
-from tftransformer.data.cutting import subset
 from tftransformer.data.split import Split
+from tftransformer.data.splitting import subset
 from tftransformer.runs.commands import run_command
 
 FLAGS = flags.FLAGS
@@ -31,7 +31,7 @@ flags.DEFINE_integer("seeds", 3, "Runs of each kind.")
 
 
 def accuracy(preset: str, train: Split, test: Split, seed: int, augmented: bool) -> tuple[float, int, float]:
-    """Accuracy on the test rows, updates, and seconds of training of one run."""
+    """Return accuracy on the test rows, updates, and seconds of training of one run."""
     import keras  # here, because run_command loads it without TensorFlow's start-up messages
 
     keras.utils.set_random_seed(seed)
@@ -40,13 +40,8 @@ def accuracy(preset: str, train: Split, test: Split, seed: int, augmented: bool)
     augmentation = tt.Augmentation(*FLAGS.augmentation, copies=FLAGS.copies, seed=seed, synonyms=FLAGS.synonyms)
     epochs = FLAGS.epochs // augmentation.rows_per_text if augmented else FLAGS.epochs
     started = time.perf_counter()
-    classifier.fit(
-        subset(train, FLAGS.train_examples, seed),
-        batch_size=FLAGS.batch_size,
-        epochs=epochs,
-        verbose=0,
-        augmentation=augmentation if augmented else None,
-    )
+    options = {"batch_size": FLAGS.batch_size, "epochs": epochs, "augmentation": augmentation if augmented else None}
+    classifier.fit(subset(train, FLAGS.train_examples, seed), verbose=0, **options)
     seconds = time.perf_counter() - started
     probabilities = classifier.predict(test, verbose=0)
     right = probabilities.argmax(axis=1) == classifier.objective.encode(test.targets).values

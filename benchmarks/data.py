@@ -15,10 +15,9 @@ import tempfile
 from pathlib import Path
 
 from absl import flags
-from sidebyside.bars import plot_bars
-from sidebyside.contenders import Contender
-from sidebyside.rounds import run_rounds
-from sidebyside.table import Column, Rows, add_ratios, machine, markdown, summarize, write_tables
+from sidebyside.flag_rules import check_flags
+from sidebyside.rounds import Contender, run_rounds
+from sidebyside.table import Column, Rows, add_ratios, machine, markdown, plot_bars, summarize, write_tables
 from sidebyside.texts import real
 
 import tftransformer as tt
@@ -30,7 +29,6 @@ FLAGS = flags.FLAGS
 flags.DEFINE_boolean("quick", False, "Fewer texts, rows and rounds.")
 flags.DEFINE_string("output_dir", "runs/benchmarks/data", "Where the tables go.")
 flags.DEFINE_string("data", None, "A folder with the real data sets.")
-flags.DEFINE_string("vocabulary", None, "A vocab.txt of lower-case word pieces; default: the embedded preset's.")
 flags.DEFINE_list("rows", None, "Corpus sizes for memory; default: 10000,100000,1000000 (--quick: 10000,100000).")
 flags.DEFINE_integer("texts", None, "Texts of each data set for speed; default: 12000 (--quick: 4000).")
 flags.DEFINE_integer("batch_size", 16, "Rows a batch.")
@@ -38,6 +36,11 @@ flags.DEFINE_integer("length", 128, "Tokens a text is trimmed to.")
 flags.DEFINE_integer("rounds", None, "Turns for each contender; default: 5 (--quick: 2).")
 flags.DEFINE_float("timeout", 600.0, "Seconds that one contender may take for its preparation or for a turn.")
 
+FLAG_RULES = {
+    "at least 1": ["texts", "batch_size", "rounds"],
+    "at least 2, the special tokens": ["length"],
+    "a folder": ["data"],
+}
 SPEED = [
     Column("texts/s, first epoch", "first_epoch", ",.0f"),
     Column("ours is x times as fast", "first_epoch_ratio", ".2f"),
@@ -54,11 +57,7 @@ MEMORY = [
 
 
 def corpus_sizes() -> list[int]:
-    """The sizes that --rows names.
-
-    Raises:
-        TransformerError: One is no whole number of at least 1.
-    """
+    """Return the sizes that --rows names, whole numbers of at least 1."""
     named = FLAGS.rows or (["10000", "100000"] if FLAGS.quick else ["10000", "100000", "1000000"])
     for value in named:
         if not value.isdecimal() or int(value) < 1:
@@ -66,21 +65,8 @@ def corpus_sizes() -> list[int]:
     return [int(value) for value in named]
 
 
-def check_flags() -> None:
-    """Raise a `TransformerError` for a flag that cannot be."""
-    for name in ("texts", "batch_size", "rounds"):
-        if FLAGS[name].value is not None and FLAGS[name].value < 1:
-            raise TransformerError(f"{name} must be at least 1; got {FLAGS[name].value}")
-    if FLAGS.length < 2:
-        raise TransformerError(f"length must be at least 2, the special tokens; got {FLAGS.length}")
-    if FLAGS.data is not None and not Path(FLAGS.data).is_dir():
-        raise TransformerError(f"data must be a folder; got {FLAGS.data!r}")
-    if FLAGS.vocabulary is not None and not Path(FLAGS.vocabulary).is_file():
-        raise TransformerError(f"vocabulary must be a file; got {FLAGS.vocabulary!r}")
-
-
 def corpora(count: int) -> dict[str, tuple[list[str], list[int]]]:
-    """Texts and label numbers of each data set, by its name."""
+    """Return texts and label numbers of each data set, by its name."""
     if FLAGS.data is not None:
         sets = {name: real(FLAGS.data, name, count) for name in ("sst2", "ag_news", "medical_abstracts")}
         return {name: (found.texts, found.labels) for name, found in sets.items()}
@@ -100,47 +86,28 @@ def write_rows(path: Path, texts: list[str], labels: list[int], count: int) -> s
 
 
 def contenders(settings: dict) -> list[Contender]:
-    """Who takes part."""
+    """Return who takes part."""
     return [
-        Contender("ours", "ours_data.py", settings),
-        Contender("keras-hub", "keras_hub_data.py", settings),
-        Contender("Hugging Face", "huggingface_data.py", settings),
-        Contender("Hugging Face, group_by_length", "huggingface_data.py", {**settings, "group_by_length": True}),
+        Contender("ours", "ours.py:data", settings),
+        Contender("keras-hub", "kerashub.py:data", settings),
+        Contender("Hugging Face", "huggingface.py:data", settings),
+        Contender("Hugging Face, group_by_length", "huggingface.py:data", {**settings, "group_by_length": True}),
     ]
 
 
-def speed_rows(settings: dict, folder: Path) -> Rows:
-    """The table of one data set: how fast."""
-    outcomes = run_rounds(
-        contenders({**settings, "measure": "speed"}),
-        FLAGS.rounds or (2 if FLAGS.quick else 5),
-        timeout=FLAGS.timeout,
-        logs=folder / "logs",
-    )
-    rows = summarize(outcomes)
-    add_ratios(rows, "first_epoch", "ours")
-    return rows
-
-
-def memory_rows(settings: dict, size: int, folder: Path) -> Rows:
-    """The table of one corpus size: how much memory."""
-    outcomes = run_rounds(
-        contenders({**settings, "measure": "memory"})[:3],
-        1,
-        timeout=FLAGS.timeout,
-        together=False,
-        logs=folder / "logs",
-    )
-    rows = summarize(outcomes)
-    for row in rows:
-        row["name"] = f"{row['name']}, {size:,} rows"
-    return rows
+def measured_rows(settings: dict, measure: str, folder: Path) -> Rows:
+    """Return the rows of one data set's speed, in rounds, or of one corpus size's memory, one contender after the other."""
+    everybody = contenders({**settings, "measure": measure})
+    options = {"timeout": FLAGS.timeout, "logs": folder / "logs"}
+    if measure == "memory":
+        return summarize(run_rounds(everybody[:3], 1, together=False, **options))
+    return summarize(run_rounds(everybody, FLAGS.rounds or (2 if FLAGS.quick else 5), **options))
 
 
 def main(_: list[str]) -> None:
-    check_flags()
+    check_flags(FLAG_RULES, FLAGS.flag_values_dict())
     sizes, folder = corpus_sizes(), Path(FLAGS.output_dir)
-    vocabulary = FLAGS.vocabulary or str(Path(tt.__file__).parent / "presets/bert_12x192_en_uncased/vocab.txt")
+    vocabulary = str(Path(tt.__file__).parent / "presets/bert_12x192_en_uncased/vocab.txt")
     common = {"vocabulary": vocabulary, "length": FLAGS.length, "batch_size": FLAGS.batch_size}
     texts, panels, tables = [], {}, {}
     found = corpora(FLAGS.texts or (4000 if FLAGS.quick else 12000))
@@ -157,12 +124,15 @@ def main(_: list[str]) -> None:
         for name, rows in found.items():
             file = write_rows(Path(scratch) / "speed.tsv", *rows, len(rows[0]))
             title = f"{name}: {len(rows[0]):,} texts, batches of {FLAGS.batch_size}"
-            add(title, speed_rows({**common, "file": file}, folder), SPEED, ("first_epoch", "texts/s, first epoch"))
+            measured = measured_rows({**common, "file": file}, "speed", folder)
+            add_ratios(measured, "first_epoch", "ours")
+            add(title, measured, SPEED, ("first_epoch", "texts/s, first epoch"))
         name, rows = next(iter(found.items()))
-        measured: Rows = []
+        measured = []
         for size in sizes:
             file = write_rows(Path(scratch) / "memory.tsv", *rows, size)
-            measured += memory_rows({**common, "file": file}, size, folder)
+            of_size = measured_rows({**common, "file": file}, "memory", folder)
+            measured += [{**row, "name": f"{row['name']}, {size:,} rows"} for row in of_size]
         add(f"{name}: memory of a corpus", measured, MEMORY, ("more_total", "bytes beyond the texts"))
     print(f"saved {folder}")
 

@@ -1,4 +1,4 @@
-"""What does a user get who turns no knob? The defaults of toolkits on the same rows.
+"""The defaults of toolkits on the same rows: the accuracy of a user who turns no knob.
 
     python benchmarks/defaults.py --data=DATA --minilm=FOLDER --half=rules --contenders=ours,words,huggingface
 
@@ -12,102 +12,75 @@ Each training is a cell, and what is finished is not done again: kill it anywher
 defaults are made on the sets of one half (`--half=rules`) and judged on the other (`--half=judged`).
 """
 
+import functools
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
-from defaults_cells import add_cell, check_same, read_cells
-from defaults_choice import (
+from defaults_cells import (
     ENCODERS,
     NO_ENCODER,
+    WORKERS,
     Cell,
+    add_cell,
     all_cells,
     check_folders,
+    check_same,
     choose_contenders,
     choose_encoders,
     choose_sets,
     choose_sizes,
+    read_cells,
     without,
 )
 from defaults_sets import SETS, Rows, draw_rows
-from sidebyside.child import Child, ChildFailed, ChildLate
-from sidebyside.contenders import Contender
+from sidebyside.flag_rules import check_flags
+from sidebyside.rounds import Child, ChildFailed, ChildLate, Contender
 
+from tftransformer.data.labels import sort_labels
 from tftransformer.errors import TransformerError
 from tftransformer.files import sha256, write_json
 from tftransformer.runs.commands import run_command
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("data", None, "A folder with a folder for each data set.")
-flags.DEFINE_string("minilm", None, "A Hugging Face folder of all-MiniLM-L6-v2, for the encoder minilm.")
-flags.DEFINE_string("half", "rules", "Sets that rules are made on (rules), those that judge them (judged), or both.")
-flags.DEFINE_list("sets", None, "Some sets of the half; default: all.")
-flags.DEFINE_list("sizes", ["8", "50", "200", "1000"], "Training rows; 8 means 8 of each class.")
-flags.DEFINE_integer("seeds", 3, "Draws of the rows, each with its own seed of the training.")
-flags.DEFINE_list("contenders", ["ours", "words"], "Who, in the order of the work.")
-flags.DEFINE_list("encoders", ["minilm"], "Some of minilm and embedded (bert_12x192_en_uncased).")
-flags.DEFINE_string("out", "benchmarks/results/defaults", "Folder of the cells, the table and the plot.")
-flags.DEFINE_string("setfit_python", None, "Python of the environment that has SetFit; default: this one.")
-flags.DEFINE_list("setfit_sizes", ["8", "50"], "Sizes for SetFit, whose pairs of texts grow with their square.")
-flags.DEFINE_float("setfit_minutes", 30.0, "Minutes after which a training of SetFit is out of time.")
-flags.DEFINE_float("minutes", 120.0, "The same for everybody else.")
-flags.DEFINE_boolean("again", False, "Do the cells again that failed.")
-flags.DEFINE_boolean("table_only", False, "Train nothing; table and plot of what is finished.")
 
 
 class Orders:
-    """What a worker is told of each cell: its rows and its encoder.
-
-    Args:
-        data: Folder of the sets.
-        minilm: Folder, or None where no cell needs it.
-        scratch: A folder for orders, and for the embedded encoder as others read it.
-    """
+    """The files in `scratch` that tell a worker of each cell, its rows and its encoder; the embedded one is there as others read it."""
 
     def __init__(self, data: str, minilm: str | None, scratch: Path) -> None:
         self._data, self._scratch = data, scratch
         self._minilm = minilm and str(Path(minilm).resolve())
-        self._weights: dict[str, str] = {}
 
     def write(self, number: int, cell: Cell) -> Rows:
-        """Write the order of a cell as the worker's turn `number`; its rows."""
+        """Write the order of a cell as the worker's turn `number`; return its rows."""
         rows = draw_rows(self._data, cell.set, cell.size, cell.seed)
-        labels = rows.train.labels if cell.encoder != NO_ENCODER else tuple(_labels(rows))
-        order = {
-            "contender": cell.contender,
-            "encoder": self._encoder(cell),
-            "length": SETS[cell.set].length,
-            "seed": cell.seed,
-            "labels": labels,
-            "texts": rows.train.texts,
-            "targets": [labels.index(target) for target in rows.train.targets],
-            "test_texts": rows.test.texts,
-        }
+        labels = rows.train.labels
+        if cell.encoder == NO_ENCODER:
+            # The baseline of words scores the test rows itself, so it takes their labels, too.
+            labels = tuple(sort_labels({*labels, *rows.test.targets}))
+        told = {"contender": cell.contender, "encoder": self._encoder(cell), "length": SETS[cell.set].length}
+        targets = [labels.index(target) for target in rows.train.targets]
+        order = {**told, "seed": cell.seed, "labels": labels, "texts": rows.train.texts, "targets": targets}
+        order["test_texts"] = rows.test.texts
         if cell.encoder == NO_ENCODER:
             order["test_targets"] = [labels.index(target) for target in rows.test.targets]
         write_json(self._scratch / f"{number}.json", order)
         return rows
 
-    def done(self, number: int) -> None:
-        """Delete an order."""
-        (self._scratch / f"{number}.json").unlink()
-
-    def weights(self, cell: Cell) -> str | None:
-        """A hash of the encoder's weights; None where they come with the package, or there are none."""
-        if cell.encoder != "minilm":
-            return None
-        if not self._weights:
-            self._weights["minilm"] = sha256(Path(self._minilm) / "model.safetensors")[:16]
-        return self._weights["minilm"]
+    @functools.cached_property
+    def weights(self) -> str:
+        """A hash of MiniLM's weights."""
+        return sha256(Path(self._minilm) / "model.safetensors")[:16]
 
     def _encoder(self, cell: Cell) -> str | None:
         if cell.encoder == NO_ENCODER:
             return None
         if cell.encoder == "minilm":
             return self._minilm
-        if cell.worker == "ours_defaults.py":
+        if cell.worker == WORKERS["ours"]:
             return ENCODERS["embedded"]
         from sidebyside.weights import encoder_folder
 
@@ -116,21 +89,8 @@ class Orders:
         return str(folder if folder.exists() else encoder_folder(ENCODERS["embedded"], folder, pooler=pooler))
 
 
-def _labels(rows: Rows) -> list[str]:
-    """All labels of a set, as the baseline of words takes them: it scores the test rows itself."""
-    from tftransformer.data.labels import sort_labels
-
-    return list(sort_labels({*rows.train.targets, *rows.test.targets}))
-
-
 class Workers:
-    """One process at a time, which serves cell after cell until another worker's turn, or a failure.
-
-    Args:
-        scratch: Folder of the orders.
-        logs: Where the processes' standard error goes.
-        setfit_python: Python for SetFit; None: this one.
-    """
+    """One process at a time, which serves cell after cell of the orders in `scratch` until another worker's turn, or a failure."""
 
     def __init__(self, scratch: Path, logs: Path, setfit_python: str | None) -> None:
         self._scratch, self._logs, self._setfit_python = scratch, logs, setfit_python
@@ -143,12 +103,11 @@ class Workers:
             return
         self.end()
         self._logs.mkdir(parents=True, exist_ok=True)
-        interpreter = self._setfit_python if cell.contender == "setfit" else None
+        interpreter = self._setfit_python if cell.kind == "setfit" else None
         settings = {"orders": str(self._scratch)}
-        contender = Contender(
-            cell.worker, cell.worker, settings, {"HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}, None, interpreter
-        )
-        self._child, self._worker = Child(contender, self._logs / f"{cell.worker[:-3]}.log"), cell.worker
+        environment = {"HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        contender = Contender(cell.kind, cell.worker, settings, environment, interpreter=interpreter)
+        self._child, self._worker = Child(contender, self._logs / f"{cell.kind}.log"), cell.worker
         try:
             self._child.prepare(600.0)
         except ChildFailed:
@@ -156,15 +115,13 @@ class Workers:
             raise
 
     def train(self, number: int, minutes: float) -> dict[str, Any]:
-        """What the process answers to an order."""
+        """Return what the process answers to an order."""
         try:
             return self._child.turn(number, 60 * minutes)
-        except ChildLate:
-            self.end()
-            return {"failure": f"out of time ({minutes:g} min)"}
         except ChildFailed as failure:
             self.end()
-            return {"failure": str(failure)}
+            late = isinstance(failure, ChildLate)
+            return {"failure": f"out of time ({minutes:g} min)" if late else str(failure)}
 
     def end(self) -> None:
         """Stop the process."""
@@ -174,7 +131,7 @@ class Workers:
 
 
 def figures_of(rows: Rows, answer: Mapping[str, Any]) -> dict[str, Any]:
-    """What a cell keeps of a worker's answer: accuracy and macro F1 in place of the answers to the test rows.
+    """Return what a cell keeps of a worker's answer: accuracy and macro F1 in place of the answers to the test rows.
 
     Macro F1 is the mean over the classes that stand in the test rows or in the predictions, as in our reports.
     """
@@ -197,19 +154,12 @@ def make_cells(
     *,
     minutes: Mapping[str, float],
     setfit_python: str | None = None,
-    say: Any = print,
+    say: Callable[[str], None] = functools.partial(print, flush=True),
 ) -> None:
-    """Do the work of some cells and write each; one that fails says why, and the others go on.
+    """Do the work of the missing cells and write each into the folder; one that fails says why, and the others go on.
 
-    A worker that cannot even start, because its library is missing, leaves its cells undone.
-
-    Args:
-        cells: The missing ones.
-        folder: Of the cells.
-        data, minilm: Folders.
-        minutes: What a training may take: "setfit", and "others".
-        setfit_python: Python for SetFit.
-        say: Takes a line for each cell.
+    A worker that cannot even start, because its library is missing, leaves its cells undone. `minutes` are those that a training may
+    take, of "setfit" and of "others"; `say` takes a line for each cell.
     """
     from tftransformer.runs.resumable import digest_of
 
@@ -224,7 +174,8 @@ def make_cells(
                     continue
                 rows = orders.write(number, cell)
                 seen = {"rows_digest": digest_of([digest_of(rows.train), digest_of(rows.test)])}
-                seen["weights"] = orders.weights(cell)
+                # None where the weights come with the package, or there are none.
+                seen["weights"] = orders.weights if cell.encoder == "minilm" else None
                 for name, value in seen.items():
                     check_same(finished, cell, name, value)
                 try:
@@ -234,9 +185,9 @@ def make_cells(
                     left = sum(other.worker == cell.worker for other in cells[number:])
                     say(f"{cell.contender}: {failure}; {left} cells left out")
                     continue
-                allowed = minutes["setfit" if cell.contender == "setfit" else "others"]
+                allowed = minutes["setfit" if cell.kind == "setfit" else "others"]
                 figures = figures_of(rows, workers.train(number, allowed))
-                orders.done(number)
+                (Path(scratch) / f"{number}.json").unlink()
                 facts = {"rows": len(rows.train), "classes": SETS[cell.set].classes, "test_rows": len(rows.test)}
                 finished[cell] = add_cell(folder, cell, {**facts, **seen, **figures})
                 say(f"{line_of(cell, figures)}; {len(cells) - number - 1} to go")
@@ -245,24 +196,18 @@ def make_cells(
 
 
 def line_of(cell: Cell, figures: Mapping[str, Any]) -> str:
-    """A finished cell in one line."""
+    """Write a finished cell in one line."""
     if "failure" in figures:
         return f"{cell.describe()}: {figures['failure']}"
-    return (
-        f"{cell.describe()}: accuracy {figures['accuracy']:.4f}, macro F1 {figures['macro_f1']:.4f}, "
-        f"{figures['seconds']:.1f} s"
-    )
+    accuracy, f1, seconds = (figures[name] for name in ("accuracy", "macro_f1", "seconds"))
+    return f"{cell.describe()}: accuracy {accuracy:.4f}, macro F1 {f1:.4f}, {seconds:.1f} s"
 
 
 def read_flags() -> list[Cell]:
-    """The cells that the flags ask for, none with `--table_only`."""
+    """Return the cells that the flags ask for, none with `--table_only`."""
     if FLAGS.table_only:
         return []
-    if FLAGS.seeds < 1:
-        raise TransformerError(f"seeds must be at least 1; got {FLAGS.seeds}")
-    for name in ("minutes", "setfit_minutes"):
-        if FLAGS[name].value <= 0:
-            raise TransformerError(f"{name} must be above 0; got {FLAGS[name].value}")
+    check_flags({"at least 1": ["seeds"], "above 0": ["minutes", "setfit_minutes"]}, FLAGS.flag_values_dict())
     cells = all_cells(
         choose_contenders(FLAGS.contenders),
         choose_encoders(FLAGS.encoders),
@@ -276,22 +221,14 @@ def read_flags() -> list[Cell]:
 
 
 def main(cells: Sequence[Cell]) -> None:
-    from defaults_plot import plot_cells
-    from defaults_table import write_table
+    from defaults_table import plot_cells, write_table
 
     folder = Path(FLAGS.out)
     missing = without(cells, read_cells(folder), FLAGS.again)
     if cells:
         print(f"{len(cells) - len(missing)} of {len(cells)} cells are there", flush=True)
-    make_cells(
-        missing,
-        folder,
-        FLAGS.data,
-        FLAGS.minilm,
-        minutes={"setfit": FLAGS.setfit_minutes, "others": FLAGS.minutes},
-        setfit_python=FLAGS.setfit_python,
-        say=lambda line: print(line, flush=True),
-    )
+    minutes = {"setfit": FLAGS.setfit_minutes, "others": FLAGS.minutes}
+    make_cells(missing, folder, FLAGS.data, FLAGS.minilm, minutes=minutes, setfit_python=FLAGS.setfit_python)
     finished = read_cells(folder)
     if not finished:
         raise TransformerError(f"out must hold finished cells; {folder} has none")
@@ -300,5 +237,26 @@ def main(cells: Sequence[Cell]) -> None:
     print(f"saved {folder}")
 
 
+def define_flags() -> None:
+    flags.DEFINE_string("data", None, "A folder with a folder for each data set.")
+    flags.DEFINE_string("minilm", None, "A Hugging Face folder of all-MiniLM-L6-v2, for the encoder minilm.")
+    flags.DEFINE_string(
+        "half", "rules", "Sets that rules are made on (rules), those that judge them (judged), or both."
+    )
+    flags.DEFINE_list("sets", None, "Some sets of the half; default: all.")
+    flags.DEFINE_list("sizes", ["8", "50", "200", "1000"], "Training rows; 8 means 8 of each class.")
+    flags.DEFINE_integer("seeds", 3, "Draws of the rows, each with its own seed of the training.")
+    flags.DEFINE_list("contenders", ["ours", "words"], "Who, in the order of the work.")
+    flags.DEFINE_list("encoders", ["minilm"], "Some of minilm and embedded (bert_12x192_en_uncased).")
+    flags.DEFINE_string("out", "benchmarks/results/defaults", "Folder of the cells, the table and the plot.")
+    flags.DEFINE_string("setfit_python", None, "Python of the environment that has SetFit; default: this one.")
+    flags.DEFINE_list("setfit_sizes", ["8", "50"], "Sizes for SetFit, whose pairs of texts grow with their square.")
+    flags.DEFINE_float("setfit_minutes", 30.0, "Minutes after which a training of SetFit is out of time.")
+    flags.DEFINE_float("minutes", 120.0, "The same for everybody else.")
+    flags.DEFINE_boolean("again", False, "Do the cells again that failed.")
+    flags.DEFINE_boolean("table_only", False, "Train nothing; table and plot of what is finished.")
+
+
 if __name__ == "__main__":
+    define_flags()
     run_command(main, read_flags)

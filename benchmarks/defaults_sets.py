@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tftransformer.data.cutting import subset
 from tftransformer.data.loading import load
 from tftransformer.data.split import Split
+from tftransformer.data.splitting import subset
 from tftransformer.errors import TransformerError
 
 LANGUAGES = ("english", "french", "german", "italian", "portuguese", "spanish")
@@ -22,14 +22,14 @@ _TEST_SEED = 20240501
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """Where a set's rows are, and what is the same for all contenders.
+    """The place of a set's rows, and what is the same for all contenders.
 
     Args:
         half: A key of `HALVES`.
         length: Longest text in tokens.
-        classes: How many labels it has.
+        classes: Number of labels.
         files: The files of its training and its test rows; several pairs are put together. A single file holds both.
-        columns: What `data.load` is told of them.
+        columns: Arguments of `data.load` for them.
         pairs: Whether a row is two texts.
         joined: Whether the two text columns are one text, with a space between.
     """
@@ -67,7 +67,7 @@ HALVES = {half: tuple(name for name in SETS if SETS[name].half == half) for half
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """What every contender gets at one size with one seed.
+    """The rows that every contender gets at one size with one seed.
 
     The labels are those of the training rows: what a user has who has no others. Of more classes than rows (`clinc150`
     at 50) some have no row, cannot be predicted, and their test rows are wrong for everybody. Which these are is the
@@ -80,18 +80,11 @@ class Rows:
 
 @functools.lru_cache(maxsize=None)
 def read_set(folder: str, name: str) -> Rows:
-    """All training rows of a set, and the test rows: the official ones, or 1,000 of them, the same for everybody.
+    """Read all training rows of a set, and the test rows: the official ones, or 1,000 of them, the same for everybody.
 
     Args:
         folder: With a folder for each set.
         name: A key of `SETS`.
-
-    Raises:
-        TransformerError: The folder is not there, or the files in it are not.
-
-    Example:
-        >>> read_set("DATA", "rte").train.is_pair  # doctest: +SKIP
-        True
     """
     root, found = Path(folder) / name, SETS[name]
     if not root.is_dir():
@@ -108,7 +101,7 @@ def read_set(folder: str, name: str) -> Rows:
 
 
 def _together(parts: Sequence[Split], joined: bool) -> Split:
-    """One split of several; `joined` makes a text of each pair."""
+    """Put several splits into one; `joined` makes a text of each pair."""
     texts = [text for part in parts for text in part.texts]
     if joined:
         texts = [" ".join(filter(None, map(str.strip, pair))) for pair in texts]
@@ -116,25 +109,14 @@ def _together(parts: Sequence[Split], joined: bool) -> Split:
 
 
 def draw_rows(folder: str, name: str, size: int, seed: int) -> Rows:
-    """The training rows of one size and seed, and the test rows.
-
-    Args:
-        folder, name: As for `read_set`.
-        size: 8 for 8 rows of each class (all of a class with fewer), else so many rows, stratified by class.
-        seed: Random seed of the draw.
-    """
+    """Draw the training rows of one size and seed; size 8 means 8 rows of each class (all of a class with fewer)."""
     found = read_set(folder, name)
     train = each_class(found.train, size, seed) if size == PER_CLASS else subset(found.train, size, seed)
     return Rows(train, found.test)
 
 
 def each_class(split: Split, count: int, seed: int) -> Split:
-    """So many rows of each class, or all that it has, in the order of the source.
-
-    Example:
-        >>> each_class(Split(list("abcde"), list("xxxyy")), 2, seed=0).targets
-        ['x', 'x', 'y', 'y']
-    """
+    """Draw so many rows of each class, or all that it has, in the order of the source."""
     by_label: dict[str, list[int]] = {label: [] for label in split.labels}
     for row in np.random.default_rng([seed, count]).permutation(len(split)):
         by_label[split.targets[row]].append(int(row))
@@ -142,10 +124,5 @@ def each_class(split: Split, count: int, seed: int) -> Split:
 
 
 def rows_of(name: str, size: int) -> int:
-    """How many rows a size is, where the set has enough.
-
-    Example:
-        >>> rows_of("clinc150", 8), rows_of("clinc150", 50)
-        (1200, 50)
-    """
+    """Count the rows that a size is, where the set has enough: 8 a class are 1,200 of `clinc150`."""
     return PER_CLASS * SETS[name].classes if size == PER_CLASS else size

@@ -1,4 +1,4 @@
-"""The tables of `defaults.py`: means, paired differences with their intervals, the ceiling; nothing is filled in."""
+"""Tables and plot of `defaults.py`: means, paired differences with their intervals, the ceiling; nothing is filled in."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from defaults_choice import GRID_RATES, GRID_UPDATES, NO_ENCODER, WORKERS, Cell, size_name
+from defaults_cells import GRID_RATES, GRID_UPDATES, NO_ENCODER, WORKERS, Cell, size_name
 from defaults_sets import HALVES, SETS
 
+from tftransformer.evaluation.figures import COLOURS, GREY, STYLES, new_figure, plain_axes, save
 from tftransformer.files import write_text
 
 DRAWS = 10_000
 MISSING = "–"
 OURS = "ours"
+_MARKS = "osD^vP*X"
+_CEILING = "ceiling (best of the grid on the test rows)"
 # (set, seed) of a training.
 Pair = tuple[str, int]
 
@@ -38,18 +41,7 @@ class Difference:
 
 
 def paired_difference(differences: Mapping[str, Sequence[float]]) -> Difference | None:
-    """The mean over sets of the means over seeds, with a 95 % bootstrap interval of both.
-
-    Args:
-        differences: By set those of its seeds.
-
-    Returns:
-        None where there are none.
-
-    Example:
-        >>> paired_difference({"sst2": [0.1, 0.1], "rte": [0.1]})
-        Difference(mean=0.1, low=0.1, high=0.1, pairs=3)
-    """
+    """Average the differences, by set those of its seeds, over seeds and then sets, with a 95 % bootstrap interval of both."""
     values = [np.array(of_set, float) for of_set in differences.values() if len(of_set)]
     pairs = sum(map(len, values))
     if not pairs:
@@ -67,58 +59,8 @@ def paired_difference(differences: Mapping[str, Sequence[float]]) -> Difference 
     return Difference(mean, float(low), float(high), pairs)
 
 
-class Results:
-    """Finished cells, looked up by what is compared.
-
-    Args:
-        cells: Of `read_cells`; those that failed are left out.
-    """
-
-    def __init__(self, cells: Mapping[Cell, Mapping[str, Any]]) -> None:
-        self._cells = {cell: piece for cell, piece in cells.items() if "failure" not in piece}
-        kinds = list(WORKERS)
-        named = sorted({c.contender for c in self._cells}, key=lambda n: (kinds.index(n.partition(":")[0]), n))
-        self.contenders = [name for name in named if not name.startswith("grid:")]
-        self._grid = [name for name in named if name.startswith("grid:")]
-        self._index: dict[tuple[str, int, str], list[tuple[Cell, Mapping[str, Any]]]] = {}
-        for cell in sorted(self._cells, key=lambda cell: cell.seed):
-            self._index.setdefault((cell.contender, cell.size, cell.set), []).append((cell, self._cells[cell]))
-        self.encoders = sorted({cell.encoder for cell in self._cells} - {NO_ENCODER}) or [NO_ENCODER]
-        self.sizes = sorted({cell.size for cell in self._cells})
-
-    def sets(self, half: str) -> list[str]:
-        """The sets of a half of which there are cells."""
-        found = {cell.set for cell in self._cells}
-        return [name for name in HALVES[half] if name in found]
-
-    def values(self, encoder: str, size: int, contender: str, sets: Iterable[str], measure: str) -> dict[Pair, float]:
-        """A measure of a contender by set and seed; who has no encoder is the same under each."""
-        return {
-            (name, cell.seed): piece[measure]
-            for name in sets
-            for cell, piece in self._index.get((contender, size, name), ())
-            if cell.encoder in (encoder, NO_ENCODER)
-        }
-
-    def compared(self, encoder: str, size: int, sets: Sequence[str]) -> set[Pair]:
-        """Sets and seeds that a mean must have: those of ours; without ours, those of anybody."""
-        ours = set(self.values(encoder, size, OURS, sets, "accuracy"))
-        everybody = (self.values(encoder, size, name, sets, "accuracy") for name in self.contenders)
-        return ours or set().union(*everybody)
-
-    def ceiling(self, encoder: str, size: int, name: str, seeds: set[int], measure: str) -> tuple[str, float] | None:
-        """The setting of the grid that is best on a set, and its mean; of those that have all these seeds."""
-        best = None
-        for setting in self._grid if seeds else ():
-            found = {seed: value for (_, seed), value in self.values(encoder, size, setting, [name], measure).items()}
-            if seeds <= set(found):
-                mean = float(np.mean([found[seed] for seed in sorted(seeds)]))
-                best = max(best or (setting, mean), (setting, mean), key=lambda pair: pair[1])
-        return best
-
-
 def mean_over(values: Mapping[Pair, float], pairs: set[Pair]) -> float | None:
-    """The mean over sets of the means over seeds; None unless every pair is there."""
+    """Return the mean over sets of the means over seeds; None unless every pair is there."""
     if not pairs or not pairs <= set(values):
         return None
     by_set: dict[str, list[float]] = {}
@@ -127,55 +69,87 @@ def mean_over(values: Mapping[Pair, float], pairs: set[Pair]) -> float | None:
     return float(np.mean([np.mean(of_set) for of_set in by_set.values()]))
 
 
-def ceiling_mean(results: Results, encoder: str, size: int, pairs: set[Pair], measure: str) -> float | None:
-    """The mean over sets of their ceilings; None where a set has none."""
-    found = []
-    for name in dict.fromkeys(sorted(name for name, _ in pairs)):
-        seeds = {seed for other, seed in pairs if other == name}
-        found.append(results.ceiling(encoder, size, name, seeds, measure))
-    return float(np.mean([best[1] for best in found])) if found and None not in found else None
+class Results:
+    """Finished cells of `read_cells`, looked up by what is compared; those that failed are left out."""
+
+    def __init__(self, cells: Mapping[Cell, Mapping[str, Any]]) -> None:
+        done = {cell: piece for cell, piece in cells.items() if "failure" not in piece}
+        kinds = list(WORKERS)
+        named = sorted({cell.contender for cell in done}, key=lambda name: (kinds.index(name.partition(":")[0]), name))
+        self.contenders = [name for name in named if not name.startswith("grid:")]
+        self._grid = [name for name in named if name.startswith("grid:")]
+        self._index: dict[tuple[str, int, str], list[tuple[Cell, Mapping[str, Any]]]] = {}
+        for cell in sorted(done, key=lambda cell: cell.seed):
+            self._index.setdefault((cell.contender, cell.size, cell.set), []).append((cell, done[cell]))
+        self._sets = {cell.set for cell in done}
+        self.encoders = sorted({cell.encoder for cell in done} - {NO_ENCODER}) or [NO_ENCODER]
+        self.sizes = sorted({cell.size for cell in done})
+
+    def sets(self, half: str) -> list[str]:
+        """Return the sets of a half of which there are cells."""
+        return [name for name in HALVES[half] if name in self._sets]
+
+    def values(self, encoder: str, size: int, contender: str, sets: Iterable[str], measure: str) -> dict[Pair, float]:
+        """Return a measure of a contender by set and seed; who has no encoder is the same under each."""
+        return {
+            (name, cell.seed): piece[measure]
+            for name in sets
+            for cell, piece in self._index.get((contender, size, name), ())
+            if cell.encoder in (encoder, NO_ENCODER)
+        }
+
+    def compared(self, encoder: str, size: int, sets: Sequence[str]) -> set[Pair]:
+        """Return the sets and seeds that a mean must have: those of ours; without ours, those of anybody."""
+        ours = set(self.values(encoder, size, OURS, sets, "accuracy"))
+        everybody = (self.values(encoder, size, name, sets, "accuracy") for name in self.contenders)
+        return ours or set().union(*everybody)
+
+    def ceiling(self, encoder: str, size: int, name: str, seeds: set[int], measure: str) -> tuple[str, float] | None:
+        """Return the setting of the grid that is best on a set, and its mean; of those that have all these seeds."""
+        pairs = {(name, seed) for seed in seeds}
+        means = {c: mean_over(self.values(encoder, size, c, [name], measure), pairs) for c in self._grid}
+        whole = [(setting, mean) for setting, mean in means.items() if mean is not None]
+        return max(whole, key=lambda pair: pair[1], default=None)
+
+    def mean_ceiling(self, encoder: str, size: int, pairs: set[Pair], measure: str) -> float | None:
+        """Return the mean over sets of their ceilings; None where a set has none."""
+        found = []
+        for name in sorted({name for name, _ in pairs}):
+            seeds = {seed for other, seed in pairs if other == name}
+            found.append(self.ceiling(encoder, size, name, seeds, measure))
+        return float(np.mean([best[1] for best in found])) if found and None not in found else None
 
 
 def summary(results: Results, encoder: str, half: str, size: int) -> str:
-    """The table of one half and size: a row for each contender."""
+    """Write the table of one half and size: a row for each contender."""
     sets = results.sets(half)
     pairs = results.compared(encoder, size, sets)
     if not pairs:
         return ""
     ours = results.values(encoder, size, OURS, sets, "accuracy")
-    ceiling = ceiling_mean(results, encoder, size, pairs, "accuracy")
+    ceiling = results.mean_ceiling(encoder, size, pairs, "accuracy")
     with_cells = {name for name, _ in pairs}
-    lines = [
-        f"### {half}, {size_name(size)}, {encoder}: {len(with_cells)} of {len(HALVES[half])} sets, {len(pairs)} trainings",
-        "",
-        "| contender | accuracy % | macro F1 % | ours − contender (95 %) | of trainings | to the ceiling | s |",
-        "| --- | --: | --: | --: | --: | --: | --: |",
-    ]
+    rows = [["contender", "accuracy %", "macro F1 %", "ours − contender (95 %)", "of trainings", "to the ceiling", "s"]]
     for contender in results.contenders:
-        values = results.values(encoder, size, contender, sets, "accuracy")
-        mean = mean_over(values, pairs)
+        measures = ("accuracy", "macro_f1", "seconds")
+        values, *others = (results.values(encoder, size, contender, sets, measure) for measure in measures)
+        mean, f1, seconds = (mean_over(found, pairs) for found in (values, *others))
         both = sorted(set(values) & set(ours)) if contender != OURS else []
-        by_set = {name: [ours[p] - values[p] for p in both if p[0] == name] for name in with_cells}
+        by_set = {name: [ours[p] - values[p] for p in both if p[0] == name] for name in sets}
         to_ceiling = None if mean is None or ceiling is None else mean - ceiling
-        f1, seconds = (
-            mean_over(results.values(encoder, size, contender, sets, key), pairs) for key in ("macro_f1", "seconds")
-        )
-        lines.append(
-            f"| {contender} | {percent(mean)} | {percent(f1)} | {interval(paired_difference(by_set))} "
-            f"| {len(set(values) & pairs)} of {len(pairs)} | {percent(to_ceiling, '+')} "
-            f"| {MISSING if seconds is None else f'{seconds:.1f}'} |"
-        )
+        difference, trainings = interval(paired_difference(by_set)), f"{len(set(values) & pairs)} of {len(pairs)}"
+        time = MISSING if seconds is None else f"{seconds:.1f}"
+        rows.append([contender, percent(mean), percent(f1), difference, trainings, percent(to_ceiling, "+"), time])
     if ceiling is not None:
-        macro = ceiling_mean(results, encoder, size, pairs, "macro_f1")
-        lines.append(
-            f"| ceiling | {percent(ceiling)} | {percent(macro)} | {MISSING} | {MISSING} | {MISSING} | {MISSING} |"
-        )
-    return "\n".join(lines) + "\n"
+        macro = results.mean_ceiling(encoder, size, pairs, "macro_f1")
+        rows.append(["ceiling", percent(ceiling), percent(macro), *4 * [MISSING]])
+    title = f"### {half}, {size_name(size)}, {encoder}: {len(with_cells)} of {len(HALVES[half])} sets, {len(pairs)} trainings"
+    return f"{title}\n\n{_pipes(rows, ['---', *6 * ['--:']])}"
 
 
 def full_table(results: Results, encoder: str, measure: str) -> str:
-    """Every set and size: the mean over the seeds of each contender, and of how many where some are missing."""
-    rows = []
+    """Write every set and size: the mean over the seeds of each contender, and of how many where some are missing."""
+    rows = [["half", "set", "size", *results.contenders, "ceiling", "its setting"]]
     for half in HALVES:
         for name in results.sets(half):
             for size in results.sizes:
@@ -185,12 +159,9 @@ def full_table(results: Results, encoder: str, measure: str) -> str:
                     continue
                 best = results.ceiling(encoder, size, name, {seed for _, seed in pairs}, measure)
                 cells = [_of_seeds(found[c], pairs) for c in results.contenders]
-                rows.append(
-                    [half, name, size_name(size), *cells, percent(best and best[1]), best[0] if best else MISSING]
-                )
-    head = ["half", "set", "size", *results.contenders, "ceiling", "its setting"]
-    rule = ["---", "---", "---", *("--:" for _ in results.contenders), "--:", "---"]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows]) + "\n"
+                ceiling = (percent(best[1]), best[0]) if best else (MISSING, MISSING)
+                rows.append([half, name, size_name(size), *cells, *ceiling])
+    return _pipes(rows, ["---", "---", "---", *("--:" for _ in results.contenders), "--:", "---"])
 
 
 def _of_seeds(values: Mapping[Pair, float], pairs: set[Pair]) -> str:
@@ -200,32 +171,25 @@ def _of_seeds(values: Mapping[Pair, float], pairs: set[Pair]) -> str:
     return percent(float(np.mean(list(values.values())))) + missing
 
 
-def percent(value: float | None, sign: str = "") -> str:
-    """A fraction in percent.
+def _pipes(rows: Sequence[Sequence[str]], rule: Sequence[str]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in [rows[0], rule, *rows[1:]])
 
-    Example:
-        >>> percent(0.8125), percent(0.01, "+"), percent(None)
-        ('81.25', '+1.00', '–')
-    """
+
+def percent(value: float | None, sign: str = "") -> str:
+    """Write a fraction in percent: 81.25, with a sign +1.00."""
     return MISSING if value is None else f"{100 * value:{sign}.2f}"
 
 
 def interval(difference: Difference | None) -> str:
-    """A difference in percentage points with its interval."""
+    """Write a difference in percentage points with its interval."""
     if difference is None:
         return MISSING
     ends = "" if difference.low is None else f" ({100 * difference.low:+.2f} to {100 * difference.high:+.2f})"
     return percent(difference.mean, "+") + ends
 
 
-def failures(cells: Mapping[Cell, Mapping[str, Any]]) -> str:
-    """A line for each cell that failed."""
-    found = [f"- {cell.describe()}: {piece['failure']}\n" for cell, piece in cells.items() if "failure" in piece]
-    return "## Failed\n\n" + "".join(found) if found else ""
-
-
 def tables(cells: Mapping[Cell, Mapping[str, Any]]) -> str:
-    """The whole text: for each half, encoder and size, then set by set, then what failed."""
+    """Write the whole text: for each half, encoder and size, then set by set, then what failed."""
     results = Results(cells)
     parts = ["# Defaults, side by side\n", _NOTES]
     for half in HALVES:
@@ -236,12 +200,64 @@ def tables(cells: Mapping[Cell, Mapping[str, Any]]) -> str:
     for measure, title in (("accuracy", "Accuracy %"), ("macro_f1", "Macro F1 %")):
         for encoder in results.encoders:
             parts += [f"## {title} by set, {encoder}\n", full_table(results, encoder, measure)]
-    parts.append(failures(cells))
-    return "\n".join(filter(None, parts))
+    failed = [f"- {cell.describe()}: {piece['failure']}\n" for cell, piece in cells.items() if "failure" in piece]
+    if failed:
+        parts.append("## Failed\n\n" + "".join(failed))
+    return "\n".join(parts)
 
 
 def write_table(folder: Path, cells: Mapping[Cell, Mapping[str, Any]]) -> str:
-    """Write `defaults.md` into a folder; its text."""
+    """Write `defaults.md` into a folder; return its text."""
     text = tables(cells)
     write_text(Path(folder) / "defaults.md", text)
     return text
+
+
+def plot_cells(path: Path, cells: Mapping[Cell, Mapping[str, Any]]) -> None:
+    """Draw accuracy over the number of rows: the mean of each contender that has all that is compared, a panel a half and encoder."""
+    results = Results(cells)
+    found = {(half, encoder): curves(results, half, encoder) for half in HALVES for encoder in results.encoders}
+    panels = {panel: lines for panel, lines in found.items() if any(lines.values())}
+    if not panels:
+        return
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    drawing = new_figure(5.2 * columns, 3.9 * rows + 0.5)
+    shown: dict[str, Any] = {}
+    for place, ((half, encoder), lines) in enumerate(panels.items(), start=1):
+        axes = drawing.add_subplot(rows, columns, place)
+        plain_axes(axes)
+        for name, points in lines.items():
+            if points:
+                at, heights = [results.sizes.index(size) for size in points], [100 * y for y in points.values()]
+                look = {"linewidth": 1.6, "markersize": 5, **_look(results, name)}
+                (shown[name],) = axes.plot(at, heights, label=name, **look)
+        axes.set_xticks(range(len(results.sizes)), [size_name(size) for size in results.sizes])
+        axes.set_xlim(-0.3, len(results.sizes) - 0.7)
+        axes.set_title(f"half {half}, encoder {encoder}", fontsize=11, loc="left")
+        axes.set_ylabel("mean accuracy of the sets, %", fontsize=9)
+    place = {"loc": "outside lower center", "ncols": 2 * columns, "fontsize": 9, "frameon": False}
+    drawing.legend(shown.values(), shown.keys(), **place)
+    save(drawing, path)
+
+
+def curves(results: Results, half: str, encoder: str) -> dict[str, dict[int, float]]:
+    """Return by contender the mean accuracy at each size at which it has every training that is compared."""
+    sets = results.sets(half)
+    found: dict[str, dict[int, float]] = {name: {} for name in (*results.contenders, _CEILING)}
+    for size in results.sizes:
+        pairs = results.compared(encoder, size, sets)
+        means = {c: mean_over(results.values(encoder, size, c, sets, "accuracy"), pairs) for c in results.contenders}
+        means[_CEILING] = results.mean_ceiling(encoder, size, pairs, "accuracy")
+        for name, mean in means.items():
+            if mean is not None:
+                found[name][size] = mean
+    return found
+
+
+def _look(results: Results, name: str) -> dict[str, str]:
+    if name == _CEILING:
+        return {"color": GREY, "linestyle": "--", "marker": "_"}
+    place = results.contenders.index(name)
+    turn = place // len(COLOURS) % len(STYLES)
+    return {"color": COLOURS[place % len(COLOURS)], "linestyle": STYLES[turn], "marker": _MARKS[place % len(_MARKS)]}

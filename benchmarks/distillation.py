@@ -1,4 +1,4 @@
-"""What a smaller classifier gains from a fine-tuned teacher, against plain fine-tuning of the same one.
+"""The gain of a smaller classifier from a fine-tuned teacher, against plain fine-tuning of the same one.
 
     python benchmarks/distillation.py --preset=all-MiniLM-L6-v2 --train_path=SST-2/train.tsv \\
         --test_path=SST-2/stanford_sentences_test.tsv --seeds=3
@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
+from sidebyside.flag_rules import check_flags
 
 import tftransformer as tt
-from tftransformer.data.cutting import subset
+from tftransformer.data.splitting import subset
 from tftransformer.errors import TransformerError
 from tftransformer.runs.commands import run_command
 
@@ -43,7 +44,7 @@ WAYS = ("alone", "soft labels", "and hidden states", "and unlabelled rows")
 
 
 def fine_tune(classifier: tt.TextClassifier, train: tt.data.Split, epochs: int) -> float:
-    """Train; returns the seconds that took."""
+    """Train; return the seconds that took."""
     classifier.compile(learning_rate=FLAGS.learning_rate)
     started = time.perf_counter()
     classifier.fit(train, batch_size=32, epochs=epochs, verbose=0)
@@ -51,7 +52,7 @@ def fine_tune(classifier: tt.TextClassifier, train: tt.data.Split, epochs: int) 
 
 
 def student(labels: Sequence[str], seed: int) -> tt.TextClassifier:
-    """The preset, some layers of it."""
+    """Return the preset, some layers of it."""
     import keras  # here, because run_command loads it without TensorFlow's start-up messages
 
     keras.utils.set_random_seed(seed)
@@ -60,7 +61,7 @@ def student(labels: Sequence[str], seed: int) -> tt.TextClassifier:
 
 
 def run_seed(seed: int, splits: tt.data.Splits) -> dict[str, float]:
-    """Accuracies of the teacher and of the students, by way."""
+    """Return accuracies of the teacher and of the students, by way."""
     import keras
 
     from tftransformer.models.layer_choice import choose_layers
@@ -91,21 +92,20 @@ def run_seed(seed: int, splits: tt.data.Splits) -> dict[str, float]:
 
 
 def ends_of(kept: Sequence[int], layers: int) -> list[int]:
-    """For each kept layer the last one of the teacher's before the next kept one: what it has to do alone."""
+    """Return for each kept layer the last one of the teacher's before the next kept one: what it has to do alone."""
     return [following - 1 for following in (*kept[1:], layers)]
 
 
 def show(seed: int, way: str, classifier: tt.TextClassifier, test: tt.data.Split, seconds: float) -> float:
-    """Print a line; returns the accuracy."""
+    """Print a line; return the accuracy."""
     accuracy = classifier.report(test)["accuracy"]
     print(f"seed {seed}  {way:22}{accuracy:.4f}{seconds:8.0f} s", flush=True)
     return accuracy
 
 
 def main(_: list[str]) -> None:
-    for name in ("train_examples", "unlabelled", "teacher_epochs", "epochs", "seeds"):
-        if FLAGS[name].value < 1:
-            raise TransformerError(f"{name} must be at least 1; got {FLAGS[name].value}")
+    whole = ["train_examples", "unlabelled", "teacher_epochs", "epochs", "seeds"]
+    check_flags({"at least 1": whole}, FLAGS.flag_values_dict())
     if FLAGS.epochs * FLAGS.train_examples % (FLAGS.train_examples + FLAGS.unlabelled):
         raise TransformerError(
             "epochs * train_examples must be a multiple of train_examples + unlabelled, so that all students make as many "

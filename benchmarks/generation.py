@@ -12,10 +12,8 @@ row that says so.
 from pathlib import Path
 
 from absl import flags
-from sidebyside.bars import plot_bars
-from sidebyside.contenders import Contender
-from sidebyside.rounds import run_rounds
-from sidebyside.table import Column, add_ratios, machine, markdown, summarize, write_tables
+from sidebyside.rounds import Contender, run_rounds
+from sidebyside.table import Column, add_ratios, machine, markdown, plot_bars, summarize, write_tables
 
 from tftransformer.errors import check_choice, check_whole
 from tftransformer.runs.commands import run_command

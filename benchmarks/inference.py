@@ -15,19 +15,28 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
-from sidebyside.bars import plot_bars
-from sidebyside.contenders import Contender
-from sidebyside.rounds import run_rounds
-from sidebyside.table import Column, Rows, add_ratios, machine, markdown, summarize, write_tables
+from sidebyside.flag_rules import check_flags
+from sidebyside.rounds import Contender, run_rounds
+from sidebyside.table import Column, Rows, add_ratios, machine, markdown, plot_bars, summarize, write_tables
 from sidebyside.texts import real
 from sidebyside.weights import random_folder
 
 import tftransformer as tt
-from tftransformer.errors import TransformerError
 from tftransformer.runs.commands import run_command
 
 FLAGS = flags.FLAGS
 BASE = "ONNX Runtime fp32"
+FLAG_RULES = {
+    "at least 1": ["texts", "batch_size", "rounds"],
+    "at least 2, the special tokens": ["length"],
+    "a folder": ["data", "minilm"],
+}
+# What each worker builds, in a process of its own so that building counts in nobody's memory.
+BUILDS = {
+    "ours": ("ours.py:export", ()),
+    "keras_hub": ("kerashub.py:export", ("keras_hub",)),
+    "onnx": ("huggingface.py:export", ("fp32.onnx", "int8.onnx")),
+}
 COLUMNS = [
     Column("texts/s", "texts_per_second", ",.0f"),
     Column("times ONNX fp32", "speed_up", ".2f"),
@@ -46,24 +55,11 @@ flags.DEFINE_integer("texts", None, "How many; default: 1000 (--quick: 200).")
 flags.DEFINE_integer("batch_size", 32, "Rows a batch.")
 flags.DEFINE_integer("length", 128, "Tokens a text is trimmed to.")
 flags.DEFINE_integer("rounds", None, "Turns for each contender; default: 5 (--quick: 2).")
-flags.DEFINE_boolean("sort", True, "Texts of like length share a batch; False: in the order of the data.")
 flags.DEFINE_float("timeout", 600.0, "Seconds that one contender may take for its preparation or for a turn.")
 
 
-def check_flags() -> None:
-    """Raise a `TransformerError` for a flag that cannot be."""
-    for name in ("texts", "batch_size", "rounds"):
-        if FLAGS[name].value is not None and FLAGS[name].value < 1:
-            raise TransformerError(f"{name} must be at least 1; got {FLAGS[name].value}")
-    if FLAGS.length < 2:
-        raise TransformerError(f"length must be at least 2, the special tokens; got {FLAGS.length}")
-    for name in ("data", "minilm"):
-        if FLAGS[name].value is not None and not Path(FLAGS[name].value).is_dir():
-            raise TransformerError(f"{name} must be a folder; got {FLAGS[name].value!r}")
-
-
 def texts_of(count: int) -> list[str]:
-    """Real texts of three kinds, or the embedded sample's again and again."""
+    """Return real texts of three kinds, or the embedded sample's again and again."""
     if FLAGS.data is None:
         return list(itertools.islice(itertools.cycle(tt.data.load("sample").train.texts), count))
     names = ("sst2", "ag_news", "medical_abstracts")
@@ -72,7 +68,7 @@ def texts_of(count: int) -> list[str]:
 
 
 def weights_folder(folder: Path) -> Path:
-    """A classifier that all contenders read: real weights and a fresh head, or MiniLM's shape."""
+    """Write a classifier that all contenders read: real weights and a fresh head, or MiniLM's shape."""
     if FLAGS.minilm is None:
         return random_folder(folder, 6, 384)
     classifier = tt.TextClassifier.from_preset(FLAGS.minilm, labels=("a", "b"), pooling="cls", pooler=True)
@@ -81,7 +77,7 @@ def weights_folder(folder: Path) -> Path:
 
 
 def one_text(classifier_folder: Path, texts: list[str], tokens: int = 32) -> str:
-    """The words at the start of the texts that make `tokens` tokens, or as many as fit below."""
+    """Return the words at the start of the texts that make `tokens` tokens, or as many as fit below."""
     tokenizer = tt.checkpoints.load_preset(classifier_folder).tokenizer.build()
     words = " ".join(texts).split()[:tokens]
     while words and len(tokenizer.encode(" ".join(words))) > tokens - 2:
@@ -90,11 +86,11 @@ def one_text(classifier_folder: Path, texts: list[str], tokens: int = 32) -> str
 
 
 def contenders(folder: Path, built: Path, common: dict) -> list[Contender]:
-    """The rows of the table."""
+    """Return the rows of the table."""
 
     def row(name: str, runtime: str, file: str | None, dtype: str = "float32") -> Contender:
         settings = {**common, "runtime": runtime, "folder": str(folder), "dtype": dtype}
-        return Contender(name, "inference_runs.py", settings | ({"file": str(built / file)} if file else {}))
+        return Contender(name, "runtimes.py", settings | ({"file": str(built / file)} if file else {}))
 
     return [
         row(BASE, "onnx", "fp32.onnx"),
@@ -108,12 +104,9 @@ def contenders(folder: Path, built: Path, common: dict) -> list[Contender]:
 
 
 def table_rows(outcomes: dict, single: dict, reasons: dict[str, str]) -> Rows:
-    """The table's rows, with how far each contender's probabilities lie from ours in float32.
+    """Make the table's rows of the outcomes of many texts and of a single one, and check their probabilities against ours in float32.
 
-    Args:
-        outcomes: Of many texts.
-        single: Of one text at a time.
-        reasons: By file, why it could not be built.
+    `reasons` has by file why it could not be built.
     """
     rows = summarize(outcomes)
     add_ratios(rows, "texts_per_second", BASE)
@@ -124,8 +117,7 @@ def table_rows(outcomes: dict, single: dict, reasons: dict[str, str]) -> Rows:
         row["failure"] = row["failure"] or latency["failure"]
     reference = outcomes["ours fp32"].ready.get("probabilities")
     for row in rows:
-        ratio = row["figures"].get("texts_per_second_ratio")
-        if ratio:
+        if ratio := row["figures"].get("texts_per_second_ratio"):
             row["ready"]["speed_up"] = 1 / ratio["median"]
         row["failure"] = reasons.get(row["settings"].get("file", ""), row["failure"])
         given = row["ready"].pop("probabilities", None)
@@ -138,23 +130,21 @@ def table_rows(outcomes: dict, single: dict, reasons: dict[str, str]) -> Rows:
 
 
 def main(_: list[str]) -> None:
-    check_flags()
+    check_flags(FLAG_RULES, FLAGS.flag_values_dict())
     folder = Path(FLAGS.output_dir)
     rounds = FLAGS.rounds or (2 if FLAGS.quick else 5)
     texts = texts_of(FLAGS.texts or (200 if FLAGS.quick else 1000))
-    ordered = sorted(texts, key=len) if FLAGS.sort else texts
+    ordered = sorted(texts, key=len)  # texts of like length share a batch
     batches = [ordered[i : i + FLAGS.batch_size] for i in range(0, len(ordered), FLAGS.batch_size)]
     with tempfile.TemporaryDirectory() as scratch:
         weights, built = weights_folder(Path(scratch) / "huggingface"), Path(scratch)
         settings = {"folder": str(weights), "target": str(built), "length": FLAGS.length}
-        builds = [
-            Contender(f"build {what}", "inference_builds.py", {**settings, "what": what})
-            for what in ("ours", "keras_hub", "onnx")
-        ]
+        builds = [Contender(f"build {what}", worker, settings) for what, (worker, _) in BUILDS.items()]
         done = run_rounds(builds, 1, timeout=FLAGS.timeout, together=False, logs=folder / "logs")
-        files = {"onnx": ("fp32.onnx", "int8.onnx"), "keras_hub": ("keras_hub",), "ours": ()}
-        failed = {o.contender.settings["what"]: o.failure for o in done.values() if o.failure}
-        reasons = {str(built / file): why for what, why in failed.items() for file in files[what]}
+        reasons = {}
+        for what, (_, files) in BUILDS.items():
+            if failure := done[f"build {what}"].failure:
+                reasons |= {str(built / file): failure for file in files}
         many = {"batches": batches, "length": FLAGS.length}
         # In processes of their own: a runtime may keep weights arranged for the first size of batch that it saw.
         single = {"one": one_text(weights, texts), "length": FLAGS.length, "calls": 50 if FLAGS.quick else 200}
@@ -163,8 +153,7 @@ def main(_: list[str]) -> None:
             for work, logs in ((many, "logs"), (single, "logs_one"))
         ]
     measured = table_rows(*found, reasons)
-    order = "sorted by length" if FLAGS.sort else "unsorted"
-    title = f"{len(texts):,} texts in batches of {FLAGS.batch_size}, {order}; one text of 32 tokens"
+    title = f"{len(texts):,} texts in batches of {FLAGS.batch_size}, sorted by length; one text of 32 tokens"
     text = f"### {title}\n\n{markdown(measured, COLUMNS)}\n"
     print("\n" + text, flush=True)
     write_tables(folder, "inference", text, {"machine": machine(), "tables": {title: measured}})

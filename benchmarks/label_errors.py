@@ -1,4 +1,4 @@
-"""How many wrong labels are found? Labels of clean rows are flipped, and `--check_labels` looks for them.
+"""Wrong labels found among clean rows of which some labels were flipped, by what `--check_labels` does.
 
     python benchmarks/label_errors.py --train_path=SST2/train.tsv --presets=MINILM,bert_12x192_en_uncased
 
@@ -13,8 +13,8 @@ import numpy as np
 from absl import flags
 
 import tftransformer as tt
-from tftransformer.data.cutting import subset
 from tftransformer.data.split import Split
+from tftransformer.data.splitting import subset
 from tftransformer.runs.commands import run_command
 
 FLAGS = flags.FLAGS
@@ -27,7 +27,7 @@ flags.DEFINE_integer("seed", 0, "Random seed of the rows, of what is flipped and
 
 
 def flipped(split: Split, fraction: float, seed: int) -> tuple[Split, np.ndarray]:
-    """The rows with some labels replaced by the next one, and (B,) which."""
+    """Return the rows with some labels replaced by the next one, and (B,) which."""
     draw = np.random.default_rng(seed)
     chosen = draw.random(len(split)) < fraction
     following = dict(zip(split.labels, split.labels[1:] + split.labels[:1], strict=True))

@@ -1,4 +1,4 @@
-"""Which weights of a run by the recipe are the best: the last, or those that validated best? And where should its head start?
+"""The last weights of a run by the recipe against those that validated best, and heads that start from solved or random numbers.
 
     python benchmarks/recipe_endings.py --data=DATA --minilm=FOLDER
 
@@ -17,8 +17,8 @@ import numpy as np
 from absl import flags
 from defaults_sets import SETS, Rows, draw_rows, read_set
 
-from tftransformer.data.cutting import subset
 from tftransformer.data.split import Split
+from tftransformer.data.splitting import subset
 from tftransformer.runs.commands import run_command
 
 FLAGS = flags.FLAGS
@@ -35,7 +35,7 @@ _HELD_OUT, _TESTED = 500, 1000
 
 
 def rows_of(name: str, size: int, seed: int) -> tuple[Split, Split, Split]:
-    """Training, validation and test rows."""
+    """Draw training, validation and test rows."""
     whole = read_set(FLAGS.data, "clinc150" if name == "clinc6" else name)
     if name == "clinc6":
         chosen = set(np.random.default_rng(seed).permutation(whole.train.labels)[:6])
@@ -54,7 +54,7 @@ def _of_labels(split: Split, labels: set[str]) -> Split:
 
 
 def train(name: str, size: int, arm: str, seed: int) -> dict[str, Any]:
-    """One run; its figures on the test rows by ending."""
+    """Make one run; return its figures on the test rows by ending."""
     import keras
 
     import tftransformer as tt
@@ -70,11 +70,9 @@ def train(name: str, size: int, arm: str, seed: int) -> dict[str, Any]:
     recipe = recipe_for(classifier, len(split), fresh_head=True)
     if not recipe.epochs:
         return {"skipped": str(recipe)}
-    recipe = dataclasses.replace(
-        recipe,
-        start=None if arm == "random" else "head_start",
-        epochs=max(1, recipe.epochs // 2) if arm == "half" else recipe.epochs,
-    )
+    start = None if arm == "random" else "head_start"
+    epochs = max(1, recipe.epochs // 2) if arm == "half" else recipe.epochs
+    recipe = dataclasses.replace(recipe, start=start, epochs=epochs)
     validation, tested = classifier.preprocess(held_out), classifier.preprocess(test)
     best: dict[str, tuple[float, int, list]] = {}
 
@@ -84,11 +82,8 @@ def train(name: str, size: int, arm: str, seed: int) -> dict[str, Any]:
                 return
             for ending, figure in (("loss", -logs["val_loss"]), ("macro_f1", logs["val_macro_f1"])):
                 if ending not in best or figure > best[ending][0]:
-                    best[ending] = (
-                        figure,
-                        epoch + 1,
-                        [keras.ops.convert_to_numpy(weight) for weight in classifier.trainable_variables],
-                    )
+                    weights = [keras.ops.convert_to_numpy(weight) for weight in classifier.trainable_variables]
+                    best[ending] = (figure, epoch + 1, weights)
 
     classifier.compile(learning_rate=recipe.learning_rate, **({} if recipe.start else {"fresh_multiplier": 5.0}))
     history = classifier.fit(split, epochs=recipe, validation_data=validation, callbacks=[Look()], verbose=0).history
@@ -97,12 +92,7 @@ def train(name: str, size: int, arm: str, seed: int) -> dict[str, Any]:
         for variable, value in zip(classifier.trainable_variables, weights, strict=True):
             variable.assign(value)
         figures[ending] = _figures(classifier, tested, epoch)
-    return {
-        "recipe": str(recipe),
-        "endings": figures,
-        "val_loss": history["val_loss"],
-        "val_macro_f1": history["val_macro_f1"],
-    }
+    return {"recipe": str(recipe), "endings": figures, **{name: history[name] for name in ("val_loss", "val_macro_f1")}}
 
 
 def _figures(classifier: Any, tested: Any, epoch: int) -> dict[str, float]:
@@ -129,7 +119,7 @@ def main(_: list[str]) -> None:
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """Test accuracy and loss by cell, arm and ending, with the difference from the last weights from a solved head."""
+    """Write test accuracy and loss by cell, arm and ending, with the difference from the last weights from a solved head."""
     found = {run["run"]: run["endings"] for run in runs if "endings" in run}
     lines = [
         "| cell | arm | ending | accuracy | macro-F1 | loss | accuracy over the end of solved |",
@@ -142,12 +132,11 @@ def table(runs: list[dict[str, Any]]) -> str:
                 if not seeds:
                     continue
                 own = [found[f"{cell}:{arm}:{s}"][ending] for s in seeds]
-                over = np.array(
-                    [one["accuracy"] - found[f"{cell}:solved:{s}"]["last"]["accuracy"] for one, s in zip(own, seeds)]
-                )
+                solved = [found[f"{cell}:solved:{s}"]["last"]["accuracy"] for s in seeds]
+                over = np.array([one["accuracy"] for one in own]) - solved
                 error = over.std(ddof=1) / len(over) ** 0.5 if len(over) > 1 else float("nan")
                 means = " | ".join(
-                    f"{np.mean([one[name] for one in own]):.3f}" for name in ("accuracy", "macro_f1", "loss")
+                    f"{np.mean([x[name] for x in own]):.3f}" for name in ("accuracy", "macro_f1", "loss")
                 )
                 lines.append(f"| {cell} | {arm} | {ending} | {means} | {over.mean():+.3f} ± {error:.3f} |")
     return "\n".join(lines)

@@ -33,7 +33,7 @@ _BATCH = 1024
 
 
 def lines_of(path: pathlib.Path) -> list[str]:
-    """Lines that hold something; of JSON, its strings."""
+    """Read the lines that hold something; of JSON, its strings."""
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     text = data.decode("utf-8", "replace")
     lines = list(_strings(json.loads(text))) if path.suffix == ".json" else text.split("\n")
@@ -102,9 +102,8 @@ def compare_sentencepiece(texts: list[str]) -> None:
 
 def compare_training(texts: list[str]) -> None:
     learned, unseen = texts[0::2], texts[1::2][:20_000]
-    vocabularies = {}
     began = time.perf_counter()
-    vocabularies["this package"] = train_wordpiece(learned, 8192)
+    vocabularies = {"this package": train_wordpiece(learned, 8192)}
     print(f"this package learned in {time.perf_counter() - began:.0f} s")
     began = time.perf_counter()
     trainer = BertWordPieceTokenizer(lowercase=True)

@@ -74,22 +74,16 @@ def _randomised_preset(folder, config, vocabulary):
 
 
 @pytest.fixture(scope="session")
-def two_block_preset(tmp_path_factory, tiny_vocabulary, tiny_config):
-    """A preset folder of ours with a randomised two-block encoder, without a head."""
-    return _randomised_preset(tmp_path_factory.mktemp("presets") / "tiny", tiny_config, tiny_vocabulary)
-
-
-@pytest.fixture(scope="session")
-def one_block_preset(tmp_path_factory, tiny_vocabulary, tiny_config):
-    """The same with one block: a third less to build, trace and run, for what does not depend on their number."""
+def tiny_preset(tmp_path_factory, tiny_vocabulary, tiny_config):
+    """A preset folder of ours with a randomised one-block encoder, without a head."""
     config = tiny_config.replace(num_layers=1)
-    return _randomised_preset(tmp_path_factory.mktemp("presets") / "flat", config, tiny_vocabulary)
+    return _randomised_preset(tmp_path_factory.mktemp("presets") / "tiny", config, tiny_vocabulary)
 
 
 @pytest.fixture(scope="session")
-def tiny_preset(two_block_preset):
-    """The preset of most tests; a file of tests to which one block says as much has a fixture of its own instead."""
-    return two_block_preset
+def two_block_preset(tmp_path_factory, tiny_vocabulary, tiny_config):
+    """The same with two blocks, which take a third longer to build, trace and run, for what depends on their number."""
+    return _randomised_preset(tmp_path_factory.mktemp("presets") / "two", tiny_config, tiny_vocabulary)
 
 
 @pytest.fixture(scope="session")

@@ -147,7 +147,7 @@ def test_every_layer_is_exported_and_registered_for_serialisation():
         "AttentionPosition",
         "ConfiguredLayer",
         "PositionBias",
-        "ProjectionChange",
+        "ProjectionDelta",
         "ResidualBlock",
         "SlottedLayer",
     }  # to be derived from, not to stand in a model

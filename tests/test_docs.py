@@ -184,7 +184,7 @@ def run_file(name, replacements):
 # Documents whose code takes longest: they run in full alone, in the slow run.
 IN_FULL_ALONE = {
     f"docs/{name}.md"
-    for name in ("tasks", "finetuning", "performance", "translation", "summarization", "language_models")
+    for name in ("tasks", "finetuning", "measurements", "translation", "summarization", "language_models")
 }
 
 

@@ -99,7 +99,7 @@ def public():
 
 
 @pytest.fixture
-def namespace(public, tiny_preset, tiny_vocabulary, reviews):
+def namespace(public, two_block_preset, tiny_vocabulary, reviews):
     """Names for an example: what users import, and what its docstring takes for granted, if it is asked for."""
 
     def split(name, start, stop):
@@ -107,7 +107,7 @@ def namespace(public, tiny_preset, tiny_vocabulary, reviews):
 
     def classifier():
         keras.utils.set_random_seed(0)
-        return public["TextClassifier"].from_preset(tiny_preset, labels=["negative", "positive"])
+        return public["TextClassifier"].from_preset(two_block_preset, labels=["negative", "positive"])
 
     makers = {
         "classifier": classifier,
@@ -115,7 +115,7 @@ def namespace(public, tiny_preset, tiny_vocabulary, reviews):
         "validation": lambda: split("validation", 40, 50),
         "test": lambda: split("test", 50, 60),
         "texts": lambda: list(reviews[0]),
-        "preset": lambda: tiny_preset,
+        "preset": lambda: two_block_preset,
         "tokenizer": lambda: WordPieceTokenizer(tiny_vocabulary),
     }
 

@@ -31,24 +31,19 @@ class Labelled:
     names: tuple[str, ...]
 
     def to_settings(self) -> dict:
-        """In JSON's types, for a worker."""
+        """Return this in JSON's types, for a worker."""
         return {"texts": self.texts, "labels": self.labels, "names": list(self.names)}
 
 
 def vocabulary() -> list[str]:
-    """BERT's number of tokens: the special ones and made-up words, none of which contains a space."""
+    """Make up BERT's number of tokens: the special ones and made-up words, none of which contains a space."""
     syllables = [c + v for c in _CONSONANTS for v in _VOWELS]
     words = ("".join(parts) for parts in itertools.product(syllables, repeat=3))
     return [*SPECIAL, *itertools.islice(words, SIZE - len(SPECIAL))]
 
 
 def fixed_length(rows: int, length: int, seed: int = 0) -> Labelled:
-    """Texts of exactly `length` tokens of `vocabulary`, [CLS] and [SEP] included, with labels at random.
-
-    Example:
-        >>> len(fixed_length(2, 8).texts[0].split())
-        6
-    """
+    """Make up texts of exactly `length` tokens of `vocabulary`, [CLS] and [SEP] included, with labels at random."""
     draw = np.random.default_rng(seed)
     words = np.array(vocabulary()[len(SPECIAL) :])
     texts = [" ".join(words[draw.integers(len(words), size=length - 2)]) for _ in range(rows)]
@@ -56,20 +51,7 @@ def fixed_length(rows: int, length: int, seed: int = 0) -> Labelled:
 
 
 def real(folder: str, name: str, rows: int | None = None, seed: int = 0) -> Labelled:
-    """Rows of a real data set, drawn at random.
-
-    Args:
-        folder: With a folder for each data set.
-        name: A key of `FILES`.
-        rows: How many; None for all.
-        seed: Of the draw.
-
-    Returns:
-        The rows.
-
-    Raises:
-        TransformerError: The file is not there.
-    """
+    """Draw rows of a real data set, all for None, from its file in a folder with a folder for each; `name` is a key of `FILES`."""
     file, label_at, text_at, header = FILES[name]
     path = Path(folder) / file
     if not path.is_file():

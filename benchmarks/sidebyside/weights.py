@@ -11,15 +11,9 @@ LABELS = ("negative", "positive")
 
 
 def random_folder(folder: Path, layers: int, width: int) -> Path:
-    """A classifier over `texts.vocabulary` with random weights, in a new Hugging Face folder.
+    """Write a classifier over `texts.vocabulary` with random weights into a new Hugging Face folder.
 
-    Args:
-        folder: Where to.
-        layers: Blocks.
-        width: D; heads are those of MiniLM (12), the feed-forward layer is 4 D wide.
-
-    Returns:
-        The folder.
+    It has so many blocks of that width, MiniLM's 12 heads where they fit, and a feed-forward layer four times as wide.
     """
     # TensorFlow's start-up messages are kept quiet in `main`, so it is not imported before.
     import tftransformer as tt
@@ -36,7 +30,7 @@ def random_folder(folder: Path, layers: int, width: int) -> Path:
 
 
 def pretrained_folder(source: str, folder: Path, labels: tuple[str, ...], seed: int = 0) -> Path:
-    """An encoder's weights with a fresh head on its first token, in a new Hugging Face folder.
+    """Write an encoder's weights with a fresh head on its first token into a new Hugging Face folder.
 
     A mean of all tokens would suit a sentence encoder better, but the peers' classifiers pool the first one.
     """
@@ -54,16 +48,10 @@ def pretrained_folder(source: str, folder: Path, labels: tuple[str, ...], seed: 
 
 
 def encoder_folder(source: str, folder: Path, *, pooler: bool) -> Path:
-    """An encoder without a classifier, in a new Hugging Face folder.
+    """Write an encoder without a classifier into a new Hugging Face folder.
 
-    Args:
-        source: Any preset.
-        folder: Where to.
-        pooler: A fresh BERT pooler in the file, which keras-hub's converter cannot do without. Otherwise there is none,
-            which transformers makes itself, and sentence-transformers finds what it pools by the mean with.
-
-    Returns:
-        The folder.
+    keras-hub's converter cannot do without a BERT pooler in the file, so a fresh one is there on request. Otherwise there is none:
+    transformers makes one itself, and sentence-transformers finds that it pools by the mean.
     """
     import keras
 

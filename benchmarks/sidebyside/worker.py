@@ -10,26 +10,26 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+# From the contender's settings to (state, figures), which imports, builds and warms up; and from the state and the number of the
+# round to its figures.
+Job = tuple[Callable[[dict[str, Any]], tuple[Any, dict[str, Any]]], Callable[[Any, int], dict[str, Any]]]
+
 _started = time.monotonic()
+
+
+def serve_one(jobs: Mapping[str, Job]) -> None:
+    """Do the job that the command line names."""
+    serve(*jobs[sys.argv[1]])
 
 
 def serve(
     prepare: Callable[[dict[str, Any]], tuple[Any, dict[str, Any]]], turn: Callable[[Any, int], dict[str, Any]]
 ) -> None:
-    """Answer the parent until it says stop.
-
-    Args:
-        prepare: From the contender's settings to (state, figures): imports, builds, warms up.
-        turn: From the state and the number of the round to its figures.
-
-    Example:
-        >>> if __name__ == "__main__":  # doctest: +SKIP
-        ...     serve(lambda settings: (settings["n"], {}), lambda n, i: {"rate": n * i})
-    """
+    """Prepare, then answer the parent until it says stop; see `Job`."""
     answers = _claim_stdout()
     try:
         # What is imported inside `prepare` counts as preparation, so workers import there.

@@ -1,4 +1,4 @@
-"""What the two workers on Keras share: the clock as a callback, and the state of a model put back in place."""
+"""The part that the two workers on Keras share: the clock as a callback, and the state of a model put back in place."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from sidebyside.clock import Clock
+from sidebyside.fit_turns import Clock
 
 
 class ClockCallback(keras.callbacks.Callback):

@@ -1,4 +1,4 @@
-"""Strings in, probabilities out: one runtime over the same batches as all others, tokenizer counted.
+"""Strings in, probabilities out: a SavedModel, ONNX Runtime or torch over the same batches as all others, tokenizer counted.
 
 Settings: `runtime` ("saved_model", "onnx" or "torch"), `file`, `folder` (Hugging Face's, for its tokenizer), `dtype`,
 `length`, and `batches` (lists of texts), or `one` (a text) and `calls` (of it a turn).
@@ -96,7 +96,7 @@ def turn(state: Any, number: int) -> dict[str, Any]:
 
 
 def seconds(run: Runner, batches: list[list[str]]) -> float:
-    """How long these batches take, one after the other."""
+    """Time these batches, one after the other."""
     start = time.perf_counter()
     for batch in batches:
         run(batch)

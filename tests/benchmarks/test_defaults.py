@@ -11,23 +11,25 @@ from pathlib import Path
 import defaults_sets
 import pytest
 from defaults import figures_of, line_of, make_cells
-from defaults_cells import add_cell, check_same, read_cells
-from defaults_choice import (
+from defaults_cells import (
     GRID_UPDATES,
     WORKERS,
     Cell,
+    add_cell,
     all_cells,
     check_folders,
+    check_same,
     choose_contenders,
     choose_encoders,
     choose_sets,
     choose_sizes,
     grid_epochs,
+    read_cells,
     without,
 )
-from defaults_plot import curves, plot_cells
 from defaults_sets import HALVES, SETS, Rows, draw_rows, read_set
-from defaults_table import Results, paired_difference, summary, tables
+from defaults_table import Results, curves, paired_difference, plot_cells, summary, tables
+from sidebyside.rounds import Contender
 
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
@@ -130,7 +132,7 @@ def test_a_plan_has_every_training_once():
     # Of few rows 1,000 updates would be as many epochs as 300.
     assert counts["grid:1e-4:300"] == counts["ours"] and counts["grid:1e-4:1000"] == counts["ours"] // 3
     assert [cell.size for cell in cells if cell.contender == "ours"] == sorted(8 * [8, 50, 1000])
-    assert all((ROOT / "benchmarks" / "workers" / worker).is_file() for worker in WORKERS.values())
+    assert all(Contender("name", worker).script.is_file() for worker in WORKERS.values())
 
 
 def test_epochs_of_the_grid():
@@ -292,7 +294,8 @@ def test_folders_are_checked(tmp_path):
 
 FAKE = """
 import os
-from default_turns import serve_defaults
+from sidebyside.turns import cells
+from sidebyside.worker import serve
 
 def train(order):
     if order["seed"] == 1:
@@ -304,7 +307,7 @@ def train(order):
 def load():
     {load}
 
-serve_defaults(load, ["numpy"], train)
+serve(*cells(load, ["numpy"], train))
 """
 
 
@@ -313,8 +316,7 @@ def test_a_failure_stays_in_its_cell(data, tmp_path, monkeypatch):
     for name, load in (("works", "pass"), ("absent", "import no_such_package")):
         script = tmp_path / f"{name}.py"
         script.write_text(FAKE.format(diary=str(diary), load=load))
-    environment = os.pathsep.join([str(ROOT / "benchmarks" / "workers"), str(ROOT)])
-    monkeypatch.setenv("PYTHONPATH", environment)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setitem(WORKERS, "ours", str(tmp_path / "works.py"))
     monkeypatch.setitem(WORKERS, "keras_hub", str(tmp_path / "absent.py"))
     (tmp_path / "model.safetensors").write_bytes(b"weights")

@@ -12,13 +12,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_every_way_is_measured_and_a_mistake_is_one_line(tmp_path, tiny_preset, reviews):
+def test_every_way_is_measured_and_a_mistake_is_one_line(tmp_path, two_block_preset, reviews):
     with open(tmp_path / "reviews.csv", "w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *zip(*reviews)])
 
     def run(*flags):
         command = [
-            sys.executable, str(ROOT / "benchmarks" / "distillation.py"), f"--preset={tiny_preset}",
+            sys.executable, str(ROOT / "benchmarks" / "distillation.py"), f"--preset={two_block_preset}",
             "--train_path=reviews.csv", "--test_path=reviews.csv", "--sequence_length=16", *flags,
         ]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}

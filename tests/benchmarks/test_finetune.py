@@ -1,5 +1,6 @@
 """The fine-tuning benchmark: its flags, its sections, what its tables add, and a tiny run of the whole."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -7,18 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from finetune_choice import SECTIONS, choose_sections
+from finetune import FLAG_RULES, SECTIONS, choose_sections, section_rows, section_text
 from finetune_sections import PEAK, TINY, Bench, Section
-from finetune_tables import section_rows, section_text
-from sidebyside.contenders import Contender, Outcome
+from sidebyside.flag_rules import check_flags
+from sidebyside.rounds import Contender, Outcome
 
 from tftransformer.errors import TransformerError
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def choose(sections=None, quick=False, data=None, minilm=None, rounds=None, target=0.8, timeout=900.0):
-    return choose_sections(sections, quick, data, minilm, rounds, target, timeout)
+def choose(sections=None, quick=False, data=None, minilm=None):
+    return choose_sections(sections, quick, data, minilm)
 
 
 def test_sections_follow_the_flags(tmp_path):
@@ -35,7 +36,6 @@ def test_sections_follow_the_flags(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"sections": ["fixd"]}, "sections must be among .*; got 'fixd'; did you mean 'fixed'"),
         ({"rounds": 0}, "rounds must be at least 1; got 0"),
         ({"target": 1.0}, "target must be above 0 and below 1; got 1.0"),
         ({"timeout": 0.0}, "timeout must be above 0; got 0.0"),
@@ -44,21 +44,29 @@ def test_sections_follow_the_flags(tmp_path):
     ],
 )
 def test_flags_are_checked(flags, words):
+    check_flags(FLAG_RULES, {name: None for name in flags})
     with pytest.raises(TransformerError, match=words):
-        choose(**flags)
+        check_flags(FLAG_RULES, flags)
+
+
+def test_an_unknown_section_is_refused():
+    with pytest.raises(TransformerError, match="sections must be among .*; got 'fixd'; did you mean 'fixed'"):
+        choose(["fixd"])
 
 
 def test_contenders_of_a_section_get_the_same_work(tmp_path, monkeypatch):
     # Weights are not needed to see what each contender is told.
     monkeypatch.setattr("finetune_sections.random_folder", lambda folder, layers, width: folder)
-    bench = Bench(tmp_path, TINY)
-    sections = [*bench.fixed(), bench.compiled(), *bench.freeze(), bench.freeze_8_of_12(), *bench.base()]
+    bench = Bench(tmp_path, dataclasses.replace(TINY, frozen=(2, 4, 6)))
+    sections = [
+        section for name in SECTIONS if name not in ("lengths", "accuracy") for section in getattr(bench, name)()
+    ]
     assert len(sections) == 9
     for section in sections:
         told = [c.settings for c in section.contenders if c is not PEAK and "alone" not in c.name]
         for key in ("train", "folder", "batch_size", "learning_rate", "epochs", "warm_up_rows", "freeze"):
             assert len({settings[key] for settings in told}) == 1, (section.title, key)
-        assert all((ROOT / "benchmarks" / "workers" / c.worker).is_file() for c in section.contenders)
+        assert all(c.script.is_file() for c in section.contenders)
         texts = json.loads(Path(told[0]["train"]).read_text())
         assert len(texts["texts"]) == told[0]["rows"] * (TINY.rounds + 1)
     assert [s.contenders[0].settings["freeze"] for s in sections[3:7]] == [2, 4, 6, 8]
@@ -83,7 +91,7 @@ def test_no_contender_is_longer_than_the_encoder(tmp_path, monkeypatch, position
         "bfloat16": [positions, 40, positions],
         None: [positions, positions, told, 40, positions, positions],
     }
-    for section in (*bench.lengths(), bench.accuracy()):
+    for section in (*bench.lengths(), *bench.accuracy()):
         settings = [c.settings for c in section.contenders if c is not PEAK]
         kinds = {s["precision"] for s in settings}
         expected = contenders[kinds.pop() if len(kinds) == 1 else None]

@@ -2,18 +2,15 @@
 
 import json
 import os
+import re
 import signal
 import time
 
 import pytest
-from sidebyside.bars import plot_bars
-from sidebyside.child import Child, ChildFailed
-from sidebyside.clock import Clock
-from sidebyside.contenders import Contender, Outcome
-from sidebyside.rounds import run_rounds
-from sidebyside.table import Column, add_ratios, figure, markdown, summarize, write_tables
+from sidebyside.fit_turns import Clock, TokenCount, training_flops
+from sidebyside.rounds import BENCHMARKS, Child, ChildFailed, Contender, Outcome, run_rounds
+from sidebyside.table import Column, add_ratios, figure, markdown, plot_bars, summarize, write_tables
 from sidebyside.texts import SIZE, fixed_length, real, vocabulary
-from sidebyside.token_count import TokenCount, training_flops
 
 from tftransformer.errors import TransformerError
 
@@ -206,3 +203,11 @@ def test_real_texts_are_drawn_by_seed(tmp_path):
     assert len(real(str(tmp_path), "ag_news").texts) == 20
     with pytest.raises(TransformerError, match="data must be a folder with sst2/train.tsv"):
         real(str(tmp_path), "sst2")
+
+
+def test_every_job_that_a_benchmark_names_is_its_workers():
+    sources = "".join(path.read_text("utf-8") for path in BENCHMARKS.glob("*.py"))
+    named = set(re.findall(r'"(\w+\.py):(\w+)"', sources))
+    assert len(named) > 10
+    for file, job in named:
+        assert f'            "{job}": ' in (BENCHMARKS / "workers" / file).read_text("utf-8"), (file, job)

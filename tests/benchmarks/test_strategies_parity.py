@@ -8,10 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from sidebyside.flag_rules import check_flags
 from sidebyside.texts import fixed_length
 from sidebyside.weights import random_folder
-from strategies_choice import check_numbers, choose_strategies, encoder_config
-from strategies_verdict import judge, summary, table
+from strategies_parity import FLAG_RULES, choose_strategies, encoder_config, judge, summary, table
 
 from tftransformer.errors import TransformerError
 
@@ -79,9 +79,9 @@ def test_strategies_are_checked(names, words):
     ],
 )
 def test_numbers_are_checked(name, value, rule):
-    check_numbers({name: None})
+    check_flags(FLAG_RULES, {name: None})
     with pytest.raises(TransformerError, match=f"{name} must be {rule}; got {value}"):
-        check_numbers({name: value})
+        check_flags(FLAG_RULES, {name: value})
 
 
 def test_folders_are_checked(tmp_path, monkeypatch):

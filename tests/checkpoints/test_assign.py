@@ -61,7 +61,7 @@ def test_everything_is_set_exactly():
     summary = assign(model, ArraySource(found), TABLE)
     np.testing.assert_array_equal(values(model)["block_1/kernel"], found["body.layer.1.weight"].T)
     np.testing.assert_array_equal(values(model)["block_0/gamma"], found["body.layer.0.gamma"])
-    assert set(summary.loaded) == set(model) and not summary.fresh
+    assert set(summary.loaded) == set(model) and not summary.newly_initialized
     assert summary.ignored == {"steps": "a counter"}
     assert summary.to_dict()["loaded"] == 6
     assert str(summary) == "6 variables loaded from the given arrays\nnot needed: steps (a counter)"
@@ -128,19 +128,19 @@ def test_optional_weights_start_fresh():
     model = variables(head=4)
     assert "2 missing" in failure(model, tensors())
     summary = assign(model, ArraySource(tensors()), TABLE, optional="head/.*")
-    assert set(summary.fresh) == {"head/kernel", "head/bias"}
+    assert set(summary.newly_initialized) == {"head/kernel", "head/bias"}
     assert (values(model)["head/kernel"] == 9).all()
-    assert "starting fresh: head/kernel, head/bias (the source has no such weights)" in str(summary)
+    assert "newly initialized: head/kernel, head/bias (the source has no such weights)" in str(summary)
 
 
 def test_a_head_of_another_shape_starts_fresh_whole():
     model, found = variables(head=4), tensors(head=5)
     assert "head/kernel is (3, 5) there" in failure(model, found)
     summary = assign(model, ArraySource(found), TABLE, optional=("head/.*",))
-    assert summary.fresh["head/kernel"] == "the source's has shape (3, 5), the model's (3, 4)"
+    assert summary.newly_initialized["head/kernel"] == "the source's has shape (3, 5), the model's (3, 4)"
     found["classifier.bias"] = np.ones(4, "float32")  # fits, but its kernel does not
     summary = assign(model, ArraySource(found), TABLE, optional=("head/.*",))
-    assert set(summary.fresh) == {"head/kernel", "head/bias"}
+    assert set(summary.newly_initialized) == {"head/kernel", "head/bias"}
     assert (values(model)["head/bias"] == 9).all()
 
 
@@ -154,7 +154,7 @@ def test_fresh_leaves_weights_alone():
     model = variables(head=4)
     summary = assign(model, ArraySource(tensors(head=4)), TABLE, fresh="head/.*")
     assert (values(model)["head/kernel"] == 9).all()
-    assert set(summary.fresh) == {"head/kernel", "head/bias"}
+    assert set(summary.newly_initialized) == {"head/kernel", "head/bias"}
     assert "classifier.weight" in summary.ignored
 
 

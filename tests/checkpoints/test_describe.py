@@ -62,10 +62,10 @@ def test_weights_are_not_read(folder, monkeypatch):
     assert describe(adapt(preset, layers=1)).parameters["blocks"] == 532
 
 
-def test_our_own_folder_and_an_adapted_one(tiny_preset):
-    description = describe(tiny_preset)
+def test_our_own_folder_and_an_adapted_one(two_block_preset):
+    description = describe(two_block_preset)
     assert description.origin == "tftransformer" and "saved by this project" in str(description)
-    adapted = describe(adapt(load_preset(tiny_preset), layers="last:1", max_sequence_length=64))
+    adapted = describe(adapt(load_preset(two_block_preset), layers="last:1", max_sequence_length=64))
     assert adapted.parameters["blocks"] * 2 == description.parameters["blocks"]
     assert "adapted     layers: 1 of 2, the blocks 1" in str(adapted)
     assert adapted.files == description.files

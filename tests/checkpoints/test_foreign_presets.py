@@ -122,8 +122,8 @@ def test_the_head_of_a_regression_gives_numbers(names, folder):
     assert preset.labels is None and preset.is_regression
     regressor = tt.load(preset)
     assert regressor.names == (("a", "b", "c") if names and names["0"] == "a" else ("number 1", "number 2", "number 3"))
-    assert not regressor.load_summary.fresh and regressor.predict(["a b"], verbose=0).shape == (1, 3)
-    assert "head/logits/kernel" in tt.TextClassifier.from_preset(preset, labels=["x", "y", "z"]).fresh
+    assert not regressor.load_summary.newly_initialized and regressor.predict(["a b"], verbose=0).shape == (1, 3)
+    assert "head/logits/kernel" in tt.TextClassifier.from_preset(preset, labels=["x", "y", "z"]).newly_initialized
 
 
 def test_the_head_of_a_token_classification_gives_tags(folder):
@@ -136,8 +136,12 @@ def test_the_head_of_a_token_classification_gives_tags(folder):
     preset = load_preset(folder.write())
     assert preset.head == {"kind": "tagging", "labels": ["O", "B-X", "I-X"], "decode": "argmax", "head_dropout": 0.3}
     tagger = tt.load(preset)
-    assert type(tagger) is tt.TokenClassifier and not tagger.load_summary.fresh and tagger.network.head_dropout == 0.3
-    assert "head/logits/kernel" in tt.TextClassifier.from_preset(preset, labels=["x", "y", "z"]).fresh
+    assert (
+        type(tagger) is tt.TokenClassifier
+        and not tagger.load_summary.newly_initialized
+        and tagger.network.head_dropout == 0.3
+    )
+    assert "head/logits/kernel" in tt.TextClassifier.from_preset(preset, labels=["x", "y", "z"]).newly_initialized
     folder.settings["id2label"] = {"0": "O"}
     assert "id2label must name the 3 classes" in one_line(folder.write())
 
@@ -151,7 +155,7 @@ def test_heads_of_other_tasks_stay_behind(folder):
     from tftransformer.checkpoints.assign import assign
 
     summary = assign(variables, preset.source, preset.table, optional="head/.*")
-    assert "head/logits/kernel" in summary.fresh
+    assert "head/logits/kernel" in summary.newly_initialized
     assert "another task" in summary.ignored["classifier.weight"]
 
 

@@ -31,10 +31,10 @@ def test_a_file_fits_a_config_of_another_depth_and_length(folder, config):
         np.testing.assert_array_equal(variable.numpy(), addresses(expected)[address].numpy(), address)
 
 
-def test_our_own_names_and_a_folder(tiny_preset, tiny_config):
-    own = preset_from_file(tiny_preset, tiny_config, tiny_preset, pooling="mean")
+def test_our_own_names_and_a_folder(two_block_preset, tiny_config):
+    own = preset_from_file(two_block_preset, tiny_config, two_block_preset, pooling="mean")
     assert own.config == tiny_config and own.table.name == "tftransformer" and not own.pooler
-    assert own.build_encoder().count_params() == load_preset(tiny_preset).build_encoder().count_params()
+    assert own.build_encoder().count_params() == load_preset(two_block_preset).build_encoder().count_params()
 
 
 def test_rows_before_the_first_position_are_no_positions(config, folder, tmp_path):

@@ -18,11 +18,11 @@ def run(folder, *flags):
 
 
 @pytest.mark.slow
-def test_a_table_is_printed_and_grows(tmp_path, reviews, tiny_preset):
+def test_a_table_is_printed_and_grows(tmp_path, reviews, two_block_preset):
     lines = ["text,label", *(f"{text},{label}" for text, label in zip(*reviews))]
     (tmp_path / "reviews.csv").write_text("\n".join(lines) + "\n")
     flags = [
-        "--dataset=reviews.csv", f"--preset={tiny_preset}", "--sequence_length=16", "--strategies=full,lora:2",
+        "--dataset=reviews.csv", f"--preset={two_block_preset}", "--sequence_length=16", "--strategies=full,lora:2",
         "--train_examples=8,16", "--updates=2",
     ]  # fmt: skip
     first = run(tmp_path, *flags, "--seeds=1")

@@ -36,10 +36,10 @@ def folder(tmp_path_factory, reviews):
 
 
 @pytest.mark.slow
-def test_from_a_config_to_a_served_model(folder, tiny_preset):
+def test_from_a_config_to_a_served_model(folder, two_block_preset):
     (folder / "config.json").write_text(json.dumps({"num_layers": 1, "max_sequence_length": 40, "dropout": 0.0}))
     done = run(
-        folder, "--dataset=reviews.csv", f"--preset={tiny_preset}", "--config=config.json", "--layers=last",
+        folder, "--dataset=reviews.csv", f"--preset={two_block_preset}", "--config=config.json", "--layers=last",
         "--new_tokens=terrific,boring", "--positions=interpolated", "--epochs=1", "--schedule=cosine",
         "--learning_rate=1e-3", "--model_dir=adapted", "--output_dir=run",
     )  # fmt: skip
@@ -58,16 +58,16 @@ def test_from_a_config_to_a_served_model(folder, tiny_preset):
 # What the flags mean, without a process for each.
 
 
-def options(tiny_preset, tmp_path, fields=None, **given):
+def options(two_block_preset, tmp_path, fields=None, **given):
     if fields is not None:
         (tmp_path / "config.json").write_text(json.dumps(fields))
         given["config"] = str(tmp_path / "config.json")
-    return CustomOptions(preset=str(tiny_preset), **given)
+    return CustomOptions(preset=str(two_block_preset), **given)
 
 
-def test_what_a_config_leaves_out_is_the_checkpoints_or_the_flags(tiny_preset, tmp_path, tiny_config):
+def test_what_a_config_leaves_out_is_the_checkpoints_or_the_flags(two_block_preset, tmp_path, tiny_config):
     def built(*arguments, **given):
-        return build_custom(options(tiny_preset, tmp_path, *arguments, **given)).config
+        return build_custom(options(two_block_preset, tmp_path, *arguments, **given)).config
 
     assert built() == tiny_config == built({})
     assert built({"dropout": 0.3}) == tiny_config.replace(dropout=0.3, attention_dropout=0.3)
@@ -78,23 +78,23 @@ def test_what_a_config_leaves_out_is_the_checkpoints_or_the_flags(tiny_preset, t
     assert built({}, new_tokens=["boring"]).vocabulary_size == size + 1 == built(new_tokens=["boring"]).vocabulary_size
 
 
-def test_a_bare_file_takes_its_sizes_from_the_file(tiny_preset, tmp_path, tiny_config):
+def test_a_bare_file_takes_its_sizes_from_the_file(two_block_preset, tmp_path, tiny_config):
     fields = {**tiny_config.to_dict(), "num_layers": 1, "num_decoder_layers": 1}
     del fields["max_sequence_length"]
     preset = build_custom(
         options(
-            "unused", tmp_path, fields, weights=f"{tiny_preset}/model.safetensors",
-            vocabulary=f"{tiny_preset}/vocab.txt", layers="last", pooling="mean",
+            "unused", tmp_path, fields, weights=f"{two_block_preset}/model.safetensors",
+            vocabulary=f"{two_block_preset}/vocab.txt", layers="last", pooling="mean",
         )
     )  # fmt: skip
     assert preset.config.max_sequence_length == 32 and preset.pooling == "mean"
     assert preset.summary == "layers: 1 of 2, the blocks 1"
 
 
-def test_a_mistake_in_the_data_leaves_nothing(tiny_preset, tmp_path, folder, monkeypatch):
+def test_a_mistake_in_the_data_leaves_nothing(two_block_preset, tmp_path, folder, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TransformerError, match="reviews.csv"):
-        train(options(tiny_preset, tmp_path, layers="1", dataset=f"{folder}/review.csv"))
+        train(options(two_block_preset, tmp_path, layers="1", dataset=f"{folder}/review.csv"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,7 +118,7 @@ def test_layers_on_a_command_line():
         ({"num_layers": 1}, {"weights": "x.safetensors", "vocabulary": "v"}, "a TransformerConfig needs vocabulary_size"),
     ],
 )  # fmt: skip
-def test_flags_that_contradict(tiny_preset, tmp_path, fields, given, message):
+def test_flags_that_contradict(two_block_preset, tmp_path, fields, given, message):
     with pytest.raises(TransformerError, match=message) as caught:
-        build_custom(options(tiny_preset, tmp_path, fields, **given))
+        build_custom(options(two_block_preset, tmp_path, fields, **given))
     assert "\n" not in str(caught.value)

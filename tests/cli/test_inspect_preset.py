@@ -23,11 +23,11 @@ def run(folder, *words):
 
 
 @pytest.mark.slow
-def test_names_and_folders_and_a_near_miss_in_one_line(tmp_path, tiny_preset):
-    done = run(tmp_path, "bert_12x192_en_uncased", str(tiny_preset), "bert_12x192_en_uncase")
+def test_names_and_folders_and_a_near_miss_in_one_line(tmp_path, two_block_preset):
+    done = run(tmp_path, "bert_12x192_en_uncased", str(two_block_preset), "bert_12x192_en_uncase")
     first, second = done.stdout.split("\n\n")
     assert first.startswith("bert_12x192_en_uncased\n") and "7,884,288" in first
-    assert second.startswith(f"{tiny_preset}\n") and "of width 16" in second
+    assert second.startswith(f"{two_block_preset}\n") and "of width 16" in second
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ") and "did you mean 'bert_12x192_en_uncased'" in done.stderr
 

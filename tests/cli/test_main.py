@@ -57,10 +57,10 @@ def test_command_and_example_have_the_same_flags(tmp_path, command):
 
 
 @pytest.mark.slow
-def test_a_command_predicts_what_the_program_of_the_example_does(tmp_path, reviews, tiny_preset):
+def test_a_command_predicts_what_the_program_of_the_example_does(tmp_path, reviews, two_block_preset):
     with open(tmp_path / "reviews.csv", "w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *zip(*reviews)])
-    flags = ("--dataset=reviews.csv", f"--preset={tiny_preset}", "--strategy=probe")
+    flags = ("--dataset=reviews.csv", f"--preset={two_block_preset}", "--strategy=probe")
     commands = (("-m", "tftransformer", "classify"), (str(ROOT / "examples" / "classify.py"),))
     for words in commands:
         done = run(tmp_path, *words, *flags)

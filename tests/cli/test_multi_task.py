@@ -20,8 +20,8 @@ def run(folder, *flags):
 
 
 @pytest.mark.slow
-def test_from_the_sample_to_a_table(tiny_preset, tmp_path):
-    done = run(tmp_path, f"--preset={tiny_preset}", "--train_examples=40", "--epochs=1", "--sampling=equal")
+def test_from_the_sample_to_a_table(two_block_preset, tmp_path):
+    done = run(tmp_path, f"--preset={two_block_preset}", "--train_examples=40", "--epochs=1", "--sampling=equal")
     assert done.returncode == 0 and done.stderr == "", done.stderr[-3000:]
     assert "accuracy alone  together" in done.stdout and "\ninner " in done.stdout
     assert (tmp_path / "runs" / "multi_task-1" / "saved_model" / "1" / "saved_model.pb").exists()

@@ -64,8 +64,8 @@ def test_pairs_with_two_numbers_from_a_file_to_a_served_model(folder, two_block_
         pytest.param(["--label_column=nothing"], "has no column 'nothing'", id="column"),
     ],
 )  # fmt: skip
-def test_mistakes_are_answered_in_one_line_and_leave_nothing(folder, one_block_preset, flags, message):
-    given = ["--dataset=pairs.csv", "--text_columns=second", f"--preset={one_block_preset}", "--epochs=1"]
+def test_mistakes_are_answered_in_one_line_and_leave_nothing(folder, tiny_preset, flags, message):
+    given = ["--dataset=pairs.csv", "--text_columns=second", f"--preset={tiny_preset}", "--epochs=1"]
     done = run(folder, *given, *flags, "--output_dir=failed")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(message, done.stderr), done.stderr

@@ -57,9 +57,9 @@ def test_a_column_file_from_its_sentences_to_a_served_model(folder, two_block_pr
         pytest.param(["--dataset=nothing.conll"], "nothing.conll", id="file"),
     ],
 )
-def test_mistakes_are_answered_in_one_line_and_leave_nothing(folder, one_block_preset, flags, message):
+def test_mistakes_are_answered_in_one_line_and_leave_nothing(folder, tiny_preset, flags, message):
     done = run(
-        folder, "--dataset=reviews.conll", f"--preset={one_block_preset}", "--epochs=1", "--output_dir=failed", *flags
+        folder, "--dataset=reviews.conll", f"--preset={tiny_preset}", "--epochs=1", "--output_dir=failed", *flags
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(message, done.stderr), done.stderr

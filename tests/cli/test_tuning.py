@@ -38,9 +38,9 @@ def folder(tmp_path, reviews):
 
 
 @pytest.mark.slow
-def test_a_search_ends_with_a_table_and_a_test_report_and_goes_on(folder, tiny_preset):
+def test_a_search_ends_with_a_table_and_a_test_report_and_goes_on(folder, two_block_preset):
     flags = (
-        "--dataset=reviews.csv", f"--preset={tiny_preset}", "--strategies=freeze:1,lora:2", "--learning_rate=1e-3,1e-2",
+        "--dataset=reviews.csv", f"--preset={two_block_preset}", "--strategies=freeze:1,lora:2", "--learning_rate=1e-3,1e-2",
         "--epochs=1,2",
     )  # fmt: skip
     done = run(folder, "search", *flags, "--trials=2")
@@ -56,9 +56,9 @@ def test_a_search_ends_with_a_table_and_a_test_report_and_goes_on(folder, tiny_p
 
 
 @pytest.mark.slow
-def test_a_cross_validation_ends_with_a_table(folder, tiny_preset):
+def test_a_cross_validation_ends_with_a_table(folder, two_block_preset):
     done = run(
-        folder, "cross_validate", "--dataset=reviews.csv", f"--preset={tiny_preset}", "--strategy=freeze:1",
+        folder, "cross_validate", "--dataset=reviews.csv", f"--preset={two_block_preset}", "--strategy=freeze:1",
         "--learning_rate=1e-3", "--epochs=2", "--folds=3", "--group_column=author",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tftransformer.data.checks import check, drop_leaked
-from tftransformer.data.folding import fold
+from tftransformer.data.dedup import normalize_for_dedup
 from tftransformer.data.loading import load
 from tftransformer.data.split import Split, Splits
 from tftransformer.data.tagged import TaggedSplit, TaggedSplits
@@ -96,11 +96,15 @@ def test_dropping_leaves_no_leak_and_touches_only_leaked_rows(train, validation,
     data = splits([*train, ("p", "x"), ("q", "y")], [*validation, ("r", "x")], [*test, ("s", "x")])
     clean = drop_leaked(data)
     assert clean.test == data.test and not check(clean).leaks
-    held_out = {fold(t) for s in (data.validation, data.test) for t in s.texts}
-    kept = [row for row in zip(data.train.texts, data.train.targets, strict=True) if fold(row[0]) not in held_out]
+    held_out = {normalize_for_dedup(t) for s in (data.validation, data.test) for t in s.texts}
+    kept = [
+        row
+        for row in zip(data.train.texts, data.train.targets, strict=True)
+        if normalize_for_dedup(row[0]) not in held_out
+    ]
     assert list(zip(clean.train.texts, clean.train.targets, strict=True)) == kept
-    tested = {fold(t) for t in data.test.texts}
-    assert clean.validation.texts == [t for t in data.validation.texts if fold(t) not in tested]
+    tested = {normalize_for_dedup(t) for t in data.test.texts}
+    assert clean.validation.texts == [t for t in data.validation.texts if normalize_for_dedup(t) not in tested]
 
 
 def test_dropping_never_leaves_nothing():

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from tftransformer.data.folding import fold
+from tftransformer.data.dedup import normalize_for_dedup
 from tftransformer.data.loading import load
 from tftransformer.data.split import Split, Splits
 from tftransformer.errors import TransformerError
@@ -94,7 +94,7 @@ def test_files_named_for_single_splits(tmp_path):
 def test_cut_splits_are_grouped_by_folded_text():
     rows = [(f"Text {i // 3}" if i % 3 else f"  tEXT {i // 3} ", "ab"[i % 2]) for i in range(120)]
     splits = load(([t for t, _ in rows], [label for _, label in rows]))
-    sides = [{fold(t) for t in split.texts} for split in splits]
+    sides = [{normalize_for_dedup(t) for t in split.texts} for split in splits]
     assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
     assert sum(map(len, splits)) == 120
 

@@ -27,15 +27,15 @@ def test_places_lead_back_to_every_token(lengths):
     positions = batch["position_ids"].reshape(-1)[batch["places"]]
     assert (positions[mask == 1] == np.broadcast_to(np.arange(ids.shape[1]), ids.shape)[mask == 1]).all()
     used = batch["places"][mask == 1]
-    assert len(set(used.tolist())) == mask.sum() == (batch["text_numbers"] > 0).sum()
-    assert (batch["token_ids"][batch["text_numbers"] == 0] == 1).all()
+    assert len(set(used.tolist())) == mask.sum() == (batch["sequence_ids"] > 0).sum()
+    assert (batch["token_ids"][batch["sequence_ids"] == 0] == 1).all()
     assert len(batch["token_ids"]) % ROW_MULTIPLE == 0
 
 
 def test_short_texts_take_few_rows():
     # 64 texts of 8 tokens: 4 rows of 128 instead of 64 rows.
     batch = pack_batch(*padded([8] * 64), capacity=128)
-    assert batch["token_ids"].shape == (4, 128) and batch["text_numbers"].min() == 1
+    assert batch["token_ids"].shape == (4, 128) and batch["sequence_ids"].min() == 1
 
 
 def test_a_dataset_keeps_labels_weights_and_order():

@@ -25,7 +25,7 @@ def test_texts_of_a_row_have_positions_words_and_specials_of_their_own():
     packed = [[(texts, (0, 2)), (texts, (2, 3))]]
     batch = write_rows(packed, 0, 2, 10, begins, (0, 1, 2, 3, 4))
     assert batch["token_ids"].tolist() == [[2, 5, 8, 6, 3, 2, 7, 3, 1, 1], [1] * 10]
-    assert batch["text_numbers"].tolist() == [[1] * 5 + [2] * 3 + [0] * 2, [0] * 10]
+    assert batch["sequence_ids"].tolist() == [[1] * 5 + [2] * 3 + [0] * 2, [0] * 10]
     assert batch["position_ids"].tolist()[0] == [0, 1, 2, 3, 4, 0, 1, 2, 0, 0]
     assert batch["words"].tolist()[0] == [0, 1, 1, 2, 3, 4, 5, 6, -1, -1]
-    assert (batch["padding_mask"] == (batch["text_numbers"] > 0)).all()
+    assert (batch["padding_mask"] == (batch["sequence_ids"] > 0)).all()

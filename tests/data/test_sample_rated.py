@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 import tftransformer
-from tftransformer.data.folding import fold_text
+from tftransformer.data.dedup import dedup_key
 from tftransformer.data.numbers import as_numbers
 from tftransformer.evaluation.regression_baselines import tfidf_ridge_baseline
 
@@ -36,7 +36,7 @@ def test_the_readme_counts_the_rows(splits):
 
 
 def test_every_text_is_its_own(splits):
-    texts = [fold_text(text) for part, _ in splits.values() for text in part]
+    texts = [dedup_key(text) for part, _ in splits.values() for text in part]
     assert len(set(texts)) == len(texts)
     assert all(3 <= len(text.split()) <= 45 for text in texts)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tftransformer.data.folding import fold, fold_text, well_formed
+from tftransformer.data.dedup import dedup_key, normalize_for_dedup, well_formed
 from tftransformer.data.labels import sort_labels
 from tftransformer.data.split import Split, Splits, require_labelled
 from tftransformer.errors import TransformerError
@@ -51,18 +51,18 @@ def test_pairs_and_present():
     [("Straße", "STRASSE"), ("ﬁne", "FINE"), ("e\u0301te\u0301", "ÉTÉ"), ("a\u00a0 b\n", " A\tb"), ("Ⅳ", "iv")],
 )
 def test_folding_joins_what_looks_the_same(left, right):
-    assert fold(left) == fold(right)
+    assert normalize_for_dedup(left) == normalize_for_dedup(right)
 
 
 def test_folding_keeps_apart_what_differs():
-    assert len({fold(t) for t in ["no", "no.", "n o", "nö", ""]}) == 5
-    assert fold_text(("A b", "c")) != fold_text(("A", "b c"))
+    assert len({normalize_for_dedup(t) for t in ["no", "no.", "n o", "nö", ""]}) == 5
+    assert dedup_key(("A b", "c")) != dedup_key(("A", "b c"))
 
 
 @given(strategies.text())
 def test_folding_ignores_case_and_space_and_is_settled(text):
-    assert fold(fold(text)) == fold(text)
-    assert fold(f" {text}\n") == fold(text)
+    assert normalize_for_dedup(normalize_for_dedup(text)) == normalize_for_dedup(text)
+    assert normalize_for_dedup(f" {text}\n") == normalize_for_dedup(text)
 
 
 @given(strategies.text(strategies.characters(min_codepoint=0xD000, max_codepoint=0xE100)))

@@ -13,11 +13,6 @@ from tftransformer.tasks import DocumentClassifier, MultiTaskClassifier, TextCla
 LABELS = ["no", "yes"]
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 def build(preset, kind):
     if kind == "several tasks":
         return MultiTaskClassifier.from_preset(preset, tasks={"mood": LABELS, "tone": ["low", "high", "flat"]})

@@ -17,11 +17,6 @@ ROWS = ["bad", "a very good movie and " * 30, "", "漢字 !", "[SEP]"]
 
 
 @pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
-@pytest.fixture(scope="module")
 def exported(tiny_preset, tmp_path_factory):
     model = MultiTaskClassifier.from_preset(tiny_preset, tasks=TASKS)
     folder = tmp_path_factory.mktemp("serving") / "1"

@@ -41,11 +41,6 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 def export_and_serve(preset, root, *kinds):
     """Classifiers of these kinds, and what a process without Keras gets from their SavedModels."""
     classifiers = {kind: TextClassifier.from_preset(preset, **KINDS[kind]) for kind in kinds}

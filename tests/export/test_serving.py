@@ -29,8 +29,8 @@ def build(preset, kind):
 
 
 @pytest.mark.parametrize("kind", ["texts", "pairs", "documents", "tasks"])
-def test_a_task_says_what_it_takes_and_answers(tiny_preset, kind):
-    model = build(tiny_preset, kind)
+def test_a_task_says_what_it_takes_and_answers(two_block_preset, kind):
+    model = build(two_block_preset, kind)
     serving = model.serving()
     tasks = model.tasks if kind == "tasks" else {"serving_default": model}
     assert serving.labels == ({name: task.labels for name, task in tasks.items()} if kind == "tasks" else LABELS)
@@ -49,7 +49,7 @@ def test_a_task_says_what_it_takes_and_answers(tiny_preset, kind):
         assert signature.shape == expected.shape[1:] == (len(tasks[name].labels),)
 
 
-def test_another_format_is_a_module_and_a_row(tiny_preset, tmp_path, monkeypatch):
+def test_another_format_is_a_module_and_a_row(two_block_preset, tmp_path, monkeypatch):
     module = types.ModuleType("tftransformer.export.names")
 
     def write(serving, folder, *, tolerance, overwrite):
@@ -58,8 +58,8 @@ def test_another_format_is_a_module_and_a_row(tiny_preset, tmp_path, monkeypatch
     module.write = write
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(FORMATS, "only_names", "names")
-    build(tiny_preset, "documents").export(tmp_path / "one", "only_names")
+    build(two_block_preset, "documents").export(tmp_path / "one", "only_names")
     assert (tmp_path / "one").read_text() == f"['serving_default'] {LABELS} 0.0001 False"
-    build(tiny_preset, "tasks").export(tmp_path / "two", format="only_names", dtype="bfloat16", overwrite=True)
+    build(two_block_preset, "tasks").export(tmp_path / "two", format="only_names", dtype="bfloat16", overwrite=True)
     assert (tmp_path / "two").read_text().startswith("['mood', 'topics', 'pair'] {'mood': ('no', 'yes', 'perhaps')")
     assert (tmp_path / "two").read_text().endswith(" 0.1 True")

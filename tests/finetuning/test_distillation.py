@@ -77,9 +77,9 @@ def of_kind(reviews):
 
 
 @pytest.mark.parametrize(("kind", "eagerly"), [("several labels", True), TRACED, PAIRS])
-def test_a_teacher_that_is_the_student_teaches_nothing(kind, eagerly, tiny_preset, of_kind):
+def test_a_teacher_that_is_the_student_teaches_nothing(kind, eagerly, two_block_preset, of_kind):
     data, options = of_kind(kind)
-    student, teacher = build(tiny_preset, **options), build(tiny_preset, **options)
+    student, teacher = build(two_block_preset, **options), build(two_block_preset, **options)
     before = values(student)
     student.apply(Distillation(teacher, temperature=1.0, alpha=1.0, blocks={0: 0, 1: 1}))
     history = fit(student, data, run_eagerly=eagerly).history
@@ -89,9 +89,9 @@ def test_a_teacher_that_is_the_student_teaches_nothing(kind, eagerly, tiny_prese
 
 
 @pytest.mark.parametrize(("kind", "eagerly"), [("one label", True), TRACED, PAIRS])
-def test_a_share_of_nothing_is_plain_training_and_the_teacher_stays(kind, eagerly, tiny_preset, of_kind):
+def test_a_share_of_nothing_is_plain_training_and_the_teacher_stays(kind, eagerly, two_block_preset, of_kind):
     data, options = of_kind(kind)
-    plain, taught, teacher = (make(tiny_preset, **options) for make in (build, build, shaken))
+    plain, taught, teacher = (make(two_block_preset, **options) for make in (build, build, shaken))
     started, known = values(plain), values(teacher)
     expected = fit(plain, data, l2=0.01, run_eagerly=eagerly).history
     taught.apply(Distillation(teacher, alpha=0.0))
@@ -107,11 +107,11 @@ def test_a_share_of_nothing_is_plain_training_and_the_teacher_stays(kind, eagerl
     assert not taught.methods and not {"train_step", "compute_loss", "frozen_part", "_batches"} & set(vars(taught))
 
 
-def test_penalties_keep_their_weight_and_hard_labels_lose_theirs(tiny_preset, reviews):
-    student = build(tiny_preset)
+def test_penalties_keep_their_weight_and_hard_labels_lose_theirs(two_block_preset, reviews):
+    student = build(two_block_preset)
     student.compile(keras.optimizers.SGD(0.0), run_eagerly=True, l2=0.01)
     texts, labels = reviews[0][:8], reviews[1][:8]
-    examples, teacher = student.preprocess(texts, labels), build(tiny_preset)
+    examples, teacher = student.preprocess(texts, labels), build(two_block_preset)
     plain = student.training_batches(replace(examples, numbered=True), 8, False, Epoch(0))
     batch = next(iter(plain))
     logits = student(batch[0], training=False)
@@ -126,9 +126,9 @@ def test_penalties_keep_their_weight_and_hard_labels_lose_theirs(tiny_preset, re
         assert float(loss) == pytest.approx(own * float(hard) + penalty, rel=1e-5)
 
 
-def test_what_cannot_go_with_a_teacher_is_refused_by_fit(tiny_preset, reviews):
-    student = build(tiny_preset)
-    student.apply(Distillation(shaken(tiny_preset)))
+def test_what_cannot_go_with_a_teacher_is_refused_by_fit(two_block_preset, reviews):
+    student = build(two_block_preset)
+    student.apply(Distillation(shaken(two_block_preset)))
     student.compile(run_eagerly=True)
     dataset = tf.data.Dataset.from_tensor_slices(reviews)
     for given, options, reason in (
@@ -144,8 +144,8 @@ def test_what_cannot_go_with_a_teacher_is_refused_by_fit(tiny_preset, reviews):
 
 
 @pytest.mark.slow
-def test_other_texts_are_taught_as_well_and_the_same_ones_once(tiny_preset, reviews):
-    student, teacher, ran = build(tiny_preset), shaken(tiny_preset), []
+def test_other_texts_are_taught_as_well_and_the_same_ones_once(two_block_preset, reviews):
+    student, teacher, ran = build(two_block_preset), shaken(two_block_preset), []
     teacher.call = lambda inputs, call=teacher.call, **options: ran.append(1) or call(inputs, **options)
     student.apply(Distillation(teacher))
     student.compile(run_eagerly=True)
@@ -184,9 +184,9 @@ def test_padding_is_not_compared_and_the_mean_has_loss_one():
 
 @pytest.mark.slow
 def test_a_narrower_student_comes_near_and_stays_a_classifier_like_any_other(
-    tiny_preset, tiny_config, tiny_vocabulary, reviews, tmp_path
+    two_block_preset, tiny_config, tiny_vocabulary, reviews, tmp_path
 ):
-    teacher = shaken(tiny_preset)
+    teacher = shaken(two_block_preset)
     keras.utils.set_random_seed(1)
     config = tiny_config.replace(hidden_dim=8, num_layers=1, dropout=0.0, attention_dropout=0.0)
     student = TextClassifier(
@@ -212,9 +212,9 @@ def test_a_narrower_student_comes_near_and_stays_a_classifier_like_any_other(
 
 
 def test_a_teacher_may_name_the_labels_in_another_order_and_have_another_vocabulary(
-    tiny_preset, tiny_config, tiny_vocabulary, reviews
+    two_block_preset, tiny_config, tiny_vocabulary, reviews
 ):
-    student = build(tiny_preset)
+    student = build(two_block_preset)
     shuffled = [*tiny_vocabulary[:5], *tiny_vocabulary[:4:-1]]
     teacher = TextClassifier(
         tiny_config, WordPieceTokenizer(shuffled), LABELS[::-1], pooling="mean", sequence_length=16
@@ -232,7 +232,7 @@ def test_a_teacher_may_name_the_labels_in_another_order_and_have_another_vocabul
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pairs", "several labels", "weights", "mixed precision"])
-def test_every_kind_of_data_is_taught(kind, tiny_preset, reviews, tmp_path):
+def test_every_kind_of_data_is_taught(kind, two_block_preset, reviews, tmp_path):
     texts, labels = reviews
     options, extra = {}, {}
     if kind == "pairs":
@@ -245,7 +245,7 @@ def test_every_kind_of_data_is_taught(kind, tiny_preset, reviews, tmp_path):
     if kind == "mixed precision":
         options = {"dtype": "mixed_bfloat16"}
     data = Split(texts, labels, multi_label=kind == "several labels")
-    student, teacher = build(tiny_preset, **options), shaken(tiny_preset, **options)
+    student, teacher = build(two_block_preset, **options), shaken(two_block_preset, **options)
     before = np.abs(student.predict(texts, verbose=0) - teacher.predict(texts, verbose=0)).mean()
     student.apply(Distillation(teacher, alpha=0.9, blocks={0: 1}))
     student.compile(learning_rate=1e-2)
@@ -257,13 +257,13 @@ def test_every_kind_of_data_is_taught(kind, tiny_preset, reviews, tmp_path):
 
 
 @pytest.mark.slow
-def test_frozen_blocks_learn_nothing_and_need_no_stored_states(tiny_preset, reviews, tmp_path):
+def test_frozen_blocks_learn_nothing_and_need_no_stored_states(two_block_preset, reviews, tmp_path):
     from tftransformer.finetuning import ActivationCache, freeze
 
-    student = build(tiny_preset)
+    student = build(two_block_preset)
     freeze(student, layers=1)
     before = values(student)
-    student.apply(Distillation(shaken(tiny_preset)))
+    student.apply(Distillation(shaken(two_block_preset)))
     with pytest.raises(TransformerError, match="an activation cache cannot go with a teacher"):
         fit(student, reviews, activation_cache=ActivationCache(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
@@ -275,8 +275,8 @@ def test_frozen_blocks_learn_nothing_and_need_no_stored_states(tiny_preset, revi
 
 
 @pytest.fixture(scope="module")
-def two_models(tiny_preset):
-    return build(tiny_preset), build(tiny_preset)
+def two_models(two_block_preset):
+    return build(two_block_preset), build(two_block_preset)
 
 
 @pytest.mark.parametrize(
@@ -296,14 +296,14 @@ def test_wrong_arguments_are_named(options, message, two_models):
         student.apply(Distillation(teacher, **options))
 
 
-def test_wrong_models_are_named(tiny_preset, reviews, monkeypatch):
-    student, teacher = build(tiny_preset), build(tiny_preset)
-    documents = DocumentClassifier.from_preset(tiny_preset, labels=student.labels)
-    tasks = MultiTaskClassifier.from_preset(tiny_preset, tasks={"mood": student.labels})
+def test_wrong_models_are_named(two_block_preset, reviews, monkeypatch):
+    student, teacher = build(two_block_preset), build(two_block_preset)
+    documents = DocumentClassifier.from_preset(two_block_preset, labels=student.labels)
+    tasks = MultiTaskClassifier.from_preset(two_block_preset, tasks={"mood": student.labels})
     for given, message in (
         ((student, student), "teacher must be another model"),
-        ((student, build(tiny_preset, labels=("a", "b"))), "teacher must have the student's labels, negative"),
-        ((student, build(tiny_preset, multi_label=True)), "several labels a text"),
+        ((student, build(two_block_preset, labels=("a", "b"))), "teacher must have the student's labels, negative"),
+        ((student, build(two_block_preset, multi_label=True)), "several labels a text"),
         ((keras.Sequential(), teacher), "student must be a text classifier; got Sequential"),
         ((student, documents), "teacher must be a text classifier; got DocumentClassifier"),
         ((tasks, teacher), "student must be a text classifier; got MultiTaskClassifier"),

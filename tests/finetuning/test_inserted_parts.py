@@ -6,12 +6,12 @@ import pytest
 
 from tftransformer.checkpoints import load_preset
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.adapter_config import adapter_config, restore_adapters
 from tftransformer.finetuning.methods import IA3, METHODS, Adapter, DoRA, LoRA, Prefix
 from tftransformer.finetuning.methods.adapter import adapter_names, remove_adapter, set_adapter
 from tftransformer.finetuning.methods.prefix import remove_prefix
-from tftransformer.finetuning.projection_changes import load_changes, merge, save_changes, unmerge
+from tftransformer.finetuning.projection_deltas import load_changes, merge, save_changes, unmerge
 from tftransformer.finetuning.strategy import parse_strategy
-from tftransformer.finetuning.structure import describe_modifications, replay_modifications
 from tftransformer.patterns import addresses
 from tftransformer.tasks.text_classifier import TextClassifier
 
@@ -32,9 +32,9 @@ some = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def classifier(tiny_preset):
+def classifier(two_block_preset):
     keras.utils.set_random_seed(3)
-    made = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
+    made = TextClassifier.from_preset(two_block_preset, labels=("negative", "positive"), sequence_length=16)
     made.run_eagerly = True  # predicting a few rows takes less time than tracing a graph for it
     return made
 
@@ -102,7 +102,7 @@ def test_saved_and_loaded_it_predicts_the_same(kind, classifier, reviews, tmp_pa
     classifier.save_to_preset(tmp_path / "preset")
     loaded = TextClassifier.from_preset(tmp_path / "preset")
     loaded.run_eagerly = True
-    assert describe_modifications(loaded) == describe_modifications(classifier) != []
+    assert adapter_config(loaded) == adapter_config(classifier) != []
     np.testing.assert_array_equal(loaded.predict(reviews[0][:6], verbose=0), expected)
     with pytest.raises(TransformerError, match="format 'huggingface' has no place for"):
         classifier.save_to_preset(tmp_path / "hf", format="huggingface")
@@ -140,7 +140,7 @@ def test_merged_equals_unmerged_and_back(classifier, reviews, tmp_path):
     for name, value in base.items():
         np.testing.assert_allclose(values(classifier)[name], value, atol=1e-6, err_msg=name)
     merge(classifier)
-    assert set(addresses(classifier)) == set(base) and not describe_modifications(classifier)
+    assert set(addresses(classifier)) == set(base) and not adapter_config(classifier)
     np.testing.assert_allclose(classifier.predict(texts, verbose=0), expected, atol=1e-6)
     classifier.save_to_preset(tmp_path / "merged")
     loaded = TextClassifier.from_preset(tmp_path / "merged")
@@ -148,28 +148,28 @@ def test_merged_equals_unmerged_and_back(classifier, reviews, tmp_path):
 
 
 @pytest.mark.slow
-def test_lora_alone_is_a_small_file(classifier, reviews, tiny_preset, tmp_path):
+def test_lora_alone_is_a_small_file(classifier, reviews, two_block_preset, tmp_path):
     LoRA(rank=2).apply(classifier)
     train(classifier, reviews)
     path = save_changes(classifier, tmp_path / "lora.safetensors")
-    other = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
+    other = TextClassifier.from_preset(two_block_preset, labels=("negative", "positive"), sequence_length=16)
     load_changes(other, path)
     other.run_eagerly = True  # a graph may round otherwise
     expected = classifier.predict(reviews[0][:6], verbose=0)
     np.testing.assert_array_equal(other.predict(reviews[0][:6], verbose=0), expected)
     with pytest.raises(TransformerError, match="has no place for .* or is changed there already"):
         load_changes(other, path)
-    three = TextClassifier.from_preset(tiny_preset, labels=("a", "b", "c"), sequence_length=16)
+    three = TextClassifier.from_preset(two_block_preset, labels=("a", "b", "c"), sequence_length=16)
     with pytest.raises(TransformerError, match=r"'head/logits/.*' is \(.*2.*\) in it, \(.*3.*\) in the model"):
         load_changes(three, path)
-    assert not describe_modifications(three)
+    assert not adapter_config(three)
     (tmp_path / "text").write_text("no weights")
     with pytest.raises(TransformerError, match="cannot be read"):
         load_changes(three, tmp_path / "text")
     with pytest.raises(TransformerError, match="is no file"):
         load_changes(three, tmp_path / "nothing")
     with pytest.raises(TransformerError, match="is none"):
-        load_changes(three, tiny_preset / "model.safetensors")
+        load_changes(three, two_block_preset / "model.safetensors")
 
 
 def test_one_encoder_holds_several_adapters(classifier, reviews):
@@ -188,7 +188,7 @@ def test_one_encoder_holds_several_adapters(classifier, reviews):
     np.testing.assert_array_equal(classifier.predict(texts, verbose=0), plain)
     for name in ("a", "b"):
         remove_adapter(classifier, name)
-    assert not describe_modifications(classifier)
+    assert not adapter_config(classifier)
     np.testing.assert_array_equal(classifier.predict(texts, verbose=0), plain)
 
 
@@ -229,14 +229,14 @@ def test_a_prefix_of_no_weight_changes_nothing(classifier, reviews):
         (lambda m: Prefix(0).apply(m), "length must be a positive integer; got 0"),
         (lambda m: Prefix(targets="nothing").apply(m), "targets: 'nothing' matches none"),
         (lambda m: remove_prefix(m), "model must have a prefix; got one without"),
-        (lambda m: replay_modifications(m, [{"kind": "lore"}]), "modifications must be of the kinds .*; got 'lore'"),
-        (lambda m: replay_modifications(m, [{"kind": "lora"}]), "a modification of kind 'lora' is damaged"),
+        (lambda m: restore_adapters(m, [{"kind": "lore"}]), "modifications must be of the kinds .*; got 'lore'"),
+        (lambda m: restore_adapters(m, [{"kind": "lora"}]), "a modification of kind 'lora' is damaged"),
         (
-            lambda m: replay_modifications(m, [{"kind": "prefix", "length": 2, "targets": ["no"]}]),
+            lambda m: restore_adapters(m, [{"kind": "prefix", "length": 2, "targets": ["no"]}]),
             "the targets of prefix must be in the model; 'no' is not",
         ),
         (
-            lambda m: replay_modifications(m, [{"kind": "lora", "targets": ["no"]}]),
+            lambda m: restore_adapters(m, [{"kind": "lora", "targets": ["no"]}]),
             "the targets of lora must be in the model; 'no' is not",
         ),
         (lambda m: LoRA().apply(keras.Sequential([keras.layers.Dense(1)])), "model must be built"),
@@ -247,7 +247,7 @@ def test_wrong_changes_are_one_line_and_change_nothing(change, words, classifier
     before = set(addresses(classifier))
     with pytest.raises(TransformerError, match=words):
         change(classifier)
-    assert set(addresses(classifier)) == before and not describe_modifications(classifier)
+    assert set(addresses(classifier)) == before and not adapter_config(classifier)
     assert all(variable.trainable for variable in addresses(classifier).values())
 
 

@@ -10,7 +10,7 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning.freezing import freeze, train_only
 from tftransformer.finetuning.methods import Adapter, LoRA, Prefix
 from tftransformer.finetuning.methods.adapter import set_adapter
-from tftransformer.finetuning.projection_changes import merge
+from tftransformer.finetuning.projection_deltas import merge
 from tftransformer.layers import CLSPooling, EncoderBlock, MultiHeadAttention, Projection
 from tftransformer.models import build_decoder, build_encoder
 from tftransformer.patterns import addresses

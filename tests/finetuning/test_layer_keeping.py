@@ -6,11 +6,11 @@ import pytest
 
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.adapter_config import adapter_config
 from tftransformer.finetuning.freezing import freeze, frozen_addresses
 from tftransformer.finetuning.methods import Adapter, LoRA, Prefix
 from tftransformer.finetuning.pruning import prune_heads
 from tftransformer.finetuning.rebuilding import keep_layers
-from tftransformer.finetuning.structure import describe_modifications
 from tftransformer.models.walk import stack_of, walk
 from tftransformer.patterns import addresses
 from tftransformer.tasks.text_classifier import TextClassifier
@@ -112,10 +112,10 @@ def test_what_belongs_to_a_kept_block_comes_along(make, reviews):
     shake(classifier)
     small = keep_layers(classifier, [2, 3])
     np.testing.assert_allclose(logits(small, reviews), without_the_others(classifier, reviews, [2, 3]), atol=1e-5)
-    targets = {modification["kind"]: modification.get("targets") for modification in describe_modifications(small)}
+    targets = {modification["kind"]: modification.get("targets") for modification in adapter_config(small)}
     assert targets["lora"] == ["encoder_block_0/attention/query", "encoder_block_0/attention/value"]
     assert targets["prefix"] == ["encoder_block_1/attention"]
-    assert {modification["kind"] for modification in describe_modifications(keep_layers(classifier, [1]))} == {
+    assert {modification["kind"] for modification in adapter_config(keep_layers(classifier, [1]))} == {
         "lora",
         "adapter",
     }

@@ -76,7 +76,7 @@ def test_one_count_for_all_would_be_another_first_step():
     before = host(variables[2])
     train(carried, variables, NAMES, grads[:1])
     np.testing.assert_allclose(before - host(variables[2]), 0.05, rtol=1e-4)
-    assert list(host(carried.joined_at)) == [0, 0, 2 * UPDATES, 2 * UPDATES]
+    assert list(host(carried.unfreeze_steps)) == [0, 0, 2 * UPDATES, 2 * UPDATES]
 
 
 @pytest.mark.parametrize("steps", [None, 3])
@@ -101,7 +101,7 @@ def test_state_and_counts_survive_saving(steps):
     train(loaded, others, NAMES, gradients(3, seed=2))
     for one, other in zip(variables, others):
         np.testing.assert_array_equal(host(one), host(other))
-    assert host(loaded.joined_at)[2] == 5 // (steps or 1)
+    assert host(loaded.unfreeze_steps)[2] == 5 // (steps or 1)
 
 
 def test_a_traced_step_takes_no_state_in_which_others_joined_late():
@@ -131,12 +131,12 @@ def test_who_leaves_is_forgotten():
     np.testing.assert_array_equal(host(fewer._momentums[0]), host(optimizer._momentums[0]))
     again = carry_optimizer(fewer, variables)
     assert not host(again._momentums[2]).any() and host(again._momentums[0]).any()
-    assert list(host(again.joined_at)) == [0, 3, 3, 3]
+    assert list(host(again.unfreeze_steps)) == [0, 3, 3, 3]
     assert len(optimizer._momentums) == 4, "the one given is not changed"
 
 
 def test_touched_rows_of_a_table_that_joins_late_and_goes_on():
-    def run(touched_rows):
+    def run(sparse_updates):
         draw = np.random.default_rng(0)
         table = keras.Variable(draw.normal(size=(5000, 3)).astype("float32"), name="embeddings")
         other = keras.Variable(np.ones(2, "float32"), name="kernel")
@@ -146,7 +146,7 @@ def test_touched_rows_of_a_table_that_joins_late_and_goes_on():
             values = tf.constant(draw.normal(size=(9, 3)).astype("float32"))
             return tf.IndexedSlices(values, rows, tf.constant([5000, 3]))
 
-        optimizer = AdamW(0.01, weight_decay=0.1, touched_rows=touched_rows)
+        optimizer = AdamW(0.01, weight_decay=0.1, sparse_updates=sparse_updates)
         optimizer.apply_gradients([(tf.ones(2), other)])
         for variables in ([table, other], [other, table]):
             optimizer = carry_optimizer(optimizer, variables)
@@ -156,7 +156,7 @@ def test_touched_rows_of_a_table_that_joins_late_and_goes_on():
 
     (expected, _), (table, optimizer) = run(False), run(True)
     np.testing.assert_allclose(host(table), host(expected), rtol=4e-7, atol=2e-7)
-    assert 10 < host(optimizer._touched[1]).sum() <= 54 and list(host(optimizer.joined_at)) == [0, 1]
+    assert 10 < host(optimizer._touched[1]).sum() <= 54 and list(host(optimizer.unfreeze_steps)) == [0, 1]
 
 
 def test_the_schedule_goes_on_and_settings_stay():
@@ -187,7 +187,7 @@ def test_inside_the_loss_scale():
     train(optimizer, variables, NAMES[:2], gradients(3))
     carried = carry_optimizer(optimizer, variables)
     assert float(carried.dynamic_scale) == 16.0 and int(carried.step_counter) == 3
-    assert list(host(carried.inner_optimizer.joined_at)) == [0, 0, 3, 3]
+    assert list(host(carried.inner_optimizer.unfreeze_steps)) == [0, 0, 3, 3]
     train(carried, variables, NAMES, gradients(1))
 
 

@@ -430,14 +430,14 @@ def test_bad_arguments(make, message):
     assert "\n" not in str(caught.value)
 
 
-def trained_table(touched_rows, steps, rows, **options):
+def trained_table(sparse_updates, steps, rows, **options):
     """A table of 5,000 rows after some steps on batches of ids, and the optimizer."""
     random = np.random.default_rng(1)
     table = keras.layers.Embedding(5000, 6)
     table.build(None)
     table.embeddings.assign(random.normal(size=(5000, 6)))
     other = keras.Variable(random.normal(size=(3,)).astype("float32"), name="kernel")
-    optimizer = AdamW(0.01, weight_decay=0.1, touched_rows=touched_rows, **options)
+    optimizer = AdamW(0.01, weight_decay=0.1, sparse_updates=sparse_updates, **options)
     optimizer.build([table.embeddings, other])
 
     @tf.function

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from tftransformer.finetuning.freezing import freeze
 from tftransformer.finetuning.methods import IA3, DoRA, LoRA
 from tftransformer.finetuning.optimizers import LARGE_TABLE
-from tftransformer.finetuning.projection_changes import merge
+from tftransformer.finetuning.projection_deltas import merge
 from tftransformer.layers.low_rank import LowRankDelta
 from tftransformer.layers.projection import Projection
 from tftransformer.layers.sublayers import sublayers_of

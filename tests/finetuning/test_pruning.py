@@ -12,11 +12,11 @@ from tftransformer.checkpoints.describe import describe
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.export.inference_graph import is_plain
+from tftransformer.finetuning.adapter_config import adapter_config
 from tftransformer.finetuning.freezing import freeze, frozen_addresses
 from tftransformer.finetuning.methods import Adapter, LoRA, Prefix
-from tftransformer.finetuning.projection_changes import merge, unmerge
+from tftransformer.finetuning.projection_deltas import merge, unmerge
 from tftransformer.finetuning.pruning import choose_heads, prune_heads
-from tftransformer.finetuning.structure import describe_modifications
 from tftransformer.models.decoder import build_decoder
 from tftransformer.patterns import addresses
 from tftransformer.tasks.text_classifier import TextClassifier
@@ -162,11 +162,11 @@ def test_what_was_put_in_and_what_is_frozen_come_along(make, reviews):
     silence(classifier, PRUNED)
     small = prune_heads(classifier, PRUNED)
     np.testing.assert_allclose(logits(small, reviews), logits(classifier, reviews), atol=1e-6)
-    assert describe_modifications(small) == describe_modifications(classifier)
+    assert adapter_config(small) == adapter_config(classifier)
     assert set(frozen_addresses(small)) == set(frozen_addresses(classifier))
     trained = [{name for name, v in addresses(model).items() if v.trainable} for model in (small, classifier)]
     assert trained[0] == trained[1]
-    assert small.fresh == classifier.fresh and small.seed == classifier.seed
+    assert small.newly_initialized == classifier.newly_initialized and small.seed == classifier.seed
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import CosineSchedule, build_optimizer
-from tftransformer.finetuning.recipe import UPDATES, choose_recipe, complete_advice, default_epochs, plan_validation
+from tftransformer.finetuning.recipe import UPDATES, choose_recipe, complete_hparams, default_epochs, plan_validation
 from tftransformer.finetuning.strategy import parse_strategy
 from tftransformer.tasks import MultiTaskClassifier, TextClassifier
 from tftransformer.text import WordPieceTokenizer
@@ -14,11 +14,11 @@ from tftransformer.text import WordPieceTokenizer
 
 @pytest.mark.parametrize("batches", [1, 7, 13, 83, 84, 300])
 @pytest.mark.parametrize("accumulated", [1, 4])
-@pytest.mark.parametrize("advice", [{}, {"epochs": 8}])
-def test_default_epochs_have_updates_enough(batches, accumulated, advice):
-    epochs = default_epochs(advice, batches, accumulated)
+@pytest.mark.parametrize("hparams", [{}, {"epochs": 8}])
+def test_default_epochs_have_updates_enough(batches, accumulated, hparams):
+    epochs = default_epochs(hparams, batches, accumulated)
     updates = -(-batches // accumulated)
-    least = advice.get("epochs", 3)
+    least = hparams.get("epochs", 3)
     assert epochs >= least and epochs * updates >= 250
     assert epochs == least or (epochs - 1) * updates < 250
 
@@ -38,7 +38,7 @@ def test_narrow_encoders_train_at_a_higher_rate(tiny_vocabulary, kind):
         model = build(kind, tiny_vocabulary, width, what)
         model.compile()
         assert model.optimizer._learning_rate.peak == rate
-        # Whatever starts fresh has 5e-4 at both.
+        # What is newly initialized has 5e-4 at both.
         factors = dict(model.optimizer._rate_patterns).values()
         assert max(factors) * rate == pytest.approx(5e-4)
         model.compile(learning_rate=3e-5)
@@ -46,10 +46,10 @@ def test_narrow_encoders_train_at_a_higher_rate(tiny_vocabulary, kind):
 
 
 def test_a_preset_knows_better():
-    assert complete_advice({"learning_rate": 7e-5, "epochs": 8}, 192) == {"learning_rate": 7e-5, "epochs": 8}
+    assert complete_hparams({"learning_rate": 7e-5, "epochs": 8}, 192) == {"learning_rate": 7e-5, "epochs": 8}
     classifier = TextClassifier.from_preset("bert_12x192_en_uncased", labels=["no", "yes"], load_weights=False)
     classifier.compile()
-    assert classifier.optimizer._learning_rate.peak == classifier.advice["learning_rate"] == 7e-5
+    assert classifier.optimizer._learning_rate.peak == classifier.recommended_hparams["learning_rate"] == 7e-5
 
 
 @pytest.mark.parametrize(

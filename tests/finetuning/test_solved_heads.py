@@ -160,8 +160,8 @@ def split(reviews):
     return Split(*reviews)
 
 
-def test_a_probe_is_the_regression_on_the_vectors_and_changes_nothing_else(one_block_preset, split, tmp_path):
-    classifier = build(one_block_preset)
+def test_a_probe_is_the_regression_on_the_vectors_and_changes_nothing_else(tiny_preset, split, tmp_path):
+    classifier = build(tiny_preset)
     classifier.apply("probe")
     before = weights_of(classifier)
     log = tmp_path / "log.csv"
@@ -181,13 +181,13 @@ def test_a_probe_is_the_regression_on_the_vectors_and_changes_nothing_else(one_b
     np.testing.assert_array_equal(again.predict(split, verbose=0), classifier.predict(split, verbose=0))
 
 
-def test_rows_of_weight_nothing_do_not_matter(one_block_preset, split):
+def test_rows_of_weight_nothing_do_not_matter(tiny_preset, split):
     weights = np.ones(60)
     weights[:20] = 0.0
     wrong = ["negative"] * 20 + list(split.targets[20:])
     answers = []
     for targets in (wrong, list(split.targets)):
-        classifier = build(one_block_preset)
+        classifier = build(tiny_preset)
         classifier.apply(LinearProbe(strength=10.0))
         classifier.fit(split.texts, targets, sample_weight=weights, verbose=0, epochs=1)
         answers.append(classifier.predict(split, verbose=0))
@@ -201,8 +201,8 @@ class AtStart(keras.callbacks.Callback):
 
 @pytest.mark.by_default("head_start")
 @pytest.mark.parametrize("strategy", ["head_start", "head_start+freeze:1", "lora:2+head_start"])
-def test_training_starts_from_the_solved_head_once(one_block_preset, split, strategy):
-    classifier = build(one_block_preset, dropout=0.0)
+def test_training_starts_from_the_solved_head_once(tiny_preset, split, strategy):
+    classifier = build(tiny_preset, dropout=0.0)
     classifier.apply(strategy)
     classifier.compile(learning_rate=1e-3)
     names = classifier.encode(list(classifier.labels))
@@ -218,17 +218,17 @@ def test_training_starts_from_the_solved_head_once(one_block_preset, split, stra
     np.testing.assert_array_equal(second.kernel, trained)
 
 
-def test_a_started_head_trains_at_the_rate_of_the_rest_unless_told(one_block_preset):
+def test_a_started_head_trains_at_the_rate_of_the_rest_unless_told(tiny_preset):
     for given, wanted in (({}, 1.0), ({"fresh_multiplier": 7.0}, 7.0)):
-        classifier = build(one_block_preset)
+        classifier = build(tiny_preset)
         classifier.apply("head_start")
         classifier.compile(learning_rate=1e-5, **given)
         multipliers = classifier.optimizer.get_config()["rate_multipliers"]
         assert set(multipliers.values()) == {wanted} and "head/logits/kernel" in multipliers
 
 
-def test_contrastive_training_brings_a_label_together_and_leaves_the_frozen_as_it_was(tiny_preset, split):
-    classifier = build(tiny_preset)
+def test_contrastive_training_brings_a_label_together_and_leaves_the_frozen_as_it_was(two_block_preset, split):
+    classifier = build(two_block_preset)
     classifier.apply(["freeze:1", Contrastive(60, encoder_rate=1e-2)])
     before, vectors = weights_of(classifier), classifier.encode(split)
     classifier.compile(run_eagerly=True)
@@ -283,7 +283,7 @@ def test_a_pair_weighs_what_its_texts_do():
 
 
 @pytest.mark.parametrize("given", ["sample_weight", "class_weight"])
-def test_weights_reach_the_encoder_of_contrastive_training(one_block_preset, reviews, given):
+def test_weights_reach_the_encoder_of_contrastive_training(tiny_preset, reviews, given):
     texts, labels = (list(column)[:20] for column in reviews)
     weighted = {
         "sample_weight": {"sample_weight": np.linspace(0.1, 3.0, 20)},
@@ -291,7 +291,7 @@ def test_weights_reach_the_encoder_of_contrastive_training(one_block_preset, rev
     }[given]
     found = []
     for options in ({}, weighted):
-        classifier = build(one_block_preset)
+        classifier = build(tiny_preset)
         classifier.apply(Contrastive(3))
         classifier.compile(run_eagerly=True)
         classifier.fit(texts, labels, verbose=0, **options)
@@ -300,8 +300,8 @@ def test_weights_reach_the_encoder_of_contrastive_training(one_block_preset, rev
 
 
 @pytest.mark.parametrize("method", ["contrastive:3", "probe"])
-def test_changed_copies_are_refused_where_no_update_would_see_them(one_block_preset, reviews, method):
-    classifier = build(one_block_preset)
+def test_changed_copies_are_refused_where_no_update_would_see_them(tiny_preset, reviews, method):
+    classifier = build(tiny_preset)
     classifier.apply(method)
     with pytest.raises(TransformerError, match=f"augmentation cannot go with {method}, which reads the texts as they"):
         classifier.fit(*reviews, augmentation="swap:0.1", verbose=0)
@@ -327,27 +327,27 @@ def test_batches_have_pairs_of_a_label(targets):
 
 
 @pytest.mark.parametrize("strategy", ["probe", "head_start", "contrastive:2"])
-def test_rows_have_to_be_known_beforehand(one_block_preset, split, strategy):
-    classifier = build(one_block_preset)
+def test_rows_have_to_be_known_beforehand(tiny_preset, split, strategy):
+    classifier = build(tiny_preset)
     classifier.apply(strategy)
     dataset = tf.data.Dataset.from_tensor_slices((list(split.texts), list(split.targets)))
     with pytest.raises(TransformerError, match="cannot go with a dataset: give a Split or texts"):
         classifier.fit(dataset, verbose=0, epochs=1)
 
 
-def test_what_has_no_linear_head_of_one_task_is_refused(one_block_preset):
-    tasks = MultiTaskClassifier.from_preset(one_block_preset, tasks={"one": ("a", "b"), "two": ("c", "d")})
+def test_what_has_no_linear_head_of_one_task_is_refused(tiny_preset):
+    tasks = MultiTaskClassifier.from_preset(tiny_preset, tasks={"one": ("a", "b"), "two": ("c", "d")})
     for strategy in ("probe", "head_start", "contrastive"):
         with pytest.raises(TransformerError, match=f"{strategy} is for a classifier with one linear head; got a Multi"):
             tasks.apply(strategy)
-    classifier = build(one_block_preset)
+    classifier = build(tiny_preset)
     classifier.apply(LoRA(2, targets="head/logits"))
     with pytest.raises(TransformerError, match="head_start needs a head without a change in it"):
         classifier.apply("head_start")
 
 
-def test_what_does_not_go_together_is_refused(one_block_preset, split):
-    classifier = build(one_block_preset)
+def test_what_does_not_go_together_is_refused(tiny_preset, split):
+    classifier = build(tiny_preset)
     with pytest.raises(TransformerError, match="strategy probe goes with no other method; got probe.lora:2"):
         classifier.apply("probe+lora:2")
     with pytest.raises(TransformerError, match="head_start and contrastive:150 want the same place, head"):
@@ -362,9 +362,9 @@ def test_what_does_not_go_together_is_refused(one_block_preset, split):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["probe", "head_start"])
-def test_documents_have_one_linear_head_too(tiny_preset, split, strategy):
+def test_documents_have_one_linear_head_too(two_block_preset, split, strategy):
     classifier = DocumentClassifier.from_preset(
-        tiny_preset, labels=("negative", "positive"), sequence_length=6, max_chunks=3
+        two_block_preset, labels=("negative", "positive"), sequence_length=6, max_chunks=3
     )
     classifier.apply(strategy)
     classifier.fit(split, verbose=0, epochs=1)
@@ -374,10 +374,10 @@ def test_documents_have_one_linear_head_too(tiny_preset, split, strategy):
 
 
 @pytest.mark.slow
-def test_vectors_of_frozen_blocks_are_taken_from_where_they_are_stored(tiny_preset, split, monkeypatch):
+def test_vectors_of_frozen_blocks_are_taken_from_where_they_are_stored(two_block_preset, split, monkeypatch):
     kernels, runs = [], []
     for cache in ("off", "auto"):
-        classifier = build(tiny_preset, dropout=0.0)
+        classifier = build(two_block_preset, dropout=0.0)
         classifier.apply("head_start+freeze:1")
         classifier.compile(keras.optimizers.SGD(0.0))
         encode = classifier.encode

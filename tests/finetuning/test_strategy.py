@@ -6,6 +6,7 @@ import pytest
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning import merge, unfreeze
+from tftransformer.finetuning.adapter_config import adapter_config
 from tftransformer.finetuning.freezing import frozen_addresses
 from tftransformer.finetuning.methods import (
     IA3,
@@ -21,15 +22,14 @@ from tftransformer.finetuning.methods import (
 from tftransformer.finetuning.methods.base import Method
 from tftransformer.finetuning.optimizers import highest_rate
 from tftransformer.finetuning.strategy import as_strategy, method_class, method_from_config, parse_strategy
-from tftransformer.finetuning.structure import describe_modifications
 from tftransformer.patterns import addresses
 from tftransformer.tasks.text_classifier import TextClassifier
 
 
 @pytest.fixture
-def classifier(tiny_preset):
+def classifier(two_block_preset):
     keras.utils.set_random_seed(1)
-    return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
+    return TextClassifier.from_preset(two_block_preset, labels=("negative", "positive"), sequence_length=16)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -85,7 +85,7 @@ def test_a_list_freezes_what_one_freezes_and_trains_what_any_trains(classifier):
     training = {name for name, weight in addresses(classifier).items() if weight.trainable}
     assert {name.split("/", 1)[0] for name in training} == {"encoder_block_1", "head"}
     assert {name.split("/")[-1] for name in training} == {"down", "up", "keys", "values", "kernel", "bias"}
-    assert [modification["kind"] for modification in describe_modifications(classifier)] == ["lora", "prefix"]
+    assert [modification["kind"] for modification in adapter_config(classifier)] == ["lora", "prefix"]
     assert classifier.methods == (LayerwiseRates(0.9),)
 
 
@@ -166,10 +166,10 @@ def test_a_summary_of_many_frozen_weights_fits_on_a_screen(classifier):
 @pytest.mark.parametrize("name", METHODS)
 def test_compile_trains_at_the_rate_that_a_method_wants(classifier, name):
     strategy = parse_strategy("freeze:1" if name == "freeze" else name)
-    classifier.advice = {"learning_rate": 3e-5, "frozen_learning_rate": 5e-5}
+    classifier.recommended_hparams = {"learning_rate": 3e-5, "frozen_learning_rate": 5e-5}
     classifier.apply(strategy)
     classifier.compile()
-    assert highest_rate(classifier.optimizer) == strategy.learning_rate(classifier.advice)
+    assert highest_rate(classifier.optimizer) == strategy.learning_rate(classifier.recommended_hparams)
     clone = TextClassifier.from_config(classifier.get_config())
     assert clone.method_rate == classifier.method_rate
     classifier.apply("full")
@@ -178,7 +178,7 @@ def test_compile_trains_at_the_rate_that_a_method_wants(classifier, name):
 
 
 def test_the_rate_of_a_method_is_that_of_what_it_left_to_train(classifier):
-    classifier.advice = {"learning_rate": 3e-5}
+    classifier.recommended_hparams = {"learning_rate": 3e-5}
     classifier.apply("lora:2")
     merge(classifier)
     classifier.compile()

@@ -59,9 +59,9 @@ def train(classifier, strategy, texts, targets, epochs, **options):
 
 
 @pytest.mark.parametrize("text, labels", cases())
-def test_it_trains_and_is_the_same_when_reloaded(text, labels, reviews, tiny_preset, tmp_path, request):
+def test_it_trains_and_is_the_same_when_reloaded(text, labels, reviews, two_block_preset, tmp_path, request):
     whole = bool(list(request.node.iter_markers("slow")))
-    classifier, texts, targets = task(labels, reviews, tiny_preset)
+    classifier, texts, targets = task(labels, reviews, two_block_preset)
     # Unfreezing has two stages at least.
     epochs = 3 if whole else 2 if text == "unfreeze" else 1
     # A graph takes longer to trace than to run here: by default LoRA has one.
@@ -96,8 +96,8 @@ def test_it_trains_and_is_the_same_when_reloaded(text, labels, reviews, tiny_pre
 
 @pytest.mark.slow
 @pytest.mark.parametrize("labels", LABELS)
-def test_its_table_is_resumed(labels, reviews, tiny_preset, tmp_path):
-    _, texts, targets = task(labels, reviews, tiny_preset)
+def test_its_table_is_resumed(labels, reviews, two_block_preset, tmp_path):
+    _, texts, targets = task(labels, reviews, two_block_preset)
     rows = Split(texts, targets, multi_label=labels == "multi")
     strategies = [SMALL.get(name, name) for name in METHODS]
     interrupted = strategies.index("lora:2")
@@ -107,7 +107,7 @@ def test_its_table_is_resumed(labels, reviews, tiny_preset, tmp_path):
 
     def compare(say=lambda line: None):
         return compare_strategies(
-            lambda: task(labels, reviews, tiny_preset)[0],
+            lambda: task(labels, reviews, two_block_preset)[0],
             rows.take(range(16)),
             rows.take(range(16, 24)),
             strategies=strategies,

@@ -168,7 +168,7 @@ def test_training_goes_on_after_the_stages(small):
     watch = Watch()
     train(small, model, None, 1, [watch])
     assert watch.moved == [set(addresses(model))]
-    counts = keras.ops.convert_to_numpy(model.optimizer.joined_at)
+    counts = keras.ops.convert_to_numpy(model.optimizer.unfreeze_steps)
     assert sorted(set(counts)) == [0, 2, 4], "the head, the top block, and what the two epochs did not reach"
 
 

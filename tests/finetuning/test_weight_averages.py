@@ -136,7 +136,7 @@ def test_what_does_not_train_stays(small):
 def test_rows_of_a_large_table_that_no_gradient_has_reached():
     draw = np.random.default_rng(0)
     table = keras.Variable(draw.normal(size=(5000, 2)).astype("float32"), name="embeddings")
-    optimizer, history = AdamW(0.1, weight_decay=0.5, touched_rows=True, average=0.5), []
+    optimizer, history = AdamW(0.1, weight_decay=0.5, sparse_updates=True, average=0.5), []
     for step in range(3):
         rows = tf.IndexedSlices(tf.ones((2, 2)), tf.constant([step, 7], tf.int64), (5000, 2))
         optimizer.apply_gradients([(rows, table)])

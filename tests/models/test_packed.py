@@ -37,7 +37,7 @@ def test_packed_equals_unpacked(settings):
     ids = draw.integers(5, 50, mask.shape).astype("int32") * mask
     inputs = {"token_ids": ids, "padding_mask": mask, "segment_ids": mask * (np.arange(7) > 2).astype("int32")}
     packed = pack_batch(*(inputs[name] for name in ("token_ids", "segment_ids", "padding_mask")), capacity=12)
-    assert packed["text_numbers"].max() > 1
+    assert packed["sequence_ids"].max() > 1
     weights = [variable.value for variable in encoder.trainable_variables]
     slope = (draw.normal(size=(6, 7, 8)) * mask[:, :, None]).astype("float32")
 
@@ -47,7 +47,7 @@ def test_packed_equals_unpacked(settings):
         return ops.convert_to_numpy(x), tape.gradient(x, weights, output_gradients=tf.constant(slope))
 
     stack, rows = stack_of(encoder, config), {name: packed[name] for name in ROWS}
-    rows["padding_mask"] = (packed["text_numbers"] > 0).astype("int32")
+    rows["padding_mask"] = (packed["sequence_ids"] > 0).astype("int32")
     alone, expected = run(lambda: walk(stack, inputs))
     shared, gradients = run(lambda: ops.take(ops.reshape(walk(stack, rows), (-1, 8)), packed[PLACES], axis=0))
     real = mask.astype(bool)

@@ -104,7 +104,7 @@ def test_whoever_walks_walks_the_same_way(settings, normalize_first):
     np.testing.assert_allclose(ops.convert_to_numpy(walk(stack, cut))[real], expected, atol=1e-5)
     packed = pack_batch(*(inputs[name] for name in ("token_ids", "segment_ids", "padding_mask")), capacity=12)
     rows = {name: packed[name] for name in ROWS}
-    rows["padding_mask"] = (packed["text_numbers"] > 0).astype("int32")
+    rows["padding_mask"] = (packed["sequence_ids"] > 0).astype("int32")
     vectors = ops.convert_to_numpy(walk(stack, rows)).reshape(-1, 8)[packed[PLACES]]
     np.testing.assert_allclose(vectors[real], expected, atol=1e-5)
 

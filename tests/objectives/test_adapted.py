@@ -17,11 +17,6 @@ MANY = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0], [0, 0, 1
 ONE_HOT = np.eye(3, dtype="float32")[IDS]
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 def build(preset, multi_label=False, labels=("a", "b", "c"), kind=TextClassifier):
     keras.utils.set_random_seed(0)
     model = kind.from_preset(preset, labels=labels, multi_label=multi_label, sequence_length=16)

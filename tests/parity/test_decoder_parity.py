@@ -119,7 +119,7 @@ def test_every_step_is_hugging_faces(golden, case):
 def test_every_tensor_is_used(golden):
     stored = {name.partition("[")[0] for name in golden.summary.loaded.values()}
     assert stored == set(golden.weights)
-    assert not golden.summary.ignored and not golden.summary.fresh
+    assert not golden.summary.ignored and not golden.summary.newly_initialized
     assert shapes_of(golden.config) == {name: tuple(v.shape) for name, v in addresses(golden.model).items()}
 
 

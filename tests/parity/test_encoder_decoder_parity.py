@@ -136,7 +136,7 @@ def test_every_step_is_hugging_faces(golden, case):
 @every_family
 def test_every_tensor_is_used(golden):
     assert set(golden.summary.loaded.values()) == set(golden.weights)
-    assert not golden.summary.ignored and not golden.summary.fresh
+    assert not golden.summary.ignored and not golden.summary.newly_initialized
     assert shapes_of(golden.config) == {name: tuple(v.shape) for name, v in addresses(golden.model).items()}
 
 

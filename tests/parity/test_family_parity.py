@@ -89,7 +89,7 @@ def test_the_functional_encoder_does_the_same_steps(golden):
 @every_family
 def test_every_tensor_is_used(golden):
     assert sorted(golden.summary.loaded.values()) == sorted(golden.weights)
-    assert not golden.summary.ignored and not golden.summary.fresh
+    assert not golden.summary.ignored and not golden.summary.newly_initialized
 
 
 @every_family

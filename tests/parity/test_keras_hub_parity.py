@@ -143,7 +143,9 @@ def test_every_variable_is_used(hub):
     ignored = {key for key in hub.weights if hub.family == "electra" and key.startswith("pooled_dense/")}
     assert sorted(hub.summary.loaded.values()) == sorted(set(hub.weights) - ignored)
     assert set(hub.summary.ignored) == ignored
-    assert {address.split("/")[0] for address in hub.summary.fresh} == (set() if hub.has_head else {"head", "pooler"})
+    assert {address.split("/")[0] for address in hub.summary.newly_initialized} == (
+        set() if hub.has_head else {"head", "pooler"}
+    )
 
 
 @every_family

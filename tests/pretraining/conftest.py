@@ -16,7 +16,7 @@ def text_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def shard_folder(tmp_path_factory, text_file, tiny_preset):
+def shard_folder(tmp_path_factory, text_file, two_block_preset):
     from tftransformer.runs.pretraining import prepare_shards
     from tftransformer.runs.pretraining_options import TextOptions
 
@@ -25,8 +25,8 @@ def shard_folder(tmp_path_factory, text_file, tiny_preset):
         TextOptions(
             texts=(str(text_file),),
             output_dir=str(folder),
-            preset=str(tiny_preset),
-            teacher=str(tiny_preset),
+            preset=str(two_block_preset),
+            teacher=str(two_block_preset),
             heldout_fraction=0.1,
         )
     )

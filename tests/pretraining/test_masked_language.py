@@ -47,10 +47,10 @@ def test_a_text_has_the_same_vectors_in_a_packed_row_as_alone(family, packed):
     config = config_of(family)
     encoder = randomised(build_encoder(config))
     together = ops.convert_to_numpy(hidden_states(stack_of(encoder, config), packed)[-1])
-    texts = [(row, n) for row in range(3) for n in range(1, packed["text_numbers"][row].max() + 1)]
+    texts = [(row, n) for row in range(3) for n in range(1, packed["sequence_ids"][row].max() + 1)]
     assert len(texts) > 3, "the rows hold several texts"
     for row, number in texts:
-        its = packed["text_numbers"][row] == number
+        its = packed["sequence_ids"][row] == number
         ids = packed["token_ids"][row : row + 1, its]
         inputs = {"token_ids": ids, "padding_mask": np.ones_like(ids), "segment_ids": np.zeros_like(ids)}
         alone = ops.convert_to_numpy(encoder({name: inputs[name] for name in encoder.input}))
@@ -60,10 +60,10 @@ def test_a_text_has_the_same_vectors_in_a_packed_row_as_alone(family, packed):
 def test_a_changed_text_leaves_its_neighbours_bit_equal(packed):
     config = config_of()
     encoder = randomised(build_encoder(config))
-    its = packed["text_numbers"] == 1
+    its = packed["sequence_ids"] == 1
     changed = {**packed, "token_ids": np.where(its, (packed["token_ids"] + 7) % 100, packed["token_ids"])}
     before, after = (ops.convert_to_numpy(hidden_states(stack_of(encoder, config), b)[-1]) for b in (packed, changed))
-    others = (packed["text_numbers"] > 1) & (packed["padding_mask"] == 1)
+    others = (packed["sequence_ids"] > 1) & (packed["padding_mask"] == 1)
     assert others.any() and np.abs(before[its] - after[its]).max() > 0.1
     np.testing.assert_array_equal(before[others], after[others])
 

@@ -61,16 +61,16 @@ def test_masked_lm_learns_more_than_word_frequencies(shard_folder):
 
 
 @pytest.mark.slow
-def test_a_distillation_falls_leaves_a_preset_and_goes_on_where_it_ended(options, tiny_preset, tmp_path):
+def test_a_distillation_falls_leaves_a_preset_and_goes_on_where_it_ended(options, two_block_preset, tmp_path):
     options = dataclasses.replace(
-        options, teacher=str(tiny_preset), objective="distillation", num_layers=2, steps=60, batch_size=16,
+        options, teacher=str(two_block_preset), objective="distillation", num_layers=2, steps=60, batch_size=16,
         learning_rate=1e-2, inherit=False,
     )  # fmt: skip
     assert pretrain(options)["step"] == 60
     preset = load_preset(options.output_dir)
     assert preset.pooling == "mean" and preset.config.hidden_dim == 8
     stated = json.loads((tmp_path / "out" / "preset.json").read_text())["task"]["pretraining"]
-    assert stated["options"]["teacher"] == tiny_preset.name and str(tmp_path) not in json.dumps(stated)
+    assert stated["options"]["teacher"] == two_block_preset.name and str(tmp_path) not in json.dumps(stated)
     rows = read_log(tmp_path / "out.run" / "log.csv")
     assert rows[0]["step"] == 0 and rows[-1]["heldout_word"] < 0.8 * rows[0]["heldout_word"]
     assert (tmp_path / "out.run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
@@ -83,8 +83,8 @@ def test_a_distillation_falls_leaves_a_preset_and_goes_on_where_it_ended(options
 
 
 @pytest.mark.slow
-def test_masked_lm_goes_on_from_a_preset_with_its_head(options, tiny_preset, tmp_path, capsys):
-    first = dataclasses.replace(options, preset=str(tiny_preset), sequence_length=16, steps=40, batch_size=8)
+def test_masked_lm_goes_on_from_a_preset_with_its_head(options, two_block_preset, tmp_path, capsys):
+    first = dataclasses.replace(options, preset=str(two_block_preset), sequence_length=16, steps=40, batch_size=8)
     end = pretrain(first)
     assert "the preset has no masked-LM head" in capsys.readouterr().out
     assert load_preset(first.output_dir).build_encoder() is not None, "who wants the encoder ignores the head"
@@ -97,11 +97,11 @@ def test_masked_lm_goes_on_from_a_preset_with_its_head(options, tiny_preset, tmp
 
 
 @pytest.mark.slow
-def test_the_head_of_a_foreign_checkpoint_goes_on(options, tmp_path, tiny_preset, tiny_vocabulary):
+def test_the_head_of_a_foreign_checkpoint_goes_on(options, tmp_path, two_block_preset, tiny_vocabulary):
     """A folder in Hugging Face's layout with the head of BertForMaskedLM."""
     from tftransformer.checkpoints import save_huggingface
 
-    pretrain(dataclasses.replace(options, preset=str(tiny_preset)))
+    pretrain(dataclasses.replace(options, preset=str(two_block_preset)))
     preset = load_preset(options.output_dir)
     source = {name: np.asarray(preset.source.get(name), "float32") for name in preset.source.keys()}
     folder = tmp_path / "foreign"
@@ -139,8 +139,8 @@ def test_every_family_of_encoders_trains_from_nothing(options, family):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["masked_lm", "distillation", "both"])
-def test_a_run_in_two_parts_ends_bit_equal(options, tiny_preset, objective, tmp_path, monkeypatch):
-    teacher = None if objective == "masked_lm" else str(tiny_preset)
+def test_a_run_in_two_parts_ends_bit_equal(options, two_block_preset, objective, tmp_path, monkeypatch):
+    teacher = None if objective == "masked_lm" else str(two_block_preset)
     whole = dataclasses.replace(options, objective=objective, teacher=teacher, num_layers=2, steps=20)
     figures = pretrain(whole)
     if teacher:  # the student started as its teacher
@@ -181,12 +181,12 @@ GOLDEN = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", GOLDEN)
-def test_figures_after_the_same_steps_stay(options, tiny_preset, case):
+def test_figures_after_the_same_steps_stay(options, two_block_preset, case):
     options = dataclasses.replace(
         options, num_layers=2, warmup=3, steps=12, heldout_batches=2, teacher_dtype="float32",
-        preset=str(tiny_preset) if case == "continued" else None,
+        preset=str(two_block_preset) if case == "continued" else None,
         objective={"continued": "masked_lm", "random": "distillation"}.get(case, case),
-        teacher=None if "masked_lm" in GOLDEN[case] and case != "both" else str(tiny_preset),
+        teacher=None if "masked_lm" in GOLDEN[case] and case != "both" else str(two_block_preset),
         inherit=case != "random",
     )  # fmt: skip
     figures = pretrain(options)
@@ -198,13 +198,13 @@ def test_figures_after_the_same_steps_stay(options, tiny_preset, case):
 
 
 @pytest.mark.slow
-def test_a_run_resumes_with_its_own_data_and_preset_alone(options, tiny_preset):
-    pretrain(dataclasses.replace(options, preset=str(tiny_preset)))
+def test_a_run_resumes_with_its_own_data_and_preset_alone(options, two_block_preset):
+    pretrain(dataclasses.replace(options, preset=str(two_block_preset)))
     resumed = dataclasses.replace(options, resume=True)
     with pytest.raises(TransformerError, match=r"had preset_weights=\w+; now it is none"):
         pretrain(resumed)
     with pytest.raises(TransformerError, match="the run to resume had seed=0; now it is 1"):
-        pretrain(dataclasses.replace(resumed, preset=str(tiny_preset), seed=1))
+        pretrain(dataclasses.replace(resumed, preset=str(two_block_preset), seed=1))
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ assert not [name for name, module in sys.modules.items() if name.startswith("ten
 
 
 @pytest.mark.slow
-def test_a_run_trains_saves_and_resumes_without_tensorflow(tmp_path, shard_folder, tiny_preset):
+def test_a_run_trains_saves_and_resumes_without_tensorflow(tmp_path, shard_folder, two_block_preset):
     flags = {
         "shards": str(shard_folder), "num_layers": 1, "hidden_dim": 8, "num_heads": 1, "intermediate_dim": 16,
         "max_sequence_length": 16, "sequence_length": 16, "batch_size": 4, "warmup": 2, "learning_rate": 3e-3,
@@ -50,7 +50,7 @@ def test_a_run_trains_saves_and_resumes_without_tensorflow(tmp_path, shard_folde
     }  # fmt: skip
     broken = {**flags, "output_dir": str(tmp_path / "parts")}
     distilled = {
-        **flags, "output_dir": str(tmp_path / "distilled"), "objective": "both", "teacher": str(tiny_preset),
+        **flags, "output_dir": str(tmp_path / "distilled"), "objective": "both", "teacher": str(two_block_preset),
         "num_layers": 2, "sample_texts": 20, "steps": 4,
     }  # fmt: skip
     runs = [(flags, None), (broken, 4), ({**broken, "resume": True}, None), (distilled, None)]

@@ -68,9 +68,9 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("options", "message"), MISTAKES, ids=lambda value: str(value)[:40])
-def test_mistakes_in_one_line(data, tiny_preset, options, message):
+def test_mistakes_in_one_line(data, two_block_preset, options, message):
     given = {key: value.format(data=data) if isinstance(value, str) else value for key, value in options.items()}
-    given = {"preset": str(tiny_preset), "output_dir": str(data / "run"), **given}
+    given = {"preset": str(two_block_preset), "output_dir": str(data / "run"), **given}
     before = sorted(p.name for p in data.iterdir())
     with pytest.raises(TransformerError, match=message) as error:
         classification.train(ClassificationOptions(**given))
@@ -122,7 +122,7 @@ def test_a_finished_run_is_needed_to_predict(tmp_path):
 
 
 @pytest.fixture
-def quick(data, tiny_preset, monkeypatch):
+def quick(data, two_block_preset, monkeypatch):
     """Options of a run that takes no graphs, and a list of its exports."""
     monkeypatch.setattr(TextClassifier, "run_eagerly", property(lambda _: True, lambda *_: None))
     exported = []
@@ -130,7 +130,11 @@ def quick(data, tiny_preset, monkeypatch):
         TextClassifier, "export", lambda _, folder: exported.append(folder) or folder.mkdir(parents=True)
     )
     options = ClassificationOptions(
-        preset=str(tiny_preset), dataset=str(data / "ok.csv"), epochs=1, output_dir=str(data / "run"), batch_size=32
+        preset=str(two_block_preset),
+        dataset=str(data / "ok.csv"),
+        epochs=1,
+        output_dir=str(data / "run"),
+        batch_size=32,
     )
     return options, exported
 
@@ -249,7 +253,7 @@ def test_only_what_may_help_is_named(given, flag, there):
     assert (flag in told(**given)) is there
 
 
-def test_a_run_tells_how_it_was_trained(tiny_preset, reviews, monkeypatch, tmp_path):
+def test_a_run_tells_how_it_was_trained(two_block_preset, reviews, monkeypatch, tmp_path):
     heard = []
     split = Split(*reviews)
     monkeypatch.setattr(ClassificationRun, "fit", lambda _: [{"loss": 1.0}, {"loss": 1.0}])
@@ -258,7 +262,7 @@ def test_a_run_tells_how_it_was_trained(tiny_preset, reviews, monkeypatch, tmp_p
     monkeypatch.setattr(classification, "below_baseline", lambda *given: heard.extend(given) or "")
     monkeypatch.setattr(TextClassifier, "export", lambda *_: None)
     options = ClassificationOptions(
-        preset=str(tiny_preset), epochs=5, augmentation="swap:0.1", output_dir=str(tmp_path / "run")
+        preset=str(two_block_preset), epochs=5, augmentation="swap:0.1", output_dir=str(tmp_path / "run")
     )
     ClassificationRun(options, Splits(split, split, split)).train()
     course, longest = heard[2], heard[5]

@@ -22,11 +22,6 @@ from tftransformer.runs.train import fingerprints
 from tftransformer.tasks import TextClassifier
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 def write(path, texts, labels):
     with open(path, "w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *zip(texts, labels)])

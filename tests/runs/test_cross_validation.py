@@ -23,9 +23,9 @@ def data(reviews):
 
 
 @pytest.fixture
-def build(tiny_preset):
+def build(two_block_preset):
     def make():
-        return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
+        return TextClassifier.from_preset(two_block_preset, labels=("negative", "positive"), sequence_length=16)
 
     return make
 
@@ -159,7 +159,7 @@ def test_the_frozen_part_runs_once_for_all_folds_and_changes_nothing(data, build
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pairs", "several labels"])
-def test_pairs_and_several_labels(data, build, tiny_preset, kind):
+def test_pairs_and_several_labels(data, build, two_block_preset, kind):
     texts, targets = data.texts, data.targets
     several = kind == "several labels"
     if several:
@@ -169,7 +169,9 @@ def test_pairs_and_several_labels(data, build, tiny_preset, kind):
     split = Split(texts, targets, multi_label=several)
 
     def make():
-        return TextClassifier.from_preset(tiny_preset, labels=split.labels, sequence_length=16, multi_label=several)
+        return TextClassifier.from_preset(
+            two_block_preset, labels=split.labels, sequence_length=16, multi_label=several
+        )
 
     keras.utils.set_random_seed(0)
     result = cross_validate(make, split, 2, strategy="lora:2", learning_rate=1e-2, epochs=2, say=silent)

@@ -15,11 +15,6 @@ from tftransformer.runs.search_space import SearchSpace
 from tftransformer.tasks import TextClassifier
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 class Stopped(Exception):
     pass
 

@@ -27,7 +27,7 @@ def table(tmp_path_factory, reviews):
     return path
 
 
-def options(tiny_preset, table, **given):
+def options(two_block_preset, table, **given):
     fields = {
         "epochs": 1,
         "sequence_length": 8,
@@ -36,7 +36,7 @@ def options(tiny_preset, table, **given):
         "text_columns": ["review"],
         **given,
     }
-    return DocumentOptions(preset=str(tiny_preset), dataset=str(table), **fields)
+    return DocumentOptions(preset=str(two_block_preset), dataset=str(table), **fields)
 
 
 def right(run):
@@ -45,9 +45,9 @@ def right(run):
 
 
 @pytest.mark.slow
-def test_a_run_reports_exports_and_compares_with_truncation(tiny_preset, table, tmp_path, capsys):
+def test_a_run_reports_exports_and_compares_with_truncation(two_block_preset, table, tmp_path, capsys):
     run = tmp_path / "run"
-    report = train(options(tiny_preset, table, against_truncation=True, output_dir=str(run), test_examples=8))
+    report = train(options(two_block_preset, table, against_truncation=True, output_dir=str(run), test_examples=8))
     said = capsys.readouterr().out
     assert "longer than one chunk of 8 tokens" in said and "what counts in the first documents" in said
     metrics = json.loads((run / "metrics.json").read_text())
@@ -66,9 +66,9 @@ def test_a_run_reports_exports_and_compares_with_truncation(tiny_preset, table, 
     assert type(load_classifier(tmp_path / "run-truncated")) is TextClassifier
 
 
-def test_a_preset_that_cannot_be_truncated_is_named_first(tiny_preset, table, tmp_path):
+def test_a_preset_that_cannot_be_truncated_is_named_first(two_block_preset, table, tmp_path):
     saved = tmp_path / "saved"
-    DocumentClassifier.from_preset(tiny_preset, labels=["a", "b"], sequence_length=8).save_to_preset(saved)
+    DocumentClassifier.from_preset(two_block_preset, labels=["a", "b"], sequence_length=8).save_to_preset(saved)
     with pytest.raises(TransformerError, match="needs a preset without attention over chunks; .* has one"):
         train(options(saved, table, output_dir=str(tmp_path / "run"), against_truncation=True))
     assert not (tmp_path / "run").exists()
@@ -83,7 +83,7 @@ def test_a_preset_that_cannot_be_truncated_is_named_first(tiny_preset, table, tm
         (dict(text_columns=["review", "title"]), "must be single texts; the data hold pairs"),
     ],
 )
-def test_mistakes_are_named_before_anything_is_written(tiny_preset, table, tmp_path, given, message):
+def test_mistakes_are_named_before_anything_is_written(two_block_preset, table, tmp_path, given, message):
     with pytest.raises(TransformerError, match=message):
-        train(options(tiny_preset, table, output_dir=str(tmp_path / "run"), **given))
+        train(options(two_block_preset, table, output_dir=str(tmp_path / "run"), **given))
     assert not (tmp_path / "run").exists()

@@ -12,11 +12,6 @@ from tftransformer.tasks import TextClassifier
 
 
 @pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
-@pytest.fixture(scope="module")
 def classifier(tiny_preset):
     keras.utils.set_random_seed(0)
     classifier = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)

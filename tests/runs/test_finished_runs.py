@@ -31,11 +31,6 @@ LABELS = ("negative", "positive")
 CONFIDENCE = {"answers": {"0.9": {"threshold": 1.0}}, "sets": {"0.9": {"threshold": 1e-9}, "0.8": {"threshold": 0.5}}}
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 def write(path, texts, labels):
     with open(path, "w", newline="") as file:
         rows = ((i, text, label) for i, (text, label) in enumerate(zip(texts, labels)))

@@ -10,7 +10,7 @@ from absl import flags
 from tftransformer.errors import TransformerError
 from tftransformer.runs.commands import COMMANDS
 from tftransformer.runs.commands.compare_strategies import TableOptions
-from tftransformer.runs.flags import OptionFlags, carried, check_options, name_flags, option, read_range
+from tftransformer.runs.flags import OptionFlags, check_options, flag_names, name_flags, option, read_range
 from tftransformer.runs.options import ClassificationOptions
 
 
@@ -93,7 +93,7 @@ FLAGS = (
     "strategy", "freeze_layers", "epochs", "preset", "text_columns", "label_column", "train_path", "test_path", "output_dir",
     "overwrite", "init_from", "add_labels", "augmentation", "dataset", "texts", "model", "class_weight", "minutes", "steps",
 )  # fmt: skip
-RUN, TABLE = (carried(dataclasses.fields(options)) for options in (ClassificationOptions, TableOptions))
+RUN, TABLE = (flag_names(dataclasses.fields(options)) for options in (ClassificationOptions, TableOptions))
 
 
 @pytest.mark.parametrize(

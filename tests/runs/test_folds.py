@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from tftransformer.data.folding import fold_text
+from tftransformer.data.dedup import dedup_key
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.runs.cross_validation import stratified_folds
@@ -38,7 +38,7 @@ def test_folds_are_disjoint_and_cover_and_tear_nothing_apart(texts, folds, seed,
         return
     assert sorted(row for fold in held_out for row in fold) == list(range(len(texts)))
     assert len(held_out) == folds and all(len(fold) for fold in held_out)
-    for keys in ([fold_text(t) for t in data.texts], groups or []):
+    for keys in ([dedup_key(t) for t in data.texts], groups or []):
         for fold in held_out:
             inside = {keys[i] for i in fold} if keys else set()
             assert not inside & {key for i, key in enumerate(keys) if i not in set(fold)}

@@ -15,7 +15,7 @@ WORDS = {"negative": ["bad", "awful", "dull"], "positive": ["good", "great", "br
 
 
 @pytest.fixture(scope="module")
-def rows(one_block_preset):
+def rows(tiny_preset):
     draw = np.random.default_rng(0)
     targets = [("negative", "positive")[i % 2] for i in range(160)]
     texts = [" ".join(draw.choice(WORDS[target], 4)) for target in targets]
@@ -23,7 +23,7 @@ def rows(one_block_preset):
     for row in flipped:
         targets[row] = "positive" if targets[row] == "negative" else "negative"
     split = Split(texts, targets, rows=list(range(2, 162)))
-    classifier = TextClassifier.from_preset(one_block_preset, labels=split.labels, pooling="mean")
+    classifier = TextClassifier.from_preset(tiny_preset, labels=split.labels, pooling="mean")
     return classifier, split, flipped
 
 
@@ -49,10 +49,10 @@ def test_nothing_to_say(rows):
     assert str(dataclasses.replace(found, rows=found.rows[:0])) == "labels: none of 160 looks wrong"
 
 
-def test_labels_with_a_single_row_are_named_and_the_rest_is_checked(one_block_preset, rows):
+def test_labels_with_a_single_row_are_named_and_the_rest_is_checked(tiny_preset, rows):
     _, split, flipped = rows
     more = Split(["so so", *split.texts, "hm"], ["mixed", *split.targets, "unclear"])
-    classifier = TextClassifier.from_preset(one_block_preset, labels=[*more.labels, "unused"], pooling="mean")
+    classifier = TextClassifier.from_preset(tiny_preset, labels=[*more.labels, "unused"], pooling="mean")
     found = check_labels(classifier, more, classifier.preprocess(more))
     assert len({row - 1 for row in found.rows} & set(flipped)) >= 4 and not {0, 161} & set(found.rows)
     lines = str(found).splitlines()
@@ -63,8 +63,8 @@ def test_labels_with_a_single_row_are_named_and_the_rest_is_checked(one_block_pr
     assert text.startswith("labels: none could be checked") and "mixed, unclear" in text
 
 
-def test_what_cannot_be_checked(rows, one_block_preset):
+def test_what_cannot_be_checked(rows, tiny_preset):
     _, split, _ = rows
-    several = TextClassifier.from_preset(one_block_preset, labels=split.labels, multi_label=True)
+    several = TextClassifier.from_preset(tiny_preset, labels=split.labels, multi_label=True)
     with pytest.raises(TransformerError, match="one label a text"):
         check_labels(several, split, several.preprocess(split.texts))

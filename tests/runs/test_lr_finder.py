@@ -11,11 +11,6 @@ from tftransformer.runs.lr_finder import ExponentialRise, LearningRateSweep, fin
 from tftransformer.tasks.text_classifier import TextClassifier
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 @pytest.fixture
 def classifier(tiny_preset):
     def build(**options):

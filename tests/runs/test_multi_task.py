@@ -64,19 +64,19 @@ def test_tasks_of_a_folder(folder):
         (dict(learning_rate=-1.0), "learning_rate must be above 0"),
     ],
 )
-def test_mistakes_are_one_line_and_nothing_is_written(options, part, folder, tiny_preset, tmp_path, monkeypatch):
+def test_mistakes_are_one_line_and_nothing_is_written(options, part, folder, two_block_preset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TransformerError, match=part) as error:
-        compare(MultiTaskOptions(**{"data": str(folder), "preset": str(tiny_preset), **options}))
+        compare(MultiTaskOptions(**{"data": str(folder), "preset": str(two_block_preset), **options}))
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
-def test_tasks_together_and_alone_have_figures(folder, one_block_preset, tmp_path, monkeypatch):
+def test_tasks_together_and_alone_have_figures(folder, tiny_preset, tmp_path, monkeypatch):
     for kind in (TextClassifier, MultiTaskClassifier):
         monkeypatch.setattr(kind, "run_eagerly", property(lambda _: True, lambda *_: None))
         monkeypatch.setattr(kind, "export", lambda _, path: path.mkdir(parents=True))
     options = MultiTaskOptions(
-        preset=str(one_block_preset), data=str(folder), tasks=["mood", "pairs"], epochs=1, batch_size=32,
+        preset=str(tiny_preset), data=str(folder), tasks=["mood", "pairs"], epochs=1, batch_size=32,
         strategy="head", train_examples=20, test_examples=10, output_dir=str(tmp_path / "run"),
     )  # fmt: skip
     for row in compare(options):
@@ -85,11 +85,11 @@ def test_tasks_together_and_alone_have_figures(folder, one_block_preset, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("alone", [True, False])
-def test_a_run_leaves_table_plot_model_and_signatures(alone, folder, tiny_preset, tmp_path, capsys):
+def test_a_run_leaves_table_plot_model_and_signatures(alone, folder, two_block_preset, tmp_path, capsys):
     import tensorflow as tf
 
     options = MultiTaskOptions(
-        preset=str(tiny_preset), data=str(folder), tasks=["mood", "pairs"], epochs=2, batch_size=8,
+        preset=str(two_block_preset), data=str(folder), tasks=["mood", "pairs"], epochs=2, batch_size=8,
         learning_rate=1e-3, strategy="freeze:1", alone=alone, output_dir=str(tmp_path / "run"),
     )  # fmt: skip
     rows = compare(options)

@@ -10,7 +10,7 @@ import pytest
 
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.calibration import ACCURACIES, COVERAGES, Confidence
-from tftransformer.objectives.classification import Answer
+from tftransformer.objectives.classification import Prediction
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.predictions import check_output, pair_up, texts_to_predict, thresholds_of, write_answers
 from tftransformer.runs.run_folder import RunFolder
@@ -56,9 +56,9 @@ def test_texts_are_given_in_one_way(tmp_path):
 
 def test_answers_are_a_row_a_text_with_all_probabilities(tmp_path):
     answers = [
-        Answer("b", 0.75, {"a": 0.25, "b": 0.75}),
-        Answer(("a", "b"), (0.9, 0.8), {"a": 0.9, "b": 0.8}),
-        Answer((), (), {"a": 0.1, "b": 0.2}),
+        Prediction("b", 0.75, {"a": 0.25, "b": 0.75}),
+        Prediction(("a", "b"), (0.9, 0.8), {"a": 0.9, "b": 0.8}),
+        Prediction((), (), {"a": 0.1, "b": 0.2}),
     ]
     write_answers(tmp_path / "out.csv", TEXTS, answers, ["a", "b"])
     with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
@@ -78,7 +78,7 @@ def test_answers_are_a_row_a_text_with_all_probabilities(tmp_path):
 def test_sets_of_labels_have_a_column_that_gives_any_names_back(tmp_path):
     labels = ("yes|no", 'the "rest"', "two\nlines", "plain")
     sets = [labels, labels[2:], ("plain",)]
-    answers = [Answer(labels[0], 0.25, dict.fromkeys(labels, 0.25), found) for found in sets]
+    answers = [Prediction(labels[0], 0.25, dict.fromkeys(labels, 0.25), found) for found in sets]
     write_answers(tmp_path / "out.csv", TEXTS, answers, labels)
     with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -91,13 +91,13 @@ def test_sets_of_labels_have_a_column_that_gives_any_names_back(tmp_path):
 
 def test_half_a_surrogate_pair_is_no_traceback(tmp_path):
     # What a shell's bytes that are no UTF-8 become in sys.argv.
-    write_answers(tmp_path / "out.csv", ["caf\udce9"], [Answer("a", 1.0, {"a": 1.0})], ["a"])
+    write_answers(tmp_path / "out.csv", ["caf\udce9"], [Prediction("a", 1.0, {"a": 1.0})], ["a"])
     assert (tmp_path / "out.csv").read_bytes().splitlines()[1] == b"caf\\udce9,a,1.000000"
 
 
 def test_half_a_file_is_never_left(tmp_path):
     def answers():
-        yield Answer("a", 1.0, {"a": 1.0})
+        yield Prediction("a", 1.0, {"a": 1.0})
         raise MemoryError
 
     with pytest.raises(MemoryError):

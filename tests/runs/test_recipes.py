@@ -13,10 +13,10 @@ from tftransformer.tasks.text_classifier import TextClassifier
 
 
 @pytest.fixture
-def build(tiny_preset):
+def build(two_block_preset):
     def make():
         keras.utils.set_random_seed(0)
-        return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
+        return TextClassifier.from_preset(two_block_preset, labels=("negative", "positive"), sequence_length=16)
 
     return make
 
@@ -63,7 +63,7 @@ def test_a_model_is_changed_and_compiled_by_its_recipe(build):
 def test_a_recipe_without_a_rate_has_that_of_its_strategy(text, rate, build):
     def advised():
         model = build()
-        model.advice = {"learning_rate": 4e-5, "frozen_learning_rate": 3e-4}
+        model.recommended_hparams = {"learning_rate": 4e-5, "frozen_learning_rate": 3e-4}
         return model
 
     model, _ = prepare(advised, {} if text is None else {"strategy": text})

@@ -215,9 +215,9 @@ def test_arguments_out_of_range(run, monkeypatch):
         run("new")
 
 
-def test_strategies_that_do_not_fit_the_model_are_found_before_the_first_trial(tiny_preset, tmp_path):
+def test_strategies_that_do_not_fit_the_model_are_found_before_the_first_trial(two_block_preset, tmp_path):
     def build():
-        return TextClassifier.from_preset(tiny_preset, labels=("x", "y"))
+        return TextClassifier.from_preset(two_block_preset, labels=("x", "y"))
 
     rows = Split(["a", "b"], ["x", "y"])
     for space in ({"strategy": ["full", "freeze:3"]}, {"freeze_layers": (0, 3)}):
@@ -249,13 +249,13 @@ def test_a_picture_without_rates_goes_by_trials(tmp_path):
 
 @pytest.mark.slow
 def test_real_trials_share_the_cache_and_the_best_model_is_as_good_as_its_score(
-    reviews, tiny_preset, tmp_path, monkeypatch
+    reviews, two_block_preset, tmp_path, monkeypatch
 ):
     data = Split(*reviews)
     train, validation = data.take(range(40)), data.take(range(40, 60))
 
     def build():
-        return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
+        return TextClassifier.from_preset(two_block_preset, labels=("negative", "positive"), sequence_length=16)
 
     space = {"strategy": ["freeze:1", "lora:2"], "learning_rate": (1e-3, 3e-2), "epochs": (2, 3), "batch_size": 8}
     cache = ActivationCache(tmp_path / "states", say=lambda _: None)
@@ -297,7 +297,7 @@ def test_real_trials_share_the_cache_and_the_best_model_is_as_good_as_its_score(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pairs", "several labels"])
-def test_pairs_and_several_labels(reviews, tiny_preset, tmp_path, kind):
+def test_pairs_and_several_labels(reviews, two_block_preset, tmp_path, kind):
     texts, targets = reviews
     several = kind == "several labels"
     if several:
@@ -308,7 +308,7 @@ def test_pairs_and_several_labels(reviews, tiny_preset, tmp_path, kind):
 
     def build():
         return TextClassifier.from_preset(
-            tiny_preset, labels=("negative", "positive"), sequence_length=16, multi_label=several
+            two_block_preset, labels=("negative", "positive"), sequence_length=16, multi_label=several
         )
 
     space = {"strategy": ["head", "lora:2"], "learning_rate": (1e-3, 3e-2), "epochs": 2}

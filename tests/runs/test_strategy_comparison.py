@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from tftransformer.data.cutting import subset
 from tftransformer.data.split import Split
+from tftransformer.data.splitting import subset
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.strategy import parse_strategy
 from tftransformer.runs.flags import read_numbers
@@ -14,11 +14,6 @@ from tftransformer.runs.strategy_comparison import StrategyTable, compare_strate
 from tftransformer.tasks.text_classifier import TextClassifier
 
 MODULE = importlib.import_module("tftransformer.runs.strategy_comparison")
-
-
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
 
 
 @pytest.fixture
@@ -56,7 +51,7 @@ def test_all_strategies_see_the_same_rows_and_as_many_updates(data, build, fake_
     for recipe, rows, _, seed in fake_runs:
         assert rows.texts == subset(train, len(rows), seed).texts
         assert recipe["epochs"] == {8: 3, 20: 2}[len(rows)]
-    advice = build().advice
+    advice = build().recommended_hparams
     assert {recipe["strategy"]: recipe["learning_rate"] for recipe, *_ in fake_runs} == {
         "full": parse_strategy("full").learning_rate(advice),
         "head": parse_strategy("head").learning_rate(advice),

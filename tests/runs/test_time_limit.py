@@ -11,7 +11,7 @@ from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.methods import LoRA
 from tftransformer.runs import halving, time_limit
-from tftransformer.runs.halving import Candidate, choose_field, last_updates, rungs_of
+from tftransformer.runs.halving import Candidate, last_updates, rungs_of, select_candidates
 from tftransformer.runs.options import ClassificationOptions
 from tftransformer.runs.time_limit import HEAD, train_within
 from tftransformer.tasks.text_classifier import TextClassifier
@@ -95,7 +95,7 @@ def test_rungs_share_the_time_without_rest():
 
 def test_more_time_never_means_fewer_candidates():
     candidates = [Candidate("full", rate) for rate in (1e-4, 3e-4, 3e-5, 1e-5, 1e-3)]
-    chosen = [choose_field(candidates, seconds, 0.5, 3.0, 250) for seconds in range(0, 2000, 50)]
+    chosen = [select_candidates(candidates, seconds, 0.5, 3.0, 250) for seconds in range(0, 2000, 50)]
     assert chosen == sorted(chosen) and set(chosen) == {1, 3, 5}
 
 

@@ -25,7 +25,7 @@ KINDS = {"movie": "I-THING", "film": "I-THING"}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, reviews, one_block_preset):
+def place(tmp_path_factory, reviews, tiny_preset):
     """A folder with data, and a finished run of each task on them, trained and predicting without graphs, not exported."""
     folder = tmp_path_factory.mktemp("train")
     with open(folder / "reviews.csv", "w", newline="") as file:
@@ -33,7 +33,7 @@ def place(tmp_path_factory, reviews, one_block_preset):
         csv.writer(file).writerows([("words", "stars"), *rows])
     sentences = ("\n".join(f"{word} {KINDS.get(word, 'O')}" for word in text.split()) for text in reviews[0])
     (folder / "reviews.conll").write_text("\n\n".join(sentences) + "\n")
-    shared = {"preset": str(one_block_preset), "epochs": 1, "seed": 3, "train_examples": 20, "drop_leaked": True}
+    shared = {"preset": str(tiny_preset), "epochs": 1, "seed": 3, "train_examples": 20, "drop_leaked": True}
     with pytest.MonkeyPatch.context() as patch:
         for kind in (TextRegressor, TokenClassifier):
             patch.setattr(kind, "run_eagerly", property(lambda _: True, lambda *_: None))
@@ -161,7 +161,7 @@ def test_a_fingerprint_is_of_the_rows():
     assert once == again != other
 
 
-def test_early_stopping_watches_what_the_objective_says(tiny_preset):
+def test_early_stopping_watches_what_the_objective_says(two_block_preset):
     for kind, options, monitor in (
         (ClassificationRun, {"labels": ["a", "b"]}, ("val_macro_f1", "max")),
         (ClassificationRun, {"labels": ["a", "b"], "multi_label": True}, ("val_micro_f1", "max")),
@@ -169,7 +169,7 @@ def test_early_stopping_watches_what_the_objective_says(tiny_preset):
         (TaggingRun, {"labels": ["O", "B-X", "I-X"]}, ("val_entity_f1", "max")),
         (TaggingRun, {"labels": ["NOUN", "VERB"]}, ("val_accuracy", "max")),
     ):
-        task = kind.task_class.from_preset(tiny_preset, load_weights=False, **options)
+        task = kind.task_class.from_preset(two_block_preset, load_weights=False, **options)
         assert task.objective.monitor == monitor
         compiled = task.objective.compiled(None, None, None, 0.0)
         named = [metric.name for key in ("metrics", "weighted_metrics") for metric in compiled.get(key) or []]

@@ -371,7 +371,7 @@ def test_unfreezing_and_freezing_again_between_fits(tiny_vocabulary, reviews, tm
 
 
 @pytest.mark.slow
-def test_a_new_process_finds_what_the_last_one_stored(tiny_preset, tmp_path):
+def test_a_new_process_finds_what_the_last_one_stored(two_block_preset, tmp_path):
     program = """
 import sys
 from tftransformer.finetuning import ActivationCache, freeze
@@ -385,7 +385,7 @@ print(cache.computed_rows)
 """
     for expected in ("3", "0"):
         done = subprocess.run(
-            [sys.executable, "-c", program, str(tiny_preset), str(tmp_path / "cache")], capture_output=True, text=True,
+            [sys.executable, "-c", program, str(two_block_preset), str(tmp_path / "cache")], capture_output=True, text=True,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, check=False, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]

@@ -16,11 +16,6 @@ from tftransformer.tasks.text_classifier import TextClassifier
 NAMES = ("negative", "positive")
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 class Seen(Operation):
     """Changes nothing and remembers what it was given."""
 

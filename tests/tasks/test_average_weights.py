@@ -18,11 +18,6 @@ from tftransformer.training.collapse import restart
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks, but for unfreezing
-
-
 def build(preset, methods="average", seed=0, **options):
     keras.utils.set_random_seed(seed)
     classifier = TextClassifier.from_preset(preset, labels=["negative", "positive"], sequence_length=16)

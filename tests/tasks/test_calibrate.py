@@ -59,8 +59,8 @@ def drawn(probabilities, multi_label):
 
 
 @pytest.mark.parametrize("make", [single, several, documents, of_tasks], ids=lambda make: make.__name__)
-def test_labels_get_likelier_and_no_decision_changes(make, one_block_preset, tmp_path):
-    task, answers, which = make(one_block_preset)
+def test_labels_get_likelier_and_no_decision_changes(make, tiny_preset, tmp_path):
+    task, answers, which = make(tiny_preset)
     before, others = task.predict(TEXTS, verbose=0, **which), None
     if which:
         others = task.predict(TEXTS, task="first", verbose=0)
@@ -84,20 +84,20 @@ def test_labels_get_likelier_and_no_decision_changes(make, one_block_preset, tmp
 
 
 @pytest.mark.slow
-def test_an_export_answers_calibrated(one_block_preset, tmp_path):
-    task, _, _ = single(one_block_preset)
+def test_an_export_answers_calibrated(tiny_preset, tmp_path):
+    task, _, _ = single(tiny_preset)
     task.calibrate(Split(TEXTS, TARGETS))
     task.export(tmp_path / "serving")
     served = tf.saved_model.load(str(tmp_path / "serving")).signatures["serving_default"](text=tf.constant(TEXTS))
     np.testing.assert_allclose(served["probabilities"], task.predict(TEXTS, verbose=0), atol=1e-5)
 
 
-def test_what_cannot_be_calibrated(one_block_preset):
-    task, _, _ = single(one_block_preset)
+def test_what_cannot_be_calibrated(tiny_preset):
+    task, _, _ = single(tiny_preset)
     with pytest.raises(TransformerError, match="targets"):
         task.calibrate(Split(TEXTS))
     with pytest.raises(TransformerError, match="no task 'moood'"):
-        of_tasks(one_block_preset)[0].calibrate(Split(TEXTS, TARGETS), task="moood")
+        of_tasks(tiny_preset)[0].calibrate(Split(TEXTS, TARGETS), task="moood")
     task.apply(LoRA(rank=2, targets=["head/logits"]))
     with pytest.raises(TransformerError, match="the head holds a change that is not merged: tt.merge"):
         task.calibrate(Split(TEXTS, TARGETS))
@@ -108,8 +108,8 @@ def test_what_cannot_be_calibrated(one_block_preset):
 
 
 @pytest.mark.parametrize("make", [single, of_tasks], ids=lambda make: make.__name__)
-def test_label_sets_are_those_of_the_threshold_and_the_likeliest_come_first(make, one_block_preset):
-    task, answers, which = make(one_block_preset)
+def test_label_sets_are_those_of_the_threshold_and_the_likeliest_come_first(make, tiny_preset):
+    task, answers, which = make(tiny_preset)
     probabilities = task.predict(TEXTS, verbose=0, **which)
     split = Split(TEXTS, drawn(probabilities, False))
     before = [()] * len(TEXTS)
@@ -130,8 +130,8 @@ def test_label_sets_are_those_of_the_threshold_and_the_likeliest_come_first(make
         assert task.classify(TEXTS, label_set_threshold=threshold) == found
 
 
-def test_of_equally_likely_labels_the_answer_comes_first(one_block_preset):
-    _, answers, _ = of_tasks(one_block_preset)
+def test_of_equally_likely_labels_the_answer_comes_first(tiny_preset):
+    _, answers, _ = of_tasks(tiny_preset)
     rows = np.array([[0.25, 0.375, 0.375], [0.5, 0.25, 0.25]])
     found = answers.answers(rows, min_probability=0.4, label_set_threshold=0.6)
     assert [answer.label for answer in found] == [None, LABELS[0]]  # a set may stand where the label is left out
@@ -140,9 +140,9 @@ def test_of_equally_likely_labels_the_answer_comes_first(one_block_preset):
     assert answers.answers(rows[:0], label_set_threshold=0.5) == []
 
 
-def test_wrong_label_sets(one_block_preset):
-    task, _, _ = single(one_block_preset)
-    several_labels, _, _ = several(one_block_preset)
+def test_wrong_label_sets(tiny_preset):
+    task, _, _ = single(tiny_preset)
+    several_labels, _, _ = several(tiny_preset)
     split = Split(TEXTS[:3], TARGETS[:3])
     with pytest.raises(TransformerError, match="label_set_threshold must be between 0 and 1; got 1.5"):
         task.classify(TEXTS[:3], label_set_threshold=1.5)
@@ -156,8 +156,8 @@ def test_wrong_label_sets(one_block_preset):
         several_labels.conformal_threshold(split)
 
 
-def test_unsure_answers_are_left_out(one_block_preset):
-    task, _, _ = single(one_block_preset)
+def test_unsure_answers_are_left_out(tiny_preset):
+    task, _, _ = single(tiny_preset)
     probabilities = task.predict(TEXTS, verbose=0).max(-1)
     middle = float(np.median(probabilities))
     answers = task.classify(TEXTS, min_probability=middle)
@@ -166,4 +166,4 @@ def test_unsure_answers_are_left_out(one_block_preset):
     with pytest.raises(TransformerError, match="min_probability must be between 0 and 1; got 1.5"):
         task.classify(TEXTS, min_probability=1.5)
     with pytest.raises(TransformerError, match="min_probability is for one label a text"):
-        several(one_block_preset)[0].classify(TEXTS, min_probability=0.5)
+        several(tiny_preset)[0].classify(TEXTS, min_probability=0.5)

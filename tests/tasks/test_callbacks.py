@@ -25,11 +25,6 @@ KINDS = {
 WITHOUT_UPDATES = ("probe", "contrastive")
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 class Rates(keras.callbacks.LambdaCallback):
     """Notes the rates of epochs, as TensorBoard does."""
 
@@ -49,14 +44,14 @@ def fitted(preset, reviews, kind, callbacks, **compiled):
     if method is not None:
         classifier.apply(method)
     if kind == "restarted":
-        classifier.advice = {**classifier.advice, "learning_rate": 20.0}
+        classifier.recommended_hparams = {**classifier.recommended_hparams, "learning_rate": 20.0}
     classifier.compile(run_eagerly=KINDS[kind][1] != "recipe", **compiled)
     rows = Split(*reviews)
     if epochs == "recipe":
         rows = Split([f"{text} {word}" for text in rows.texts for word in ("film", "story")],
                      [label for label in rows.targets for _ in range(2)])  # fmt: skip
         updates = 16 if kind == "restarted" else 4
-        epochs = choose_recipe(120, 16, 2, classifier.advice, fresh_head=True, epochs=updates)
+        epochs = choose_recipe(120, 16, 2, classifier.recommended_hparams, fresh_head=True, epochs=updates)
     history = classifier.fit(rows, validation_data=Split(*reviews), epochs=epochs, callbacks=callbacks, verbose=0)
     return classifier, history
 

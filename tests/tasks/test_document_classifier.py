@@ -18,11 +18,6 @@ from tftransformer.tasks.text_classifier import TextClassifier
 LABELS = ("negative", "positive")
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 def build(preset, kind=DocumentClassifier, labels=LABELS, **options):
     keras.utils.set_random_seed(0)
     return kind.from_preset(preset, labels=labels, **{"sequence_length": 8, **options})
@@ -74,7 +69,7 @@ def test_a_text_of_one_chunk_is_classified_as_by_the_plain_classifier(tiny_prese
     plain = build(tiny_preset, TextClassifier, sequence_length=16, pooling=pooling)
     shake(plain, "head/|pooler/").save_to_preset(tmp_path / "plain")
     document = DocumentClassifier.from_preset(tmp_path / "plain", pooling=pooling)
-    assert document.sequence_length == 16 and set(document.fresh) == {
+    assert document.sequence_length == 16 and set(document.newly_initialized) == {
         "chunk_attention/projection/kernel", "chunk_attention/projection/bias", "chunk_attention/query",
     }  # fmt: skip
     expected = probabilities(plain, reviews[0])
@@ -218,13 +213,13 @@ def test_saved_and_loaded_it_predicts_the_same(tiny_preset, documents, tmp_path,
     saved.save_to_preset(tmp_path / "model")
     loaded = DocumentClassifier.from_preset(tmp_path / "model")
     assert (
-        loaded.preprocessor.cut == saved.preprocessor.cut
-        and loaded.fresh == ()
+        loaded.preprocessor.chunker == saved.preprocessor.chunker
+        and loaded.newly_initialized == ()
         and len(loaded.chunk_blocks) == chunk_blocks
     )
     np.testing.assert_array_equal(probabilities(loaded, texts), expected)
     others = DocumentClassifier.from_preset(tmp_path / "model", labels=["x", "y"])
-    assert set(others.fresh) == {"head/logits/kernel", "head/logits/bias"}
+    assert set(others.newly_initialized) == {"head/logits/kernel", "head/logits/bias"}
     with pytest.raises(TransformerError, match="chunk_attention"):
         TextClassifier.from_preset(tmp_path / "model")
     with pytest.raises(TransformerError, match="chunk_attention"):

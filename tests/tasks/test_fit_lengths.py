@@ -14,11 +14,6 @@ ROWS, BATCH, EPOCHS = 11, 4, 4  # three updates an epoch
 SIGNATURE = (tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.string))
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 def generated(texts, labels):
     return tf.data.Dataset.from_generator(lambda: zip(texts, labels), output_signature=SIGNATURE)
 

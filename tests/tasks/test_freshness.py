@@ -13,22 +13,17 @@ from sklearn.metrics import f1_score
 
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.keras_metrics import MultiLabelF1
+from tftransformer.finetuning.adapter_config import inserted_patterns
 from tftransformer.finetuning.freezing import freeze, train_only, unfreeze
 from tftransformer.finetuning.methods import Adapter, LoRA, Prefix
 from tftransformer.finetuning.methods.adapter import remove_adapter, set_adapter
 from tftransformer.finetuning.methods.prefix import remove_prefix
-from tftransformer.finetuning.projection_changes import load_changes, merge, save_changes, unmerge
-from tftransformer.finetuning.structure import inserted_patterns
+from tftransformer.finetuning.projection_deltas import load_changes, merge, save_changes, unmerge
 from tftransformer.patterns import addresses
 from tftransformer.tasks.multi_task import MultiTaskClassifier
 from tftransformer.tasks.text_classifier import TextClassifier
 
 LABELS = ("negative", "positive")
-
-
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # a change of one block is as new to a graph as that of several
 
 
 def make(tiny_preset, kind=TextClassifier, **options):
@@ -136,9 +131,9 @@ def changed(change, moment, tiny_preset, data, folder):
     before(model)
     if moment != "new":
         MOMENTS[moment](model, data)
-    model.compiled_for = model.fresh
+    model.compiled_for = model.newly_initialized
     if moment == "loaded":
-        compiled_for = model.fresh
+        compiled_for = model.newly_initialized
         model.save(folder / "model.keras")
         model = keras.models.load_model(folder / "model.keras")
         model.run_eagerly = False
@@ -210,7 +205,10 @@ def trains_as_it_is(model, data):
     held = {id(variable) for variable in model.optimizer._trainable_variables}
     assert held == {id(variable) for variable in model.trainable_variables}
     # An optimizer that goes on is the one of before: what is read from a file is fresh no more.
-    patterns = (*(model.compiled_for if model.optimizer is optimizer else model.fresh), *inserted_patterns())
+    patterns = (
+        *(model.compiled_for if model.optimizer is optimizer else model.newly_initialized),
+        *inserted_patterns(),
+    )
     fresh = {name for name in trains if any(re.fullmatch(p, name) for p in patterns)}
     assert set(model.optimizer.get_config()["rate_multipliers"]) == fresh
 

@@ -27,11 +27,6 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 def dataset_of(y):
     return tf.data.Dataset.from_tensor_slices((TEXTS, y))
 

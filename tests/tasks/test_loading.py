@@ -124,11 +124,11 @@ def answers(task):
 
 
 @pytest.fixture
-def stored(tiny_preset, tmp_path):
+def stored(two_block_preset, tmp_path):
     """Save a task of a kind and return it with its folder."""
 
     def save(make, **options):
-        task = shaken(make(tiny_preset))
+        task = shaken(make(two_block_preset))
         task.save_to_preset(tmp_path / "model", **options)
         return task, tmp_path / "model"
 
@@ -156,16 +156,16 @@ def test_what_was_saved_comes_back(make, stored):
     assert type(again) is type(task)
     assert settings(again) == settings(task)
     ours, theirs = addresses(task), addresses(again)
-    assert list(ours) == list(theirs) and again.fresh == ()
+    assert list(ours) == list(theirs) and again.newly_initialized == ()
     for name, variable in ours.items():
         np.testing.assert_array_equal(variable.numpy(), theirs[name].numpy(), err_msg=name)
     for before, after in zip(answers(task), answers(again), strict=True):
         np.testing.assert_array_equal(before, after)
 
 
-def test_the_law_is_asked_of_every_task(tiny_preset):
+def test_the_law_is_asked_of_every_task(two_block_preset):
     kinds = {getattr(tasks, name) for name in tasks.TASKS}
-    assert kinds == {type(make(tiny_preset)) for make in MAKERS if make is not users_own}
+    assert kinds == {type(make(two_block_preset)) for make in MAKERS if make is not users_own}
     for kind in kinds:
         assert keras.saving.get_registered_name(kind) == f"tftransformer>{kind.__name__}"
 
@@ -194,9 +194,9 @@ def test_a_classifier_of_another_project(stored):
     assert type(load(ours)) is tt.TextClassifier
 
 
-def test_an_encoder_alone_needs_a_task(stored, tiny_preset):
+def test_an_encoder_alone_needs_a_task(stored, two_block_preset):
     _, folder = stored(documents, head=False)
-    for name in (folder, tiny_preset, "bert_12x192_en_uncased"):
+    for name in (folder, two_block_preset, "bert_12x192_en_uncased"):
         assert saved_class(load_preset(name)) is None
         assert refusal(name) == (
             f"{name} holds an encoder without a task: give it one, such as "
@@ -230,7 +230,7 @@ def test_a_class_that_is_not_known(name, message, stored):
     assert message in refusal(folder)
 
 
-def test_a_class_that_nobody_registered(stored, tiny_preset):
+def test_a_class_that_nobody_registered(stored, two_block_preset):
     class Private(tt.TextClassifier):
         pass
 
@@ -245,11 +245,13 @@ def test_another_class_than_was_saved(stored):
     """It takes over encoder and head where its network has room for everything, and otherwise says what has none."""
     _, folder = stored(text)
     longer = tt.DocumentClassifier.from_preset(folder)
-    assert type(longer) is tt.DocumentClassifier and {n.split("/")[0] for n in longer.fresh} == {"chunk_attention"}
+    assert type(longer) is tt.DocumentClassifier and {n.split("/")[0] for n in longer.newly_initialized} == {
+        "chunk_attention"
+    }
     with pytest.raises(TransformerError, match="tasks must be given: .* was not saved with several tasks"):
         tt.MultiTaskClassifier.from_preset(folder)
     several = tt.MultiTaskClassifier.from_preset(folder, tasks={"mood": LABELS})
-    assert {name.split("/")[0] for name in several.fresh} == {"head"}
+    assert {name.split("/")[0] for name in several.newly_initialized} == {"head"}
     folder = folder.with_name("documents")
     longer.save_to_preset(folder)
     with pytest.raises(TransformerError, match="the model has no place for: chunk_attention/"):
@@ -258,4 +260,4 @@ def test_another_class_than_was_saved(stored):
     with pytest.raises(TransformerError, match="labels or num_classes must be given: .* has no classification head"):
         tt.TextClassifier.from_preset(folder)
     single = tt.TextClassifier.from_preset(folder, labels=LABELS)
-    assert {name.split("/")[0] for name in single.fresh} == {"head"}
+    assert {name.split("/")[0] for name in single.newly_initialized} == {"head"}

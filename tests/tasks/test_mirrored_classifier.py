@@ -12,13 +12,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def results(request, tiny_preset):
+def results(request, two_block_preset):
     """What mirrored_classifier.py prints of the cases that are tested; one process for all starts TensorFlow once."""
     cases = [item.callspec.params["case"] for item in request.session.items if item.module is request.module]
     script = Path(__file__).with_name("mirrored_classifier.py")
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, str(script), str(tiny_preset), *cases], env=environment, capture_output=True, text=True,
+        [sys.executable, str(script), str(two_block_preset), *cases], env=environment, capture_output=True, text=True,
         timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -19,11 +19,6 @@ STILL = {"dropout": 0.0, "head_dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
-@pytest.fixture(scope="module")
 def data(reviews):
     """A task of each kind: single-label, multi-label, pairs."""
     texts, labels = reviews
@@ -198,7 +193,7 @@ def test_saved_and_loaded_it_says_the_same(trained, data, tmp_path):
     tasks = {"mood": LABELS, "pair": ["no", "yes"], "own": ["x", "y", "z"]}
     mixed = MultiTaskClassifier.from_preset(tmp_path / "model", tasks=tasks)
     np.testing.assert_array_equal(mixed.predict(texts["mood"], task="mood", verbose=0), expected["mood"])
-    assert {name.split("/")[1] for name in mixed.load_summary.fresh} == {"pair", "own"}
+    assert {name.split("/")[1] for name in mixed.load_summary.newly_initialized} == {"pair", "own"}
     with pytest.raises(TransformerError):
         model.save_to_preset(tmp_path / "model")
     model.save(tmp_path / "model.keras")
@@ -212,10 +207,10 @@ def test_encoders_go_from_one_task_to_several_and_back(two_block_preset, tmp_pat
     several = build(two_block_preset, {"mood": LABELS, "topic": TOPICS})
     several.save_to_preset(tmp_path / "several")
     single = TextClassifier.from_preset(tmp_path / "several", labels=LABELS)
-    assert set(single.load_summary.fresh) == {"head/logits/kernel", "head/logits/bias"}
+    assert set(single.load_summary.newly_initialized) == {"head/logits/kernel", "head/logits/bias"}
     single.save_to_preset(tmp_path / "single")
     again = MultiTaskClassifier.from_preset(tmp_path / "single", tasks={"mood": LABELS})
-    assert {name.split("/")[0] for name in again.load_summary.fresh} == {"head"}
+    assert {name.split("/")[0] for name in again.load_summary.newly_initialized} == {"head"}
     kernel = "encoder_block_1/attention/query/kernel"
     np.testing.assert_array_equal(values(again)[kernel], values(several)[kernel])
 

@@ -9,11 +9,6 @@ from tftransformer.patterns import addresses
 from tftransformer.tasks import TextClassifier
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 class Killed(keras.callbacks.Callback):
     """Ends the process, so to speak, when an epoch begins."""
 

@@ -37,41 +37,41 @@ def rows(reviews):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_row_of_weight_0_is_not_there(one_block_preset, rows, method):
+def test_a_row_of_weight_0_is_not_there(tiny_preset, rows, method):
     texts, labels = rows
     # Vectors of another length, another text and the wrong label: whatever reads them shows it.
     more = ([texts[0], "awful " * 9, *texts[1:], "dull"], [labels[0], "positive", *labels[1:], "positive"])
     weights = np.linspace(0.5, 2.0, 20)
     with_zeros = np.concatenate([weights[:1], [0.0], weights[1:], [0.0]])
-    expected = trained(one_block_preset, rows, weights, method)
-    found = trained(one_block_preset, more, with_zeros, method)
+    expected = trained(tiny_preset, rows, weights, method)
+    found = trained(tiny_preset, more, with_zeros, method)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-def test_a_class_of_weight_0_has_no_rows(one_block_preset, rows):
+def test_a_class_of_weight_0_has_no_rows(tiny_preset, rows):
     texts, labels = rows
     more = ([*texts, "story", "film"], [*labels, "neutral", "neutral"])
     labels = (*LABELS, "neutral")
     options = {"labels": labels, "class_weight": {"neutral": 0.0}}
-    expected = trained(one_block_preset, rows, None, **options)
-    for name, value in trained(one_block_preset, more, None, **options).items():
+    expected = trained(tiny_preset, rows, None, **options)
+    for name, value in trained(tiny_preset, more, None, **options).items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 
-def test_balanced_weights_count_the_rows_that_are_there(one_block_preset, rows):
+def test_balanced_weights_count_the_rows_that_are_there(tiny_preset, rows):
     texts, labels = rows
-    expected = trained(one_block_preset, rows, np.ones(20), class_weight="balanced")
+    expected = trained(tiny_preset, rows, np.ones(20), class_weight="balanced")
     more = ([*texts, "story"], [*labels, "positive"])
-    found = trained(one_block_preset, more, [*np.ones(20), 0.0], class_weight="balanced")
+    found = trained(tiny_preset, more, [*np.ones(20), 0.0], class_weight="balanced")
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-def test_the_tasks_of_a_multi_task_classifier_lose_their_rows(one_block_preset, rows):
+def test_the_tasks_of_a_multi_task_classifier_lose_their_rows(tiny_preset, rows):
     texts, labels = rows
-    classifier = tt.MultiTaskClassifier.from_preset(one_block_preset, tasks={"one": LABELS, "two": LABELS})
+    classifier = tt.MultiTaskClassifier.from_preset(tiny_preset, tasks={"one": LABELS, "two": LABELS})
     examples = classifier.preprocess({"one": (texts, labels, [0.0, *np.ones(19)]), "two": (texts[:4], labels[:4])})
     kept = examples.keep(examples.weights)
     assert kept.sizes == (19, 4) and len(kept) == 23 and kept.maker == examples.maker
@@ -89,8 +89,8 @@ def test_the_tasks_of_a_multi_task_classifier_lose_their_rows(one_block_preset, 
         ([1.0], "sample_weight must have as many numbers as there are texts, 3; got 1"),
     ],
 )
-def test_weights_that_mean_nothing_are_refused_everywhere(one_block_preset, weights, message):
-    classifier = TextClassifier.from_preset(one_block_preset, labels=LABELS)
+def test_weights_that_mean_nothing_are_refused_everywhere(tiny_preset, weights, message):
+    classifier = TextClassifier.from_preset(tiny_preset, labels=LABELS)
     texts, labels = ["good film", "bad film", "fine"], ["positive", "negative", "positive"]
     classifier.compile(run_eagerly=True)
     for call in (
@@ -105,21 +105,21 @@ def test_weights_that_mean_nothing_are_refused_everywhere(one_block_preset, weig
     assert classifier.optimizer.iterations == 0
 
 
-def test_class_weights_that_leave_no_row_are_refused(one_block_preset, rows):
+def test_class_weights_that_leave_no_row_are_refused(tiny_preset, rows):
     texts, labels = rows
     with pytest.raises(TransformerError, match="class_weight must be above 0 for one class at least; got zeros alone"):
-        trained(one_block_preset, rows, None, class_weight=[0.0, 0.0])
+        trained(tiny_preset, rows, None, class_weight=[0.0, 0.0])
     positive = [text for text, label in zip(texts, labels) if label == "positive"]
     with pytest.raises(TransformerError, match="fit needs a row whose weight is above 0; sample_weight and class_wei"):
-        trained(one_block_preset, (positive, ["positive"] * len(positive)), None, class_weight=[1.0, 0.0])
+        trained(tiny_preset, (positive, ["positive"] * len(positive)), None, class_weight=[1.0, 0.0])
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan")])
-def test_weights_of_a_dataset_are_refused_when_they_come(one_block_preset, rows, value):
+def test_weights_of_a_dataset_are_refused_when_they_come(tiny_preset, rows, value):
     texts, labels = rows
     weights = [1.0] * 12 + [value] + [1.0] * 7
     data = tf.data.Dataset.from_tensor_slices((texts, labels, weights))
-    classifier = TextClassifier.from_preset(one_block_preset, labels=LABELS)
+    classifier = TextClassifier.from_preset(tiny_preset, labels=LABELS)
     classifier.compile(run_eagerly=True)
     with pytest.raises(
         TransformerError, match=r"sample_weight must hold finite numbers of at least 0; got .* in row 4 \(from 0\) of a"

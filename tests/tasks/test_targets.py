@@ -179,13 +179,13 @@ def test_labels_that_are_not_one_a_token_are_refused(tagger):
 
 
 @pytest.fixture(scope="module")
-def classifiers(tiny_preset):
+def classifiers(two_block_preset):
     from tftransformer.tasks import TextClassifier
 
     def make(**options):
         keras.utils.set_random_seed(1)
         options = {"labels": ["no", "yes"], "sequence_length": 12, "dropout": 0.0, **options}
-        classifier = TextClassifier.from_preset(tiny_preset, **options)
+        classifier = TextClassifier.from_preset(two_block_preset, **options)
         classifier.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
         return classifier
 

@@ -42,8 +42,8 @@ class Rater(Task):
 
 
 @pytest.fixture(scope="module")
-def trained(one_block_preset):
-    rater = Rater.from_preset(one_block_preset, sequence_length=12, pooling="mean", dropout=0.0, scale=2.0)
+def trained(tiny_preset):
+    rater = Rater.from_preset(tiny_preset, sequence_length=12, pooling="mean", dropout=0.0, scale=2.0)
     rater.compile(keras.optimizers.Adam(1e-2), "mse", run_eagerly=True)
     losses = rater.fit(TEXTS, GRADES, epochs=15, batch_size=6, verbose=0).history["loss"]
     assert losses[-1] < losses[0] / 4
@@ -76,15 +76,15 @@ def test_another_task_takes_the_encoder_and_no_head(trained, tmp_path):
     classifier = TextClassifier.from_preset(tmp_path / "rater", labels=["bad", "good"])
     kernel = "encoder_block_0/attention/query/kernel"
     np.testing.assert_array_equal(addresses(classifier)[kernel].numpy(), addresses(trained)[kernel].numpy())
-    assert any(name.startswith("head/") for name in classifier.fresh)
+    assert any(name.startswith("head/") for name in classifier.newly_initialized)
     classifier.save_to_preset(tmp_path / "classifier")
-    assert "head/kernel" in Rater.from_preset(tmp_path / "classifier").fresh
+    assert "head/kernel" in Rater.from_preset(tmp_path / "classifier").newly_initialized
 
 
-def test_stored_activations_train_the_same_weights(one_block_preset):
+def test_stored_activations_train_the_same_weights(tiny_preset):
     def weights(cache):
         keras.utils.set_random_seed(0)
-        rater = Rater.from_preset(one_block_preset, dropout=0.0)
+        rater = Rater.from_preset(tiny_preset, dropout=0.0)
         rater.apply("head")
         rater.compile(keras.optimizers.SGD(1e-2), "mse")
         rater.fit(TEXTS, GRADES, epochs=2, batch_size=3, verbose=0, activation_cache=cache)
@@ -95,8 +95,8 @@ def test_stored_activations_train_the_same_weights(one_block_preset):
     assert said and "off" not in said[0]
 
 
-def test_its_arguments_are_checked(one_block_preset):
+def test_its_arguments_are_checked(tiny_preset):
     with pytest.raises(TransformerError, match="pooling must be one of .* did you mean 'mean'"):
-        Rater.from_preset(one_block_preset, pooling="meen")
+        Rater.from_preset(tiny_preset, pooling="meen")
     with pytest.raises(TransformerError, match="Grades does not say how it is served"):
-        Rater.from_preset(one_block_preset).export("nowhere")
+        Rater.from_preset(tiny_preset).export("nowhere")

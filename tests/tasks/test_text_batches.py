@@ -13,11 +13,6 @@ PAIRS = list(zip(TEXTS, TEXTS[::-1]))
 Y = [1, 0, 1, 0, 1]
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 @pytest.fixture
 def classifier(tiny_preset):
     made = TextClassifier.from_preset(tiny_preset, labels=["no", "yes"], dropout=0.0)

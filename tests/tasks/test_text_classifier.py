@@ -16,11 +16,6 @@ from tftransformer.training.compilation import choose_xla
 LABELS = ("negative", "positive")
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 def build(preset, labels=LABELS, **options):
     keras.utils.set_random_seed(0)
     return TextClassifier.from_preset(preset, labels=labels, **options)
@@ -164,12 +159,12 @@ def test_fresh_weights_train_at_a_higher_rate(tiny_preset, rate, block):
 def test_save_and_load_keeps_every_weight_and_setting(trained, tmp_path, reviews):
     trained.save_to_preset(tmp_path / "model")
     loaded = TextClassifier.from_preset(tmp_path / "model")
-    assert loaded.labels == LABELS and loaded.fresh == ()
+    assert loaded.labels == LABELS and loaded.newly_initialized == ()
     for name, value in weights(trained).items():
         np.testing.assert_array_equal(weights(loaded)[name], value, err_msg=name)
     np.testing.assert_array_equal(loaded.predict(reviews[0], verbose=0), trained.predict(reviews[0], verbose=0))
     other = TextClassifier.from_preset(tmp_path / "model", labels=["x", "y"])
-    assert set(other.load_summary.fresh) == {"head/logits/kernel", "head/logits/bias"}
+    assert set(other.load_summary.newly_initialized) == {"head/logits/kernel", "head/logits/bias"}
 
 
 def test_keras_file_holds_the_whole_classifier_and_its_optimizer(tiny_preset, tmp_path, reviews):
@@ -362,7 +357,7 @@ def test_answers_by_name(trained, reviews):
         assert list(answer.probabilities) == list(LABELS)
         np.testing.assert_allclose(list(answer.probabilities.values()), row, atol=1e-6)
     assert trained.classify([]) == []
-    assert repr(trained.classify("good"))[:14] == "[Answer(label="
+    assert repr(trained.classify("good")).startswith("[Prediction(label=")
 
 
 def test_answers_of_several_labels(tiny_preset):

@@ -32,8 +32,8 @@ def build(preset, **options):
 
 
 @pytest.fixture(scope="module")
-def trained(one_block_preset, rated):
-    regressor = build(one_block_preset, names=["grade"], levels=[10, 50, 90])
+def trained(tiny_preset, rated):
+    regressor = build(tiny_preset, names=["grade"], levels=[10, 50, 90])
     regressor.compile(learning_rate=3e-2)
     regressor.fit(rated, validation_data=rated, epochs=8, batch_size=16, verbose=0)
     return regressor
@@ -58,10 +58,10 @@ def test_it_learns_in_the_units_of_the_targets(trained, rated):
     assert history["mae"] == pytest.approx(report["mae"], rel=1e-4)
 
 
-def test_another_unit_makes_no_difference_to_what_is_learned(one_block_preset, rated):
+def test_another_unit_makes_no_difference_to_what_is_learned(tiny_preset, rated):
     weights = []
     for factor, shift in ((1.0, 0.0), (1e-3, 1900.0)):
-        regressor = build(one_block_preset)
+        regressor = build(tiny_preset)
         regressor.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
         targets = [factor * target + shift for target in rated.targets]
         regressor.fit(rated.texts[:16], targets[:16], epochs=2, batch_size=8, verbose=0)
@@ -85,14 +85,14 @@ def test_folders_files_and_servers_give_the_same_numbers(trained, rated, tmp_pat
     np.testing.assert_array_equal(served["level"], trained.nearest_levels(rated))
     # A classifier takes the encoder, and not the numbers for logits.
     classifier = TextClassifier.from_preset(tmp_path / "own", labels=["no", "yes"])
-    assert "head/logits/kernel" in classifier.fresh
+    assert "head/logits/kernel" in classifier.newly_initialized
     with pytest.raises(TransformerError, match="labels or num_classes must be given"):
         TextClassifier.from_preset(tmp_path / "own")
 
 
-def test_several_numbers_a_text(one_block_preset, rated, tmp_path):
+def test_several_numbers_a_text(tiny_preset, rated, tmp_path):
     targets = [(grade, float(len(text))) for text, grade in zip(rated.texts, rated.targets, strict=True)]
-    regressor = build(one_block_preset, names=NAMES)
+    regressor = build(tiny_preset, names=NAMES)
     regressor.compile(learning_rate=1e-2)
     regressor.fit(rated.texts, targets, epochs=2, verbose=0, sample_weight=np.ones(60))
     numbers = regressor.predict(rated.texts, verbose=0)
@@ -100,7 +100,7 @@ def test_several_numbers_a_text(one_block_preset, rated, tmp_path):
     report = regressor.report(Split(rated.texts, targets, numeric=True))
     assert list(report["per_number"]) == NAMES
     regressor.save_to_preset(tmp_path / "two")
-    assert set(TextRegressor.from_preset(tmp_path / "two", names=["other"]).fresh) == {
+    assert set(TextRegressor.from_preset(tmp_path / "two", names=["other"]).newly_initialized) == {
         "head/logits/bias",
         "head/logits/kernel",
     }
@@ -111,8 +111,8 @@ def test_several_numbers_a_text(one_block_preset, rated, tmp_path):
 
 @pytest.mark.by_default("freeze:1")
 @pytest.mark.parametrize("strategy", ["freeze:1", "lora:2", "adapter:4", "layerwise:0.5", "unfreeze", "bitfit", "head"])
-def test_every_method_trains_it(one_block_preset, rated, strategy):
-    regressor = build(one_block_preset)
+def test_every_method_trains_it(tiny_preset, rated, strategy):
+    regressor = build(tiny_preset)
     regressor.apply(strategy)
     regressor.compile(learning_rate=1e-2)
     losses = regressor.fit(rated, epochs=3, verbose=0, batch_size=16).history["loss"]
@@ -121,8 +121,8 @@ def test_every_method_trains_it(one_block_preset, rated, strategy):
 
 @pytest.mark.by_default("dataset")
 @pytest.mark.parametrize("way", ["dataset", "packing", "augmentation", "pairs", "xla"])
-def test_every_way_of_the_rows(one_block_preset, rated, way):
-    regressor = build(one_block_preset)
+def test_every_way_of_the_rows(tiny_preset, rated, way):
+    regressor = build(tiny_preset)
     regressor.compile(learning_rate=1e-2, jit_compile=way == "xla")
     options = {"packing": {"packing": True}, "augmentation": {"augmentation": "swap:0.2"}}.get(way, {})
     data = (rated,)
@@ -134,8 +134,8 @@ def test_every_way_of_the_rows(one_block_preset, rated, way):
     assert np.isfinite(history["loss"]).all() and 40 < regressor.objective.mean[0] < 60
 
 
-def test_a_dataset_without_an_end_gives_its_scale(one_block_preset, rated):
-    regressor = build(one_block_preset)
+def test_a_dataset_without_an_end_gives_its_scale(tiny_preset, rated):
+    regressor = build(tiny_preset)
     regressor.compile(learning_rate=1e-2)
     rows = tf.data.Dataset.from_tensor_slices((rated.texts, rated.targets)).repeat().batch(20)
     regressor.fit(rows, steps_per_epoch=3, epochs=1, verbose=0)
@@ -143,13 +143,13 @@ def test_a_dataset_without_an_end_gives_its_scale(one_block_preset, rated):
 
 
 @pytest.mark.parametrize("method", ["probe", "head_start", "contrastive"])
-def test_methods_that_solve_for_classes_are_refused(one_block_preset, method):
+def test_methods_that_solve_for_classes_are_refused(tiny_preset, method):
     with pytest.raises(TransformerError, match="is for a classifier with one linear head; got a TextRegressor"):
-        build(one_block_preset).apply(method)
+        build(tiny_preset).apply(method)
 
 
-def test_bad_targets_are_named_before_anything_is_tokenised(one_block_preset):
-    regressor = build(one_block_preset)
+def test_bad_targets_are_named_before_anything_is_tokenised(tiny_preset):
+    regressor = build(tiny_preset)
     for targets, message in (
         (["1", "x"], "targets must hold numbers; got 'x' in row 1"),
         ([1.0, float("nan")], r"targets must hold finite numbers; got nan in row 1 \(from 0\)"),
@@ -179,8 +179,8 @@ def test_a_file_of_numbers_is_cut_alike_and_read_with_its_lines(tmp_path):
 
 
 @pytest.fixture
-def pooled(one_block_preset, rated):
-    regressor = build(one_block_preset, pooling="cls", pooler=True, names=["grade"])
+def pooled(tiny_preset, rated):
+    regressor = build(tiny_preset, pooling="cls", pooler=True, names=["grade"])
     regressor.compile(learning_rate=1e-2)
     regressor.fit(rated, epochs=1, verbose=0)
     return regressor
@@ -193,7 +193,7 @@ def test_a_folder_of_transformers_keeps_the_units(pooled, rated, tmp_path):
     again = load(tmp_path / "theirs")
     assert type(again) is TextRegressor and again.names == ("grade",) and again.objective.scale == (1.0,)
     np.testing.assert_allclose(again.predict(rated, verbose=0), pooled.predict(rated, verbose=0), rtol=1e-4)
-    assert "head/logits/kernel" in TextClassifier.from_preset(tmp_path / "theirs", labels=["a", "b"]).fresh
+    assert "head/logits/kernel" in TextClassifier.from_preset(tmp_path / "theirs", labels=["a", "b"]).newly_initialized
 
 
 @pytest.mark.live

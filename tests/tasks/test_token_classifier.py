@@ -37,8 +37,8 @@ def build(preset, labels=("O", "B-THING", "B-PRAISE"), **options):
 
 
 @pytest.fixture(scope="module")
-def trained(one_block_preset, tagged):
-    tagger = build(one_block_preset)
+def trained(tiny_preset, tagged):
+    tagger = build(tiny_preset)
     tagger.compile(learning_rate=3e-2)
     tagger.fit(tagged, validation_data=tagged, epochs=4, batch_size=16, verbose=0)
     return tagger
@@ -78,7 +78,7 @@ def test_spans_are_parts_of_the_text_as_it_was_given(trained):
     assert trained.find_spans("a good film") == trained.find_spans(["a good film"])
 
 
-def test_a_long_text_is_read_in_windows_and_nothing_is_dropped(trained, one_block_preset, tagged, tmp_path):
+def test_a_long_text_is_read_in_windows_and_nothing_is_dropped(trained, tiny_preset, tagged, tmp_path):
     words = [word for i in range(12) for word in tagged.words(i)]
     tagger = TokenClassifier.from_preset(_saved(trained, tmp_path), sequence_length=12, overlap=4)
     rows = tagger.predict([words, ["good"]], verbose=0)
@@ -99,8 +99,8 @@ def _saved(tagger, folder):
     return folder / "model"
 
 
-def test_viterbi_lets_no_invalid_sequence_out(one_block_preset, tagged):
-    tagger = build(one_block_preset, scheme="BIOES")
+def test_viterbi_lets_no_invalid_sequence_out(tiny_preset, tagged):
+    tagger = build(tiny_preset, scheme="BIOES")
     assert "E-THING" in tagger.labels
     for row in tagger.predicted_tags(tagged.take(range(10))):
         assert spans_of(row, "BIOES") == spans_of(row, "BIOES") and _valid(row)
@@ -126,8 +126,8 @@ def test_folders_and_files_give_the_same_tags(trained, tagged, tmp_path):
         TokenClassifier.from_preset(tmp_path / "model", labels=["NOUN", "VERB"]),
         TextClassifier.from_preset(tmp_path / "model", labels=list("abcde")),
     ):
-        assert "head/logits/kernel" in other.fresh
-    assert TokenClassifier.from_preset(tmp_path / "model", labels=["O", "B-THING"]).fresh == ()
+        assert "head/logits/kernel" in other.newly_initialized
+    assert TokenClassifier.from_preset(tmp_path / "model", labels=["O", "B-THING"]).newly_initialized == ()
 
 
 def test_a_folder_of_transformers_gives_the_same_tags(trained, tagged, tmp_path):
@@ -155,8 +155,8 @@ def test_a_server_answers_the_same_tags_and_places(trained, tmp_path, decode):
         assert tags[:words] == tagger.objective.decoded([probabilities])[0] and not any(tags[words:])
 
 
-def test_the_best_sequences_of_a_graph_are_those_of_the_host(one_block_preset):
-    objective = build(one_block_preset, scheme="BIOES").objective
+def test_the_best_sequences_of_a_graph_are_those_of_the_host(tiny_preset):
+    objective = build(tiny_preset, scheme="BIOES").objective
     random = np.random.default_rng(0)
     probabilities = random.dirichlet(np.full(len(objective.tags), 0.3), (20, 9)).astype("float32")
     lengths = random.integers(0, 10, 20)
@@ -196,8 +196,8 @@ def test_every_way_to_the_network_is_the_same_training(two_block_preset, tagged,
     "strategy",
     ["lora:2", "adapter:4", "layerwise:0.5", "unfreeze", "bitfit", "head", "prefix:2"],
 )
-def test_every_method_trains_it(one_block_preset, tagged, strategy):
-    tagger = build(one_block_preset)
+def test_every_method_trains_it(tiny_preset, tagged, strategy):
+    tagger = build(tiny_preset)
     tagger.apply(strategy)
     tagger.compile(learning_rate=1e-2)
     losses = tagger.fit(tagged, epochs=3, verbose=0, batch_size=16).history["loss"]
@@ -205,12 +205,12 @@ def test_every_method_trains_it(one_block_preset, tagged, strategy):
 
 
 @pytest.mark.parametrize("method", ["probe", "head_start", "contrastive"])
-def test_methods_that_solve_for_classes_are_refused(one_block_preset, method):
+def test_methods_that_solve_for_classes_are_refused(tiny_preset, method):
     with pytest.raises(TransformerError, match="is for a classifier with one linear head; got a TokenClassifier"):
-        build(one_block_preset).apply(method)
+        build(tiny_preset).apply(method)
 
 
-def test_keras_losses_and_metrics_mean_words_alone(trained, one_block_preset, tagged, tmp_path):
+def test_keras_losses_and_metrics_mean_words_alone(trained, tiny_preset, tagged, tmp_path):
     # Rows of unlike lengths, so that there is padding.
     data = TaggedSplit.from_words([["good"], ["good", "movie", "a", "film", "bad", "a"]], [["O"], ["O"] * 6])
     usual = trained.evaluate(data, verbose=0, return_dict=True)
@@ -229,21 +229,21 @@ def test_keras_losses_and_metrics_mean_words_alone(trained, one_block_preset, ta
 
 
 @pytest.mark.slow
-def test_weights_and_default_recipe(one_block_preset, tagged):
-    tagger = build(one_block_preset)
+def test_weights_and_default_recipe(tiny_preset, tagged):
+    tagger = build(tiny_preset)
     tagger.fit(tagged, verbose=0, sample_weight=np.ones(len(tagged)))
     assert np.isfinite(tagger.evaluate(tagged, verbose=0)).all()
     halves = [[0.0] * 30 + [1.0] * 30, None]
     losses = []
     for weights, data in zip(halves, (tagged, tagged.take(range(30, 60))), strict=True):
-        tagger = build(one_block_preset)
+        tagger = build(tiny_preset)
         tagger.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
         losses.append(tagger.fit(data, sample_weight=weights, epochs=1, batch_size=8, verbose=0).history["loss"])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
-def test_plain_tags_are_told_word_by_word(one_block_preset):
-    tagger = build(one_block_preset, labels=["NOUN", "VERB", "O"])
+def test_plain_tags_are_told_word_by_word(tiny_preset):
+    tagger = build(tiny_preset, labels=["NOUN", "VERB", "O"])
     tagger.head.logits.bias.assign([0.0, 0.0, 9.0])  # NOUN, O, VERB
     (spans,) = tagger.find_spans("good movie!")
     assert [(span.text, span.type) for span in spans] == [("good", "VERB"), ("movie", "VERB"), ("!", "VERB")]
@@ -252,15 +252,15 @@ def test_plain_tags_are_told_word_by_word(one_block_preset):
     assert len(tagger.predict([["good"]] * 5, batch_size=2, steps=2, verbose=0)) == 4
 
 
-def test_wrong_calls_are_said_in_one_line(one_block_preset, trained, tagged):
+def test_wrong_calls_are_said_in_one_line(tiny_preset, trained, tagged):
     for call, message in (
-        (lambda: build(one_block_preset, labels=["O"]), "labels must be at least two different tags"),
-        (lambda: build(one_block_preset, labels=["O", "B-X", "NOUN"]), "tags must all have a prefix"),
-        (lambda: build(one_block_preset, scheme="IOB3"), "scheme must be one of IOB1, IOB2"),
-        (lambda: build(one_block_preset, decode="beam"), "decode must be one of viterbi, argmax"),
-        (lambda: build(one_block_preset, labels=["NOUN", "VERB"], scheme="IOB2"), "scheme must be 'plain'"),
-        (lambda: TokenClassifier.from_preset(one_block_preset), "labels must be given: the preset"),
-        (lambda: build(one_block_preset, pooling="mean"), "unexpected|has no pooling"),
+        (lambda: build(tiny_preset, labels=["O"]), "labels must be at least two different tags"),
+        (lambda: build(tiny_preset, labels=["O", "B-X", "NOUN"]), "tags must all have a prefix"),
+        (lambda: build(tiny_preset, scheme="IOB3"), "scheme must be one of IOB1, IOB2"),
+        (lambda: build(tiny_preset, decode="beam"), "decode must be one of viterbi, argmax"),
+        (lambda: build(tiny_preset, labels=["NOUN", "VERB"], scheme="IOB2"), "scheme must be 'plain'"),
+        (lambda: TokenClassifier.from_preset(tiny_preset), "labels must be given: the preset"),
+        (lambda: build(tiny_preset, pooling="mean"), "unexpected|has no pooling"),
         (lambda: trained.encode(["good"]), "encode gives a vector for each text, which a TokenClassifier has not"),
         (
             lambda: trained.fit(tagged, augmentation="swap:0.1", epochs=1, verbose=0),

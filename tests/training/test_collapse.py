@@ -10,11 +10,6 @@ from tftransformer.tasks import TextClassifier
 from tftransformer.training.collapse import collapse_monitors
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 def build(preset, **compiled):
     keras.utils.set_random_seed(0)
     classifier = TextClassifier.from_preset(preset, labels=["negative", "positive"], sequence_length=16)

@@ -15,11 +15,6 @@ from tftransformer.training.planning import recipe_for, sample
 LABELS = ("negative", "positive")
 
 
-@pytest.fixture(scope="module")
-def tiny_preset(one_block_preset):
-    return one_block_preset  # nothing here depends on the number of blocks
-
-
 def build(preset, **options):
     keras.utils.set_random_seed(5)
     return TextClassifier.from_preset(preset, **{"labels": LABELS, "sequence_length": 12, **options})
@@ -271,7 +266,7 @@ def test_the_recipe_says_where_what_trains_was_chosen_before(tiny_preset):
 @pytest.mark.slow
 def test_a_run_that_has_collapsed_begins_again_at_a_third_of_the_rate(tiny_preset, reviews, monkeypatch, capsys):
     classifier = build(tiny_preset, dropout=0.0)
-    classifier.advice = {**classifier.advice, "learning_rate": 20.0}
+    classifier.recommended_hparams = {**classifier.recommended_hparams, "learning_rate": 20.0}
     classifier.compile(run_eagerly=False)
     rows = many(reviews)
     start = {}
@@ -281,7 +276,7 @@ def test_a_run_that_has_collapsed_begins_again_at_a_third_of_the_rate(tiny_prese
             start.setdefault("weights", []).append(self.model.get_weights())
             start.setdefault("rates", []).append(self.model.optimizer._learning_rate.peak)
 
-    recipe = choose_recipe(120, 16, 2, classifier.advice, fresh_head=True, epochs=16)
+    recipe = choose_recipe(120, 16, 2, classifier.recommended_hparams, fresh_head=True, epochs=16)
     classifier.fit(rows, epochs=recipe, callbacks=[Starts()], verbose=0)
     assert start["rates"] == pytest.approx([20.0, 20 / 3, 20 / 9])
     for again in start["weights"][1:]:

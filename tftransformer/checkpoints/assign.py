@@ -21,23 +21,23 @@ MOST_LAYERS = 1000
 
 @dataclasses.dataclass(frozen=True)
 class LoadSummary:
-    """Summary of a load: what came from a source, what was left there, and what starts fresh.
+    """Summary of a load: what came from a source, what was left there, and what is newly initialized.
 
     Args:
         source: Name of the source of the weights.
         loaded: The source's name of each variable that was set, by address.
         ignored: Why each left-over tensor was not needed, by the source's name.
-        fresh: Why each variable that was not set was left as initialised, by address.
+        newly_initialized: Why each variable that was not set was left as initialised, by address.
     """
 
     source: str
     loaded: Mapping[str, str]
     ignored: Mapping[str, str]
-    fresh: Mapping[str, str]
+    newly_initialized: Mapping[str, str]
 
     def __str__(self) -> str:
         lines = [f"{len(self.loaded)} variables loaded from {self.source}"]
-        for title, entries in (("not needed", self.ignored), ("starting fresh", self.fresh)):
+        for title, entries in (("not needed", self.ignored), ("newly initialized", self.newly_initialized)):
             for reason in dict.fromkeys(entries.values()):
                 lines.append(f"{title}: {listed(n for n, r in entries.items() if r == reason)} ({reason})")
         return "\n".join(lines)
@@ -54,7 +54,7 @@ class Plan:
     keys: Mapping[str, str]
     transforms: Mapping[str, Transform]
     ignored: Mapping[str, str]
-    fresh: Mapping[str, str]
+    newly_initialized: Mapping[str, str]
 
 
 def assign(
@@ -80,7 +80,7 @@ def assign(
         fresh: Regular expressions of addresses that start fresh whatever the source has.
 
     Returns:
-        Summary of what was loaded, ignored and left fresh.
+        Summary of what was loaded, ignored and left as initialized.
 
     Raises:
         TransformerError: Missing, unused and misshapen names, all in one line; or a tensor that holds NaN
@@ -109,7 +109,7 @@ def assign(
         )
     for address in plan.keys:
         variables[address].assign(_value(address, plan, source, variables[address]))
-    return LoadSummary(source.name, plan.keys, plan.ignored, plan.fresh)
+    return LoadSummary(source.name, plan.keys, plan.ignored, plan.newly_initialized)
 
 
 def make_plan(

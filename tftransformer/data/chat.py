@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tftransformer.data.folding import well_formed
+from tftransformer.data.dedup import well_formed
 from tftransformer.data.readers.columns import Table
 from tftransformer.data.readers.jsonl import MISSING
 from tftransformer.errors import TransformerError, check_choice

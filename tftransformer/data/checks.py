@@ -1,6 +1,6 @@
 """The data report: what is in the splits and what is wrong with them, before anything is trained.
 
-Texts are compared folded (folding.py): Unicode NFKC, case folding, whitespace; pairs by both sides.
+Texts are compared folded (dedup.py): Unicode NFKC, case folding, whitespace; pairs by both sides.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from tftransformer.data.data_report import DataReport, Leak, SplitReport
-from tftransformer.data.folding import fold, fold_text
+from tftransformer.data.dedup import dedup_key, normalize_for_dedup
 from tftransformer.data.labels import is_number
 from tftransformer.data.split import Split, Splits
 from tftransformer.data.tagged import TaggedSplits
@@ -54,7 +54,7 @@ def check(
             raise TransformerError(
                 f"token_lengths must have one number for each of the {rows} rows of {name}; got {len(lengths)}"
             )
-    keys = {name: [fold_text(text) for text in split.texts] for name, split in present.items()}
+    keys = {name: [dedup_key(text) for text in split.texts] for name, split in present.items()}
     labels = {name: _labels_by_text(keys[name], split) for name, split in present.items()}
     known = splits.train.labels
     reports = {
@@ -248,7 +248,7 @@ def _missing(counts: Counter, labels: Sequence[str]) -> list[str]:
 def _alike(labels: Sequence[str]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for label in labels:
-        groups.setdefault(fold(label), []).append(label)
+        groups.setdefault(normalize_for_dedup(label), []).append(label)
     return [
         f"{' and '.join(map(repr, group[:_SHOWN]))} differ in case or space alone, and are {len(group)} classes"
         for group in groups.values()

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from tftransformer.data.folding import well_formed
+from tftransformer.data.dedup import well_formed
 from tftransformer.data.tables import as_column, is_table, the_column
 from tftransformer.errors import TransformerError, near_miss
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tftransformer.data.chat import chats_of
-from tftransformer.data.folding import fold, well_formed
+from tftransformer.data.dedup import normalize_for_dedup, well_formed
 from tftransformer.data.loading import READERS, word_of_split
 from tftransformer.data.readers.text_file import existing_path, read_text, split_lines
 from tftransformer.data.split import Split, Splits
@@ -162,7 +162,7 @@ def _drawn(chats: list, wanted: int, rng: np.random.Generator) -> tuple[list, li
     """Chats without some, and these; chats whose last history is one text stay together."""
     groups: dict[str, list[int]] = {}
     for row, chat in enumerate(chats):
-        groups.setdefault(fold(chat[-1][0]), []).append(row)
+        groups.setdefault(normalize_for_dedup(chat[-1][0]), []).append(row)
     rows = list(groups.values())
     chosen: set[int] = set()
     for group in rng.permutation(len(rows)):

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tftransformer.data.cutting import cut
 from tftransformer.data.readers.columns import Table, as_list
 from tftransformer.data.readers.delimited import read_delimited
 from tftransformer.data.readers.jsonl import read_json_splits, read_jsonl
@@ -17,6 +16,7 @@ from tftransformer.data.readers.labelled import read_split
 from tftransformer.data.readers.parquet import read_parquet
 from tftransformer.data.split import Split, Splits
 from tftransformer.data.split_files import SPLIT_WORDS, check_fractions, cut_missing, find_split_files, word_of_split
+from tftransformer.data.splitting import train_test_split
 from tftransformer.data.tables import as_column, columns_of, is_table
 from tftransformer.errors import TransformerError
 
@@ -111,7 +111,7 @@ def load(
         )
         found = _read_together(files, options) or {name: _read(p, name, options) for name, p in files.items()}
     _check_classes(found["train"])
-    splits = Splits(*cut_missing(found, validation_fraction, test_fraction, seed, cut))
+    splits = Splits(*cut_missing(found, validation_fraction, test_fraction, seed, train_test_split))
     _check_labels(splits)
     return splits
 

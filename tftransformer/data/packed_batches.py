@@ -12,7 +12,7 @@ import numpy as np
 from tftransformer.data.dataset_functions import BATCHES_AHEAD
 
 # What a packed batch holds beside `padding_mask`: (R, T) each, and (B, L).
-ROWS = ("token_ids", "segment_ids", "position_ids", "text_numbers")
+ROWS = ("token_ids", "segment_ids", "position_ids", "sequence_ids")
 PLACES = "places"
 # Rows are filled up to a multiple of this with empty ones, so that an epoch has few shapes to compile.
 ROW_MULTIPLE = 4
@@ -36,7 +36,7 @@ def pack_batch(
             Each finds its own texts in its own R/replicas rows, and `places` are relative to these.
 
     Returns:
-        int32 arrays. (R, T): `token_ids`, `segment_ids`, `position_ids` (each text counts from 0) and `text_numbers` (1 for
+        int32 arrays. (R, T): `token_ids`, `segment_ids`, `position_ids` (each text counts from 0) and `sequence_ids` (1 for
         the first text of a row, and so on; 0 where there is none). (B, L): `places`, where in the R*T vectors of the rows
         (of a replica's) each text's tokens are, and `padding_mask`, as it was.
 
@@ -64,7 +64,7 @@ def pack_batch(
                 packed["token_ids"][span] = token_ids[text, :length]
                 packed["segment_ids"][span] = segment_ids[text, :length]
                 packed["position_ids"][span] = np.arange(length)
-                packed["text_numbers"][span] = number
+                packed["sequence_ids"][span] = number
                 places[text, :length] = row * capacity + start + np.arange(length)
                 start += length
     return {**packed, PLACES: places, "padding_mask": padding_mask.astype("int32")}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tftransformer.data.folding import fold, well_formed
+from tftransformer.data.dedup import normalize_for_dedup, well_formed
 from tftransformer.data.loading import READERS
 from tftransformer.data.readers.columns import Table, position
 from tftransformer.data.readers.labelled import text_of
@@ -252,7 +252,7 @@ def _cut(split: Split, wanted: int, name: str, rng: np.random.Generator) -> tupl
     """The split without some of its sources, and the pairs of these."""
     rows_of: dict[str, list[int]] = {}
     for row, (first, _) in enumerate(split.texts):
-        rows_of.setdefault(fold(first), []).append(row)
+        rows_of.setdefault(normalize_for_dedup(first), []).append(row)
     groups = list(rows_of.values())
     chosen: set[int] = set()
     for group in rng.permutation(len(groups)):
@@ -353,7 +353,7 @@ def check_pairs(
           1 of which both sides are one text
     """
     present = splits.present()
-    known = {fold(first) for first, _ in splits.train.texts}
+    known = {normalize_for_dedup(first) for first, _ in splits.train.texts}
     report = PairReport({name: len(split) for name, split in present.items()}, {}, {}, {}, {}, {}, {}, rule.told)
     for name, split in present.items():
         sides = tuple(zip(lengths[name], longest, strict=True))
@@ -363,5 +363,5 @@ def check_pairs(
         report.unlike[name] = sum(rule.broken(*pair) for pair in split.texts)
         report.same[name] = sum(first == second for first, second in split.texts)
         if name != "train":
-            report.leaked[name] = sum(fold(first) in known for first, _ in split.texts)
+            report.leaked[name] = sum(normalize_for_dedup(first) in known for first, _ in split.texts)
     return report

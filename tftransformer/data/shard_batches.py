@@ -44,7 +44,7 @@ class ShardBatches:
         sequence_length: T, longest row with its special tokens.
         batch_size: Rows of that length in a batch; of shorter ones it holds as many more.
         teacher: Add the teacher's ids of the same words; not for packed rows.
-        packed: Fill rows with several texts; `text_numbers` and `position_ids` tell them apart.
+        packed: Fill rows with several texts; `sequence_ids` and `position_ids` tell them apart.
         mask_rate: Fraction of the words to mask; 0 masks none.
         length_multiple: Row lengths are rounded up to it; the fewer shapes, the fewer compilations.
         seed: Random seed of order, cuts and masks.
@@ -54,7 +54,7 @@ class ShardBatches:
 
     Each batch is a dict of arrays: `token_ids`, `padding_mask`, `segment_ids` and `words` (B, T) int32, the last
     the number of a token's word in its row, -1 at padding; with a teacher the same with `teacher_` before their
-    names, (B, T'); packed: `text_numbers` and `position_ids` (B, T); with masks `mask_places` and `mask_targets`
+    names, (B, T'); packed: `sequence_ids` and `position_ids` (B, T); with masks `mask_places` and `mask_targets`
     (M,) int32 and `mask_weights` (M,) float32, places counted through all rows. A window's last batch is
     filled up with empty rows.
     """
@@ -313,13 +313,13 @@ def write_rows(
         specials: Ids of unknown, padding, start, separator and mask.
 
     Returns:
-        `token_ids`, `padding_mask`, `segment_ids`, `words` (numbered through the row, -1 at padding), `text_numbers` (from
+        `token_ids`, `padding_mask`, `segment_ids`, `words` (numbered through the row, -1 at padding), `sequence_ids` (from
         1; 0 at padding) and `position_ids`, (B, T) int32.
     """
     _, pad, start, separator, _ = specials
     token_ids = np.full((count, length), pad, "int32")
     words = np.full((count, length), -1, "int32")
-    text_numbers, position_ids = np.zeros((2, count, length), "int32")
+    sequence_ids, position_ids = np.zeros((2, count, length), "int32")
     for row, items in enumerate(rows):
         at = word = 0
         for number, (texts, (first, last)) in enumerate(items, 1):
@@ -331,15 +331,15 @@ def write_rows(
             begin[bounds[first:last] - bounds[first]] = True
             words[row, at:end] = word + np.concatenate([[0], np.cumsum(begin), [last - first + 1]])
             word += last - first + 2
-            text_numbers[row, at:end] = number
+            sequence_ids[row, at:end] = number
             position_ids[row, at:end] = np.arange(end - at)
             at = end
     return {
         "token_ids": token_ids,
-        "padding_mask": (text_numbers > 0).astype("int32"),
+        "padding_mask": (sequence_ids > 0).astype("int32"),
         "segment_ids": np.zeros_like(token_ids),
         "words": words,
-        "text_numbers": text_numbers,
+        "sequence_ids": sequence_ids,
         "position_ids": position_ids,
     }
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tftransformer.data.folding import Text
+from tftransformer.data.dedup import Text
 from tftransformer.data.labels import label_values, named_targets, sort_labels
 from tftransformer.data.numbers import as_numbers
 from tftransformer.data.tables import as_column

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from tftransformer.data.cutting import cut
 from tftransformer.data.labels import sort_labels
 from tftransformer.data.split import Split, Splits, fingerprint
+from tftransformer.data.splitting import train_test_split
 from tftransformer.errors import TransformerError
 
 # Chinese and Japanese are written without spaces: there every character is a word.
@@ -227,7 +227,7 @@ def cut_tagged(
         (what remains, what was cut off), each in the order of the source; what remains has every tag.
 
     Raises:
-        TransformerError: As `data.cut`.
+        TransformerError: As `data.train_test_split`.
 
     Example:
         >>> split = TaggedSplit.from_words([[word] for word in "abcdefghij"], [["X"], ["Y"]] * 5)
@@ -235,5 +235,5 @@ def cut_tagged(
         [8, 2]
     """
     positions = replace(split.as_texts(), rows=list(range(len(split))))
-    rest, part = cut(positions, fraction, seed, name)
+    rest, part = train_test_split(positions, fraction, seed, name)
     return split.take(rest.rows or []), replace(split.take(part.rows or []), name=name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tftransformer.data.folding import Text, well_formed
+from tftransformer.data.dedup import Text, well_formed
 from tftransformer.data.labels import label_values
 from tftransformer.data.split import Split
 from tftransformer.data.tables import as_column, columns_of, is_table

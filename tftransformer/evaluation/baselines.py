@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from tftransformer.data.cutting import fold_rows
+from tftransformer.data.splitting import fold_rows
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import intervals
 from tftransformer.evaluation.metrics import classification_metrics, multilabel_metrics, tune_threshold

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.linear_model import Ridge
 
-from tftransformer.data.cutting import fold_rows
 from tftransformer.data.numbers import as_numbers
+from tftransformer.data.splitting import fold_rows
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.baselines import _features, _frequent
 from tftransformer.evaluation.regression import regression_metrics

@@ -17,7 +17,7 @@ _NAMES = {
     "methods": METHOD_CLASSES,
     "methods.adapter": ("set_adapter", "remove_adapter", "adapter_names"),
     "methods.prefix": ("remove_prefix",),
-    "projection_changes": ("merge", "unmerge", "save_changes", "load_changes"),
+    "projection_deltas": ("merge", "unmerge", "save_changes", "load_changes"),
     "strategy": ("Strategy", "as_strategy", "parse_strategy"),
     "unfreezing": ("run_stages", "carry_optimizer"),
     "rebuilding": ("keep_layers",),

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from tftransformer.data.cutting import fold_rows
+from tftransformer.data.splitting import fold_rows
 
 # Inverse strengths of the penalty on weights for vectors of length 1, which makes them mean the same for every encoder.
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)

@@ -43,7 +43,7 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         epsilon: Added to the root of the second moment. BERT's 1e-6 rather than Adam's 1e-8: it holds still
             the weights whose gradient is rounding noise, such as key biases.
         global_clipnorm: See `ReducedGradients`.
-        touched_rows: Whether to skip the rows of large embedding tables that no gradient has had yet, which is the
+        sparse_updates: Whether to skip the rows of large embedding tables that no gradient has had yet, which is the
             same update at a part of its price. Not for steps that XLA compiles (their shapes are fixed), several
             replicas or accumulation; there it does nothing. Tasks turn it on where it can be.
         name: Name of the optimizer.
@@ -67,13 +67,13 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         beta_2: float = 0.999,
         epsilon: float = 1e-6,
         global_clipnorm: float | None = 1.0,
-        touched_rows: bool = False,
+        sparse_updates: bool = False,
         name: str = "adamw",
         **others: Any,
     ):
         update = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
         super().__init__(learning_rate, weight_decay, global_clipnorm, name, update, **others)
-        self.touched_rows = touched_rows
+        self.sparse_updates = sparse_updates
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
@@ -81,14 +81,14 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
         super().build(variables)
         # Also kept where it is not used: what a checkpoint holds does not depend on where it was written.
         self._touched = {
-            place: self.add_variable((variable.shape[0],), "zeros", "bool", name=f"touched_rows_{place}")
+            place: self.add_variable((variable.shape[0],), "zeros", "bool", name=f"sparse_updates_{place}")
             for place, variable in enumerate(variables)
             if len(variable.shape) == 2 and variable.shape[0] >= LARGE_TABLE and variable.dtype == "float32"
         }
 
     def _prepared(self, grad: Any, variable: Any, place: int) -> Any:
         by_rows = (
-            self.touched_rows
+            self.sparse_updates
             and place in self._touched
             and isinstance(grad, tf.IndexedSlices)
             and not self.gradient_accumulation_steps
@@ -177,7 +177,7 @@ class AdamW(ReducedGradients, keras.optimizers.AdamW):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["amsgrad"]
-        return {**config, "touched_rows": self.touched_rows}
+        return {**config, "sparse_updates": self.sparse_updates}
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")

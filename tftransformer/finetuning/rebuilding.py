@@ -17,7 +17,7 @@ from tftransformer.models.task import AnyTask, Task
 from tftransformer.patterns import addresses
 
 # What a task knows of where its weights come from.
-_NOTES = ("fresh", "advice", "load_summary")
+_NOTES = ("newly_initialized", "recommended_hparams", "load_summary")
 _BLOCK = re.compile(r"encoder_block_(\d+)(/.*)?")
 
 

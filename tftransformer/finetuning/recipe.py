@@ -99,7 +99,7 @@ def choose_recipe(
     rows: int,
     hidden_dim: int,
     classes: int,
-    advice: Mapping[str, Any],
+    hparams: Mapping[str, Any],
     *,
     fresh_head: bool = False,
     pairs: bool = False,
@@ -118,7 +118,7 @@ def choose_recipe(
         rows: Training rows an epoch, changed copies included.
         hidden_dim: Width of the encoder.
         classes: C; 0 for a task without labels.
-        advice: The preset's advice: any of `learning_rate`, `frozen_learning_rate` and `epochs`.
+        hparams: The preset's recommended hyperparameters: any of `learning_rate`, `frozen_learning_rate` and `epochs`.
         fresh_head: Whether a linear head is all that starts from random numbers (`methods.probe.can_start`).
         pairs: Whether the rows are pairs of texts, of which encoders of single texts have no good vectors: a head that is solved
             for on these is worse than a random one.
@@ -139,32 +139,32 @@ def choose_recipe(
     if start is not None:
         strategy = start if strategy == "full" else f"{start}+{strategy}"
     if learning_rate is None:
-        learning_rate = parse_strategy(strategy).learning_rate(complete_advice(advice, hidden_dim))
+        learning_rate = parse_strategy(strategy).learning_rate(complete_hparams(hparams, hidden_dim))
     if epochs is None:
-        epochs = default_epochs(advice, batches, accumulated, least_updates)
+        epochs = default_epochs(hparams, batches, accumulated, least_updates)
     updates = math.ceil(batches / accumulated)
     return Recipe(rows, hidden_dim, classes, strategy, start, learning_rate, epochs, updates, batch_size, tuple(kept))
 
 
-def complete_advice(advice: Mapping[str, Any], hidden_dim: int) -> dict[str, Any]:
-    """A preset's advice, with the default learning rate where it has none.
+def complete_hparams(hparams: Mapping[str, Any], hidden_dim: int) -> dict[str, Any]:
+    """A preset's recommended hyperparameters, with the default learning rate where it has none.
 
     Args:
-        advice: A preset's advice: any of `learning_rate`, `frozen_learning_rate` and `epochs`.
+        hparams: A preset's recommended hyperparameters: any of `learning_rate`, `frozen_learning_rate` and `epochs`.
         hidden_dim: Width of the encoder.
 
     Example:
-        >>> complete_advice({}, 384), complete_advice({"learning_rate": 7e-5}, 192)
+        >>> complete_hparams({}, 384), complete_hparams({"learning_rate": 7e-5}, 192)
         ({'learning_rate': 0.0001}, {'learning_rate': 7e-05})
     """
-    return {"learning_rate": NARROW_LEARNING_RATE if hidden_dim < NARROW else LEARNING_RATE, **advice}
+    return {"learning_rate": NARROW_LEARNING_RATE if hidden_dim < NARROW else LEARNING_RATE, **hparams}
 
 
-def default_epochs(advice: Mapping[str, Any], batches: int, accumulated: int = 1, least_updates: int = UPDATES) -> int:
+def default_epochs(hparams: Mapping[str, Any], batches: int, accumulated: int = 1, least_updates: int = UPDATES) -> int:
     """The default number of epochs: the advised one, or more where that makes too few updates.
 
     Args:
-        advice: A preset's advice: `epochs`; 3 by default.
+        hparams: A preset's recommended hyperparameters: `epochs`; 3 by default.
         batches: Number of batches in an epoch.
         accumulated: Number of batches in an update.
         least_updates: Number of updates that few rows need, too; 250 by default.
@@ -177,7 +177,7 @@ def default_epochs(advice: Mapping[str, Any], batches: int, accumulated: int = 1
         (20, 8)
     """
     updates = math.ceil(batches / accumulated)
-    return max(advice.get("epochs", EPOCHS), math.ceil(least_updates / updates))
+    return max(hparams.get("epochs", EPOCHS), math.ceil(least_updates / updates))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -65,7 +65,7 @@ class ReducedGradients:
       sees only paths (`name_of_a_task/head/logits/kernel`), so every tail of the path that starts at a layer
       counts as an address.
     - Schedules count updates, not accumulated batches. Every weight counts its own from when it joined
-      (`joined_at`), so that one which starts to train late starts as in a new optimizer.
+      (`unfreeze_steps`), so that one which starts to train late starts as in a new optimizer.
 
     Args:
         learning_rate: A float, a `Schedule`, or a Keras schedule.
@@ -237,7 +237,7 @@ class ReducedGradients:
 
     def load_own_variables(self, store: Any) -> None:
         if self.built and self._traced and len(store.keys()) == len(self.variables):
-            place = next(i for i, variable in enumerate(self.variables) if variable is self.joined_at)
+            place = next(i for i, variable in enumerate(self.variables) if variable is self.unfreeze_steps)
             if _first_alike(store[str(place)]) != self._together:
                 raise TransformerError(
                     "the optimizer's state has weights that joined at other times than those in training: call "
@@ -246,7 +246,7 @@ class ReducedGradients:
         super().load_own_variables(store)
         self._length_known = int(tf.convert_to_tensor(self._schedule_steps.value)) > 0
         if self.built:
-            self._together = _first_alike(keras.ops.convert_to_numpy(self.joined_at))
+            self._together = _first_alike(keras.ops.convert_to_numpy(self.unfreeze_steps))
 
     def _get_current_learning_rate(self) -> Any:
         rate = self._learning_rate
@@ -270,7 +270,9 @@ class ReducedGradients:
         if self.weight_averages is not None:
             self.weight_averages.build(variables)
         shape = (len(variables),)
-        self.joined_at = self.add_variable(shape, dtype="int64", aggregation="only_first_replica", name="joined_at")
+        self.unfreeze_steps = self.add_variable(
+            shape, dtype="int64", aggregation="only_first_replica", name="unfreeze_steps"
+        )
         # Decided when the step is traced: counts of updates that are the same are computed once, as most are.
         self._together, self._traced = (0,) * len(variables), False
         paths = [variable.path for variable in variables]
@@ -293,15 +295,15 @@ class ReducedGradients:
             for index, variable in enumerate(variables)
         )
 
-    def set_joined_at(self, updates: Sequence[int]) -> None:
+    def set_unfreeze_steps(self, updates: Sequence[int]) -> None:
         """Say of every weight how many updates were done when it joined; before the first step."""
-        self.joined_at.assign(list(updates))
+        self.unfreeze_steps.assign(list(updates))
         self._together = _first_alike(updates)
 
     def own_updates(self, place: int) -> tf.Tensor:
         """The number of updates of the weight at a place, this one included, as a float32 scalar."""
         self._traced = self._traced or not tf.executing_eagerly()
-        joined = tf.convert_to_tensor(self.joined_at.value)[place]
+        joined = tf.convert_to_tensor(self.unfreeze_steps.value)[place]
         return tf.cast(self.iterations - joined, tf.float32) + 1.0
 
     def slots(self, place: int) -> tuple[keras.Variable, ...]:

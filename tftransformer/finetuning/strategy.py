@@ -60,14 +60,14 @@ class Strategy:
         """
         return apply_methods(self.methods, model)
 
-    def learning_rate(self, advice: Mapping[str, Any]) -> float:
+    def learning_rate(self, hparams: Mapping[str, Any]) -> float:
         """The highest rate to train with where a user names none.
 
         Args:
-            advice: Task's `advice`: `learning_rate`, and `frozen_learning_rate` where its preset has one.
+            hparams: Task's `recommended_hparams`: `learning_rate`, and `frozen_learning_rate` where its preset has one.
         """
-        rates = [rate for method in self.methods if (rate := method.learning_rate(advice)) is not None]
-        return max(rates, default=advice.get("learning_rate", LEARNING_RATE))
+        rates = [rate for method in self.methods if (rate := method.learning_rate(hparams)) is not None]
+        return max(rates, default=hparams.get("learning_rate", LEARNING_RATE))
 
 
 def as_strategy(methods: Any) -> Strategy:

@@ -162,7 +162,7 @@ def carry_optimizer(optimizer: Any, variables: Sequence[keras.Variable], later: 
         >>> optimizer = AdamW(0.1)
         >>> _ = optimizer.apply_gradients([(keras.ops.ones(1), one)])
         >>> carried = carry_optimizer(optimizer, [one, two])
-        >>> [int(count) for count in carried.iterations - carried.joined_at]
+        >>> [int(count) for count in carried.iterations - carried.unfreeze_steps]
         [1, 0]
     """
     check_can_carry(optimizer)
@@ -210,7 +210,7 @@ def _alike(optimizer: ReducedGradients) -> ReducedGradients:
 
 def _carry_weights(old: ReducedGradients, new: ReducedGradients) -> None:
     places = {id(variable): place for place, variable in enumerate(old._trainable_variables)}
-    counts = keras.ops.convert_to_numpy(old.joined_at) if old.built else ()
+    counts = keras.ops.convert_to_numpy(old.unfreeze_steps) if old.built else ()
     joined = []
     for place, variable in enumerate(new._trainable_variables):
         before = places.get(id(variable))
@@ -220,4 +220,4 @@ def _carry_weights(old: ReducedGradients, new: ReducedGradients) -> None:
         joined.append(int(counts[before]))
         for mine, theirs in zip(new.remembered(place), old.remembered(before)):
             mine.assign(theirs.value)
-    new.set_joined_at(joined)
+    new.set_unfreeze_steps(joined)

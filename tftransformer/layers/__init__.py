@@ -15,7 +15,7 @@ from tftransformer.layers.low_rank import LowRankDelta
 from tftransformer.layers.pooling import CLSPooling, MaxPooling, MeanPooling
 from tftransformer.layers.position_biases import ALiBi, PositionBias, RelativePositionBuckets
 from tftransformer.layers.positions import LearnedPosition, SinusoidalPosition
-from tftransformer.layers.projection import Projection, ProjectionChange
+from tftransformer.layers.projection import Projection, ProjectionDelta
 from tftransformer.layers.relative_positions import AttentionPosition, RelativePosition, RotaryPosition
 from tftransformer.layers.slots import SlottedLayer
 from tftransformer.layers.taps import Taps, tap, tapped
@@ -42,7 +42,7 @@ __all__ = [
     "MultiHeadAttention",
     "PositionBias",
     "Projection",
-    "ProjectionChange",
+    "ProjectionDelta",
     "RelativePosition",
     "RelativePositionBuckets",
     "ResidualBlock",

@@ -8,11 +8,11 @@ import numpy as np
 from keras import ops
 
 from tftransformer.layers.dropout import Dropout
-from tftransformer.layers.projection import ProjectionChange
+from tftransformer.layers.projection import ProjectionDelta
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class LowRankDelta(ProjectionChange):
+class LowRankDelta(ProjectionDelta):
     """`scale * dropout(x) A B`, which starts as zero and joins the kernel of the projection it belongs to.
 
     Args:

@@ -17,7 +17,7 @@ def initializer_or_normal(given: Any = None) -> keras.initializers.Initializer:
     return keras.initializers.get(given or keras.initializers.TruncatedNormal(stddev=0.02))
 
 
-class ProjectionChange(ConfiguredLayer):
+class ProjectionDelta(ConfiguredLayer):
     """Part of a projection that changes its output: the base of LoRA's, DoRA's and IA3's parts.
 
     Args:
@@ -75,7 +75,7 @@ class Projection(SlottedLayer):
         kernel_initializer: Initializer of the (in, units) kernel.
 
     Attributes:
-        delta: A `ProjectionChange`, such as `LowRankDelta`; None where there is none. `slots.attach` puts it in.
+        delta: A `ProjectionDelta`, such as `LowRankDelta`; None where there is none. `slots.attach` puts it in.
 
     Shapes: (..., in) -> (..., units).
 
@@ -96,7 +96,7 @@ class Projection(SlottedLayer):
         self.use_bias = use_bias
         # A copy: the layers of a block are given one initializer, and one object draws the same numbers twice.
         self.kernel_initializer = keras.initializers.get(kernel_initializer).clone()
-        self.delta: ProjectionChange | None = None
+        self.delta: ProjectionDelta | None = None
         self.supports_masking = True
 
     def build(self, input_shape: tuple) -> None:
@@ -114,7 +114,7 @@ class Projection(SlottedLayer):
         return change.change(x, _project(x, self.kernel, self.bias, self.units), self, training)
 
     @property
-    def active_change(self) -> ProjectionChange | None:
+    def active_change(self) -> ProjectionDelta | None:
         """The change that is not part of the kernel."""
         return None if self.delta is None or self.delta.merged else self.delta
 

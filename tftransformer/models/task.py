@@ -20,10 +20,10 @@ class Task(keras.Model):
         head: Layer from that vector to the output; None where the network gives the output.
         tokenizer: Tokenizer of its texts.
         methods: Fine-tuning methods that `compile` and `fit` have to know of.
-        method_rate: Highest learning rate that the methods applied want; None where they leave it to `advice`.
-        fresh: Patterns of the addresses of weights that no checkpoint filled: they train at a higher rate.
-        advice: Settings that the makers of the preset found to work, such as `learning_rate`.
-        load_summary: Summary of what `from_preset` loaded and what starts fresh; None where nothing was loaded.
+        method_rate: Highest learning rate that the methods applied want; None where they leave it to `recommended_hparams`.
+        newly_initialized: Patterns of the addresses of weights that no checkpoint filled: they train at a higher rate.
+        recommended_hparams: Settings that the makers of the preset found to work, such as `learning_rate`.
+        load_summary: Summary of what `from_preset` loaded and what is newly initialized; None where nothing was loaded.
         objective: Object that knows what the output means (an `objectives.Objective`, which is floors above this one).
         in_chunks: Whether the encoder reads a text in several rows.
         tasks: The tasks of a model of several, by name.
@@ -37,8 +37,8 @@ class Task(keras.Model):
     tokenizer: Any  # a `text.base.Tokenizer`, which is on this floor
     methods: Any
     method_rate: float | None = None
-    fresh: tuple[str, ...] = ()
-    advice: Mapping[str, Any] = MappingProxyType({})
+    newly_initialized: tuple[str, ...] = ()
+    recommended_hparams: Mapping[str, Any] = MappingProxyType({})
     load_summary: Any = None
     objective: Any
     in_chunks: ClassVar[bool] = False

@@ -88,7 +88,7 @@ def walk(stack: EncoderStack, inputs: Mapping[str, Any], stop: int | None = None
         inputs: `padding_mask` (B, T), 1 at real tokens, and where to begin: `token_ids` (B, T), with `segment_ids`
             where there are several segments, or the hidden vectors (B, T, D) after n blocks under the name
             `states_name(n)`. In rows that hold several texts `position_ids` (B, T) are the places of the tokens in
-            their texts, and `text_numbers` (B, T) keep texts of unlike numbers from seeing each other.
+            their texts, and `sequence_ids` (B, T) keep texts of unlike numbers from seeing each other.
         stop: Number of applications of blocks, counted from the first block, after which to stop; 0 for the embeddings
             alone. None: after the last one and the norm that follows it in a pre-norm encoder.
         training: Whether layers run in training mode, as for a Keras model.
@@ -115,8 +115,8 @@ def walk(stack: EncoderStack, inputs: Mapping[str, Any], stop: int | None = None
     else:
         x = inputs[states_name(start)]
     masks = {"padding_mask": inputs["padding_mask"]}
-    if "text_numbers" in inputs:
-        numbers = inputs["text_numbers"]
+    if "sequence_ids" in inputs:
+        numbers = inputs["sequence_ids"]
         masks["attention_mask"] = ops.equal(ops.expand_dims(numbers, 2), ops.expand_dims(numbers, 1))
     if stack.position_bias is not None:
         # It looks at lengths alone. Positions that enter in the attention do so by distance, which inside a text is

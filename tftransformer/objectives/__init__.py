@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Objective": "objective",
-        "Answer": "classification",
+        "Prediction": "classification",
         "Classification": "classification",
         "ClassificationTask": "several",
         "SeveralClassifications": "several",

@@ -30,7 +30,7 @@ from tftransformer.objectives.adapted import AdaptedMetric, adapt_loss, adapt_me
 from tftransformer.objectives.objective import Objective
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """A classifier's answer to one text.
 
     Args:
@@ -41,7 +41,7 @@ class Answer(NamedTuple):
         label_set: The labels that the text may have, the likeliest first; None where no set was asked for.
 
     Example:
-        >>> Answer("yes", 0.8, {"no": 0.2, "yes": 0.8}).label
+        >>> Prediction("yes", 0.8, {"no": 0.2, "yes": 0.8}).label
         'yes'
     """
 
@@ -184,7 +184,7 @@ class Classification(Objective):
 
     def answers(
         self, probabilities: np.ndarray, min_probability: float = 0.0, label_set_threshold: float | None = None
-    ) -> list[Answer]:
+    ) -> list[Prediction]:
         """Label and probabilities of each row (B, C) of what `predict` returned.
 
         Args:
@@ -211,7 +211,7 @@ class Classification(Objective):
             every = dict(zip(self.labels, row, strict=True))
             chosen = tuple(every[name] for name in label) if self.multi_label else every[label]
             sure = self.multi_label or chosen >= min_probability
-            answers.append(Answer(label if sure else None, chosen, every, label_set))
+            answers.append(Prediction(label if sure else None, chosen, every, label_set))
         return answers
 
     def _label_sets(self, probabilities: np.ndarray, threshold: float) -> list[tuple[str, ...]]:

@@ -32,20 +32,20 @@ class ChunkPreprocessor(TextPreprocessor):
     def __init__(self, tokenizer: Tokenizer, sequence_length: int, max_chunks: int = 8, overlap: int = 0) -> None:
         super().__init__(tokenizer, sequence_length)
         ids = (tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id)
-        self.cut = Chunker(sequence_length, max_chunks, *ids, overlap)
-        self.pack = packer(tokenizer, self.cut.document_length)
+        self.chunker = Chunker(sequence_length, max_chunks, *ids, overlap)
+        self.pack = packer(tokenizer, self.chunker.document_length)
 
     @property
     def rows_per_example(self) -> int:
         """Chunks of a document at most."""
-        return self.cut.max_chunks
+        return self.chunker.max_chunks
 
     def graph(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self.cut(super().graph(*texts))
+        return self.chunker(super().graph(*texts))
 
     def network_batches(self, batches: tf.data.Dataset, few_shapes: bool) -> tf.data.Dataset:
         def cut(x: Mapping[str, tf.Tensor], *rest: Any) -> Any:
-            chunks = self.cut(x, few_shapes)
+            chunks = self.chunker(x, few_shapes)
             return (chunks, *rest) if rest else chunks
 
         cut = tf.autograph.experimental.do_not_convert(cut)
@@ -61,8 +61,8 @@ class ChunkPreprocessor(TextPreprocessor):
         for text in texts:
             tokens = self.tokenizer.tokenize_with_offsets([text])
             starts, ends = tokens.starts.values.numpy(), tokens.ends.values.numpy()
-            count = min(len(starts), self.cut.document_length - SPECIAL)
-            spans = self.cut.spans([count], self.cut.counts(count))
+            count = min(len(starts), self.chunker.document_length - SPECIAL)
+            spans = self.chunker.spans([count], self.chunker.counts(count))
             edges = zip(*(edge[0].numpy().tolist() for edge in spans))
             found.append([text[starts[i] : ends[j - 1]] if j > i else "" for i, j in edges])
         return found

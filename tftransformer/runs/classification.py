@@ -16,10 +16,10 @@ from tftransformer.evaluation import plots
 from tftransformer.evaluation.calibration import Confidence
 from tftransformer.evaluation.intervals import right_answers
 from tftransformer.evaluation.reports import Report, join_labels
-from tftransformer.objectives.classification import Answer
+from tftransformer.objectives.classification import Prediction
 from tftransformer.progress import say
 from tftransformer.runs.advice import below_baseline
-from tftransformer.runs.finished import AnsweringRun
+from tftransformer.runs.finished import PredictingRun
 from tftransformer.runs.label_check import check_labels
 from tftransformer.runs.options import COLUMNS, ClassificationOptions
 from tftransformer.runs.predictions import write_answers
@@ -33,7 +33,7 @@ from tftransformer.tasks.text_classifier import TextClassifier
 _FINISHING, _EXPORTING = 3.0, 1.5
 
 
-class ClassificationRun(AnsweringRun):
+class ClassificationRun(PredictingRun):
     """A run of `classify`, which may be bound to end within some minutes.
 
     Args:
@@ -195,7 +195,7 @@ class ClassificationRun(AnsweringRun):
             best = self._found.best
             course |= {"epochs": epochs, "updates_run": best.updates, "minutes": self._minutes_wanted()}
             course["learning_rate"] = best.learning_rate or self.recipe.learning_rate
-        usual = self.options.fine_tuning().learning_rate(self.task.advice)
+        usual = self.options.fine_tuning().learning_rate(self.task.recommended_hparams)
         data = self.data.to_dict()["splits"]["train"]
         return below_baseline(report, self.options, course, data, usual, self.task.config.max_sequence_length)
 
@@ -208,11 +208,11 @@ class ClassificationRun(AnsweringRun):
     # Answers.
 
     @classmethod
-    def answers(cls, task: TextClassifier, texts: Sequence[Any], **thresholds: Any) -> list[Answer]:
+    def answers(cls, task: TextClassifier, texts: Sequence[Any], **thresholds: Any) -> list[Prediction]:
         return task.classify(texts, **thresholds)
 
     @classmethod
-    def shown(cls, task: TextClassifier, text: Any, answer: Answer) -> str:
+    def shown(cls, task: TextClassifier, text: Any, answer: Prediction) -> str:
         label = "-" if answer.label is None else join_labels(answer.label)
         columns = [label, f"{max(answer.probabilities.values()):.4f}"]
         if answer.label_set is not None:
@@ -220,7 +220,7 @@ class ClassificationRun(AnsweringRun):
         return "\t".join([*columns, text if isinstance(text, str) else " / ".join(text)])
 
     @classmethod
-    def write(cls, path: str | Path, task: TextClassifier, texts: Sequence[Any], answers: Sequence[Answer]) -> None:
+    def write(cls, path: str | Path, task: TextClassifier, texts: Sequence[Any], answers: Sequence[Prediction]) -> None:
         write_answers(path, texts, answers, task.labels)
 
 

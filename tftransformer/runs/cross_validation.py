@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from tftransformer import files
-from tftransformer.data.folding import fold_text
+from tftransformer.data.dedup import dedup_key
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.reports import text_table
@@ -126,7 +126,9 @@ def cross_validate(
     held_out = stratified_folds(data, folds, seed, groups)
     keras.utils.set_random_seed(seed)
     model, _ = prepare(build, recipe)
-    recipe = with_epochs(with_learning_rate(recipe, model.advice), model.advice, len(data) - len(held_out[0]))
+    recipe = with_epochs(
+        with_learning_rate(recipe, model.recommended_hparams), model.recommended_hparams, len(data) - len(held_out[0])
+    )
     cache = choose_activation_cache(activation_cache) or "off"
 
     settings = {
@@ -240,7 +242,7 @@ def _joined(data: Split, groups: Sequence[Hashable] | None) -> list[int]:
             row = parent[row]
         return row
 
-    keys = [[fold_text(text) for text in data.texts]]
+    keys = [[dedup_key(text) for text in data.texts]]
     if groups is not None:
         keys.append(list(groups))
     for column in keys:

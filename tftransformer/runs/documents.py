@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tftransformer.checkpoints.presets import load_preset
-from tftransformer.data.cutting import subset
 from tftransformer.data.examples import Examples
 from tftransformer.data.split import Split, Splits
+from tftransformer.data.splitting import subset
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.intervals import mcnemar
 from tftransformer.evaluation.reports import Report
@@ -77,7 +77,7 @@ def build(options: DocumentOptions, data: Split, documents: bool = True) -> Text
 def describe_lengths(classifier: DocumentClassifier, train: Examples) -> str:
     """Return a line on how many training texts are longer than one chunk, and than all chunks."""
     lengths = train.tokens.full_lengths
-    cut = classifier.preprocessor.cut
+    cut = classifier.preprocessor.chunker
     longer, lost = ((lengths > limit).mean() for limit in (cut.sequence_length, cut.document_length))
     return (
         f"of {len(train):,} texts of train {longer:.1%} are longer than one chunk of {cut.sequence_length} tokens, and {lost:.1%} "

@@ -13,7 +13,7 @@ from tftransformer.runs.train import TrainingRun, fingerprints, tested_split
 from tftransformer.tasks.loading import load
 
 
-class AnsweringRun(TrainingRun):
+class PredictingRun(TrainingRun):
     """A run whose model answers to texts when it has finished."""
 
     @classmethod
@@ -32,7 +32,7 @@ class AnsweringRun(TrainingRun):
         raise NotImplementedError
 
 
-def evaluate(kind: type[AnsweringRun], run: str | Path, options: Any = None) -> Any:
+def evaluate(kind: type[PredictingRun], run: str | Path, options: Any = None) -> Any:
     """The report of a finished run's model, which is also printed; nothing is written.
 
     Args:
@@ -58,7 +58,7 @@ def report_on(run: str | Path, task: Any, test: Any) -> Any:
 
 
 def predict(
-    kind: type[AnsweringRun], run: str | Path, texts: Sequence[Any], output: str | Path | None = None, **settings: Any
+    kind: type[PredictingRun], run: str | Path, texts: Sequence[Any], output: str | Path | None = None, **settings: Any
 ) -> Any:
     """Return a finished run's model's answers, which are also printed, or written to a file.
 
@@ -67,7 +67,7 @@ def predict(
         run: The run's folder.
         texts: Texts, or pairs of them.
         output: A file in place of the screen.
-        settings: Of `AnsweringRun.answers`.
+        settings: Of `PredictingRun.answers`.
     """
     texts = texts_to_predict(texts, None)
     task = load_task(kind, run)

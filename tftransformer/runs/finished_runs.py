@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tftransformer.data.cutting import subset
-from tftransformer.data.folding import fold_text
+from tftransformer.data.dedup import dedup_key
 from tftransformer.data.split import Split, Splits
+from tftransformer.data.splitting import subset
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.reports import Report
-from tftransformer.objectives.classification import Answer
+from tftransformer.objectives.classification import Prediction
 from tftransformer.runs import finished
 from tftransformer.runs.classification import ClassificationRun, load_splits
 from tftransformer.runs.documents import with_test_examples
@@ -43,7 +43,7 @@ def predict(
     min_probability: float = 0.0,
     min_accuracy: float | None = None,
     label_sets: float | None = None,
-) -> list[Answer]:
+) -> list[Prediction]:
     """Return a finished run's model's answers, which are also printed, or written to a file.
 
     Args:
@@ -93,12 +93,12 @@ def run_splits(run: str | Path) -> Splits:
 
 def without(splits: Splits, known: Splits) -> Splits:
     """The rows whose text, folded, stands nowhere in other splits; validation or test is None where none is left."""
-    seen = {fold_text(text) for split in known.present().values() for text in split.texts}
+    seen = {dedup_key(text) for split in known.present().values() for text in split.texts}
 
     def new_rows(split: Split | None) -> Split | None:
         if split is None:
             return None
-        return split.take(i for i, text in enumerate(split.texts) if fold_text(text) not in seen)
+        return split.take(i for i, text in enumerate(split.texts) if dedup_key(text) not in seen)
 
     train, *others = (new_rows(split) for split in splits)
     return Splits(train, *(split if split else None for split in others))

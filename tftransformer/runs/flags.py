@@ -149,7 +149,7 @@ class OptionFlags:
             default = None if field.default is dataclasses.MISSING else field.default
             about = self._helps.get(name) or field.metadata["help"]
             self._define(name, default, about, field.metadata.get("choices"))
-            # For `carried`, when an error is to be told in flags.
+            # For `flag_names`, when an error is to be told in flags.
             vars(self._values[name]).update(
                 {key: field.metadata[key] for key in ("argument", "prose") if key in field.metadata}
             )
@@ -200,7 +200,7 @@ class OptionFlags:
         return (self._fields[name].metadata.get("read") or read_numbers)(name, value, kind)
 
 
-def carried(found: Iterable[Any]) -> tuple[dict[str, str], dict[str, str]]:
+def flag_names(found: Iterable[Any]) -> tuple[dict[str, str], dict[str, str]]:
     """Return the flags whose arguments have other names in the library's messages, by argument.
 
     Returns:
@@ -208,7 +208,7 @@ def carried(found: Iterable[Any]) -> tuple[dict[str, str], dict[str, str]]:
 
     Example:
         >>> from tftransformer.runs.options import ClassificationOptions
-        >>> arguments, words = carried(dataclasses.fields(ClassificationOptions))
+        >>> arguments, words = flag_names(dataclasses.fields(ClassificationOptions))
         >>> arguments["layers"], words["train"]
         ('freeze_layers', 'train_path')
     """
@@ -248,18 +248,18 @@ def name_flags(
         '--add_labels goes with --init_from: pass --overwrite'
     """
     flags = set(flags)
-    carried, files = (
+    flag_names, files = (
         {name: flag for name, flag in table.items() if name not in flags and flag in flags}
         for table in (arguments, words)
     )
     own = {flag: flag for flag in flags}
-    message = _replace(r"\bspace\['{}'\]", own | carried, message)
-    message = _replace(rf"^{{}}(?= (?:{_VERBS})\b|[:,=])", own | carried, message)
-    message = _replace(rf"^{{}}(?= \S+ (?:{_VERBS})\b)", own | carried, message)
+    message = _replace(r"\bspace\['{}'\]", own | flag_names, message)
+    message = _replace(rf"^{{}}(?= (?:{_VERBS})\b|[:,=])", own | flag_names, message)
+    message = _replace(rf"^{{}}(?= \S+ (?:{_VERBS})\b)", own | flag_names, message)
     for pattern, names in (
         (rf"(?<=\bpass ){_ALONE}", own),
         (rf"(?<=\bwith ){_ALONE}", own),
-        (rf"{_ALONE}(?==)", own | carried | files),
+        (rf"{_ALONE}(?==)", own | flag_names | files),
         (rf"{_ALONE}(?= [*+] )", own),
         (rf"(?<= [*+] ){_ALONE}", own),
         (rf"(?<=\band ){_ALONE}(?= must\b)", own),

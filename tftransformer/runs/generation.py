@@ -58,7 +58,7 @@ def train(options: GenerationOptions) -> LanguageReport:
     splits, data = fitting(splits, task)
     writer = Writer(task, options)
     examples = {name: task.preprocess(split) for name, split in splits.present().items()}
-    epochs = MANY if options.minutes else options.epochs or task.advice["epochs"]
+    epochs = MANY if options.minutes else options.epochs or task.recommended_hparams["epochs"]
     length = f"{options.minutes:g} minutes" if options.minutes else f"{epochs} epochs"
     say(
         f"{task.count_params():,} parameters; {length} of {len(examples['train']):,} rows, {options.batch_size} a batch"

@@ -125,7 +125,7 @@ class GenerationOptions(DecodingOptions):
     minutes: float | None = like(PairOptions, "minutes")
     batch_size: int = option(16, "Rows a batch, over all replicas.", least=1)
     learning_rate: float | None = option(
-        None, "Highest rate; default: the task's advice, which depends on the weights."
+        None, "Highest rate; default: the task's recommendation, which depends on the weights."
     )
     schedule: str = like(PairOptions, "schedule")
     warmup: int = option(200, "Updates in which the rate rises.", least=0)

@@ -123,12 +123,12 @@ def last_updates(count: int, seconds: float, update: float, setup: float) -> int
     return max(0, int((seconds - setup * sum(rungs)) / (update * shares)))
 
 
-def choose_field(candidates: Sequence[Candidate], seconds: float, update: float, setup: float, wanted: int) -> int:
+def select_candidates(candidates: Sequence[Candidate], seconds: float, update: float, setup: float, wanted: int) -> int:
     """Return how many of the candidates compete: as many as leave the last one the updates that the recipe wants.
 
     Example:
         >>> three = [Candidate("full", rate) for rate in (1e-4, 3e-4, 3e-5)]
-        >>> [choose_field(three, seconds, 0.5, 10.0, wanted=250) for seconds in (60, 200, 400)]
+        >>> [select_candidates(three, seconds, 0.5, 10.0, wanted=250) for seconds in (60, 200, 400)]
         [1, 1, 3]
     """
     for count in sorted({len(candidates), min(HALVING, len(candidates))}, reverse=True):
@@ -138,13 +138,13 @@ def choose_field(candidates: Sequence[Candidate], seconds: float, update: float,
 
 
 def candidates_for(
-    recipe: Recipe, advice: Mapping[str, Any], num_layers: int, *, methods: bool = True, rates: bool = True
+    recipe: Recipe, hparams: Mapping[str, Any], num_layers: int, *, methods: bool = True, rates: bool = True
 ) -> list[Candidate]:
     """Return the candidates that compete, the likeliest first.
 
     Args:
         recipe: The recipe for the rows.
-        advice: The task's `advice`.
+        hparams: The task's `recommended_hparams`.
         num_layers: Blocks of the encoder.
         methods: Whether methods compete; else the task is trained as it is.
         rates: Whether rates compete; else all have the recipe's.
@@ -163,6 +163,6 @@ def candidates_for(
         found.insert(0, Candidate(recipe.start.partition(":")[0], None))
     frozen = f"freeze:{num_layers // 2}"
     if num_layers > 1:
-        rate = parse_strategy(frozen).learning_rate({"learning_rate": recipe.learning_rate, **advice})
+        rate = parse_strategy(frozen).learning_rate({"learning_rate": recipe.learning_rate, **hparams})
         found += [Candidate(frozen, (rate if rates else recipe.learning_rate) * m, 0.5) for m in multiples[:2]]
     return found

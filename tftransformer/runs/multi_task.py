@@ -12,16 +12,16 @@ from tftransformer import files
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.checkpoints.presets import load_preset
 from tftransformer.data import loading
-from tftransformer.data.cutting import subset
 from tftransformer.data.data_report import describe_columns
 from tftransformer.data.pipeline import num_batches
 from tftransformer.data.split import Split, Splits
+from tftransformer.data.splitting import subset
 from tftransformer.data.task_sampling import batch_fractions, epoch_batches
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.evaluation import figures
 from tftransformer.evaluation.intervals import mcnemar, right_answers, wilson
 from tftransformer.evaluation.reports import text_table
-from tftransformer.finetuning.recipe import complete_advice, default_epochs
+from tftransformer.finetuning.recipe import complete_hparams, default_epochs
 from tftransformer.objectives.classification import Classification
 from tftransformer.objectives.several import check_task_names
 from tftransformer.progress import say
@@ -53,8 +53,8 @@ def compare(options: MultiTaskOptions) -> list[dict[str, Any]]:
     for name, own in splits.items():
         say(f"{name}: {describe_columns(own.train.columns)}")
     preset = load_preset(options.preset)
-    advice = complete_advice(preset.task.get("advice", {}), preset.config.hidden_dim)
-    recipe = options.recipe({**advice, "epochs": default_epochs(advice, sum(passes.values()))})
+    hparams = complete_hparams(preset.task.get("advice", {}), preset.config.hidden_dim)
+    recipe = options.recipe({**hparams, "epochs": default_epochs(hparams, sum(passes.values()))})
     # What cannot be trained on fails before anything is written.
     train = {name: own.train for name, own in splits.items()}
     model, fit = _prepare(MultiTaskClassifier, preset, train, recipe, options)

@@ -158,7 +158,7 @@ class MultiTaskOptions:
     sampling: str = option(DEFAULT_SAMPLING, "How tasks share the batches: proportional:POWER of their size, or equal.")
     epochs: int | None = option(
         None,
-        "As many batches as passes over all rows take; default: the preset's advice, else 3, and more where these "
+        "As many batches as passes over all rows take; default: the preset's recommendation, else 3, and more where these "
         "are fewer than 250 updates.",
     )
     batch_size: int = like(ClassificationOptions, "batch_size")
@@ -186,13 +186,13 @@ class MultiTaskOptions:
         check_recipe(self.recipe({}))
         batch_fractions(self.sampling, {"one": 1, "other": 1})
 
-    def recipe(self, advice: Mapping[str, Any]) -> dict[str, Any]:
+    def recipe(self, hparams: Mapping[str, Any]) -> dict[str, Any]:
         """Return the recipe of every model of the run: as stated, else as strategy and preset advise."""
         recipe = {"strategy": self.strategy, "batch_size": self.batch_size}
-        recipe["epochs"] = advice.get("epochs", EPOCHS) if self.epochs is None else self.epochs
+        recipe["epochs"] = hparams.get("epochs", EPOCHS) if self.epochs is None else self.epochs
         if self.learning_rate is not None:
             recipe["learning_rate"] = self.learning_rate
-        return with_learning_rate(recipe, advice)
+        return with_learning_rate(recipe, hparams)
 
 
 # The options of a finished run, and those that follow from them: to go on with it, and to evaluate it.

@@ -130,7 +130,7 @@ def pretrain(options: PretrainingOptions) -> dict[str, float]:
     model.compile(build_optimizer(options.learning_rate))
     if preset and options.objective != "distillation":
         found = assign(model.addresses(), preset.source, preset.table, optional=r"lm_head/.*")
-        head = "no masked-LM head" if found.fresh else "a masked-LM head, which goes on too"
+        head = "no masked-LM head" if found.newly_initialized else "a masked-LM head, which goes on too"
         say(f"the preset has {head}")
     return _train(options, shards, model, preset, hashes)
 

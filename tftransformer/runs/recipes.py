@@ -83,7 +83,7 @@ def takes_freeze_layers(strategy: str | None) -> bool:
     return strategy is None or strategy.strip() == "freeze"
 
 
-def with_learning_rate(recipe: Mapping[str, Any], advice: Mapping[str, Any]) -> dict[str, Any]:
+def with_learning_rate(recipe: Mapping[str, Any], hparams: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe, with the rate that its strategy wants where it names none.
 
     Example:
@@ -91,10 +91,10 @@ def with_learning_rate(recipe: Mapping[str, Any], advice: Mapping[str, Any]) -> 
         {'learning_rate': 0.001, 'strategy': 'lora:8'}
     """
     strategy = strategy_of(recipe) or parse_strategy("full")
-    return {"learning_rate": strategy.learning_rate(advice), **recipe}
+    return {"learning_rate": strategy.learning_rate(hparams), **recipe}
 
 
-def with_epochs(recipe: Mapping[str, Any], advice: Mapping[str, Any], rows: int) -> dict[str, Any]:
+def with_epochs(recipe: Mapping[str, Any], hparams: Mapping[str, Any], rows: int) -> dict[str, Any]:
     """The recipe, with the default number of epochs where it names none.
 
     Example:
@@ -103,7 +103,7 @@ def with_epochs(recipe: Mapping[str, Any], advice: Mapping[str, Any], rows: int)
     """
     batches = num_batches(rows, recipe.get("batch_size", BATCH_SIZE))
     accumulated = recipe.get("gradient_accumulation_steps") or 1
-    return {"epochs": default_epochs(advice, batches, accumulated), **recipe}
+    return {"epochs": default_epochs(hparams, batches, accumulated), **recipe}
 
 
 def prepare(build: Build, recipe: Mapping[str, Any]) -> tuple[Task, dict[str, Any]]:
@@ -122,7 +122,7 @@ def prepare(build: Build, recipe: Mapping[str, Any]) -> tuple[Task, dict[str, An
     strategy = strategy_of(recipe)
     if strategy is not None:
         model.apply(strategy)
-    recipe = with_learning_rate(recipe, model.advice)
+    recipe = with_learning_rate(recipe, model.recommended_hparams)
     options = {name: recipe[name] for name in _COMPILE if name in recipe}
     fit = {name: recipe[name] for name in _FIT if name in recipe}
     model.compile(**options)
@@ -165,7 +165,7 @@ def train_recipe(
 
     keras.utils.set_random_seed(seed)
     model, options = prepare(build, recipe)
-    options["epochs"] = with_epochs(recipe, model.advice, len(train))["epochs"]
+    options["epochs"] = with_epochs(recipe, model.recommended_hparams, len(train))["epochs"]
     history = model.fit(
         train,
         validation_data=validation,

@@ -11,12 +11,12 @@ from tftransformer.data.split import Splits
 from tftransformer.evaluation.regression_plots import plot_predictions
 from tftransformer.evaluation.regression_report import RegressionReport
 from tftransformer.evaluation.reports import write_rows
-from tftransformer.runs.finished import AnsweringRun
+from tftransformer.runs.finished import PredictingRun
 from tftransformer.runs.regression_options import RegressionOptions
 from tftransformer.tasks.text_regressor import TextRegressor
 
 
-class RegressionRun(AnsweringRun):
+class RegressionRun(PredictingRun):
     """A run of `regress`."""
 
     task_class = TextRegressor

@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tftransformer.data.cutting import subset_rows
 from tftransformer.data.examples import Examples
 from tftransformer.data.split import Splits
+from tftransformer.data.splitting import subset_rows
 from tftransformer.evaluation.baselines import tfidf_baseline
 from tftransformer.progress import say
 from tftransformer.runs.options import ClassificationOptions

@@ -282,7 +282,7 @@ def _try_out(build: Build, space: SearchSpace, seed: int, rows: int) -> tuple[ty
     keras.utils.set_random_seed(seed)
     model, _ = prepare(build, {})
     kind, digest = type(model), digest_of_model(model)
-    space.complete = functools.partial(with_epochs, advice=model.advice, rows=rows)
+    space.complete = functools.partial(with_epochs, hparams=model.recommended_hparams, rows=rows)
     corners = space.corners()
     fewest = min(recipe["epochs"] for recipe in corners)
     seen = set()

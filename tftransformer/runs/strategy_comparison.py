@@ -14,9 +14,9 @@ import keras
 from scipy.stats import t
 
 from tftransformer import files
-from tftransformer.data.cutting import subset
 from tftransformer.data.pipeline import num_batches
 from tftransformer.data.split import Split
+from tftransformer.data.splitting import subset
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.plots import plot_comparison
 from tftransformer.evaluation.reports import text_table
@@ -264,7 +264,9 @@ def compare_strategies(
     if not len(test):
         raise TransformerError("a comparison needs test rows; the data have none")
     model = _try(build, chosen, max(train_examples), updates, batch_size)
-    rates = {strategy: tuple(learning_rates) or (strategy.learning_rate(model.advice),) for strategy in chosen}
+    rates = {
+        strategy: tuple(learning_rates) or (strategy.learning_rate(model.recommended_hparams),) for strategy in chosen
+    }
     settings = {
         "updates": updates,
         "batch_size": batch_size,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tftransformer import files
-from tftransformer.data.folding import well_formed
+from tftransformer.data.dedup import well_formed
 from tftransformer.data.readers.tagged import load_tagged
 from tftransformer.data.tagged import TaggedSplits
 from tftransformer.errors import TransformerError
@@ -16,7 +16,7 @@ from tftransformer.evaluation import plots
 from tftransformer.evaluation.tagging import parted
 from tftransformer.evaluation.tagging_report import TaggingReport
 from tftransformer.objectives.tagging import TextSpan
-from tftransformer.runs.finished import AnsweringRun
+from tftransformer.runs.finished import PredictingRun
 from tftransformer.runs.tagging_options import TaggingOptions
 from tftransformer.tasks.token_classifier import TokenClassifier
 
@@ -24,7 +24,7 @@ from tftransformer.tasks.token_classifier import TokenClassifier
 _MOST_TYPES = 40
 
 
-class TaggingRun(AnsweringRun):
+class TaggingRun(PredictingRun):
     """A run of `tag`."""
 
     task_class = TokenClassifier

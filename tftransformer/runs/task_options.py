@@ -84,7 +84,7 @@ class TaskOptions:
     # Training
     epochs: int | None = option(
         None,
-        "Passes over the training rows; default: the recipe's: the preset's advice, else 3, and more where these are fewer "
+        "Passes over the training rows; default: the recipe's: the preset's recommendation, else 3, and more where these are fewer "
         "than 250 updates; none where few rows a label are brought together.",
         least=1,
     )
@@ -92,7 +92,7 @@ class TaskOptions:
     learning_rate: float | None = option(
         None,
         "Highest rate of pretrained weights (fresh blocks and the head have at least 5e-4); default: the strategy's, "
-        "or the preset's advice, else 1e-4 for encoders narrower than 512 and 2e-5 for others.",
+        "or the preset's recommendation, else 1e-4 for encoders narrower than 512 and 2e-5 for others.",
     )
     schedule: str = option("linear", "linear, cosine, polynomial, exponential or constant.")
     warmup: float | None = option(None, "Fraction of the run in which the rate rises; default: 0.1, constant: 0.")

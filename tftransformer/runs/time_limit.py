@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from tftransformer.data.cutting import fold_rows
 from tftransformer.data.examples import Examples
 from tftransformer.data.pipeline import num_batches
 from tftransformer.data.split import Split
+from tftransformer.data.splitting import fold_rows
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation.calibration import decisions, fit_temperature, with_temperature
 from tftransformer.evaluation.metrics import row_losses
@@ -33,9 +33,9 @@ from tftransformer.runs.halving import (
     TimedResult,
     Trial,
     candidates_for,
-    choose_field,
     last_updates,
     rungs_of,
+    select_candidates,
 )
 from tftransformer.runs.progress_lines import EpochFigures
 from tftransformer.runs.recipes import check_minutes
@@ -225,7 +225,9 @@ class _Timed:
         if self._recipe.start is not None:
             self._solve(text)
         layers = task.config.num_layers
-        candidates = candidates_for(self._recipe, task.advice, layers, methods=self.methods, rates=self.rates)
+        candidates = candidates_for(
+            self._recipe, task.recommended_hparams, layers, methods=self.methods, rates=self.rates
+        )
         update, setup = self._pilot(candidates[0], text, tracing)
         if update and not self._compete_by_folds(candidates, update, setup):
             self._compete(self._affordable(candidates, text, update, setup), update, setup)
@@ -352,7 +354,8 @@ class _Timed:
             if stored >= wanted:
                 break
         strategy = f"freeze:{frozen}"
-        rate = parse_strategy(strategy).learning_rate(self._task.advice) if self.rates else self._recipe.learning_rate
+        hparams = self._task.recommended_hparams
+        rate = parse_strategy(strategy).learning_rate(hparams) if self.rates else self._recipe.learning_rate
         return [Candidate(strategy, rate, cost, once)]
 
     @property
@@ -361,10 +364,10 @@ class _Timed:
         if self._recipe.epochs:
             return self._recipe.updates
         batches = num_batches(len(self._train), self._recipe.batch_size)
-        return default_epochs(self._task.advice, batches) * batches
+        return default_epochs(self._task.recommended_hparams, batches) * batches
 
     def _compete(self, candidates: Sequence[Candidate], update: float, setup: float) -> None:
-        field = list(candidates)[: choose_field(candidates, self._left, update, setup, self._wanted)]
+        field = list(candidates)[: select_candidates(candidates, self._left, update, setup, self._wanted)]
         while field:
             rungs = rungs_of(len(field))
             cost = update * max(candidate.cost for candidate in field)

@@ -11,9 +11,9 @@ import numpy as np
 
 from tftransformer import files
 from tftransformer.data import checks
-from tftransformer.data.cutting import subset_rows
 from tftransformer.data.examples import Examples
 from tftransformer.data.pipeline import num_batches
+from tftransformer.data.splitting import subset_rows
 from tftransformer.distribution.strategies import build_strategy
 from tftransformer.errors import TransformerError
 from tftransformer.evaluation import plots

@@ -7,9 +7,9 @@ from typing import Any
 
 from tftransformer import files
 from tftransformer.data import checks
-from tftransformer.data.cutting import subset
 from tftransformer.data.loading import READERS
 from tftransformer.data.split import Split
+from tftransformer.data.splitting import subset
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.progress import say
 from tftransformer.runs.classification import build_classifier, load_splits

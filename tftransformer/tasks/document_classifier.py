@@ -180,8 +180,8 @@ class DocumentClassifier(TextClassifier):
     def task_settings(self) -> dict:
         return {
             **super().task_settings(),
-            "max_chunks": self.preprocessor.cut.max_chunks,
-            "overlap": self.preprocessor.cut.overlap,
+            "max_chunks": self.preprocessor.chunker.max_chunks,
+            "overlap": self.preprocessor.chunker.overlap,
             "chunk_blocks": len(self.chunk_blocks),
         }
 

@@ -181,7 +181,7 @@ def _texts_of_rows(stack: EncoderStack, inputs: Mapping[str, Any], training: boo
     At padding there is the vector of some other token, which nobody may look at.
     """
     rows = {name: inputs[name] for name in ROWS}
-    x = walk(stack, {**rows, "padding_mask": ops.cast(rows["text_numbers"] > 0, "int32")}, training=training)
+    x = walk(stack, {**rows, "padding_mask": ops.cast(rows["sequence_ids"] > 0, "int32")}, training=training)
     return ops.take(ops.reshape(x, (-1, x.shape[-1])), inputs[PLACES], axis=0)
 
 

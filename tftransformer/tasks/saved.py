@@ -11,13 +11,13 @@ from tftransformer.checkpoints.native_format import save_preset
 from tftransformer.checkpoints.preset import Preset
 from tftransformer.config import TransformerConfig
 from tftransformer.errors import TransformerError, check_choice
-from tftransformer.finetuning.recipe import complete_advice
-from tftransformer.finetuning.structure import (
-    STRUCTURE,
-    describe_modifications,
-    replay_modifications,
-    restore_structure,
+from tftransformer.finetuning.adapter_config import (
+    FINETUNING_KEYS,
+    adapter_config,
+    restore_adapters,
+    restore_finetuning,
 )
+from tftransformer.finetuning.recipe import complete_hparams
 from tftransformer.models.task import AnyTask
 from tftransformer.text.base import Tokenizer
 from tftransformer.text.spec import TokenizerSpec
@@ -55,11 +55,11 @@ def task_on_preset(
     stated = {"pooling": found.pooling, "pooler": found.pooler, **found.task, **found.head}
     saved = {name: stated[name] for name in kept if name in stated}
     task = kind(config, found.tokenizer.build(), **{**saved, **options})
-    task.advice = complete_advice(found.task.get("advice", {}), config.hidden_dim)
-    replay_modifications(task, found.modifications)
+    task.recommended_hparams = complete_hparams(found.task.get("advice", {}), config.hidden_dim)
+    restore_adapters(task, found.modifications)
     if load_weights:
         task.load_summary = found.load_into(task, optional=kind.own_weights, fresh=fresh)
-        task.fresh = tuple(task.load_summary.fresh)
+        task.newly_initialized = tuple(task.load_summary.newly_initialized)
     return task
 
 
@@ -81,13 +81,13 @@ def save_task(
             folder,
             **contents,
             task=task.task_settings(),
-            modifications=describe_modifications(task),
+            modifications=adapter_config(task),
             # Without its head it is an encoder's folder.
             class_name=keras.saving.get_registered_name(type(task)) if head else None,
             **options,
         )
         return
-    if modifications := describe_modifications(task):
+    if modifications := adapter_config(task):
         kinds = " and ".join(dict.fromkeys(modification["kind"] for modification in modifications))
         raise TransformerError(
             f"format 'huggingface' has no place for {kinds}: merge those of projections (LoRA, DoRA, IA3) with "
@@ -99,10 +99,10 @@ def save_task(
 def task_from_config(kind: type[AnyTask], config: dict) -> AnyTask:
     """Build a task from what its `get_config` returned."""
     config = {**config, "dtype": keras.saving.deserialize_keras_object(config["dtype"])}
-    structure = {name: config.pop(name) for name in STRUCTURE if name in config}
+    structure = {name: config.pop(name) for name in FINETUNING_KEYS if name in config}
     task = kind(**config)
-    task.fresh = ()  # Keras loads every weight after this
-    restore_structure(task, **structure)
+    task.newly_initialized = ()  # Keras loads every weight after this
+    restore_finetuning(task, **structure)
     return task
 
 

@@ -23,12 +23,12 @@ from tftransformer.data.tagged import TaggedSplit
 from tftransformer.errors import TransformerError
 from tftransformer.export.serving import Serving, export
 from tftransformer.finetuning.activation_cache import ActivationCache
+from tftransformer.finetuning.adapter_config import finetuning_config
 from tftransformer.finetuning.freezing import FreezeSummary
 from tftransformer.finetuning.frozen_part import FrozenPart
 from tftransformer.finetuning.methods import Method
-from tftransformer.finetuning.recipe import INFERENCE_BATCH_SIZE, Recipe, complete_advice
+from tftransformer.finetuning.recipe import INFERENCE_BATCH_SIZE, Recipe, complete_hparams
 from tftransformer.finetuning.strategy import Strategy, as_strategy
-from tftransformer.finetuning.structure import structure_of
 from tftransformer.finetuning.tracing import TracedForm, TracedForms
 from tftransformer.models.task import Task as TaskInterface
 from tftransformer.objectives.objective import Objective
@@ -132,9 +132,9 @@ class Task(TaskInterface):
         self.seed = seed
         self.load_summary = None
         # What the makers of the preset found to work: `learning_rate`, `frozen_learning_rate`, `epochs`.
-        self.advice: dict[str, Any] = complete_advice({}, config.hidden_dim)
+        self.recommended_hparams: dict[str, Any] = complete_hparams({}, config.hidden_dim)
         # Addresses of weights that no checkpoint filled: they train at a higher rate.
-        self.fresh: tuple[str, ...] = (".*",)
+        self.newly_initialized: tuple[str, ...] = (".*",)
         self._traces = TracedForms()
         self._compilation: Compilation | None = None
         self._tuning = _Tuning()
@@ -553,7 +553,7 @@ class Task(TaskInterface):
             **self.network.get_config(),
             **self.task_settings(),
             "seed": self.seed,
-            **structure_of(self),
+            **finetuning_config(self),
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "name": self.name,
         }

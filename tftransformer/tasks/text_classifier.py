@@ -16,7 +16,7 @@ from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError, check_whole
 from tftransformer.evaluation.reports import Report
 from tftransformer.layers.heads import ClassificationHead
-from tftransformer.objectives.classification import Answer, Classification
+from tftransformer.objectives.classification import Classification, Prediction
 from tftransformer.tasks.saved import task_on_preset
 from tftransformer.tasks.task import Task
 from tftransformer.text.base import Tokenizer
@@ -103,7 +103,7 @@ class TextClassifier(Task):
                 `dropout`, the rate inside the encoder while it is fine-tuned.
 
         Returns:
-            The classifier. `load_summary` says what was loaded and what starts fresh.
+            The classifier. `load_summary` says what was loaded and what is newly initialized.
 
         Raises:
             TransformerError: The preset is unknown, broken or of another family, or has no labels.
@@ -150,7 +150,7 @@ class TextClassifier(Task):
         batch_size: int | None = None,
         min_probability: float = 0.0,
         label_set_threshold: float | None = None,
-    ) -> list[Answer]:
+    ) -> list[Prediction]:
         """Label and probabilities of each text, by name; `predict` has the probabilities alone, as an array.
 
         Args:
@@ -162,14 +162,14 @@ class TextClassifier(Task):
                 likeliest in any case; `conformal_threshold` finds one. None: no sets.
 
         Returns:
-            For each text an `Answer` with `label`, `probability`, `probabilities` and `label_set`, in the order of the texts.
+            For each text an `Prediction` with `label`, `probability`, `probabilities` and `label_set`, in the order of the texts.
 
         Raises:
             TransformerError: A threshold is not between 0 and 1, or is for a multi-label classifier.
 
         Example:
             >>> classifier.classify(["no refund after three weeks"])
-            [Answer(label='...', probability=0..., probabilities={'no': 0..., 'yes': 0...}, label_set=None)]
+            [Prediction(label='...', probability=0..., probabilities={'no': 0..., 'yes': 0...}, label_set=None)]
         """
         probabilities = self.predict(texts, batch_size, verbose=0)
         return self.objective.answers(probabilities, min_probability, label_set_threshold)

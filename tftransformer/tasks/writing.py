@@ -70,8 +70,8 @@ class TextWriter(Task):
         super().__init__(config, tokenizer, **parts)
         self.search = search_from_config(search) if isinstance(search, dict) else search
         search_to_config(self.search)  # which refuses what could not be saved
-        self.advice = dict(FROM_NOTHING)
-        self.fresh = ()
+        self.recommended_hparams = dict(FROM_NOTHING)
+        self.newly_initialized = ()
         self._writers: dict[Any, Callable] = {}
         self.built = True
 
@@ -246,8 +246,8 @@ class TextWriter(Task):
         task = task_on_preset(cls, found, options, kept=cls.kept_settings, fresh=(), load_weights=load_weights)
         again = {**FROM_NOTHING, "learning_rate": FROM_NOTHING["learning_rate"] / 10}
         learned = dict(PRETRAINED) if found.class_name is None else again
-        task.advice = learned if load_weights else dict(FROM_NOTHING)
-        task.fresh = ()
+        task.recommended_hparams = learned if load_weights else dict(FROM_NOTHING)
+        task.newly_initialized = ()
         return task
 
     @classmethod

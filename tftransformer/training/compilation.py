@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from tftransformer import patterns
 from tftransformer.errors import TransformerError, near_miss
+from tftransformer.finetuning.adapter_config import inserted_patterns
 from tftransformer.finetuning.arguments import check_number
 from tftransformer.finetuning.losses import regularize
 from tftransformer.finetuning.methods import Method
 from tftransformer.finetuning.optimizers import build_optimizer, inner_optimizer
-from tftransformer.finetuning.structure import inserted_patterns
 from tftransformer.finetuning.tracing import TracedForm, is_for
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def training_defaults(
     """The arguments of Keras's `compile` that are no matter of the task's targets.
 
     Args:
-        task: The task, with `fresh`, `advice` and `methods`.
+        task: The task, with `newly_initialized`, `recommended_hparams` and `methods`.
         optimizer, loss: As given, or None.
         options: Everything else that was given by name; what is read is taken out.
         defaults: Options of the optimizer that hold where they are not given.
@@ -144,8 +144,8 @@ def training_defaults(
     task.xla_is_automatic = compiled == "auto"
     compiled = _has_accelerator() if compiled == "auto" else bool(compiled)
     if optimizer is None:
-        rates = {**defaults, **rates, "touched_rows": not compiled}
-        usual = task.advice.get("learning_rate") if task.method_rate is None else task.method_rate
+        rates = {**defaults, **rates, "sparse_updates": not compiled}
+        usual = task.recommended_hparams.get("learning_rate") if task.method_rate is None else task.method_rate
         if usual is not None:
             rates.setdefault("learning_rate", usual)
         for method in task.methods:
@@ -222,5 +222,5 @@ def restore_compilation(task: "Task") -> None:
 
 def _fresh_that_train(task: "Task") -> list[str]:
     weights = {name: weight for name, weight in patterns.addresses(task).items() if weight.trainable}
-    fresh = re.compile("|".join([*task.fresh, *inserted_patterns()]))
+    fresh = re.compile("|".join([*task.newly_initialized, *inserted_patterns()]))
     return [name for name in weights if fresh.fullmatch(name)]

@@ -28,7 +28,7 @@ def recipe_for(task: "Task", rows: int, **given: Any) -> Recipe:
     vectors = {"pairs": bool(task.text_pairs), "contrasts": not task.in_chunks}
     objective = task.objective
     settings = {**vectors, "least_updates": objective.least_updates, **given}
-    recipe = choose_recipe(rows, task.config.hidden_dim, len(objective.labels), task.advice, **settings)
+    recipe = choose_recipe(rows, task.config.hidden_dim, len(objective.labels), task.recommended_hparams, **settings)
     if given.get("strategy", "full") != "full" or all(weight.trainable for weight in addresses(task).values()):
         return recipe
     # What trains was chosen before, by whatever method.

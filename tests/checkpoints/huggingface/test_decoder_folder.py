@@ -65,8 +65,8 @@ def refused(call, *arguments, **options):
 def test_round_trip_is_bit_equal(model, folder):
     again = tt.CausalLM.from_preset(folder)
     assert again.config == model.config and again.tokenizer.spec() == model.tokenizer.spec()
-    assert not again.load_summary.fresh and not again.load_summary.ignored
-    assert again.advice == {"learning_rate": 5e-5, "epochs": 3}
+    assert not again.load_summary.newly_initialized and not again.load_summary.ignored
+    assert again.recommended_hparams == {"learning_rate": 5e-5, "epochs": 3}
     same(model, again)
     assert type(load(folder)) is tt.CausalLM
     stated = json.loads((folder / "config.json").read_text())

@@ -81,8 +81,8 @@ def test_round_trip_is_bit_equal(model, folder):
     again = tt.Seq2Seq.from_preset(folder)
     assert again.config == model.config and again.tokenizer.spec() == model.tokenizer.spec()
     assert again.begin == model.begin and again.target_tokenizer is again.tokenizer
-    assert not again.load_summary.fresh and not again.load_summary.ignored
-    assert again.advice == {"learning_rate": 5e-5, "epochs": 3}
+    assert not again.load_summary.newly_initialized and not again.load_summary.ignored
+    assert again.recommended_hparams == {"learning_rate": 5e-5, "epochs": 3}
     same(model, again)
     assert type(load(folder)) is tt.Seq2Seq
 

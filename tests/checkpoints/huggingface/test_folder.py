@@ -108,7 +108,7 @@ def test_round_trip_is_bit_equal(family, make_classifier, tmp_path):
     classifier = make_classifier(family)
     classifier.save_to_preset(tmp_path / "there", format="huggingface")
     again = tt.TextClassifier.from_preset(tmp_path / "there")
-    assert not again.load_summary.fresh and not again.load_summary.ignored
+    assert not again.load_summary.newly_initialized and not again.load_summary.ignored
     assert again.labels == LABELS and again.config == classifier.config
     theirs = addresses(again)
     for name, variable in addresses(classifier).items():
@@ -235,6 +235,6 @@ def test_transformers_gives_the_tags_of_words(family, make_tokenizer, tmp_path):
     model.save_pretrained(tmp_path / "again")
     theirs.save_pretrained(tmp_path / "again")
     again = tt.load(tmp_path / "again")
-    assert type(again) is tt.TokenClassifier and again.labels == TAGS and not again.load_summary.fresh
+    assert type(again) is tt.TokenClassifier and again.labels == TAGS and not again.load_summary.newly_initialized
     for ours, expected in zip(again.predict(WORDS, verbose=0), tagger.predict(WORDS, verbose=0), strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-5)

@@ -62,7 +62,7 @@ def ignored(preset):
     variables = {name: keras.Variable(np.zeros(shape)) for name, shape in shapes.items()}
     variables.update(addresses(preset.build_encoder()))
     summary = assign(variables, preset.source, preset.table, optional=("head/.*", "pooler/.*"))
-    assert "head/logits/kernel" in summary.fresh
+    assert "head/logits/kernel" in summary.newly_initialized
     return summary.ignored
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tftransformer.data.folding import well_formed
+from tftransformer.data.dedup import well_formed
 from tftransformer.data.labels import SEVERAL, label_name
 from tftransformer.data.numbers import as_number
 from tftransformer.data.readers.columns import Columns, Table, choose

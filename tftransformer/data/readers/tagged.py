@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tftransformer.data.folding import well_formed
+from tftransformer.data.dedup import well_formed
 from tftransformer.data.readers.columns import Table
 from tftransformer.data.readers.jsonl import MISSING, read_jsonl
 from tftransformer.data.readers.text_file import existing_path, read_text, split_lines

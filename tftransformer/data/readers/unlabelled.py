@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tftransformer.data.folding import well_formed
+from tftransformer.data.dedup import well_formed
 from tftransformer.data.readers.columns import Table, as_list
 from tftransformer.data.readers.delimited import read_delimited
 from tftransformer.data.readers.jsonl import read_jsonl

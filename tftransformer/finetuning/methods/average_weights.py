@@ -26,7 +26,8 @@ class AverageWeights(Method):
     `GradualUnfreezing` have one average; a run that begins again after a collapse has a new one. Of LoRA the factors
     are averaged, not their product.
 
-    It was not seen to make predictions better, so no default uses it. Nine trainings (SST-2, MRPC, Medical Abstracts,
+    Translation and summaries end with it by default, as Vaswani et al. 2017 averaged checkpoints. It was not seen to make
+    classifiers better. Nine trainings (SST-2, MRPC, Medical Abstracts,
     50 to 1,000 rows, two seeds, the 12 x 192 encoder, `head_start`), each judged with its average and with the weights
     that trained: accuracy +0.09 points, standard error 0.12. The log loss falls by 2 to 19 %, but by next to nothing
     once both have their best temperature, which `calibrate` finds. It costs a copy of what trains, and some per cent of

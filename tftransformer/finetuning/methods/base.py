@@ -112,11 +112,11 @@ class Method:
 
     # How it trains.
 
-    def learning_rate(self, advice: Mapping[str, Any]) -> float | None:
+    def learning_rate(self, hparams: Mapping[str, Any]) -> float | None:
         """The highest rate where a user names none; None: what full fine-tuning has.
 
         Args:
-            advice: Task's `advice`: `learning_rate`, and what else its preset says.
+            hparams: Task's `recommended_hparams`: `learning_rate`, and what else its preset says.
         """
         return self.rate
 
@@ -224,7 +224,7 @@ def apply_methods(methods: Sequence[Method], model: Model) -> "FreezeSummary":
         freeze(model, patterns=exactly(freezes))
     if isinstance(model, Task):
         lasting = tuple(method for method in methods if method.hooks)
-        rates = [rate for method in methods if (rate := method.learning_rate(model.advice)) is not None]
+        rates = [rate for method in methods if (rate := method.learning_rate(model.recommended_hparams)) is not None]
         anew = any(method.name == "full" for method in methods)
         if lasting or anew:
             model.methods = lasting
@@ -278,6 +278,6 @@ def fresh_patterns(model: Model, train: str | Iterable[str] | None) -> list[str]
         check_patterns(model, train)
         return [train] if isinstance(train, str) else list(train)
     names = addresses(model)
-    fresh = dict.fromkeys([*(model.fresh if isinstance(model, Task) else ()), "head/.*"])
+    fresh = dict.fromkeys([*(model.newly_initialized if isinstance(model, Task) else ()), "head/.*"])
     # A model that starts from random numbers says so of everything, which is not what is asked for here.
     return [p for p in fresh if p != ".*" and any(re.fullmatch(p, name) for name in names)]

@@ -110,7 +110,11 @@ def _train_pairs(task: "Task", examples: Any, weights: Any, method: Contrastive)
     try:
         with task.distribute_strategy.scope():
             model = Vectors()
-            rate = _FRACTION * task.advice["learning_rate"] if method.encoder_rate is None else method.encoder_rate
+            rate = (
+                _FRACTION * task.recommended_hparams["learning_rate"]
+                if method.encoder_rate is None
+                else method.encoder_rate
+            )
             optimizer = build_optimizer(rate, total_steps=method.updates, fresh=())
             model.compile(optimizer, _weighted_pair_loss, jit_compile=task.jit_compile)
         weights = np.ones(len(examples)) if weights is None else weights

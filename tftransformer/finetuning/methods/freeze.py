@@ -56,5 +56,5 @@ class Freeze(Method):
 
         return chosen_to_freeze(model, self.layers, self.patterns, self.embeddings)
 
-    def learning_rate(self, advice: Mapping[str, Any]) -> float | None:
-        return advice.get("frozen_learning_rate") if self.layers else None
+    def learning_rate(self, hparams: Mapping[str, Any]) -> float | None:
+        return hparams.get("frozen_learning_rate") if self.layers else None

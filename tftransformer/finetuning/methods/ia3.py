@@ -11,7 +11,7 @@ from keras import ops
 from tftransformer.finetuning.arguments import Model
 from tftransformer.finetuning.methods.base import hold_patterns, selected_parts
 from tftransformer.finetuning.methods.targeted import ProjectionMethod
-from tftransformer.layers.projection import Projection, ProjectionChange
+from tftransformer.layers.projection import Projection, ProjectionDelta
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class IA3(ProjectionMethod):
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")
-class Rescaling(ProjectionChange):
+class Rescaling(ProjectionDelta):
     """A factor for each channel of a projection's input or output.
 
     Args:

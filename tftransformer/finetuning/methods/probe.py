@@ -102,11 +102,11 @@ class LinearProbe(HeadOnly):
 
 def can_start(task: "Task") -> bool:
     """Return whether only a task's linear head starts from random numbers, and none of it has been trained."""
-    from tftransformer.finetuning.structure import describe_modifications
+    from tftransformer.finetuning.adapter_config import adapter_config
 
     try:
         check_linear_head(task, HeadStart.name)
     except TransformerError:
         return False
-    fresh = bool(task.fresh) and all(name.startswith("head/") for name in task.fresh)
-    return fresh and task.head.trainable and not (task.methods or describe_modifications(task))
+    fresh = bool(task.newly_initialized) and all(name.startswith("head/") for name in task.newly_initialized)
+    return fresh and task.head.trainable and not (task.methods or adapter_config(task))

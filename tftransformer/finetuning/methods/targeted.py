@@ -93,7 +93,7 @@ class TargetedMethod(Method):
 
 @dataclass(frozen=True)
 class ProjectionMethod(TargetedMethod):
-    """A `ProjectionChange` in each of some projections."""
+    """A `ProjectionDelta` in each of some projections."""
 
     slot = "delta"
 

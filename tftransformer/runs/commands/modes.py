@@ -56,7 +56,7 @@ def run(kind: Any, mode: ModeOptions, what: Any) -> None:
     """Train, evaluate or predict.
 
     Args:
-        kind: Class of the command's runs, an `AnsweringRun`.
+        kind: Class of the command's runs, an `PredictingRun`.
         mode, what: As `read_flags` gives them.
     """
     from tftransformer.runs import finished, train

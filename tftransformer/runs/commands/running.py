@@ -20,7 +20,7 @@ from absl import app, flags
 
 from tftransformer.errors import TransformerError, near_miss
 from tftransformer.runs.commands import COMMANDS
-from tftransformer.runs.flags import carried, name_flags
+from tftransformer.runs.flags import flag_names, name_flags
 
 # Until a signal that Python dropped is sent again.
 _ASK_SECONDS = 0.3
@@ -61,7 +61,7 @@ def run_command(main: Callable[[Any], Any], read: Callable[[], Any] | None = Non
             main(given)
         except TransformerError as error:
             own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
-            _fail(name_flags(str(error), [flag.name for flag in own], *carried(own)))
+            _fail(name_flags(str(error), [flag.name for flag in own], *flag_names(own)))
         except KeyboardInterrupt:
             _fail("interrupted", status=128 + signal.SIGINT)
         except Terminated:

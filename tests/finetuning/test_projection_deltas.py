@@ -24,9 +24,9 @@ EVERYWHERE = {
 
 
 @pytest.fixture
-def classifier(tiny_preset):
+def classifier(two_block_preset):
     keras.utils.set_random_seed(1)
-    return TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
+    return TextClassifier.from_preset(two_block_preset, labels=("negative", "positive"), sequence_length=16)
 
 
 def shake(model, name):
@@ -72,13 +72,13 @@ def test_merged_saved_and_loaded_it_computes_the_same(name, methods, classifier,
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_its_file_holds_what_training_made(name, classifier, tiny_preset, reviews, tmp_path):
+def test_its_file_holds_what_training_made(name, classifier, two_block_preset, reviews, tmp_path):
     base = {address: ops.convert_to_numpy(value) for address, value in addresses(classifier).items()}
     classifier.apply(METHODS[name])
     shake(classifier, name)
     expected = logits(classifier, reviews[0][:9])
     path = save_changes(classifier, tmp_path / "own.safetensors")
-    other = TextClassifier.from_preset(tiny_preset, labels=("negative", "positive"), sequence_length=16)
+    other = TextClassifier.from_preset(two_block_preset, labels=("negative", "positive"), sequence_length=16)
     for address, value in addresses(other).items():
         value.assign(base[address])
     load_changes(other, path)

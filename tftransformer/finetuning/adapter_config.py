@@ -27,18 +27,18 @@ def inserted_patterns() -> tuple[str, ...]:
     return tuple(pattern for kind in _inserting().values() for pattern in kind.inserted)
 
 
-def describe_modifications(model: Model) -> list[dict[str, Any]]:
+def adapter_config(model: Model) -> list[dict[str, Any]]:
     """Return what methods have put into a model, as JSON values.
 
     Example:
-        >>> describe_modifications(classifier)  # doctest: +SKIP
+        >>> adapter_config(classifier)  # doctest: +SKIP
         [{'kind': 'lora', 'rank': 8, 'alpha': 8.0, 'dropout': 0.0, 'merged': False, 'targets': [...]}]
     """
     return [modification for kind in _inserting().values() for modification in kind.modifications(model)]
 
 
-def replay_modifications(model: Model, modifications: Iterable[Mapping[str, Any]]) -> None:
-    """Change a fresh model as `describe_modifications` said.
+def restore_adapters(model: Model, modifications: Iterable[Mapping[str, Any]]) -> None:
+    """Change a fresh model as `adapter_config` said.
 
     Raises:
         TransformerError: A modification is of no known kind, lacks something, or does not fit the model.
@@ -56,33 +56,33 @@ def replay_modifications(model: Model, modifications: Iterable[Mapping[str, Any]
             raise TransformerError(f"a modification of kind {name!r} is damaged: {error!r}") from None
 
 
-def structure_of(model: Task) -> dict[str, Any]:
+def finetuning_config(model: Task) -> dict[str, Any]:
     """Return the entries of a task's config beyond its constructor's arguments.
 
     They are what was put in, what is frozen, the methods that `compile` and `fit` read, except a teacher, and the rate
     that the applied methods want.
     """
     return {
-        "modifications": describe_modifications(model),
+        "modifications": adapter_config(model),
         "frozen": list(frozen_addresses(model)),
         "methods": [method.to_config() for method in model.methods if method.name in METHODS],
         "method_rate": model.method_rate,
     }
 
 
-def restore_structure(
+def restore_finetuning(
     model: Task,
     modifications: Iterable[Mapping[str, Any]] = (),
     frozen: Iterable[str] = (),
     methods: Iterable[Mapping[str, Any]] = (),
     method_rate: float | None = None,
 ) -> None:
-    """Change and freeze a fresh task as `structure_of` said."""
-    replay_modifications(model, modifications)
+    """Change and freeze a fresh task as `finetuning_config` said."""
+    restore_adapters(model, modifications)
     if patterns := [re.escape(name) for name in frozen]:
         freeze(model, patterns=patterns)
     model.methods = tuple(map(method_from_config, methods))
     model.method_rate = method_rate
 
 
-STRUCTURE = ("modifications", "frozen", "methods", "method_rate")
+FINETUNING_KEYS = ("modifications", "frozen", "methods", "method_rate")

@@ -3,9 +3,9 @@ import collections
 import numpy as np
 import pytest
 
-from tftransformer.data.cutting import cut, fold_rows, subset
-from tftransformer.data.folding import fold
+from tftransformer.data.dedup import normalize_for_dedup
 from tftransformer.data.split import Split
+from tftransformer.data.splitting import fold_rows, subset, train_test_split
 from tftransformer.errors import TransformerError
 
 hypothesis = pytest.importorskip("hypothesis")
@@ -21,7 +21,7 @@ def split_of(rows):
 
 def cut_or_skip(split, *args):
     try:
-        return cut(split, *args)
+        return train_test_split(split, *args)
     except TransformerError as error:
         # Then every text is the last one of some label.
         assert "too few texts" in str(error)
@@ -33,7 +33,7 @@ def test_a_cut_covers_all_rows_and_no_text_stands_on_both_sides(rows, fraction, 
     split = split_of(rows)
     rest, part = cut_or_skip(split, fraction, seed)
     assert sorted(rest.rows + part.rows) == split.rows
-    assert not {fold(t) for t in rest.texts} & {fold(t) for t in part.texts}
+    assert not {normalize_for_dedup(t) for t in rest.texts} & {normalize_for_dedup(t) for t in part.texts}
     assert len(rest) and rest.rows == sorted(rest.rows) and part.rows == sorted(part.rows)
     assert [split.texts[i] for i in part.rows] == part.texts
     assert [split.targets[i] for i in rest.rows] == rest.targets
@@ -51,7 +51,7 @@ def test_no_label_is_lost_for_training(rows, fraction):
 def test_labels_keep_their_shares_to_within_one_row(counts, fraction, seed):
     labels = [f"l{i}" for i, count in enumerate(counts) for _ in range(count)]
     split = Split([f"text {i}" for i in range(len(labels))], labels)
-    _, part = cut(split, fraction, seed)
+    _, part = train_test_split(split, fraction, seed)
     got = collections.Counter(part.targets)
     for i, count in enumerate(counts):
         assert abs(got[f"l{i}"] - fraction * count) <= 2
@@ -61,28 +61,30 @@ def test_labels_keep_their_shares_to_within_one_row(counts, fraction, seed):
 
 def test_the_seed_decides():
     split = Split([f"t{i}" for i in range(100)], ["x", "y"] * 50)
-    assert cut(split, 0.2, 3)[1].texts == cut(split, 0.2, 3)[1].texts
-    assert cut(split, 0.2, 3)[1].texts != cut(split, 0.2, 4)[1].texts
+    assert train_test_split(split, 0.2, 3)[1].texts == train_test_split(split, 0.2, 3)[1].texts
+    assert train_test_split(split, 0.2, 3)[1].texts != train_test_split(split, 0.2, 4)[1].texts
 
 
 def test_multi_label_rows_spread_and_may_be_unlabelled():
     targets = [("a",), ("a", "b"), ()] * 20
-    rest, part = cut(Split([f"t{i}" for i in range(60)], targets, multi_label=True), 0.2, name="validation")
+    rest, part = train_test_split(
+        Split([f"t{i}" for i in range(60)], targets, multi_label=True), 0.2, name="validation"
+    )
     assert part.name == "validation" and part.labels == rest.labels == ("a", "b")
     assert part.targets.count(()) == 4
 
 
 def test_conflicting_rows_stay_together():
     texts = [f"t{i // 2}" for i in range(40)]
-    rest, part = cut(Split(texts, ["x", "y"] * 20), 0.25)
+    rest, part = train_test_split(Split(texts, ["x", "y"] * 20), 0.25)
     assert len(part) == 10 and collections.Counter(part.targets) == {"x": 5, "y": 5}
 
 
 def test_what_cannot_be_cut_is_an_error():
     with pytest.raises(TransformerError, match="^test_fraction must be above 0 and below 1; got 1$"):
-        cut(Split(["a", "b"], ["x", "y"]), 1)
+        train_test_split(Split(["a", "b"], ["x", "y"]), 1)
     with pytest.raises(TransformerError, match="^train has too few texts, 2, to cut a test split off"):
-        cut(Split(["a", "A ", "b"], ["x", "y", "z"]), 0.5)
+        train_test_split(Split(["a", "A ", "b"], ["x", "y", "z"]), 0.5)
 
 
 @given(st.lists(st.sampled_from("xxxyz"), min_size=1, max_size=40), st.integers(1, 40), st.integers(0, 3))

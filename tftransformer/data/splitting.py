@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from tftransformer.data.folding import fold_text
+from tftransformer.data.dedup import dedup_key
 from tftransformer.data.split import Split
 from tftransformer.errors import TransformerError
 
@@ -23,7 +23,7 @@ def _groups(split: Split) -> list[list[int]]:
     """Rows that share a folded text, in order of first appearance."""
     groups: dict = {}
     for row, text in enumerate(split.texts):
-        groups.setdefault(fold_text(text), []).append(row)
+        groups.setdefault(dedup_key(text), []).append(row)
     return list(groups.values())
 
 
@@ -53,7 +53,7 @@ def _choose(groups: list[list[int]], wanted: float, rng: np.random.Generator) ->
     return chosen
 
 
-def cut(split: Split, fraction: float, seed: int = 0, name: str = "test") -> tuple[Split, Split]:
+def train_test_split(split: Split, fraction: float, seed: int = 0, name: str = "test") -> tuple[Split, Split]:
     """Cuts a fraction of the rows off: disjoint by folded text, and the same fraction of each label.
 
     Args:
@@ -71,7 +71,7 @@ def cut(split: Split, fraction: float, seed: int = 0, name: str = "test") -> tup
         TransformerError: if the fraction is out of range, or no text can go without a label being lost.
 
     Example:
-        >>> rest, part = cut(Split(list("abcdefghij"), ["x", "y"] * 5), 0.2)
+        >>> rest, part = train_test_split(Split(list("abcdefghij"), ["x", "y"] * 5), 0.2)
         >>> len(rest), sorted(part.targets)
         (8, ['x', 'y'])
     """

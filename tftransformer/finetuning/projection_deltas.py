@@ -11,9 +11,9 @@ from keras import ops
 
 from tftransformer import files
 from tftransformer.errors import TransformerError
+from tftransformer.finetuning.adapter_config import adapter_config, restore_adapters
 from tftransformer.finetuning.methods.targeted import ProjectionMethod
 from tftransformer.finetuning.strategy import method_class
-from tftransformer.finetuning.structure import describe_modifications, replay_modifications
 from tftransformer.finetuning.tracing import model_changed
 from tftransformer.layers.projection import Projection
 from tftransformer.layers.slots import detach
@@ -81,7 +81,7 @@ def save_changes(model: keras.Model, path: str | os.PathLike) -> Path:
     own = tuple(f"{name}/{part.delta.name}/" for name, part in _changed(model, merged=None).items())
     modifications = [
         modification
-        for modification in describe_modifications(model)
+        for modification in adapter_config(model)
         if issubclass(method_class(modification["kind"]), ProjectionMethod)
     ]
     weights = {
@@ -107,7 +107,7 @@ def load_changes(model: keras.Model, path: str | os.PathLike) -> None:
     """
     modifications, weights = _read(Path(path))
     _check_fits(model, Path(path), modifications, weights)
-    replay_modifications(model, modifications)
+    restore_adapters(model, modifications)
     own = addresses(model)
     for name, value in weights.items():
         own[name].assign(value)

@@ -1,20 +1,15 @@
-"""The most that the machine computes: a large matrix product in TensorFlow, the measure of every step."""
+"""The machine itself as a contender: a large matrix product in TensorFlow in the precisions of `dtypes`, the measure of every step."""
 
 import time
+from typing import Any
+
+from sidebyside.worker import serve
 
 SIDES = {"float32": 2048, "bfloat16": 3072}
 
 
 def gemm_peak(dtype: str, seconds: float = 1.0) -> float:
-    """GFLOP/s of a large square matrix product; the best of several short measurements.
-
-    Args:
-        dtype: "float32" or "bfloat16".
-        seconds: How long to measure.
-
-    Returns:
-        2 n^3 operations a product over its time, in 10^9 a second.
-    """
+    """Return the GFLOP/s of a large square matrix product, the best of several short measurements in so many seconds."""
     import tensorflow as tf
 
     side = SIDES[dtype]
@@ -29,3 +24,13 @@ def gemm_peak(dtype: str, seconds: float = 1.0) -> float:
         float(product(left, right)[0, 0])
         best = max(best, 2 * side**3 / (time.perf_counter() - start) / 1e9)
     return best
+
+
+def prepare(settings: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    for dtype in settings["dtypes"]:
+        gemm_peak(dtype, seconds=0.2)
+    return settings["dtypes"], {}
+
+
+if __name__ == "__main__":
+    serve(prepare, lambda dtypes, number: {f"peak_{dtype}": gemm_peak(dtype) for dtype in dtypes})

@@ -10,11 +10,11 @@ import unicodedata
 Text = str | tuple[str, str]
 
 
-def fold(text: str) -> str:
+def normalize_for_dedup(text: str) -> str:
     """The text as it is compared with others.
 
     Example:
-        >>> fold("  Ｆｕｌｌ  WIDTH\\nStraße ")
+        >>> normalize_for_dedup("  Ｆｕｌｌ  WIDTH\\nStraße ")
         'full width strasse'
     """
     if text.isascii():
@@ -24,14 +24,14 @@ def fold(text: str) -> str:
     return " ".join(folded.split())
 
 
-def fold_text(text: Text) -> Text:
-    """`fold` of a string, or of both sides of a pair; usable as a dictionary key.
+def dedup_key(text: Text) -> Text:
+    """`normalize_for_dedup` of a string, or of both sides of a pair; usable as a dictionary key.
 
     Example:
-        >>> fold_text(("A", " b "))
+        >>> dedup_key(("A", " b "))
         ('a', 'b')
     """
-    return fold(text) if isinstance(text, str) else tuple(map(fold, text))
+    return normalize_for_dedup(text) if isinstance(text, str) else tuple(map(normalize_for_dedup, text))
 
 
 def well_formed(text: str) -> str:
