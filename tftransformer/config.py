@@ -94,11 +94,14 @@ class TransformerConfig:
         gated: Multiply the activated product by a second, linear one (Shazeer 2020, arXiv 2002.05202). None: the
             family's, or not.
         use_bias: Biases in the dense projections of the blocks. None: the family's, or biases.
+        qkv_bias: Biases in the projections of query, key and value. None: the family's, or as `use_bias` says.
         scale_attention: Divide the products of queries and keys by sqrt(H). T5 leaves it to the weights. None: the
             family's, or division.
         position: "learned", "sinusoidal", "sinusoidal_halves" (all sines before all cosines), "rotary", "alibi", "relative",
             "relative_buckets" or "none". None: the family's.
         rotary_period: Longest wavelength of rotary positions divided by 2 pi. None: the family's, or 10000.
+        rotary_scaling: (factor, low, high, length): rotary angles stretched as Llama 3.1's are; `RotaryPosition` explains it.
+            None: as they are.
         relative_buckets, relative_max_distance: Buckets of "relative_buckets" positions, and the distance from which on all
             are in the last one. None: the family's, or T5's 32 and 128.
         norm: "layer", or "rms" for norms without a mean and an offset (Zhang and Sennrich 2019, arXiv 1910.07467).
@@ -147,9 +150,11 @@ class TransformerConfig:
     activation: str = _SETTLED_LATER
     gated: bool = _SETTLED_LATER
     use_bias: bool = _SETTLED_LATER
+    qkv_bias: bool = _SETTLED_LATER
     scale_attention: bool = _SETTLED_LATER
     position: str = _SETTLED_LATER
     rotary_period: float = _SETTLED_LATER
+    rotary_scaling: tuple[float, float, float, float] | None = None
     relative_buckets: int = _SETTLED_LATER
     relative_max_distance: int = _SETTLED_LATER
     norm: str = _SETTLED_LATER
@@ -172,6 +177,8 @@ class TransformerConfig:
             self._default(name, value)
         self._check_blocks()
         self._default("attention_dropout", self.dropout)
+        self._default("qkv_bias", self.use_bias)
+        self._settle_scaling()
         self._settle_heads()
         self._default("decoder_vocabulary_size", self.vocabulary_size)
         self._default("num_decoder_layers", self.num_layers)
@@ -207,6 +214,18 @@ class TransformerConfig:
                 f"hidden_dim={self.hidden_dim}, num_heads={self.num_heads}"
             )
         self._default("head_dim", self.hidden_dim // self.num_heads)
+
+    def _settle_scaling(self) -> None:
+        if self.rotary_scaling is None:
+            return
+        numbers = tuple(self.rotary_scaling) if isinstance(self.rotary_scaling, (tuple, list)) else ()
+        right = all(isinstance(n, (int, float)) and not isinstance(n, bool) and 0 < n < math.inf for n in numbers)
+        if len(numbers) != 4 or not right or not numbers[1] < numbers[2]:
+            raise TransformerError(
+                "rotary_scaling must be four positive numbers, (factor, low, high, length) with low below high; "
+                f"got {self.rotary_scaling!r:.80}"
+            )
+        object.__setattr__(self, "rotary_scaling", numbers)
 
     def _check(self) -> None:
         for name in (

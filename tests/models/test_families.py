@@ -30,6 +30,10 @@ EXCEPTIONS = {
     ("checkpoints/huggingface/tokenizer_json.py", "BertNormalizer"): STEP,
     ("checkpoints/huggingface/tokenizer_json.py", "BertPreTokenizer"): STEP,
     ("checkpoints/huggingface/tokenizer_json.py", "RobertaProcessing"): STEP,
+    (
+        "checkpoints/huggingface/settings.py",
+        "llama3",
+    ): "Hugging Face's name of a kind of rotary positions, in every family",
 }
 
 
@@ -96,7 +100,7 @@ def test_every_transform_is_known():
         for facts in filter(None, (family.huggingface, family.keras_hub, family.google))
         for table in filter(None, (facts.table, getattr(facts, "model_garden", None)))
     ]
-    assert len(tables) == 18
+    assert len(tables) == 20
     assert {rule.transform for table in tables for rule in table.rules} == set(TRANSFORMS)
 
 

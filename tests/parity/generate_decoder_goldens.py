@@ -5,6 +5,7 @@
 It needs torch and transformers (the `bench` extra).
 """
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ import numpy as np
 
 FOLDER = Path(__file__).parent / "goldens"
 LENGTHS = {"ragged": (20, 7, 1), "one": (1,), "full": (20,)}
+SIZES = {
+    "vocab_size": 61, "num_hidden_layers": 3, "hidden_size": 24, "num_attention_heads": 4, "intermediate_size": 40,
+    "max_position_embeddings": 20,
+}  # fmt: skip
 # Family -> (class of the language model, settings, the query kernel whose gradient is compared).
 FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
     "gpt2": (
@@ -20,7 +25,23 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
         {"vocab_size": 61, "n_layer": 3, "n_embd": 24, "n_head": 4, "n_inner": 40, "n_positions": 20},
         "transformer.h.1.attn.c_attn.weight",
     ),
-}
+    "llama": (
+        "LlamaForCausalLM",
+        {
+            **SIZES, "num_key_value_heads": 2, "head_dim": 8, "rope_theta": 500.0,
+            "rope_scaling": {
+                "rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64,
+            },
+        },
+        "model.layers.1.self_attn.q_proj.weight",
+    ),
+    "qwen2": (
+        "Qwen2ForCausalLM",
+        {**SIZES, "num_key_value_heads": 1, "rope_theta": 1e6, "tie_word_embeddings": True},
+        "model.layers.1.self_attn.q_proj.weight",
+    ),
+}  # fmt: skip
 
 
 def batch(family: str, lengths: tuple[int, ...], seed: int = 0) -> dict[str, np.ndarray]:
@@ -38,7 +59,9 @@ def build(family: str, seed: int = 7, **settings: Any) -> Any:
 
     name, sizes, _ = FAMILIES[family]
     kind = getattr(transformers, name)
-    model = kind(kind.config_class(**{**sizes, **settings}, attn_implementation="eager")).eval()
+    # Their constructor writes into the mappings that it is given.
+    stated = copy.deepcopy({**sizes, **settings})
+    model = kind(kind.config_class(**stated, attn_implementation="eager")).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for address, parameter in sorted(model.named_parameters()):
@@ -84,7 +107,8 @@ def write(family: str) -> Path:
     """One family's file."""
     model = build(family)
     arrays = {f"weights/{name}": tensor.numpy() for name, tensor in model.state_dict().items()}
-    arrays.pop("weights/lm_head.weight")  # the token table once more
+    if model.config.tie_word_embeddings:
+        arrays.pop("weights/lm_head.weight")  # the token table once more
     for case, lengths in {**LENGTHS, "left": LENGTHS["ragged"]}.items():
         inputs = batch(family, lengths, seed=len(case))
         found = outputs(family, model, inputs, left=case == "left")

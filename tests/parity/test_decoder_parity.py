@@ -144,7 +144,7 @@ def test_settings_round_trip(golden):
 
 
 def _mutations(weights):
-    """A transposed kernel, two parts of a fused one in the other order, two swapped biases, two swapped norms."""
+    """A transposed kernel, two parts of a fused one in the other order, two swapped kernels, biases or norms."""
     for name, value in weights.items():
         if value.ndim == 2 and value.shape[0] == value.shape[1]:
             yield name, {name: np.ascontiguousarray(value.T)}
@@ -152,9 +152,11 @@ def _mutations(weights):
             query, key, content = np.split(value, 3, axis=-1)
             yield name, {name: np.concatenate([key, query, content], -1)}
             yield name, {name: np.concatenate([query, content, key], -1)}
-    for kind in (".bias", ".weight"):
-        rows = [name for name, value in weights.items() if name.endswith(kind) and value.shape == (24,)]
-        yield from ((one, {one: weights[two], two: weights[one]}) for one, two in zip(rows, rows[1:]))
+    alike = {}
+    for name, value in weights.items():
+        alike.setdefault((value.shape, name.rpartition(".")[2]), []).append(name)
+    for names in alike.values():
+        yield from ((one, {one: weights[two], two: weights[one]}) for one, two in zip(names, names[1:]))
 
 
 @every_family

@@ -119,6 +119,8 @@ def is_plain(block: Any) -> bool:
     attention, inner = block.attention, block.feed_forward
     if not attention.scale or attention.position is not None or attention.num_key_value_heads != attention.num_heads:
         return False
+    if attention.qkv_bias != attention.use_bias:
+        return False
     parts = ["attention/query", "attention/key", "attention/value", "attention/output"]
     parts += ["feed_forward/intermediate", "feed_forward/output", *(["feed_forward/gate"] if inner.gated else [])]
     kinds = ("kernel", "bias") if attention.use_bias else ("kernel",)

@@ -73,6 +73,7 @@ class MultiHeadAttention(SlottedLayer):
         num_key_value_heads: K, the number of key and value heads, each shared by N/K query heads (grouped-query
             attention, Ainslie et al. 2023, arXiv 2305.13245). None: N.
         use_bias: Whether the four projections have biases.
+        qkv_bias: Whether those of query, key and value have (Qwen2's have, and its output has not). None: `use_bias`.
         dropout: Dropout rate on the attention scores (0 to 1).
         position: Part that puts positions into the attention itself: `RotaryPosition` or
             `RelativePosition`; None for none. (A bias on the scores, such as `ALiBi`'s, comes in as `attention_bias`.)
@@ -115,6 +116,7 @@ class MultiHeadAttention(SlottedLayer):
         "head_dim",
         "num_key_value_heads",
         "use_bias",
+        "qkv_bias",
         "dropout",
         "position",
         "kernel_initializer",
@@ -133,10 +135,12 @@ class MultiHeadAttention(SlottedLayer):
         position: AttentionPosition | None = None,
         kernel_initializer: Any = "glorot_uniform",
         scale: bool = True,
+        qkv_bias: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.scale = scale
+        self.qkv_bias = use_bias if qkv_bias is None else qkv_bias
         self.num_heads = num_heads
         self.head_dim: Any = head_dim  # a number once it is built
         self.num_key_value_heads = num_heads if num_key_value_heads is None else num_key_value_heads
@@ -155,9 +159,9 @@ class MultiHeadAttention(SlottedLayer):
             self.head_dim = width // self.num_heads
         key_shape = key_shape or query_shape
         inner, shared = self.num_heads * self.head_dim, self.num_key_value_heads * self.head_dim
-        self.query_projection = build_projection(self, "query", inner, query_shape)
-        self.key_projection = build_projection(self, "key", shared, key_shape)
-        self.value_projection = build_projection(self, "value", shared, value_shape or key_shape)
+        self.query_projection = build_projection(self, "query", inner, query_shape, self.qkv_bias)
+        self.key_projection = build_projection(self, "key", shared, key_shape, self.qkv_bias)
+        self.value_projection = build_projection(self, "value", shared, value_shape or key_shape, self.qkv_bias)
         self.output_projection = build_projection(self, "output", width, (*query_shape[:-1], inner))
         self.score_dropout = Dropout(self.dropout, dtype=self.dtype_policy, name="dropout")
         if self.position is not None and not self.position.built:

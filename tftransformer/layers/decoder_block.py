@@ -23,7 +23,7 @@ class DecoderBlock(ResidualBlock):
         position: Position part as for `EncoderBlock`, for the self-attention alone: cross-attention has no offsets that
             mean anything.
         num_heads, intermediate_dim, head_dim, num_key_value_heads, dropout, attention_dropout, activation, gated,
-            use_bias, normalize_first, layer_norm_epsilon, kernel_initializer, norm, scale: As for `EncoderBlock`.
+            use_bias, normalize_first, layer_norm_epsilon, kernel_initializer, norm, scale, qkv_bias: As for `EncoderBlock`.
 
     Call arguments:
         x: Tensor (B, T, D).

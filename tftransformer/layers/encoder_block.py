@@ -42,6 +42,7 @@ class ResidualBlock(SlottedLayer):
         kernel_initializer: Any = "glorot_uniform",
         norm: str = "layer",
         scale: bool = True,
+        qkv_bias: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -54,6 +55,7 @@ class ResidualBlock(SlottedLayer):
             "head_dim": head_dim,
             "num_key_value_heads": num_key_value_heads,
             "use_bias": use_bias,
+            "qkv_bias": qkv_bias,
             "scale": scale,
             "dropout": dropout if attention_dropout is None else attention_dropout,
             "kernel_initializer": kernel_initializer,
@@ -92,7 +94,8 @@ class ResidualBlock(SlottedLayer):
     def get_config(self) -> dict:
         of_attention, of_feed_forward = getattr(self, self.own_attention).get_config(), self.feed_forward.get_config()
         shared = (
-            "num_heads", "head_dim", "num_key_value_heads", "use_bias", "scale", "position", "kernel_initializer",
+            "num_heads", "head_dim", "num_key_value_heads", "use_bias", "qkv_bias", "scale", "position",
+            "kernel_initializer",
         )  # fmt: skip
         return {
             **super().get_config(),
@@ -129,6 +132,7 @@ class EncoderBlock(ResidualBlock):
         kernel_initializer: Initializer of every kernel.
         norm: "layer" or "rms" (Zhang and Sennrich 2019, arXiv 1910.07467).
         scale: Whether the products of queries and keys are divided by sqrt(H), as everywhere but in T5.
+        qkv_bias: Whether the projections of query, key and value have biases. None: `use_bias`.
 
     Call arguments:
         x: Hidden vectors (B, T, D).

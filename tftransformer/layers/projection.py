@@ -122,9 +122,10 @@ class Projection(SlottedLayer):
         return (*input_shape[:-1], self.units)
 
 
-def build_projection(layer: Any, name: str, units: int, input_shape: tuple) -> Projection:
-    """A built projection inside a layer, with the layer's `use_bias`, `kernel_initializer` and dtype policy."""
-    options = {"use_bias": layer.use_bias, "kernel_initializer": layer.kernel_initializer, "dtype": layer.dtype_policy}
+def build_projection(layer: Any, name: str, units: int, input_shape: tuple, use_bias: bool | None = None) -> Projection:
+    """A built projection inside a layer, with its `use_bias` (unless another is given), `kernel_initializer` and dtype policy."""
+    use_bias = layer.use_bias if use_bias is None else use_bias
+    options = {"use_bias": use_bias, "kernel_initializer": layer.kernel_initializer, "dtype": layer.dtype_policy}
     projection = Projection(units, **options, name=name)
     projection.build(input_shape)
     return projection

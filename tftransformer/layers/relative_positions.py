@@ -5,6 +5,7 @@ learned vectors for relative offsets. Schemes that only add a bias to the scores
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -48,6 +49,9 @@ class RotaryPosition(AttentionPosition):
 
     Args:
         period: Longest wavelength divided by 2 pi; 10000 in the paper.
+        scaling: Llama 3.1's stretching for texts longer than those of the pretraining: (factor, low, high, length). Angles
+            whose wavelength is more than length/low are divided by the factor, those below length/high stay, and
+            between the two lies a blend. None: angles as in the paper.
         interleaved: Whether channels 2i and 2i + 1 make a pair, as in the paper; else i and i + H/2
             ("half-rotation", as in GPT-NeoX and LLaMA). Both are the same function up to a fixed order of
             the channels; weights trained with one need that one.
@@ -61,12 +65,19 @@ class RotaryPosition(AttentionPosition):
         TensorShape([1, 3, 8])
     """
 
-    arguments = ("period", "interleaved")
+    arguments = ("period", "interleaved", "scaling")
 
-    def __init__(self, period: float = 10000.0, interleaved: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        period: float = 10000.0,
+        interleaved: bool = False,
+        scaling: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.period = period
         self.interleaved = interleaved
+        self.scaling = None if scaling is None else tuple(scaling)
 
     def build(self, query_shape: tuple) -> None:
         if query_shape[-1] % 2:
@@ -75,7 +86,7 @@ class RotaryPosition(AttentionPosition):
     def rotate(self, x: Any, offset: Any = 0) -> Any:
         """(B, N, T, H) turned by the angles of positions `offset` to `offset + T - 1`."""
         half = x.shape[-1] // 2
-        rates = np.exp(-math.log(self.period) * np.arange(half) / half).astype("float32")
+        rates = self._rates(half)
         # Angles in float32 also under half precision, whose numbers near 500 are whole radians apart.
         steps = ops.arange(ops.shape(x)[2], dtype="float32") + ops.cast(offset, "float32")
         angles = ops.expand_dims(steps, 1) * rates
@@ -91,6 +102,15 @@ class RotaryPosition(AttentionPosition):
         else:
             y = ops.concatenate(turned, axis=-1)
         return ops.cast(y, x.dtype)
+
+    def _rates(self, count: int) -> np.ndarray:
+        """The angle from one position to the next, of each of the pairs of channels."""
+        rates = np.exp(-math.log(self.period) * np.arange(count) / count)
+        if self.scaling is not None:
+            factor, low, high, length = self.scaling
+            kept = np.clip((length * rates / (2 * np.pi) - low) / (high - low), 0.0, 1.0)
+            rates = rates * (kept + (1.0 - kept) / factor)
+        return rates.astype("float32")
 
 
 @keras.saving.register_keras_serializable(package="tftransformer")

@@ -96,6 +96,7 @@ def _block_arguments(config: TransformerConfig, block: int | None = None) -> dic
         "activation": config.activation,
         "gated": config.gated,
         "use_bias": config.use_bias,
+        "qkv_bias": config.qkv_bias,
         "normalize_first": config.normalize_first,
         "layer_norm_epsilon": config.layer_norm_epsilon,
         "norm": config.norm,
@@ -110,5 +111,6 @@ def _attention_position(config: TransformerConfig) -> Any:
     scheme = POSITIONS[config.position]
     if scheme.enters != "attention":
         return None
-    settings = {"period": config.rotary_period} if config.position == "rotary" else {}
+    rotary = {"period": config.rotary_period, "scaling": config.rotary_scaling}
+    settings = rotary if config.position == "rotary" else {}
     return getattr(layers, scheme.layer)(**settings)

@@ -123,9 +123,9 @@ def _block(
     width, inner, bias = config.hidden_dim, config.intermediate_dim, config.use_bias
     heads, narrow = (count * config.head_dim for count in config.heads_of_block(number))
     for attention in attentions:
-        yield from _dense(f"{block}/{attention}/query", width, heads, bias)
-        yield from _dense(f"{block}/{attention}/key", width, narrow, bias)
-        yield from _dense(f"{block}/{attention}/value", width, narrow, bias)
+        yield from _dense(f"{block}/{attention}/query", width, heads, config.qkv_bias)
+        yield from _dense(f"{block}/{attention}/key", width, narrow, config.qkv_bias)
+        yield from _dense(f"{block}/{attention}/value", width, narrow, config.qkv_bias)
         yield from _dense(f"{block}/{attention}/output", heads, width, bias)
         yield from _norm(f"{block}/{attention}_norm", config)
     yield from _dense(f"{block}/feed_forward/intermediate", width, inner, bias)

@@ -5,7 +5,6 @@ Each different word of a batch is cut once.
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -21,14 +20,11 @@ from tftransformer.text.byte_bpe_files import (
     parse_vocabulary_json,
     vocabulary_json_bytes,
 )
-from tftransformer.text.code_points import NUM_CODE_POINTS, PageTable, page_table, read_rule_file
-from tftransformer.text.normalization import Constants, look_up
+from tftransformer.text.byte_words import BLANK, ByteWords, ByteWordSplitter
+from tftransformer.text.nfc import Composer
+from tftransformer.text.normalization import Constants
 from tftransformer.text.ragged_ops import characters_begun, row_numbers, splits_of
 
-# GPT-2's classes of characters are in a file, read off the `tokenizers` library that Hugging Face's fast tokenizers
-# run on: pretrained vocabularies keep the Unicode version they were made with.
-CLASSES = Path(__file__).with_name("character_classes.txt")
-OTHER, LETTER, NUMBER, SPACE = range(4)
 GONE = -1  # the place of a byte that is no longer the first of a piece
 
 
@@ -63,16 +59,22 @@ class MergeTables(NamedTuple):
 class ByteMerger:
     """Cuts words into the pieces of a vocabulary.
 
+    Args:
+        vocabulary: The tokens in order of their ids.
+        merges: "left right" each, the earliest first.
+        whole: Bytes of words that are a token each, whatever the merges make of them, with their ids; see `unmerged`.
+
     Example:
         >>> ByteMerger(["a", "b", "ab"], ["a b"])(tf.constant(["abb", "ba"])).ids.numpy().tolist()
         [2, 1, 1, 0]
     """
 
-    def __init__(self, vocabulary: Sequence[str], merges: Sequence[str]):
+    def __init__(self, vocabulary: Sequence[str], merges: Sequence[str], whole: Mapping[bytes, int] | None = None):
         ids = {token: number for number, token in enumerate(vocabulary)}
         self._size = len(vocabulary)
         self._bytes = np.array([ids.get(character, GONE) for character in byte_characters()], np.int32)
         self._tables = build_tables(check_merges(merges, vocabulary), self._size)
+        self._whole = sorted((whole or {}).items())
         self._constant = Constants()
         # Eagerly, a round would be dozens of calls from Python.
         self._compiled = tf.function(self._merge, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
@@ -85,6 +87,8 @@ class ByteMerger:
         data = tf.io.decode_raw(tf.strings.reduce_join(words), tf.uint8)
         splits = splits_of(tf.strings.length(words))
         tokens = tf.gather(self._constant("bytes", self._bytes), tf.cast(data, tf.int32))
+        if self._whole:
+            tokens = self._keep_whole(words, tokens, splits)
         live = tf.where(tokens != GONE)[:, 0]
         owners = tf.gather(row_numbers(splits), live)
         tables = self._constant.tables("merges", self._tables)
@@ -97,6 +101,33 @@ class ByteMerger:
         places = tf.where(tokens != GONE)[:, 0]
         row_splits = tf.searchsorted(places, splits, out_type=tf.int64)
         return BytePieces(tf.gather(tokens, places), places, row_splits, data, splits)
+
+    def _keep_whole(self, words: tf.Tensor, tokens: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
+        """The tokens of the bytes, words that are kept whole as one at their first byte."""
+        known = tf.constant([word for word, _ in self._whole])
+        numbers = tf.constant([number for _, number in self._whole], tf.int32)
+        keys = tf.strings.to_hash_bucket_fast(known, 2**62)
+        order = tf.argsort(keys)
+        found = tf.searchsorted(tf.gather(keys, order), tf.strings.to_hash_bucket_fast(words, 2**62))
+        place = tf.gather(order, tf.minimum(found, len(self._whole) - 1))
+        kept = tf.gather(known, place) == words
+        owners = row_numbers(splits)
+        first = tf.range(tf.size(tokens, tf.int64)) == tf.gather(splits, owners)
+        own = tf.where(first, tf.gather(tf.gather(numbers, place), owners), GONE)
+        return tf.where(tf.gather(kept, owners), own, tokens)
+
+
+def unmerged(vocabulary: Sequence[str], merges: Sequence[str], words: Mapping[bytes, int]) -> dict[bytes, int]:
+    """Those of the words, tokens of the vocabulary, that the merges do not make."""
+    texts = list(words)
+    pieces = ByteMerger(vocabulary, merges)(tf.constant(texts, tf.string))
+    made = pieces.ids.numpy()
+    begins, ends = pieces.row_splits.numpy()[:-1], pieces.row_splits.numpy()[1:]
+    return {
+        text: number
+        for (text, number), begin, end in zip(words.items(), begins, ends, strict=True)
+        if end - begin != 1 or made[begin] != number
+    }
 
 
 def build_tables(merges: Sequence[tuple[int, int, int]], vocabulary_size: int) -> MergeTables:
@@ -197,6 +228,11 @@ class ByteBPETokenizer(Tokenizer):
         merges: "left right" each, the earliest first (merges.txt).
         add_prefix_space: Put a space before a text that does not begin with one. Defaults to False.
         trim_offsets: Leave spaces out of the offsets of the tokens that hold them. Defaults to True.
+        split: How texts are split into words before: "r50k" (RoBERTa's and BART's, too), "r50k_digits" (SmolLM), "cl100k" or
+            "cl100k_digits" (`byte_words`). Defaults to "r50k".
+        ignore_merges: A word that is in the vocabulary is that token, whatever the merges make of it (Llama 3).
+            Defaults to False.
+        nfc: Compose texts first (Unicode's NFC, Qwen2); offsets are those of the composed texts. Defaults to False.
         unknown_token, pad_token, start_token, separator_token, mask_token: Special tokens as
             the vocabulary writes them. Default to RoBERTa's.
         pair_separators: Separators between the two texts of a pair. Defaults to 2, as in RoBERTa.
@@ -213,7 +249,7 @@ class ByteBPETokenizer(Tokenizer):
     """
 
     kind = "byte_bpe"
-    settings = ("add_prefix_space", "trim_offsets", "pair_separators")
+    settings = ("add_prefix_space", "trim_offsets", "pair_separators", "split", "ignore_merges", "nfc")
 
     def __init__(
         self,
@@ -227,15 +263,21 @@ class ByteBPETokenizer(Tokenizer):
         separator_token: str = "</s>",
         mask_token: str = "<mask>",
         pair_separators: int = 2,
+        split: str = "r50k",
+        ignore_merges: bool = False,
+        nfc: bool = False,
     ):
-        check_switches(add_prefix_space=add_prefix_space, trim_offsets=trim_offsets)
+        switches = {"add_prefix_space": add_prefix_space, "trim_offsets": trim_offsets}
+        check_switches(**switches, ignore_merges=ignore_merges, nfc=nfc)
         special = (unknown_token, pad_token, start_token, separator_token, mask_token)
         super().__init__(check_vocabulary(vocabulary), special, pair_separators)
         self.merges = merges if isinstance(merges, str) else tuple(merges)
         self.add_prefix_space, self.trim_offsets = add_prefix_space, trim_offsets
-        self._splitter = ByteWordSplitter()
-        self._merger = ByteMerger(self.vocabulary, self.merges)
+        self.split, self.ignore_merges, self.nfc = split, ignore_merges, nfc
+        self._composer = Composer() if nfc else None
+        self._splitter = ByteWordSplitter(split)
         self._bytes = {character: byte for byte, character in enumerate(byte_characters())}
+        self._merger = ByteMerger(self.vocabulary, self.merges, self._whole_words() if ignore_merges else None)
         self._constant = Constants()
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes seconds
@@ -284,6 +326,8 @@ class ByteBPETokenizer(Tokenizer):
 
     def _prefixed(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The texts with the space that they may need, and the length of what was added, (B,) int64."""
+        if self._composer is not None:
+            texts = self._composer(texts)
         if not self.add_prefix_space:
             return texts, tf.zeros_like(texts, tf.int64)
         first = tf.strings.substr(texts, 0, 1)
@@ -297,6 +341,14 @@ class ByteBPETokenizer(Tokenizer):
         numbers = tf.range(tf.size(pieces.ids, tf.int64))
         own = tf.RaggedTensor.from_row_splits(numbers, pieces.row_splits, validate=False)
         return pieces, tf.gather(own, index)
+
+    def _whole_words(self) -> dict[bytes, int]:
+        words = {
+            self.token_bytes(token): number
+            for number, token in enumerate(self.vocabulary)
+            if token not in self._special.values() and all(character in self._bytes for character in token)
+        }
+        return unmerged(self.vocabulary, self.merges, words)
 
     def _trim(self, ids: tf.RaggedTensor, text: tf.Tensor, begins: tf.Tensor, ends: tf.Tensor):
         """Offsets without the spaces at both ends of the tokens; `text` is the row of each."""
@@ -338,97 +390,3 @@ def _rows(values: tf.Tensor, words: tf.RaggedTensor, texts: "ByteWords") -> tf.R
     """Values by text, from values by word."""
     row_splits = tf.gather(words.row_splits, texts.row_splits)
     return tf.RaggedTensor.from_row_splits(values, row_splits, validate=False)
-
-
-# Text to words as GPT-2 splits it (Radford et al. 2019), in core TensorFlow operations.
-#
-#     's | 't | 're | 've | 'm | 'll | 'd | ?letters | ?numbers | ?others | spaces before a space or the end | spaces
-#
-# The regular expression needs no search from left to right: whether a word starts at a character follows
-# from its class, its neighbours' and the contractions around it.
-
-APOSTROPHE, BLANK = ord("'"), ord(" ")
-SHORT, LONG = "stmd", ("re", "ve", "ll")  # contractions of one letter and of two
-
-
-class ByteWords(NamedTuple):
-    """The words of a batch, texts one after another; together they are the texts, character by character.
-
-    `values` (W,) string, `starts` (W,) int64 places in the batch's characters, `row_splits` (B + 1,)
-    int64 into the words, `first_characters` (B,) int64 places of the texts in the batch's characters.
-    """
-
-    values: tf.Tensor
-    starts: tf.Tensor
-    row_splits: tf.Tensor
-    first_characters: tf.Tensor
-
-
-@functools.cache
-def class_table() -> PageTable:
-    """The class of each code point, about 60 kB."""
-    classes = np.full(NUM_CODE_POINTS, OTHER, np.int32)
-    for kind, points in read_rule_file(CLASSES, ("letter", "number", "space")).items():
-        classes[list(points)] = {"letter": LETTER, "number": NUMBER, "space": SPACE}[kind]
-    return page_table(classes)
-
-
-class ByteWordSplitter:
-    """Splits texts into words that keep their spaces.
-
-    Example:
-        >>> ByteWordSplitter()(tf.constant(["I'm  here!"])).values.numpy().tolist()
-        [b'I', b"'m", b' ', b' here', b'!']
-    """
-
-    def __init__(self):
-        self._table = class_table()
-        self._constant = Constants()
-
-    def __call__(self, texts: tf.Tensor) -> ByteWords:
-        """Words of `texts` (B,) string; bytes that are not UTF-8 count as U+FFFD."""
-        ragged = tf.strings.unicode_decode(texts, "UTF-8", errors="replace")
-        points, row_splits = ragged.values, ragged.row_splits
-        classes = look_up(*self._constant.tables("class", self._table), points)
-        begins = _word_begins(points, classes, row_splits)
-        starts = tf.where(begins)[:, 0]
-        splits = tf.concat([starts, [tf.size(points, tf.int64)]], 0)
-        words = tf.RaggedTensor.from_row_splits(points, splits, validate=False)
-        return ByteWords(
-            tf.strings.unicode_encode(words, "UTF-8"),
-            starts,
-            tf.searchsorted(starts, row_splits, out_type=tf.int64),
-            row_splits[:-1],
-        )
-
-
-def _word_begins(points: tf.Tensor, kinds: tf.Tensor, row_splits: tf.Tensor) -> tf.Tensor:
-    """Return whether a word begins at each character: (C,) bool."""
-    size = tf.size(points, tf.int64)
-    borders = tf.scatter_nd(row_splits[:, tf.newaxis], tf.ones_like(row_splits), [size + 1]) > 0
-    opens, closes = borders[:-1], borders[1:]  # the first and the last character of a text
-    before = tf.concat([[OTHER], kinds], 0)[:-1]
-    after = tf.concat([kinds[1:], [OTHER]], 0)[:size]
-    space = kinds == SPACE
-    # Of a run of spaces the last one parts from the others, for the word that follows; at the end it stays.
-    last_space = space & (after != SPACE) & ~closes
-    joins_blank = (tf.concat([[0], points], 0)[:-1] == BLANK) & ~space
-    begins = opens | last_space | ((kinds != before) & ~joins_blank)
-    return _with_contractions(begins, points, opens)
-
-
-def _with_contractions(begins: tf.Tensor, points: tf.Tensor, opens: tf.Tensor) -> tf.Tensor:
-    """Makes each contraction a word: an apostrophe that begins one, and the letters after it."""
-    apostrophes = tf.where(begins & (points == APOSTROPHE))
-    # What begins a text continues no contraction.
-    ahead = tf.concat([tf.where(opens, -1, points), [-1, -1]], 0)
-    first, second = tf.gather(ahead, apostrophes + 1), tf.gather(ahead, apostrophes + 2)
-    short = tf.reduce_any([first == ord(a) for a in SHORT], 0)
-    long = tf.reduce_any([(first == ord(a)) & (second == ord(b)) for a, b in LONG], 0)
-    lengths = 2 * tf.cast(short, tf.int64) + 3 * tf.cast(long, tf.int64)
-    found = lengths > 0
-    starts, lengths = tf.boolean_mask(apostrophes, found), tf.boolean_mask(lengths, found)
-    places = tf.concat([starts + 1, starts + lengths], 0)
-    flags = tf.concat([tf.zeros_like(starts, tf.bool), tf.ones_like(starts, tf.bool)], 0)
-    begins = tf.concat([begins, [False]], 0)
-    return tf.tensor_scatter_nd_update(begins, places[:, tf.newaxis], flags)[:-1]

@@ -33,9 +33,12 @@ REQUIRED: dict[str, Any] = {
 }
 # The same from our side: what their families have no setting for, so that it must be the family's.
 SETTLED = (
-    "position", "rotary_period", "norm", "normalize_first", "embedding_norm", "scale_embeddings", "scale_attention", "use_bias",
-    "gated",
+    "position", "rotary_period", "rotary_scaling", "norm", "normalize_first", "embedding_norm", "scale_embeddings",
+    "scale_attention", "use_bias", "qkv_bias", "gated",
 )  # fmt: skip
+# Their name of Llama 3.1's stretched rotary positions, and their settings in the order of `rotary_scaling`.
+_SCALED = "llama3"
+_SCALING = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
 def find_family(settings: Mapping[str, Any], where: Any = "config.json") -> Family:
@@ -69,6 +72,8 @@ def config_of(
         fields["position_offset"] = offset + 1
         if isinstance(fields["max_sequence_length"], int):
             fields["max_sequence_length"] -= offset + 1
+    if facts.rotary:
+        fields |= _rotary_of(settings, where)
     if fields["intermediate_dim"] is None and isinstance(fields["hidden_dim"], int):
         fields["intermediate_dim"] = 4 * fields["hidden_dim"]  # what GPT-2's files leave unsaid
     if facts.projection_only_where_needed and fields["embedding_dim"] == fields["hidden_dim"]:
@@ -84,6 +89,29 @@ def _fields(settings: Mapping[str, Any], facts: HuggingFace, where: Any) -> dict
             other = next(name for name, field in facts.settings.items() if field == ours)
             raise TransformerError(f"{where}: {theirs} must be {other}, {settings[other]!r}; got {settings[theirs]!r}")
     return fields
+
+
+def _rotary_of(settings: Mapping[str, Any], where: Any) -> dict[str, Any]:
+    """Wavelengths of rotary positions: `rope_parameters` since transformers 5, before `rope_theta` and `rope_scaling`."""
+    stated = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
+    if not isinstance(stated, Mapping):
+        raise TransformerError(f"{where}: rope_scaling must be an object; got {stated!r:.80}")
+    kind = stated.get("rope_type", stated.get("type", "default"))
+    check_choice(f"{where}: rope_type", kind, ("default", _SCALED))
+    fields = {"rotary_period": stated.get("rope_theta", settings.get("rope_theta", 10000.0))}
+    if kind == _SCALED:
+        if missing := [name for name in _SCALING if name not in stated]:
+            raise TransformerError(f"{where}: rope_scaling must hold {missing[0]!r} with the rope_type {kind!r}")
+        fields["rotary_scaling"] = tuple(stated[name] for name in _SCALING)
+    return fields
+
+
+def _rotary_settings(config: TransformerConfig) -> dict[str, Any]:
+    """`_rotary_of`'s inverse, as every version of transformers reads it."""
+    scaling = None
+    if config.rotary_scaling is not None:
+        scaling = {"rope_type": _SCALED, **dict(zip(_SCALING, config.rotary_scaling, strict=True))}
+    return {"rope_theta": config.rotary_period, "rope_scaling": scaling}
 
 
 def begin_of(settings: Mapping[str, Any], facts: HuggingFace, vocabulary: Sequence[str], where: Any) -> list[str]:
@@ -135,6 +163,8 @@ def settings_of(config: TransformerConfig) -> dict[str, Any]:
         )
     if "num_distinct_blocks" in names:
         settings[names["num_distinct_blocks"]] = config.num_blocks
+    if facts.rotary:
+        settings |= _rotary_settings(config)
     activation = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == config.activation)
     return {"model_type": facts.model_type, **settings, **facts.required, facts.activation: activation}
 
@@ -148,7 +178,13 @@ def _check_expressible(config: TransformerConfig, facts: HuggingFace) -> None:
     sizes = {"vocabulary_size": 8, "num_layers": 1, "hidden_dim": 8, "num_heads": 1, "intermediate_dim": 8}
     usual = TransformerConfig(config.family, **sizes)
     required = {field: getattr(usual, field) for field in SETTLED if field not in facts.settings.values()}
-    required = {**required, **facts.fixed, "num_key_value_heads": config.num_heads}
+    required |= facts.fixed
+    # Dropout changes training alone, and not what the model is.
+    required.pop("dropout", None)
+    if facts.rotary:
+        del required["rotary_period"], required["rotary_scaling"]
+    if "num_key_value_heads" not in facts.settings.values():
+        required["num_key_value_heads"] = config.num_heads
     if "embedding_dim" not in facts.settings.values():
         required["embedding_dim"] = None
     if "num_distinct_blocks" not in facts.settings.values():
@@ -161,7 +197,7 @@ def _check_expressible(config: TransformerConfig, facts: HuggingFace) -> None:
             raise TransformerError(
                 f"Hugging Face's {facts.classes} must have {field} {value!r}; the model's is {found!r}"
             )
-    if config.head_dim * config.num_heads != config.hidden_dim:
+    if "head_dim" not in facts.settings.values() and config.head_dim * config.num_heads != config.hidden_dim:
         raise TransformerError(
             f"Hugging Face's {facts.classes} must have heads of hidden_dim / num_heads; got {config.head_dim} "
             f"with hidden_dim {config.hidden_dim} and num_heads {config.num_heads}"

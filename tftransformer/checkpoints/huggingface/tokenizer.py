@@ -11,12 +11,14 @@ from tftransformer.checkpoints.huggingface.tokenizer_json import (
     SPACE_SIGN,
     Added,
     added_tokens,
+    byte_bpe_backend,
     pair_separators,
     read_backend,
     with_added,
 )
 from tftransformer.errors import TransformerError, check_choice
 from tftransformer.models.families import FAMILIES, families_of, family_of_tokenizer
+from tftransformer.models.families.family import TokenizerFacts
 from tftransformer.text.base import Tokenizer
 from tftransformer.text.byte_bpe_files import check_merges, parse_merges, vocabulary_json_bytes
 from tftransformer.text.sentencepiece_model import (
@@ -75,7 +77,9 @@ def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
         special = dict.fromkeys(facts.roles, end) | named  # as authors of decoders do where a role has no token
     added = added_tokens(folder, stated, backend or {})
     kind = _kind(folder, facts.kind, backend)
-    if backend is not None and (kind == "sentencepiece" or kind not in _present(folder)):
+    # vocab.json and merges.txt do not say how a decoder's texts are split into words.
+    decides = kind == "sentencepiece" or (kind == "byte_bpe" and facts.split != "r50k")
+    if backend is not None and (decides or kind not in _present(folder)):
         separators = pair_separators(backend, special["separator_token"], separators)
         if kind == "sentencepiece" != facts.kind and backend.get("post_processor") is None:
             separators = 2  # as in XLM-RoBERTa, whose vocabulary other families borrow
@@ -83,7 +87,12 @@ def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
     if kind == "wordpiece":
         return _read_wordpiece(folder, stated, backend or {}, special, added)
     if kind == "byte_bpe":
-        return _read_byte_bpe(folder, stated, special, added, facts.pair_separators if kind == facts.kind else 2)
+        facts = facts if kind == facts.kind else family_of_tokenizer(kind).tokenizer
+        if facts.split is None:
+            raise TransformerError(
+                f"{folder} must hold tokenizer.json: vocab.json and merges.txt do not say how its texts are split into words"
+            )
+        return _read_byte_bpe(folder, stated, special, added, facts)
     return _read_sentencepiece(folder, stated, special, added)
 
 
@@ -159,12 +168,13 @@ def _read_wordpiece(
 
 
 def _read_byte_bpe(
-    folder: Path, stated: Mapping[str, Any], special: dict[str, str], added: list[Added], separators: int
+    folder: Path, stated: Mapping[str, Any], special: dict[str, str], added: list[Added], facts: TokenizerFacts
 ) -> TokenizerSpec:
     settings = {
         **special,
+        **({} if facts.split == "r50k" else {"split": facts.split, "nfc": facts.nfc}),
         **{ours: _switch(folder, stated, theirs, on) for theirs, (ours, on) in _SETTINGS["byte_bpe"].items()},
-        "pair_separators": separators,
+        "pair_separators": facts.pair_separators,
     }
     spec = read_spec(folder, "byte_bpe", settings)
     vocabulary = with_added(spec.vocabulary, added, special, "byte_bpe", folder)
@@ -229,14 +239,19 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, family: str) -> None:
         special = {name: token for name, token in special.items() if name in _ENDS or token != special["eos_token"]}
     elif spec.kind == "wordpiece":
         special = {name: special[name] for name in ROLES}
+    own = written.tokenizer is not None and written.tokenizer.kind == spec.kind
     if spec.kind == "sentencepiece":
         config = _write_sentencepiece(Path(folder), spec, special)
+    elif spec.kind == "byte_bpe" and (
+        spec.settings.get("split", "r50k") != "r50k" or written.tokenizer.split != "r50k"
+    ):
+        files.write_json(Path(folder) / "tokenizer.json", byte_bpe_backend(spec, list(special.values())))
+        config = {"tokenizer_class": "PreTrainedTokenizerFast"}
     else:
         for name, data in spec.files.items():
             files.write_bytes(Path(folder) / name, data)
         stated = _SETTINGS[spec.kind].items()
         config = {theirs: spec.settings.get(ours, default) for theirs, (ours, default) in stated}
-        own = written.tokenizer is not None and written.tokenizer.kind == spec.kind
         config["tokenizer_class"] = f"{written.huggingface.classes}Tokenizer" if own else _class_of(spec.kind)
     # Stated for every family: their ALBERT tokenizer leaves segments out unless it is told, their BERT's never does.
     segments = ["token_type_ids"] if written.defaults["num_segments"] > 1 else []

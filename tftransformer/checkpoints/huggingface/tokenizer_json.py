@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 
 from tftransformer.checkpoints.folders import read_optional_json
 from tftransformer.errors import TransformerError
-from tftransformer.text.byte_bpe_files import check_merges, check_vocabulary, merges_bytes, vocabulary_json_bytes
+from tftransformer.text.byte_bpe_files import (
+    check_merges,
+    check_vocabulary,
+    merges_bytes,
+    parse_merges,
+    vocabulary_json_bytes,
+)
+from tftransformer.text.byte_words import EXPRESSIONS
 from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, check_model, model_bytes, parse_charsmap
 from tftransformer.text.spec import TokenizerSpec
 from tftransformer.text.vocabulary import vocabulary_bytes
@@ -131,28 +138,95 @@ def _wordpiece(
 def _byte_bpe(
     backend: Mapping[str, Any], model: Mapping, special: dict, separators: int, added: Sequence[Added], where: Path
 ) -> TokenizerSpec:
-    unset = ("continuing_subword_prefix", "end_of_word_suffix", "dropout", "byte_fallback", "ignore_merges")
+    unset = ("continuing_subword_prefix", "end_of_word_suffix", "dropout", "byte_fallback")
     for name in unset:
         if model.get(name):
             raise TransformerError(f"{where}: {name} must not be set; got {model[name]!r}")
-    if backend.get("normalizer") is not None:
-        raise _unknown(where, "normalizer", backend["normalizer"])
-    cutter = backend.get("pre_tokenizer")
-    if _name(cutter) != "ByteLevel" or cutter.get("use_regex", True) is not True:
-        raise _unknown(where, "pre_tokenizer", cutter)
+    normalizer = backend.get("normalizer")
+    if normalizer is not None and _name(normalizer) != "NFC":
+        raise _unknown(where, "normalizer", normalizer)
+    split, cutter = _split(backend.get("pre_tokenizer"), where)
     vocabulary = with_added(_ids(model, where), added, special, "byte_bpe", where)
     merges = [" ".join(m) if isinstance(m, list) else m for m in _rows(model.get("merges"), list)]
     check_merges(merges, vocabulary)
     processor = backend.get("post_processor")
-    trim = processor.get("trim_offsets", True) if isinstance(processor, dict) else True
+    steps = [processor, *_rows(processor.get("processors"), list)] if isinstance(processor, dict) else []
+    trim = next((step["trim_offsets"] for step in steps if isinstance(step, dict) and "trim_offsets" in step), True)
     settings = {
         **special,
         "add_prefix_space": bool(cutter.get("add_prefix_space", False)),
         "trim_offsets": bool(trim),
         "pair_separators": separators,
+        **({} if split == "r50k" else {"split": split}),
+        **({"ignore_merges": True} if model.get("ignore_merges") else {}),
+        **({"nfc": True} if normalizer is not None else {}),
     }
     files = {"vocab.json": vocabulary_json_bytes(vocabulary), "merges.txt": merges_bytes(merges)}
     return TokenizerSpec("byte_bpe", vocabulary, settings, files)
+
+
+def _split(cutter: Any, where: Path) -> tuple[str, Mapping[str, Any]]:
+    """The way to split texts into words, and the step that turns them into bytes."""
+    steps = list(_rows(cutter.get("pretokenizers"), list)) if _name(cutter) == "Sequence" else [cutter]
+    last = steps[-1] if steps else None
+    if _name(last) == "ByteLevel":
+        by_expression, first = last.get("use_regex", True) is True, steps[0]
+        if len(steps) == 1 and by_expression:
+            return "r50k", last
+        if len(steps) == 2 and by_expression and _name(first) == "Digits" and first.get("individual_digits") is True:
+            return "r50k_digits", last
+        if len(steps) == 2 and not by_expression and _name(first) == "Split" and _isolates(first):
+            expression = first["pattern"].get("Regex") if isinstance(first.get("pattern"), dict) else None
+            for split, known in EXPRESSIONS.items():
+                if expression == known:
+                    return split, last
+            raise TransformerError(
+                f"{where}: the pre_tokenizer splits by an expression that is not known: {expression!r:.120}"
+            )
+    raise _unknown(where, "pre_tokenizer", cutter)
+
+
+def _isolates(step: Mapping[str, Any]) -> bool:
+    return step.get("behavior") == "Isolated" and step.get("invert", False) is False
+
+
+def byte_bpe_backend(spec: TokenizerSpec, added: Sequence[str]) -> dict[str, Any]:
+    """The tokenizer.json of a byte-level BPE tokenizer.
+
+    Args:
+        spec: The tokenizer.
+        added: Its special tokens.
+    """
+    settings, split = spec.settings, spec.settings.get("split", "r50k")
+    byte_level = {"type": "ByteLevel"}
+    byte_level |= {
+        "add_prefix_space": settings.get("add_prefix_space", False),
+        "trim_offsets": settings.get("trim_offsets", True),
+    }
+    steps = [{**byte_level, "use_regex": split not in EXPRESSIONS}]
+    if split == "r50k_digits":
+        steps.insert(0, {"type": "Digits", "individual_digits": True})
+    elif split in EXPRESSIONS:
+        pattern = {"Regex": EXPRESSIONS[split]}
+        steps.insert(0, {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False})
+    ids = {token: number for number, token in enumerate(spec.vocabulary)}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    merges = parse_merges(spec.files["merges.txt"], "merges.txt")
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{"id": ids[token], "content": token, **flags} for token in sorted(set(added), key=ids.get)],
+        "normalizer": {"type": "NFC"} if settings.get("nfc") else None,
+        "pre_tokenizer": steps[0] if len(steps) == 1 else {"type": "Sequence", "pretokenizers": steps},
+        "post_processor": {**byte_level, "use_regex": True},
+        "decoder": {**byte_level, "use_regex": True},
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
+            "fuse_unk": False, "byte_fallback": False, "ignore_merges": settings.get("ignore_merges", False), "vocab": ids,
+            "merges": list(merges),
+        },
+    }  # fmt: skip
 
 
 def _unigram(

@@ -9,7 +9,19 @@ import importlib
 from tftransformer.models.families.family import TOKENIZER_TITLES, Family
 
 # In the order in which people read of them.
-_MODULES = ("bert", "distilbert", "roberta", "xlm_roberta", "electra", "albert", "gpt2", "bart", "transformer")
+_MODULES = (
+    "bert",
+    "distilbert",
+    "roberta",
+    "xlm_roberta",
+    "electra",
+    "albert",
+    "gpt2",
+    "llama",
+    "qwen2",
+    "bart",
+    "transformer",
+)
 
 FAMILIES: dict[str, Family] = {name: importlib.import_module(f"{__name__}.{name}").FAMILY for name in _MODULES}
 # Where checkpoints load from: the field of `Family`, and how the documents call it.
@@ -31,7 +43,7 @@ def families_of(source: str, architecture: str | None = None) -> dict[str, Famil
         >>> list(families_of("google"))
         ['bert', 'electra', 'albert']
         >>> list(families_of("huggingface", "decoder"))
-        ['gpt2']
+        ['gpt2', 'llama', 'qwen2']
     """
     return {
         name: family

@@ -25,12 +25,17 @@ class TokenizerFacts:
         special: Special tokens as it writes them, in the order of `ROLES`.
         pair_separators: Number of separators between two texts.
         fairseq_ids: Whether the ids are fairseq's: the library's file has them in another order (XLM-RoBERTa).
+        split: How byte-level BPE splits texts into words (`text.byte_words.SPLITS`) where vocab.json and merges.txt are all
+            there is. None: its checkpoints differ, and tokenizer.json has to say it.
+        nfc: Whether texts are composed before (Unicode's NFC), where those two files are all there is.
     """
 
     kind: str
     special: tuple[str, str, str, str, str]
     pair_separators: int = 1
     fairseq_ids: bool = False
+    split: str | None = "r50k"
+    nfc: bool = False
 
     @property
     def roles(self) -> dict[str, str]:
@@ -59,6 +64,7 @@ class HuggingFace:
         positions_after_padding: Whether position 0 has the row after the padding token's id (RoBERTa), and the number
             of positions counts the rows before it.
         projection_only_where_needed: Whether there is no projection where the embeddings are as wide as the blocks.
+        rotary: Whether config.json states the wavelengths of rotary positions.
     """
 
     model_type: str
@@ -76,6 +82,7 @@ class HuggingFace:
     begin: tuple[str, ...] = ()
     positions_after_padding: bool = False
     projection_only_where_needed: bool = False
+    rotary: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
