@@ -34,7 +34,8 @@ def tokenize(texts):
     return tf.strings.unicode_decode(texts, "UTF-8")
 
 
-pack = packer(SimpleNamespace(start_id=1, separator_id=2, pad_id=0, pair_separators=1), SEQUENCE_LENGTH)
+SPECIAL = SimpleNamespace(start_id=1, separator_id=2, pad_id=0, pair_separators=1, add_start_token=True)
+pack = packer(SPECIAL, SEQUENCE_LENGTH)
 
 
 def examples_of(lengths, labels=True):

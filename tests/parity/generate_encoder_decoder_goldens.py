@@ -18,10 +18,21 @@ BART = {
     "vocab_size": 61, "d_model": 24, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
     "decoder_attention_heads": 4, "encoder_ffn_dim": 40, "decoder_ffn_dim": 40, "max_position_embeddings": 20,
 }  # fmt: skip
+T5 = {
+    "vocab_size": 61, "d_model": 24, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 4, "d_kv": 8, "d_ff": 40,
+    "relative_attention_num_buckets": 8, "relative_attention_max_distance": 12,
+}  # fmt: skip
+_T5_QUERIES = ("encoder.block.0.layer.0.SelfAttention.q.weight", "decoder.block.0.layer.1.EncDecAttention.q.weight")
 _QUERIES = ("model.encoder.layers.0.self_attn.q_proj.weight", "model.decoder.layers.0.encoder_attn.q_proj.weight")
 # Family -> (class, settings, the two query kernels whose gradients are compared).
 FAMILIES: dict[str, tuple[str, dict[str, Any], tuple[str, str]]] = {
     "bart": ("BartForConditionalGeneration", BART, _QUERIES),
+    "t5": ("T5ForConditionalGeneration", {**T5, "tie_word_embeddings": True}, _T5_QUERIES),
+    "t5_v1_1": (
+        "T5ForConditionalGeneration",
+        {**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+        _T5_QUERIES,
+    ),
 }
 
 
@@ -43,12 +54,17 @@ def build(family: str, seed: int = 7, **settings: Any) -> Any:
     name, sizes, _ = FAMILIES[family]
     kind = getattr(transformers, name)
     model = kind(kind.config_class(**{**sizes, **settings}, attn_implementation="eager")).eval()
+    if model.config.model_type == "t5" and settings.get("tie_word_embeddings", sizes["tie_word_embeddings"]) is False:
+        # Published weights of v1.1 have a projection of their own, which transformers 5 makes for files alone.
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
     generator = torch.Generator().manual_seed(seed)
     tensors = [*model.named_parameters(), *(b for b in model.named_buffers() if b[0] == "final_logits_bias")]
     with torch.no_grad():
         for address, tensor in sorted(tensors):
             centre = 1.0 if "norm" in address and address.endswith("weight") else 0.0
-            tensor.copy_(centre + 0.3 * torch.randn(tensor.shape, generator=generator))
+            # T5 divides no products of queries and keys: its weights do.
+            width = model.config.d_kv**-0.5 if address.endswith("Attention.q.weight") else 1.0
+            tensor.copy_(centre + 0.3 * width * torch.randn(tensor.shape, generator=generator))
     return model
 
 

@@ -163,11 +163,13 @@ def _mutations(weights):
     for name, value in weights.items():
         if value.ndim == 2 and value.shape[0] == value.shape[1]:
             yield name, {name: np.ascontiguousarray(value.T)}
-    names = sorted(weights)
-    for one, two in zip(names, names[1:]):
+    names, alike = sorted(weights), {}
+    for name in names:
         # A bias on the keys moves all scores of a query alike, which is no mutation.
-        if weights[one].shape == weights[two].shape and not {"k_proj.bias"} & {one[-11:], two[-11:]}:
-            yield f"{one}, {two}", {one: weights[two], two: weights[one]}
+        if not name.endswith("k_proj.bias"):
+            alike.setdefault((weights[name].shape, name.rpartition(".")[2]), []).append(name)
+    for group in alike.values():
+        yield from ((f"{one}, {two}", {one: weights[two], two: weights[one]}) for one, two in zip(group, group[1:]))
     tables = [name for name in names if name.endswith("embed_positions.weight")]
     yield from ((one, {one: weights[two], two: weights[one]}) for one, two in zip(tables, tables[1:]))
 

@@ -33,7 +33,7 @@ class Packer:
 
     Args:
         sequence_length: Tokens of a row at most, special tokens included.
-        start_id: The token before the first text.
+        start_id: The token before the first text; None: a row begins with its text.
         separator_id: The token behind each text.
         pad_id: The token that pads.
         pair_separators: Separators between the texts of a pair.
@@ -47,7 +47,7 @@ class Packer:
     """
 
     sequence_length: int
-    start_id: int
+    start_id: int | None
     separator_id: int
     pad_id: int = 0
     pair_separators: int = 1
@@ -80,24 +80,27 @@ class Packer:
 
         sides = [first] if second is None else [first, second]
         separators = [1] if second is None else [self.pair_separators, 1]
-        room = room_for_text(self.sequence_length, 1 + sum(separators))
+        starts = int(self.start_id is not None)
+        special = starts + sum(separators)
+        room = room_for_text(self.sequence_length, special)
         full = [np.diff(side.row_splits.numpy()).astype("int32") for side in sides]
         kept = [np.minimum(full[0], room)]
         if second is not None:
             kept = [length.numpy() for length in trimmed_lengths(*full, room)]
-        lengths = 1 + sum(separators) + sum(kept)
+        lengths = special + sum(kept)
         at = np.cumsum(lengths, dtype="int64") - lengths
         token_ids = np.empty(int(lengths.sum()), "int32")
-        token_ids[at] = self.start_id
-        at += 1
+        if starts:
+            token_ids[at] = self.start_id
+            at += 1
         for side, length, count in zip(sides, kept, separators, strict=True):
             token_ids[row_places(at, length)] = side.values.numpy()[row_places(side.row_splits.numpy()[:-1], length)]
             at += length
             for _ in range(count):
                 token_ids[at] = self.separator_id
                 at += 1
-        boundaries = lengths if second is None else 1 + kept[0] + separators[0]
-        return FlatRows(token_ids, lengths, boundaries, 1 + sum(separators) + sum(full))
+        boundaries = lengths if second is None else starts + kept[0] + separators[0]
+        return FlatRows(token_ids, lengths, boundaries, special + sum(full))
 
 
 def packer(tokenizer: Tokenizer, sequence_length: int) -> Packer:
@@ -111,6 +114,5 @@ def packer(tokenizer: Tokenizer, sequence_length: int) -> Packer:
         >>> packer(classifier.tokenizer, 128).sequence_length
         128
     """
-    return Packer(
-        sequence_length, tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id, tokenizer.pair_separators
-    )
+    start = tokenizer.start_id if tokenizer.add_start_token else None
+    return Packer(sequence_length, start, tokenizer.separator_id, tokenizer.pad_id, tokenizer.pair_separators)

@@ -45,6 +45,8 @@ class Tokenizer(abc.ABC):
     kind: ClassVar[str] = ""
     # The names of the settings beside the special tokens: arguments and attributes.
     settings: ClassVar[tuple[str, ...]] = ()
+    # Whether the rows of encoders begin with the start token.
+    add_start_token: bool = True
 
     def __init__(self, vocabulary: tuple[str, ...], special: Sequence[str], pair_separators: int = 1) -> None:
         if isinstance(pair_separators, bool) or pair_separators not in (1, 2):

@@ -16,7 +16,7 @@ def pack(
     second: tf.RaggedTensor | None = None,
     *,
     sequence_length: int,
-    start_id: int,
+    start_id: int | None,
     separator_id: int,
     pad_id: int,
     length: int | None = None,
@@ -32,7 +32,7 @@ def pack(
         first: int32 (B, None), a tokenizer's output.
         second: int32 (B, None), the second texts of pairs.
         sequence_length: Most tokens of a row, special tokens included; at least the special tokens: 2, for pairs 3 (RoBERTa: 4).
-        start_id, separator_id, pad_id: Ids of [CLS], [SEP] and [PAD].
+        start_id, separator_id, pad_id: Ids of [CLS], [SEP] and [PAD]; None for a row that begins with its text.
         length: Pad every row to this many tokens, at least `sequence_length`. None (the default) pads to the
             longest row of the batch, which computes least.
         pair_separators: Separators between the texts of a pair; they count as the first text's segment.
@@ -48,7 +48,8 @@ def pack(
         >>> pack(ids, sequence_length=4, start_id=2, separator_id=3, pad_id=0)["token_ids"].numpy().tolist()
         [[2, 7, 8, 3], [2, 3, 0, 0]]
     """
-    special = 2 if second is None else 2 + pair_separators
+    starts = int(start_id is not None)
+    special = 1 + starts if second is None else 1 + starts + pair_separators
     room = room_for_text(sequence_length, special)
     if length is not None and length < sequence_length:
         raise TransformerError(f"length must be at least sequence_length ({sequence_length}); got {length}")
@@ -62,8 +63,9 @@ def pack(
 
     rows = segments[0].nrows()
     column = tf.stack([tf.cast(rows, tf.int64), 1])
-    start, separator = (tf.RaggedTensor.from_tensor(tf.fill(column, token)) for token in (start_id, separator_id))
-    parts = [start, segments[0], separator]
+    separator = tf.RaggedTensor.from_tensor(tf.fill(column, separator_id))
+    start = [tf.RaggedTensor.from_tensor(tf.fill(column, start_id))] if start_id is not None else []
+    parts = [*start, segments[0], separator]
     if second is not None:
         parts += [separator] * (pair_separators - 1) + [segments[1], separator]
     tokens = tf.concat(parts, axis=1)
@@ -77,7 +79,7 @@ def pack(
     if second is None:
         segment_ids = tf.zeros_like(token_ids)
     else:
-        boundary = _lengths(segments[0])[:, tf.newaxis] + 1 + pair_separators
+        boundary = _lengths(segments[0])[:, tf.newaxis] + starts + pair_separators
         segment_ids = tf.cast((position >= boundary) & (position < total), tf.int32)
     return {"token_ids": token_ids, "segment_ids": segment_ids, "padding_mask": padding_mask}
 

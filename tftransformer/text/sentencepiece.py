@@ -31,6 +31,7 @@ class SentencePieceTokenizer(Tokenizer):
         strip_accents: Decompose characters by compatibility and drop marks. True for ALBERT.
         straighten_quotes: Make `` and '' the straight quotation mark. True for ALBERT.
         add_prefix_space: Let each word begin with the sign for white space. Defaults to True.
+        add_start_token: Let each row begin with the start token. False for T5. Defaults to True.
         pair_separators: Separators between the texts of a pair: 1 for ALBERT, 2 (the default) for XLM-RoBERTa.
         unknown_token, pad_token, start_token, separator_token, mask_token: Special tokens as the model writes
             them. Default to XLM-RoBERTa's.
@@ -46,7 +47,14 @@ class SentencePieceTokenizer(Tokenizer):
     """
 
     kind = "sentencepiece"
-    settings = ("lowercase", "strip_accents", "straighten_quotes", "add_prefix_space", "pair_separators")
+    settings = (
+        "lowercase",
+        "strip_accents",
+        "straighten_quotes",
+        "add_prefix_space",
+        "pair_separators",
+        "add_start_token",
+    )
 
     def __init__(
         self,
@@ -57,6 +65,7 @@ class SentencePieceTokenizer(Tokenizer):
         straighten_quotes: bool = False,
         add_prefix_space: bool = True,
         pair_separators: int = 2,
+        add_start_token: bool = True,
         unknown_token: str = "<unk>",
         pad_token: str = "<pad>",
         start_token: str = "<s>",
@@ -64,7 +73,8 @@ class SentencePieceTokenizer(Tokenizer):
         mask_token: str = "<mask>",
     ) -> None:
         switches = (lowercase, strip_accents, straighten_quotes, add_prefix_space)
-        check_switches(**dict(zip(self.settings, switches)))
+        check_switches(**dict(zip(self.settings, switches)), add_start_token=add_start_token)
+        self.add_start_token = add_start_token
         self.lowercase, self.strip_accents, self.straighten_quotes, self.add_prefix_space = switches
         special = (unknown_token, pad_token, start_token, separator_token, mask_token)
         parsed = parse_model(model)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
 import tftransformer as tt
@@ -13,6 +14,7 @@ from tftransformer.models.generation import BeamSearch, Greedy
 from tftransformer.patterns import addresses
 from tftransformer.tasks.loading import load
 from tftransformer.text.byte_bpe_files import byte_characters, merges_bytes, vocabulary_json_bytes
+from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, model_bytes
 from tftransformer.text.spec import TokenizerSpec
 
 SOURCES = ["the cat", "a", "the the cat sat", "cat at the"]
@@ -30,9 +32,31 @@ def byte_bpe():
     return TokenizerSpec("byte_bpe", pieces, {**ROLES, "pair_separators": 2}, stored).build()
 
 
+def unigram():
+    """A tokenizer as T5's: no token before a source, and none for masks."""
+    control, words = (
+        ("<pad>", "</s>", "<unk>"),
+        ("\u2581the", "\u2581cat", "\u2581", "at", "s", *"abcdefghijklmnopqrstuvwxyz"),
+    )
+    pieces = (*control, *dict.fromkeys(words), "<extra_id_0>")
+    plain = len(pieces) - 4
+    kinds = (PieceType.CONTROL, PieceType.CONTROL, PieceType.UNKNOWN, *[PieceType.NORMAL] * plain, PieceType.CONTROL)
+    scores = (0.0, 0.0, 0.0, *(-1.0 - 0.1 * i for i in range(plain)), 0.0)
+    stored = {"spiece.model": model_bytes(UnigramModel(pieces, scores, kinds, b""))}
+    roles = dict(zip(ROLES, ("<pad>", "<pad>", "</s>", "<unk>", "<pad>"), strict=True))
+    settings = {
+        **roles, "lowercase": False, "strip_accents": False, "straighten_quotes": False, "add_prefix_space": True,
+        "pair_separators": 1, "add_start_token": False,
+    }  # fmt: skip
+    return TokenizerSpec("sentencepiece", pieces, settings, stored).build()
+
+
+T5 = {"head_dim": 12, "relative_buckets": 8, "relative_max_distance": 12}
 MADE = {
     # family -> tokenizer, tokens that targets begin with, other choices
     "bart": (byte_bpe, ("</s>", "<s>"), {}),
+    "t5": (unigram, ("<pad>",), T5),
+    "t5_v1_1": (unigram, ("<pad>",), {**T5, "tie_embeddings": False}),
 }
 
 
@@ -94,6 +118,14 @@ def test_our_own_folder_keeps_how_targets_begin(model, tmp_path):
     same(model, again)
 
 
+def test_a_source_has_the_tokens_of_its_family(model):
+    tokenizer = model.tokenizer
+    starts = [tokenizer.start_id] if model.config.family == "bart" else []
+    found = model.preprocess(["the cat"]).tokens.token_ids.tolist()
+    assert found == [*starts, *tokenizer.encode("the cat"), tokenizer.separator_id]
+    assert model.preprocessor.graph(tf.constant(["the cat"]))["token_ids"].numpy().tolist() == [found]
+
+
 def test_it_learns_what_it_is_to_write(model):
     examples = model.preprocess(["a cat"], ["the cat"])
     inputs, targets, weights = examples.batch(np.array([0]), 8)
@@ -123,6 +155,26 @@ def test_what_does_not_fit_is_one_line(model, folder):
         )
 
 
+def test_a_file_without_an_output_projection_has_the_token_table_there(model, folder):
+    tensors = load_file(folder / "model.safetensors")
+    if tensors.pop("lm_head.weight", None) is None:
+        pytest.skip("the family has no projection of its own")
+    save_file(tensors, folder / "model.safetensors")
+    found = addresses(tt.Seq2Seq.from_preset(folder))
+    np.testing.assert_array_equal(np.array(found["lm_head/kernel"]).T, np.array(found["embeddings/token/embeddings"]))
+
+
+def test_an_unknown_version_and_a_tokenizer_without_rules_are_one_line(model, folder):
+    if not model.config.family.startswith("t5"):
+        pytest.skip("for T5")
+    stated = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**stated, "feed_forward_proj": "gated-silu"}))
+    assert "feed_forward_proj must be 'relu'; got 'gated-silu'" in refused(tt.Seq2Seq.from_preset, folder)
+    (folder / "config.json").write_text(json.dumps(stated))
+    (folder / "tokenizer.json").unlink()
+    assert "must hold tokenizer.json, which says how texts are normalised" in refused(tt.Seq2Seq.from_preset, folder)
+
+
 def test_a_file_from_before_the_bias_loads(model, folder):
     tensors = load_file(folder / "model.safetensors")
     if tensors.pop("final_logits_bias", None) is None:
@@ -139,7 +191,7 @@ def test_transformers_reads_and_writes_the_same(model, folder, tmp_path):
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     batch = tokenizer(SOURCES, padding=True, return_tensors="pt")
-    expected = {row: model.preprocess([text]).token_ids.tolist() for row, text in enumerate(SOURCES)}
+    expected = {row: model.preprocess([text]).tokens.token_ids.tolist() for row, text in enumerate(SOURCES)}
     for row, ids in enumerate(batch["input_ids"].tolist()):
         assert [i for i in ids if i != tokenizer.pad_token_id] == expected[row]
     for options, search in (({}, Greedy()), ({"num_beams": 3}, BeamSearch(3))):

@@ -9,10 +9,10 @@ from tftransformer.errors import TransformerError, check_choice, near_miss
 from tftransformer.models.families import FAMILIES, Family, families_of
 from tftransformer.models.families.family import HuggingFace
 
-# By their name of the family.
-MODEL_TYPES: dict[str, Family] = {
-    family.huggingface.model_type: family for family in families_of("huggingface").values()
-}
+# By their name of the family; T5's versions share one.
+MODEL_TYPES: dict[str, list[Family]] = {}
+for _family in families_of("huggingface").values():
+    MODEL_TYPES.setdefault(_family.huggingface.model_type, []).append(_family)
 
 # The first name of each of ours is the one written back.
 ACTIVATIONS: dict[str, str] = {
@@ -22,6 +22,7 @@ ACTIVATIONS: dict[str, str] = {
     "relu": "relu",
     "silu": "silu",
     "swish": "silu",
+    "gated-gelu": "gelu_tanh",
 }
 # Settings that change what the model computes in a way that has no counterpart here, with the only value
 # that can be loaded.
@@ -49,7 +50,18 @@ def find_family(settings: Mapping[str, Any], where: Any = "config.json") -> Fami
         raise TransformerError(
             f"{where} must be of a family that loads ({', '.join(MODEL_TYPES)}); its model_type is {model_type!r}{hint}"
         )
-    return MODEL_TYPES[model_type]
+    versions = MODEL_TYPES[model_type]
+    fitting = (family for family in versions if _missed(family.huggingface, settings) is None)
+    return next(fitting, versions[0])
+
+
+def _missed(facts: HuggingFace, settings: Mapping[str, Any]) -> str | None:
+    """The first of their settings that has another value than the family requires; None where all are right."""
+    stated = {**facts.defaults, **settings}
+    for key, required in {**REQUIRED, **facts.required}.items():
+        if stated.get(key, required) not in (required, None):
+            return key
+    return None
 
 
 def config_of(
@@ -58,10 +70,12 @@ def config_of(
     """Their settings as our configuration."""
     family = find_family(settings, where) if family is None else family
     facts = family.huggingface
-    for key, required in {**REQUIRED, **facts.required}.items():
-        if settings.get(key, required) not in (required, None):
-            raise TransformerError(f"{where}: {key} must be {required!r}; got {settings[key]!r}")
+    key = _missed(facts, settings)
     settings = {**facts.defaults, **settings}
+    if key is not None:
+        raise TransformerError(
+            f"{where}: {key} must be {({**REQUIRED, **facts.required})[key]!r}; got {settings[key]!r}"
+        )
     activation = settings[facts.activation]
     check_choice(f"{where}: {facts.activation}", activation, ACTIVATIONS)
     fields = _fields(settings, facts, where)
@@ -166,7 +180,8 @@ def settings_of(config: TransformerConfig) -> dict[str, Any]:
     if facts.rotary:
         settings |= _rotary_settings(config)
     activation = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == config.activation)
-    return {"model_type": facts.model_type, **settings, **facts.required, facts.activation: activation}
+    stated = {"model_type": facts.model_type, **settings, facts.activation: activation}
+    return {**stated, **facts.required, **facts.written}
 
 
 def _check_expressible(config: TransformerConfig, facts: HuggingFace) -> None:

@@ -1,6 +1,7 @@
 """The tokenizer of a Hugging Face folder, from whichever files it holds."""
 
 import base64
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,17 @@ def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
     added = added_tokens(folder, stated, backend or {})
     kind = _kind(folder, facts.kind, backend)
     # vocab.json and merges.txt do not say how a decoder's texts are split into words.
+    if kind == "sentencepiece" and facts.split is None and backend is None:
+        raise TransformerError(f"{folder} must hold tokenizer.json, which says how texts are normalised")
     decides = kind == "sentencepiece" or (kind == "byte_bpe" and facts.split != "r50k")
     if backend is not None and (decides or kind not in _present(folder)):
         separators = pair_separators(backend, special["separator_token"], separators)
         if kind == "sentencepiece" != facts.kind and backend.get("post_processor") is None:
             separators = 2  # as in XLM-RoBERTa, whose vocabulary other families borrow
-        return read_backend(backend, kind, special, separators, added, where)
+        spec = read_backend(backend, kind, special, separators, added, where)
+        if facts.add_start_token:
+            return spec
+        return dataclasses.replace(spec, settings={**spec.settings, "add_start_token": False})
     if kind == "wordpiece":
         return _read_wordpiece(folder, stated, backend or {}, special, added)
     if kind == "byte_bpe":
@@ -315,7 +321,9 @@ def _tokenizer_json(model: UnigramModel, spec: TokenizerSpec, special: dict[str,
         "added_tokens": rows,
         "normalizer": {"type": "Sequence", "normalizers": steps} if steps else None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, sign]},
-        "post_processor": _template(special, ids, settings.get("pair_separators", 2)),
+        "post_processor": _template(
+            special, ids, settings.get("pair_separators", 2), settings.get("add_start_token", True)
+        ),
         "decoder": sign,
         "model": {
             "type": "Unigram",
@@ -329,7 +337,7 @@ def _tokenizer_json(model: UnigramModel, spec: TokenizerSpec, special: dict[str,
 _SPECIAL_TYPES = (PieceType.UNKNOWN, PieceType.CONTROL)
 
 
-def _template(special: dict[str, str], ids: dict[str, int], separators: int) -> dict[str, Any]:
+def _template(special: dict[str, str], ids: dict[str, int], separators: int, starts: bool) -> dict[str, Any]:
     start, end = special["cls_token"], special["sep_token"]
     second = int(separators == 1)
 
@@ -339,7 +347,7 @@ def _template(special: dict[str, str], ids: dict[str, int], separators: int) -> 
     def text(name: str, segment: int) -> dict[str, Any]:
         return {"Sequence": {"id": name, "type_id": segment}}
 
-    single = [token(start, 0), text("A", 0), token(end, 0)]
+    single = [*([token(start, 0)] if starts else []), text("A", 0), token(end, 0)]
     return {
         "type": "TemplateProcessing",
         "single": single,

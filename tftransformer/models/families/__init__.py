@@ -10,18 +10,9 @@ from tftransformer.models.families.family import TOKENIZER_TITLES, Family
 
 # In the order in which people read of them.
 _MODULES = (
-    "bert",
-    "distilbert",
-    "roberta",
-    "xlm_roberta",
-    "electra",
-    "albert",
-    "gpt2",
-    "llama",
-    "qwen2",
-    "bart",
+    "bert", "distilbert", "roberta", "xlm_roberta", "electra", "albert", "gpt2", "llama", "qwen2", "bart", "t5", "t5_v1_1",
     "transformer",
-)
+)  # fmt: skip
 
 FAMILIES: dict[str, Family] = {name: importlib.import_module(f"{__name__}.{name}").FAMILY for name in _MODULES}
 # Where checkpoints load from: the field of `Family`, and how the documents call it.

@@ -27,6 +27,7 @@ class TokenizerFacts:
         fairseq_ids: Whether the ids are fairseq's: the library's file has them in another order (XLM-RoBERTa).
         split: How byte-level BPE splits texts into words (`text.byte_words.SPLITS`) where vocab.json and merges.txt are all
             there is. None: its checkpoints differ, and tokenizer.json has to say it.
+        add_start_token: Whether a source begins with the start token, as everywhere but in T5.
         nfc: Whether texts are composed before (Unicode's NFC), where those two files are all there is.
     """
 
@@ -36,6 +37,7 @@ class TokenizerFacts:
     fairseq_ids: bool = False
     split: str | None = "r50k"
     nfc: bool = False
+    add_start_token: bool = True
 
     @property
     def roles(self) -> dict[str, str]:
@@ -56,6 +58,7 @@ class HuggingFace:
         defaults: Values that their configuration class assumes for settings that a file leaves out.
         required: Settings of this family with the only value that can be loaded.
         fixed: Fields that the family has no setting for.
+        written: Further settings that are written.
         language_model: End of the name of their class with the head of pretraining.
         activation: Name of their setting of the activation.
         head_dropout: Name of their setting of the classifier's dropout.
@@ -75,6 +78,7 @@ class HuggingFace:
     defaults: Mapping[str, Any]
     required: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    written: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     language_model: str = "ForMaskedLM"
     activation: str = "hidden_act"
     head_dropout: str = "classifier_dropout"
