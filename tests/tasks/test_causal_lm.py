@@ -1,6 +1,7 @@
 """Language models: what they learn of texts and of answers, and what prompts, batches, saving and export must not change."""
 
 import dataclasses
+import re
 
 import keras
 import numpy as np
@@ -23,10 +24,10 @@ def tokenizer():
     return tt.text.train_byte_bpe([*TEXTS, *PROMPTS, *ANSWERS] * 2, 320)
 
 
-def build(tokenizer, sequence_length=24, **options):
+def build(tokenizer, sequence_length=24, num_layers=1, **options):
     keras.utils.set_random_seed(0)
     config = tt.TransformerConfig(
-        "gpt2", vocabulary_size=tokenizer.vocabulary_size, num_layers=1, hidden_dim=32, num_heads=2, intermediate_dim=64,
+        "gpt2", vocabulary_size=tokenizer.vocabulary_size, num_layers=num_layers, hidden_dim=32, num_heads=2, intermediate_dim=64,
         max_sequence_length=32, dropout=0.0,
     )  # fmt: skip
     return tt.CausalLM(config, tokenizer, sequence_length=sequence_length, **options)
@@ -149,15 +150,37 @@ def test_saved_and_exported_it_writes_the_same(trained, answering, tmp_path):
         assert found == task.generate(prompts, max_new_tokens=12)
 
 
-@pytest.mark.parametrize("method", ["lora:4", "freeze:1"])
+# Of a decoder with two blocks: what each method may move, and that it moves some of it.
+METHODS = {
+    "lora:4": "decoder_block_./self_attention/(query|value)/lora/.*",
+    "freeze:1": "decoder_(block_1|final_norm)/.*",
+    "layerwise:0.5": ".*",
+    "unfreeze": ".*",
+}
+
+
+@pytest.mark.by_default("lora:4", "freeze:1", "unfreeze")
+@pytest.mark.parametrize("method", METHODS)
 def test_methods_apply(tokenizer, method):
-    task = build(tokenizer)
-    task.apply("lora:4" if method == "lora:4" else tt.Freeze(patterns=["decoder_embeddings"]))
+    task = build(tokenizer, num_layers=2)
+    task.apply(method)
     task.compile(learning_rate=1e-2)
     before = {name: np.array(value) for name, value in addresses(task).items()}
-    task.fit(TEXTS, epochs=1, verbose=0)
+    task.fit(TEXTS, epochs=3 if method == "unfreeze" else 1, verbose=0)
     moved = {name for name, value in addresses(task).items() if (np.array(value) != before[name]).any()}
-    assert moved and moved <= {name for name, value in addresses(task).items() if value.trainable}
+    assert moved and all(re.fullmatch(METHODS[method], name) for name in moved)
+
+
+def test_rates_and_stages_of_a_decoder_go_down_its_blocks(tokenizer):
+    task = build(tokenizer, num_layers=2)
+    factors = tt.LayerwiseRates(0.5).multipliers(task)
+    assert {name: factors[f"{name}/.*"] for name in ("decoder_block_1", "decoder_block_0", "decoder_embeddings")} == {
+        "decoder_block_1": 1.0, "decoder_block_0": 0.5, "decoder_embeddings": 0.25,
+    }  # fmt: skip
+    stages = tt.GradualUnfreezing(start="block").stages(task, epochs=2)
+    assert [stage.names[-1].split("/")[0] for stage in stages] == ["decoder_block_1", "decoder_embeddings"]
+    with pytest.raises(TransformerError, match="layers must be between 0 and 2, the number of blocks; got 3"):
+        task.apply("freeze:3")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The layers of a model by depth: above its blocks, in each of them, and below them."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,8 @@ from tftransformer.errors import TransformerError
 from tftransformer.finetuning.arguments import Model
 from tftransformer.patterns import leaf_layers
 
-_BLOCK = re.compile(r"encoder_block_\d+")
+_STACKS = (("embeddings", "encoder_block_"), ("decoder_embeddings", "decoder_block_"))
+_BLOCK = re.compile(r"(en|de)coder_block_\d+")
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,27 @@ class Depths:
     below: tuple[str, ...]
 
 
+def stack_names(layers: Iterable[str]) -> tuple[str, str]:
+    """Return what the embeddings and the blocks of a stack are called: the encoder's, or of a decoder alone its own.
+
+    Args:
+        layers: The names of a model's layers.
+
+    Example:
+        >>> stack_names(["decoder_embeddings", "decoder_block_0"])
+        ('decoder_embeddings', 'decoder_block_')
+    """
+    names = list(layers)
+    found = (stack for stack in _STACKS if any(name.startswith(stack[1]) for name in names))
+    return next(found, _STACKS[0])
+
+
 def layers_by_depth(model: Model) -> Depths:
     """Sort the layers of a model by how far they are from its output.
 
     Args:
-        model: A built Keras model or a task, whose blocks are called `encoder_block_{i}`.
+        model: A built Keras model or a task, whose blocks are called `encoder_block_{i}`, or `decoder_block_{i}` where it has no
+            encoder.
 
     Returns:
         Their names.
@@ -49,10 +67,11 @@ def layers_by_depth(model: Model) -> Depths:
     holder = _holder(model)
     if holder is None:
         raise TransformerError("model must have blocks called encoder_block_0 and so on; got one without")
+    _, start = stack_names(layer.name for layer in holder.layers)
     below: list[str] = []
     blocks: list[list[str]] = []
     for child in holder.layers:
-        if _BLOCK.fullmatch(child.name):
+        if child.name.startswith(start):
             blocks.append([])
         (blocks[-1] if blocks else below).extend(leaf.name for leaf in leaf_layers(child) if leaf.weights)
     top = blocks[-1]

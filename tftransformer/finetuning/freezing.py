@@ -11,10 +11,10 @@ from typing import Any
 
 from tftransformer.errors import TransformerError
 from tftransformer.finetuning.arguments import Model
+from tftransformer.finetuning.depth import stack_names
 from tftransformer.finetuning.tracing import model_changed
 from tftransformer.patterns import address, addresses, leaf_layers, select
 
-_BLOCK = re.compile(r"encoder_block_(\d+)")
 # Addresses that a summary prints; LoRA and BitFit leave hundreds of weights frozen one by one.
 _SHOWN = 6
 
@@ -173,18 +173,19 @@ def _own_weights(layer: Any) -> list[Any]:
 
 def _lower_layers(model: Model, weights: dict[str, Any], layers: Any, embeddings: bool) -> set[str]:
     names = [layer.name for layer in leaf_layers(model)]
-    blocks = sorted(int(match.group(1)) for name in set(names) if (match := _BLOCK.fullmatch(name)))
+    own, start = stack_names(names)
+    blocks = sorted(int(found[1]) for name in set(names) if (found := re.fullmatch(rf"{start}(\d+)", name)))
     if isinstance(layers, bool) or not isinstance(layers, int):
         raise TransformerError(f"layers must be a whole number of blocks; got {layers!r}")
     if not 0 <= layers <= len(blocks):
         raise TransformerError(f"layers must be between 0 and {len(blocks)}, the number of blocks; got {layers}")
-    chosen = {f"encoder_block_{index}" for index in blocks[:layers]}
+    chosen = {f"{start}{index}" for index in blocks[:layers]}
     if embeddings:
-        if "embeddings" not in names:
+        if own not in names:
             raise TransformerError(
-                "layers freezes the layer 'embeddings' too, which the model lacks; pass embeddings=False"
+                f"layers freezes the layer {own!r} too, which the model lacks; pass embeddings=False"
             )
-        chosen.add("embeddings")
+        chosen.add(own)
     return {name for name in weights if name.split("/")[0] in chosen}
 
 

@@ -18,8 +18,9 @@ class Freeze(Method):
     trains from their outputs.
 
     Args:
-        layers: N: the layers `encoder_block_0` to `encoder_block_{N-1}` and, if `embeddings`, the layer `embeddings`.
-            Blocks called `extra_block_{i}` do not count.
+        layers: N: the layers `encoder_block_0` to `encoder_block_{N-1}` and, if `embeddings`, the layer `embeddings`; of a
+            model without an encoder `decoder_block_0` and so on, and `decoder_embeddings`, whose table may also be the
+            output's. Blocks called `extra_block_{i}` do not count.
         patterns: Regular expressions that have to match the name of a layer (`pooler`), the address of a part
             of it (`encoder_block_3/attention`) or of a weight (`encoder_block_3/attention/query/bias`) from end to
             end.
