@@ -108,8 +108,10 @@ def read_splits(options: GenerationOptions) -> Splits:
     for name in ("validation", "test"):
         part = getattr(splits, name)
         if part is None or not len(part):
+            # A file without blank lines is one paragraph.
+            lines = ", or unit=line" if options.unit == "paragraph" else ""
             raise TransformerError(
-                f"a run needs a {name} split; the data have none, or too few texts: give a file, or {name}_fraction"
+                f"a run needs a {name} split; the data have none, or too few texts: give a file, or {name}_fraction{lines}"
             )
     if options.train_examples is not None and options.train_examples < len(splits.train):
         rows = np.random.default_rng(options.seed).permutation(len(splits.train))[: options.train_examples]
