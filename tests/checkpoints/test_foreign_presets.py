@@ -171,7 +171,7 @@ def test_spare_rows_are_padding_and_missing_ones_an_error(folder):
     [
         (
             {"model_type": "opt"},
-            "(bert, distilbert, roberta, xlm-roberta, electra, albert, gpt2, llama, qwen2, bart, t5); its model_type is 'opt'",
+            "(bert, distilbert, roberta, xlm-roberta, electra, albert, gpt2, llama, mistral, qwen2, bart, t5); its model_type is 'opt'",
         ),
         ({"model_type": None}, "its model_type is None"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type must be 'absolute'; got 'relative_key'"),

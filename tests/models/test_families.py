@@ -100,7 +100,7 @@ def test_every_transform_is_known():
         for facts in filter(None, (family.huggingface, family.keras_hub, family.google))
         for table in filter(None, (facts.table, getattr(facts, "model_garden", None)))
     ]
-    assert len(tables) == 22
+    assert len(tables) == 23
     assert {rule.transform for table in tables for rule in table.rules} == set(TRANSFORMS)
 
 

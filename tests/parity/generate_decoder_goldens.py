@@ -36,6 +36,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
         },
         "model.layers.1.self_attn.q_proj.weight",
     ),
+    "mistral": (
+        "MistralForCausalLM",
+        {**SIZES, "num_key_value_heads": 2, "rope_theta": 1e4, "sliding_window": None},
+        "model.layers.1.self_attn.q_proj.weight",
+    ),
     "qwen2": (
         "Qwen2ForCausalLM",
         {**SIZES, "num_key_value_heads": 1, "rope_theta": 1e6, "tie_word_embeddings": True},

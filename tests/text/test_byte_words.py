@@ -6,10 +6,11 @@ import pytest
 import tensorflow as tf
 from tokenizers import Regex, pre_tokenizers
 
+from tftransformer.checkpoints.huggingface.tokenizer_json import EXPRESSIONS
 from tftransformer.errors import TransformerError
 from tftransformer.text.byte_bpe import ByteBPETokenizer
 from tftransformer.text.byte_bpe_files import byte_characters
-from tftransformer.text.byte_words import EXPRESSIONS, SPLITS, ByteWordSplitter
+from tftransformer.text.byte_words import SPLITS, ByteWordSplitter
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 COMMON = "ab'sStTrReEvVlLdDmM  \t\n\r!?.(12345"

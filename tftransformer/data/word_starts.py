@@ -7,7 +7,7 @@ from tftransformer.text.spec import TokenizerSpec
 
 # How a vocabulary of each kind marks tokens: WordPiece those that go on a word, the others those that start one.
 CONTINUES = {"wordpiece": "##"}
-STARTS = {"byte_bpe": "Ġ", "sentencepiece": "▁"}
+STARTS = {"byte_bpe": "Ġ", "character_bpe": "▁", "sentencepiece": "▁"}
 
 
 def word_starts(spec: TokenizerSpec) -> np.ndarray:

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "ByteBPETokenizer": "byte_bpe",
+        "CharacterBPETokenizer": "character_bpe",
         "SentencePieceTokenizer": "sentencepiece",
         "Tokenizer": "base",
         "TokenizerSpec": "spec",

@@ -91,13 +91,7 @@ class ByteMerger:
             tokens = self._keep_whole(words, tokens, splits)
         live = tf.where(tokens != GONE)[:, 0]
         owners = tf.gather(row_numbers(splits), live)
-        tables = self._constant.tables("merges", self._tables)
-        tokens, _, _ = tf.while_loop(
-            lambda tokens, live, owners: tf.size(live) > 1,
-            lambda tokens, live, owners: _round(tokens, live, owners, tables, self._size),
-            (tokens, live, owners),
-            shape_invariants=(tf.TensorShape([None]),) * 3,
-        )
+        tokens = merge_all(tokens, live, owners, self._constant.tables("merges", self._tables), self._size)
         places = tf.where(tokens != GONE)[:, 0]
         row_splits = tf.searchsorted(places, splits, out_type=tf.int64)
         return BytePieces(tf.gather(tokens, places), places, row_splits, data, splits)
@@ -155,6 +149,29 @@ def build_tables(merges: Sequence[tuple[int, int, int]], vocabulary_size: int) -
         products=np.append(product, GONE).astype(np.int32),
         follow=np.append(lowest[product], count),
     )
+
+
+def merge_all(
+    tokens: tf.Tensor, live: tf.Tensor, owners: tf.Tensor, tables: MergeTables, vocabulary_size: int
+) -> tf.Tensor:
+    """Make all merges of some words.
+
+    Args:
+        tokens: (C,) int32, at the place of its first character each piece, elsewhere `GONE`.
+        live: (L,) int64, the places of the pieces.
+        owners: (L,) int64, the words that they belong to.
+        tables: The merges.
+        vocabulary_size: Number of tokens.
+
+    Returns:
+        (C,) int32, `tokens` with the pieces that are left.
+    """
+    return tf.while_loop(
+        lambda tokens, live, owners: tf.size(live) > 1,
+        lambda tokens, live, owners: _round(tokens, live, owners, tables, vocabulary_size),
+        (tokens, live, owners),
+        shape_invariants=(tf.TensorShape([None]),) * 3,
+    )[0]
 
 
 def _round(tokens: tf.Tensor, live: tf.Tensor, owners: tf.Tensor, tables: MergeTables, vocabulary_size: int):

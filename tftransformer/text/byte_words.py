@@ -31,11 +31,6 @@ OTHER, LETTER, NUMBER, SPACE = range(4)
 # Ways to split, with the most digits of a word where that is limited. "r50k_digits" is GPT-2's with each digit alone, the
 # texts between them split as if each were a text (SmolLM).
 SPLITS: dict[str, int | None] = {"r50k": None, "r50k_digits": 1, "cl100k": 3, "cl100k_digits": 1}
-_LLAMA = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-# As their authors write them into tokenizer.json.
-EXPRESSIONS = {"cl100k": _LLAMA % "{1,3}", "cl100k_digits": _LLAMA % ""}
 APOSTROPHE, BLANK = ord("'"), ord(" ")
 SHORT, LONG = "stmd", ("re", "ve", "ll")  # contractions of one letter and of two
 LONG_S = 0x17F  # the one other character that is an s where case does not count

@@ -29,6 +29,9 @@ KINDS: dict[str, Kind] = {
     "byte_bpe": Kind(
         "byte_bpe", "ByteBPETokenizer", ("vocab.json", "merges.txt"), "byte_bpe_files:parse_vocabulary_json"
     ),
+    "character_bpe": Kind(
+        "character_bpe", "CharacterBPETokenizer", ("vocab.json", "merges.txt"), "byte_bpe_files:parse_vocabulary_json"
+    ),
     "sentencepiece": Kind(
         "sentencepiece", "SentencePieceTokenizer", ("spiece.model",), "sentencepiece_model:parse_pieces"
     ),

@@ -309,7 +309,7 @@ def test_a_tokenizer_of_another_kind_than_its_files(tmp_path):
     [
         ({}, "bert", "folder has no tokenizer: neither vocab.txt nor tokenizer.json"),
         ({}, "roberta", "folder has no tokenizer: neither vocab.json and merges.txt nor tokenizer.json"),
-        ({}, "t6", "family must be one of bert, distilbert, roberta, xlm_roberta, electra, albert, gpt2, llama, qwen2, bart, t5, t5_v1_1; got 't6'"),
+        ({}, "t6", "family must be one of bert, distilbert, roberta, xlm_roberta, electra, albert, gpt2, llama, mistral, qwen2, bart, t5, t5_v1_1; got 't6'"),
         ({"tokenizer_json": "{"}, "bert", "tokenizer.json must be JSON; line 1: "),
         ({"tokenizer_json": ""}, "bert", "tokenizer.json must be JSON; line 1: "),
         ({"tokenizer_json": "[" * 100_000}, "bert", "tokenizer.json must be JSON; "),

@@ -13,6 +13,7 @@ from tftransformer.checkpoints.huggingface.tokenizer_json import (
     Added,
     added_tokens,
     byte_bpe_backend,
+    character_bpe_backend,
     pair_separators,
     read_backend,
     with_added,
@@ -47,6 +48,7 @@ _FAIRSEQ_FILE = "sentencepiece.bpe.model"
 _FILES = {
     "wordpiece": (("vocab.txt",),),
     "byte_bpe": (("vocab.json", "merges.txt"),),
+    "character_bpe": (("tokenizer.json",),),
     "sentencepiece": (("spiece.model",), (_FAIRSEQ_FILE,)),
 }
 
@@ -81,7 +83,7 @@ def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
     # vocab.json and merges.txt do not say how a decoder's texts are split into words.
     if kind == "sentencepiece" and facts.split is None and backend is None:
         raise TransformerError(f"{folder} must hold tokenizer.json, which says how texts are normalised")
-    decides = kind == "sentencepiece" or (kind == "byte_bpe" and facts.split != "r50k")
+    decides = kind in ("sentencepiece", "character_bpe") or (kind == "byte_bpe" and facts.split != "r50k")
     if backend is not None and (decides or kind not in _present(folder)):
         separators = pair_separators(backend, special["separator_token"], separators)
         if kind == "sentencepiece" != facts.kind and backend.get("post_processor") is None:
@@ -93,12 +95,12 @@ def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
     if kind == "wordpiece":
         return _read_wordpiece(folder, stated, backend or {}, special, added)
     if kind == "byte_bpe":
-        facts = facts if kind == facts.kind else family_of_tokenizer(kind).tokenizer
         if facts.split is None:
             raise TransformerError(
                 f"{folder} must hold tokenizer.json: vocab.json and merges.txt do not say how its texts are split into words"
             )
-        return _read_byte_bpe(folder, stated, special, added, facts)
+        own = facts if kind == facts.kind else family_of_tokenizer(kind).tokenizer
+        return _read_byte_bpe(folder, stated, special, added, own)
     return _read_sentencepiece(folder, stated, special, added)
 
 
@@ -125,7 +127,8 @@ def _kind(folder: Path, usual: str, backend: Mapping[str, Any] | None) -> str:
     if present:
         return present[0]
     wanted = " and ".join(_FILES[usual][0])
-    raise TransformerError(f"{folder} has no tokenizer: neither {wanted} nor tokenizer.json")
+    lacking = "no tokenizer.json" if wanted == "tokenizer.json" else f"neither {wanted} nor tokenizer.json"
+    raise TransformerError(f"{folder} has no tokenizer: {lacking}")
 
 
 def _special_tokens(folder: Path, stated: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, str]:
@@ -238,9 +241,9 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, family: str) -> None:
     """
     spec = tokenizer.spec()
     # The defaults of our tokenizers; SentencePiece's are XLM-RoBERTa's.
+    written = FAMILIES[family]
     defaults = family_of_tokenizer(spec.kind, fairseq_ids=spec.kind == "sentencepiece").tokenizer.roles
     special = {theirs: spec.settings.get(ours, defaults[ours]) for theirs, ours in (ROLES | _ENDS).items()}
-    written = FAMILIES[family]
     if written.architecture == "decoder":
         special = {name: token for name, token in special.items() if name in _ENDS or token != special["eos_token"]}
     elif spec.kind == "wordpiece":
@@ -248,6 +251,9 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, family: str) -> None:
     own = written.tokenizer is not None and written.tokenizer.kind == spec.kind
     if spec.kind == "sentencepiece":
         config = _write_sentencepiece(Path(folder), spec, special)
+    elif spec.kind == "character_bpe":
+        files.write_json(Path(folder) / "tokenizer.json", character_bpe_backend(spec, list(special.values())))
+        config = {"tokenizer_class": "PreTrainedTokenizerFast"}
     elif spec.kind == "byte_bpe" and (
         spec.settings.get("split", "r50k") != "r50k" or written.tokenizer.split != "r50k"
     ):

@@ -15,13 +15,17 @@ from tftransformer.text.byte_bpe_files import (
     parse_merges,
     vocabulary_json_bytes,
 )
-from tftransformer.text.byte_words import EXPRESSIONS
 from tftransformer.text.sentencepiece_model import PieceType, UnigramModel, check_model, model_bytes, parse_charsmap
 from tftransformer.text.spec import TokenizerSpec
 from tftransformer.text.vocabulary import vocabulary_bytes
 
 SPACE_SIGN = "\u2581"
 _QUOTES = ("``", "''")
+# The ways to split of `text.byte_words` that are written as an expression.
+_LLAMA = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+EXPRESSIONS = {"cl100k": _LLAMA % "{1,3}", "cl100k_digits": _LLAMA % ""}
 
 
 class Added(NamedTuple):
@@ -104,9 +108,9 @@ def read_backend(
     where: Path,
 ) -> TokenizerSpec:
     """The tokenizer that a tokenizer.json describes."""
-    readers = {"wordpiece": _wordpiece, "byte_bpe": _byte_bpe, "sentencepiece": _unigram}
+    readers = {"wordpiece": _wordpiece, "byte_bpe": _byte_bpe, "character_bpe": _byte_bpe, "sentencepiece": _unigram}
     model = backend.get("model")
-    wanted = {"wordpiece": "WordPiece", "byte_bpe": "BPE", "sentencepiece": "Unigram"}[kind]
+    wanted = {"wordpiece": "WordPiece", "sentencepiece": "Unigram"}.get(kind, "BPE")
     if not isinstance(model, dict) or model.get("type", wanted) != wanted:
         raise TransformerError(f"{where}: model must be {wanted}; got {_name(model)}")
     return readers[kind](backend, model, dict(special), separators, added, where)
@@ -138,7 +142,9 @@ def _wordpiece(
 def _byte_bpe(
     backend: Mapping[str, Any], model: Mapping, special: dict, separators: int, added: Sequence[Added], where: Path
 ) -> TokenizerSpec:
-    unset = ("continuing_subword_prefix", "end_of_word_suffix", "dropout", "byte_fallback")
+    if model.get("byte_fallback"):
+        return _character_bpe(backend, model, special, separators, added, where)
+    unset = ("continuing_subword_prefix", "end_of_word_suffix", "dropout")
     for name in unset:
         if model.get(name):
             raise TransformerError(f"{where}: {name} must not be set; got {model[name]!r}")
@@ -163,6 +169,66 @@ def _byte_bpe(
     }
     files = {"vocab.json": vocabulary_json_bytes(vocabulary), "merges.txt": merges_bytes(merges)}
     return TokenizerSpec("byte_bpe", vocabulary, settings, files)
+
+
+def _character_bpe(
+    backend: Mapping[str, Any], model: Mapping, special: dict, separators: int, added: Sequence[Added], where: Path
+) -> TokenizerSpec:
+    for name in ("continuing_subword_prefix", "end_of_word_suffix", "dropout", "ignore_merges"):
+        if model.get(name):
+            raise TransformerError(f"{where}: {name} must not be set; got {model[name]!r}")
+    normalizer, cutter = backend.get("normalizer"), backend.get("pre_tokenizer")
+    steps = list(_rows(normalizer.get("normalizers"), list)) if _name(normalizer) == "Sequence" else []
+    if normalizer is not None:
+        prepend = steps.pop(0).get("prepend") if steps and _name(steps[0]) == "Prepend" else None
+        replaced = [_name(step) == "Replace" and _detail(step) for step in steps]
+        if prepend not in (None, SPACE_SIGN) or replaced != [({"String": " "}, SPACE_SIGN)] or cutter is not None:
+            raise _unknown(where, "normalizer", normalizer)
+        switches = {"add_prefix_space": prepend is not None, "prefix_always": True}
+    else:
+        whole = (
+            _name(cutter) == "Metaspace" and cutter.get("replacement") == SPACE_SIGN and cutter.get("split") is False
+        )
+        scheme = cutter.get("prepend_scheme", "always") if whole else None
+        if scheme not in ("always", "first", "never"):
+            raise _unknown(where, "pre_tokenizer", cutter)
+        switches = {"add_prefix_space": scheme != "never", "prefix_always": False}
+    if isinstance(model.get("unk_token"), str):
+        special["unknown_token"] = model["unk_token"]
+    vocabulary = with_added(_ids(model, where), added, special, "character_bpe", where)
+    merges = [" ".join(m) if isinstance(m, list) else m for m in _rows(model.get("merges"), list)]
+    check_merges(merges, vocabulary)
+    files = {"vocab.json": vocabulary_json_bytes(vocabulary), "merges.txt": merges_bytes(merges)}
+    return TokenizerSpec("character_bpe", vocabulary, {**special, **switches, "pair_separators": separators}, files)
+
+
+def character_bpe_backend(spec: TokenizerSpec, added: Sequence[str]) -> dict[str, Any]:
+    """The tokenizer.json of a BPE tokenizer over characters; arguments as for `byte_bpe_backend`."""
+    prefix, always = (spec.settings.get(name, True) for name in ("add_prefix_space", "prefix_always"))
+    blanks = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_SIGN}
+    steps = [{"type": "Prepend", "prepend": SPACE_SIGN}] if prefix else []
+    sign = {
+        "type": "Metaspace",
+        "replacement": SPACE_SIGN,
+        "prepend_scheme": "first" if prefix else "never",
+        "split": False,
+    }
+    decoder = [
+        {"type": "Replace", "pattern": {"String": SPACE_SIGN}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+        *([{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []),
+    ]
+    backend = byte_bpe_backend(spec, added)
+    model = {**backend["model"], "unk_token": spec.settings["unknown_token"], "fuse_unk": True, "byte_fallback": True}
+    return {
+        **backend,
+        "normalizer": {"type": "Sequence", "normalizers": [*steps, blanks]} if always else None,
+        "pre_tokenizer": None if always else sign,
+        "post_processor": None,
+        "decoder": {"type": "Sequence", "decoders": decoder},
+        "model": model,
+    }
 
 
 def _split(cutter: Any, where: Path) -> tuple[str, Mapping[str, Any]]:

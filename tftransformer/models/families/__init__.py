@@ -10,7 +10,7 @@ from tftransformer.models.families.family import TOKENIZER_TITLES, Family
 
 # In the order in which people read of them.
 _MODULES = (
-    "bert", "distilbert", "roberta", "xlm_roberta", "electra", "albert", "gpt2", "llama", "qwen2", "bart", "t5", "t5_v1_1",
+    "bert", "distilbert", "roberta", "xlm_roberta", "electra", "albert", "gpt2", "llama", "mistral", "qwen2", "bart", "t5", "t5_v1_1",
     "transformer",
 )  # fmt: skip
 
@@ -34,7 +34,7 @@ def families_of(source: str, architecture: str | None = None) -> dict[str, Famil
         >>> list(families_of("google"))
         ['bert', 'electra', 'albert']
         >>> list(families_of("huggingface", "decoder"))
-        ['gpt2', 'llama', 'qwen2']
+        ['gpt2', 'llama', 'mistral', 'qwen2']
     """
     return {
         name: family

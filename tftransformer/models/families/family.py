@@ -12,6 +12,7 @@ ROLES = ("unknown_token", "pad_token", "start_token", "separator_token", "mask_t
 TOKENIZER_TITLES: dict[str, str] = {
     "wordpiece": "WordPiece",
     "byte_bpe": "byte-level BPE",
+    "character_bpe": "SentencePiece's BPE",
     "sentencepiece": "SentencePiece",
 }
 

@@ -81,22 +81,23 @@ SIZES: dict[str, Any] = {
     "hidden_act": "silu",
 }
 
+HUGGING_FACE = HuggingFace(
+    model_type="llama",
+    classes="Llama",
+    prefix="model.",
+    language_model="ForCausalLM",
+    table=TABLE,
+    settings=SETTINGS,
+    defaults=SIZES,
+    required={"attention_bias": False, "mlp_bias": False},
+    fixed={"dropout": 0.0},
+    rotary=True,
+)
 FAMILY = Family(
     name="llama",
     title="Llama",
     architecture="decoder",
     defaults=DEFAULTS,
     tokenizer=TokenizerFacts("byte_bpe", ("<|end_of_text|>",) * 5, split=None),
-    huggingface=HuggingFace(
-        model_type="llama",
-        classes="Llama",
-        prefix="model.",
-        language_model="ForCausalLM",
-        table=TABLE,
-        settings=SETTINGS,
-        defaults=SIZES,
-        required={"attention_bias": False, "mlp_bias": False},
-        fixed={"dropout": 0.0},
-        rotary=True,
-    ),
+    huggingface=HUGGING_FACE,
 )
