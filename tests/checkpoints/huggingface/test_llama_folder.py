@@ -7,6 +7,7 @@ import pytest
 
 import tftransformer as tt
 from tftransformer.checkpoints.describe import describe
+from tftransformer.checkpoints.huggingface.tokenizer import read_tokenizer
 from tftransformer.errors import TransformerError
 from tftransformer.models.generation import BeamSearch, Greedy
 from tftransformer.patterns import addresses
@@ -162,6 +163,27 @@ def test_a_tokenizer_that_is_not_known(kind, folder):
     backend["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
     (folder / "tokenizer.json").write_text(json.dumps(backend))
     assert r"splits by an expression that is not known: '\\w+'" in refused(folder)
+
+
+def test_a_template_and_further_tokens_of_published_files(model, folder):
+    """A template that begins both texts of a pair, and added tokens of which some are not special."""
+    backend = json.loads((folder / "tokenizer.json").read_text())
+    start = {"SpecialToken": {"id": model.tokenizer.id_to_token(model.tokenizer.start_id), "type_id": 0}}
+    texts = [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"]
+    backend["post_processor"] = {
+        "type": "TemplateProcessing", "single": [start, texts[0]], "pair": [start, texts[0], start, texts[1]],
+        "special_tokens": {},
+    }  # fmt: skip
+    count = model.tokenizer.vocabulary_size
+    more = [("<|eot|>", True), ("<tool>", False)]
+    backend["added_tokens"] += [
+        {"id": count + i, "content": content, "special": special} for i, (content, special) in enumerate(more)
+    ]
+    (folder / "tokenizer.json").write_text(json.dumps(backend))
+    spec = read_tokenizer(folder, model.config.family)
+    assert spec.vocabulary[count:] == ("<|eot|>", "<tool>")
+    assert spec.build().tokenize(PROMPTS).to_list() == model.tokenizer.tokenize(PROMPTS).to_list()
+    assert max(spec.build().encode("<tool>")) < count  # never read from a text
 
 
 def test_two_files_are_not_enough_to_know_the_words(kind, model, folder):

@@ -79,13 +79,18 @@ def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
         end = named.get("separator_token", facts.roles["separator_token"])
         special = dict.fromkeys(facts.roles, end) | named  # as authors of decoders do where a role has no token
     added = added_tokens(folder, stated, backend or {})
+    decoder = known[family].architecture == "decoder"
+    if decoder:
+        # Of those that are no special tokens (Qwen2.5's marks of tools) a text is free, too.
+        added = [token._replace(special=True) for token in added]
     kind = _kind(folder, facts.kind, backend)
     # vocab.json and merges.txt do not say how a decoder's texts are split into words.
     if kind == "sentencepiece" and facts.split is None and backend is None:
         raise TransformerError(f"{folder} must hold tokenizer.json, which says how texts are normalised")
     decides = kind in ("sentencepiece", "character_bpe") or (kind == "byte_bpe" and facts.split != "r50k")
     if backend is not None and (decides or kind not in _present(folder)):
-        separators = pair_separators(backend, special["separator_token"], separators)
+        if not decoder:  # which has no pairs of texts
+            separators = pair_separators(backend, special["separator_token"], separators)
         if kind == "sentencepiece" != facts.kind and backend.get("post_processor") is None:
             separators = 2  # as in XLM-RoBERTa, whose vocabulary other families borrow
         spec = read_backend(backend, kind, special, separators, added, where)
