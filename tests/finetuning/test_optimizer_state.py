@@ -135,7 +135,7 @@ def test_who_leaves_is_forgotten():
     assert len(optimizer._momentums) == 4, "the one given is not changed"
 
 
-def test_touched_rows_of_a_table_that_joins_late_and_goes_on():
+def test_sparse_updates_of_a_table_that_joins_late_and_goes_on():
     def run(sparse_updates):
         draw = np.random.default_rng(0)
         table = keras.Variable(draw.normal(size=(5000, 3)).astype("float32"), name="embeddings")

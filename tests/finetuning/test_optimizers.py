@@ -454,7 +454,7 @@ def trained_table(sparse_updates, steps, rows, **options):
 
 
 @pytest.mark.parametrize(("steps", "rows"), [(1, 5000), (12, 300), (140, 5000)])
-def test_touched_rows_give_the_dense_update(steps, rows):
+def test_sparse_updates_give_the_dense_update(steps, rows):
     # The last case passes a third of the table and goes over to dense updates on the way.
     expected, dense = trained_table(False, steps, rows)
     table, sparse = trained_table(True, steps, rows)
@@ -474,7 +474,7 @@ def test_rows_that_no_gradient_reached_only_decay():
     np.testing.assert_allclose(host(table)[100:], host(start)[100:] * kept**3, rtol=1e-6)
 
 
-def test_training_on_touched_rows_goes_on_from_saved_moments():
+def test_training_with_sparse_updates_goes_on_from_saved_moments():
     _, optimizer = trained_table(True, 3, 50)
     store = {}
     optimizer.save_own_variables(store)

@@ -227,7 +227,21 @@ def _certain(ranks: tf.Tensor) -> tf.Tensor:
     return even & lower & (ranks <= after)
 
 
-class ByteBPETokenizer(Tokenizer):
+class MergesTokenizer(Tokenizer):
+    """Common base of tokenizers with a list of merges: the two files that they are stored in."""
+
+    merges: Sequence[str]
+
+    def files(self) -> dict[str, bytes]:
+        return {"vocab.json": vocabulary_json_bytes(self.vocabulary), "merges.txt": merges_bytes(self.merges)}
+
+    @staticmethod
+    def read_files(files: Mapping[str, bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        vocabulary = parse_vocabulary_json(files["vocab.json"], "vocab.json")
+        return vocabulary, parse_merges(files["merges.txt"], "merges.txt")
+
+
+class ByteBPETokenizer(MergesTokenizer):
     """Text to token ids, with the ids and offsets of Hugging Face's fast RoBERTa tokenizer.
 
     The same operations run eagerly, in `tf.data` and in an exported graph; all are core TensorFlow.
@@ -332,14 +346,6 @@ class ByteBPETokenizer(Tokenizer):
             'hi hi'
         """
         return b"".join(self.token_bytes(self.id_to_token(i)) for i in ids).decode("utf-8", "replace")
-
-    def files(self) -> dict[str, bytes]:
-        return {"vocab.json": vocabulary_json_bytes(self.vocabulary), "merges.txt": merges_bytes(self.merges)}
-
-    @staticmethod
-    def read_files(files: Mapping[str, bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        vocabulary = parse_vocabulary_json(files["vocab.json"], "vocab.json")
-        return vocabulary, parse_merges(files["merges.txt"], "merges.txt")
 
     def _prefixed(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The texts with the space that they may need, and the length of what was added, (B,) int64."""

@@ -10,15 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from tftransformer.errors import TransformerError
-from tftransformer.text.base import Tokenizer, Tokens, as_texts, check_switches
-from tftransformer.text.byte_bpe import GONE, build_tables, merge_all
+from tftransformer.text.base import Tokens, as_texts, check_switches
+from tftransformer.text.byte_bpe import GONE, MergesTokenizer, build_tables, merge_all
 from tftransformer.text.byte_bpe_files import (
     check_merges,
     check_vocabulary,
-    merges_bytes,
-    parse_merges,
-    parse_vocabulary_json,
-    vocabulary_json_bytes,
 )
 from tftransformer.text.code_points import NUM_CODE_POINTS, page_table
 from tftransformer.text.normalization import Constants, look_up
@@ -30,7 +26,7 @@ BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 _FROM, _LEADS = (0x80, 0x800, 0x10000), (0x00, 0xC0, 0xE0, 0xF0)
 
 
-class CharacterBPETokenizer(Tokenizer):
+class CharacterBPETokenizer(MergesTokenizer):
     """Text to token ids, with the ids of Hugging Face's fast Llama tokenizer.
 
     The same operations run eagerly, in `tf.data` and in an exported graph; all are core TensorFlow. Special tokens are never
@@ -113,14 +109,6 @@ class CharacterBPETokenizer(Tokenizer):
         if len(token) == 6 and token in BYTES:
             return bytes([int(token[3:5], 16)])
         return token.replace(chr(SPACE_SIGN), " ").encode()
-
-    def files(self) -> dict[str, bytes]:
-        return {"vocab.json": vocabulary_json_bytes(self.vocabulary), "merges.txt": merges_bytes(self.merges)}
-
-    @staticmethod
-    def read_files(files: Mapping[str, bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        vocabulary = parse_vocabulary_json(files["vocab.json"], "vocab.json")
-        return vocabulary, parse_merges(files["merges.txt"], "merges.txt")
 
     def _pieces(self, texts: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """The ids of all texts (P,), the first character of each and the one after its last, and the texts' splits (B + 1,)."""

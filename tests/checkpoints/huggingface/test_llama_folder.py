@@ -186,6 +186,20 @@ def test_a_template_and_further_tokens_of_published_files(model, folder):
     assert max(spec.build().encode("<tool>")) < count  # never read from a text
 
 
+def test_a_prompt_never_begins_with_the_end_of_a_turn(folder):
+    """Of a decoder without a token for the beginning, the one that parts documents begins a text, not that of turns."""
+    backend = json.loads((folder / "tokenizer.json").read_text())
+    count = len(backend["model"]["vocab"])
+    more = ("<|endoftext|>", "<|im_end|>")
+    backend["added_tokens"] += [{"id": count + i, "content": token, "special": True} for i, token in enumerate(more)]
+    (folder / "tokenizer.json").write_text(json.dumps(backend))
+    (folder / "special_tokens_map.json").unlink()
+    known = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "bos_token": None}
+    (folder / "tokenizer_config.json").write_text(json.dumps(known))
+    found = read_tokenizer(folder, "qwen2").settings
+    assert (found["start_token"], found["separator_token"]) == ("<|endoftext|>", "<|im_end|>")
+
+
 def test_two_files_are_not_enough_to_know_the_words(kind, model, folder):
     """Of Qwen2 there is one way to split; Llama's descendants have several."""
     (folder / "tokenizer.json").unlink()

@@ -73,7 +73,8 @@ def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
     where = folder / "tokenizer.json"
     backend = read_json(where) if where.exists() else None
     if known[family].architecture != "decoder":
-        special = facts.roles | _special_tokens(folder, stated, ROLES)
+        named = _special_tokens(folder, stated, ROLES)
+        special = facts.roles | named
     else:
         named = _special_tokens(folder, stated, ROLES | _ENDS)
         end = named.get("separator_token", facts.roles["separator_token"])
@@ -83,6 +84,10 @@ def read_tokenizer(folder: Path, family: str) -> TokenizerSpec:
     if decoder:
         # Of those that are no special tokens (Qwen2.5's marks of tools) a text is free, too.
         added = [token._replace(special=True) for token in added]
+        # An instruction-tuned model's end is that of a turn; what begins a text still is what parts documents.
+        usual = known[family].tokenizer.roles["start_token"]
+        if "start_token" not in named and any(token.token == usual for token in added):
+            special["start_token"] = usual
     kind = _kind(folder, facts.kind, backend)
     # vocab.json and merges.txt do not say how a decoder's texts are split into words.
     if kind == "sentencepiece" and facts.split is None and backend is None:
